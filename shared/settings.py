@@ -1,4 +1,4 @@
-"""Settings, read from the environment with the prefix `CALLFOLD_`, one class for each thing that is configured."""
+"""Settings, read from the environment with the prefix `CALLFOLD_`: a class for each thing configured."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,7 +39,9 @@ class IngestSettings(DatabaseSettings, KafkaSettings):
     batch_records: int = Field(10_000, ge=1, le=100_000, description="the most records in one transaction")
     batch_linger_seconds: float = Field(0.1, gt=0, description="how long a poll waits for a first record")
     unknown_organizations: str = Field(
-        "create", pattern="^(create|quarantine)$", description="what to do with events of an unknown organization"
+        "create",
+        pattern="^(create|quarantine)$",
+        description="what to do with events of an organization that nobody created",
     )
     stop_timeout_seconds: float = Field(15, gt=0, description="how long a stop waits for the batch in hand")
 

@@ -1,0 +1,70 @@
+"""PostgreSQL: connecting, and telling a fault that passes from one that does not."""
+
+import asyncio
+import random
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+_PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+async def connect(
+    database_url: str,
+    *,
+    application_name: str,
+    timeout_seconds: float = 10,
+    settings: dict[str, str] | None = None,
+) -> Connection:
+    """One connection for one worker. Raises what `is_passing` can judge."""
+    return await asyncpg.connect(
+        database_url,
+        timeout=timeout_seconds,
+        command_timeout=120,
+        server_settings={"application_name": application_name, "timezone": "UTC", **(settings or {})},
+    )
+
+
+def engine(database_url: str, *, application_name: str, **options: object) -> AsyncEngine:
+    """SQLAlchemy's engine over asyncpg for the same kind of URL; `options` as `create_async_engine` takes them."""
+    address = urlsplit(database_url)
+    return create_async_engine(
+        urlunsplit(address._replace(scheme="postgresql+asyncpg")),
+        connect_args={"server_settings": {"application_name": application_name, "timezone": "UTC"}},
+        **options,
+    )
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether waiting helps: the server is away, starting, overloaded, or chose us as a deadlock's victim."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in _PASSING_CLASSES or state == _LOCK_NOT_AVAILABLE
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection" in str(error)
+    return isinstance(error, OSError | TimeoutError)
+
+
+class Backoff:
+    """Growing waits between tries: from 50 ms to 5 s, each with jitter, so that replicas don't come in step."""
+
+    def __init__(self, *, first_seconds: float = 0.05, longest_seconds: float = 5) -> None:
+        self._first = self._next = first_seconds
+        self._longest = longest_seconds
+
+    def reset(self) -> None:
+        """After a success: the next fault begins with the first wait again."""
+        self._next = self._first
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Waits once; returns at once when `stop` is set."""
+        seconds = self._next * random.uniform(0.5, 1)  # noqa: S311
+        self._next = min(self._next * 2, self._longest)
+        try:
+            await asyncio.wait_for(stop.wait(), seconds)
+        except TimeoutError:
+            return

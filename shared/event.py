@@ -1,0 +1,245 @@
+"""The event: one immutable fact about one call, as a telephony system publishes it.
+
+Here is the whole contract of the topic: `read` turns a record's value into an `Event` or says, in a
+sentence, which rule it breaks. Pure: no I/O, and no clock but the one handed in.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, TypedDict
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import Meta
+
+VALUE_BYTES_MAX: Final = 1024 * 1024
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD_MAX: Final = timedelta(days=1)
+COST_CENTS_MAX: Final = Decimal("9999999999.9999")
+COST_STEP: Final = Decimal("0.0001")
+DEPTH_MAX: Final = 100
+
+Status = Literal[
+    "initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer", "canceled"
+]
+Direction = Literal["inbound", "outbound"]
+EventType = Literal[
+    "call.initiated",
+    "call.ringing",
+    "call.answered",
+    "call.completed",
+    "call.failed",
+    "call.updated",
+    "recording.ready",
+    "transcript.ready",
+]
+MISSING_HANGUP: Final = "callfold.missing_hangup"
+"""The one type that no record has: callfold's own event, the end of a call that never ended."""
+
+_Text = Annotated[str, Meta(max_length=2048)]
+_Number = Annotated[str, Meta(max_length=256)]
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Instant = Annotated[datetime, Meta(tz=True)]
+
+
+class EventData(TypedDict, total=False):
+    """What an event says of its call. A field that is absent, or null, says nothing."""
+
+    from_number: _Number
+    to_number: _Number
+    direction: Direction
+    phone_number_id: UUID
+    endpoint_id: UUID
+    status: Status
+    duration: _Count
+    cost: Decimal
+    latency_ms: _Count
+    hangup_cause: _Number
+    recording_url: _Text
+    transcript: str
+    answered_at: datetime
+    completed_at: datetime
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """An event whose every field keeps the contract. `payload` is the record's value, letter by letter."""
+
+    organization_id: UUID
+    call_id: UUID
+    external_id: str | None
+    id: str
+    type: str
+    timestamp: datetime
+    livemode: bool
+    data: EventData
+    payload: str
+
+
+class InvalidEvent(ValueError):
+    """A record that is not an event; its text is one sentence: where, and which rule."""
+
+
+class _Data(TypedDict, total=False):
+    from_number: _Number | None
+    to_number: _Number | None
+    direction: Direction | None
+    phone_number_id: UUID | None
+    endpoint_id: UUID | None
+    status: Status | None
+    duration: _Count | None
+    cost: Decimal | None
+    latency_ms: _Count | None
+    hangup_cause: _Number | None
+    recording_url: _Text | None
+    transcript: str | None
+    answered_at: _Instant | None
+    completed_at: _Instant | None
+
+
+class _Stored(msgspec.Struct, frozen=True, gc=False):
+    organization_id: UUID
+    call_id: Annotated[str, Meta(min_length=1, max_length=256)]
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    type: str
+    timestamp: _Instant
+    livemode: bool | None = True
+    data: _Data | None = None
+
+
+class _Published(_Stored, frozen=True, gc=False):
+    type: EventType
+
+
+_decode_published = msgspec.json.Decoder(_Published).decode
+_decode_stored = msgspec.json.Decoder(_Stored).decode
+_decode_anything = msgspec.json.Decoder().decode
+
+
+def read(value: bytes | None, now: datetime) -> Event:
+    """The event that a record's value is.
+
+    `now` (aware) is the time of the reading: no time in an event may lie more than a day after it.
+    Raises `InvalidEvent`.
+    """
+    if value is None:
+        raise InvalidEvent("the record has no value")
+    if len(value) > VALUE_BYTES_MAX:
+        raise InvalidEvent(f"the value has {len(value):,} bytes; at most {VALUE_BYTES_MAX:,} are taken")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"the value is not UTF-8: byte {error.start} can't be decoded") from None
+    if "\0" in text or "\\u0000" in text or text.count("{") + text.count("[") > DEPTH_MAX:
+        _look_inside(text)
+    event = _decode(text, _decode_published)
+    latest = now + AHEAD_MAX
+    _check_instant("timestamp", event.timestamp, latest)
+    if "answered_at" in event.data:
+        _check_instant("data.answered_at", event.data["answered_at"], latest)
+    if "completed_at" in event.data:
+        _check_instant("data.completed_at", event.data["completed_at"], latest)
+    if "cost" in event.data:
+        _check_cost(event.data["cost"])
+    return event
+
+
+def read_stored(payload: str) -> Event:
+    """The event that was stored with this payload; it passed `read` then, or callfold made it itself."""
+    return _decode(payload, _decode_stored)
+
+
+def call_uuid(organization_id: UUID, call_id: str) -> UUID:
+    """A call's id: `call_id` itself where it is written as a UUID, else its UUIDv5 in the organization's
+    namespace (RFC 9562, 5.5)."""
+    if _is_uuid(call_id):
+        return msgspec.convert(call_id, UUID)
+    return uuid5(organization_id, call_id)
+
+
+_is_uuid = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+
+
+def _decode(text: str, decode: Any) -> Event:
+    try:
+        wire: _Stored = decode(text)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(_rule_broken(str(error))) from None
+    except msgspec.DecodeError as error:
+        fault = str(error).removeprefix("JSON is malformed: ")
+        raise InvalidEvent(f"the value is not JSON: {fault}") from None
+    data: Any = wire.data or {}
+    if None in data.values():
+        data = {field: said for field, said in data.items() if said is not None}
+    return Event(
+        wire.organization_id,
+        call_uuid(wire.organization_id, wire.call_id),
+        None if _is_uuid(wire.call_id) else wire.call_id,
+        wire.id,
+        wire.type,
+        wire.timestamp,
+        wire.livemode is not False,
+        data,
+        text,
+    )
+
+
+def _check_instant(field: str, instant: datetime, latest: datetime) -> None:
+    if instant > latest:
+        raise InvalidEvent(f"{field}: {instant.isoformat()} lies more than a day ahead")
+    if instant < EARLIEST:
+        raise InvalidEvent(f"{field}: {instant.isoformat()} lies before 1970")
+
+
+def _check_cost(cost: Decimal) -> None:
+    if not cost.is_finite() or not 0 <= cost <= COST_CENTS_MAX:
+        raise InvalidEvent(f"data.cost: expected cents from 0 to {COST_CENTS_MAX}, got {cost:.12g}")
+    if cost != cost.quantize(COST_STEP):
+        raise InvalidEvent(f"data.cost: expected at most 4 decimals, got {cost}")
+
+
+def _look_inside(text: str) -> None:
+    """Refuses null bytes, which PostgreSQL stores in no text, and a nesting that later readers might not
+    follow. An escaped backslash before `u0000` is no null byte."""
+    if "\0" in text:
+        raise InvalidEvent("the value has a null byte")
+
+    def walk(node: object, path: str, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise InvalidEvent(f"the value is nested deeper than {DEPTH_MAX} levels")
+        if isinstance(node, str) and "\0" in node:
+            raise InvalidEvent(f"{path}: has a null byte")
+        if isinstance(node, dict):
+            for key, child in node.items():
+                walk(key, f"a key of {path}", depth)
+                walk(child, key if path == "the value" else f"{path}.{key}", depth + 1)
+        if isinstance(node, list):
+            for child in node:
+                walk(child, path, depth + 1)
+
+    try:
+        walk(_decode_anything(text), "the value", 0)
+    except msgspec.DecodeError:
+        return  # not JSON, which the decoding itself will say
+    except RecursionError:
+        raise InvalidEvent(f"the value is nested deeper than {DEPTH_MAX} levels") from None
+
+
+_AT = re.compile(r"^(?P<rule>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
+_CHOICES: Final = {"type": EventType, "data.status": Status, "data.direction": Direction}
+
+
+def _rule_broken(complaint: str) -> str:
+    """msgspec's complaint as a sentence that begins with the field."""
+    found = _AT.match(complaint)
+    rule, path = (found["rule"], found["path"]) if found else (complaint, "")
+    rule = rule.replace("`", "").replace(" | null", "")
+    if rule.startswith("Invalid enum value") and path in _CHOICES:
+        choices = ", ".join(_CHOICES[path].__args__)  # type: ignore[attr-defined]
+        rule = f"{rule.removeprefix('Invalid enum value ')} is none of {choices}"
+    elif rule.startswith("Object missing required field"):
+        missing = rule.removeprefix("Object missing required field ")
+        path, rule = (f"{path}.{missing}" if path else missing), "is missing"
+    elif not path:
+        path = "the value"
+    return f"{path}: {rule[0].lower()}{rule[1:]}"

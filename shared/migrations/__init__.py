@@ -1,0 +1,18 @@
+"""Bringing a database to the tables of shared/tables.py: `upgrade`, and the numbered steps in `versions`."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+
+def upgrade(database_url: str) -> None:
+    """Brings the database to the newest step; already there, it does nothing. Two at once: the second waits."""
+    command.upgrade(_config(database_url), "head")
+
+
+def _config(database_url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["database_url"] = database_url
+    return config

@@ -1,0 +1,211 @@
+"""The tables. Every tenant table's key begins with `organization_id`: tenants stay apart, and the tables can
+be spread over a distributed PostgreSQL by that column."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+STATUSES = "('initiated', 'ringing', 'in_progress', 'completed', 'failed', 'busy', 'no_answer', 'canceled')"
+
+_instant = DateTime(timezone=True)
+_cents = Numeric(14, 4)
+_now = func.now()
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column(
+        "time_zone", Text, nullable=False, server_default="UTC", comment="IANA name; days are counted in it"
+    ),
+    Column("retention_days", Integer, comment="null: calls are kept for ever"),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    CheckConstraint("retention_days > 0", name="retention_days"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("livemode", Boolean, nullable=False),
+    Column(
+        "key_hash", LargeBinary, nullable=False, comment="SHA-256 of the key; the key itself is kept nowhere"
+    ),
+    Column("hint", Text, nullable=False, comment="the key's first and last letters, to tell keys apart"),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    Column("revoked_at", _instant),
+    PrimaryKeyConstraint("organization_id", "id"),
+    UniqueConstraint("key_hash"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("user_id", Uuid, nullable=False),
+    Column("joined_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "user_id"),
+    Index(None, "user_id", "joined_at"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("external_id", Text, comment="the source's call id, where that is no UUID"),
+    Column("livemode", Boolean, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("direction", Text),
+    Column("from_number", Text),
+    Column("to_number", Text),
+    Column("phone_number_id", Uuid),
+    Column("endpoint_id", Uuid),
+    Column("duration", Integer, comment="seconds"),
+    Column("cost", _cents, comment="cents"),
+    Column("latency_ms", Integer),
+    Column("hangup_cause", Text),
+    Column("recording_url", Text),
+    Column("transcript", Text),
+    Column("created_at", _instant, nullable=False),
+    Column("answered_at", _instant),
+    Column("completed_at", _instant),
+    Column(
+        "day", Date, nullable=False, comment="the organization's day of created_at, under which it counts now"
+    ),
+    Column("version", Integer, nullable=False, comment="how many events it is the fold of"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("calls_newest_idx", "organization_id", "livemode", text("created_at DESC"), text("id DESC")),
+    Index(
+        "calls_newest_of_phone_number_idx",
+        "organization_id",
+        "livemode",
+        "phone_number_id",
+        text("created_at DESC"),
+        text("id DESC"),
+        postgresql_where=text("phone_number_id IS NOT NULL"),
+    ),
+    CheckConstraint(f"status IN {STATUSES}", name="status"),
+    CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
+    postgresql_with={"fillfactor": "85"},  # room in the page for the next version of a row (HOT)
+)
+
+call_events = Table(
+    "call_events",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("call_id", Uuid, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", _instant, nullable=False, comment="the event's own timestamp"),
+    Column("payload", Text, nullable=False, comment="the record's value, letter by letter"),
+    PrimaryKeyConstraint("organization_id", "call_id", "id"),
+)
+
+deleted_calls = Table(
+    "deleted_calls",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("call_id", Uuid, nullable=False),
+    Column("deleted_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "call_id"),
+)
+
+
+def _cell_columns() -> list[Column[object]]:
+    return [
+        Column("organization_id", Uuid, nullable=False),
+        Column("livemode", Boolean, nullable=False),
+        Column("day", Date, nullable=False),
+        Column("direction", Text, nullable=False, comment="'unknown' where the call has none"),
+        Column("phone_number_id", Uuid, nullable=False, comment="the nil UUID where the call has none"),
+        Column("status", Text, nullable=False),
+    ]
+
+
+def _measure_columns() -> list[Column[object]]:
+    return [
+        Column("calls", BigInteger, nullable=False),
+        Column("answered", BigInteger, nullable=False),
+        Column("duration_seconds", BigInteger, nullable=False),
+        Column("cost_cents", Numeric(22, 4), nullable=False),
+        Column("latency_ms", BigInteger, nullable=False),
+        Column("latency_calls", BigInteger, nullable=False, comment="how many calls have a latency"),
+    ]
+
+
+daily_call_counts = Table(
+    "daily_call_counts",
+    metadata,
+    *_cell_columns(),
+    *_measure_columns(),
+    PrimaryKeyConstraint("organization_id", "livemode", "day", "direction", "phone_number_id", "status"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# Rows live for moments. Without scale factors, vacuum follows them at any size.
+daily_call_deltas = Table(
+    "daily_call_deltas",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    *_cell_columns(),
+    *_measure_columns(),
+    Column("written_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "id"),
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": "0",
+        "autovacuum_vacuum_threshold": "10000",
+        "autovacuum_vacuum_insert_threshold": "-1",
+        "autovacuum_analyze_scale_factor": "0",
+        "autovacuum_analyze_threshold": "50000",
+        "autovacuum_vacuum_cost_delay": "0",
+    },
+)
+
+quarantined_records = Table(
+    "quarantined_records",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="made of the record, so that redelivery adds no second row"),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("produced_at", _instant, comment="the record's own timestamp"),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("header_names", ARRAY(Text), nullable=False),
+    Column("header_values", ARRAY(LargeBinary), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("quarantined_at", _instant, nullable=False, server_default=_now),
+    Index(None, "quarantined_at"),
+)
