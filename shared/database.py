@@ -2,12 +2,16 @@
 
 import asyncio
 import random
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-Connection = asyncpg.Connection[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:  # the stubs are generic, the class is not
+    Connection = asyncpg.Connection
 
 _PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -30,7 +34,7 @@ async def connect(
 
 
 def engine(database_url: str, *, application_name: str, **options: object) -> AsyncEngine:
-    """SQLAlchemy's engine over asyncpg for the same kind of URL; `options` as `create_async_engine` takes them."""
+    """SQLAlchemy's engine over asyncpg for the same URL; `options` are those of `create_async_engine`."""
     address = urlsplit(database_url)
     return create_async_engine(
         urlunsplit(address._replace(scheme="postgresql+asyncpg")),
@@ -50,7 +54,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 class Backoff:
-    """Growing waits between tries: from 50 ms to 5 s, each with jitter, so that replicas don't come in step."""
+    """Growing waits between tries, each with jitter, so that replicas don't come in step."""
 
     def __init__(self, *, first_seconds: float = 0.05, longest_seconds: float = 5) -> None:
         self._first = self._next = first_seconds

@@ -7,7 +7,7 @@ from alembic.config import Config
 
 
 def upgrade(database_url: str) -> None:
-    """Brings the database to the newest step; already there, it does nothing. Two at once: the second waits."""
+    """Brings the database to the newest step, where it may be already. Of two at once the second waits."""
     command.upgrade(_config(database_url), "head")
 
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps over asyncpg in one transaction, under a lock that lets one run at a time."""
+"""Alembic's entry: runs the steps over asyncpg in one transaction, under a lock: one run at a time."""
 
 import asyncio
 
