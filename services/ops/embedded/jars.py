@@ -1,0 +1,115 @@
+"""Apache Kafka's jars: pinned with hashes in `jars.lock`, fetched by jgo into the local Maven repository.
+
+The lock spares the resolution (and Maven, and Java): each start only compares hashes, and needs no network.
+Run as a program, this module resolves Kafka anew and prints a lock.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import jgo
+import requests
+from jgo.config import GlobalSettings
+from jgo.maven import Artifact, MavenContext
+
+from services.ops.failure import Failure
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+# Kafka logs through slf4j, and its own artifact does not bring the way from there to log4j.
+LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
+LOCK = Path(__file__).with_name("jars.lock")
+
+
+@dataclass(frozen=True)
+class Jar:
+    coordinate: str
+    sha256: str
+
+
+def class_path() -> list[Path]:
+    """Return the paths of all jars, each compared with its hash, downloaded when it is not there.
+
+    Raises Failure when one can't be had.
+    """
+    jars = [Jar(*line.split()) for line in LOCK.read_text().splitlines()]
+    logging.getLogger("jgo").setLevel(logging.CRITICAL)
+    context = MavenContext(repo_cache=GlobalSettings.load().repo_cache, timeout=60)
+    paths = [_path(context, jar) for jar in jars]
+    if all(map(_is_whole, paths, jars)):
+        return paths
+    try:
+        with _only_one(context.repo_cache), ThreadPoolExecutor(8) as pool:
+            missing = [jar for path, jar in zip(paths, jars, strict=True) if not _is_whole(path, jar)]
+            if missing:
+                print(f"Downloading Apache Kafka: {len(missing)} jars, once.", file=sys.stderr)
+            list(pool.map(lambda jar: _download(context, jar), missing))
+    except (requests.RequestException, RuntimeError) as error:
+        raise Failure(f"Apache Kafka's jars can't be downloaded from the Maven repository: {error}") from None
+    except OSError as error:
+        raise Failure(
+            f"Apache Kafka's jars can't be kept in {context.repo_cache}: {error.strerror}."
+        ) from None
+    return paths
+
+
+def lock() -> list[Jar]:
+    """Resolve Kafka from its Maven coordinate and return what to pin."""
+    context = MavenContext(repo_cache=GlobalSettings.load().repo_cache)
+    # Apart from each other: log4j's own bill of materials would change the versions of Kafka's dependencies.
+    coordinates = [f"{jar.groupId}:{jar.artifactId}:{jar.version}" for jar in jgo.resolve(KAFKA)] + [LOGGING]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda coordinate: _artifact(context, coordinate).resolve(), coordinates))
+    return [
+        Jar(coordinate, _sha256(path)) for coordinate, path in sorted(zip(coordinates, paths, strict=True))
+    ]
+
+
+def _artifact(context: MavenContext, coordinate: str) -> Artifact:
+    group, artifact, version = coordinate.split(":")
+    return context.project(group, artifact).at_version(version).artifact()
+
+
+def _path(context: MavenContext, jar: Jar) -> Path:
+    artifact = _artifact(context, jar.coordinate)
+    return context.repo_cache / artifact.component.path_prefix / artifact.cached_filename
+
+
+def _download(context: MavenContext, jar: Jar) -> None:
+    # jgo takes any file that is there for whole, also one whose download was interrupted.
+    _path(context, jar).unlink(missing_ok=True)
+    path = _artifact(context, jar.coordinate).resolve()
+    if not _is_whole(path, jar):
+        path.unlink()
+        raise Failure(
+            f"The download of {jar.coordinate} is not the file that callfold was tested with (its SHA-256)."
+        )
+
+
+def _is_whole(path: Path, jar: Jar) -> bool:
+    return path.exists() and _sha256(path) == jar.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _only_one(repository: Path) -> Iterator[None]:
+    """Let one process at a time write to the repository."""
+    repository.mkdir(parents=True, exist_ok=True)
+    with (repository / ".callfold.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    for each in lock():
+        print(each.coordinate, each.sha256)

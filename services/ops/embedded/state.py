@@ -1,0 +1,190 @@
+"""The state directory of an embedded stack: where it lives, and what is remembered about it."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from services.ops.failure import Failure
+
+DATABASE = "callfold"
+# Below the range from which kernels hand out ports to outgoing connections, so that a chosen port stays free.
+CHOOSABLE_PORTS = range(20_000, 32_000)
+
+
+@dataclass(frozen=True)
+class Ports:
+    postgres: int
+    kafka: int
+    controller: int
+    api: int
+    supervisor: int
+
+
+@dataclass(frozen=True)
+class State:
+    """An embedded stack: its directory (absolute), its ports on 127.0.0.1, its supervisor's password."""
+
+    directory: Path
+    ports: Ports
+    password: str
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/{DATABASE}"
+
+    @property
+    def kafka(self) -> str:
+        return f"127.0.0.1:{self.ports.kafka}"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    @property
+    def postgres_directory(self) -> Path:
+        return self.directory / "postgres"
+
+    @property
+    def kafka_directory(self) -> Path:
+        return self.directory / "kafka"
+
+    def log(self, process: str) -> Path:
+        return self.directory / "logs" / f"{process}.log"
+
+
+def environment(state: State) -> dict[str, str]:
+    """Return the variables that point callfold's services and commands at this stack."""
+    return {
+        "CALLFOLD_DATABASE_URL": state.database_url,
+        "CALLFOLD_KAFKA_BOOTSTRAP": state.kafka,
+        "CALLFOLD_API_HOST": "127.0.0.1",
+        "CALLFOLD_API_PORT": str(state.ports.api),
+        "CALLFOLD_STATE": str(state.directory),
+    }
+
+
+def load(directory: Path) -> State:
+    """Return the stack that is remembered in `directory`; raise Failure when there is none."""
+    file = directory.resolve() / "stack.json"
+    try:
+        remembered = json.loads(file.read_text())
+        return State(file.parent, Ports(**remembered["ports"]), remembered["password"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise Failure(
+            f"There is no stack in {directory}: `callfold up --state {directory}` makes one."
+        ) from None
+    except OSError as error:
+        raise Failure(f"{file} can't be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise Failure(
+            f"{file} is damaged. Remove it, and the next `callfold up` chooses new ports for the same data."
+        ) from None
+
+
+def remember(
+    directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
+) -> State:
+    """Return the stack in `directory`, made when new; ports that are given replace the remembered ones.
+
+    Call it with the directory locked. Raises Failure when the directory can't hold a stack.
+    """
+    asked = {"postgres": postgres, "kafka": kafka, "api": api}
+    changes = {name: port for name, port in asked.items() if port is not None}
+    if (directory / "stack.json").exists():
+        known = load(directory)
+        state = replace(known, ports=replace(known.ports, **changes))
+        if state == known:
+            return known
+    else:
+        names = [field.name for field in fields(Ports)]
+        chosen = dict(zip(names, _free_ports(len(names)), strict=True))
+        state = State(directory.resolve(), Ports(**(chosen | changes)), secrets.token_hex(16))
+    if len(set(asdict(state.ports).values())) < len(fields(Ports)):
+        raise Failure("Two parts of the stack can't share a port: choose different ones.")
+    save(state)
+    return state
+
+
+def save(state: State) -> None:
+    """Write what is remembered, readable by its owner alone."""
+    text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
+    write_private(state.directory / "stack.json", text + "\n")
+
+
+def with_internal_ports(state: State) -> State:
+    """Return the state with free ports for the two that no client ever sees."""
+    controller, supervisor = _free_ports(2)
+    return replace(state, ports=replace(state.ports, controller=controller, supervisor=supervisor))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace a file at once, so that a crash leaves the old or the new; only its owner can read it."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(file)
+
+
+def in_use(port: int) -> bool:
+    """Tell whether another process holds this port of 127.0.0.1; raise Failure when it can't be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise Failure(f"Port {port} can't be used: {error.strerror}.") from None
+    return False
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Make the directory and hold its lock, which the kernel lets go when this process dies.
+
+    Raises Failure when another command holds it, or when the directory can't be written.
+    """
+    try:
+        if "\n" in str(directory):
+            raise Failure("The state directory's path must not contain a line break.")
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except (FileExistsError, NotADirectoryError):
+        raise Failure(f"The state directory {directory} is a file, or below one: choose another.") from None
+    except OSError as error:
+        raise Failure(f"The state directory {directory} can't be written: {error.strerror}.") from None
+    try:
+        _hold(handle, directory)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Failure(
+            f"Another command is starting or stopping the stack in {directory}: wait for it."
+        ) from None
+
+
+def _free_ports(count: int) -> list[int]:
+    """Choose ports that nobody holds now, at random, so that two stacks seldom choose the same."""
+    free: list[int] = []
+    for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
+        if not in_use(port):
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise Failure("No free port was found: all that callfold chooses from are in use.")
