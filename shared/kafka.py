@@ -1,7 +1,14 @@
-"""Kafka: making the topic. Reading it is ingest's, writing it the telephony systems'."""
+"""Kafka: the topic. Reading it is ingest's, writing it the telephony systems'."""
+
+import asyncio
+import logging
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from shared.database import Backoff
+
+logger = logging.getLogger("callfold.kafka")
 
 RECORD_BYTES_MAX = 5 * 1024 * 1024
 """What the topic lets through: more than an event may have, so that a larger one is seen and quarantined."""
@@ -22,3 +29,24 @@ async def ensure_topic(bootstrap: str, topic: str, partitions: int, *, replicati
                 raise error(*message)
     finally:
         await admin.close()
+
+
+async def wait_for_topic(bootstrap: str, topic: str, stop: asyncio.Event) -> None:
+    """Returns when the broker answers and has the topic, or when `stop` is set."""
+    backoff = Backoff()
+    said = ""
+    while not stop.is_set():
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        try:
+            await admin.start()
+            if topic in await admin.list_topics():
+                return
+            missing = f"the broker at {bootstrap} has no topic {topic}"
+        except KafkaError as error:
+            missing = f"no broker at {bootstrap}: {error}"
+        finally:
+            await admin.close()
+        if missing != said:
+            logger.warning("waits: %s", missing)
+            said = missing
+        await backoff.wait(stop)
