@@ -18,12 +18,19 @@ from aiokafka import ConsumerRecord as Record
 from msgspec.structs import astuple
 
 from services.ingest.quarantine import BadRecord, write_quarantine
-from shared.count import NO_DIRECTION, NO_PHONE_NUMBER, Cell, Counted, Deltas, Measures, counted
+from shared.count import (
+    DELTAS_CHANNEL,
+    NO_DIRECTION,
+    NO_PHONE_NUMBER,
+    Cell,
+    Counted,
+    Deltas,
+    Measures,
+    counted,
+)
 from shared.database import Connection
 from shared.event import Event, read_stored
 from shared.fold import Call, distinct, fold
-
-DELTAS_CHANNEL: Final = "callfold_deltas"
 
 
 class Overtaken(Exception):

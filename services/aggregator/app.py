@@ -1,0 +1,63 @@
+"""The aggregator service: keeps the deltas few, so that a read adds up little. Without it every answer stays
+the same, and only the work for it grows."""
+
+import asyncio
+import logging
+
+import asyncpg
+
+from services.aggregator.store import apply_deltas
+from shared.count import DELTAS_CHANNEL
+from shared.database import Backoff, Connection, connect, is_passing
+from shared.settings import AggregatorSettings
+
+logger = logging.getLogger("callfold.aggregator")
+
+
+async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
+    """Applies deltas as they come until `stop` is set; waits for a database that is away. Raises what does
+    not pass."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            connection = await connect(
+                settings.database_url,
+                application_name="callfold-aggregator",
+                timeout_seconds=settings.database_connect_timeout_seconds,
+                settings={"lock_timeout": "10s", "jit": "off"},
+            )
+            try:
+                await _follow(connection, settings, stop, backoff)
+            finally:
+                connection.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+            if not is_passing(fault):
+                raise
+            logger.warning("waits for the database: %s", fault or type(fault).__name__)
+            await backoff.wait(stop)
+
+
+async def _follow(
+    connection: Connection, settings: AggregatorSettings, stop: asyncio.Event, backoff: Backoff
+) -> None:
+    """Applies what waits, then waits for word of more, at most an interval long."""
+    news = asyncio.Event()
+    await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
+    logger.info("follows the deltas")
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        while not stop.is_set():
+            news.clear()
+            applied = await apply_deltas(connection, settings.aggregate_deltas)
+            backoff.reset()
+            if applied == settings.aggregate_deltas:
+                continue
+            told = asyncio.ensure_future(news.wait())
+            await asyncio.wait(
+                (told, stopped),
+                timeout=settings.aggregate_interval_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            told.cancel()
+    finally:
+        stopped.cancel()
