@@ -34,7 +34,7 @@ class Jar:
 
 
 def class_path() -> list[Path]:
-    """Return the paths of all jars, each compared with its hash, downloaded when it is not there.
+    """The paths of all jars, each compared with its hash, downloaded when it is not there.
 
     Raises Failure when one can't be had.
     """
@@ -60,7 +60,7 @@ def class_path() -> list[Path]:
 
 
 def lock() -> list[Jar]:
-    """Resolve Kafka from its Maven coordinate and return what to pin."""
+    """What to pin: Kafka resolved from its Maven coordinate."""
     context = MavenContext(repo_cache=GlobalSettings.load().repo_cache)
     # Apart from each other: log4j's own bill of materials would change the versions of Kafka's dependencies.
     coordinates = [f"{jar.groupId}:{jar.artifactId}:{jar.version}" for jar in jgo.resolve(KAFKA)] + [LOGGING]
@@ -103,7 +103,7 @@ def _sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def _only_one(repository: Path) -> Iterator[None]:
-    """Let one process at a time write to the repository."""
+    """Lets one process at a time write to the repository."""
     repository.mkdir(parents=True, exist_ok=True)
     with (repository / ".callfold.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -66,7 +66,7 @@ rootLogger.appenderRef.console.ref=console
 
 
 def prepare(directory: Path, port: int, controller_port: int) -> None:
-    """Fetch Kafka unless it is there, write its configuration, and format its storage unless it is formatted.
+    """Fetches Kafka unless it is there, writes its configuration, and formats its storage unless it is done.
 
     Raises Failure when one of these can't be done.
     """
@@ -88,12 +88,12 @@ def prepare(directory: Path, port: int, controller_port: int) -> None:
 
 
 def command(directory: Path) -> list[str]:
-    """Return the command line of the broker of a prepared directory."""
+    """The command line of the broker of a prepared directory."""
     return [*_java(directory), "kafka.Kafka", str(directory / "server.properties")]
 
 
 async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:
-    """Return when the broker can take topics and records; raise Failure after `seconds`."""
+    """Returns when the broker can take topics and records. Raises Failure after `seconds`."""
     host, _, port = bootstrap.partition(":")
     for pause in attempts(seconds):
         if await _connects(host, int(port)) and await _has_broker(bootstrap):
@@ -167,7 +167,7 @@ def _write_properties(directory: Path, port: int, controller_port: int, data: Pa
 
 
 def _escaped(path: Path) -> str:
-    """Write a path as a value of a Java properties file, which is read as Latin-1."""
+    """A path as a value of a Java properties file, which is read as Latin-1."""
     return "".join(
         character if 0x20 < ord(character) < 0x7F and character not in "\\:=#!" else _escape(character)
         for character in str(path)

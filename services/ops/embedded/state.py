@@ -7,10 +7,12 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 
 DATABASE = "callfold"
@@ -60,7 +62,7 @@ class State:
 
 
 def environment(state: State) -> dict[str, str]:
-    """Return the variables that point callfold's services and commands at this stack."""
+    """The variables that point callfold's services and commands at this stack."""
     return {
         "CALLFOLD_DATABASE_URL": state.database_url,
         "CALLFOLD_KAFKA_BOOTSTRAP": state.kafka,
@@ -71,7 +73,7 @@ def environment(state: State) -> dict[str, str]:
 
 
 def load(directory: Path) -> State:
-    """Return the stack that is remembered in `directory`; raise Failure when there is none."""
+    """The stack that is remembered in `directory`. Raises Failure when there is none."""
     file = directory.resolve() / "stack.json"
     try:
         remembered = json.loads(file.read_text())
@@ -91,7 +93,7 @@ def load(directory: Path) -> State:
 def remember(
     directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
 ) -> State:
-    """Return the stack in `directory`, made when new; ports that are given replace the remembered ones.
+    """The stack in `directory`, made when new; ports that are given replace the remembered ones.
 
     Call it with the directory locked. Raises Failure when the directory can't hold a stack.
     """
@@ -104,7 +106,7 @@ def remember(
             return known
     else:
         names = [field.name for field in fields(Ports)]
-        chosen = dict(zip(names, _free_ports(len(names)), strict=True))
+        chosen = dict(zip(names, free_ports(len(names), changes.values()), strict=True))
         state = State(directory.resolve(), Ports(**(chosen | changes)), secrets.token_hex(16))
     if len(set(asdict(state.ports).values())) < len(fields(Ports)):
         raise Failure("Two parts of the stack can't share a port: choose different ones.")
@@ -113,19 +115,19 @@ def remember(
 
 
 def save(state: State) -> None:
-    """Write what is remembered, readable by its owner alone."""
+    """Writes what is remembered, readable by its owner alone."""
     text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
 
 
 def with_internal_ports(state: State) -> State:
-    """Return the state with free ports for the two that no client ever sees."""
-    controller, supervisor = _free_ports(2)
+    """The state with free ports for the two that no client ever sees."""
+    controller, supervisor = free_ports(2, asdict(state.ports).values())
     return replace(state, ports=replace(state.ports, controller=controller, supervisor=supervisor))
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace a file at once, so that a crash leaves the old or the new; only its owner can read it."""
+    """Replaces a file at once, so that a crash leaves the old or the new; only its owner can read it."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
@@ -135,8 +137,20 @@ def write_private(file: Path, text: str) -> None:
     new.replace(file)
 
 
+def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
+    """Ports of 127.0.0.1 that nobody holds now, chosen at random so that two stacks seldom choose the same;
+    none of those taken. Raises Failure when there are not enough."""
+    free: list[int] = []
+    for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
+        if len(free) == count:
+            return free
+        if port not in taken and not in_use(port):
+            free.append(port)
+    raise Failure("No free port was found: all that callfold chooses from are in use.")
+
+
 def in_use(port: int) -> bool:
-    """Tell whether another process holds this port of 127.0.0.1; raise Failure when it can't be had."""
+    """Whether another process holds this port of 127.0.0.1. Raises Failure when it can't be had at all."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -149,10 +163,10 @@ def in_use(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Make the directory and hold its lock, which the kernel lets go when this process dies.
+def locked(directory: Path, wait_seconds: float = 0) -> Iterator[None]:
+    """Makes the directory and holds its lock, which the kernel lets go when this process dies.
 
-    Raises Failure when another command holds it, or when the directory can't be written.
+    Raises Failure when another command holds it for so long, or when the directory can't be written.
     """
     try:
         if "\n" in str(directory):
@@ -164,27 +178,18 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise Failure(f"The state directory {directory} can't be written: {error.strerror}.") from None
     try:
-        _hold(handle, directory)
+        _hold(handle, directory, wait_seconds)
         yield
     finally:
         os.close(handle)
 
 
-def _hold(handle: int, directory: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Failure(
-            f"Another command is starting or stopping the stack in {directory}: wait for it."
-        ) from None
-
-
-def _free_ports(count: int) -> list[int]:
-    """Choose ports that nobody holds now, at random, so that two stacks seldom choose the same."""
-    free: list[int] = []
-    for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
-        if not in_use(port):
-            free.append(port)
-        if len(free) == count:
-            return free
-    raise Failure("No free port was found: all that callfold chooses from are in use.")
+def _hold(handle: int, directory: Path, wait_seconds: float) -> None:
+    for pause in attempts(wait_seconds):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return
+    raise Failure(f"Another command is starting or stopping the stack in {directory}: wait for it.")

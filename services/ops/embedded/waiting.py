@@ -7,7 +7,7 @@ FIRST_PAUSE_SECONDS = 0.02
 
 
 def attempts(seconds: float, *, longest: float = 0.25) -> Iterator[float]:
-    """Yield, until `seconds` have passed, how long to sleep before the next look; always yields once."""
+    """Yields, until `seconds` have passed, how long to sleep before the next look; at least once."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:

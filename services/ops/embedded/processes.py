@@ -1,0 +1,99 @@
+"""The processes of a stack, found by what they are: also when their supervisor is dead."""
+
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from services.ops.embedded.state import State
+from services.ops.embedded.waiting import attempts
+from services.ops.failure import Failure
+
+SUPERVISOR = "supervisor"
+END_SECONDS = 30
+KILL_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Owned:
+    name: str
+    process: psutil.Process
+
+
+def owned(state: State) -> list[Owned]:
+    """Every living process of this stack, and none of another."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            name = _name(process, state)
+        except psutil.Error:  # Gone meanwhile, a zombie, or another user's and so not ours.
+            continue
+        if name is not None:
+            found.append(Owned(name, process))
+    return found
+
+
+def supervisor(state: State) -> psutil.Process | None:
+    return next((each.process for each in owned(state) if each.name == SUPERVISOR), None)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it ended. One that nobody reaped (in a container without an init) has ended, too."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """The processes that are still there after at most `seconds`."""
+    left = list(processes)
+    for pause in attempts(seconds):
+        left = [process for process in left if not is_gone(process)]
+        if not left:
+            break
+        time.sleep(pause)
+    return left
+
+
+def end(targets: list[Owned]) -> None:
+    """Asks each to end, kills what does not, returns when none is left. Raises Failure when one stays."""
+    families = {each.process for each in targets}
+    for each in targets:
+        try:
+            families.update(each.process.children(recursive=True))
+            each.process.send_signal(signal.SIGINT if each.name == "postgres" else signal.SIGTERM)
+        except psutil.NoSuchProcess:
+            continue
+    left = wait_until_gone(families, END_SECONDS)
+    for process in left:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    left = wait_until_gone(left, KILL_SECONDS)
+    if left:
+        raise Failure(f"These processes can't be ended: {', '.join(str(process.pid) for process in left)}.")
+
+
+def _name(process: psutil.Process, state: State) -> str | None:
+    """What this process is to the stack: the name of a program, or None when it is nothing to it."""
+    line = process.cmdline()
+    if not line:
+        return None
+    program = Path(line[0]).name
+    if program in ("postgres", "initdb"):
+        directory = state.postgres_directory
+        return "postgres" if {str(directory), f"{directory}.new"} & set(line) else None
+    if program == "java":
+        return "kafka" if str(state.kafka_directory / "server.properties") in line else None
+    if "supervisor.supervisord" in line:
+        return SUPERVISOR if str(state.directory / "supervisord.conf") in line else None
+    variables = process.environ()
+    if variables.get("CALLFOLD_STATE") != str(state.directory):
+        return None
+    # Only the supervisor sets this one: a shell or a command that was pointed at this stack has it not.
+    return variables.get("SUPERVISOR_PROCESS_NAME")

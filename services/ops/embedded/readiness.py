@@ -1,0 +1,85 @@
+"""When a service is ready, as seen from outside: what it answers, holds, or is connected to."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+import asyncpg
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+
+from services.ops.embedded.waiting import attempts
+from services.ops.failure import Failure
+from shared.settings import IngestSettings
+
+
+async def wait_until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Returns when the condition holds. Raises Failure after `seconds`."""
+    for pause in attempts(seconds):
+        if await condition():
+            return
+        await asyncio.sleep(pause)
+    raise Failure(f"It was not ready after {seconds:.0f} s.")
+
+
+async def api_answers(api_url: str) -> bool:
+    """Whether the API says that it can serve."""
+    # A proxy of the environment has no business between two processes of this machine.
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        try:
+            return (await client.get(f"{api_url}/health/ready")).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+async def aggregator_is_connected(database_url: str) -> bool:
+    """Whether an aggregator has a session in the database."""
+    try:
+        connection = await asyncpg.connect(database_url, timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError):
+        return False
+    try:
+        question = (
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'callfold-aggregator')"
+        )
+        return bool(await connection.fetchval(question))
+    finally:
+        await connection.close()
+
+
+async def ingest_members(bootstrap: str) -> set[str] | None:
+    """The ids of the members of ingest's consumer group, those included that died and still count; None: not
+    known yet."""
+    members = await _members(bootstrap)
+    return None if members is None else {member["member_id"] for member in members}
+
+
+async def ingest_owns(bootstrap: str, topic: str, partitions: int, former: Collection[str]) -> bool:
+    """Whether members other than the former ones own all partitions of the topic."""
+    owned = {
+        partition
+        for member in await _members(bootstrap) or []
+        if member["member_id"] not in former
+        for name, numbers in ConsumerProtocolMemberAssignment.decode(member["member_assignment"]).assignment
+        if name == topic
+        for partition in numbers
+    }
+    return len(owned) == partitions
+
+
+async def _members(bootstrap: str) -> list[dict[str, Any]] | None:
+    """The members of ingest's group as Kafka describes them; none while they are being given partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    try:
+        await admin.start()
+        answers = await admin.describe_consumer_groups([IngestSettings().consumer_group])
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    finally:
+        await admin.close()
+    group = answers[0].to_object()["groups"][0]
+    if group["error_code"] != 0:
+        return None
+    return list(group["members"]) if group["state"] == "Stable" else []

@@ -1,0 +1,242 @@
+"""A whole stack: starting it, stopping it, and telling how it is."""
+
+import asyncio
+import functools
+import shutil
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+
+import psutil
+
+from services.ops.embedded import kafka, postgres, processes, readiness, supervisor
+from services.ops.embedded.readiness import wait_until
+from services.ops.embedded.state import (
+    DATABASE,
+    State,
+    in_use,
+    load,
+    locked,
+    remember,
+    save,
+    with_internal_ports,
+)
+from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
+from services.ops.embedded.waiting import attempts
+from services.ops.failure import Failure
+from shared.kafka import ensure_topic
+from shared.migrations import upgrade
+from shared.settings import KafkaSettings
+
+PARTITIONS = 8
+FREE_BYTES_MIN = 1 << 30
+SERVER_SECONDS = 90
+SERVICE_SECONDS = 90
+SHUTDOWN_SECONDS = 120
+LOCK_SECONDS = 150
+LOG_LINES = 8
+
+Report = Callable[[str], None]
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def start(
+    directory: Path,
+    *,
+    postgres_port: int | None = None,
+    kafka_port: int | None = None,
+    api_port: int | None = None,
+    report: Report = to_stderr,
+) -> State:
+    """Starts the stack in `directory`, made when new, and returns when all of it is ready.
+
+    On a stack that runs it only makes sure that all is ready. What it started it ends again when it raises.
+    Raises Failure with the reason when the stack can't run.
+    """
+    with locked(directory):
+        known = load(directory) if (directory / "stack.json").exists() else None
+        ran = known is not None and running(known)
+        try:
+            state = remember(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
+            if known is not None and ran and state != known:
+                save(known)
+                raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
+            if ran:
+                report(f"The stack in {directory} runs already.")
+            else:
+                state = _launch(state, report)
+        except OSError as error:
+            raise Failure(f"{error.strerror}: {error.filename}.") from error
+        try:
+            asyncio.run(_supervised(state, _bring_up(state, report)))
+        except BaseException:
+            if not ran:
+                _end(state)
+            raise
+    return state
+
+
+def stop(state: State) -> bool:
+    """Ends every process of the stack, also those of a supervisor that is dead; whether there was any.
+
+    Raises Failure when one can't be ended.
+    """
+    with locked(state.directory, LOCK_SECONDS):
+        return _end(state)
+
+
+def running(state: State) -> bool:
+    """Whether the stack's supervisor lives."""
+    return processes.supervisor(state) is not None
+
+
+def statuses(state: State) -> list[Status]:
+    """How each program is, whether or not the stack runs.
+
+    The states are supervisord's (running, starting, backoff, stopping, exited, fatal, stopped), and
+    `orphaned` for a process whose supervisor is dead.
+    """
+    told = supervisor.statuses(state)
+    if told is not None:
+        return told
+    orphans = {each.name: each.process.pid for each in processes.owned(state)}
+    return [
+        Status(name, orphans.get(name), "orphaned" if name in orphans else "stopped") for name in PROGRAMS
+    ]
+
+
+def wait_until_gone(state: State) -> None:
+    """Returns when the stack's supervisor ends."""
+    process = processes.supervisor(state)
+    if process is not None:
+        processes.wait_until_gone([process], float("inf"))
+
+
+def _launch(state: State, report: Report) -> State:
+    """Prepares everything and starts the supervisor with the servers; the state with the ports it took."""
+    orphans = processes.owned(state)
+    if orphans:
+        report(f"Ending {len(orphans)} processes that an earlier stack left behind.")
+        processes.end(orphans)
+    free = shutil.disk_usage(state.directory).free
+    if free < FREE_BYTES_MIN:
+        raise Failure(
+            f"The disk of {state.directory} is nearly full: {free >> 20} MiB are free, and 1 GiB is needed."
+        )
+    _check_port(state.ports.postgres, "PostgreSQL", "--postgres-port")
+    _check_port(state.ports.kafka, "Kafka", "--kafka-port")
+    _check_port(state.ports.api, "the API", "--api-port")
+    if in_use(state.ports.controller) or in_use(state.ports.supervisor):
+        state = with_internal_ports(state)
+        save(state)
+    postgres.prepare(state.postgres_directory)
+    kafka.prepare(state.kafka_directory, state.ports.kafka, state.ports.controller)
+    report("Starting PostgreSQL and Kafka.")
+    supervisor.launch(state)
+    return state
+
+
+def _check_port(port: int, use: str, option: str) -> None:
+    if in_use(port):
+        raise Failure(f"Port {port}, for {use}, is in use{_holder(port)}. Choose another with {option}.")
+
+
+def _holder(port: int) -> str:
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.pid
+            if listens and connection.laddr and connection.laddr.port == port:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        return ""
+    return ""
+
+
+async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
+    """Does the work. Raises Failure at once when the supervisor dies meanwhile."""
+    process = processes.supervisor(state)
+    task = asyncio.create_task(work)
+    try:
+        for pause in attempts(float("inf"), longest=0.5):
+            done, _ = await asyncio.wait({task}, timeout=pause)
+            if done:
+                return await task
+            if process is None or processes.is_gone(process):
+                raise Failure(
+                    f"The supervisor ended while the stack was starting.{_tail(state, 'supervisor')}"
+                )
+    finally:
+        task.cancel()
+
+
+async def _bring_up(state: State, report: Report) -> None:
+    """From two servers that start to a pipeline that is ready; each step may have been done before."""
+    await _named(state, "postgres", postgres.wait_until_ready(state.ports.postgres, SERVER_SECONDS))
+    await _named(state, "kafka", kafka.wait_until_ready(state.kafka, SERVER_SECONDS))
+    await postgres.create_database(state.ports.postgres, DATABASE)
+    await asyncio.to_thread(upgrade, state.database_url)
+    topic = KafkaSettings().topic
+    await ensure_topic(state.kafka, topic, PARTITIONS)
+    report("Starting ingest, the aggregator and the API.")
+    former = await _former_members(state)
+    for name in SERVICES:
+        supervisor.start_program(state, name)
+    async with asyncio.TaskGroup() as group:
+        for name, condition in (
+            ("api", lambda: readiness.api_answers(state.api_url)),
+            ("aggregator", lambda: readiness.aggregator_is_connected(state.database_url)),
+            ("ingest", lambda: readiness.ingest_owns(state.kafka, topic, PARTITIONS, former)),
+        ):
+            group.create_task(_named(state, name, wait_until(condition, SERVICE_SECONDS)))
+    for name in PROGRAMS:
+        await _named(state, name, wait_until(functools.partial(_runs, state, name), SERVICE_SECONDS))
+
+
+async def _former_members(state: State) -> set[str]:
+    """The members of ingest's group that are not the process about to start: after a crash, Kafka takes the
+    dead one for the owner of all partitions until it is replaced."""
+    if await _runs(state, "ingest"):
+        return set()
+    for pause in attempts(SERVER_SECONDS):
+        members = await readiness.ingest_members(state.kafka)
+        if members is not None:
+            return members
+        await asyncio.sleep(pause)
+    raise Failure(f"Kafka did not tell who consumes.{_tail(state, 'kafka')}")
+
+
+async def _runs(state: State, name: str) -> bool:
+    told = supervisor.statuses(state) or []
+    return any(each.name == name and each.state == "running" for each in told)
+
+
+async def _named(state: State, name: str, wait: Awaitable[None]) -> None:
+    """Waits, and adds to a Failure which process it was and the end of its log."""
+    try:
+        await wait
+    except Failure as failure:
+        raise Failure(f"The process {name} did not become ready: {failure}{_tail(state, name)}") from None
+
+
+def _tail(state: State, name: str) -> str:
+    """The last lines of a log, as an end of a message."""
+    try:
+        with state.log(name).open(errors="replace") as log:
+            lines = deque((line.rstrip() for line in log if line.strip()), LOG_LINES)
+    except OSError:
+        return ""
+    return "\n".join([f"\nThe end of {state.log(name)}:", *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def _end(state: State) -> bool:
+    """Ends every process, the directory being locked; whether there was any."""
+    found = processes.owned(state)
+    supervisors = [each.process for each in found if each.name == processes.SUPERVISOR]
+    if supervisors and supervisor.shut_down(state):
+        processes.wait_until_gone(supervisors, SHUTDOWN_SECONDS)
+    processes.end(processes.owned(state))
+    return bool(found)

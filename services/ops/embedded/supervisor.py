@@ -1,0 +1,166 @@
+"""The supervisor (supervisord) of a stack: its configuration, its start, and the questions it answers."""
+
+import http.client
+import os
+import re
+import shlex
+import subprocess
+import sys
+import xmlrpc.client
+from dataclasses import dataclass
+from typing import Any
+
+from services.ops.embedded import kafka, postgres
+from services.ops.embedded.state import State, environment, write_private
+from services.ops.failure import Failure
+
+SERVERS = ("postgres", "kafka")
+SERVICES = ("ingest", "aggregator", "api")
+PROGRAMS = SERVERS + SERVICES
+
+LAUNCH_SECONDS = 30
+ANSWER_SECONDS = 10
+ALREADY_STARTED = 60  # the fault code of supervisord
+
+SUPERVISOR_SECTIONS = """\
+[supervisord]
+logfile = logs/supervisor.log
+logfile_maxbytes = 1MB
+logfile_backups = 1
+childlogdir = logs
+pidfile = supervisord.pid
+silent = true
+{user}
+
+[inet_http_server]
+port = 127.0.0.1:{port}
+username = callfold
+password = {password}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+PROGRAM_SECTION = """
+[program:{name}]
+command = {command}
+autorestart = true
+startsecs = 2
+startretries = 1000000
+redirect_stderr = true
+stdout_logfile = logs/{name}.log
+stdout_logfile_maxbytes = 10MB
+stdout_logfile_backups = 2
+"""
+
+# Stopped from the largest priority down: the services before the servers that they need.
+PROGRAM_OPTIONS = {
+    "postgres": "priority = 1\nstopsignal = INT\nstopwaitsecs = 60\n",
+    "kafka": "priority = 2\nstopwaitsecs = 60\n",
+    "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n"
+    # A name that stays: a restarted ingest takes its partitions back at once.
+    "environment = CALLFOLD_GROUP_INSTANCE_ID=ingest-1\n",
+    "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
+    "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """A program: its process, if it has one, and supervisord's word for how it is, in lower case."""
+
+    name: str
+    pid: int | None
+    state: str
+
+
+def launch(state: State) -> None:
+    """Starts supervisord in a session of its own, and it the servers. Raises Failure when it refuses."""
+    (state.directory / "logs").mkdir(exist_ok=True)
+    write_private(state.directory / "supervisord.conf", configuration(state))
+    launched = subprocess.run(  # noqa: S603 (this interpreter, with arguments made here)
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(state.directory / "supervisord.conf")],
+        # The log files are named relative to here, and all programs inherit these variables: no path and no
+        # password has to survive the quoting of its configuration file.
+        cwd=state.directory,
+        env=os.environ | environment(state),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LAUNCH_SECONDS,
+    )
+    if launched.returncode != 0:
+        said = " ".join((launched.stdout + launched.stderr).split())
+        raise Failure(f"The supervisor did not start: {said}")
+
+
+def configuration(state: State) -> str:
+    """The text of supervisord.conf."""
+    commands = {
+        "postgres": postgres.command(state.postgres_directory, state.ports.postgres),
+        "kafka": kafka.command(state.kafka_directory),
+    } | {name: [sys.executable, "-P", "-m", f"services.{name}"] for name in SERVICES}
+    text = SUPERVISOR_SECTIONS.format(
+        port=state.ports.supervisor,
+        password=state.password,
+        # Said aloud, so that it does not warn of it.
+        user="user = root" if os.geteuid() == 0 else "",
+    )
+    for name in PROGRAMS:
+        text += PROGRAM_SECTION.format(name=name, command=_quoted(commands[name])) + PROGRAM_OPTIONS[name]
+        user = postgres.operating_user() if name == "postgres" else None
+        text += f"user = {user}\n" if user is not None else ""
+    return text
+
+
+def statuses(state: State) -> list[Status] | None:
+    """How each program is, or None when no supervisor answers."""
+    try:
+        answers: Any = _proxy(state).supervisor.getAllProcessInfo()
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return None
+    known = {each["name"]: each for each in answers}
+    return [
+        Status(name, known[name]["pid"] or None, known[name]["statename"].lower())
+        for name in PROGRAMS
+        if name in known
+    ]
+
+
+def start_program(state: State, name: str) -> None:
+    """Starts a program, unless it is started. Raises Failure when the supervisor does not do it."""
+    try:
+        _proxy(state).supervisor.startProcess(name, False)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != ALREADY_STARTED:
+            raise Failure(f"The supervisor did not start {name}: {fault.faultString}") from None
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        raise Failure(f"The supervisor did not answer when it was to start {name}: {error}") from None
+
+
+def shut_down(state: State) -> bool:
+    """Tells supervisord to end its programs and itself; whether it heard."""
+    try:
+        return bool(_proxy(state).supervisor.shutdown())
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return False
+
+
+class _Transport(xmlrpc.client.Transport):
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = super().make_connection(host)
+        connection.timeout = ANSWER_SECONDS
+        return connection
+
+
+def _proxy(state: State) -> xmlrpc.client.ServerProxy:
+    address = f"http://callfold:{state.password}@127.0.0.1:{state.ports.supervisor}/RPC2"
+    return xmlrpc.client.ServerProxy(address, transport=_Transport())
+
+
+def _quoted(command: list[str]) -> str:
+    """A command as supervisord reads it: % begins an expansion, and a ; or # after a space a comment."""
+    line = shlex.join(command).replace("%", "%%")
+    # Such a space stands between single quotes: close and open them again, so that none precedes the mark.
+    return re.sub(r"(\s)([;#])", r"\1''\2", line)

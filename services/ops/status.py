@@ -1,0 +1,30 @@
+"""`callfold status`: the addresses of a stack, and how its processes are."""
+
+from dataclasses import asdict
+
+from services.ops.addresses import DEFAULT_STATE, JsonOption
+from services.ops.embedded import stack
+from services.ops.embedded.state import load
+from services.ops.printing import console, print_json, table
+from services.ops.up import DirectoryOption
+
+
+def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
+    """Show the addresses of a stack and the state of each of its processes.
+
+    States: running, starting, backoff (it died early, and is started again after a pause), stopping, exited,
+    fatal, stopped, orphaned (it runs, but its supervisor was killed: `up` and `down` put that right).
+
+    Exit status: 0 whenever it could tell, whatever the states are; 1 when there is no such stack.
+    """
+    known = load(state)
+    processes = stack.statuses(known)
+    addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}
+    if as_json:
+        print_json({**addresses, "processes": [asdict(each) for each in processes]})
+        return
+    console().print(table(["", "address"], list(addresses.items())))
+    console().print()
+    console().print(
+        table(["process", "pid", "state"], [(each.name, each.pid, each.state) for each in processes])
+    )

@@ -1,0 +1,96 @@
+"""`callfold up`: the whole pipeline on this machine."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from services.ops.addresses import DEFAULT_STATE
+from services.ops.embedded import stack
+from services.ops.embedded.state import State
+from services.ops.failure import Failure
+from services.ops.printing import console, table
+
+PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
+
+DirectoryOption = Annotated[
+    Path,
+    typer.Option("--state", metavar="DIRECTORY", help="Where the stack keeps its data, ports and logs."),
+]
+PostgresPort = Annotated[int | None, typer.Option(help="The port of PostgreSQL.", **PORT)]
+KafkaPort = Annotated[int | None, typer.Option(help="The port of Kafka.", **PORT)]
+ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", **PORT)]
+
+
+def up(
+    state: DirectoryOption = DEFAULT_STATE,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running, and return when all of it is ready.")
+    ] = False,
+    api_port: ApiPort = None,
+    kafka_port: KafkaPort = None,
+    postgres_port: PostgresPort = None,
+) -> None:
+    """Start PostgreSQL, Kafka and callfold's three services on this machine.
+
+    The first start makes the state directory and downloads Kafka; data, ports and logs stay there, and the
+    next start goes on with them, however the last one ended. A process that dies is started again. Ctrl-C
+    ends all of it; with --detach, `callfold down` does. On a stack that runs, it says so, and Ctrl-C ends it.
+
+    Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
+    """
+    # All that ends a command in the foreground ends it in the same way.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    directory = state.resolve()
+    try:
+        started = stack.start(
+            directory, postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
+        )
+    except KeyboardInterrupt:
+        if detach:
+            raise Failure("Interrupted before the stack was ready.") from None
+        typer.echo("Ended before it was ready.")
+        return
+    _show(started, detach)
+    if detach:
+        return
+    try:
+        stack.wait_until_gone(started)
+    except KeyboardInterrupt:
+        _end(started)
+        typer.echo("Ended.")
+    else:
+        _end(started)
+        raise Failure(f"The supervisor of the stack ended by itself: see {started.log('supervisor')}.")
+
+
+def _end(state: State) -> None:
+    # It is bounded, and a second Ctrl-C would leave half of the stack behind.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    stack.stop(state)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _show(state: State, detached: bool) -> None:
+    console().print(
+        table(
+            ["", "address"],
+            [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)],
+        )
+    )
+    console().print()
+    console().print(
+        table(
+            ["process", "pid", "state"], [(each.name, each.pid, each.state) for each in stack.statuses(state)]
+        )
+    )
+    typer.echo(f"\nLogs are in {state.log('api').parent}.")
+    typer.echo(f"`callfold down --state {state.directory}` ends it." if detached else "Ctrl-C ends it.")
