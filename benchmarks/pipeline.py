@@ -1,0 +1,206 @@
+"""Records per second from a preloaded backlog to exact counts, beside the floor, in one run.
+
+    python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
+
+The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
+pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is
+committed and no delta waits. Durability is on: fsync and synchronous_commit.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from benchmarks.workload import records
+from services.ops.embedded.servers import Servers, servers
+from services.ops.proof import prove
+from shared.event import read
+from shared.kafka import ensure_topic
+from shared.migrations import upgrade
+from shared.settings import IngestSettings
+
+TOPIC: Final = "call-events"
+PARTITIONS: Final = 4
+BATCH_RECORDS: Final = IngestSettings.model_fields["batch_records"].default
+LONGEST_SECONDS: Final = 600
+
+
+@dataclass(frozen=True)
+class Run:
+    ingest_processes: int
+    seconds: float
+    peak_memory_mb: dict[str, float]
+    proof: str
+
+
+async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> None:
+    """Publishes the backlog, by key."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=20, max_batch_size=256 * 1024
+    )
+    await producer.start()
+    try:
+        for start in range(0, len(backlog), 10_000):
+            sent = [await producer.send(TOPIC, value, key) for key, value in backlog[start : start + 10_000]]
+            await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def floor(url: str, backlog: Sequence[tuple[bytes, bytes]]) -> float:
+    """Rows per second of the plain COPY."""
+    now = datetime.now(UTC)
+    rows = {}
+    for _, value in backlog:
+        event = read(value, now)
+        key = (event.organization_id, event.call_id, event.id)
+        rows[key] = (*key, event.type, event.timestamp, event.payload)
+    every = list(rows.values())
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "CREATE TABLE floor (organization_id uuid, call_id uuid, id text, type text, occurred_at timestamptz, "
+            "payload text, PRIMARY KEY (organization_id, call_id, id))"
+        )
+        began = time.perf_counter()
+        for start in range(0, len(every), BATCH_RECORDS):
+            await connection.copy_records_to_table("floor", records=every[start : start + BATCH_RECORDS])
+        seconds = time.perf_counter() - began
+        await connection.execute("DROP TABLE floor")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+    return len(every) / seconds
+
+
+async def pipeline(url: str, bootstrap: str, ingest_processes: int, directory: Path) -> Run:
+    """One run over the whole topic with a group of its own and an empty database."""
+    upgrade_process = await asyncio.to_thread(upgrade, url)
+    del upgrade_process
+    group = f"benchmark-{ingest_processes}"
+    environment = {
+        **os.environ,
+        "CALLFOLD_DATABASE_URL": url,
+        "CALLFOLD_KAFKA_BOOTSTRAP": bootstrap,
+        "CALLFOLD_CONSUMER_GROUP": group,
+    }
+    logs = directory / f"ingest-{ingest_processes}.log"
+    names = ["aggregator", *["ingest"] * ingest_processes]
+    with logs.open("wb") as output, ExitStack() as stack:
+        processes = []
+        for name in names:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{name}"], env=environment, stderr=output, stdout=output
+            )
+            stack.callback(process.wait, 30)
+            stack.callback(process.terminate)
+            processes.append(process)
+        began = await _wait_for_first_poll(logs)
+        await _wait_until_done(url, bootstrap, group, processes)
+        seconds = time.time() - began
+        memory = {
+            f"{name} {n}": _peak_memory_mb(process.pid)
+            for n, (name, process) in enumerate(zip(names, processes, strict=True))
+        }
+    proof = await prove(url)
+    return Run(ingest_processes, seconds, memory, "exact" if proof.exact else "NOT EXACT")
+
+
+async def _wait_for_first_poll(log: Path) -> float:
+    for _ in range(600):
+        if found := re.search(r"^(\d+\.\d+) .*reads partitions", log.read_text(), re.MULTILINE):
+            return float(found[1])
+        if "reads partitions" in log.read_text():
+            return time.time()
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"no ingest process got partitions: {log.read_text()[-2000:]}")
+
+
+async def _wait_until_done(
+    url: str, bootstrap: str, group: str, processes: Sequence[subprocess.Popen[bytes]]
+) -> None:
+    partitions = [TopicPartition(TOPIC, n) for n in range(PARTITIONS)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await consumer.start()
+    await admin.start()
+    database = await asyncpg.connect(url)
+    try:
+        ends = await consumer.end_offsets(partitions)
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < deadline:
+            if any(process.poll() is not None for process in processes):
+                raise RuntimeError("a service ended during the run")
+            committed = await admin.list_consumer_group_offsets(group)
+            if all(committed.get(p) and committed[p].offset == ends[p] for p in partitions) and not (
+                await database.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)")
+            ):
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError("the backlog was not done in time")
+    finally:
+        await database.close()
+        await admin.close()
+        await consumer.stop()
+
+
+def _peak_memory_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+async def measure(running: Servers, calls: int, ingest: Sequence[int], directory: Path) -> None:
+    """Floor and pipeline, one after the other, and what they gave."""
+    backlog = records(calls)
+    await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
+    began = time.perf_counter()
+    await publish(running.bootstrap, backlog)
+    print(f"published {len(backlog):,} records in {time.perf_counter() - began:.1f} s")
+    for processes in ingest:
+        name = f"benchmark_{processes}"
+        admin = await asyncpg.connect(running.database_url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+        url = running.database_url(name)
+        rows_per_second = await floor(url, backlog)
+        run = await pipeline(url, running.bootstrap, processes, directory)
+        rate = len(backlog) / run.seconds
+        print(
+            f"{processes} ingest: floor {rows_per_second:,.0f} rows/s; pipeline {rate:,.0f} records/s in "
+            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}"
+        )
+        print("   peak memory: " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items()))
+
+
+def main() -> None:
+    """Parses the arguments and measures on servers of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--ingest", default="1,2", help="numbers of ingest processes, one run for each")
+    arguments = parser.parse_args()
+    ingest = [int(number) for number in arguments.ingest.split(",")]
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        directory.chmod(0o755)
+        with servers(directory, durable=True) as running:
+            asyncio.run(measure(running, arguments.calls, ingest, directory))
+
+
+if __name__ == "__main__":
+    main()
