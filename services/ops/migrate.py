@@ -1,0 +1,30 @@
+"""`callfold migrate`: the database's tables, brought to the newest step."""
+
+import asyncio
+
+import typer
+from alembic.util import CommandError
+
+from services.ops.addresses import StateOption, database, find_database
+from services.ops.failure import Failure
+from shared.migrations import upgrade as to_newest
+
+
+def migrate(state: StateOption = None) -> None:
+    """Make the tables in a new database, or bring those of an older callfold up to date.
+
+    Harmless where they are: it can run at each start, and of two at once the second waits.
+    """
+    database_url = find_database(state)
+    asyncio.run(_connects(database_url))
+    try:
+        to_newest(database_url)
+    except CommandError as error:
+        raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
+    typer.echo("The database is up to date.")
+
+
+async def _connects(database_url: str) -> None:
+    """Says in one sentence what is wrong with the database, before Alembic would in many."""
+    async with database(database_url):
+        return

@@ -1,0 +1,103 @@
+"""`callfold org`: the organizations whose calls are counted."""
+
+import asyncio
+import zoneinfo
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import uuid4
+
+import asyncpg
+import typer
+
+from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
+from services.ops.failure import Failure
+from services.ops.printing import console, print_json, table
+
+NAME_LETTERS_MAX: Final = 200
+_NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, not zones
+
+app = typer.Typer(
+    no_args_is_help=True, help="Create and list organizations, whose calls are kept and counted apart."
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What people call the organization.", show_default=False)],
+    organization: Annotated[
+        str | None,
+        typer.Option("--id", metavar="UUID", help="Its id, where one exists already; else one is made."),
+    ] = None,
+    time_zone: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The IANA time zone in which its days begin, as Europe/Berlin."),
+    ] = "UTC",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create an organization."""
+    made = asyncio.run(_create(state, name, organization, time_zone))
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(f"Organization {made['id']} ({made['name']}), with days in {made['time_zone']}, is there.")
+    typer.echo(f"A key for its calls: callfold key create --organization {made['id']}")
+
+
+@app.command("list")
+def list_organizations(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List the organizations, the oldest first."""
+    found = asyncio.run(_list(state))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one["id"], one["name"] or "(unnamed)", one["time_zone"], one["retention_days"], _minute(one))
+        for one in found
+    ]
+    console().print(table(["id", "name", "time zone", "kept for days", "created (UTC)"], rows))
+
+
+def check_name(name: str) -> str:
+    """A name as it is kept. Raises Failure when it can't be one."""
+    name = name.strip()
+    if not name.isprintable() or not 1 <= len(name) <= NAME_LETTERS_MAX:
+        raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable letters.")
+    return name
+
+
+def check_time_zone(name: str) -> str:
+    """A time zone's IANA name. Raises Failure when there is no such zone, with the one that was meant."""
+    known = zoneinfo.available_timezones() - _NO_ZONES
+    if name in known:
+        return name
+    meant = [zone for zone in known if zone.lower() == name.lower()]
+    hint = (
+        f"did you mean {meant[0]}?" if meant else "names are written as Europe/Berlin, America/New_York, UTC."
+    )
+    raise Failure(f"There is no time zone {name!r}: {hint}")
+
+
+async def _create(state: Path | None, name: str, chosen: str | None, time_zone: str) -> dict[str, object]:
+    organization_id = uuid4() if chosen is None else read_uuid(chosen, "--id")
+    arguments = organization_id, check_name(name), check_time_zone(time_zone)
+    async with database(find_database(state)) as connection:
+        try:
+            row = await connection.fetchrow(_CREATE, *arguments)
+        except asyncpg.UniqueViolationError:
+            raise Failure(f"There is an organization {organization_id} already.") from None
+    return dict(row or {})
+
+
+async def _list(state: Path | None) -> list[dict[str, object]]:
+    async with database(find_database(state)) as connection:
+        return [dict(row) for row in await connection.fetch(_LIST)]
+
+
+def _minute(one: dict[str, object]) -> str:
+    return f"{one['created_at']:%Y-%m-%d %H:%M}"
+
+
+_COLUMNS: Final = "id, name, time_zone, retention_days, created_at"
+_CREATE: Final = f"INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING {_COLUMNS}"  # noqa: S608
+_LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608

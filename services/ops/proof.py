@@ -1,0 +1,300 @@
+"""The proof: in one snapshot of a live system, the counts are a recount of the calls, and every call is the
+fold of its events.
+
+One REPEATABLE READ, READ ONLY transaction sees one state of the database, whatever ingest, aggregator and
+deletes do meanwhile; it takes no lock that they wait for. Calls and events are streamed side by side in the
+order of their keys, so memory does not depend on how many there are.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec.structs import astuple
+
+from services.ops import proof_statements as statements
+from shared.count import Cell, Measures, local_day
+from shared.database import Connection, connect
+from shared.event import Event, InvalidEvent, read_stored
+from shared.fold import Call, fold
+
+DIFFERENCES_KEPT: Final = 10_000
+CHUNK_ROWS: Final = 5_000
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+STATEMENT_SECONDS: Final = 6 * 3600
+UTC_ZONE: Final = ZoneInfo("UTC")
+CALL_COLUMNS: Final = (*Call.__struct_fields__, "day")
+_EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
+_Key = tuple[UUID, UUID]
+
+Kind = Literal[
+    "cell", "call", "event", "call without events", "events without call", "tombstone", "organization"
+]
+Progress = Callable[[int, int | None], None]
+"""Told how many calls are proved, and about how many there are, where that is known."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it must be: what the tables say, and what they should."""
+
+    kind: Kind
+    organization_id: UUID
+    stored: Mapping[str, object]
+    expected: Mapping[str, object]
+    call_id: UUID | None = None
+    event_id: str | None = None
+    cell: Mapping[str, object] | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "organization":
+            return f"organization {self.organization_id}: {self._sides()}"
+        if self.cell is not None:
+            _, livemode, day, direction, phone_number_id, status = self.cell.values()
+            mode = "live" if livemode else "test"
+            subject = f"cell {day} {mode} {direction} {phone_number_id} {status}"
+        elif self.kind == "event":
+            subject = f"event {self.event_id} of call {self.call_id}"
+        elif self.kind == "tombstone":
+            subject = f"deleted call {self.call_id}"
+        else:
+            subject = f"call {self.call_id}"
+        return f"{subject} of organization {self.organization_id}: {self._sides()}"
+
+    def _sides(self) -> str:
+        return ", ".join(
+            f"{name} is {self.stored.get(name)!s}, must be {must!s}"
+            for name, must in self.expected.items()
+            if self.stored.get(name) != must
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was proved at which snapshot. Of very many differences only the first are kept."""
+
+    snapshot: datetime
+    cells: int
+    calls: int
+    events: int
+    deltas: int
+    tombstones: int
+    differences: tuple[Difference, ...]
+    differences_found: int
+
+    @property
+    def exact(self) -> bool:
+        return self.differences_found == 0
+
+
+async def prove(
+    database_url: str, organization_id: UUID | None = None, progress: Progress | None = None
+) -> Proof:
+    """Proves a database, or one organization of it. Raises asyncpg's errors and OSError."""
+    connection = await connect(database_url, application_name="callfold-verify")
+    try:
+        return await prove_connection(connection, organization_id, progress)
+    finally:
+        await connection.close(timeout=5)
+
+
+async def prove_connection(
+    connection: Connection, organization_id: UUID | None = None, progress: Progress | None = None
+) -> Proof:
+    """Proves over a connection that is in no transaction."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(statements.PLAN_FOR_THE_WHOLE)
+        found = _Findings()
+        about: Any = await connection.fetchrow(
+            statements.SNAPSHOT, organization_id, timeout=STATEMENT_SECONDS
+        )
+        snapshot, deltas, tombstones, calls_expected = about
+        zones = await _zones(connection, organization_id, found)
+        cells = await _prove_cells(connection, organization_id, found)
+        await _prove_tombstones(connection, organization_id, found)
+        told = progress or (lambda _proved, _expected: None)
+        expected = calls_expected if organization_id is None and calls_expected > 0 else None
+        calls, events = await _prove_calls(
+            connection, organization_id, zones, found, lambda proved: told(proved, expected)
+        )
+    return Proof(snapshot, cells, calls, events, deltas, tombstones, tuple(found.kept), found.count)
+
+
+@dataclass
+class _Findings:
+    """The differences: all counted, the first kept, so that a wrecked database does not fill the memory."""
+
+    kept: list[Difference] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, difference: Difference) -> None:
+        self.count += 1
+        if len(self.kept) < DIFFERENCES_KEPT:
+            self.kept.append(difference)
+
+
+async def _zones(
+    connection: Connection, organization_id: UUID | None, found: _Findings
+) -> dict[UUID, ZoneInfo]:
+    """The time zone of each organization."""
+    zones: dict[UUID, ZoneInfo] = {}
+    for some_id, name in await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS):
+        try:
+            zones[some_id] = ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            must = {"time_zone": "an IANA name"}
+            found.add(Difference("organization", some_id, {"time_zone": name}, must))
+            zones[some_id] = UTC_ZONE
+    return zones
+
+
+async def _prove_cells(connection: Connection, organization_id: UUID | None, found: _Findings) -> int:
+    """Counts plus deltas against a recount of the calls, in one statement. Returns how many cells."""
+    cells = 0
+    width, measures = len(Cell._fields), len(Measures._fields)
+    async for rows in _chunks(connection, statements.CELLS, organization_id):
+        for row in rows:
+            cells, off = row[0], tuple(row[1:])
+            if off[0] is None:
+                continue  # the one row of a whole without a difference
+            cell = dict(zip(Cell._fields, off, strict=False))
+            stored = dict(zip(Measures._fields, off[width:], strict=False))
+            expected = dict(zip(Measures._fields, off[width + measures :], strict=True))
+            found.add(Difference("cell", off[0], stored, expected, cell=cell))
+    return cells
+
+
+async def _prove_tombstones(connection: Connection, organization_id: UUID | None, found: _Findings) -> None:
+    async for rows in _chunks(connection, statements.TOMBSTONES_WITH_CALLS, organization_id):
+        for owner, call_id, calls, events in rows:
+            stored, none = {"calls": calls, "events": events}, {"calls": 0, "events": 0}
+            found.add(Difference("tombstone", owner, stored, none, call_id))
+
+
+async def _prove_calls(
+    connection: Connection,
+    organization_id: UUID | None,
+    zones: Mapping[UUID, ZoneInfo],
+    found: _Findings,
+    proved: Callable[[int], None],
+) -> tuple[int, int]:
+    """Merges the calls with their events, both in the order of their keys. Returns how many of each."""
+    calls = events = 0
+    strangers: set[UUID] = set()
+    groups = _events_by_call(connection, organization_id)
+    group = await anext(groups, None)
+    async for rows in _chunks(connection, statements.CALLS, organization_id, length_of=_transcript_length):
+        for row in rows:
+            key = row[0], row[1]
+            while group is not None and group[0] < key:
+                events += _report_events_without_call(*group, found)
+                group = await anext(groups, None)
+            zone = zones.get(key[0])
+            if zone is None and key[0] not in strangers:
+                strangers.add(key[0])
+                must = {"row": "there, as its calls are"}
+                found.add(Difference("organization", key[0], {"row": "missing"}, must))
+            if group is not None and group[0] == key:
+                events += len(group[1])
+                _prove_call(row, group[1], zone or UTC_ZONE, found)
+                group = await anext(groups, None)
+            else:
+                must_have = {"events": row["version"]}
+                found.add(Difference("call without events", key[0], {"events": 0}, must_have, key[1]))
+        calls += len(rows)
+        proved(calls)
+    while group is not None:
+        events += _report_events_without_call(*group, found)
+        group = await anext(groups, None)
+    return calls, events
+
+
+def _prove_call(row: Any, event_rows: Sequence[Any], zone: ZoneInfo, found: _Findings) -> None:
+    """A call's row against the fold of its events, field by field."""
+    read = [_prove_event(event_row, found) for event_row in event_rows]
+    events = [event for event in read if event is not None]
+    if len(events) < len(read):
+        return
+    call = fold(events)
+    expected: tuple[object, ...] = (*astuple(call), local_day(call.created_at, zone))
+    stored = tuple(row)
+    if stored == expected:
+        return
+    off = [n for n in range(len(CALL_COLUMNS)) if stored[n] != expected[n]]
+    is_stored = {CALL_COLUMNS[n]: stored[n] for n in off}
+    must_be = {CALL_COLUMNS[n]: expected[n] for n in off}
+    found.add(Difference("call", row[0], is_stored, must_be, row[1]))
+
+
+def _prove_event(row: Any, found: _Findings) -> Event | None:
+    """The event that a row stores; None, and a difference, where the row is not what its payload says."""
+    organization_id, call_id, event_id, event_type, occurred_at, payload = row
+    try:
+        event = read_stored(payload)
+    except InvalidEvent as error:
+        must: Mapping[str, object] = {"payload": "an event"}
+        found.add(Difference("event", organization_id, {"payload": str(error)}, must, call_id, event_id))
+        return None
+    if (
+        event.id == event_id
+        and event.timestamp == occurred_at
+        and event.type == event_type
+        and event.call_id == call_id
+        and event.organization_id == organization_id
+    ):
+        return event
+    is_stored = dict(zip(_EVENT_FIELDS, tuple(row), strict=False))
+    must = {name: getattr(event, name) for name in _EVENT_FIELDS}
+    found.add(Difference("event", organization_id, is_stored, must, call_id, event_id))
+    return None
+
+
+def _report_events_without_call(key: _Key, rows: Sequence[Any], found: _Findings) -> int:
+    must = {"events": 0}
+    found.add(Difference("events without call", key[0], {"events": len(rows)}, must, key[1]))
+    return len(rows)
+
+
+async def _events_by_call(
+    connection: Connection, organization_id: UUID | None
+) -> AsyncIterator[tuple[_Key, list[Any]]]:
+    """The rows of each call's events, in the order of the calls' keys."""
+    key: _Key | None = None
+    group: list[Any] = []
+    async for rows in _chunks(connection, statements.EVENTS, organization_id, length_of=_payload_length):
+        for row in rows:
+            its_key = row[0], row[1]
+            if its_key != key:
+                if key is not None:
+                    yield key, group
+                key, group = its_key, []
+            group.append(row)
+    if key is not None:
+        yield key, group
+
+
+async def _chunks(
+    connection: Connection,
+    statement: str,
+    organization_id: UUID | None,
+    *,
+    length_of: Callable[[Any], int] = lambda _row: 0,
+) -> AsyncIterator[list[Any]]:
+    """The rows of a statement, through a cursor on the server: fewer at once, the longer they are."""
+    cursor = await connection.cursor(statement, organization_id, timeout=STATEMENT_SECONDS)
+    count = CHUNK_ROWS // 10
+    while rows := await cursor.fetch(count, timeout=STATEMENT_SECONDS):
+        yield rows
+        length = sum(map(length_of, rows)) // len(rows) + 1
+        count = max(min(CHUNK_ROWS, CHUNK_BYTES // length), 8)
+
+
+def _payload_length(row: Any) -> int:
+    return len(row[-1])
+
+
+def _transcript_length(row: Any) -> int:
+    return len(row["transcript"] or "")

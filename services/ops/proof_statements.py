@@ -1,0 +1,83 @@
+"""The statements of the proof. Each takes one parameter: an organization, or null for all of them."""
+
+from typing import Final
+
+from shared.count import NO_DIRECTION, NO_PHONE_NUMBER, Cell, Measures
+from shared.fold import Call
+
+_CELL: Final = ", ".join(Cell._fields)
+_KEPT: Final = ", ".join(f"coalesce(kept.{name}, 0) AS kept_{name}" for name in Measures._fields)
+_RECOUNTED: Final = ", ".join(f"coalesce(recount.{name}, 0) AS true_{name}" for name in Measures._fields)
+_OFF: Final = " OR ".join(f"kept_{name} <> true_{name}" for name in Measures._fields)
+
+PLAN_FOR_THE_WHOLE: Final = """
+SET LOCAL cursor_tuple_fraction = 1;
+SET LOCAL work_mem = '64MB';
+SET LOCAL jit = off;
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0
+"""
+
+SNAPSHOT: Final = """
+SELECT statement_timestamp(),
+       (SELECT count(*) FROM daily_call_deltas WHERE $1::uuid IS NULL OR organization_id = $1),
+       (SELECT count(*) FROM deleted_calls WHERE $1::uuid IS NULL OR organization_id = $1),
+       (SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass)
+"""
+
+ZONES: Final = "SELECT id, time_zone FROM organizations WHERE $1::uuid IS NULL OR id = $1"
+
+CELLS: Final = f"""
+WITH kept AS (
+    SELECT {_CELL},
+           sum(calls)::bigint AS calls, sum(answered)::bigint AS answered,
+           sum(duration_seconds)::bigint AS duration_seconds, sum(cost_cents) AS cost_cents,
+           sum(latency_ms)::bigint AS latency_ms, sum(latency_calls)::bigint AS latency_calls
+    FROM (SELECT {_CELL}, {", ".join(Measures._fields)} FROM daily_call_counts
+          WHERE $1::uuid IS NULL OR organization_id = $1
+          UNION ALL
+          SELECT {_CELL}, {", ".join(Measures._fields)} FROM daily_call_deltas
+          WHERE $1::uuid IS NULL OR organization_id = $1) AS part
+    GROUP BY {_CELL}
+), recount AS (
+    SELECT organization_id, livemode, day, coalesce(direction, '{NO_DIRECTION}') AS direction,
+           coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
+           count(*) AS calls, count(answered_at) AS answered,
+           coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
+           coalesce(sum(latency_ms), 0) AS latency_ms, count(latency_ms) AS latency_calls
+    FROM calls
+    WHERE $1::uuid IS NULL OR organization_id = $1
+    GROUP BY 1, 2, 3, 4, 5, 6
+), compared AS (
+    SELECT {_CELL}, {_KEPT}, {_RECOUNTED} FROM kept FULL JOIN recount USING ({_CELL})
+)
+SELECT whole.cells, off.*
+FROM (SELECT count(*) AS cells FROM compared) AS whole
+LEFT JOIN (SELECT * FROM compared WHERE {_OFF}) AS off ON true
+ORDER BY {_CELL}
+"""  # noqa: S608
+
+TOMBSTONES_WITH_CALLS: Final = """
+SELECT organization_id, call_id, found.calls, found.events
+FROM deleted_calls AS deleted, LATERAL (
+    SELECT (SELECT count(*) FROM calls
+            WHERE calls.organization_id = deleted.organization_id AND calls.id = deleted.call_id) AS calls,
+           (SELECT count(*) FROM call_events AS stored
+            WHERE stored.organization_id = deleted.organization_id
+              AND stored.call_id = deleted.call_id) AS events
+) AS found
+WHERE ($1::uuid IS NULL OR organization_id = $1) AND (found.calls > 0 OR found.events > 0)
+ORDER BY organization_id, call_id
+"""
+
+CALLS: Final = f"""
+SELECT {", ".join(Call.__struct_fields__)}, day FROM calls
+WHERE $1::uuid IS NULL OR organization_id = $1
+ORDER BY organization_id, id
+"""  # noqa: S608
+
+EVENTS: Final = """
+SELECT organization_id, call_id, id, type, occurred_at, payload FROM call_events
+WHERE $1::uuid IS NULL OR organization_id = $1
+ORDER BY organization_id, call_id
+"""
