@@ -4,21 +4,28 @@ import sys
 
 import typer
 
+from services.ops import key, org
 from services.ops.down import down
 from services.ops.failure import Failure
+from services.ops.lag import lag
+from services.ops.migrate import migrate
 from services.ops.status import status
 from services.ops.up import up
+from services.ops.verify import verify
 
 app = typer.Typer(
     name="callfold",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Exact call records and exact daily counts from telephony events on Kafka.",
 )
 
 # The commands, in the order in which the help lists them.
-for command in (up, down, status):
+for command in (up, down, status, verify, lag, migrate):
     app.command()(command)
+app.add_typer(org.app, name="org")
+app.add_typer(key.app, name="key")
 
 
 def run() -> None:

@@ -1,0 +1,105 @@
+"""`callfold lag`: how far the pipeline is behind what was published."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_both,
+    kafka_faults,
+    settings_from_environment,
+)
+from services.ops.failure import Failure
+from services.ops.printing import console, print_json, table
+from shared.database import Connection
+from shared.settings import IngestSettings
+
+REQUEST_MS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """`committed` is the next offset that the group reads, `end` the one that the next record gets."""
+
+    partition: int
+    committed: int
+    end: int
+    lag: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Records not yet consumed; changes of counts not yet applied (answers have them all the same)."""
+
+    partitions: tuple[PartitionLag, ...]
+    consumer_lag: int
+    deltas: int
+    oldest_delta_seconds: float | None
+
+
+def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show the records that wait to be consumed, per partition, and the deltas that wait to be applied.
+
+    Waiting deltas make no answer wrong: whoever reads a count adds them.
+    """
+    found = asyncio.run(_find(state))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.partition, one.committed, one.end, one.lag) for one in found.partitions]
+    to = console()
+    to.print(table(["partition", "committed", "end", "lag"], rows))
+    to.print(f"{found.consumer_lag:,} records wait to be consumed.")
+    age = "" if found.oldest_delta_seconds is None else f", the oldest for {found.oldest_delta_seconds:.1f} s"
+    to.print(f"{found.deltas:,} deltas wait to be applied{age}.")
+
+
+async def measure(connection: Connection, bootstrap: str, topic: str, group: str) -> Lag:
+    """The lag now. No group is joined. Raises aiokafka's and asyncpg's errors, and Failure where there is no
+    such topic."""
+    partitions = await consumer_lag(bootstrap, topic, group)
+    deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
+    return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
+
+
+async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[PartitionLag, ...]:
+    """The group's lag per partition; one without a commit counts from its beginning."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS)
+    try:
+        await consumer.start()
+        await admin.start()
+        (described,) = await admin.describe_topics([topic])
+        if described["error_code"]:
+            raise Failure(f"Kafka has no topic {topic}: `callfold up` makes it, or your own tools do.")
+        partitions = sorted(TopicPartition(topic, one["partition"]) for one in described["partitions"])
+        known = await admin.list_consumer_group_offsets(group)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+    finally:
+        await admin.close()
+        await consumer.stop()
+    committed = {p: max(known[p].offset if p in known else 0, begins[p]) for p in partitions}
+    return tuple(
+        PartitionLag(p.partition, committed[p], ends[p], max(ends[p] - committed[p], 0)) for p in partitions
+    )
+
+
+async def _find(state: Path | None) -> Lag:
+    database_url, bootstrap = find_both(state)
+    settings = settings_from_environment(IngestSettings)
+    async with database(database_url) as connection:
+        with kafka_faults(bootstrap):
+            return await measure(connection, bootstrap, settings.topic, settings.consumer_group)
+
+
+_DELTAS: Final = """
+SELECT count(*), extract(epoch FROM clock_timestamp() - min(written_at))::float8 FROM daily_call_deltas
+"""
