@@ -92,11 +92,25 @@ def command(directory: Path) -> list[str]:
     return [*_java(directory), "kafka.Kafka", str(directory / "server.properties")]
 
 
+async def answers(bootstrap: str) -> bool:
+    """Whether the broker can take topics and records."""
+    host, _, port = bootstrap.partition(":")
+    if not await _connects(host, int(port)):
+        return False
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
+    try:
+        await admin.start()
+        return bool((await admin.describe_cluster())["brokers"])
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await admin.close()
+
+
 async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:
     """Returns when the broker can take topics and records. Raises Failure after `seconds`."""
-    host, _, port = bootstrap.partition(":")
     for pause in attempts(seconds):
-        if await _connects(host, int(port)) and await _has_broker(bootstrap):
+        if await answers(bootstrap):
             return
         await asyncio.sleep(pause)
     raise Failure(f"Kafka was not ready at {bootstrap} after {seconds:.0f} s.")
@@ -111,17 +125,6 @@ async def _connects(host: str, port: int) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
-
-
-async def _has_broker(bootstrap: str) -> bool:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
-    try:
-        await admin.start()
-        return bool((await admin.describe_cluster())["brokers"])
-    except (KafkaError, OSError, TimeoutError):
-        return False
-    finally:
-        await admin.close()
 
 
 def _java(directory: Path) -> list[str]:

@@ -86,19 +86,23 @@ def operating_user() -> str | None:
     return USER
 
 
+async def accepts(port: int) -> bool:
+    """Whether the server accepts connections."""
+    try:
+        connection = await asyncpg.connect(_url(port), timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError):
+        return False
+    await connection.close()
+    return True
+
+
 async def wait_until_ready(port: int, seconds: float = 60) -> None:
     """Returns when the server accepts connections. Raises Failure after `seconds`."""
-    reason = ""
     for pause in attempts(seconds):
-        try:
-            connection = await asyncpg.connect(_url(port), timeout=5)
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            reason = str(error)
-            await asyncio.sleep(pause)
-        else:
-            await connection.close()
+        if await accepts(port):
             return
-    raise Failure(f"PostgreSQL was not ready on port {port} after {seconds:.0f} s ({reason}).")
+        await asyncio.sleep(pause)
+    raise Failure(f"PostgreSQL was not ready on port {port} after {seconds:.0f} s.")
 
 
 async def create_database(port: int, name: str) -> None:

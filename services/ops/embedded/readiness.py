@@ -1,7 +1,6 @@
 """When a service is ready, as seen from outside: what it answers, holds, or is connected to."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import asyncpg
@@ -10,18 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
 from shared.settings import IngestSettings
-
-
-async def wait_until(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
-    """Returns when the condition holds. Raises Failure after `seconds`."""
-    for pause in attempts(seconds):
-        if await condition():
-            return
-        await asyncio.sleep(pause)
-    raise Failure(f"It was not ready after {seconds:.0f} s.")
 
 
 async def api_answers(api_url: str) -> bool:

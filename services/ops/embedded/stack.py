@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 
 from services.ops.embedded import kafka, postgres, processes, readiness, supervisor
-from services.ops.embedded.readiness import wait_until
 from services.ops.embedded.state import (
     DATABASE,
     State,
@@ -31,8 +30,8 @@ from shared.settings import KafkaSettings
 
 PARTITIONS = 8
 FREE_BYTES_MIN = 1 << 30
-SERVER_SECONDS = 90
-SERVICE_SECONDS = 90
+READY_SECONDS = 90
+STARTS_MAX = 3
 SHUTDOWN_SECONDS = 120
 LOCK_SECONDS = 150
 LOG_LINES = 8
@@ -175,8 +174,8 @@ async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
 
 async def _bring_up(state: State, report: Report) -> None:
     """From two servers that start to a pipeline that is ready; each step may have been done before."""
-    await _named(state, "postgres", postgres.wait_until_ready(state.ports.postgres, SERVER_SECONDS))
-    await _named(state, "kafka", kafka.wait_until_ready(state.kafka, SERVER_SECONDS))
+    await _ready(state, "postgres", lambda: postgres.accepts(state.ports.postgres))
+    await _ready(state, "kafka", lambda: kafka.answers(state.kafka))
     await postgres.create_database(state.ports.postgres, DATABASE)
     await asyncio.to_thread(upgrade, state.database_url)
     topic = KafkaSettings().topic
@@ -185,15 +184,11 @@ async def _bring_up(state: State, report: Report) -> None:
     former = await _former_members(state)
     for name in SERVICES:
         supervisor.start_program(state, name)
-    async with asyncio.TaskGroup() as group:
-        for name, condition in (
-            ("api", lambda: readiness.api_answers(state.api_url)),
-            ("aggregator", lambda: readiness.aggregator_is_connected(state.database_url)),
-            ("ingest", lambda: readiness.ingest_owns(state.kafka, topic, PARTITIONS, former)),
-        ):
-            group.create_task(_named(state, name, wait_until(condition, SERVICE_SECONDS)))
+    await _ready(state, "ingest", lambda: readiness.ingest_owns(state.kafka, topic, PARTITIONS, former))
+    await _ready(state, "aggregator", lambda: readiness.aggregator_is_connected(state.database_url))
+    await _ready(state, "api", lambda: readiness.api_answers(state.api_url))
     for name in PROGRAMS:
-        await _named(state, name, wait_until(functools.partial(_runs, state, name), SERVICE_SECONDS))
+        await _ready(state, name, functools.partial(_runs, state, name))
 
 
 async def _former_members(state: State) -> set[str]:
@@ -201,7 +196,7 @@ async def _former_members(state: State) -> set[str]:
     dead one for the owner of all partitions until it is replaced."""
     if await _runs(state, "ingest"):
         return set()
-    for pause in attempts(SERVER_SECONDS):
+    for pause in attempts(READY_SECONDS):
         members = await readiness.ingest_members(state.kafka)
         if members is not None:
             return members
@@ -214,12 +209,18 @@ async def _runs(state: State, name: str) -> bool:
     return any(each.name == name and each.state == "running" for each in told)
 
 
-async def _named(state: State, name: str, wait: Awaitable[None]) -> None:
-    """Waits, and adds to a Failure which process it was and the end of its log."""
-    try:
-        await wait
-    except Failure as failure:
-        raise Failure(f"The process {name} did not become ready: {failure}{_tail(state, name)}") from None
+async def _ready(state: State, name: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Returns when the condition holds. Raises Failure, with the end of the log, when the process takes too
+    long or ends again and again."""
+    starts: set[int] = set()
+    for pause in attempts(READY_SECONDS):
+        if await condition():
+            return
+        starts.add(supervisor.last_start(state, name))
+        if len(starts) > STARTS_MAX:
+            raise Failure(f"The process {name} ends soon after each start.{_tail(state, name)}")
+        await asyncio.sleep(pause)
+    raise Failure(f"The process {name} was not ready after {READY_SECONDS} s.{_tail(state, name)}")
 
 
 def _tail(state: State, name: str) -> str:

@@ -93,6 +93,8 @@ def launch(state: State) -> None:
     if launched.returncode != 0:
         said = " ".join((launched.stdout + launched.stderr).split())
         raise Failure(f"The supervisor did not start: {said}")
+    # It starts the servers when it wakes next, after a second, or now, for a question.
+    statuses(state)
 
 
 def configuration(state: State) -> str:
@@ -126,6 +128,15 @@ def statuses(state: State) -> list[Status] | None:
         for name in PROGRAMS
         if name in known
     ]
+
+
+def last_start(state: State, name: str) -> int:
+    """When the program was started last, in seconds of the epoch; 0 for never."""
+    try:
+        answer: Any = _proxy(state).supervisor.getProcessInfo(name)
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        return 0
+    return int(answer["start"])
 
 
 def start_program(state: State, name: str) -> None:
