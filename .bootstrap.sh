@@ -1,0 +1,68 @@
+# Sourced by callfold and check, with $root set: makes .venv from requirements.lock when it is not up to date.
+# shellcheck shell=sh
+
+say() { printf 'callfold: %s\n' "$*" >&2; }
+
+# The first Python that really runs (a shim may not), is new enough and can make an environment.
+find_python() {
+    for python in python3.11 python3.12 python3.13 python3.14 python3 python; do
+        "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
+    done
+    return 1
+}
+
+# What .venv was made of; empty when there is no Python in it that runs.
+made_of() {
+    version=$("$root/.venv/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || return 0
+    printf '%s\n' "$root" "$version"
+    cksum <"$root/requirements.lock"
+    cksum <"$root/pyproject.toml"
+}
+
+up_to_date() { [ -f "$root/.venv/stamp" ] && [ "$(cat "$root/.venv/stamp")" = "$(made_of)" ]; }
+
+install_packages() {
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --python "${python:->=3.11}" "$root/.venv" &&
+            uv pip install --quiet --python "$root/.venv/bin/python" --compile-bytecode \
+                --require-hashes --requirements "$root/requirements.lock" &&
+            uv pip install --quiet --python "$root/.venv/bin/python" \
+                --no-deps --no-build-isolation --editable "$root"
+    else
+        "$python" -m venv "$root/.venv" &&
+            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+                --require-hashes --requirement "$root/requirements.lock" &&
+            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+                --no-deps --no-build-isolation --editable "$root"
+    fi
+}
+
+make_environment() {
+    if ! find_python; then
+        python=
+        command -v uv >/dev/null 2>&1 || {
+            say 'no Python 3.11 or newer with venv was found: install one (on Debian and Ubuntu: python3 and python3-venv).'
+            exit 1
+        }
+    fi
+    say 'making .venv from requirements.lock, once (about a minute) ...'
+    rm -rf "$root/.venv"
+    # The server of PostgreSQL may run as another user, who must be able to read what is installed here.
+    umask 022
+    if ! said=$(install_packages 2>&1); then
+        printf '%s\n' "$said" >&2
+        say 'the packages could not be installed into .venv: the lines above tell why; run it again when that is mended.'
+        exit 1
+    fi
+    # Written last: an environment whose making was interrupted is made again.
+    made_of >"$root/.venv/stamp"
+}
+
+if ! up_to_date; then
+    # Of two shells that start at once the second waits here. The lock is the open file's: the kernel lets it go
+    # with this shell, however that ends.
+    exec 9>>"$root/requirements.lock"
+    find_python && "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || :
+    up_to_date || (make_environment) || exit 1
+    exec 9>&-
+fi
