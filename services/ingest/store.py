@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -49,16 +50,24 @@ class Arrival(NamedTuple):
     event: Event
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the database has of the calls of a batch, at one snapshot."""
+class KnownCall(NamedTuple):
+    """What the database has of one call; the version is None when it has none."""
 
-    zones: Mapping[UUID, ZoneInfo]
-    deleted: frozenset[CallKey]
-    counted: Mapping[CallKey, tuple[int, Counted]]
-    """Of each call there: its version, and what it counts for."""
-    events: Mapping[CallKey, Mapping[str, str]]
-    """Of each call there: the payload of each event, by the event's id."""
+    deleted: bool = False
+    version: int | None = None
+    counted: Counted | None = None
+    events: Mapping[str, str] = MappingProxyType({})
+    """The payload of each stored event, by the event's id."""
+
+
+_UNKNOWN: Final = KnownCall()
+
+
+class TouchedCall(NamedTuple):
+    """A call that a batch brings events of."""
+
+    arrived: Sequence[Event]
+    known: KnownCall
 
 
 @dataclass(frozen=True)
@@ -88,23 +97,39 @@ async def store(
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
     it, in UTC, or are quarantined. Raises `Overtaken` and asyncpg's errors; then nothing is stored."""
-    by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
-    for _, event in arrivals:
-        by_call[CallKey(event.organization_id, event.call_id)].append(event)
-    known = await read_known(connection, list(by_call))
+    by_call = group(arrivals)
+    zones, calls = await read_known(connection, list(by_call))
+    touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
     if not create_organizations:
-        strangers = [a for a in arrivals if a.event.organization_id not in known.zones]
-        for record, event in strangers:
-            reason = f"organization_id: {event.organization_id} is no organization here"
-            bad_records = [*bad_records, BadRecord(record, reason)]
-            by_call.pop(CallKey(event.organization_id, event.call_id), None)
-    batch = changes(by_call, known)
+        reason = "organization_id: there is no organization {}"
+        bad_records = [
+            *bad_records,
+            *(
+                BadRecord(record, reason.format(event.organization_id))
+                for record, event in arrivals
+                if event.organization_id not in zones
+            ),
+        ]
+        touched = [call for call in touched if call.arrived[0].organization_id in zones]
+    batch = changes(touched, zones)
     await write(connection, batch, bad_records)
     return batch
 
 
-async def read_known(connection: Connection, keys: Sequence[CallKey]) -> Known:
-    """What the database has of these calls, read in one snapshot."""
+def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
+    """The events by call, in one order of calls for all owners: two that meet wait for each other, and
+    seldom in a circle."""
+    by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
+    for _, event in arrivals:
+        by_call[CallKey(event.organization_id, event.call_id)].append(event)
+    return dict(sorted(by_call.items(), key=lambda call: (call[0].organization_id.int, call[0].call_id.int)))
+
+
+async def read_known(
+    connection: Connection, keys: Sequence[CallKey]
+) -> tuple[dict[UUID, ZoneInfo], list[KnownCall]]:
+    """What the database has, in one snapshot: the time zones of the organizations there, and of each of
+    these calls, in their order."""
     organizations = [key.organization_id for key in keys]
     calls = [key.call_id for key in keys]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -112,56 +137,56 @@ async def read_known(connection: Connection, keys: Sequence[CallKey]) -> Known:
         deleted = await connection.fetch(_READ_DELETED, organizations, calls)
         counts = await connection.fetch(_READ_COUNTED, organizations, calls)
         stored = await connection.fetch(_READ_EVENTS, organizations, calls)
-    events: defaultdict[CallKey, dict[str, str]] = defaultdict(dict)
+    events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
-        events[keys[n - 1]][event_id] = payload
-    return Known(
-        zones={organization_id: ZoneInfo(name) for organization_id, name in zones},
-        deleted=frozenset(keys[n - 1] for (n,) in deleted),
-        counted={
-            keys[row["n"] - 1]: (row["version"], Counted(Cell(*row[2:8]), Measures(1, *row[8:13])))
-            for row in counts
-        },
-        events=events,
-    )
+        events[n][event_id] = payload
+    known = [_UNKNOWN] * len(keys)
+    for row in counts:
+        part = Counted(Cell(*row[2:8]), Measures(1, *row[8:13]))
+        known[row["n"] - 1] = KnownCall(version=row["version"], counted=part)
+    for n, payloads in events.items():
+        known[n - 1] = known[n - 1]._replace(events=payloads)
+    for (n,) in deleted:
+        known[n - 1] = KnownCall(deleted=True)
+    return {organization_id: ZoneInfo(name) for organization_id, name in zones}, known
 
 
-def changes(by_call: Mapping[CallKey, Sequence[Event]], known: Known) -> Changes:
+def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> Changes:
     """What these events change. Pure."""
     events: list[Event] = []
     new_calls: list[tuple[Call, date]] = []
     changed_calls: list[tuple[Call, date, int]] = []
+    strangers: set[UUID] = set()
     deltas = Deltas()
     duplicates = of_deleted_calls = 0
-    for key in sorted(by_call, key=_lock_order):
-        arrived = by_call[key]
-        if key in known.deleted:
+    for arrived, known in touched:
+        if known.deleted:
             of_deleted_calls += len(arrived)
             continue
-        stored = known.events.get(key, {})
-        fresh = [event for event in distinct(arrived) if event.id not in stored]
+        fresh = [event for event in distinct(arrived) if event.id not in known.events]
         duplicates += len(arrived) - len(fresh)
         if not fresh:
             continue
-        call = fold([*map(read_stored, stored.values()), *fresh])
-        zone = known.zones.get(key.organization_id, UTC_ZONE)
-        now = counted(call, zone)
-        if (before := known.counted.get(key)) is None:
+        call = fold([*map(read_stored, known.events.values()), *fresh])
+        zone = zones.get(call.organization_id)
+        if zone is None:
+            strangers.add(call.organization_id)
+        now = counted(call, zone or UTC_ZONE)
+        if known.version is None or known.counted is None:
             new_calls.append((call, now.cell.day))
         else:
-            changed_calls.append((call, now.cell.day, before[0]))
-            deltas.take(before[1])
+            changed_calls.append((call, now.cell.day, known.version))
+            deltas.take(known.counted)
         deltas.add(now)
         events += fresh
-    strangers = {event.organization_id for event in events} - known.zones.keys()
     return Changes(
-        sorted(strangers),
-        events,
-        new_calls,
-        changed_calls,
-        deltas.changes(),
-        duplicates,
-        of_deleted_calls,
+        organizations=sorted(strangers),
+        events=events,
+        new_calls=new_calls,
+        changed_calls=changed_calls,
+        deltas=deltas.changes(),
+        duplicates=duplicates,
+        of_deleted_calls=of_deleted_calls,
     )
 
 
@@ -209,11 +234,6 @@ async def _write(connection: Connection, batch: Changes, bad_records: Sequence[B
         await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
     if bad_records:
         await write_quarantine(connection, bad_records)
-
-
-def _lock_order(key: CallKey) -> tuple[int, int]:
-    """One order for all owners: two that meet wait for each other, and seldom in a circle."""
-    return key.organization_id.int, key.call_id.int
 
 
 _EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload")
