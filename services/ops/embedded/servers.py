@@ -1,27 +1,74 @@
 """PostgreSQL and Kafka as child processes of the caller: for tests and benchmarks, which need no services."""
 
 import asyncio
-import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.ops.embedded import kafka, postgres
-from services.ops.embedded.state import free_ports
+from services.ops.embedded.state import _free_ports as free_ports
 
 STOP_SECONDS = 30
 
 
+@dataclass
+class Server:
+    """A server that can be killed, paused and started again, always at the same address."""
+
+    command: list[str]
+    log: Path
+    user: str | None
+    gentle_stop: signal.Signals
+    wait_until_ready: Callable[[], Coroutine[None, None, None]]
+    process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Starts it and returns when it is ready. Raises Failure when it does not get so far."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 (a command made by us)
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+                user=self.user,
+                extra_groups=None if self.user is None else [],
+            )
+        await self.wait_until_ready()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends its main process a signal."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Ends it by this signal, and waits until it is gone."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Ends it gently, or after a while by force."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.kill(self.gentle_stop)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
 @dataclass(frozen=True)
 class Servers:
-    """Two running servers, ready to be used."""
+    """Both servers, and where they answer."""
 
-    postgres: subprocess.Popen[bytes]
+    postgres: Server
+    kafka: Server
     postgres_port: int
-    kafka: subprocess.Popen[bytes]
     bootstrap: str
 
     def database_url(self, name: str) -> str:
@@ -33,44 +80,36 @@ class Servers:
 def servers(directory: Path, *, durable: bool) -> Iterator[Servers]:
     """Both servers in an (empty or known) directory, ended with the block; `durable` as PostgreSQL's command
     has it. Raises Failure."""
-    ports = free_ports(3)
+    postgres_port, kafka_port, controller_port = free_ports(3)
+    bootstrap = f"127.0.0.1:{kafka_port}"
     postgres.prepare(directory / "postgres")
-    kafka.prepare(directory / "kafka", ports[1], ports[2])
-    database = _start(
-        postgres.command(directory / "postgres", ports[0], durable=durable),
-        directory / "postgres.log",
-        user=postgres.operating_user(),
+    kafka.prepare(directory / "kafka", kafka_port, controller_port)
+    both = Servers(
+        Server(
+            postgres.command(directory / "postgres", postgres_port, durable=durable),
+            directory / "postgres.log",
+            postgres.operating_user(),
+            signal.SIGINT,
+            lambda: postgres.wait_until_ready(postgres_port),
+        ),
+        Server(
+            kafka.command(directory / "kafka"),
+            directory / "kafka.log",
+            None,
+            signal.SIGTERM,
+            lambda: kafka.wait_until_ready(bootstrap),
+        ),
+        postgres_port,
+        bootstrap,
     )
-    broker = _start(kafka.command(directory / "kafka"), directory / "kafka.log")
-    try:
-        asyncio.run(postgres.wait_until_ready(ports[0]))
-        asyncio.run(kafka.wait_until_ready(f"127.0.0.1:{ports[1]}"))
-        yield Servers(database, ports[0], broker, f"127.0.0.1:{ports[1]}")
-    finally:
-        _end(broker, signal.SIGTERM)
-        _end(database, signal.SIGINT)
+    with ExitStack() as stack:
+        stack.callback(both.postgres.stop)
+        stack.callback(both.kafka.stop)
+        asyncio.run(_start(both))
+        yield both
 
 
-def _start(command: list[str], log: Path, *, user: str | None = None) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
-        return subprocess.Popen(  # noqa: S603 (a command made by us)
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            start_new_session=True,
-            user=user,
-            extra_groups=None if user is None else [],
-            env={**os.environ},
-        )
-
-
-def _end(process: subprocess.Popen[bytes], gently: signal.Signals) -> None:
-    process.send_signal(signal.SIGCONT)
-    process.send_signal(gently)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+async def _start(both: Servers) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(both.postgres.start())
+        group.create_task(both.kafka.start())

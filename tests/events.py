@@ -1,0 +1,125 @@
+"""Events for tests: readable where they are written by hand, arbitrary where a law is tested."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from shared.event import Event, read, read_stored
+
+ORGANIZATION = UUID("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a01")
+CALL = UUID("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a02")
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def value(
+    type: str,
+    *,
+    id: str = "evt_1",
+    call_id: UUID | str = CALL,
+    organization_id: UUID | str = ORGANIZATION,
+    timestamp: datetime | str = NOON,
+    livemode: bool = True,
+    **data: Any,
+) -> bytes:
+    """A record's value, as a telephony system would write it."""
+    return json.dumps(
+        {
+            "id": id,
+            "type": type,
+            "organization_id": str(organization_id),
+            "call_id": str(call_id),
+            "timestamp": timestamp if isinstance(timestamp, str) else timestamp.isoformat(),
+            "livemode": livemode,
+            "data": data,
+        },
+        default=str,
+    ).encode()
+
+
+def event(type: str, **fields: Any) -> Event:
+    """The event of such a value."""
+    if type.startswith("callfold."):
+        return read_stored(value(type, **fields).decode())
+    return read(value(type, **fields), NOON + timedelta(days=1))
+
+
+def table(text: str) -> list[Event]:
+    """A pasted table of events, one a line: seconds after noon, id, type, then data as `field=value`."""
+    events = []
+    for line in filter(str.strip, text.splitlines()):
+        seconds, id, type, *pairs = line.split()
+        data: dict[str, Any] = {}
+        for name, _, said in (pair.partition("=") for pair in pairs):
+            if name in ("duration", "latency_ms"):
+                data[name] = int(said)
+            elif name == "cost":
+                data[name] = said
+            elif name in ("answered_at", "completed_at"):
+                data[name] = (NOON + timedelta(seconds=int(said))).isoformat()
+            else:
+                data[name] = said
+        events.append(event(type, id=id, timestamp=NOON + timedelta(seconds=int(seconds)), **data))
+    return events
+
+
+_instants = st.integers(0, 6).map(lambda seconds: NOON + timedelta(seconds=seconds))
+_data = st.fixed_dictionaries(
+    {},
+    optional={
+        "from_number": st.sampled_from(["+4930123", "anonymous"]),
+        "direction": st.sampled_from(["inbound", "outbound"]),
+        "phone_number_id": st.sampled_from([UUID(int=1), UUID(int=2)]),
+        "status": st.sampled_from(
+            ["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer", "canceled"]
+        ),
+        "duration": st.integers(0, 3),
+        "cost": st.sampled_from([Decimal(0), Decimal("1.5"), Decimal("0.0001")]),
+        "latency_ms": st.integers(0, 3),
+        "hangup_cause": st.sampled_from(["NORMAL_CLEARING", "USER_BUSY"]),
+        "recording_url": st.just("https://recordings.example/1.wav"),
+        "answered_at": _instants,
+        "completed_at": _instants,
+    },
+)
+_types = st.sampled_from(
+    [
+        "call.initiated",
+        "call.ringing",
+        "call.answered",
+        "call.completed",
+        "call.failed",
+        "call.updated",
+        "recording.ready",
+        "transcript.ready",
+        "callfold.missing_hangup",
+    ]
+)
+
+
+@st.composite
+def _events(draw: st.DrawFn, call_id: UUID = CALL) -> list[Event]:
+    count = draw(st.integers(1, 7))
+    return [
+        event(
+            draw(_types),
+            id=f"evt_{n}",
+            call_id=call_id,
+            timestamp=draw(_instants),
+            livemode=draw(st.booleans()),
+            **draw(_data),
+        )
+        for n in range(count)
+    ]
+
+
+events_of_a_call = _events()
+"""1 to 7 distinct events of one call, with equal timestamps, several ends, made-up ends and gaps."""
+
+
+def events_of_calls(calls: int) -> st.SearchStrategy[list[list[Event]]]:
+    """The same for several calls."""
+    return st.tuples(*(_events(UUID(int=n + 1)) for n in range(calls))).map(list)

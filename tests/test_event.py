@@ -1,0 +1,190 @@
+"""What is an event, and what a record that is none is told."""
+
+import contextlib
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.event import InvalidEvent, call_uuid, read, read_stored
+from tests.events import CALL, NOON, ORGANIZATION, events_of_a_call, value
+
+
+def test_an_event_is_read_as_it_was_written() -> None:
+    written = value(
+        "call.completed",
+        id="evt_7",
+        duration=61,
+        cost=Decimal("12.3456"),
+        direction="inbound",
+        phone_number_id=UUID(int=7),
+        answered_at=NOON - timedelta(seconds=61),
+        vendor={"leg": [1, 2]},
+    )
+    event = read(written, NOON)
+    assert (event.organization_id, event.call_id, event.id) == (ORGANIZATION, CALL, "evt_7")
+    assert (event.type, event.timestamp, event.livemode) == ("call.completed", NOON, True)
+    assert event.external_id is None
+    assert event.data == {
+        "duration": 61,
+        "cost": Decimal("12.3456"),
+        "direction": "inbound",
+        "phone_number_id": UUID(int=7),
+        "answered_at": NOON - timedelta(seconds=61),
+    }
+    assert json.loads(event.payload)["data"]["vendor"] == {"leg": [1, 2]}, "unknown fields are kept"
+
+
+@given(events_of_a_call)
+def test_what_is_stored_is_read_again(events: list[Any]) -> None:
+    assert [read_stored(event.payload) for event in events] == events
+
+
+@pytest.mark.parametrize(
+    ("written", "id", "external_id"),
+    [
+        ("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a02", CALL, None),
+        ("6F1C1F0E-93A5-4F4F-9A53-0D2F0A0A8A02", CALL, None),
+        ("a84b4c76e66710@pc33.example", uuid5(ORGANIZATION, "a84b4c76e66710@pc33.example"), "same"),
+        ("6f1c1f0e93a54f4f9a530d2f0a0a8a02", uuid5(ORGANIZATION, "6f1c1f0e93a54f4f9a530d2f0a0a8a02"), "same"),
+        ("CA0123", uuid5(ORGANIZATION, "CA0123"), "same"),
+    ],
+)
+def test_a_call_id_is_a_uuid_or_becomes_one(written: str, id: UUID, external_id: str | None) -> None:
+    event = read(value("call.ringing", call_id=written), NOON)
+    assert event.call_id == call_uuid(ORGANIZATION, written) == id
+    assert event.external_id == (written if external_id else None)
+
+
+def test_null_says_nothing_and_livemode_is_true_when_absent() -> None:
+    written = json.loads(value("call.updated", duration=None, from_number="+4930123"))
+    del written["livemode"]
+    event = read(json.dumps(written).encode(), NOON)
+    assert event.data == {"from_number": "+4930123"}
+    assert event.livemode
+
+
+def _changed(**fields: Any) -> bytes:
+    written = json.loads(value("call.completed", duration=1))
+    for name, said in fields.items():
+        if said is ...:
+            del written[name]
+        else:
+            written[name] = said
+    return json.dumps(written).encode()
+
+
+def _said(**data: Any) -> bytes:
+    return value("call.completed", **data)
+
+
+BAD = [
+    (None, "the record has no value"),
+    (b"", "the value is not JSON: Input data was truncated"),
+    (b"{", "the value is not JSON: Input data was truncated"),
+    (b"hello", "the value is not JSON: invalid character (byte 0)"),
+    (b"[1]", "the value: expected object, got array"),
+    (b"null", "the value: expected object, got null"),
+    (b"\xff\xfe", "the value is not UTF-8: byte 0 can't be decoded"),
+    (b'{"id":"' + b"x" * 1024 * 1024 + b'"}', "the value has 1,048,585 bytes; at most 1,048,576 are taken"),
+    (_changed(id=...), "id: is missing"),
+    (_changed(type=...), "type: is missing"),
+    (_changed(organization_id=...), "organization_id: is missing"),
+    (_changed(call_id=...), "call_id: is missing"),
+    (_changed(timestamp=...), "timestamp: is missing"),
+    (_changed(id=""), "id: expected str of length >= 1"),
+    (_changed(id="x" * 129), "id: expected str of length <= 128"),
+    (_changed(id=7), "id: expected str, got int"),
+    (
+        _changed(type="call.exploded"),
+        "type: 'call.exploded' is none of call.initiated, call.ringing, call.answered, call.completed, "
+        "call.failed, call.updated, recording.ready, transcript.ready",
+    ),
+    (
+        _changed(type="callfold.missing_hangup"),
+        "type: 'callfold.missing_hangup' is none of call.initiated, call.ringing, call.answered, "
+        "call.completed, call.failed, call.updated, recording.ready, transcript.ready",
+    ),
+    (_changed(organization_id="acme"), "organization_id: invalid UUID"),
+    (_changed(call_id=""), "call_id: expected str of length >= 1"),
+    (_changed(call_id="x" * 257), "call_id: expected str of length <= 256"),
+    (_changed(timestamp="2026-11-24T10:00:00"), "timestamp: expected datetime with a timezone component"),
+    (_changed(timestamp="yesterday"), "timestamp: invalid RFC3339 encoded datetime"),
+    (_changed(timestamp=1764000000), "timestamp: expected datetime, got int"),
+    (_changed(timestamp="1969-12-31T23:59:59Z"), "timestamp: 1969-12-31T23:59:59+00:00 lies before 1970"),
+    (
+        _changed(timestamp="0001-01-01T00:00:00+14:00"),
+        "timestamp: 0001-01-01T00:00:00+14:00 lies before 1970",
+    ),
+    (
+        _changed(timestamp="2026-11-25T12:00:01Z"),
+        "timestamp: 2026-11-25T12:00:01+00:00 lies more than a day ahead",
+    ),
+    (_changed(livemode="yes"), "livemode: expected bool, got str"),
+    (_changed(data=[]), "data: expected object, got array"),
+    (_said(duration=-1), "data.duration: expected int >= 0"),
+    (_said(duration=1.5), "data.duration: expected int, got float"),
+    (_said(duration=2**31), "data.duration: expected int <= 2147483647"),
+    (_said(latency_ms="fast"), "data.latency_ms: expected int, got str"),
+    (_said(cost=-0.01), "data.cost: expected cents from 0 to 9999999999.9999, got -0.01"),
+    (_said(cost="NaN"), "data.cost: expected cents from 0 to 9999999999.9999, got NaN"),
+    (_said(cost="1e999999"), "data.cost: expected cents from 0 to 9999999999.9999, got 1e+999999"),
+    (_said(cost=0.00001), "data.cost: expected at most 4 decimals, got 0.00001"),
+    (_said(direction="sideways"), "data.direction: 'sideways' is none of inbound, outbound"),
+    (
+        _said(status="done"),
+        "data.status: 'done' is none of initiated, ringing, in_progress, completed, failed, busy, no_answer, "
+        "canceled",
+    ),
+    (_said(phone_number_id="+4930"), "data.phone_number_id: invalid UUID"),
+    (_said(from_number="0" * 257), "data.from_number: expected str of length <= 256"),
+    (
+        _said(answered_at="2027-01-01T00:00:00Z"),
+        "data.answered_at: 2027-01-01T00:00:00+00:00 lies more than a day ahead",
+    ),
+    (_said(from_number="a\0b"), "data.from_number: has a null byte"),
+    (_said(**{"a\0b": 1}), "a key of data: has a null byte"),
+    (_said(deep=json.loads("[" * 200 + "]" * 200)), "the value is nested deeper than 100 levels"),
+    (b"[" * 100_000, "the value is nested deeper than 100 levels"),
+]
+
+
+@pytest.mark.parametrize(("written", "rule"), BAD, ids=[rule[:60] for _, rule in BAD])
+def test_a_record_that_is_no_event_is_told_the_rule(written: bytes | None, rule: str) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        read(written, NOON)
+    assert str(refused.value) == rule
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_read_with_any_other_error(written: bytes) -> None:
+    with pytest.raises(InvalidEvent):
+        read(written, NOON)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\0"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "type", "organization_id", "call_id", "timestamp", "livemode", "data"]), _json
+    )
+)
+def test_no_json_is_read_with_any_other_error(fields: dict[str, Any]) -> None:
+    written = _changed(**fields)
+    with contextlib.suppress(InvalidEvent):
+        assert read(written, NOON).payload == written.decode()
+
+
+def test_what_is_a_day_ahead_is_still_taken() -> None:
+    event = read(value("call.ringing", timestamp=NOON + timedelta(days=1)), NOON)
+    assert event.timestamp == datetime(2026, 11, 25, 12, tzinfo=UTC)
