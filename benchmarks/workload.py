@@ -18,7 +18,7 @@ DUPLICATES: Final = 0.02
 def records(calls: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
     """(key, value) of each record, in the order of publishing: about 4.05 a call."""
     chance = random.Random(seed)
-    made = []
+    made: list[tuple[float, tuple[bytes, bytes]]] = []
     for call in _calls(calls, chance):
         for record in call:
             made.append((len(made) + chance.random() * REORDERED_WITHIN, record))
@@ -30,7 +30,9 @@ def records(calls: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
 
 def _calls(calls: int, chance: random.Random) -> Iterator[list[tuple[bytes, bytes]]]:
     organizations = [_uuid(chance) for _ in range(ORGANIZATIONS)]
-    phone_numbers = {organization: [_uuid(chance) for _ in range(PHONE_NUMBERS)] for organization in organizations}
+    phone_numbers = {
+        organization: [_uuid(chance) for _ in range(PHONE_NUMBERS)] for organization in organizations
+    }
     for n in range(calls):
         organization = chance.choice(organizations)
         yield _call(
@@ -77,7 +79,9 @@ def _call(
         )
         if chance.random() < 0.3:
             at += timedelta(seconds=5)
-            made.append(event("recording.ready", f'{{"recording_url":"https://recordings.example/{call_id}.wav"}}'))
+            made.append(
+                event("recording.ready", f'{{"recording_url":"https://recordings.example/{call_id}.wav"}}')
+            )
     else:
         status = chance.choice(("failed", "busy", "no_answer", "canceled"))
         made.append(event("call.failed", f'{{"status":"{status}","hangup_cause":"{status.upper()}"}}'))

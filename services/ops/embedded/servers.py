@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.ops.embedded import kafka, postgres
-from services.ops.embedded.state import _free_ports as free_ports
+from services.ops.embedded.state import free_ports
 
 STOP_SECONDS = 30
 
@@ -28,7 +28,7 @@ class Server:
     async def start(self) -> None:
         """Starts it and returns when it is ready. Raises Failure when it does not get so far."""
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 (a command made by us)
+            self.process = subprocess.Popen(  # noqa: S603, ASYNC220 (a command made by us; it takes a moment)
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -40,7 +40,7 @@ class Server:
             )
         await self.wait_until_ready()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends its main process a signal."""
         if self.process is not None:
             self.process.send_signal(number)
