@@ -50,8 +50,13 @@ def class_path() -> list[Path]:
             if missing:
                 print(f"Downloading Apache Kafka: {len(missing)} jars, once.", file=sys.stderr)
             list(pool.map(lambda jar: _download(context, jar), missing))
-    except (requests.RequestException, RuntimeError) as error:
-        raise Failure(f"Apache Kafka's jars can't be downloaded from the Maven repository: {error}") from None
+    except requests.RequestException as error:
+        raise Failure(
+            f"Apache Kafka can't be downloaded from the Maven repository ({type(error).__name__}): "
+            "is there a network?"
+        ) from None
+    except RuntimeError as error:
+        raise Failure(f"Apache Kafka can't be downloaded: {error}.") from None
     except OSError as error:
         raise Failure(
             f"Apache Kafka's jars can't be kept in {context.repo_cache}: {error.strerror}."

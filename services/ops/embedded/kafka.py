@@ -47,6 +47,9 @@ offsets.retention.minutes=525600
 message.max.bytes=5242880
 replica.fetch.max.bytes=5242880
 
+# A killed broker may come back once its last session is over: 9 s would be Kafka's own choice.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 num.network.threads=2

@@ -17,7 +17,7 @@ from services.ops.embedded.state import (
     in_use,
     load,
     locked,
-    remember,
+    plan,
     save,
     with_internal_ports,
 )
@@ -57,19 +57,14 @@ def start(
     Raises Failure with the reason when the stack can't run.
     """
     with locked(directory):
-        known = load(directory) if (directory / "stack.json").exists() else None
-        ran = known is not None and running(known)
-        try:
-            state = remember(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
-            if known is not None and ran and state != known:
-                save(known)
-                raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
-            if ran:
-                report(f"The stack in {directory} runs already.")
-            else:
-                state = _launch(state, report)
-        except OSError as error:
-            raise Failure(f"{error.strerror}: {error.filename}.") from error
+        state = plan(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
+        ran = running(state)
+        if not ran:
+            state = _launch(state, report)
+        elif state != load(directory):
+            raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
+        else:
+            report(f"The stack in {directory} runs already.")
         try:
             asyncio.run(_supervised(state, _bring_up(state, report)))
         except BaseException:
@@ -131,11 +126,14 @@ def _launch(state: State, report: Report) -> State:
     _check_port(state.ports.api, "the API", "--api-port")
     if in_use(state.ports.controller) or in_use(state.ports.supervisor):
         state = with_internal_ports(state)
+    try:
         save(state)
-    postgres.prepare(state.postgres_directory)
-    kafka.prepare(state.kafka_directory, state.ports.kafka, state.ports.controller)
-    report("Starting PostgreSQL and Kafka.")
-    supervisor.launch(state)
+        postgres.prepare(state.postgres_directory)
+        kafka.prepare(state.kafka_directory, state.ports.kafka, state.ports.controller)
+        report("Starting PostgreSQL and Kafka.")
+        supervisor.launch(state)
+    except OSError as error:
+        raise Failure(f"The stack can't be made in {state.directory}: {error.strerror}.") from error
     return state
 
 

@@ -90,32 +90,29 @@ def load(directory: Path) -> State:
         ) from None
 
 
-def remember(
+def plan(
     directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
 ) -> State:
-    """The stack in `directory`, made when new; ports that are given replace the remembered ones.
+    """The stack in `directory` as it is remembered, or a new one; ports that are given replace its own.
 
-    Call it with the directory locked. Raises Failure when the directory can't hold a stack.
+    Nothing is written. Raises Failure when two parts would share a port.
     """
     asked = {"postgres": postgres, "kafka": kafka, "api": api}
     changes = {name: port for name, port in asked.items() if port is not None}
     if (directory / "stack.json").exists():
-        known = load(directory)
-        state = replace(known, ports=replace(known.ports, **changes))
-        if state == known:
-            return known
+        state = load(directory)
+        state = replace(state, ports=replace(state.ports, **changes))
     else:
         names = [field.name for field in fields(Ports)]
         chosen = dict(zip(names, free_ports(len(names), changes.values()), strict=True))
         state = State(directory.resolve(), Ports(**(chosen | changes)), secrets.token_hex(16))
     if len(set(asdict(state.ports).values())) < len(fields(Ports)):
         raise Failure("Two parts of the stack can't share a port: choose different ones.")
-    save(state)
     return state
 
 
 def save(state: State) -> None:
-    """Writes what is remembered, readable by its owner alone."""
+    """Remembers the stack, readable by its owner alone."""
     text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
 
