@@ -1,0 +1,44 @@
+"""The application: routes, errors, documentation, and the database for as long as it runs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from services.api import calls, documentation, health
+from services.api.database import open_database
+from services.api.errors import handle_errors
+from shared.settings import ApiSettings
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) -> FastAPI:
+    """The application. It starts without the database, too; `clock` says what day it is."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_database(settings) as database:
+            app.state.database = database
+            yield
+
+    app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet
+        redoc_url=None,
+        title=documentation.TITLE,
+        description=documentation.DESCRIPTION,
+        version=version("callfold"),
+        servers=documentation.SERVERS,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.clock = clock
+    app.include_router(health.router)
+    app.include_router(calls.router)
+    app.include_router(calls.router, prefix="/v1", include_in_schema=False)
+    handle_errors(app)
+    return app

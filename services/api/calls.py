@@ -1,0 +1,210 @@
+"""Calls: the list, one call, and its deletion; and the one route that also serves stats and trends."""
+
+import math
+from datetime import datetime
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Annotated, Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg import Record
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from services.api import documentation, models
+from services.api.counts import CELLS
+from services.api.credentials import AnyCaller, Caller
+from services.api.database import Connection, Database
+from services.api.encoding import answer, number
+from services.api.errors import no_such_call, unavailable
+from services.api.filters import CallsQuery, Filters, filters_of, only
+from services.api.stats import stats
+from services.api.trends import trends
+from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, local_day
+
+_FIELDS: Final = tuple(models.Call.model_fields)
+_COLUMNS: Final = ", ".join(_FIELDS)
+
+# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
+LIST: Final = f"""
+SELECT total.calls AS total, page.*
+FROM (SELECT coalesce(sum(calls), 0)::bigint AS calls FROM {CELLS}) AS total
+LEFT JOIN (
+    SELECT {_COLUMNS}
+    FROM calls
+    WHERE organization_id = $1 AND livemode = $2
+        AND ($3::date IS NULL OR day >= $3 AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC')
+        AND ($4::date IS NULL OR day <= $4 AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC')
+        AND ($5::text IS NULL OR status = $5)
+        AND ($6::text IS NULL OR coalesce(direction, $8::text) = $6)
+        AND ($7::uuid IS NULL OR phone_number_id = $7)
+    ORDER BY created_at DESC, id DESC
+    LIMIT $9 OFFSET $10
+) AS page ON true
+ORDER BY page.created_at DESC, page.id DESC
+"""  # noqa: S608 - made of constants
+
+# Events in the fold's order, which compares ids letter by letter, whatever the database's collation.
+DETAIL: Final = f"""
+SELECT {_COLUMNS}, events.*
+FROM calls, LATERAL (
+    SELECT
+        coalesce(array_agg(id), ARRAY[]::text[]) AS event_ids,
+        coalesce(array_agg(type), ARRAY[]::text[]) AS event_types,
+        coalesce(array_agg(occurred_at), ARRAY[]::timestamptz[]) AS event_times,
+        coalesce(array_agg(payload), ARRAY[]::text[]) AS event_payloads
+    FROM (
+        SELECT call_events.id, type, occurred_at, payload
+        FROM call_events
+        WHERE call_events.organization_id = $1 AND call_id = $3
+        ORDER BY occurred_at, call_events.id COLLATE "C"
+    ) AS ordered
+) AS events
+WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
+"""  # noqa: S608 - made of constants
+
+LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE"
+
+DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
+
+# What the call counted for (`shared.count.counted`) is taken away from the cell that it is in: that of its
+# `day` as it stands, whatever the organization's time zone has become since.
+DELETE_CALL: Final = """
+WITH gone AS (
+    DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *
+), tombstone AS (
+    INSERT INTO deleted_calls (organization_id, call_id)
+    SELECT organization_id, id FROM gone
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO daily_call_deltas (
+    organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
+)
+SELECT
+    organization_id, livemode, day, coalesce(direction, $3), coalesce(phone_number_id, $4), status,
+    -1, -(answered_at IS NOT NULL)::int, -coalesce(duration, 0), -coalesce(cost, 0),
+    -coalesce(latency_ms, 0), -(latency_ms IS NOT NULL)::int
+FROM gone
+"""
+
+_DELETE_TRIES: Final = 5
+
+CallId = Annotated[
+    UUID,
+    Path(alias="id", description="The call's id.", examples=["0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e"]),
+]
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get("/calls", dependencies=[Depends(only(CallsQuery.model_fields))], **documentation.GET_CALLS)
+async def get_calls(request: Request, caller: AnyCaller, query: Annotated[CallsQuery, Query()]) -> Response:
+    """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
+    daily counts. All three take the same filters, and their numbers agree at any moment: with each other
+    and with the calls."""
+    database: Database = request.app.state.database
+    now: datetime = request.app.state.clock()
+    filters = filters_of(caller, query)
+    async with database.connection() as connection:
+        if query.action == "stats":
+            return answer(await stats(connection, filters, caller.zone))
+        if query.action == "trends":
+            today = local_day(now, caller.zone)
+            return answer(await trends(connection, filters, caller.zone, today))
+        return answer(await calls(connection, filters, query.page, query.limit))
+
+
+@router.get("/calls/{id}", dependencies=[Depends(only())], **documentation.GET_CALL)
+async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
+    """One call with its events in order of time, and its recording."""
+    database: Database = request.app.state.database
+    async with database.connection() as connection:
+        return answer(await call(connection, caller, call_id))
+
+
+@router.delete("/calls/{id}", dependencies=[Depends(only())], **documentation.DELETE_CALL)
+async def delete_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
+    """Deletes a call with its events, recording link and transcript, for good: events of it that come
+    later don't bring it back. When this answers, list, detail, stats and trends already agree."""
+    database: Database = request.app.state.database
+    async with database.connection() as connection:
+        for _ in range(_DELETE_TRIES):
+            try:
+                await delete(connection, caller, call_id)
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                continue
+    raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
+
+
+async def calls(connection: Connection, filters: Filters, page: int, limit: int) -> dict[str, object]:
+    """One page of the asked calls and their exact total, of one snapshot."""
+    offset = (page - 1) * limit
+    rows = await connection.fetch(LIST, *filters, NO_DIRECTION, limit, offset)
+    total: int = rows[0]["total"]
+    return {
+        "data": [_call(row) for row in rows if row["id"]],
+        "total": total,
+        "page": page,
+        "limit": limit,
+        "total_pages": math.ceil(total / limit),
+    }
+
+
+async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[str, object]:
+    """One call with its events and recording, of one snapshot. Raises the 404 `ApiError`."""
+    row = await connection.fetchrow(DETAIL, caller.organization_id, caller.livemode, call_id)
+    if row is None:
+        raise no_such_call()
+    url = row["recording_url"]
+    events = zip(row["event_ids"], row["event_types"], row["event_times"], row["event_payloads"], strict=True)
+    return {
+        **_call(row),
+        "recording": {"url": url} if url is not None else None,
+        "events": [_event(*event) for event in events],
+    }
+
+
+async def delete(connection: Connection, caller: Caller, call_id: UUID) -> None:
+    """Deletes one call and all that was derived from it, in one transaction.
+
+    The call's row is locked first: an ingest that is just storing events of it either has committed them,
+    so that they go too, or finds the call gone and starts again, at the tombstone.
+    Raises the 404 `ApiError`, and asyncpg's errors for a transaction to be tried again.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        if await connection.fetchrow(LOCK, caller.organization_id, caller.livemode, call_id) is None:
+            raise no_such_call()
+        await connection.execute(DELETE_EVENTS, caller.organization_id, call_id)
+        await connection.execute(DELETE_CALL, caller.organization_id, call_id, NO_DIRECTION, NO_PHONE_NUMBER)
+        await connection.execute("SELECT pg_notify($1, '')", DELTAS_CHANNEL)
+
+
+def _call(row: Record) -> dict[str, object]:
+    described: dict[str, object] = {field: row[field] for field in _FIELDS}
+    cost: Decimal | None = row["cost"]
+    described["cost"] = None if cost is None else number(cost)
+    return described
+
+
+class _Payload(msgspec.Struct):
+    """What of an event's record no column has; `data` letter by letter."""
+
+    livemode: bool | None = True
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+
+
+def _event(id_: str, type_: str, timestamp: datetime, payload: str) -> dict[str, object]:
+    said = _decode_payload(payload)
+    return {
+        "id": id_,
+        "type": type_,
+        "timestamp": timestamp,
+        "livemode": said.livemode is not False,
+        "data": {} if bytes(said.data) == b"null" else said.data,
+    }

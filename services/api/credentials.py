@@ -1,0 +1,92 @@
+"""Credentials: who asks, for which organization, and in which mode."""
+
+import hmac
+from typing import Annotated, Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from services.api.database import Database
+from services.api.errors import forbidden, invalid_parameter, unauthorized
+from shared.credentials import key_hash, key_livemode
+
+# Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
+KEY: Final = """
+SELECT api_keys.organization_id, api_keys.livemode, api_keys.key_hash, organizations.time_zone
+FROM api_keys JOIN organizations ON organizations.id = api_keys.organization_id
+WHERE api_keys.key_hash = $1 AND api_keys.revoked_at IS NULL
+"""
+
+
+class Caller(NamedTuple):
+    """Who asks: all that a route may serve them follows from it."""
+
+    organization_id: UUID
+    livemode: bool
+    zone: ZoneInfo
+    # Scopes and the plan's rate limits belong here, and are enforced in `caller`.
+
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="Bearer",
+    description="An API key: `kros_live_…` sees live data, `kros_test_…` test data.",
+)
+_api_key = APIKeyHeader(
+    name="x-api-key", auto_error=False, scheme_name="x-api-key", description="The same API key, by itself."
+)
+
+
+async def caller(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    api_key: Annotated[str | None, Security(_api_key)],
+    x_organization_id: Annotated[
+        str | None,
+        Header(
+            description="The organization that is asked about: the key's own, as it is without this.",
+            json_schema_extra={"format": "uuid"},
+        ),
+    ] = None,
+) -> Caller:
+    """Whose credentials the request bears.
+
+    Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for one
+    that is not theirs, 503 when the database can't be asked.
+    """
+    credentials = bearer.credentials if bearer else None
+    if credentials and api_key and credentials != api_key:
+        raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
+    found = await _holder_of_key(request.app.state.database, credentials or api_key)
+    if x_organization_id is not None and _uuid(x_organization_id) != found.organization_id:
+        raise forbidden("These credentials are not of the organization in x-organization-id.")
+    return found
+
+
+AnyCaller = Annotated[Caller, Depends(caller)]
+
+
+async def _holder_of_key(database: Database, key: str | None) -> Caller:
+    if not key:
+        raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
+    livemode = key_livemode(key)
+    if livemode is None:
+        # The place of a JWT of Supabase Auth: a Bearer that is no key of ours.
+        raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
+    hashed = key_hash(key)
+    async with database.connection() as connection:
+        row = await connection.fetchrow(KEY, hashed)
+    # An unknown key takes the same way as one that is known, up to here.
+    same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
+    if row is None or not same or row["livemode"] != livemode:
+        raise unauthorized("This API key is unknown or revoked.")
+    return Caller(row["organization_id"], livemode, ZoneInfo(row["time_zone"]))
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise invalid_parameter("x-organization-id", "must be a UUID") from None

@@ -1,0 +1,140 @@
+"""What the OpenAPI document says of the routes beyond their signatures: answers, errors, examples."""
+
+from typing import Any, Final
+
+from services.api import models
+
+TITLE: Final = "callfold"
+DESCRIPTION: Final = """
+Exact call records and exact daily counts, made from the events that telephony systems publish.
+
+**Credentials.** Each request bears an API key, as `Authorization: Bearer kros_live_…` or in `x-api-key`. A
+`kros_live_…` key sees live data, a `kros_test_…` key test data; the two never mix. Two different keys in one
+request are refused. `x-organization-id` may name the key's own organization, and no other.
+
+**Days** are those of the organization's own time zone. **Instants** are RFC 3339 in UTC. **Money** is in
+cents, with up to 4 decimals.
+
+**Errors** have one shape: `error` (a sentence), `code` and `details`. A parameter that is not known, or is
+given twice, is refused rather than ignored.
+
+The same routes answer under `/v1`.
+"""
+SERVERS: Final[list[dict[str, Any]]] = [
+    {"url": "/", "description": "The newest version."},
+    {"url": "/v1", "description": "Version 1, the same today."},
+]
+
+
+def _error(description: str, code: str, sentence: str, **details: str) -> dict[str, Any]:
+    example = {"error": sentence, "code": code, "details": details}
+    return {
+        "model": models.Error,
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }
+
+
+_BAD_PARAMETER = _error(
+    "A parameter breaks a rule: `details` say which, and which rule.",
+    "INVALID_PARAMETER",
+    "limit must be at most 100.",
+    field="limit",
+    rule="must be at most 100",
+)
+_UNAUTHORIZED = _error(
+    "No credentials, or none that we know.", "UNAUTHORIZED", "This API key is unknown or revoked."
+)
+_UNAUTHORIZED["headers"] = {
+    "WWW-Authenticate": {"description": "The scheme to use.", "schema": {"type": "string"}}
+}
+_FORBIDDEN = _error(
+    "These credentials may not do this.",
+    "FORBIDDEN",
+    "These credentials are not of the organization in x-organization-id.",
+)
+_NO_SUCH_CALL = _error(
+    "No such call: it never was, was deleted, or belongs to another organization or mode.",
+    "NOT_FOUND",
+    "There is no such call.",
+)
+_UNAVAILABLE = _error(
+    "The database can't be asked now.",
+    "DATABASE_UNAVAILABLE",
+    "The database can't be asked now; try again in a moment.",
+)
+_UNAVAILABLE["headers"] = {
+    "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}}
+}
+_ANYTHING_ELSE = _error(
+    "Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side."
+)
+
+_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    400: _BAD_PARAMETER,
+    401: _UNAUTHORIZED,
+    403: _FORBIDDEN,
+    503: _UNAVAILABLE,
+    "default": _ANYTHING_ELSE,
+}
+
+GET_CALLS: Final[dict[str, Any]] = {
+    "operation_id": "get_calls",
+    "summary": "The list of calls, the status breakdown, or the daily counts",
+    "response_model": models.CallsAnswer,
+    "response_description": "What `action` asks for.",
+    "responses": {
+        **_ERRORS,
+        200: {
+            "content": {
+                "application/json": {
+                    "examples": {
+                        "list": {
+                            "summary": "No action: a page of the list",
+                            "value": models.LIST_EXAMPLE,
+                        },
+                        "stats": {
+                            "summary": "action=stats: the status breakdown",
+                            "value": models.STATS_EXAMPLE,
+                        },
+                        "trends": {
+                            "summary": "action=trends: the daily counts",
+                            "value": models.TRENDS_EXAMPLE,
+                        },
+                    }
+                }
+            }
+        },
+    },
+}
+GET_CALL: Final[dict[str, Any]] = {
+    "operation_id": "get_call",
+    "summary": "One call with its events",
+    "response_model": models.CallDetail,
+    "response_description": "The call.",
+    "responses": {**_ERRORS, 404: _NO_SUCH_CALL},
+}
+DELETE_CALL: Final[dict[str, Any]] = {
+    "operation_id": "delete_call",
+    "summary": "Delete a call for good",
+    "status_code": 204,
+    "response_model": None,
+    "response_description": "It is gone.",
+    "responses": {**_ERRORS, 404: _NO_SUCH_CALL},
+}
+_AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}
+LIVE: Final[dict[str, Any]] = {
+    "operation_id": "live",
+    "summary": "Is the process up?",
+    "response_model": models.Health,
+    "response_description": "It is.",
+    "openapi_extra": _AT_THE_ROOT,
+}
+READY: Final[dict[str, Any]] = {
+    "operation_id": "ready",
+    "summary": "Can it answer?",
+    "response_model": models.Health,
+    "response_description": "It can.",
+    "responses": {503: _UNAVAILABLE},
+    "openapi_extra": _AT_THE_ROOT,
+}

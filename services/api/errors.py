@@ -1,0 +1,140 @@
+"""Errors: every answer that is not the asked one has the shape `{"error", "code", "details"}`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from services.api.encoding import answer
+
+_ECHO_MAX = 100
+
+
+class ApiError(Exception):
+    """What a handler raises to answer with an error."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        sentence: str,
+        *,
+        details: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+        self.sentence = sentence
+        self.details = details or {}
+        self.headers = headers
+
+
+def invalid_parameter(field: str, rule: str) -> ApiError:
+    """400: `field` breaks `rule`, which reads on from the field's name ("must be …")."""
+    field = field[:_ECHO_MAX]
+    return ApiError(
+        HTTPStatus.BAD_REQUEST,
+        "INVALID_PARAMETER",
+        f"{field} {rule}.",
+        details={"field": field, "rule": rule},
+    )
+
+
+def unauthorized(sentence: str) -> ApiError:
+    """401: nobody whom we know."""
+    return ApiError(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", sentence, headers={"WWW-Authenticate": "Bearer"})
+
+
+def forbidden(sentence: str) -> ApiError:
+    """403: somebody whom we know, and who may not."""
+    return ApiError(HTTPStatus.FORBIDDEN, "FORBIDDEN", sentence)
+
+
+def no_such_call() -> ApiError:
+    """404, the same for a call that never was, was deleted, or is another organization's or mode's."""
+    return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such call.")
+
+
+def unavailable(code: str, sentence: str) -> ApiError:
+    """503: asking again in a moment may help."""
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Registers one handler for each kind of error that can reach the edge."""
+    app.exception_handler(ApiError)(_api_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_exception)
+    app.exception_handler(Exception)(_anything_else)
+
+
+async def _api_error(_: Request, error: ApiError) -> Response:
+    return answer(
+        {"error": error.sentence, "code": error.code, "details": error.details},
+        status=error.status,
+        headers=error.headers,
+    )
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    first: dict[str, Any] = error.errors()[0]
+    field = str(first["loc"][1])  # after where it is, before which branch of its type refused it
+    return await _api_error(request, invalid_parameter(field, _rule(first)))
+
+
+def _rule(broken: dict[str, Any]) -> str:
+    """Pydantic's complaint as the end of a sentence that begins with the field."""
+    context = broken.get("ctx", {})
+    match broken["type"]:
+        case "literal_error":
+            return f"must be one of {context['expected']}"
+        case "int_parsing" | "int_parsing_size" | "int_from_float":
+            return "must be a whole number"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "uuid_parsing" | "uuid_type":
+            return "must be a UUID"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return f"is not valid: {broken['msg']}"
+
+
+_OF_ROUTING = {
+    404: ("NOT_FOUND", "There is no such route."),
+    405: ("METHOD_NOT_ALLOWED", "This route has no such method."),
+}
+
+
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    status = HTTPStatus(error.status_code)
+    headers = error.headers
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(_methods(request))}
+    code, sentence = _OF_ROUTING.get(status, (status.name, f"{status.phrase}."))
+    return answer({"error": sentence, "code": code, "details": {}}, status=status, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that a path has. Starlette names those of the first route with that path alone."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
+async def _anything_else(_: Request, __: Exception) -> Response:
+    """The server logs the traceback; the client learns nothing of our inside."""
+    return answer(
+        {"error": "Something went wrong on our side.", "code": "INTERNAL", "details": {}},
+        status=HTTPStatus.INTERNAL_SERVER_ERROR,
+    )

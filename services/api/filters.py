@@ -1,0 +1,131 @@
+"""The query parameters of `GET /calls`, and the filters that every question to the database is asked with."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import date
+from typing import Annotated, Final, Literal, NamedTuple
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from services.api.credentials import Caller
+from services.api.errors import invalid_parameter
+from shared.event import Status
+
+PAGE_MAX: Final = 1_000_000
+LIMIT_MAX: Final = 100
+
+_is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+
+
+def _day(text: object) -> date:
+    """Stricter than Pydantic, which also takes times and seconds since 1970 for days."""
+    if not isinstance(text, str) or not _is_day(text):
+        raise ValueError("must be a day written as YYYY-MM-DD")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("must be a day that the calendar has") from None
+
+
+def _page(page: int) -> int:
+    if page > PAGE_MAX:
+        raise ValueError(
+            f"must be at most {PAGE_MAX}: each page reads over all before it; "
+            "narrow the list with start_date and end_date instead"
+        )
+    return page
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class CallsQuery(BaseModel):
+    """What `GET /calls` can be asked."""
+
+    action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
+        None,
+        description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
+        "daily counts.",
+    )
+    page: Annotated[int, AfterValidator(_page)] = Field(
+        1,
+        ge=1,
+        description="Which page of the list, from 1. Stats and trends have no pages.",
+        json_schema_extra={"maximum": PAGE_MAX},
+    )
+    limit: int = Field(
+        20, ge=1, le=LIMIT_MAX, description="How many calls a page has. Stats and trends have no pages."
+    )
+    status: Status | SkipJsonSchema[None] = Field(
+        None, description="Only calls with this status.", examples=["completed"]
+    )
+    direction: Literal["inbound", "outbound", "unknown"] | SkipJsonSchema[None] = Field(
+        None, description="Only calls of this direction; `unknown`: only those of which none is known."
+    )
+    phone_number_id: UUID | SkipJsonSchema[None] = Field(
+        None,
+        description="Only calls of this phone number.",
+        examples=["6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"],
+    )
+    start_date: Day | SkipJsonSchema[None] = Field(
+        None,
+        description="Only calls created on this day or later, in the organization's time zone.",
+        examples=["2026-11-01"],
+    )
+    end_date: Day | SkipJsonSchema[None] = Field(
+        None,
+        description="Only calls created on this day or earlier, in the organization's time zone.",
+        examples=["2026-11-30"],
+    )
+
+
+class Filters(NamedTuple):
+    """Which calls, or which cells, are asked for: the parameters $1 to $7 of every such statement. None: all.
+
+    More filters come here and into the statements' WHERE; the cells can be filtered by their own dimensions
+    only.
+    """
+
+    organization_id: UUID
+    livemode: bool
+    start_date: date | None
+    end_date: date | None
+    status: str | None
+    direction: str | None
+    phone_number_id: UUID | None
+
+
+def filters_of(caller: Caller, query: CallsQuery) -> Filters:
+    """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
+    if query.start_date and query.end_date and query.start_date > query.end_date:
+        raise invalid_parameter("start_date", "must not be after end_date")
+    return Filters(
+        caller.organization_id,
+        caller.livemode,
+        query.start_date,
+        query.end_date,
+        query.status,
+        query.direction,
+        query.phone_number_id,
+    )
+
+
+def only(known: Iterable[str] = ()) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses a query parameter which is not `known` (ignoring a misspelt filter would
+    give wrong numbers), or which is given twice (one of the two would be dropped)."""
+    names = ", ".join(known)
+
+    async def refuse_others(request: Request) -> None:
+        seen: set[str] = set()
+        for name, _ in request.query_params.multi_items():
+            if name not in known:
+                has = f"which has {names}" if names else "which has none"
+                raise invalid_parameter(name, f"is not a parameter of this route, {has}")
+            if name in seen:
+                raise invalid_parameter(name, "must be given once")
+            seen.add(name)
+
+    return refuse_others

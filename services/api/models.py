@@ -1,0 +1,259 @@
+"""The answers: every field with its meaning. They make the OpenAPI document, and the tests hold the real
+answers to them."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
+
+from shared.event import Direction, EventType, Status
+
+Cents = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+Ratio = Annotated[float, Field(ge=0)]
+
+CALL_EXAMPLE: dict[str, Any] = {
+    "id": "0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e",
+    "external_id": "3848276298220188511@atlanta.example.com",
+    "from_number": "+4930901820",
+    "to_number": "+498912345678",
+    "direction": "inbound",
+    "status": "completed",
+    "duration": 93,
+    "cost": 4.65,
+    "latency_ms": 412,
+    "phone_number_id": "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11",
+    "endpoint_id": None,
+    "recording_url": "https://recordings.example.com/0b8f6c1e.mp3",
+    "hangup_cause": "NORMAL_CLEARING",
+    "organization_id": "b6d9a1f4-2f6e-4b0c-9a70-5a7f6f1f9a01",
+    "livemode": True,
+    "created_at": "2026-11-24T10:00:00.123000Z",
+    "answered_at": "2026-11-24T10:00:07.500000Z",
+    "completed_at": "2026-11-24T10:01:40.500000Z",
+    "transcript": None,
+}
+EVENT_EXAMPLE: dict[str, Any] = {
+    "id": "evt_7Qm2",
+    "type": "call.completed",
+    "timestamp": "2026-11-24T10:01:40.500000Z",
+    "livemode": True,
+    "data": {"duration": 93, "cost": 4.65, "hangup_cause": "NORMAL_CLEARING", "campaign": "autumn"},
+}
+BY_STATUS_EXAMPLE = {
+    "initiated": 0,
+    "ringing": 1,
+    "in_progress": 2,
+    "completed": 90,
+    "failed": 2,
+    "busy": 3,
+    "no_answer": 21,
+    "canceled": 1,
+}
+LIST_EXAMPLE: dict[str, Any] = {
+    "data": [CALL_EXAMPLE],
+    "total": 120,
+    "page": 1,
+    "limit": 1,
+    "total_pages": 120,
+}
+STATS_EXAMPLE: dict[str, Any] = {
+    "total": 120,
+    "by_status": BY_STATUS_EXAMPLE,
+    "by_direction": {"inbound": 80, "outbound": 40, "unknown": 0},
+    "answered": 93,
+    "answer_rate": 0.775,
+    "total_duration": 11160,
+    "average_duration": 120.0,
+    "total_cost": 558.25,
+    "average_latency_ms": 401.5,
+    "start_date": "2026-11-01",
+    "end_date": None,
+    "time_zone": "Europe/Berlin",
+}
+TRENDS_EXAMPLE: dict[str, Any] = {
+    "data": [
+        {
+            "date": "2026-11-24",
+            "total": 120,
+            "by_status": BY_STATUS_EXAMPLE,
+            "answered": 93,
+            "duration": 11160,
+            "cost": 558.25,
+        }
+    ],
+    "start_date": "2026-11-24",
+    "end_date": "2026-11-24",
+    "time_zone": "Europe/Berlin",
+}
+
+
+class Call(BaseModel):
+    """A call: all that its events say of it so far."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CALL_EXAMPLE]})
+
+    id: UUID = Field(description="The call's id: its source's, or one made of its `external_id`.")
+    external_id: str | None = Field(description="The source's own call id, where that is no UUID.")
+    from_number: str | None = Field(description="Who called: E.164, or what the source has.")
+    to_number: str | None = Field(description="Who was called: E.164, or what the source has.")
+    direction: Direction | None = Field(description="As the organization sees it; null until known.")
+    status: Status = Field(description="How far the call is, or how it ended.")
+    duration: int | None = Field(description="Seconds, as the source counted them.", ge=0)
+    cost: Cents | None = Field(description="Cents, with up to 4 decimals.")
+    latency_ms: int | None = Field(description="The source's latency, in milliseconds.", ge=0)
+    phone_number_id: UUID | None = Field(description="The organization's phone number of this call.")
+    endpoint_id: UUID | None = Field(description="The organization's endpoint of this call.")
+    recording_url: str | None = Field(description="Where the source keeps the recording.")
+    hangup_cause: str | None = Field(description="Why the call ended, in the source's words.")
+    organization_id: UUID = Field(description="Whose call it is.")
+    livemode: bool = Field(description="False for test traffic.")
+    created_at: datetime = Field(description="When the call was initiated, in UTC.")
+    answered_at: datetime | None = Field(description="When it was answered, in UTC.")
+    completed_at: datetime | None = Field(description="When it ended, in UTC.")
+    transcript: str | None = Field(description="What was said, once the source has written it down.")
+
+
+class Event(BaseModel):
+    """An event of a call, as its source published it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EVENT_EXAMPLE]})
+
+    id: str = Field(description="The source's id of the event.")
+    type: EventType | Literal["callfold.missing_hangup"] = Field(
+        description="What happened. `callfold.missing_hangup` is callfold's own: a call that never ended."
+    )
+    timestamp: datetime = Field(description="The event's own time, in UTC.")
+    livemode: bool = Field(description="False for test traffic.")
+    data: dict[str, Any] = Field(description="What it says, letter by letter, with all fields it was sent.")
+
+
+class Recording(BaseModel):
+    """A call's recording."""
+
+    url: str = Field(description="Where the source keeps it.")
+
+
+class CallDetail(Call):
+    """A call with its events and its recording."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **CALL_EXAMPLE,
+                    "recording": {"url": CALL_EXAMPLE["recording_url"]},
+                    "events": [EVENT_EXAMPLE],
+                }
+            ]
+        }
+    )
+
+    recording: Recording | None = Field(description="Null while there is none.")
+    events: list[Event] = Field(description="All events of the call, by timestamp, then id.")
+
+
+class CallList(BaseModel):
+    """A page of the list of calls: the answer without `action`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [LIST_EXAMPLE]})
+
+    data: list[Call] = Field(description="The calls of this page, newest first.")
+    total: int = Field(description="How many calls there are on all pages: exact.", ge=0)
+    page: int = Field(description="The page that this is, from 1.", ge=1)
+    limit: int = Field(description="How many calls a page has at most.", ge=1)
+    total_pages: int = Field(description="How many pages there are; 0 without calls.", ge=0)
+
+
+class ByStatus(BaseModel):
+    """How many calls are in each status."""
+
+    initiated: int = Field(description="Not ringing yet.", ge=0)
+    ringing: int = Field(description="Ringing now.", ge=0)
+    in_progress: int = Field(description="Answered, and not over.", ge=0)
+    completed: int = Field(description="Answered, and over.", ge=0)
+    failed: int = Field(description="Ended by a fault.", ge=0)
+    busy: int = Field(description="Ended at a busy line.", ge=0)
+    no_answer: int = Field(description="Ended without an answer.", ge=0)
+    canceled: int = Field(description="Ended by the caller before an answer.", ge=0)
+
+
+class ByDirection(BaseModel):
+    """How many calls have each direction."""
+
+    inbound: int = Field(description="To the organization.", ge=0)
+    outbound: int = Field(description="From the organization.", ge=0)
+    unknown: int = Field(description="Of no known direction.", ge=0)
+
+
+class CallStats(BaseModel):
+    """The status breakdown of the asked calls: the answer to `action=stats`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [STATS_EXAMPLE]})
+
+    total: int = Field(description="How many calls there are.", ge=0)
+    by_status: ByStatus = Field(description="How many in each status; together `total`.")
+    by_direction: ByDirection = Field(description="How many of each direction; together `total`.")
+    answered: int = Field(description="How many were answered.", ge=0)
+    answer_rate: Ratio | None = Field(description="`answered` / `total`; null without calls.")
+    total_duration: int = Field(description="Seconds of all calls.", ge=0)
+    average_duration: Ratio | None = Field(
+        description="`total_duration` / `answered`, in seconds; null without answered calls."
+    )
+    total_cost: Cents = Field(description="Cents of all calls, exact to 4 decimals.")
+    average_latency_ms: Ratio | None = Field(
+        description="The average latency of the calls that have one, in milliseconds; null without any."
+    )
+    start_date: date | None = Field(description="The first day, as asked; null: from the beginning.")
+    end_date: date | None = Field(description="The last day, as asked; null: without end.")
+    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
+
+
+class DailyCount(BaseModel):
+    """The counts of one day."""
+
+    date: Annotated[date, Field(description="The day, on the organization's calendar.")]
+    total: int = Field(description="How many calls were created that day.", ge=0)
+    by_status: ByStatus = Field(description="How many of them are in each status; together `total`.")
+    answered: int = Field(description="How many of them were answered.", ge=0)
+    duration: int = Field(description="Seconds of all of them.", ge=0)
+    cost: Cents = Field(description="Cents of all of them, exact to 4 decimals.")
+
+
+class CallTrends(BaseModel):
+    """The daily counts of the asked calls: the answer to `action=trends`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [TRENDS_EXAMPLE]})
+
+    data: list[DailyCount] = Field(description="Every day of the span in order, also those without calls.")
+    start_date: date = Field(description="The first day of the span.")
+    end_date: date = Field(description="The last day of the span.")
+    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
+
+
+def _exactly_one(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = schema.pop("anyOf")
+
+
+class CallsAnswer(RootModel[CallList | CallStats | CallTrends]):
+    """By `action`: a page of the list (absent), the status breakdown (`stats`) or the daily counts
+    (`trends`)."""
+
+    model_config = ConfigDict(json_schema_extra=_exactly_one)
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    status: Literal["live", "ready"] = Field(description="`live`: it is up; `ready`: it can answer.")
+
+
+class Error(BaseModel):
+    """Any answer that is not the asked one."""
+
+    error: str = Field(description="What is wrong, in a sentence for people.")
+    code: str = Field(description="What is wrong, for programs.", pattern="^[A-Z][A-Z_]*$")
+    details: dict[str, Any] = Field(
+        description="What else is known of it. With INVALID_PARAMETER: `field` and the `rule` that it breaks."
+    )
