@@ -1,6 +1,7 @@
 """`callfold up`: the whole pipeline on this machine."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -41,42 +42,37 @@ def up(
 
     Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
     """
-    # All that ends a command in the foreground ends it in the same way.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    directory = state.resolve()
+    _on_end_signals(_interrupt)
+    started: State | None = None
     try:
         started = stack.start(
-            directory, postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
+            state.resolve(), postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
         )
-    except KeyboardInterrupt:
+        _show(started, detach)
         if detach:
-            raise Failure("Interrupted before the stack was ready.") from None
-        typer.echo("Ended before it was ready.")
-        return
-    _show(started, detach)
-    if detach:
-        return
-    try:
+            return
         stack.wait_until_gone(started)
     except KeyboardInterrupt:
-        _end(started)
+        _on_end_signals(signal.SIG_IGN)
+        if detach:
+            raise Failure("Interrupted before the stack was ready.") from None
+        if started is not None:
+            stack.stop(started)
         typer.echo("Ended.")
-    else:
-        _end(started)
-        raise Failure(f"The supervisor of the stack ended by itself: see {started.log('supervisor')}.")
+        return
+    stack.stop(started)
+    raise Failure(f"The supervisor was killed, or told to end: see {started.log('supervisor')}.")
 
 
-def _end(state: State) -> None:
-    # It is bounded, and a second Ctrl-C would leave half of the stack behind.
+def _on_end_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """What ends a command in the foreground does it in one way; in a script's background, too, where the
+    shell has SIGINT ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    stack.stop(state)
+        signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 def _show(state: State, detached: bool) -> None:

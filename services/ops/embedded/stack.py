@@ -1,11 +1,13 @@
 """A whole stack: starting it, stopping it, and telling how it is."""
 
 import asyncio
+import contextlib
 import functools
 import shutil
+import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import psutil
@@ -58,18 +60,17 @@ def start(
     """
     with locked(directory):
         state = plan(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
-        ran = running(state)
-        if not ran:
-            state = _launch(state, report)
-        elif state != load(directory):
-            raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
-        else:
+        if running(state):
+            if state != load(directory):
+                raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
             report(f"The stack in {directory} runs already.")
+            asyncio.run(_supervised(state, _bring_up(state, report)))
+            return state
         try:
+            state = _launch(state, report)
             asyncio.run(_supervised(state, _bring_up(state, report)))
         except BaseException:
-            if not ran:
-                _end(state)
+            _end(state)
             raise
     return state
 
@@ -233,9 +234,21 @@ def _tail(state: State, name: str) -> str:
 
 def _end(state: State) -> bool:
     """Ends every process, the directory being locked; whether there was any."""
-    found = processes.owned(state)
-    supervisors = [each.process for each in found if each.name == processes.SUPERVISOR]
-    if supervisors and supervisor.shut_down(state):
-        processes.wait_until_gone(supervisors, SHUTDOWN_SECONDS)
-    processes.end(processes.owned(state))
+    with _uninterrupted():
+        found = processes.owned(state)
+        supervisors = [each.process for each in found if each.name == processes.SUPERVISOR]
+        if supervisors and supervisor.shut_down(state):
+            processes.wait_until_gone(supervisors, SHUTDOWN_SECONDS)
+        processes.end(processes.owned(state))
     return bool(found)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Makes signals wait for the block, which is bounded: a second Ctrl-C would leave half a stack behind."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
