@@ -1,5 +1,6 @@
 """Where an operator's command finds the database and Kafka, and what it says when one is not there."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from services.ops.failure import Failure
 from shared.database import Connection, connect
 from shared.settings import DatabaseSettings, KafkaSettings
 
+_SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 DEFAULT_STATE: Final = Path(".callfold")
@@ -40,7 +42,15 @@ def find_database(state: Path | None) -> str:
     """The URL of the database that a command works on. Raises Failure when nothing names one."""
     settings = settings_from_environment(DatabaseSettings)
     stack = _stack(state, named="database_url" in settings.model_fields_set)
-    return settings.database_url if stack is None else stack.database_url
+    if stack is not None:
+        return stack.database_url
+    try:
+        _ = urlsplit(settings.database_url).port
+    except ValueError as error:
+        raise Failure(
+            f"CALLFOLD_DATABASE_URL can't be used: {error}, got {settings.database_url!r}."
+        ) from None
+    return settings.database_url
 
 
 def find_kafka(state: Path | None) -> str:
@@ -71,7 +81,8 @@ def settings_from_environment(of: type[_Settings]) -> _Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise Failure(f"CALLFOLD_{name} can't be used: {first['msg']}, got {first['input']!r}.") from None
+        # The value itself is not shown: a database's URL has a password.
+        raise Failure(f"CALLFOLD_{name} can't be used: {first['msg']}.") from None
 
 
 @asynccontextmanager
@@ -120,6 +131,7 @@ def database_faults(database_url: str) -> Iterator[None]:
 @contextmanager
 def kafka_faults(bootstrap: str) -> Iterator[None]:
     """Turns what Kafka can do to a command into a Failure."""
+    logging.getLogger("aiokafka").addHandler(_SILENCE)
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
@@ -161,9 +173,6 @@ def _stack(state: Path | None, *, named: bool) -> embedded.State | None:
 
 def _place(database_url: str) -> str:
     """The URL without what must not be shown."""
-    try:
-        parts = urlsplit(database_url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "the address in CALLFOLD_DATABASE_URL"
+    parts = urlsplit(database_url)
+    port = f":{parts.port}" if parts.port else ""
     return f"{parts.path.lstrip('/') or 'postgres'} on {parts.hostname or 'this machine'}{port}"

@@ -3,11 +3,9 @@
 import asyncio
 
 import typer
-from alembic.util import CommandError
 
 from services.ops.addresses import StateOption, database, find_database
 from services.ops.failure import Failure
-from shared.migrations import upgrade as to_newest
 
 
 def migrate(state: StateOption = None) -> None:
@@ -15,6 +13,11 @@ def migrate(state: StateOption = None) -> None:
 
     Harmless where they are: it can run at each start, and of two at once the second waits.
     """
+    # Here, because Alembic would slow the start of every other command.
+    from alembic.util import CommandError
+
+    from shared.migrations import upgrade as to_newest
+
     database_url = find_database(state)
     asyncio.run(_connects(database_url))
     try:
