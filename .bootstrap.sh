@@ -11,9 +11,9 @@ find_python() {
     return 1
 }
 
-# What .venv was made of; empty when there is no Python in it that runs.
+# What .venv was made of, the packages in three lines, then the project; empty when no Python in it runs.
 made_of() {
-    version=$("$root/.venv/bin/python" -c 'import sys; print(sys.version)' 2>/dev/null) || return 0
+    version=$("$root/.venv/bin/python" -c 'import sys; print(*sys.version_info)' 2>/dev/null) || return 0
     printf '%s\n' "$root" "$version"
     cksum <"$root/requirements.lock"
     cksum <"$root/pyproject.toml"
@@ -21,39 +21,55 @@ made_of() {
 
 up_to_date() { [ -f "$root/.venv/stamp" ] && [ "$(cat "$root/.venv/stamp")" = "$(made_of)" ]; }
 
+packages_up_to_date() {
+    [ -f "$root/.venv/stamp" ] && [ "$(head -n 3 "$root/.venv/stamp")" = "$(made_of | head -n 3)" ]
+}
+
+has_uv() { command -v uv >/dev/null 2>&1; }
+
 install_packages() {
-    if command -v uv >/dev/null 2>&1; then
+    if has_uv; then
         uv venv --quiet --python "${python:->=3.11}" "$root/.venv" &&
             uv pip install --quiet --python "$root/.venv/bin/python" --compile-bytecode \
-                --require-hashes --requirements "$root/requirements.lock" &&
-            uv pip install --quiet --python "$root/.venv/bin/python" \
-                --no-deps --no-build-isolation --editable "$root"
+                --require-hashes --requirements "$root/requirements.lock"
     else
         "$python" -m venv "$root/.venv" &&
             "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-                --require-hashes --requirement "$root/requirements.lock" &&
-            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-                --no-deps --no-build-isolation --editable "$root"
+                --require-hashes --requirement "$root/requirements.lock"
+    fi
+}
+
+install_project() {
+    if has_uv; then
+        uv pip install --quiet --python "$root/.venv/bin/python" --no-deps --no-build-isolation --editable "$root"
+    else
+        "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+            --no-deps --no-build-isolation --editable "$root"
+    fi
+}
+
+# Runs a step, silent unless it fails.
+quietly() {
+    if ! said=$("$@" 2>&1); then
+        printf '%s\n' "$said" >&2
+        say 'the packages could not be installed into .venv: the lines above tell why. Once mended, run it again.'
+        exit 1
     fi
 }
 
 make_environment() {
-    if ! find_python; then
-        python=
-        command -v uv >/dev/null 2>&1 || {
-            say 'no Python 3.11 or newer with venv was found: install one (on Debian and Ubuntu: python3 and python3-venv).'
-            exit 1
-        }
-    fi
-    say 'making .venv from requirements.lock, once (about a minute) ...'
-    rm -rf "$root/.venv"
     # The server of PostgreSQL may run as another user, who must be able to read what is installed here.
     umask 022
-    if ! said=$(install_packages 2>&1); then
-        printf '%s\n' "$said" >&2
-        say 'the packages could not be installed into .venv: the lines above tell why; run it again when that is mended.'
-        exit 1
+    if ! packages_up_to_date; then
+        if [ -z "$python" ] && ! has_uv; then
+            say 'no Python 3.11 or newer with venv was found: install one (Debian, Ubuntu: python3 and python3-venv).'
+            exit 1
+        fi
+        say 'making .venv from requirements.lock, once (about a minute) ...'
+        rm -rf "$root/.venv"
+        quietly install_packages
     fi
+    quietly install_project
     # Written last: an environment whose making was interrupted is made again.
     made_of >"$root/.venv/stamp"
 }
@@ -62,7 +78,7 @@ if ! up_to_date; then
     # Of two shells that start at once the second waits here. The lock is the open file's: the kernel lets it go
     # with this shell, however that ends.
     exec 9>>"$root/requirements.lock"
-    find_python && "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || :
+    if find_python; then "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || :; else python=; fi
     up_to_date || (make_environment) || exit 1
     exec 9>&-
 fi

@@ -119,7 +119,8 @@ def configuration(state: State) -> str:
 def statuses(state: State) -> list[Status] | None:
     """How each program is, or None when no supervisor answers."""
     try:
-        answers: Any = _proxy(state).supervisor.getAllProcessInfo()
+        with _proxy(state) as proxy:
+            answers: Any = proxy.supervisor.getAllProcessInfo()
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return None
     known = {each["name"]: each for each in answers}
@@ -133,7 +134,8 @@ def statuses(state: State) -> list[Status] | None:
 def last_start(state: State, name: str) -> int:
     """When the program was started last, in seconds of the epoch; 0 for never."""
     try:
-        answer: Any = _proxy(state).supervisor.getProcessInfo(name)
+        with _proxy(state) as proxy:
+            answer: Any = proxy.supervisor.getProcessInfo(name)
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return 0
     return int(answer["start"])
@@ -142,7 +144,8 @@ def last_start(state: State, name: str) -> int:
 def start_program(state: State, name: str) -> None:
     """Starts a program, unless it is started. Raises Failure when the supervisor does not do it."""
     try:
-        _proxy(state).supervisor.startProcess(name, False)
+        with _proxy(state) as proxy:
+            proxy.supervisor.startProcess(name, False)
     except xmlrpc.client.Fault as fault:
         if fault.faultCode != ALREADY_STARTED:
             raise Failure(f"The supervisor did not start {name}: {fault.faultString}") from None
@@ -153,7 +156,8 @@ def start_program(state: State, name: str) -> None:
 def shut_down(state: State) -> bool:
     """Tells supervisord to end its programs and itself; whether it heard."""
     try:
-        return bool(_proxy(state).supervisor.shutdown())
+        with _proxy(state) as proxy:
+            return bool(proxy.supervisor.shutdown())
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return False
 

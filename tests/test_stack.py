@@ -1,0 +1,183 @@
+"""The embedded stack as an operator has it: started, killed in every way, and ended, with real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from services.ops.embedded import postgres, processes, stack
+from services.ops.embedded.state import State, load, locked
+from services.ops.failure import Failure
+from tests.processes import until
+
+CALLFOLD = str(Path(sys.executable).with_name("callfold"))
+PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for a stack whose path has all that a configuration file may trip over; its processes are
+    ended with the test."""
+    with tempfile.TemporaryDirectory(prefix="callfold it's 5% #1 ;é ") as scratch:
+        # pytest runs as root in a container: PostgreSQL, which then has a user of its own, must pass.
+        Path(scratch).chmod(0o755)
+        yield Path(scratch) / "state"
+        if (Path(scratch) / "state" / "stack.json").exists():
+            stack.stop(load(Path(scratch) / "state"))
+
+
+def callfold(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CALLFOLD, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def pids(state: State) -> dict[str, int | None]:
+    return {each.name: each.pid for each in stack.statuses(state)}
+
+
+async def all_run(state: State) -> bool:
+    return [each.name for each in stack.statuses(state) if each.state == "running"] == PROGRAMS
+
+
+async def execute(state: State, statement: str) -> object:
+    connection = await asyncpg.connect(state.database_url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(directory: Path) -> None:
+    started = callfold("up", "--detach", "--state", directory)
+    assert started.returncode == 0, started.stderr
+    state = load(directory)
+    told = callfold("status", "--json", "--state", directory)
+    assert told.returncode == 0, told.stderr
+    first = pids(state)
+    assert json.loads(told.stdout) == {
+        "api_url": state.api_url,
+        "kafka": state.kafka,
+        "database_url": state.database_url,
+        "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
+    }
+    await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    # A service dies.
+    os.kill(first["ingest"] or 0, signal.SIGKILL)
+
+    async def started_again() -> bool:
+        return await all_run(state) and pids(state)["ingest"] != first["ingest"]
+
+    await until(started_again, "the supervisor starts ingest again")
+
+    # The supervisor dies.
+    supervisor = processes.supervisor(state)
+    assert supervisor is not None
+    supervisor.kill()
+    assert processes.wait_until_gone([supervisor], 10) == []
+    orphans = stack.statuses(state)
+    assert [(each.name, each.state) for each in orphans] == [(name, "orphaned") for name in PROGRAMS]
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+    assert await all_run(state)
+    assert not set(pids(state).values()) & {each.pid for each in orphans}
+    assert await execute(state, "SELECT answer FROM kept") == 42
+    assert load(directory) == state, "the ports stay the same"
+
+    # The end.
+    family = [each.process for each in processes.owned(state)]
+    ended = callfold("down", "--state", directory)
+    assert (ended.returncode, ended.stdout) == (0, "Ended.\n"), ended.stderr
+    assert [process for process in family if not processes.is_gone(process)] == []
+    assert processes.owned(state) == []
+    assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
+    assert "Nothing runs" in callfold("down", "--state", directory).stdout
+
+
+async def test_ctrl_c_ends_a_stack_in_the_foreground(directory: Path) -> None:
+    command = subprocess.Popen(
+        [CALLFOLD, "up", "--state", str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert command.stdout is not None
+    said = []
+    for line in command.stdout:
+        said.append(line)
+        if line.startswith("Ctrl-C"):
+            break
+    state = load(directory)
+    assert await all_run(state), "".join(said)
+
+    other = callfold("up", "--detach", "--state", directory)
+    assert (other.returncode, "runs already" in other.stderr) == (0, True), other.stderr
+    moved = callfold("up", "--detach", "--state", directory, "--api-port", str(state.ports.api + 1))
+    assert (moved.returncode, "down" in moved.stderr) == (1, True), moved.stderr
+
+    command.send_signal(signal.SIGINT)
+    rest, _ = command.communicate(timeout=60)
+    assert (command.returncode, rest) == (0, "Ended.\n")
+    assert processes.owned(state) == []
+
+
+def test_a_port_in_use_is_named_with_who_holds_it_and_how_to_choose_another(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = callfold("up", "--state", directory, "--kafka-port", str(port))
+    name = psutil.Process().name()
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"Error: Port {port}, for Kafka, is in use by process {os.getpid()} ({name}). "
+        "Choose another with --kafka-port.\n"
+    )
+    assert not (directory / "stack.json").exists(), "a refused port must not be remembered"
+
+
+def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(Failure, match="is a file, or below one"):
+            stack.start(path)
+
+
+def test_a_second_start_of_the_same_stack_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(Failure, match="Another command is starting or stopping"):
+        stack.start(tmp_path)
+
+
+def test_damaged_memory_of_a_stack_is_told(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text('{"ports": {"kafka": 1')
+    with pytest.raises(Failure, match=r"stack\.json is damaged"):
+        stack.start(tmp_path)
+
+
+def test_no_stack_is_told(tmp_path: Path) -> None:
+    refused = callfold("status", "--state", tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"Error: There is no stack in {tmp_path}")
+
+
+def test_a_data_directory_that_is_not_whole_is_kept_aside_and_made_anew(directory: Path) -> None:
+    data = directory / "postgres"
+    data.mkdir(parents=True)
+    (data / "precious").write_text("?")
+    postgres.prepare(data)
+    assert (data / "PG_VERSION").exists()
+    assert (directory / "postgres.damaged-1" / "precious").read_text() == "?"
+
+
+def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
+    data = directory / "postgres"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("11\n")
+    with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
+        postgres.prepare(data)
