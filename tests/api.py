@@ -1,0 +1,46 @@
+"""The API, served in this process from a real database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from services.api.app import create_app
+from shared.settings import ApiSettings
+from tests.seed import Tenant
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, *, now: datetime = NOW, **settings: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API whose clock stands still at `now`."""
+    app = create_app(ApiSettings(database_url=database_url, **settings), clock=lambda: now)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+    ):
+        yield client
+
+
+async def get(client: httpx.AsyncClient, tenant: Tenant, path: str, **query: object) -> Any:
+    """What the tenant's live key is answered with 200."""
+    return await get_as(client, tenant.key, path, **query)
+
+
+async def get_as(client: httpx.AsyncClient, key: str, path: str, **query: object) -> Any:
+    """What a key is answered with 200."""
+    params = {name: str(value) for name, value in query.items()}
+    response = await client.get(path, params=params, headers=bearing(key))
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def bearing(key: str) -> dict[str, str]:
+    """The headers of a request with this key."""
+    return {"Authorization": f"Bearer {key}"}
