@@ -78,8 +78,8 @@ async def floor(url: str, backlog: Sequence[tuple[bytes, bytes]]) -> float:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
-            "CREATE TABLE floor (organization_id uuid, call_id uuid, id text, type text, occurred_at timestamptz, "
-            "payload text, PRIMARY KEY (organization_id, call_id, id))"
+            "CREATE TABLE floor (organization_id uuid, call_id uuid, id text, type text, "
+            "occurred_at timestamptz, payload text, PRIMARY KEY (organization_id, call_id, id))"
         )
         began = time.perf_counter()
         for start in range(0, len(every), BATCH_RECORDS):

@@ -45,9 +45,7 @@ async def template(running: Servers, server: Connection) -> str:
 
 
 @pytest.fixture
-async def database_url(
-    running: Servers, server: Connection, template: str
-) -> AsyncIterator[str]:
+async def database_url(running: Servers, server: Connection, template: str) -> AsyncIterator[str]:
     """A fresh, migrated database for this test."""
     name = f"test_{uuid.uuid4().hex}"
     await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")

@@ -1,12 +1,15 @@
 """`callfold lag`: how far the pipeline is behind what was published."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 
 from services.ops.addresses import (
     JsonOption,
@@ -16,6 +19,7 @@ from services.ops.addresses import (
     kafka_faults,
     settings_from_environment,
 )
+from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
 from shared.database import Connection
@@ -80,7 +84,7 @@ async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[Partitio
         if described["error_code"]:
             raise Failure(f"Kafka has no topic {topic}: `callfold up` makes it, or your own tools do.")
         partitions = sorted(TopicPartition(topic, one["partition"]) for one in described["partitions"])
-        known = await admin.list_consumer_group_offsets(group)
+        known = await _committed(admin, group)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
     finally:
@@ -90,6 +94,16 @@ async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[Partitio
     return tuple(
         PartitionLag(p.partition, committed[p], ends[p], max(ends[p] - committed[p], 0)) for p in partitions
     )
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """The group's offsets. A broker that was never asked for a group's needs a moment to find them."""
+    for pause in attempts(REQUEST_MS / 1000):
+        try:
+            return await admin.list_consumer_group_offsets(group)  # type: ignore[no-any-return]
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(pause)
+    raise Failure("Kafka has no coordinator for the consumer group.")
 
 
 async def _find(state: Path | None) -> Lag:
