@@ -1,5 +1,6 @@
 """The API, served in this process from a real database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 
 from services.api.app import create_app
+from shared.database import Connection
 from shared.settings import ApiSettings
 from tests.seed import Tenant
 
@@ -44,3 +46,14 @@ async def get_as(client: httpx.AsyncClient, key: str, path: str, **query: object
 def bearing(key: str) -> dict[str, str]:
     """The headers of a request with this key."""
     return {"Authorization": f"Bearer {key}"}
+
+
+async def until_somebody_waits_for_a_lock(database: Connection) -> None:
+    """Returns once a request's statement waits for what the transaction on this connection holds."""
+    async with asyncio.timeout(10):
+        while not await database.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND datname = current_database()"
+        ):
+            # The snapshot of pg_stat_activity is kept for the transaction unless it is cleared.
+            await database.execute("SELECT pg_stat_clear_snapshot()")

@@ -13,7 +13,7 @@ import pytest
 from shared.database import Connection
 from shared.event import Status
 from tests import seed
-from tests.api import bearing, get, get_as, serving
+from tests.api import bearing, get, get_as, serving, until_somebody_waits_for_a_lock
 
 PHONE = "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"
 OTHER_PHONE = "7a2d3e1f-5d1b-4d0a-9a59-3f0f6f2b7c22"
@@ -395,7 +395,7 @@ async def test_a_delete_waits_for_an_event_that_is_just_being_stored(
     async with database.transaction():
         await database.execute("UPDATE calls SET status = 'in_progress', version = version + 1")
         delete = asyncio.create_task(api.delete(f"/calls/{call_id}", headers=bearing(acme.key)))
-        await _until_somebody_waits_for_a_lock(database)
+        await until_somebody_waits_for_a_lock(database)
         await database.execute(
             "INSERT INTO call_events SELECT organization_id, call_id, 'late', type, occurred_at, payload "
             "FROM call_events LIMIT 1"
@@ -433,7 +433,7 @@ async def test_a_delete_that_was_a_deadlocks_victim_is_tried_again(
     async with database.transaction():
         await database.execute("SELECT FROM call_events FOR UPDATE")
         delete = asyncio.create_task(api.delete(f"/calls/{call_id}", headers=bearing(acme.key)))
-        await _until_somebody_waits_for_a_lock(database)
+        await until_somebody_waits_for_a_lock(database)
         await database.execute("SELECT FROM calls FOR UPDATE")  # granted once the delete is rolled back
 
     assert (await delete).status_code == 204
@@ -452,16 +452,6 @@ async def test_a_call_that_cannot_be_locked_in_time_is_answered_503(
 
     assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
     assert "Retry-After" in answer.headers
-
-
-async def _until_somebody_waits_for_a_lock(database: Connection) -> None:
-    async with asyncio.timeout(10):
-        while not await database.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-            "AND datname = current_database()"
-        ):
-            # The snapshot of pg_stat_activity is kept for the transaction unless it is cleared.
-            await database.execute("SELECT pg_stat_clear_snapshot()")
 
 
 async def test_a_page_and_its_total_are_of_one_snapshot(

@@ -1,0 +1,300 @@
+"""Errors: whatever is asked, the answer has the one shape, and it is never a 500."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.api.app import create_app
+from shared.database import Connection
+from shared.settings import ApiSettings
+from tests import seed
+from tests.api import bearing, get, serving, until_somebody_waits_for_a_lock
+
+KNOWN = "action, page, limit, status, direction, phone_number_id, start_date, end_date"
+A_STATUS = (
+    "must be one of 'initiated', 'ringing', 'in_progress', 'completed', 'failed', 'busy', 'no_answer' or "
+    "'canceled'"
+)
+A_DAY = "must be a day written as YYYY-MM-DD"
+NO_DAY = "must be a day that the calendar has"
+NO_PAGE = (
+    "must be at most 1000000: each page reads over all before it; narrow the list with start_date and "
+    "end_date instead"
+)
+UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
+
+# What is asked, and the field and rule that are said to be broken.
+BAD: list[tuple[str, str, str]] = [
+    ("/calls?action=list", "action", "must be one of 'stats' or 'trends'"),
+    ("/calls?action=", "action", "must be one of 'stats' or 'trends'"),
+    ("/calls?action=STATS", "action", "must be one of 'stats' or 'trends'"),
+    ("/calls?page=0", "page", "must be at least 1"),
+    ("/calls?page=-1", "page", "must be at least 1"),
+    ("/calls?page=1000001", "page", NO_PAGE),
+    ("/calls?page=9223372036854775808", "page", NO_PAGE),
+    (f"/calls?page={10**30}", "page", NO_PAGE),
+    (f"/calls?page={'9' * 5000}", "page", "must be a whole number"),
+    ("/calls?page=", "page", "must be a whole number"),
+    ("/calls?page=one", "page", "must be a whole number"),
+    ("/calls?page=1.5", "page", "must be a whole number"),
+    ("/calls?page=NaN", "page", "must be a whole number"),
+    ("/calls?page=1e3", "page", "must be a whole number"),
+    ("/calls?page=%00", "page", "must be a whole number"),
+    ("/calls?page=1%3B%20DROP%20TABLE%20calls", "page", "must be a whole number"),
+    ("/calls?limit=0", "limit", "must be at least 1"),
+    ("/calls?limit=101", "limit", "must be at most 100"),
+    (f"/calls?limit={10**30}", "limit", "must be at most 100"),
+    ("/calls?limit=all", "limit", "must be a whole number"),
+    ("/calls?status=done", "status", A_STATUS),
+    ("/calls?status=", "status", A_STATUS),
+    ("/calls?status=completed%00", "status", A_STATUS),
+    ("/calls?status=%FF%FE", "status", A_STATUS),
+    ("/calls?status=%ED%A0%80", "status", A_STATUS),
+    ("/calls?status=%F0%9F%98%80", "status", A_STATUS),
+    ("/calls?status='%20OR%201=1--", "status", A_STATUS),
+    ("/calls?status=completed,busy", "status", A_STATUS),
+    ("/calls?status=completed&status=busy", "status", "must be given once"),
+    ("/calls?status=completed&status=completed", "status", "must be given once"),
+    ("/calls?action=stats&action=trends", "action", "must be given once"),
+    ("/calls?direction=sideways", "direction", "must be one of 'inbound', 'outbound' or 'unknown'"),
+    ("/calls?phone_number_id=%2B4930", "phone_number_id", "must be a UUID"),
+    ("/calls?phone_number_id=", "phone_number_id", "must be a UUID"),
+    ("/calls?phone_number_id=%00", "phone_number_id", "must be a UUID"),
+    ("/calls?start_date=yesterday", "start_date", A_DAY),
+    ("/calls?start_date=", "start_date", A_DAY),
+    ("/calls?start_date=20261124", "start_date", A_DAY),
+    ("/calls?start_date=1795478400", "start_date", A_DAY),
+    ("/calls?start_date=2026-11-24T00:00:00Z", "start_date", A_DAY),
+    ("/calls?start_date=2026-11-24%0A", "start_date", A_DAY),
+    ("/calls?start_date=-001-01-01", "start_date", A_DAY),
+    ("/calls?start_date=10000-01-01", "start_date", A_DAY),
+    ("/calls?start_date=%D9%A2026-11-24", "start_date", A_DAY),
+    ("/calls?start_date=infinity", "start_date", A_DAY),
+    ("/calls?start_date=0000-01-01", "start_date", NO_DAY),
+    ("/calls?start_date=2026-02-29", "start_date", NO_DAY),
+    ("/calls?end_date=2026-13-01", "end_date", NO_DAY),
+    ("/calls?start_date=2026-11-24&end_date=2026-11-23", "start_date", "must not be after end_date"),
+    (
+        "/calls?action=stats&start_date=9999-12-31&end_date=0001-01-01",
+        "start_date",
+        "must not be after end_date",
+    ),
+    (
+        "/calls?action=trends&start_date=2025-11-23&end_date=2026-11-24",
+        "start_date",
+        "must be less than 366 days before end_date",
+    ),
+    (
+        "/calls?action=trends&end_date=0001-01-01",
+        "end_date",
+        "leaves no room for 30 days; give start_date, too",
+    ),
+    (
+        "/calls?action=trends&start_date=9999-12-31",
+        "start_date",
+        "leaves no room for 30 days; give end_date, too",
+    ),
+    ("/calls?state=completed", "state", UNKNOWN),
+    ("/calls?Status=completed", "Status", UNKNOWN),
+    ("/calls?status%00=completed", "status\0", UNKNOWN),
+    ("/calls?%FF=1", "\ufffd", UNKNOWN),
+    ("/calls?=1", "", UNKNOWN),
+    (f"/calls?{'x' * 5000}=1", "x" * 100, UNKNOWN),
+    ("/calls?action=stats&group_by=status", "group_by", UNKNOWN),
+    ("/calls/1", "id", "must be a UUID"),
+    ("/calls/stats", "id", "must be a UUID"),
+    ("/calls/%00", "id", "must be a UUID"),
+    ("/calls/%FF", "id", "must be a UUID"),
+    ("/calls/'%20OR%201=1--", "id", "must be a UUID"),
+    (f"/calls/{'9' * 5000}", "id", "must be a UUID"),
+    (f"/calls/{uuid4()}?events=false", "events", "is not a parameter of this route, which has none"),
+]
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(database_url) as client:
+        yield client
+
+
+async def test_each_bad_parameter_is_named_with_the_rule_that_it_breaks(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+
+    for path, field, rule in BAD:
+        for prefix in ("", "/v1"):
+            answer = await api.get(prefix + path, headers=bearing(acme.key))
+            assert answer.status_code == 400, path[:100]
+            assert answer.json() == {
+                "error": f"{field} {rule}.",
+                "code": "INVALID_PARAMETER",
+                "details": {"field": field, "rule": rule},
+            }
+
+
+async def test_odd_questions_that_are_fine(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+
+    for path in (
+        "/calls?page=1000000&limit=100",
+        "/calls?page=1000000&limit=100&start_date=0001-01-01&end_date=9999-12-31",
+        "/calls?action=stats&start_date=0001-01-01&end_date=9999-12-31",
+        "/calls?action=stats&page=2",
+        "/calls?action=trends&start_date=9999-01-01&end_date=9999-12-31",
+        "/calls?",
+        "/calls?&&",
+    ):
+        assert (await api.get(path, headers=bearing(acme.key))).status_code == 200, path
+
+
+async def test_what_is_not_there_and_what_cannot_be_done(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    expected: list[tuple[str, str, int, str, str]] = [
+        ("GET", "/", 404, "NOT_FOUND", ""),
+        ("GET", "/nowhere", 404, "NOT_FOUND", ""),
+        ("GET", "/calls/", 404, "NOT_FOUND", ""),
+        ("GET", "/v2/calls", 404, "NOT_FOUND", ""),
+        ("GET", "/v1/health/live", 404, "NOT_FOUND", ""),
+        ("GET", "/calls/a%2Fb", 404, "NOT_FOUND", ""),
+        ("GET", "/calls/../../etc/passwd", 404, "NOT_FOUND", ""),
+        ("GET", "/static-offline-docs/../app.py", 404, "NOT_FOUND", ""),
+        ("GET", f"/calls/{uuid4()}", 404, "NOT_FOUND", ""),
+        ("DELETE", f"/calls/{uuid4()}", 404, "NOT_FOUND", ""),
+        ("POST", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
+        ("DELETE", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
+        ("PATCH", f"/v1/calls/{uuid4()}", 405, "METHOD_NOT_ALLOWED", "GET, DELETE"),
+        ("DELETE", "/health/live", 405, "METHOD_NOT_ALLOWED", "GET"),
+        ("BREW", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
+    ]
+
+    for method, path, status, code, allow in expected:
+        answer = await api.request(method, path, headers=bearing(acme.key))
+        assert (answer.status_code, answer.headers.get("Allow", "")) == (status, allow), (method, path)
+        assert answer.headers["Content-Type"] == "application/json"
+        body = answer.json()
+        assert (body["code"], body["details"], set(body)) == (code, {}, {"error", "code", "details"})
+
+
+async def test_our_own_faults_tell_nothing_of_our_inside(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await database.execute("ALTER TABLE calls RENAME COLUMN transcript TO written_down")
+
+    answer = await api.get("/calls", headers=bearing(acme.key))
+
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": "Something went wrong on our side.",
+        "code": "INTERNAL",
+        "details": {},
+    }
+
+
+async def test_without_a_database_the_process_is_up_and_says_503(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving("postgresql://postgres@127.0.0.1:1/callfold") as api:
+        assert (await api.get("/health/live")).json() == {"status": "live"}
+        assert (await api.get("/openapi.json")).status_code == 200
+        assert (await api.get("/calls")).status_code == 401  # needs no database to say
+        with caplog.at_level(logging.WARNING):
+            for path in ("/health/ready", "/calls", "/calls?action=stats", f"/calls/{uuid4()}"):
+                answer = await api.get(path, headers=bearing("kros_live_secret"))
+                assert answer.status_code == 503, path
+                assert int(answer.headers["Retry-After"]) > 0
+                assert answer.json() == {
+                    "error": "The database can't be asked now; try again in a moment.",
+                    "code": "DATABASE_UNAVAILABLE",
+                    "details": {},
+                }
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
+    assert said == ["the database can't be asked: ConnectionRefusedError"]  # once, and without the key
+
+
+async def test_no_such_database_is_the_same_as_none(database_url: str) -> None:
+    async with serving(database_url + "_gone") as api:
+        assert (await api.get("/health/ready")).status_code == 503
+
+
+async def test_it_goes_on_when_the_database_is_back(
+    api: httpx.AsyncClient, database: Connection, server: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connections are cut and new ones refused for a while: what a restart looks like from here."""
+    acme = await seed.tenant(database)
+    assert (await get(api, acme, "/calls"))["total"] == 0
+    name = await database.fetchval("SELECT current_database()")
+
+    with caplog.at_level(logging.WARNING):
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await _cut_connections(database)
+        away = [await api.get("/calls?action=stats", headers=bearing(acme.key)) for _ in range(3)]
+        await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        back = [await api.get("/health/ready"), await api.get("/calls", headers=bearing(acme.key))]
+
+    assert [answer.status_code for answer in (*away, *back)] == [503, 503, 503, 200, 200]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
+    assert len(said) == 2
+    assert said[0].startswith("the database can't be asked: ")
+    assert said[1] == "the database answers again"
+
+
+async def test_a_connection_that_is_cut_in_the_middle_is_answered_503(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    async with database.transaction():
+        await database.execute("LOCK TABLE calls")
+        listed = asyncio.create_task(api.get("/calls", headers=bearing(acme.key)))
+        await until_somebody_waits_for_a_lock(database)
+        await _cut_connections(database)
+
+    assert (await listed).status_code == 503
+    assert (await get(api, acme, "/calls"))["total"] == 0
+
+
+async def _cut_connections(database: Connection) -> None:
+    await database.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = 'callfold-api'"
+    )
+
+
+async def test_a_pool_that_stays_busy_is_answered_503(
+    database_url: str, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.database.ACQUIRE_SECONDS", 0.05)
+    acme = await seed.tenant(database)
+    app = create_app(ApiSettings(database_url=database_url, api_pool_connections=1))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://api") as api,
+    ):
+        async with app.state.database.connection():
+            answer = await api.get("/calls", headers=bearing(acme.key))
+            assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+        assert (await api.get("/calls", headers=bearing(acme.key))).status_code == 200
+
+
+async def test_ready_means_migrated(api: httpx.AsyncClient, database: Connection) -> None:
+    steps: list[tuple[str, int]] = [
+        ("SELECT 1", 200),
+        ("UPDATE alembic_version SET version_num = 'newer than this service'", 200),
+        ("DELETE FROM alembic_version", 503),
+        ("DROP TABLE alembic_version", 503),
+    ]
+
+    for step, status in steps:
+        await database.execute(step)
+        answer = await api.get("/health/ready")
+        assert answer.status_code == status, step
+    assert answer.json()["code"] == "DATABASE_OUTDATED"
+    assert int(answer.headers["Retry-After"]) > 0
