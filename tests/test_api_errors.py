@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -225,12 +227,14 @@ async def test_no_such_database_is_the_same_as_none(database_url: str) -> None:
 
 
 async def test_it_goes_on_when_the_database_is_back(
-    api: httpx.AsyncClient, database: Connection, server: Connection, caplog: pytest.LogCaptureFixture
+    api: httpx.AsyncClient, database: Connection, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its connections are cut and new ones refused for a while: what a restart looks like from here."""
     acme = await seed.tenant(database)
     assert (await get(api, acme, "/calls"))["total"] == 0
-    name = await database.fetchval("SELECT current_database()")
+    address = urlsplit(database_url)
+    name = address.path.removeprefix("/")
+    server = await asyncpg.connect(urlunsplit(address._replace(path="/postgres")))
 
     with caplog.at_level(logging.WARNING):
         await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -239,6 +243,7 @@ async def test_it_goes_on_when_the_database_is_back(
         await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         back = [await api.get("/health/ready"), await api.get("/calls", headers=bearing(acme.key))]
 
+    await server.close()
     assert [answer.status_code for answer in (*away, *back)] == [503, 503, 503, 200, 200]
     said = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
     assert len(said) == 2
