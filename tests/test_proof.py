@@ -1,0 +1,235 @@
+"""The proof finds each kind of damage, and names it; and it finds none where there is none."""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from services.ingest.quarantine import BadRecord
+from services.ingest.store import Arrival, store
+from services.ops import proof as proof_module
+from services.ops.proof import Proof, prove, prove_connection
+from services.ops.simulator import backlog, organizations
+from shared.database import Connection, connect
+from shared.event import read
+from tests.events import CALL, NOON, ORGANIZATION, table, value
+
+NO_BAD_RECORDS: Sequence[BadRecord] = ()
+ANSWERED_CALL = """
+0   evt_1 call.initiated direction=inbound from_number=+4930123
+2   evt_2 call.ringing
+9   evt_3 call.answered latency_ms=120
+69  evt_4 call.completed duration=60 cost=1.5 hangup_cause=NORMAL_CLEARING
+"""
+OTHER_CALL = UUID(int=99)
+
+
+@pytest.fixture
+async def proved(database: Connection) -> Connection:
+    """A database with one answered call, proved exact."""
+    await _store(database, [event.payload.encode() for event in table(ANSWERED_CALL)])
+    assert (await prove_connection(database)).exact
+    return database
+
+
+async def _store(database: Connection, values: Sequence[bytes | None]) -> None:
+    events = [read(one, NOON + timedelta(days=1)) for one in values]
+    await store(database, [Arrival(None, event) for event in events], NO_BAD_RECORDS)
+
+
+def _kinds(proof: Proof) -> list[str]:
+    return [difference.kind for difference in proof.differences]
+
+
+async def test_a_simulated_month_is_proved(database_url: str, database: Connection) -> None:
+    customers = organizations(random.Random(3))
+    await database.executemany(
+        "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3)",
+        [(customer.id, customer.name, customer.time_zone) for customer in customers],
+    )
+    end = datetime(2026, 11, 2, 6, tzinfo=UTC)  # summer time ends within
+    records = [record for record in backlog(3, customers, 800, end, 30) if record.fault is None]
+    for first in range(0, len(records), 500):
+        await _store(database, [record.value for record in records[first : first + 500]])
+    told: list[int] = []
+    proof = await prove(database_url, progress=lambda calls, _expected: told.append(calls))
+    assert proof.exact, proof.differences[:3]
+    assert proof.calls == 800 == told[-1]
+    assert proof.events == sum(not record.is_duplicate for record in records)
+    assert proof.cells > 100
+    assert proof.deltas > 0
+    one = await prove(database_url, customers[0].id)
+    assert 0 < one.calls < proof.calls
+    assert one.exact
+
+
+DAMAGE = {
+    "a count is one too high": (
+        "INSERT INTO daily_call_counts SELECT organization_id, livemode, day, direction, phone_number_id, "
+        "status, 1, 0, 0, 0, 0, 0 FROM daily_call_deltas",
+        "cell",
+        {"calls": 2},
+        {"calls": 1},
+    ),
+    "a cell is gone": (
+        "DELETE FROM daily_call_deltas",
+        "cell",
+        {"calls": 0, "answered": 0, "duration_seconds": 0, "cost_cents": 0, "latency_ms": 0},
+        {"calls": 1, "answered": 1, "duration_seconds": 60, "latency_ms": 120, "latency_calls": 1},
+    ),
+    "a delta was applied twice": (
+        "INSERT INTO daily_call_counts SELECT organization_id, livemode, day, direction, phone_number_id, "
+        "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls "
+        "FROM daily_call_deltas",
+        "cell",
+        {"calls": 2, "duration_seconds": 120},
+        {"calls": 1, "duration_seconds": 60},
+    ),
+    "a cost is off by its last decimal": (
+        "UPDATE daily_call_deltas SET cost_cents = cost_cents + 0.0001",
+        "cell",
+        {"calls": 1},
+        {"calls": 1},
+    ),
+    "a cell of nothing is there": (
+        "INSERT INTO daily_call_counts SELECT organization_id, livemode, day - 1, direction, "
+        "phone_number_id, status, 0, 0, 0, 0, 0, 7 FROM daily_call_deltas",
+        "cell",
+        {"latency_calls": 7},
+        {"latency_calls": 0},
+    ),
+    "a call's text was changed": (
+        "UPDATE calls SET from_number = 'anonymous'",
+        "call",
+        {"from_number": "anonymous"},
+        {"from_number": "+4930123"},
+    ),
+    "a call's end is gone": ("UPDATE calls SET completed_at = NULL", "call", {"completed_at": None}, {}),
+    "a call's version is behind": ("UPDATE calls SET version = 3", "call", {"version": 3}, {"version": 4}),
+    "an event is gone": (
+        "DELETE FROM call_events WHERE id = 'evt_2'",
+        "call",
+        {"version": 4},
+        {"version": 3},
+    ),
+    "all events are gone": ("DELETE FROM call_events", "call without events", {"events": 0}, {"events": 4}),
+    "an event is of a call that is not there": (
+        f"INSERT INTO call_events SELECT organization_id, '{OTHER_CALL}', id, type, occurred_at, "
+        f"replace(payload, '{CALL}', '{OTHER_CALL}') FROM call_events",  # noqa: S608
+        "events without call",
+        {"events": 4},
+        {"events": 0},
+    ),
+    "an event is stored under another id": (
+        "UPDATE call_events SET id = 'evt_9' WHERE id = 'evt_2'",
+        "event",
+        {"id": "evt_9"},
+        {"id": "evt_2"},
+    ),
+    "an event's text is cut": (
+        "UPDATE call_events SET payload = left(payload, 20) WHERE id = 'evt_2'",
+        "event",
+        {"payload": "the value is not JSON: Input data was truncated"},
+        {"payload": "an event"},
+    ),
+    "a deleted call is still there": (
+        "INSERT INTO deleted_calls (organization_id, call_id) SELECT organization_id, id FROM calls",
+        "tombstone",
+        {"calls": 1, "events": 4},
+        {"calls": 0, "events": 0},
+    ),
+    "an organization is gone": (
+        "DELETE FROM organizations",
+        "organization",
+        {"row": "missing"},
+        {"row": "there, as its calls are"},
+    ),
+    "a time zone is none": (
+        "UPDATE organizations SET time_zone = 'Mars/Olympus'",
+        "organization",
+        {"time_zone": "Mars/Olympus"},
+        {"time_zone": "an IANA name"},
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_damage_is_found_and_named(proved: Connection, damage: str) -> None:
+    statement, kind, stored, expected = DAMAGE[damage]
+    await proved.execute(statement)
+    proof = await prove_connection(proved)
+    assert _kinds(proof) == [kind]
+    assert proof.differences_found == 1
+    assert not proof.exact
+    (difference,) = proof.differences
+    assert difference.organization_id == ORGANIZATION
+    assert stored.items() <= difference.stored.items()  # type: ignore[attr-defined]
+    assert expected.items() <= difference.expected.items()  # type: ignore[attr-defined]
+    assert str(ORGANIZATION) in str(difference)
+    if kind == "cell":
+        assert difference.cell is not None
+        assert str(difference.cell["day"]) in str(difference)
+    elif kind != "organization":
+        assert str(difference.call_id) in str(difference)
+
+
+async def test_a_day_of_another_time_zone_is_off(proved: Connection) -> None:
+    await proved.execute("UPDATE organizations SET time_zone = 'Pacific/Auckland'")
+    (difference,) = (await prove_connection(proved)).differences
+    assert difference.kind == "call"
+    assert {name: str(day) for name, day in difference.stored.items()} == {"day": "2026-11-24"}
+    assert {name: str(day) for name, day in difference.expected.items()} == {"day": "2026-11-25"}
+    assert str(difference) == (
+        f"call {CALL} of organization {ORGANIZATION}: day is 2026-11-24, must be 2026-11-25"
+    )
+
+
+async def test_another_organizations_damage_is_not_this_ones(proved: Connection) -> None:
+    other = UUID(int=7)
+    await _store(proved, [value("call.initiated", organization_id=other)])
+    await proved.execute("UPDATE calls SET status = 'busy' WHERE organization_id = $1", other)
+    assert (await prove_connection(proved, ORGANIZATION)).exact
+    assert set(_kinds(await prove_connection(proved, other))) == {"cell", "call"}
+    assert _kinds(await prove_connection(proved)) == _kinds(await prove_connection(proved, other))
+
+
+async def test_a_deleted_call_leaves_nothing_to_prove(proved: Connection) -> None:
+    await proved.execute(
+        """
+        INSERT INTO deleted_calls (organization_id, call_id) SELECT organization_id, id FROM calls;
+        INSERT INTO daily_call_counts
+        SELECT organization_id, livemode, day, direction, phone_number_id, status,
+               -calls, -answered, -duration_seconds, -cost_cents, -latency_ms, -latency_calls
+        FROM daily_call_deltas;
+        DELETE FROM calls;
+        DELETE FROM call_events;
+        """
+    )
+    proof = await prove_connection(proved)
+    assert proof.exact
+    assert (proof.cells, proof.calls, proof.events, proof.tombstones) == (1, 0, 0, 1)
+
+
+async def test_it_sees_one_snapshot(proved: Connection, database_url: str) -> None:
+    """Half of a change is visible outside of a transaction only: before the commit, all is as it was."""
+    other = await connect(database_url, application_name="other")
+    async with other.transaction():
+        await other.execute("DELETE FROM call_events")
+        assert (await prove_connection(proved)).exact
+    assert not (await prove_connection(proved)).exact
+    await other.close()
+
+
+async def test_of_many_differences_the_first_are_kept_and_all_are_counted(
+    database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof_module, "DIFFERENCES_KEPT", 10)
+    monkeypatch.setattr(proof_module, "CHUNK_BYTES", 4_000)  # so that calls and events take many chunks
+    await _store(database, [value("call.initiated", call_id=UUID(int=n + 1)) for n in range(300)])
+    assert (await prove_connection(database)).exact
+    await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
+    proof = await prove_connection(database)
+    assert len(proof.differences) == 10
+    assert (proof.differences_found, proof.calls, proof.events) == (300, 300, 300)
