@@ -38,7 +38,7 @@ async def get(client: httpx.AsyncClient, tenant: Tenant, path: str, **query: obj
 async def get_as(client: httpx.AsyncClient, key: str, path: str, **query: object) -> Any:
     """What a key is answered with 200."""
     params = {name: str(value) for name, value in query.items()}
-    response = await client.get(path, params=params, headers=bearing(key))
+    response = await client.get(path, params=params or None, headers=bearing(key))
     assert response.status_code == 200, response.text
     return response.json()
 

@@ -1,0 +1,155 @@
+"""Plans: the hot statements find their rows by an index, and look at few of them.
+
+One organization has nine tenths of all calls, on a few phone numbers, so that reading a table from end to end
+looks tempting; and each statement is asked many times on one connection, where a plan that fits all
+parameters would take over if it were allowed to.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+
+from services.api import calls, credentials, stats, trends
+from services.api.database import Database, open_database
+from services.api.filters import Filters
+from shared.count import NO_DIRECTION
+from shared.credentials import key_hash
+from shared.database import Connection
+from shared.settings import ApiSettings
+
+ACME = UUID(int=1)
+PHONE = UUID(int=3)
+
+SEED = """
+INSERT INTO organizations (id, name)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 'o' || n FROM generate_series(1, 3000) n;
+INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint)
+SELECT id, gen_random_uuid(), true, sha256(name::bytea), name FROM organizations;
+INSERT INTO calls (organization_id, id, livemode, status, direction, phone_number_id, created_at, day,
+    version)
+SELECT lpad(to_hex(CASE WHEN n % 10 = 0 THEN 2 + n % 100 ELSE 1 END), 32, '0')::uuid,
+    lpad(to_hex(n), 32, '0')::uuid, true, CASE n % 3 WHEN 0 THEN 'busy' ELSE 'completed' END,
+    CASE n % 2 WHEN 0 THEN 'inbound' ELSE 'outbound' END, lpad(to_hex(n % 50), 32, '0')::uuid,
+    at, (at AT TIME ZONE 'UTC')::date, 1
+FROM (
+    SELECT n, '2026-11-24T12:00:00Z'::timestamptz - n * interval '15 minutes' AS at
+    FROM generate_series(1, 30000) n
+) AS times;
+INSERT INTO daily_call_counts
+SELECT organization_id, livemode, day, direction, phone_number_id, status, count(*), 0, 0, 0, 0, 0
+FROM calls GROUP BY 1, 2, 3, 4, 5, 6;
+INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls)
+SELECT * FROM daily_call_counts LIMIT 200;
+ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_deltas;
+"""
+
+
+@pytest.fixture
+async def api_database(database_url: str, database: Connection) -> AsyncIterator[Database]:
+    await database.execute(SEED)
+    async with open_database(ApiSettings(database_url=database_url, api_pool_connections=1)) as opened:
+        yield opened
+
+
+def asked(**filters: Any) -> Filters:
+    return Filters(ACME, True, None, None, None, None, None)._replace(**filters)
+
+
+class Scan(NamedTuple):
+    """How a plan gets at the rows of a table, and how many rows it looks at."""
+
+    table: str
+    by: str | None
+    rows: int
+
+
+async def scans(database: Database, statement: str, *parameters: object) -> dict[str, Scan]:
+    """Asks the statement a dozen times and then says how it is carried out, by table."""
+    async with database.connection() as connection:
+        for _ in range(12):
+            await connection.fetch(statement, *parameters)
+        explained = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *parameters
+        )
+        plans = await connection.fetchrow(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", statement
+        )
+    assert plans is not None
+    assert plans["generic_plans"] == 0
+    assert plans["custom_plans"] >= 12
+    return {scan.table: scan for scan in _scans(json.loads(explained)[0]["Plan"])}
+
+
+def _scans(node: dict[str, Any], table: str = "") -> Iterator[Scan]:
+    table = node.get("Relation Name", table)
+    children = node.get("Plans", [])
+    for child in children:
+        yield from _scans(child, table)
+    if table and node["Node Type"] in ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"):
+        looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        yield Scan(table, node.get("Index Name"), round(looked_at * node["Actual Loops"]))
+
+
+async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
+    found = await scans(api_database, credentials.KEY, key_hash("o7"))
+
+    assert found["api_keys"] == Scan("api_keys", "api_keys_key_hash_key", 1)
+    assert found["organizations"] == Scan("organizations", "organizations_pkey", 1)
+
+
+async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:
+    async def listing(filters: Filters, page: int = 1) -> Scan:
+        limit, offset = 20, 20 * (page - 1)
+        return (await scans(api_database, calls.LIST, *filters, NO_DIRECTION, limit, offset))["calls"]
+
+    newest = "calls_newest_idx"
+    assert await listing(asked()) == Scan("calls", newest, 20)
+    assert await listing(asked(), page=5) == Scan("calls", newest, 100)
+    assert (await listing(asked(status="busy"))).by == newest
+    assert (await listing(asked(status="busy"))).rows <= 100
+    # Days far back: the index is entered at their end, not read from today on.
+    old = await listing(asked(start_date=date(2026, 2, 1), end_date=date(2026, 2, 28)))
+    assert old.by == newest
+    assert old.rows <= 20 + 2 * 96
+    assert await listing(asked(start_date=date(2027, 1, 1))) == Scan("calls", newest, 0)
+    few = await listing(asked(organization_id=UUID(int=12)))
+    assert few == Scan("calls", newest, 20)
+
+    one_number = await listing(asked(phone_number_id=PHONE))
+    assert one_number == Scan("calls", "calls_newest_of_phone_number_idx", 20)
+    assert await listing(asked(phone_number_id=UUID(int=999))) == Scan(
+        "calls", "calls_newest_of_phone_number_idx", 0
+    )
+
+
+async def test_counts_are_read_by_organization_and_days(api_database: Database) -> None:
+    november = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 24))
+    statements = [
+        (stats.STATS, november),
+        (trends.TRENDS, november),
+        (calls.LIST, (*november, NO_DIRECTION, 20, 0)),
+    ]
+
+    for statement, parameters in statements:
+        found = await scans(api_database, statement, *parameters)
+        assert found["daily_call_counts"].by == "daily_call_counts_pkey"
+        assert found["daily_call_counts"].rows <= 24 * 96
+
+
+async def test_a_call_and_its_events_are_found_by_their_keys(
+    api_database: Database, database: Connection
+) -> None:
+    await database.execute(
+        "INSERT INTO call_events SELECT organization_id, id, 'e' || n, 'call.initiated', created_at, '{}' "
+        "FROM calls, generate_series(1, 3) AS n WHERE day > '2026-09-01'; ANALYZE call_events"
+    )
+
+    found = await scans(api_database, calls.DETAIL, ACME, True, UUID(int=1))
+
+    assert found["calls"] == Scan("calls", "calls_pkey", 1)
+    assert found["call_events"] == Scan("call_events", "call_events_pkey", 3)
