@@ -116,8 +116,8 @@ DAMAGE = {
     ),
     "all events are gone": ("DELETE FROM call_events", "call without events", {"events": 0}, {"events": 4}),
     "an event is of a call that is not there": (
-        f"INSERT INTO call_events SELECT organization_id, '{OTHER_CALL}', id, type, occurred_at, "
-        f"replace(payload, '{CALL}', '{OTHER_CALL}') FROM call_events",  # noqa: S608
+        f"INSERT INTO call_events SELECT organization_id, '{OTHER_CALL}', id, type, occurred_at, "  # noqa: S608
+        f"replace(payload, '{CALL}', '{OTHER_CALL}') FROM call_events",
         "events without call",
         {"events": 4},
         {"events": 0},

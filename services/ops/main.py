@@ -5,6 +5,7 @@ import sys
 import typer
 
 from services.ops import key, org
+from services.ops.demo import demo
 from services.ops.down import down
 from services.ops.failure import Failure
 from services.ops.lag import lag
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 
 # The commands, in the order in which the help lists them.
-for command in (up, down, status, verify, lag, migrate):
+for command in (up, down, status, demo, verify, lag, migrate):
     app.command()(command)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
