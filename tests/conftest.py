@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -29,28 +30,34 @@ def running() -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-async def server(running: Servers) -> AsyncIterator[Connection]:
-    """A connection to the server's own database, where databases are made."""
-    connection = await asyncpg.connect(running.database_url("postgres"))
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture(scope="session")
-async def template(running: Servers, server: Connection) -> str:
+async def template(running: Servers) -> str:
     """A migrated database that is never used, only copied."""
-    await server.execute(f"CREATE DATABASE {TEMPLATE}")
+    async with _administration(running) as server:
+        await server.execute(f"CREATE DATABASE {TEMPLATE}")
     await asyncio.to_thread(upgrade, running.database_url(TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture
-async def database_url(running: Servers, server: Connection, template: str) -> AsyncIterator[str]:
+async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
     """A fresh, migrated database for this test."""
     name = f"test_{uuid.uuid4().hex}"
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    async with _administration(running) as server:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield running.database_url(name)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with _administration(running) as server:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def _administration(running: Servers) -> AsyncIterator[Connection]:
+    """A connection to the server's own database, where databases are made. Opened anew each time: a test may
+    have killed the server in between."""
+    connection = await asyncpg.connect(running.database_url("postgres"))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from services.ops.embedded.servers import Servers
@@ -279,6 +280,27 @@ async def test_a_zombie_owner_that_wakes_does_no_harm(
     await assert_exact(database_url, database, 20)
     assert heir.running
     assert zombie.running
+
+
+async def test_the_database_and_the_broker_go_away_and_come_back(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, running: Servers
+) -> None:
+    """PostgreSQL is killed (and recovers from the crash) while batches are written, then the broker is."""
+    ingest = start_ingest(batch_records="20")
+    await publish(bootstrap, topic, keyed([e for n in range(100) for e in call(n)]))
+    running.postgres.kill(signal.SIGQUIT)
+    await publish(bootstrap, topic, keyed([e for n in range(100, 200) for e in call(n)]))
+    await until(lambda: _said(ingest, "waits for the database"), "ingest to say that it waits")
+    await running.postgres.start()
+    await until(lambda: _said(ingest, "without the database"), "ingest to say that it goes on")
+    running.kafka.kill()
+    await running.kafka.start()
+    await publish(bootstrap, topic, keyed([e for n in range(200, 300) for e in call(n)]))
+    await caught_up(bootstrap, topic)
+    database = await asyncpg.connect(database_url)
+    await assert_exact(database_url, database, 300)
+    await database.close()
+    assert ingest.stop() == 0, "it is the process that was started: nothing of this ended it"
 
 
 async def test_events_of_unknown_organizations_can_be_quarantined(

@@ -1,0 +1,273 @@
+"""The store's transaction, step by step: two owners of one partition, and deletes in between."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from aiokafka import ConsumerRecord
+
+from services.ingest.quarantine import BadRecord
+from services.ingest.store import (
+    Arrival,
+    Changes,
+    Overtaken,
+    TouchedCall,
+    changes,
+    group,
+    read_known,
+    store,
+    write,
+)
+from services.ops.proof import prove
+from shared.database import Connection
+from shared.event import Event
+from tests.events import CALL, NOON, ORGANIZATION, event
+
+
+@pytest.fixture
+async def rival(database_url: str) -> AsyncIterator[Connection]:
+    """Another owner's connection."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def record(value: bytes = b"", offset: int = 0) -> Any:
+    return ConsumerRecord("topic", 0, offset, 0, 0, b"key", value, None, 0, len(value), (("name", b"said"),))
+
+
+def arrivals(*events: Event) -> Sequence[Arrival]:
+    return [Arrival(record(), event) for event in events]
+
+
+async def prepared(connection: Connection, *events: Event) -> Changes:
+    """A batch that is read and folded, and not yet written."""
+    by_call = group(arrivals(*events))
+    zones, known = await read_known(connection, list(by_call))
+    return changes([TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)], zones)
+
+
+initiated = event("call.initiated", id="1", direction="inbound")
+answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))
+completed = event("call.completed", id="3", timestamp=NOON + timedelta(seconds=65), duration=60, cost="1.5")
+
+
+async def test_a_batch_stores_events_calls_and_deltas(database: Connection) -> None:
+    batch = await store(database, arrivals(initiated, completed, answered, completed), [])
+    assert (len(batch.events), batch.duplicates) == (3, 1)
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 3
+    call = await database.fetchrow("SELECT * FROM calls")
+    assert call is not None
+    assert (call["status"], call["cost"], call["day"], call["version"]) == (
+        "completed",
+        Decimal("1.5"),
+        date(2026, 11, 24),
+        3,
+    )
+    deltas = await database.fetch("SELECT direction, status, calls, answered FROM daily_call_deltas")
+    assert [tuple(row) for row in deltas] == [("inbound", "completed", 1, 1)]
+
+
+async def test_a_later_batch_moves_the_call_to_another_cell(database: Connection) -> None:
+    await store(database, arrivals(initiated), [])
+    await store(database, arrivals(completed), [])
+    deltas = await database.fetch("SELECT status, calls, duration_seconds FROM daily_call_deltas ORDER BY id")
+    assert sorted(tuple(row) for row in deltas[1:]) == [("completed", 1, 60), ("initiated", -1, 0)]
+
+
+async def test_a_known_event_changes_nothing(database: Connection, database_url: str) -> None:
+    await store(database, arrivals(initiated, answered), [])
+    again = await store(database, arrivals(answered, initiated), [])
+    assert (again.events, again.duplicates, again.deltas) == ([], 2, {})
+    assert (await prove(database_url)).exact
+
+
+async def test_two_owners_of_a_new_call(database: Connection, rival: Connection, database_url: str) -> None:
+    batch = await prepared(database, initiated, answered)
+    await store(rival, arrivals(completed), [])
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    await store(database, arrivals(initiated, answered), [])
+    assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
+    assert (await prove(database_url)).exact
+
+
+async def test_two_owners_of_one_event(database: Connection, rival: Connection, database_url: str) -> None:
+    await store(database, arrivals(initiated), [])
+    batch = await prepared(database, answered)
+    await store(rival, arrivals(answered), [])
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    assert (await store(database, arrivals(answered), [])).duplicates == 1
+    assert (await prove(database_url)).exact
+
+
+async def test_two_owners_of_two_events(database: Connection, rival: Connection, database_url: str) -> None:
+    """No event is stored twice, but the version has moved."""
+    await store(database, arrivals(initiated), [])
+    batch = await prepared(database, answered)
+    await store(rival, arrivals(completed), [])
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    await store(database, arrivals(answered), [])
+    assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
+    assert (await prove(database_url)).exact
+
+
+async def delete(connection: Connection) -> None:
+    """What the API does for a DELETE, in its order."""
+    async with connection.transaction():
+        call = await connection.fetchrow("SELECT * FROM calls FOR UPDATE")
+        assert call is not None
+        await connection.execute("DELETE FROM call_events")
+        await connection.execute("DELETE FROM calls")
+        await connection.execute("INSERT INTO deleted_calls VALUES ($1, $2)", ORGANIZATION, CALL)
+        await connection.execute(
+            "INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, "
+            "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls) "
+            "VALUES ($1, true, $2, coalesce($3, 'unknown'), $4, $5, -1, $6, $7, $8, 0, 0)",
+            ORGANIZATION,
+            call["day"],
+            call["direction"],
+            UUID(int=0),
+            call["status"],
+            -int(call["answered_at"] is not None),
+            -(call["duration"] or 0),
+            -(call["cost"] or Decimal(0)),
+        )
+
+
+async def test_a_delete_before_the_write_of_a_known_call(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    await store(database, arrivals(initiated), [])
+    batch = await prepared(database, answered)
+    await delete(rival)
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    assert (await store(database, arrivals(answered), [])).of_deleted_calls == 1
+    assert await database.fetchval("SELECT count(*) FROM calls") == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_a_delete_before_the_write_of_a_call_that_was_new(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """The other owner stored it and it was deleted, all between our reading and our writing: only the
+    tombstone is left to tell."""
+    batch = await prepared(database, initiated)
+    await store(rival, arrivals(initiated), [])
+    await delete(rival)
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    assert (await store(database, arrivals(initiated), [])).of_deleted_calls == 1
+    assert await database.fetchval("SELECT count(*) FROM calls") == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_late_events_and_redelivery_bring_no_deleted_call_back(
+    database: Connection, database_url: str
+) -> None:
+    await store(database, arrivals(initiated, answered), [])
+    await delete(database)
+    for events in ([completed], [initiated, answered, completed]):
+        batch = await store(database, arrivals(*events), [])
+        assert batch.of_deleted_calls == len(events)
+    for table in ("calls", "call_events"):
+        assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+    assert (await prove(database_url)).exact
+
+
+async def test_an_organization_that_is_created_meanwhile_has_its_own_time_zone(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    late = event("call.initiated", timestamp=datetime(2026, 11, 24, 23, 30, tzinfo=UTC))
+    batch = await prepared(database, late)
+    await rival.execute(
+        "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'A', 'Europe/Berlin')", ORGANIZATION
+    )
+    with pytest.raises(Overtaken):
+        await write(database, batch, [])
+    await store(database, arrivals(late), [])
+    assert await database.fetchval("SELECT day FROM calls") == date(2026, 11, 25)
+    assert (await prove(database_url)).exact
+
+
+async def test_a_bad_record_is_kept_once_with_its_bytes(database: Connection) -> None:
+    bad = BadRecord(record(b"\xff\0", offset=7), "it is bad")
+    await store(database, [], [bad])
+    await store(database, arrivals(initiated), [bad])
+    kept = await database.fetch("SELECT * FROM quarantined_records")
+    assert len(kept) == 1
+    assert (kept[0]["offset"], kept[0]["key"], kept[0]["value"]) == (7, b"key", b"\xff\0")
+    assert (kept[0]["header_names"], kept[0]["header_values"]) == (["name"], [b"said"])
+
+
+async def test_a_topic_that_is_made_anew_collides_with_no_older_record(database: Connection) -> None:
+    old, new = record(b"old"), record(b"new")
+    new.timestamp = 1
+    await store(database, [], [BadRecord(old, "bad"), BadRecord(new, "bad")])
+    assert await database.fetchval("SELECT array_agg(value ORDER BY value) FROM quarantined_records") == [
+        b"new",
+        b"old",
+    ]
+
+
+async def test_the_longest_event_is_stored(database: Connection, database_url: str) -> None:
+    long = event(
+        "call.completed",
+        id="\U0001f4de" * 128,
+        call_id="\U0001f4de" * 256,
+        duration=2**31 - 1,
+        latency_ms=2**31 - 1,
+        cost="9999999999.9999",
+        from_number="9" * 256,
+        to_number="9" * 256,
+        hangup_cause="x" * 256,
+        recording_url="x" * 2048,
+        transcript="x" * 900_000,
+        timestamp="1970-01-01T00:00:00Z",
+    )
+    await store(database, arrivals(long), [])
+    assert await database.fetchval("SELECT external_id FROM calls") == "\U0001f4de" * 256
+    assert (await prove(database_url)).exact
+
+
+async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None:
+    """However large the tables are: the plans name the primary keys, and scan nothing."""
+    await database.execute(
+        "INSERT INTO calls (organization_id, id, livemode, status, created_at, day, version) "
+        "SELECT $1, gen_random_uuid(), true, 'ringing', now(), now(), 1 FROM generate_series(1, 20000)",
+        ORGANIZATION,
+    )
+    await database.execute(
+        "INSERT INTO call_events SELECT organization_id, id, 'e', 'call.ringing', created_at, '{}' FROM calls"
+    )
+    await database.execute("INSERT INTO deleted_calls SELECT organization_id, gen_random_uuid() FROM calls")
+    await database.execute("ANALYZE")
+    from services.ingest import store as statements
+    from services.ingest.app import _SESSION
+
+    for name, setting in _SESSION.items():
+        await database.execute(f"SET {name} = '{setting}'")
+    expected = {
+        statements._READ_DELETED: "deleted_calls_pkey",
+        statements._READ_EVENTS: "call_events_pkey",
+        statements._READ_COUNTED: "calls_pkey",
+    }
+    ids = await database.fetch("SELECT organization_id, id FROM calls LIMIT 5000")
+    for statement, index in expected.items():
+        await database.execute(f"PREPARE asked (uuid[], uuid[]) AS {statement}")
+        plan = await database.fetch(
+            "EXPLAIN EXECUTE asked (ARRAY{}::uuid[], ARRAY{}::uuid[])".format(
+                [str(row["organization_id"]) for row in ids], [str(row["id"]) for row in ids]
+            )
+        )
+        await database.execute("DEALLOCATE asked")
+        text = "\n".join(row[0] for row in plan)
+        assert index in text, text
+        assert "Seq Scan" not in text, text

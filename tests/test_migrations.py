@@ -1,0 +1,72 @@
+"""The migrations make what shared/tables.py describes, and can be run by anyone at any time."""
+
+import asyncio
+import sys
+import uuid
+from typing import Any
+
+import asyncpg
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import text
+
+from services.ops.embedded.servers import Servers
+from shared.database import engine
+from shared.migrations import upgrade
+from shared.tables import metadata
+
+MIGRATE = "import sys; from shared.migrations import upgrade; upgrade(sys.argv[1])"
+
+# What autogenerate does not compare: checks, storage parameters, comments, partial and descending indexes.
+CATALOG = """
+SELECT 'constraint' AS kind, conrelid::regclass::text AS of, conname AS name, pg_get_constraintdef(oid) AS is
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'index', tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL
+SELECT 'options', oid::regclass::text, '', reloptions::text FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+UNION ALL
+SELECT 'column', attrelid::regclass::text, attname,
+       format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || attidentity::text || ' '
+       || coalesce(col_description(attrelid, attnum), '')
+FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
+ORDER BY 1, 2, 3
+"""
+
+
+async def test_migrated_tables_are_the_ones_described(database_url: str, running: Servers) -> None:
+    described = f"described_{uuid.uuid4().hex}"
+    server = await asyncpg.connect(running.database_url("postgres"))
+    await server.execute(f"CREATE DATABASE {described}")
+    by_metadata = engine(running.database_url(described), application_name="test")
+    by_migrations = engine(database_url, application_name="test")
+
+    def compare(connection: SyncConnection) -> Any:
+        options = {"compare_type": True, "compare_server_default": True}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+    async with by_metadata.begin() as one, by_migrations.connect() as other:
+        assert await other.run_sync(compare) == []
+        await one.run_sync(metadata.create_all)
+        seen = [tuple(row) for row in await one.execute(text(CATALOG))]
+        expected = [tuple(row) for row in await other.execute(text(CATALOG)) if row[1] != "alembic_version"]
+    assert seen == expected
+    for each in (by_metadata, by_migrations):
+        await each.dispose()
+    await server.execute(f"DROP DATABASE {described}")
+    await server.close()
+
+
+async def test_migrations_run_again_and_side_by_side(running: Servers) -> None:
+    name = f"migrated_{uuid.uuid4().hex}"
+    server = await asyncpg.connect(running.database_url("postgres"))
+    await server.execute(f"CREATE DATABASE {name}")
+    url = running.database_url(name)
+    at_once = [await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, url) for _ in range(3)]
+    assert [await process.wait() for process in at_once] == [0, 0, 0]
+    await asyncio.to_thread(upgrade, url)
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
