@@ -3,8 +3,8 @@
 import typer
 
 from services.ops.addresses import DEFAULT_STATE
-from services.ops.embedded import stack
-from services.ops.embedded.state import load
+from services.ops.embedded.state import plan
+from services.ops.failure import needs_extra
 from services.ops.up import DirectoryOption
 
 
@@ -15,8 +15,7 @@ def down(state: DirectoryOption = DEFAULT_STATE) -> None:
 
     Exit status: 0 when none is left, also when none was there.
     """
-    if not (state / "stack.json").exists():
-        typer.echo(f"Nothing runs: there is no stack in {state}.")
-        return
-    ended = stack.stop(load(state))
+    with needs_extra("embedded"):
+        from services.ops.embedded import stack
+    ended = state.is_dir() and stack.stop(plan(state))
     typer.echo("Ended." if ended else f"Nothing runs in {state}.")

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 
 from services.ops.addresses import DEFAULT_STATE, JsonOption
-from services.ops.embedded import stack
 from services.ops.embedded.state import load
+from services.ops.failure import needs_extra
 from services.ops.printing import console, print_json, table
 from services.ops.up import DirectoryOption
 
@@ -17,6 +17,8 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
 
     Exit status: 0 whenever it could tell, whatever the states are; 1 when there is no such stack.
     """
+    with needs_extra("embedded"):
+        from services.ops.embedded import stack
     known = load(state)
     processes = stack.statuses(known)
     addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from services.ops.addresses import DEFAULT_STATE
-from services.ops.embedded import stack
 from services.ops.embedded.state import State
-from services.ops.failure import Failure
+from services.ops.failure import Failure, needs_extra
 from services.ops.printing import console, table
 
 PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
@@ -40,15 +39,20 @@ def up(
     next start goes on with them, however the last one ended. A process that dies is started again. Ctrl-C
     ends all of it; with --detach, `callfold down` does. On a stack that runs, it says so, and Ctrl-C ends it.
 
+    All listens on 127.0.0.1 only, and asks nobody who they are: it is for development and evaluation.
+
     Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
     """
+    with needs_extra("embedded"):
+        from services.ops.embedded import stack
     _on_end_signals(_interrupt)
     started: State | None = None
     try:
         started = stack.start(
             state.resolve(), postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
         )
-        _show(started, detach)
+        processes = [(each.name, each.pid, each.state) for each in stack.statuses(started)]
+        _show(started, processes, detach)
         if detach:
             return
         stack.wait_until_gone(started)
@@ -75,7 +79,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show(state: State, detached: bool) -> None:
+def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:
     console().print(
         table(
             ["", "address"],
@@ -83,10 +87,6 @@ def _show(state: State, detached: bool) -> None:
         )
     )
     console().print()
-    console().print(
-        table(
-            ["process", "pid", "state"], [(each.name, each.pid, each.state) for each in stack.statuses(state)]
-        )
-    )
+    console().print(table(["process", "pid", "state"], processes))
     typer.echo(f"\nLogs are in {state.log('api').parent}.")
     typer.echo(f"`callfold down --state {state.directory}` ends it." if detached else "Ctrl-C ends it.")

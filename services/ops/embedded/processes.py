@@ -62,7 +62,8 @@ def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> list
 def end(targets: list[Owned]) -> None:
     """Asks each to end, kills what does not, returns when none is left. Raises Failure when one stays."""
     families = {each.process for each in targets}
-    for each in targets:
+    # The supervisor first: what ends after it is not started again.
+    for each in sorted(targets, key=lambda target: target.name != SUPERVISOR):
         try:
             families.update(each.process.children(recursive=True))
             each.process.send_signal(signal.SIGINT if each.name == "postgres" else signal.SIGTERM)

@@ -9,8 +9,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from shared.settings import IngestSettings
-
 
 async def api_answers(api_url: str) -> bool:
     """Whether the API says that it can serve."""
@@ -37,18 +35,18 @@ async def aggregator_is_connected(database_url: str) -> bool:
         await connection.close()
 
 
-async def ingest_members(bootstrap: str) -> set[str] | None:
-    """The ids of the members of ingest's consumer group, those included that died and still count; None: not
-    known yet."""
-    members = await _members(bootstrap)
+async def member_ids(bootstrap: str, group: str) -> set[str] | None:
+    """The ids of the members of a consumer group, those included that died and still count; None: not known
+    yet."""
+    members = await _members(bootstrap, group)
     return None if members is None else {member["member_id"] for member in members}
 
 
-async def ingest_owns(bootstrap: str, topic: str, partitions: int, former: Collection[str]) -> bool:
-    """Whether members other than the former ones own all partitions of the topic."""
+async def owns_all(bootstrap: str, group: str, topic: str, partitions: int, former: Collection[str]) -> bool:
+    """Whether members of the group, other than the former ones, own all partitions of the topic."""
     owned = {
         partition
-        for member in await _members(bootstrap) or []
+        for member in await _members(bootstrap, group) or []
         if member["member_id"] not in former
         for name, numbers in ConsumerProtocolMemberAssignment.decode(member["member_assignment"]).assignment
         if name == topic
@@ -57,17 +55,17 @@ async def ingest_owns(bootstrap: str, topic: str, partitions: int, former: Colle
     return len(owned) == partitions
 
 
-async def _members(bootstrap: str) -> list[dict[str, Any]] | None:
-    """The members of ingest's group as Kafka describes them; none while they are being given partitions."""
+async def _members(bootstrap: str, group: str) -> list[dict[str, Any]] | None:
+    """The members of the group as Kafka describes them; none while they are being given partitions."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
     try:
         await admin.start()
-        answers = await admin.describe_consumer_groups([IngestSettings().consumer_group])
+        answers = await admin.describe_consumer_groups([group])
     except (KafkaError, OSError, TimeoutError):
         return None
     finally:
         await admin.close()
-    group = answers[0].to_object()["groups"][0]
-    if group["error_code"] != 0:
+    answer = answers[0].to_object()["groups"][0]
+    if answer["error_code"] != 0:
         return None
-    return list(group["members"]) if group["state"] == "Stable" else []
+    return list(answer["members"]) if answer["state"] == "Stable" else []

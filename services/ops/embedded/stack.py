@@ -12,11 +12,13 @@ from pathlib import Path
 
 import psutil
 
+from services.ops.addresses import settings_from_environment
 from services.ops.embedded import kafka, postgres, processes, readiness, supervisor
 from services.ops.embedded.state import (
     DATABASE,
     State,
     in_use,
+    is_remembered,
     load,
     locked,
     plan,
@@ -28,7 +30,7 @@ from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
-from shared.settings import KafkaSettings
+from shared.settings import IngestSettings
 
 PARTITIONS = 8
 FREE_BYTES_MIN = 1 << 30
@@ -58,17 +60,19 @@ def start(
     On a stack that runs it only makes sure that all is ready. What it started it ends again when it raises.
     Raises Failure with the reason when the stack can't run.
     """
+    directory = directory.resolve()
+    settings = settings_from_environment(IngestSettings)
     with locked(directory):
         state = plan(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
-        if running(state):
+        if is_remembered(directory) and running(state):
             if state != load(directory):
                 raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
             report(f"The stack in {directory} runs already.")
-            asyncio.run(_supervised(state, _bring_up(state, report)))
+            asyncio.run(_supervised(state, _bring_up(state, settings, report)))
             return state
         try:
             state = _launch(state, report)
-            asyncio.run(_supervised(state, _bring_up(state, report)))
+            asyncio.run(_supervised(state, _bring_up(state, settings, report)))
         except BaseException:
             _end(state)
             raise
@@ -80,6 +84,8 @@ def stop(state: State) -> bool:
 
     Raises Failure when one can't be ended.
     """
+    if not is_remembered(state.directory) and not processes.owned(state):
+        return False
     with locked(state.directory, LOCK_SECONDS):
         return _end(state)
 
@@ -171,32 +177,34 @@ async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
         task.cancel()
 
 
-async def _bring_up(state: State, report: Report) -> None:
+async def _bring_up(state: State, settings: IngestSettings, report: Report) -> None:
     """From two servers that start to a pipeline that is ready; each step may have been done before."""
     await _ready(state, "postgres", lambda: postgres.accepts(state.ports.postgres))
     await _ready(state, "kafka", lambda: kafka.answers(state.kafka))
     await postgres.create_database(state.ports.postgres, DATABASE)
     await asyncio.to_thread(upgrade, state.database_url)
-    topic = KafkaSettings().topic
-    await ensure_topic(state.kafka, topic, PARTITIONS)
+    await ensure_topic(state.kafka, settings.topic, PARTITIONS)
     report("Starting ingest, the aggregator and the API.")
-    former = await _former_members(state)
+    group = settings.consumer_group
+    former = await _former_members(state, group)
     for name in SERVICES:
         supervisor.start_program(state, name)
-    await _ready(state, "ingest", lambda: readiness.ingest_owns(state.kafka, topic, PARTITIONS, former))
+    await _ready(
+        state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, PARTITIONS, former)
+    )
     await _ready(state, "aggregator", lambda: readiness.aggregator_is_connected(state.database_url))
     await _ready(state, "api", lambda: readiness.api_answers(state.api_url))
     for name in PROGRAMS:
         await _ready(state, name, functools.partial(_runs, state, name))
 
 
-async def _former_members(state: State) -> set[str]:
+async def _former_members(state: State, group: str) -> set[str]:
     """The members of ingest's group that are not the process about to start: after a crash, Kafka takes the
     dead one for the owner of all partitions until it is replaced."""
     if await _runs(state, "ingest"):
         return set()
     for pause in attempts(READY_SECONDS):
-        members = await readiness.ingest_members(state.kafka)
+        members = await readiness.member_ids(state.kafka, group)
         if members is not None:
             return members
         await asyncio.sleep(pause)

@@ -90,6 +90,11 @@ def load(directory: Path) -> State:
         ) from None
 
 
+def is_remembered(directory: Path) -> bool:
+    """Whether a stack was ever made in this directory."""
+    return (directory / "stack.json").exists()
+
+
 def plan(
     directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
 ) -> State:
@@ -99,7 +104,7 @@ def plan(
     """
     asked = {"postgres": postgres, "kafka": kafka, "api": api}
     changes = {name: port for name, port in asked.items() if port is not None}
-    if (directory / "stack.json").exists():
+    if is_remembered(directory):
         state = load(directory)
         state = replace(state, ports=replace(state.ports, **changes))
     else:
