@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from asyncpg import Record
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from services.api import documentation, models
 from services.api.counts import CELLS
@@ -18,7 +18,7 @@ from services.api.credentials import AnyCaller, Caller
 from services.api.database import Connection, Database
 from services.api.encoding import answer, number
 from services.api.errors import no_such_call, unavailable
-from services.api.filters import CallsQuery, Filters, filters_of, only
+from services.api.filters import CallsQuery, Filters, calls_query, filters_of, no_query
 from services.api.stats import stats
 from services.api.trends import trends
 from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, local_day
@@ -99,8 +99,10 @@ CallId = Annotated[
 router = APIRouter(tags=["calls"])
 
 
-@router.get("/calls", dependencies=[Depends(only(CallsQuery.model_fields))], **documentation.GET_CALLS)
-async def get_calls(request: Request, caller: AnyCaller, query: Annotated[CallsQuery, Query()]) -> Response:
+@router.get("/calls", **documentation.GET_CALLS)
+async def get_calls(
+    request: Request, caller: AnyCaller, query: Annotated[CallsQuery, Depends(calls_query)]
+) -> Response:
     """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
     daily counts. All three take the same filters, and their numbers agree at any moment: with each other
     and with the calls."""
@@ -116,7 +118,7 @@ async def get_calls(request: Request, caller: AnyCaller, query: Annotated[CallsQ
         return answer(await calls(connection, filters, query.page, query.limit))
 
 
-@router.get("/calls/{id}", dependencies=[Depends(only())], **documentation.GET_CALL)
+@router.get("/calls/{id}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recording."""
     database: Database = request.app.state.database
@@ -124,7 +126,7 @@ async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Resp
         return answer(await call(connection, caller, call_id))
 
 
-@router.delete("/calls/{id}", dependencies=[Depends(only())], **documentation.DELETE_CALL)
+@router.delete("/calls/{id}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
 async def delete_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
     later don't bring it back. When this answers, list, detail, stats and trends already agree."""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from pydantic.json_schema import SkipJsonSchema
 
 from services.api.database import Database
 from services.api.errors import forbidden, invalid_parameter, unauthorized
@@ -44,7 +45,7 @@ async def caller(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     api_key: Annotated[str | None, Security(_api_key)],
     x_organization_id: Annotated[
-        str | None,
+        str | SkipJsonSchema[None],
         Header(
             description="The organization that is asked about: the key's own, as it is without this.",
             json_schema_extra={"format": "uuid"},

@@ -82,12 +82,18 @@ async def _api_error(_: Request, error: ApiError) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    first: dict[str, Any] = error.errors()[0]
-    field = str(first["loc"][1])  # after where it is, before which branch of its type refused it
-    return await _api_error(request, invalid_parameter(field, _rule(first)))
+    first = error.errors()[0]
+    _, *loc = first["loc"]
+    return await _api_error(request, broken_rule({**first, "loc": loc}))
 
 
-def _rule(broken: dict[str, Any]) -> str:
+def broken_rule(broken: Mapping[str, Any]) -> ApiError:
+    """400, from the first of Pydantic's complaints."""
+    field, *_ = broken["loc"]  # and then which branch of its type refused it
+    return invalid_parameter(str(field), _rule(broken))
+
+
+def _rule(broken: Mapping[str, Any]) -> str:
     """Pydantic's complaint as the end of a sentence that begins with the field."""
     context = broken.get("ctx", {})
     match broken["type"]:
@@ -99,7 +105,7 @@ def _rule(broken: dict[str, Any]) -> str:
             return f"must be at least {context['ge']}"
         case "less_than_equal":
             return f"must be at most {context['le']}"
-        case "uuid_parsing" | "uuid_type":
+        case "uuid_parsing":
             return "must be a UUID"
         case "value_error":
             return str(context["error"])
