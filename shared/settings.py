@@ -37,7 +37,9 @@ class IngestSettings(DatabaseSettings, KafkaSettings):
         30, gt=0, description="silence after which the group takes this process for dead"
     )
     batch_records: int = Field(10_000, ge=1, le=100_000, description="the most records in one transaction")
-    batch_linger_seconds: float = Field(0.1, gt=0, description="how long a poll waits for a first record")
+    batch_linger_seconds: float = Field(
+        0.02, gt=0, description="how long a poll waits for a first record, and a fruitless one for the next"
+    )
     unknown_organizations: str = Field(
         "create",
         pattern="^(create|quarantine)$",

@@ -1,7 +1,10 @@
 """Ingest as a process, on a real broker and a real database: what arrives is counted exactly once, whatever
 is killed, repeated or away."""
 
+import asyncio
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +173,46 @@ async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
         (row,) = [row for row in kept if reason in row["reason"]]
         assert (row["key"], row["value"], row["topic"]) == (key, body, topic)
         assert list(zip(row["header_names"], row["header_values"], strict=True)) == list(headers)
+
+
+async def test_a_header_name_that_is_not_utf8_holds_nothing_up(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A producer in C can send one; here aiokafka's own writer is made to, in one batch with good records."""
+    written = (
+        "import asyncio, sys\n"
+        "from aiokafka import AIOKafkaProducer\n"
+        "class Raw(str):\n"
+        "    def encode(self, *_): return b'\\xffname'\n"
+        "async def main(bootstrap, topic, *values):\n"
+        "    producer = AIOKafkaProducer(\n"
+        "        bootstrap_servers=bootstrap, linger_ms=200, compression_type='gzip')\n"
+        "    await producer.start()\n"
+        "    headers = [[], [(Raw('x'), b'said')], [], []]\n"
+        "    sent = [await producer.send(topic, value.encode(), b'key', headers=of_it)\n"
+        "            for value, of_it in zip(values, headers)]\n"
+        "    await asyncio.gather(*sent)\n"
+        "    await producer.stop()\n"
+        "asyncio.run(main(*sys.argv[1:]))\n"
+    )
+    events = [event.decode() for event in call(0)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", written, bootstrap, topic, *events),
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+    )
+    assert await process.wait() == 0
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT array_agg(id ORDER BY id) FROM call_events") == ["1", "3", "4"]
+    kept = await database.fetchrow("SELECT * FROM quarantined_records")
+    assert kept is not None
+    assert kept["reason"] == "the name of header '\\\\xffname' is not UTF-8"
+    assert (kept["value"], kept["header_names"], kept["header_values"]) == (
+        call(0)[1],
+        ["\\xffname"],
+        [b"said"],
+    )
+    assert (await prove(database_url)).exact
 
 
 async def test_killed_before_the_database_commit(

@@ -20,6 +20,7 @@ from faststream.exceptions import StopConsume
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from services.ingest.assignment import Assignment
+from services.ingest.header_names import read_any_header_name, readable
 from services.ingest.quarantine import BadRecord
 from services.ingest.store import Arrival, Overtaken, store
 from shared.database import Backoff, Connection, connect, is_passing
@@ -34,6 +35,7 @@ class Ingest:
     """One process of the consumer group."""
 
     def __init__(self, settings: IngestSettings) -> None:
+        read_any_header_name()
         self._settings = settings
         self._connection: Connection | None = None
         self._stopping = asyncio.Event()
@@ -209,6 +211,10 @@ def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], l
 
 def _check_headers(record: Record) -> None:
     for name, value in record.headers:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise InvalidEvent(f"the name of header {readable(name)!r} is not UTF-8") from None
         if value is None:
             raise InvalidEvent(f"header {name!r} is null")
         try:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 
 from aiokafka import ConsumerRecord as Record
 
+from services.ingest.header_names import readable
 from shared.database import Connection
 
 _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
@@ -49,7 +50,7 @@ async def write_quarantine(connection: Connection, bad_records: Sequence[BadReco
                 _produced_at(bad.record.timestamp),
                 bad.record.key,
                 bad.record.value,
-                [name.replace("\0", "\\0") for name, _ in bad.record.headers],
+                [readable(name) for name, _ in bad.record.headers],
                 [value for _, value in bad.record.headers],
                 bad.reason.replace("\0", "\\0"),
             )

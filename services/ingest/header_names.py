@@ -1,0 +1,67 @@
+"""Header names that are not UTF-8.
+
+The broker takes any bytes for a header's name, and a producer in C sends what it likes. aiokafka raises while
+it decodes such a name, each time the partition is fetched: one record would hold it up for ever. Here the
+name is decoded so that it can be told from a good one (`surrogateescape`), and the record is quarantined.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import _MemoryRecordsPy
+
+
+def read_any_header_name() -> None:
+    """Makes this process's consumers read such records. aiokafka has no place for it but its own."""
+    fetcher.MemoryRecords = _Records
+
+
+def readable(name: str) -> str:
+    """A header's name as text that a database takes: what is none is written as `\\xff`."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace").replace("\0", "\\0")
+
+
+class _Records(_MemoryRecordsPy):  # type: ignore[misc]
+    """A fetched stretch of a partition: cut into batches here, which are decoded by aiokafka."""
+
+    def next_batch(self) -> Any:
+        batch_bytes = self._next_slice
+        batch = super().next_batch()
+        return batch if batch is None else _Batch(batch, batch_bytes)
+
+
+class _Batch:
+    """A batch that falls back on the slow reader from the record on that the fast one can't decode."""
+
+    def __init__(self, batch: Any, batch_bytes: memoryview) -> None:
+        self._batch = batch
+        self._bytes = batch_bytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        read = 0
+        try:
+            for record in self._batch:
+                yield record
+                read += 1
+        except UnicodeDecodeError:
+            slow = _DefaultRecordBatchPy(self._bytes)
+            slow._maybe_uncompress()
+            slow._buffer = _Forgiving(slow._buffer)
+            yield from islice(slow, read, None)
+
+
+class _Forgiving(bytearray):
+    """Bytes of which each part decodes."""
+
+    def __getitem__(self, at: Any) -> Any:
+        part = super().__getitem__(at)
+        return _Forgiving(part) if isinstance(at, slice) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "surrogateescape") -> str:
+        return super().decode(encoding, errors)
