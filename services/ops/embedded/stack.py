@@ -184,7 +184,8 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
     await postgres.create_database(state.ports.postgres, DATABASE)
     await asyncio.to_thread(upgrade, state.database_url)
     await ensure_topic(state.kafka, settings.topic, PARTITIONS)
-    report("Starting ingest, the aggregator and the API.")
+    if not await _runs(state, "api"):
+        report("Starting ingest, the aggregator and the API.")
     group = settings.consumer_group
     former = await _former_members(state, group)
     for name in SERVICES:
