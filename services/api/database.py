@@ -51,6 +51,11 @@ class Database:
             if acquired is not None and not is_passing(error):
                 raise
             raise self._unavailable(error) from error
+        except asyncio.CancelledError as error:
+            # Only a stop that has waited long enough cancels a request; it is still answered.
+            raise unavailable(
+                "DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment."
+            ) from error
         if self._away:
             self._away = False
             log.warning("the database answers again")
