@@ -1,0 +1,48 @@
+"""One call, published as a telephony system would: python examples/publish.py BOOTSTRAP ORGANIZATION_ID"""
+
+import asyncio
+import json
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from aiokafka import AIOKafkaProducer
+
+
+async def main(bootstrap: str, organization_id: str) -> None:
+    call_id = str(uuid.uuid4())
+    start = datetime.now(UTC) - timedelta(minutes=2)
+
+    def event(type: str, seconds: int, **data: object) -> bytes:
+        return json.dumps(
+            {
+                # Made once for each event: published again under the same id, it is a duplicate.
+                "id": f"evt_{uuid.uuid4().hex}",
+                "type": type,
+                "organization_id": organization_id,
+                "call_id": call_id,
+                "timestamp": (start + timedelta(seconds=seconds)).isoformat(),
+                "data": data,
+            }
+        ).encode()
+
+    # Idempotent and acknowledged by all replicas: what is sent is there, once, and in order.
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all")
+    await producer.start()
+    try:
+        for value in (
+            event(
+                "call.initiated", 0, direction="inbound", from_number="+493012345", to_number="+12125550100"
+            ),
+            event("call.ringing", 1),
+            event("call.answered", 6, latency_ms=120),
+            event("call.completed", 66, duration=60, cost=1.25, hangup_cause="NORMAL_CLEARING"),
+        ):
+            await producer.send_and_wait("call-events", value, key=call_id.encode())
+    finally:
+        await producer.stop()
+    print(call_id)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
