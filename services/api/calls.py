@@ -147,7 +147,7 @@ async def calls(connection: Connection, filters: Filters, page: int, limit: int)
     rows = await connection.fetch(LIST, *filters, NO_DIRECTION, limit, offset)
     total: int = rows[0]["total"]
     return {
-        "data": [_call(row) for row in rows if row["id"]],
+        "data": [_call(row) for row in rows if row["id"] is not None],
         "total": total,
         "page": page,
         "limit": limit,
