@@ -149,10 +149,8 @@ def _format(directory: Path) -> None:
             *_java(directory),
             "kafka.tools.StorageTool",
             "format",
-            "--cluster-id",
-            cluster,
-            "--config",
-            properties,
+            f"--cluster-id={cluster}",  # one argument: an id may begin with a dash
+            f"--config={properties}",
         ],
         capture_output=True,
         text=True,
