@@ -9,6 +9,7 @@ committed and no delta waits. Durability is on: fsync and synchronous_commit.
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -42,8 +44,8 @@ LONGEST_SECONDS: Final = 600
 
 @dataclass(frozen=True)
 class Run:
-    ingest_processes: int
     seconds: float
+    cpu_seconds: dict[str, float]
     peak_memory_mb: dict[str, float]
     proof: str
 
@@ -92,19 +94,17 @@ async def floor(url: str, backlog: Sequence[tuple[bytes, bytes]]) -> float:
     return len(every) / seconds
 
 
-async def pipeline(url: str, bootstrap: str, ingest_processes: int, directory: Path) -> Run:
+async def pipeline(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
     """One run over the whole topic with a group of its own and an empty database."""
     await asyncio.to_thread(upgrade, url)
-    group = f"benchmark-{ingest_processes}"
     environment = {
         **os.environ,
         "CALLFOLD_DATABASE_URL": url,
-        "CALLFOLD_KAFKA_BOOTSTRAP": bootstrap,
+        "CALLFOLD_KAFKA_BOOTSTRAP": running.bootstrap,
         "CALLFOLD_CONSUMER_GROUP": group,
     }
-    logs = directory / f"ingest-{ingest_processes}.log"
     names = ["aggregator", *["ingest"] * ingest_processes]
-    with logs.open("wb") as output, ExitStack() as stack:
+    with log.open("wb") as output, ExitStack() as stack:
         processes = []
         for name in names:
             process = subprocess.Popen(
@@ -113,15 +113,33 @@ async def pipeline(url: str, bootstrap: str, ingest_processes: int, directory: P
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
             processes.append(process)
-        began = await _wait_for_first_poll(logs)
-        await _wait_until_done(url, bootstrap, group, processes)
+        began = await _wait_for_first_poll(log)
+        before = _cpu_seconds(running, processes)
+        await _wait_until_done(url, running.bootstrap, group, processes)
         seconds = time.perf_counter() - began
+        after = _cpu_seconds(running, processes)
         memory = {
             f"{name} {n}": _peak_memory_mb(process.pid)
             for n, (name, process) in enumerate(zip(names, processes, strict=True))
         }
     proof = await prove(url)
-    return Run(ingest_processes, seconds, memory, "exact" if proof.exact else "NOT EXACT")
+    cpu = {name: spent - before[name] for name, spent in after.items()}
+    return Run(seconds, cpu, memory, "exact" if proof.exact else "NOT EXACT")
+
+
+def _cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
+    """Processor time so far, of each part with all its processes."""
+    parts = {"python": services, "postgres": [running.postgres.process], "kafka": [running.kafka.process]}
+    return {name: sum(_spent(part.pid) for part in each if part) for name, each in parts.items()}
+
+
+def _spent(pid: int) -> float:
+    process = psutil.Process(pid)
+    spent = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            spent += sum(each.cpu_times()[:4])  # its own and its ended children's, user and system
+    return spent
 
 
 async def _wait_for_first_poll(log: Path) -> float:
@@ -174,21 +192,22 @@ async def measure(running: Servers, calls: int, ingest: Sequence[int], directory
     began = time.perf_counter()
     await publish(running.bootstrap, backlog)
     print(f"published {len(backlog):,} records in {time.perf_counter() - began:.1f} s")
-    for processes in ingest:
-        name = f"benchmark_{processes}"
+    for n, processes in enumerate(ingest):
+        name = f"benchmark_{n}"
         admin = await asyncpg.connect(running.database_url("postgres"))
         await admin.execute(f"CREATE DATABASE {name}")
         await admin.close()
         url = running.database_url(name)
         rows_per_second = await floor(url, backlog)
-        run = await pipeline(url, running.bootstrap, processes, directory)
+        run = await pipeline(running, url, name, processes, directory / f"{name}.log")
         rate = len(backlog) / run.seconds
+        spent = ", ".join(f"{part} {cpu / len(backlog) * 1e6:.1f}" for part, cpu in run.cpu_seconds.items())
+        peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items())
         print(
             f"{processes} ingest: floor {rows_per_second:,.0f} rows/s; pipeline {rate:,.0f} records/s in "
-            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}"
-        )
-        print(
-            "   peak memory: " + ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items())
+            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}\n"
+            f"   CPU us a record: {spent}; peak memory: {peaks}",
+            flush=True,
         )
 
 
