@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-ORGANIZATIONS: Final = 50
-PHONE_NUMBERS: Final = 20
+ORGANIZATIONS: Final = 20
+PHONE_NUMBERS: Final = 4
 END: Final = datetime(2026, 11, 1, tzinfo=UTC)
 DAYS: Final = 30
 REORDERED_WITHIN: Final = 2_000

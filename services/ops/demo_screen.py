@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,6 +20,8 @@ from shared.event import Status
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8
+WIDTH_OF_ALL: Final = 120
+_OPEN: Final = 3  # the first statuses are those of calls that go on
 REFRESH_SECONDS: Final = 1
 SECONDS_BETWEEN_LINES: Final = 5
 
@@ -71,10 +73,11 @@ class Client:
 def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Customer]) -> None:
     """Prints where the API is, whose keys see what, and what to try."""
     to = console()
-    rows = [
-        (one.organization.name, one.organization.time_zone, one.live_key, one.test_key) for one in customers
-    ]
-    to.print(table(["organization", "time zone", "key", "key of its test calls"], rows))
+    for one in customers:
+        to.print(
+            f"{one.organization.name} ({one.organization.time_zone}, {one.organization.id})", style="bold"
+        )
+        to.print(f"  key {one.live_key}\n  key of its test calls {one.test_key}", soft_wrap=True)
     key = customers[0].live_key
     to.print(f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {kafka}, topic {topic}. Try:\n")
     for path in ("/calls?limit=3", "/calls?action=stats", "/calls?action=trends"):
@@ -84,7 +87,8 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
 
 async def print_overview(client: Client, customers: Sequence[Customer]) -> None:
     """Prints once what the live table shows."""
-    console().print(await _overview(client, customers))
+    to = console()
+    to.print(await _overview(client, customers, to.width))
 
 
 async def show(client: Client, customers: Sequence[Customer]) -> None:
@@ -96,7 +100,7 @@ async def show(client: Client, customers: Sequence[Customer]) -> None:
     with Live(console=to, auto_refresh=False, vertical_overflow="crop") as screen:
         while True:
             try:
-                shown = await _overview(client, customers)
+                shown = await _overview(client, customers, to.width)
             except Failure as failure:
                 shown = Text(str(failure), style="red")
             screen.update(shown, refresh=True)
@@ -116,33 +120,31 @@ async def _print_lines(client: Client, customers: Sequence[Customer]) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_LINES)
 
 
-async def _overview(client: Client, customers: Sequence[Customer]) -> RenderableType:
+async def _overview(client: Client, customers: Sequence[Customer], width: int) -> RenderableType:
     stats = [await client.stats(one.live_key) for one in customers]
     trends = await client.recent_trends(customers[0].live_key)
-    breakdown = [
-        (
-            one.organization.name,
-            said["total"],
-            *(said["by_status"][status] for status in STATUSES),
-            said["total_duration"] // 60,
-            f"{said['total_cost'] / 100:,.2f}",
-        )
+    organizations = [
+        (one.organization.name, *_figures(said, said["total_duration"], said["total_cost"], width))
         for one, said in zip(customers, stats, strict=True)
     ]
     days = [
-        (
-            day["date"],
-            day["total"],
-            *(day["by_status"][status] for status in STATUSES),
-            day["duration"] // 60,
-            f"{day['cost'] / 100:,.2f}",
-        )
+        (day["date"], *_figures(day, day["duration"], day["cost"], width))
         for day in trends["data"][-DAYS_SHOWN:]
     ]
-    measures = ["calls", *(status.replace("_", " ") for status in STATUSES), "minutes", "cost"]
+    headings = ["calls", *(status.replace("_", " ") for status in STATUSES), "minutes", "cost"]
+    if width < WIDTH_OF_ALL:
+        headings = ["calls", "open", *(status.replace("_", " ") for status in STATUSES[_OPEN:])]
     first = customers[0].organization
     return Group(
-        table(["organization", *measures], breakdown, title="Stats: all live calls"),
+        table(["organization", *headings], organizations, title="Stats: all live calls"),
         Text(),
-        table(["day", *measures], days, title=f"Trends: {first.name}, days in {first.time_zone}"),
+        table(["day", *headings], days, title=f"Trends: {first.name}, days in {first.time_zone}"),
     )
+
+
+def _figures(said: Mapping[str, Any], seconds: int, cents: Decimal, width: int) -> tuple[object, ...]:
+    """A row's figures; a narrow terminal has the calls that go on in one, and neither minutes nor cost."""
+    counts = [said["by_status"][status] for status in STATUSES]
+    if width < WIDTH_OF_ALL:
+        return said["total"], sum(counts[:_OPEN]), *counts[_OPEN:]
+    return said["total"], *counts, seconds // 60, f"{cents / 100:,.2f}"
