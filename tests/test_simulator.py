@@ -1,0 +1,189 @@
+"""The simulated telephony system: the same seed says the same, and it says all that real ones do."""
+
+import itertools
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import get_args
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from services.ops.demo_account import Account, off_stats, off_trends
+from services.ops.simulated_fault import FAULTS
+from services.ops.simulator import Record, backlog, live, organizations, publish, publish_live
+from shared.count import counted
+from shared.event import Event, InvalidEvent, Status, read
+from shared.fold import distinct, fold
+
+NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # clocks changed in Berlin and in New York in the days before
+CUSTOMERS = organizations(random.Random(11))
+CALLS = 3_000
+RECORDS = list(backlog(11, CUSTOMERS, CALLS, NOW, 14))
+
+
+def test_the_same_seed_makes_the_same_records() -> None:
+    assert list(backlog(11, CUSTOMERS, CALLS, NOW, 14)) == RECORDS
+    assert list(backlog(12, CUSTOMERS, CALLS, NOW, 14)) != RECORDS
+    assert organizations(random.Random(11)) == CUSTOMERS
+
+
+def test_records_come_in_the_order_of_their_times() -> None:
+    assert all(before.at <= after.at for before, after in itertools.pairwise(RECORDS))
+    assert NOW - timedelta(days=14) <= RECORDS[0].at
+    assert RECORDS[-1].at <= NOW
+
+
+def test_a_record_that_is_not_broken_is_an_event_of_the_past() -> None:
+    for record in RECORDS:
+        if record.fault is None:
+            assert read(record.value, NOW).timestamp <= NOW
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_record_is_refused(fault: str) -> None:
+    broken = [record for record in RECORDS if record.fault == fault]
+    assert broken
+    for record in broken:
+        if fault == "bad header":
+            with pytest.raises(UnicodeDecodeError):
+                b"".join(value for _, value in record.headers if value is not None).decode()
+        else:
+            with pytest.raises(InvalidEvent):
+                read(record.value, NOW)
+
+
+def test_all_that_happens_to_calls_happens() -> None:
+    outcomes = [record.outcome for record in RECORDS if record.outcome]
+    assert len(outcomes) == CALLS
+    assert {outcome.status for outcome in outcomes} == set(get_args(Status))
+    assert {outcome.direction for outcome in outcomes} == {"inbound", "outbound", None}
+    assert {outcome.livemode for outcome in outcomes} == {True, False}
+    assert {outcome.organization_id for outcome in outcomes} == {one.id for one in CUSTOMERS}
+    events = [read(record.value, NOW) for record in RECORDS if record.fault is None]
+    assert {"call.updated", "recording.ready", "transcript.ready"} <= {event.type for event in events}
+    assert any(event.external_id for event in events)
+    assert any(event.data.get("cost", Decimal(0)) % Decimal("0.01") for event in events)
+    duplicates = sum(record.is_duplicate for record in RECORDS)
+    assert 0.01 < duplicates / len(RECORDS) < 0.03
+
+
+def test_some_events_overtake_others() -> None:
+    latest: dict[tuple[UUID, UUID], datetime] = {}
+    overtaken = late_answers = 0
+    for event in (read(record.value, NOW) for record in RECORDS if record.fault is None):
+        call = event.organization_id, event.call_id
+        if event.timestamp < latest.get(call, event.timestamp):
+            overtaken += 1
+            late_answers += event.type == "call.answered"
+        latest[call] = max(event.timestamp, latest.get(call, event.timestamp))
+    assert overtaken > 50
+    assert late_answers > 5
+
+
+def test_what_it_expects_of_a_call_is_what_the_fold_makes_of_it() -> None:
+    events: defaultdict[tuple[UUID, UUID], list[Event]] = defaultdict(list)
+    outcomes = {}
+    for record in RECORDS:
+        if record.fault is None:
+            event = read(record.value, NOW)
+            events[event.organization_id, event.call_id].append(event)
+            if record.outcome:
+                outcomes[event.organization_id, event.call_id] = record.outcome
+    zones = {one.id: ZoneInfo(one.time_zone) for one in CUSTOMERS}
+    for key, of_call in events.items():
+        call, outcome = fold(distinct(of_call)), outcomes[key]
+        cell, measures = counted(call, zones[call.organization_id])
+        assert (call.livemode, call.direction, call.status) == (
+            outcome.livemode,
+            outcome.direction,
+            outcome.status,
+        )
+        assert cell.day == outcome.day
+        assert (bool(measures.answered), measures.duration_seconds, measures.cost_cents) == (
+            outcome.answered,
+            outcome.duration,
+            outcome.cost,
+        )
+
+
+def test_live_traffic_goes_on_at_its_rate() -> None:
+    records = list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 2_000))
+    assert records == list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 2_000))
+    assert all(before.at <= after.at for before, after in itertools.pairwise(records))
+    calls = sum(record.outcome is not None for record in records)
+    assert 3 < calls / (records[-1].at - NOW).total_seconds() < 5
+    for record in records:
+        if record.fault is None:
+            read(record.value, record.at)
+
+
+async def test_published_records_arrive_as_they_are(bootstrap: str, topic: str) -> None:
+    places: dict[tuple[int, int], Record] = {}
+    some = RECORDS[:2_500]
+
+    def delivered(record: Record, partition: int, offset: int) -> None:
+        places[partition, offset] = record
+
+    await publish(bootstrap, topic, some, delivered)
+    assert len(places) == len(some)
+    for place, arrived in (await _arrived(bootstrap, topic, len(some))).items():
+        sent = places[place]
+        assert arrived == (sent.key, sent.value, sent.headers)
+
+
+async def test_live_records_wait_for_their_time(bootstrap: str, topic: str) -> None:
+    """The clock here leaps, so that nobody waits."""
+    some = list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 200))
+    times = iter([*(record.at for record in some[:-1]), some[-1].at + timedelta(hours=1)])
+    await publish_live(bootstrap, topic, iter(some), lambda: next(times))
+    arrived = await _arrived(bootstrap, topic, len(some))
+    assert Counter(value for _, value, _ in arrived.values()) == Counter(record.value for record in some)
+
+
+def test_the_account_finds_what_an_answer_has_wrong() -> None:
+    account = Account()
+    for offset, record in enumerate(RECORDS):
+        account.delivered(record, 0, offset)
+    assert account.calls == CALLS
+    assert account.events + account.duplicates + len(account.broken) == len(RECORDS)
+    totals = account.totals[CUSTOMERS[0].id, True]
+    stats = {
+        "total": totals.by_status.total(),
+        "answered": totals.answered,
+        "total_duration": totals.duration,
+        "total_cost": totals.cost,
+        "by_status": dict(totals.by_status),
+        "by_direction": dict(totals.by_direction),
+    }
+    assert off_stats(totals, stats) == []
+    off = off_stats(totals, stats | {"total_cost": totals.cost + Decimal("0.0001"), "answered": 0})
+    assert [phrase.split()[0] for phrase in off] == ["answered", "total_cost"]
+    days = [
+        {"date": day.isoformat(), "total": total, "answered": 0, "duration": 0, "cost": Decimal(0)}
+        for day, total in totals.by_day.items()
+    ]
+    days[0] |= {"answered": totals.answered, "duration": totals.duration, "cost": totals.cost}
+    assert off_trends(totals, {"data": days}) == []
+    assert len(off_trends(totals, {"data": days[1:]})) == 4
+
+
+_Arrived = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+
+
+async def _arrived(bootstrap: str, topic: str, count: int) -> dict[tuple[int, int], _Arrived]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, partition) for partition in range(4)])
+        arrived: dict[tuple[int, int], _Arrived] = {}
+        while len(arrived) < count:
+            for records in (await consumer.getmany(timeout_ms=1_000)).values():
+                arrived |= {(r.partition, r.offset): (r.key, r.value, r.headers) for r in records}
+        return arrived
+    finally:
+        await consumer.stop()
