@@ -68,8 +68,8 @@ def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
 async def measure(connection: Connection, bootstrap: str, topic: str, group: str) -> Lag:
     """The lag now. No group is joined. Raises aiokafka's and asyncpg's errors, and Failure where there is no
     such topic."""
-    partitions = await consumer_lag(bootstrap, topic, group)
     deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
+    partitions = await consumer_lag(bootstrap, topic, group)
     return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
 
 
