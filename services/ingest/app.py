@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy, FastStream
-from faststream.exceptions import StopConsume
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from services.ingest.assignment import Assignment
@@ -30,6 +30,8 @@ from shared.settings import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")
 
+SLICE_RECORDS: Final = 250
+
 
 class Ingest:
     """One process of the consumer group."""
@@ -40,6 +42,8 @@ class Ingest:
         self._connection: Connection | None = None
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
+        self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._batch_in_hand.set_result(None)
         broker = KafkaBroker(
             settings.kafka_bootstrap.split(","),
             client_id="callfold-ingest",
@@ -67,7 +71,7 @@ class Ingest:
             decoder=_undecoded,
         )
         self._subscriber(self._take)
-        self._app = FastStream(broker, logger=None, on_shutdown=[self._stopping.set])
+        self._app = FastStream(broker, logger=None, on_shutdown=[self._stop])
 
     async def run(self) -> None:
         """Consumes until SIGTERM or SIGINT. Raises the first fault that does not pass."""
@@ -76,25 +80,39 @@ class Ingest:
         try:
             await self._app.run()
         finally:
-            if self._connection is not None:
-                self._connection.terminate()
+            self._hang_up()
         if self._failure is not None:
             raise self._failure
 
     async def _take(self, records: Sequence[Record]) -> None:
-        """One batch. FastStream drops what a handler raises and goes on to the next batch, so that whatever
-        is raised here must end the process before another offset is committed."""
-        if self._stopping.is_set():
-            return
+        """Reads a batch while the one before is being stored, then stores it in its turn."""
+        now = datetime.now(UTC)
+        arrivals: list[Arrival] = []
+        bad_records: list[BadRecord] = []
+        for start in range(0, len(records), SLICE_RECORDS):
+            sort_out(records[start : start + SLICE_RECORDS], now, arrivals, bad_records)
+            await asyncio.sleep(0)  # lets the batch in hand go on as soon as PostgreSQL answers
+        await self._batch_in_hand
+        if not self._stopping.is_set():
+            self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records))
+
+    async def _finish(
+        self, records: Sequence[Record], arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
+    ) -> None:
+        """Stores a batch and commits its offsets. FastStream goes on after whatever a handler raises, and a
+        later commit would pass over this batch: so a fault ends the process, and no batch comes after it."""
         try:
-            arrivals, bad_records = sort_out(records, datetime.now(UTC))
             if await self._store(arrivals, bad_records):
                 await self._commit(records)
         except Exception as failure:
             self._failure = failure
             self._stopping.set()
             self._app.exit()
-            raise StopConsume from failure
+
+    async def _stop(self) -> None:
+        """Before the broker is closed: no further batch, and the one in hand has its time to end."""
+        self._stopping.set()
+        await asyncio.wait([self._batch_in_hand], timeout=self._settings.stop_timeout_seconds)
 
     async def _store(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
         """Stores the batch, however long the database is away; false when a stop comes first."""
@@ -195,10 +213,10 @@ _SESSION = {
 }
 
 
-def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:
-    """The records that are events, and those that are not. Pure."""
-    arrivals: list[Arrival] = []
-    bad_records: list[BadRecord] = []
+def sort_out(
+    records: Sequence[Record], now: datetime, arrivals: list[Arrival], bad_records: list[BadRecord]
+) -> None:
+    """Appends the records that are events to the one list, and the others to the other."""
     for record in records:
         try:
             if record.headers:
@@ -206,7 +224,6 @@ def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], l
             arrivals.append(Arrival(record, read(record.value, now)))
         except InvalidEvent as rule:
             bad_records.append(BadRecord(record, str(rule)))
-    return arrivals, bad_records
 
 
 def _check_headers(record: Record) -> None:
