@@ -1,0 +1,39 @@
+"""The operator's commands, run as the command line runs them."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from typer.testing import CliRunner
+
+from services.ops.failure import Failure
+from services.ops.main import app
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit status. An expected fault is `failure`, and status 1."""
+
+    status: int
+    output: str
+    failure: str
+
+    @property
+    def json(self) -> Any:
+        """The output, which must be JSON and nothing else."""
+        return json.loads(self.output)
+
+
+async def callfold(*arguments: str | UUID, **settings: str) -> Done:
+    """Runs a command in this process, with these settings and no other addresses."""
+    environment: dict[str, str | None] = {"CALLFOLD_DATABASE_URL": None, "CALLFOLD_KAFKA_BOOTSTRAP": None}
+    environment |= {f"CALLFOLD_{name.upper()}": value for name, value in settings.items()}
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, [str(argument) for argument in arguments], env=environment
+    )
+    if result.exception is not None and not isinstance(result.exception, Failure | SystemExit):
+        raise result.exception
+    failure = str(result.exception) if isinstance(result.exception, Failure) else ""
+    return Done(result.exit_code, result.stdout, failure)
