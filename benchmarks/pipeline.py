@@ -4,7 +4,8 @@
 
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
 pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is
-committed and no delta waits. Durability is on: fsync and synchronous_commit.
+committed and no delta waits. Durability is on: fsync and synchronous_commit. The floor is measured three
+times before and three times after a run; the ratio is to the median of the six.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import asyncpg
@@ -68,15 +70,19 @@ async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> Non
         await producer.stop()
 
 
-async def floor(url: str, backlog: Sequence[tuple[bytes, bytes]]) -> float:
-    """Rows per second of the plain COPY."""
+def event_rows(backlog: Sequence[tuple[bytes, bytes]]) -> list[tuple[object, ...]]:
+    """The rows of call_events that the backlog makes, in its order, without the duplicates."""
     now = datetime.now(UTC)
-    rows = {}
+    rows: dict[tuple[object, ...], tuple[object, ...]] = {}
     for _, value in backlog:
         event = read(value, now)
         key = (event.organization_id, event.call_id, event.id)
-        rows[key] = (*key, event.type, event.timestamp, event.payload)
-    every = list(rows.values())
+        rows.setdefault(key, (*key, event.type, event.timestamp, event.payload))
+    return list(rows.values())
+
+
+async def floor(url: str, rows: Sequence[tuple[object, ...]]) -> float:
+    """Rows per second of the plain COPY."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
@@ -84,14 +90,14 @@ async def floor(url: str, backlog: Sequence[tuple[bytes, bytes]]) -> float:
             "occurred_at timestamptz, payload text, PRIMARY KEY (organization_id, call_id, id))"
         )
         began = time.perf_counter()
-        for start in range(0, len(every), BATCH_RECORDS):
-            await connection.copy_records_to_table("floor", records=every[start : start + BATCH_RECORDS])
+        for start in range(0, len(rows), BATCH_RECORDS):
+            await connection.copy_records_to_table("floor", records=rows[start : start + BATCH_RECORDS])
         seconds = time.perf_counter() - began
         await connection.execute("DROP TABLE floor")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
-    return len(every) / seconds
+    return len(rows) / seconds
 
 
 async def pipeline(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
@@ -188,6 +194,7 @@ def _peak_memory_mb(pid: int) -> float:
 async def measure(running: Servers, calls: int, ingest: Sequence[int], directory: Path) -> None:
     """Floor and pipeline, one after the other, and what they gave."""
     backlog = records(calls)
+    rows = event_rows(backlog)
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     began = time.perf_counter()
     await publish(running.bootstrap, backlog)
@@ -198,13 +205,16 @@ async def measure(running: Servers, calls: int, ingest: Sequence[int], directory
         await admin.execute(f"CREATE DATABASE {name}")
         await admin.close()
         url = running.database_url(name)
-        rows_per_second = await floor(url, backlog)
+        floors = [await floor(url, rows) for _ in range(3)]
         run = await pipeline(running, url, name, processes, directory / f"{name}.log")
+        floors += [await floor(url, rows) for _ in range(3)]
+        rows_per_second = median(floors)
         rate = len(backlog) / run.seconds
         spent = ", ".join(f"{part} {cpu / len(backlog) * 1e6:.1f}" for part, cpu in run.cpu_seconds.items())
         peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items())
         print(
-            f"{processes} ingest: floor {rows_per_second:,.0f} rows/s; pipeline {rate:,.0f} records/s in "
+            f"{processes} ingest: floor {rows_per_second:,.0f} rows/s ({min(floors):,.0f} to "
+            f"{max(floors):,.0f}); pipeline {rate:,.0f} records/s in "
             f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}\n"
             f"   CPU us a record: {spent}; peak memory: {peaks}",
             flush=True,

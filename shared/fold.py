@@ -62,26 +62,27 @@ def distinct(events: Iterable[Event]) -> list[Event]:
 def fold(events: Sequence[Event]) -> Call:
     """The call that these events make: at least one, all of one call, no id twice; in any order."""
     ordered = sorted(events, key=_order)
-    end = _end(ordered)
-    status: Status = end[1] if end else "initiated"
+    claims = [_claim(event) for event in ordered]
+    end = _end(ordered, claims)
+    status: Status = "initiated" if end is None else claims[end]  # type: ignore[assignment]
     created_at: datetime | None = None
     external_id: str | None = None
     livemode = False
     said: dict[str, object] = {}
-    for event in ordered:
+    for n, event in enumerate(ordered):
+        claim = claims[n]
         livemode = livemode or event.livemode
         external_id = event.external_id or external_id
-        claim = _claim(event)
-        if event.type == "call.initiated" and created_at is None:
-            created_at = event.timestamp
-        if event.type == "call.answered":
+        if event.type == "call.initiated":
+            created_at = created_at or event.timestamp
+        elif event.type == "call.answered":
             said["answered_at"] = event.timestamp
         if claim in FINAL:
-            if end and event is not end[0]:
+            if n != end:
                 said.update({field: value for field, value in event.data.items() if field not in _OF_THE_END})
                 continue
             said["completed_at"] = event.timestamp
-        elif claim and not end and _RANK[claim] > _RANK[status]:
+        elif end is None and claim is not None and _RANK[claim] > _RANK[status]:
             status = claim
         said.update(event.data)
     get = said.get
@@ -138,13 +139,12 @@ def _claim(event: Event) -> Status | None:
     return said
 
 
-def _end(ordered: Sequence[Event]) -> tuple[Event, Status] | None:
-    """The final event that wins, and its status: the last real one, or else the last that was made up."""
-    made_up: tuple[Event, Status] | None = None
-    for event in reversed(ordered):
-        claim = _claim(event)
-        if claim in FINAL:
-            if event.type != MISSING_HANGUP:
-                return event, claim
-            made_up = made_up or (event, claim)
+def _end(ordered: Sequence[Event], claims: Sequence[Status | None]) -> int | None:
+    """Which event ends the call: the last real end, or else the last that was made up."""
+    made_up: int | None = None
+    for n in range(len(ordered) - 1, -1, -1):
+        if claims[n] in FINAL:
+            if ordered[n].type != MISSING_HANGUP:
+                return n
+            made_up = n if made_up is None else made_up
     return made_up

@@ -149,7 +149,7 @@ BAD = [
     ),
     (_said(from_number="a\0b"), "data.from_number: has a null byte"),
     (_said(**{"a\0b": 1}), "a key of data: has a null byte"),
-    (_said(deep=json.loads("[" * 200 + "]" * 200)), "the value is nested deeper than 100 levels"),
+    (_said(deep=json.loads("[" * 600 + "]" * 600)), "the value is nested deeper than 100 levels"),
     (b"[" * 100_000, "the value is nested deeper than 100 levels"),
 ]
 

@@ -202,6 +202,11 @@ SCENARIOS = [
         {"created_at": 3},
     ),
     Scenario(
+        "created with an initiation that is an overruled end as well",
+        "5 e1 call.initiated status=failed\n6 e2 call.completed",
+        {"created_at": 5, "status": "completed"},
+    ),
+    Scenario(
         "created with the earliest event until one is seen",
         "5 e1 call.answered\n4 e2 call.ringing",
         {"created_at": 4},

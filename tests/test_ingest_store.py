@@ -41,7 +41,7 @@ def record(value: bytes = b"", offset: int = 0) -> Any:
 
 
 def arrivals(*events: Event) -> Sequence[Arrival]:
-    return [Arrival(record(), event) for event in events]
+    return [(record(), event) for event in events]
 
 
 async def prepared(connection: Connection, *events: Event) -> Changes:

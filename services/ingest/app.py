@@ -172,7 +172,7 @@ class Ingest:
             if not arrivals:
                 raise refusal
             logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
-            refused = BadRecord(arrivals[0].record, f"PostgreSQL refuses it: {refusal}")
+            refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}")
             return await self._store([], [*bad_records, refused])
         half = len(arrivals) // 2
         return await self._store(arrivals[:half], bad_records) and await self._store(arrivals[half:], [])
@@ -221,7 +221,7 @@ def sort_out(
         try:
             if record.headers:
                 _check_headers(record)
-            arrivals.append(Arrival(record, read(record.value, now)))
+            arrivals.append((record, read(record.value, now)))
         except InvalidEvent as rule:
             bad_records.append(BadRecord(record, str(rule)))
 

@@ -38,16 +38,10 @@ class Overtaken(Exception):
     """Another owner of the partition, or a delete, was faster: read again."""
 
 
-class CallKey(NamedTuple):
-    organization_id: UUID
-    call_id: UUID
-
-
-class Arrival(NamedTuple):
-    """An event and the record it came in."""
-
-    record: Record
-    event: Event
+CallKey = tuple[UUID, UUID]
+"""Organization and call."""
+Arrival = tuple[Record, Event]
+"""An event and the record it came in."""
 
 
 class KnownCall(NamedTuple):
@@ -121,8 +115,8 @@ def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
     seldom in a circle."""
     by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
     for _, event in arrivals:
-        by_call[CallKey(event.organization_id, event.call_id)].append(event)
-    return dict(sorted(by_call.items(), key=lambda call: (call[0].organization_id.int, call[0].call_id.int)))
+        by_call[event.organization_id, event.call_id].append(event)
+    return {key: by_call[key] for key in sorted(by_call)}
 
 
 async def read_known(
@@ -130,8 +124,8 @@ async def read_known(
 ) -> tuple[dict[UUID, ZoneInfo], list[KnownCall]]:
     """What the database has, in one snapshot: the time zones of the organizations there, and of each of
     these calls, in their order."""
-    organizations = [key.organization_id for key in keys]
-    calls = [key.call_id for key in keys]
+    organizations = [organization_id for organization_id, _ in keys]
+    calls = [call_id for _, call_id in keys]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         zones = await connection.fetch(_READ_ZONES, list(set(organizations)))
         deleted = await connection.fetch(_READ_DELETED, organizations, calls)
