@@ -85,29 +85,33 @@ class Ingest:
             raise self._failure
 
     async def _take(self, records: Sequence[Record]) -> None:
-        """Reads a batch while the one before is being stored, then stores it in its turn."""
-        now = datetime.now(UTC)
-        arrivals: list[Arrival] = []
-        bad_records: list[BadRecord] = []
-        for start in range(0, len(records), SLICE_RECORDS):
-            sort_out(records[start : start + SLICE_RECORDS], now, arrivals, bad_records)
-            await asyncio.sleep(0)  # lets the batch in hand go on as soon as PostgreSQL answers
-        await self._batch_in_hand
+        """Reads a batch while the one before is being stored, then stores it in its turn.
+
+        FastStream goes on after whatever a handler raises, and a later commit would pass over the batch: so a
+        fault ends the process, and no batch comes after it.
+        """
+        try:
+            arrivals, bad_records = await _sort_out(records, datetime.now(UTC))
+            await self._batch_in_hand
+        except Exception as fault:
+            self._fail(fault)
         if not self._stopping.is_set():
             self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records))
 
     async def _finish(
         self, records: Sequence[Record], arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
     ) -> None:
-        """Stores a batch and commits its offsets. FastStream goes on after whatever a handler raises, and a
-        later commit would pass over this batch: so a fault ends the process, and no batch comes after it."""
+        """Stores a batch, and only then commits its offsets."""
         try:
             if await self._store(arrivals, bad_records):
                 await self._commit(records)
-        except Exception as failure:
-            self._failure = failure
-            self._stopping.set()
-            self._app.exit()
+        except Exception as fault:
+            self._fail(fault)
+
+    def _fail(self, fault: Exception) -> None:
+        self._failure = self._failure or fault
+        self._stopping.set()
+        self._app.exit()
 
     async def _stop(self) -> None:
         """Before the broker is closed: no further batch, and the one in hand has its time to end."""
@@ -213,17 +217,20 @@ _SESSION = {
 }
 
 
-def sort_out(
-    records: Sequence[Record], now: datetime, arrivals: list[Arrival], bad_records: list[BadRecord]
-) -> None:
-    """Appends the records that are events to the one list, and the others to the other."""
-    for record in records:
-        try:
-            if record.headers:
-                _check_headers(record)
-            arrivals.append((record, read(record.value, now)))
-        except InvalidEvent as rule:
-            bad_records.append(BadRecord(record, str(rule)))
+async def _sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:
+    """The records that are events, and those that are not; between slices, the batch in hand goes on."""
+    arrivals: list[Arrival] = []
+    bad_records: list[BadRecord] = []
+    for start in range(0, len(records), SLICE_RECORDS):
+        for record in records[start : start + SLICE_RECORDS]:
+            try:
+                if record.headers:
+                    _check_headers(record)
+                arrivals.append((record, read(record.value, now)))
+            except InvalidEvent as rule:
+                bad_records.append(BadRecord(record, str(rule)))
+        await asyncio.sleep(0)
+    return arrivals, bad_records
 
 
 def _check_headers(record: Record) -> None:
