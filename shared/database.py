@@ -3,10 +3,8 @@
 import asyncio
 import random
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -30,16 +28,6 @@ async def connect(
         timeout=timeout_seconds,
         command_timeout=120,
         server_settings={"application_name": application_name, "timezone": "UTC", **(settings or {})},
-    )
-
-
-def engine(database_url: str, *, application_name: str, **options: object) -> AsyncEngine:
-    """SQLAlchemy's engine over asyncpg for the same URL; `options` are those of `create_async_engine`."""
-    address = urlsplit(database_url)
-    return create_async_engine(
-        urlunsplit(address._replace(scheme="postgresql+asyncpg")),
-        connect_args={"server_settings": {"application_name": application_name, "timezone": "UTC"}},
-        **options,
     )
 
 

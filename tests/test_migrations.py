@@ -12,7 +12,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
 from services.ops.embedded.servers import Servers
-from shared.database import engine
+from shared.engine import engine
 from shared.migrations import upgrade
 from shared.tables import metadata
 

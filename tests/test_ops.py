@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.ingest.store import Arrival, store
+from services.ingest.store import store
 from services.ops.lag import PartitionLag, consumer_lag
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
@@ -129,7 +129,7 @@ async def test_migrate_makes_a_database_usable_and_can_run_again(
 
 async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, database: Connection) -> None:
     events = [event("call.initiated", id="evt_1"), event("call.completed", id="evt_2", duration=7)]
-    await store(database, [Arrival(None, one) for one in events], [])
+    await store(database, [(None, one) for one in events], [])
     exact = await callfold("verify", "--json", database_url=database_url)
     assert exact.status == 0
     assert exact.json == {
@@ -168,7 +168,7 @@ async def test_verify_prints_some_of_many_differences_and_how_many_more(
     database_url: str, database: Connection
 ) -> None:
     many = [event("call.initiated", call_id=UUID(int=n + 1)) for n in range(40)]
-    await store(database, [Arrival(None, one) for one in many], [])
+    await store(database, [(None, one) for one in many], [])
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
     told = await callfold("verify", database_url=database_url)
     assert "NOT EXACT: 40 differences" in told.output
@@ -189,7 +189,7 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert after[0] == before[0]
     assert after[1] == PartitionLag(1, 5, before[1].end, before[1].end - 5)
     assert after[3].lag == 0
-    await store(database, [Arrival(None, event("call.initiated"))], [])
+    await store(database, [(None, event("call.initiated"))], [])
     settings = {
         "database_url": database_url,
         "kafka_bootstrap": bootstrap,

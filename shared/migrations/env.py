@@ -5,7 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection, text
 
-from shared.database import engine
+from shared.engine import engine
 from shared.tables import metadata
 
 MIGRATION_LOCK = 4_107_402_001
