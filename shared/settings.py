@@ -57,4 +57,5 @@ class ApiSettings(DatabaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     api_pool_connections: int = Field(10, ge=1)
+    api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)

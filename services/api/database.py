@@ -19,7 +19,6 @@ else:  # the stubs are generic, the classes are not
     Pool = asyncpg.Pool
     Connection = asyncpg.pool.PoolConnectionProxy
 
-ACQUIRE_SECONDS = 2.0
 """How long a request waits for a connection, a new one included, before it is told to come back."""
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
@@ -32,8 +31,9 @@ log = logging.getLogger(__name__)
 class Database:
     """Connections for one request each. Neither opening nor losing the database stops the process."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, wait_seconds: float) -> None:
         self._pool = pool
+        self._wait_seconds = wait_seconds
         self._away = False
 
     @asynccontextmanager
@@ -41,7 +41,7 @@ class Database:
         """A connection for the block. Raises the 503 `ApiError` when the database is away or stays busy."""
         acquired: Connection | None = None
         try:
-            acquired = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+            acquired = await self._pool.acquire(timeout=self._wait_seconds)
             try:
                 yield acquired
             finally:
@@ -89,7 +89,7 @@ async def open_database(settings: ApiSettings) -> AsyncIterator[Database]:
         },
     )
     try:
-        yield Database(pool)
+        yield Database(pool, settings.api_pool_wait_seconds)
     finally:
         try:
             await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
