@@ -5,11 +5,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared.event import Status
 from shared.fold import Call
 
+UTC: Final = ZoneInfo("UTC")
 NO_PHONE_NUMBER: Final = UUID(int=0)
 """Stands in a cell for calls without a phone number id: a key column is never null."""
 NO_DIRECTION: Final = "unknown"
@@ -44,6 +45,14 @@ class Counted(NamedTuple):
 
     cell: Cell
     measures: Measures
+
+
+def time_zone(name: str) -> ZoneInfo:
+    """The time zone of this name; UTC where the machine's time zone data have none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def local_day(instant: datetime, zone: ZoneInfo) -> date:

@@ -31,14 +31,23 @@ async def connect(
     )
 
 
+PASSING_TYPES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What `is_passing` can judge; anything else never passes."""
+
+
 def is_passing(error: BaseException) -> bool:
-    """Whether waiting helps: the server is away, starting, overloaded, or chose us as a deadlock's victim."""
+    """Whether waiting, and a new connection, helps: the server is away, starting, overloaded, closed the
+    connection, or chose us as a deadlock's victim.
+
+    For connections that do one thing at a time: there, "another operation is in progress" is asyncpg's word
+    for one that broke in the middle.
+    """
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state[:2] in _PASSING_CLASSES or state == _LOCK_NOT_AVAILABLE
     if isinstance(error, asyncpg.InterfaceError):
-        return "connection" in str(error)
-    return isinstance(error, OSError | TimeoutError)
+        return "connection" in str(error) or "another operation" in str(error)
+    return isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError)
 
 
 class Backoff:

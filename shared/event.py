@@ -117,7 +117,7 @@ class _Published(_Stored, frozen=True, gc=False):
 
 _decode_published = msgspec.json.Decoder(_Published).decode
 _decode_stored = msgspec.json.Decoder(_Stored).decode
-_decode_anything = msgspec.json.Decoder().decode
+_decode_anything = msgspec.json.Decoder(float_hook=str).decode  # no number is out of its range
 
 
 def read(value: bytes | None, now: datetime) -> Event:
@@ -140,8 +140,6 @@ def read(value: bytes | None, now: datetime) -> Event:
     latest = now + AHEAD_MAX
     _check_instant("timestamp", event.timestamp, latest)
     data = event.data
-    if "cost" in data:
-        _check_cost(data["cost"])
     if "answered_at" in data:
         _check_instant("data.answered_at", data["answered_at"], latest)
     if "completed_at" in data:
@@ -176,14 +174,17 @@ def _event(text: str, decode: Any) -> Event:
     except msgspec.ValidationError as error:
         raise InvalidEvent(_rule_broken(str(error))) from None
     except msgspec.DecodeError as error:
-        fault = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidEvent(f"the value is not JSON: {fault}") from None
+        raise _not_json(error) from None
+    except RecursionError:
+        raise _too_deep() from None
     organization_id = _organization_uuid(wire.organization_id)
     called = wire.call_id
     is_uuid = _is_uuid(called)
     data: Any = wire.data or {}
     if "null" in text:
         data = {field: said for field, said in data.items() if said is not None}
+    if "cost" in data:
+        data["cost"] = _cents(data["cost"])
     return Event(
         organization_id,
         FastUUID(called) if is_uuid else uuid5(organization_id, called),
@@ -203,11 +204,14 @@ def _check_instant(field: str, instant: datetime, latest: datetime) -> None:
         raise InvalidEvent(f"{field}: {instant.isoformat()} lies {where}")
 
 
-def _check_cost(cost: Decimal) -> None:
+def _cents(cost: Decimal) -> Decimal:
+    """The amount with 4 decimals, however it was written."""
     if not cost.is_finite() or not 0 <= cost <= COST_CENTS_MAX:
         raise InvalidEvent(f"data.cost: expected cents from 0 to {COST_CENTS_MAX}, got {cost:.12g}")
-    if cost != cost.quantize(COST_STEP):
-        raise InvalidEvent(f"data.cost: expected at most 4 decimals, got {cost}")
+    cents = cost.quantize(COST_STEP)
+    if cents != cost:
+        raise InvalidEvent(f"data.cost: expected at most 4 decimals, got {cost:.12g}")
+    return cents
 
 
 def _may_be_deep(text: str) -> bool:
@@ -222,7 +226,7 @@ def _look_inside(text: str) -> None:
 
     def walk(node: object, path: str, depth: int) -> None:
         if depth > DEPTH_MAX:
-            raise InvalidEvent(f"the value is nested deeper than {DEPTH_MAX} levels")
+            raise _too_deep()
         if isinstance(node, str) and "\0" in node:
             raise InvalidEvent(f"{path}: has a null byte")
         if isinstance(node, dict):
@@ -235,10 +239,18 @@ def _look_inside(text: str) -> None:
 
     try:
         walk(_decode_anything(text), "the value", 0)
-    except msgspec.DecodeError:
-        return  # not JSON, which the decoding itself will say
+    except msgspec.DecodeError as error:
+        raise _not_json(error) from None
     except RecursionError:
-        raise InvalidEvent(f"the value is nested deeper than {DEPTH_MAX} levels") from None
+        raise _too_deep() from None
+
+
+def _not_json(error: msgspec.DecodeError) -> InvalidEvent:
+    return InvalidEvent(f"the value is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+
+
+def _too_deep() -> InvalidEvent:
+    return InvalidEvent(f"the value is nested deeper than {DEPTH_MAX} levels")
 
 
 _AT = re.compile(r"^(?P<rule>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)

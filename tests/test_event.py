@@ -69,6 +69,19 @@ def test_null_says_nothing_and_livemode_is_true_when_absent() -> None:
     assert event.livemode
 
 
+@pytest.mark.parametrize("written", ["1.5", "1.5" + "0" * 17_000, "15e-1", "0.15E1"])
+def test_a_cost_is_the_same_however_it_is_written(written: str) -> None:
+    event = read(value("call.completed", cost="?").replace(b'"?"', written.encode()), NOON)
+    assert str(event.data["cost"]) == "1.5000"
+    assert read_stored(event.payload) == event
+
+
+@pytest.mark.parametrize("written", ["0", "-0", "0E-20000", "0e999999999999999999"])
+def test_nothing_is_nothing_however_it_is_written(written: str) -> None:
+    event = read(value("call.completed", cost="?").replace(b'"?"', written.encode()), NOON)
+    assert abs(event.data["cost"]).as_tuple() == Decimal("0.0000").as_tuple()
+
+
 def _changed(**fields: Any) -> bytes:
     written = json.loads(value("call.completed", duration=1))
     for name, said in fields.items():
@@ -135,6 +148,7 @@ BAD = [
     (_said(cost="NaN"), "data.cost: expected cents from 0 to 9999999999.9999, got NaN"),
     (_said(cost="1e999999"), "data.cost: expected cents from 0 to 9999999999.9999, got 1e+999999"),
     (_said(cost=0.00001), "data.cost: expected at most 4 decimals, got 0.00001"),
+    (_said(cost="1." + "0" * 300 + "1"), "data.cost: expected at most 4 decimals, got 1.00000000000"),
     (_said(direction="sideways"), "data.direction: 'sideways' is none of inbound, outbound"),
     (
         _said(status="done"),
@@ -151,6 +165,9 @@ BAD = [
     (_said(**{"a\0b": 1}), "a key of data: has a null byte"),
     (_said(deep=json.loads("[" * 600 + "]" * 600)), "the value is nested deeper than 100 levels"),
     (b"[" * 100_000, "the value is nested deeper than 100 levels"),
+    (b'{"x":1e400,"y":' + b"[" * 5000 + b"]" * 5000 + b"}", "the value is nested deeper than 100 levels"),
+    (b'{"x":1e400,"y":"\\u0000"}', "y: has a null byte"),
+    (b'{"x":"\\u0000",}', "the value is not JSON: trailing comma in object (byte 14)"),
 ]
 
 

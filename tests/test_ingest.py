@@ -13,8 +13,11 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from services.ops.embedded.servers import Servers
+from services.ops.lag import consumer_lag
 from services.ops.proof import prove
 from shared.database import Connection
 from tests.events import NOON, ORGANIZATION, value
@@ -377,6 +380,118 @@ async def test_what_postgresql_refuses_is_found_and_quarantined(
     assert kept is not None
     assert "no_anonymous" in kept["reason"]
     assert kept["value"] == refused
+
+
+async def test_a_rule_that_most_records_break_ends_the_process(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    """That is no matter of records, but of the tables: nothing is passed over."""
+    await database.execute("ALTER TABLE calls ADD COLUMN tariff text NOT NULL")
+    await publish(bootstrap, topic, [event for n in range(20) for event in call(n)])
+    ingest = start_ingest()
+    await until(lambda: _ended(ingest), "ingest to end")
+    assert ingest.said("tariff")
+    assert await lag(bootstrap, topic, f"{GROUP}-{topic}") == 80
+    assert await database.fetchval("SELECT count(*) FROM calls") == 0
+
+
+async def test_an_index_of_the_operators_own_is_no_rival(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A unique violation elsewhere than in our keys will not pass by reading again."""
+    await database.execute("CREATE UNIQUE INDEX one_caller ON calls (from_number)")
+    twice = [
+        value("call.initiated", call_id=UUID(int=n), from_number="+4930", timestamp=NOON - timedelta(hours=n))
+        for n in (1, 2)
+    ]
+    await publish(bootstrap, topic, [*call(5), *twice])
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT count(*) FROM calls") == 2
+    assert "one_caller" in await database.fetchval("SELECT reason FROM quarantined_records")
+    assert (await prove(database_url)).exact
+
+
+async def test_a_transaction_that_was_aborted_is_not_counted(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
+    await producer.start()
+    await producer.begin_transaction()
+    await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=1)), key=b"k")
+    await producer.abort_transaction()
+    async with producer.transaction():
+        await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=2)), key=b"k")
+    await producer.stop()
+    start_ingest()
+    await until(lambda: database.fetchval("SELECT EXISTS (SELECT FROM calls)"), "the committed call")
+    assert await database.fetchval("SELECT array_agg(id) FROM calls") == [UUID(int=2)]
+
+
+async def test_connections_that_are_cut_at_any_moment_are_opened_again(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """As a failover does it, while batches are written."""
+    ingest = start_ingest(batch_records="20")
+    records = keyed([event for n in range(300) for event in call(n)])
+    publishing = asyncio.create_task(publish(bootstrap, topic, records))
+    cut = 0
+
+    async def cut_until_done() -> bool:
+        nonlocal cut
+        cut += await database.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE application_name = 'callfold-ingest' AND datname = current_database()"
+        )
+        stored: int = await database.fetchval("SELECT count(*) FROM call_events")
+        return cut >= 8 or stored == len(records)
+
+    await until(cut_until_done, "eight cuts, or the end")
+    await publishing
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 300)
+    assert cut > 3
+    assert ingest.stop() == 0, "it is the process that was started"
+
+
+async def test_records_that_the_broker_removed_before_they_were_read_are_told(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, call(0))
+    first = start_ingest()
+    await caught_up(bootstrap, topic)
+    first.stop()
+    await publish(bootstrap, topic, call(1))
+    (partition,) = {p.partition for p in await consumer_lag(bootstrap, topic, f"{GROUP}-{topic}") if p.lag}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=6)})
+    await admin.close()
+    second = start_ingest()
+    await caught_up(bootstrap, topic)
+    assert second.said(f"partition {partition}: 2 records (offsets 4 to 5) were removed by the broker")
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 6
+    assert (await prove(database_url)).exact
+
+
+async def test_a_fault_in_polling_ends_the_process_before_anything_is_passed_over(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, running: Servers
+) -> None:
+    """aiokafka loses what it took from one partition when it can't unpack another: here a batch on the
+    broker's disk is damaged."""
+    await publish(bootstrap, topic, keyed([event for n in range(20) for event in call(n)]))
+    segment = running.kafka.log.parent / "kafka" / "data" / f"{topic}-1" / f"{0:020}.log"
+    damaged = bytearray(segment.read_bytes())
+    damaged[-2] ^= 0xFF
+    with segment.open("r+b") as file:
+        file.write(damaged)
+    ingest = start_ingest()
+    await until(lambda: _ended(ingest), "ingest to end")
+    assert ingest.said("CorruptRecordException")
+    lags = await consumer_lag(bootstrap, topic, f"{GROUP}-{topic}")
+    stored: int = await database.fetchval("SELECT count(*) FROM call_events")
+    assert sum(partition.committed for partition in lags) == stored
+    assert lags[1].committed == 0
 
 
 async def test_a_day_in_the_organizations_time_zone(

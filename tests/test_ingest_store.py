@@ -1,5 +1,6 @@
 """The store's transaction, step by step: two owners of one partition, and deletes in between."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -10,8 +11,10 @@ import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 
+from services.ingest import store as statements
 from services.ingest.quarantine import BadRecord
 from services.ingest.store import (
+    CALL_EVENTS_MAX,
     Arrival,
     Changes,
     Overtaken,
@@ -22,10 +25,12 @@ from services.ingest.store import (
     store,
     write,
 )
+from services.ingest.writer import SESSION
 from services.ops.proof import prove
 from shared.database import Connection
 from shared.event import Event
 from tests.events import CALL, NOON, ORGANIZATION, event
+from tests.processes import until
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def record(value: bytes = b"", offset: int = 0) -> Any:
 
 
 def arrivals(*events: Event) -> Sequence[Arrival]:
-    return [(record(), event) for event in events]
+    return [(record(offset=n), event) for n, event in enumerate(events)]
 
 
 async def prepared(connection: Connection, *events: Event) -> Changes:
@@ -86,10 +91,16 @@ async def test_a_known_event_changes_nothing(database: Connection, database_url:
     assert (await prove(database_url)).exact
 
 
+async def made(connection: Connection) -> None:
+    """The organization, so that it is not what the rivals meet over."""
+    await connection.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
+
+
 async def test_two_owners_of_a_new_call(database: Connection, rival: Connection, database_url: str) -> None:
+    await made(database)
     batch = await prepared(database, initiated, answered)
     await store(rival, arrivals(completed), [])
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="calls_pkey"):
         await write(database, batch, [])
     await store(database, arrivals(initiated, answered), [])
     assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
@@ -100,7 +111,7 @@ async def test_two_owners_of_one_event(database: Connection, rival: Connection, 
     await store(database, arrivals(initiated), [])
     batch = await prepared(database, answered)
     await store(rival, arrivals(answered), [])
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="call_events_pkey"):
         await write(database, batch, [])
     assert (await store(database, arrivals(answered), [])).duplicates == 1
     assert (await prove(database_url)).exact
@@ -111,7 +122,7 @@ async def test_two_owners_of_two_events(database: Connection, rival: Connection,
     await store(database, arrivals(initiated), [])
     batch = await prepared(database, answered)
     await store(rival, arrivals(completed), [])
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
     await store(database, arrivals(answered), [])
     assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
@@ -147,7 +158,7 @@ async def test_a_delete_before_the_write_of_a_known_call(
     await store(database, arrivals(initiated), [])
     batch = await prepared(database, answered)
     await delete(rival)
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
     assert (await store(database, arrivals(answered), [])).of_deleted_calls == 1
     assert await database.fetchval("SELECT count(*) FROM calls") == 0
@@ -159,10 +170,11 @@ async def test_a_delete_before_the_write_of_a_call_that_was_new(
 ) -> None:
     """The other owner stored it and it was deleted, all between our reading and our writing: only the
     tombstone is left to tell."""
+    await made(database)
     batch = await prepared(database, initiated)
     await store(rival, arrivals(initiated), [])
     await delete(rival)
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="was deleted meanwhile"):
         await write(database, batch, [])
     assert (await store(database, arrivals(initiated), [])).of_deleted_calls == 1
     assert await database.fetchval("SELECT count(*) FROM calls") == 0
@@ -190,11 +202,63 @@ async def test_an_organization_that_is_created_meanwhile_has_its_own_time_zone(
     await rival.execute(
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'A', 'Europe/Berlin')", ORGANIZATION
     )
-    with pytest.raises(Overtaken):
+    with pytest.raises(Overtaken, match="organization was created"):
         await write(database, batch, [])
     await store(database, arrivals(late), [])
     assert await database.fetchval("SELECT day FROM calls") == date(2026, 11, 25)
     assert (await prove(database_url)).exact
+
+
+async def test_what_a_call_counted_for_is_taken_from_its_row(database: Connection, database_url: str) -> None:
+    """A row that is not the fold of its events (the fold changed since) has counted for what it says."""
+    await store(database, arrivals(initiated, completed), [])
+    await database.execute("UPDATE calls SET duration = 7, status = 'failed'")
+    await database.execute("UPDATE daily_call_deltas SET duration_seconds = 7, status = 'failed'")
+    await store(database, arrivals(answered), [])
+    assert (await prove(database_url)).exact
+
+
+async def test_a_delete_that_is_under_way_is_waited_for(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """The insert of a call that is being deleted waits for the delete, and then finds its tombstone."""
+    await made(database)
+    batch = await prepared(database, initiated)
+    await store(rival, arrivals(initiated), [])
+    async with rival.transaction():
+        await delete(rival)
+        writing = asyncio.create_task(write(database, batch, []))
+        await until(
+            lambda: rival.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"), "a wait"
+        )
+    with pytest.raises(Overtaken, match="was deleted meanwhile"):
+        await writing
+    assert await database.fetchval("SELECT count(*) FROM calls") == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_a_call_has_no_more_events_than_can_be_read_again(
+    database: Connection, database_url: str
+) -> None:
+    events = [event("call.updated", id=str(n)) for n in range(CALL_EVENTS_MAX + 3)]
+    await store(database, arrivals(*events[: CALL_EVENTS_MAX - 1]), [])
+    batch = await store(database, arrivals(*events[CALL_EVENTS_MAX - 1 :], events[0]), [])
+    assert (len(batch.events), len(batch.refused), batch.duplicates) == (1, 3, 1)
+    assert await database.fetchval("SELECT version FROM calls") == CALL_EVENTS_MAX
+    reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
+    assert [row["reason"] for row in reasons] == [
+        "the call has 10,000 events already, the most that a call may have"
+    ]
+    assert (await prove(database_url)).exact
+
+
+async def test_a_zone_that_the_machine_does_not_have_holds_nobody_up(database: Connection) -> None:
+    await database.execute(
+        "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'Acme', 'Moon/Tranquility')",
+        ORGANIZATION,
+    )
+    await store(database, arrivals(initiated), [])
+    assert await database.fetchval("SELECT day FROM calls") == date(2026, 11, 24)
 
 
 async def test_a_bad_record_is_kept_once_with_its_bytes(database: Connection) -> None:
@@ -249,14 +313,12 @@ async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None
     )
     await database.execute("INSERT INTO deleted_calls SELECT organization_id, gen_random_uuid() FROM calls")
     await database.execute("ANALYZE")
-    from services.ingest import store as statements
-    from services.ingest.app import _SESSION
-
-    for name, setting in _SESSION.items():
+    for name, setting in SESSION.items():
         await database.execute(f"SET {name} = '{setting}'")
     expected = {
         statements._READ_DELETED: "deleted_calls_pkey",
         statements._READ_EVENTS: "call_events_pkey",
+        statements._READ_SIZE: "call_events_pkey",
         statements._READ_COUNTED: "calls_pkey",
     }
     ids = await database.fetch("SELECT organization_id, id FROM calls LIMIT 5000")

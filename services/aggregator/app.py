@@ -4,11 +4,9 @@ the same, and only the work for it grows."""
 import asyncio
 import logging
 
-import asyncpg
-
 from services.aggregator.store import apply_deltas
 from shared.count import DELTAS_CHANNEL
-from shared.database import Backoff, Connection, connect, is_passing
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
 from shared.settings import AggregatorSettings
 
 logger = logging.getLogger("callfold.aggregator")
@@ -30,7 +28,7 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
                 await _follow(connection, settings, stop, backoff)
             finally:
                 connection.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        except PASSING_TYPES as fault:
             if not is_passing(fault):
                 raise
             logger.warning("waits for the database: %s", fault or type(fault).__name__)

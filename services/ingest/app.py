@@ -7,23 +7,23 @@ harmless. A database or broker that is away is waited for; nothing is skipped.
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import ConsumerRecord as Record
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from services.ingest.assignment import Assignment
+from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name, readable
 from services.ingest.quarantine import BadRecord
-from services.ingest.store import Arrival, Overtaken, store
-from shared.database import Backoff, Connection, connect, is_passing
+from services.ingest.store import Arrival
+from services.ingest.writer import Writer
 from shared.event import InvalidEvent, read
 from shared.kafka import wait_for_topic
 from shared.settings import IngestSettings
@@ -39,21 +39,21 @@ class Ingest:
     def __init__(self, settings: IngestSettings) -> None:
         read_any_header_name()
         self._settings = settings
-        self._connection: Connection | None = None
         self._stopping = asyncio.Event()
+        self._writer = Writer(settings, self._stopping)
         self._failure: Exception | None = None
         self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch_in_hand.set_result(None)
-        broker = KafkaBroker(
+        self._broker = KafkaBroker(
             settings.kafka_bootstrap.split(","),
             client_id="callfold-ingest",
             consumer_only=True,
             allow_auto_create_topics=False,
-            graceful_timeout=settings.stop_timeout_seconds,
+            graceful_timeout=1,  # `_stop` has waited for the batch in hand by then
             apply_types=False,
             logger=None,
         )
-        self._subscriber = broker.subscriber(
+        self._subscriber = self._broker.subscriber(
             settings.topic,
             batch=True,
             max_records=settings.batch_records,
@@ -62,6 +62,7 @@ class Ingest:
             group_instance_id=settings.group_instance_id,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 10),
             max_poll_interval_ms=15 * 60 * 1000,
@@ -71,16 +72,18 @@ class Ingest:
             decoder=_undecoded,
         )
         self._subscriber(self._take)
-        self._app = FastStream(broker, logger=None, on_shutdown=[self._stop])
+        self._app = FastStream(self._broker, logger=None, on_shutdown=[self._stop])
 
     async def run(self) -> None:
         """Consumes until SIGTERM or SIGINT. Raises the first fault that does not pass."""
         settings = self._settings
         await wait_for_topic(settings.kafka_bootstrap, settings.topic, self._stopping)
+        builder: Any = await self._broker.connect()
+        self._broker.config.broker_config.builder = partial(Consumer, self._fail, **builder.keywords)
         try:
             await self._app.run()
         finally:
-            self._hang_up()
+            self._writer.close()
         if self._failure is not None:
             raise self._failure
 
@@ -103,7 +106,7 @@ class Ingest:
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
-            if await self._store(arrivals, bad_records):
+            if await self._writer.write(arrivals, bad_records):
                 await self._commit(records)
         except Exception as fault:
             self._fail(fault)
@@ -118,103 +121,21 @@ class Ingest:
         self._stopping.set()
         await asyncio.wait([self._batch_in_hand], timeout=self._settings.stop_timeout_seconds)
 
-    async def _store(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
-        """Stores the batch, however long the database is away; false when a stop comes first."""
-        backoff = Backoff()
-        away_since: float | None = None
-        while not self._stopping.is_set():
-            try:
-                await self._store_once(arrivals, bad_records)
-            except Overtaken as overtaken:
-                logger.info("begins the batch again: %s", overtaken)
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as refusal:
-                return await self._store_apart(arrivals, bad_records, refusal)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
-                if not is_passing(fault):
-                    raise
-                if away_since is None:
-                    away_since = time.monotonic()
-                    logger.warning("waits for the database: %s", fault or type(fault).__name__)
-                self._hang_up()
-            else:
-                if away_since is not None:
-                    logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
-                return True
-            await backoff.wait(self._stopping)
-        return False
-
-    async def _store_once(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
-        settings = self._settings
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(
-                settings.database_url,
-                application_name="callfold-ingest",
-                timeout_seconds=settings.database_connect_timeout_seconds,
-                settings=_SESSION,
-            )
-        stored = await store(
-            self._connection,
-            arrivals,
-            bad_records,
-            create_organizations=settings.unknown_organizations == "create",
-        )
-        logger.debug(
-            "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
-            len(stored.events),
-            len(stored.new_calls) + len(stored.changed_calls),
-            stored.duplicates,
-            stored.of_deleted_calls,
-            len(bad_records),
-        )
-
-    async def _store_apart(
-        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], refusal: asyncpg.PostgresError
-    ) -> bool:
-        """PostgreSQL refuses something in the batch: halves it until the record is found, and quarantines
-        that one. No input is known to come here; a table with a rule of its operator's own can bring it."""
-        if len(arrivals) <= 1:
-            if not arrivals:
-                raise refusal
-            logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
-            refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}")
-            return await self._store([], [*bad_records, refused])
-        half = len(arrivals) // 2
-        return await self._store(arrivals[:half], bad_records) and await self._store(arrivals[half:], [])
-
     async def _commit(self, records: Sequence[Record]) -> None:
-        """Commits the batch's offsets, for the partitions that are still this process's."""
-        next_offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
-        backoff = Backoff()
-        while (consumer := self._subscriber.consumer) is not None:
-            mine = {p: offset for p, offset in next_offsets.items() if p in consumer.assignment()}
-            try:
-                if mine:
-                    await consumer.commit(mine)
-            except (CommitFailedError, IllegalStateError):
-                logger.info(
-                    "lost partitions before the commit; their new owner reads the batch again, to no harm"
-                )
-            except KafkaError as fault:
-                if fault.retriable and not self._stopping.is_set():
-                    logger.warning("waits for the broker to commit: %s", fault)
-                    await backoff.wait(self._stopping)
-                    continue
-                raise
+        """Commits the batch's offsets, for the partitions that are still this process's. aiokafka itself
+        waits for a broker that is away."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
             return
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
-
-_SESSION = {
-    # Batches come in every size: the plans that suit them are those that look each call up by its key.
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "60s",
-}
+        next_offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+        mine = {p: offset for p, offset in next_offsets.items() if p in consumer.assignment()}
+        try:
+            if mine:
+                await consumer.commit(mine)
+        except (CommitFailedError, IllegalStateError):
+            logger.info(
+                "lost partitions before the commit; their new owner reads the batch again, to no harm"
+            )
 
 
 async def _sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:

@@ -5,6 +5,7 @@ changes      pure: the calls folded anew, and the deltas that follow
 write        one transaction, refused with `Overtaken` when another owner was faster
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,19 +24,27 @@ from shared.count import (
     DELTAS_CHANNEL,
     NO_DIRECTION,
     NO_PHONE_NUMBER,
+    UTC,
     Cell,
     Counted,
     Deltas,
     Measures,
     counted,
+    time_zone,
 )
 from shared.database import Connection
 from shared.event import Event, read_stored
 from shared.fold import Call, distinct, fold
 
+logger = logging.getLogger("callfold.ingest")
+
 
 class Overtaken(Exception):
     """Another owner of the partition, or a delete, was faster: read again."""
+
+
+class TooLarge(Exception):
+    """What is stored of the batch's calls is more than should be in memory at once: store it in parts."""
 
 
 CallKey = tuple[UUID, UUID]
@@ -75,11 +84,15 @@ class Changes:
     changed_calls: Sequence[tuple[Call, date, int]]
     """Each with the version that it replaces."""
     deltas: Mapping[Cell, Measures]
+    refused: Sequence[Event]
+    """The ones beyond what a call may have."""
     duplicates: int
     of_deleted_calls: int
 
 
-UTC_ZONE: Final = ZoneInfo("UTC")
+STORED_BYTES_MAX: Final = 64 * 1024 * 1024
+CALL_EVENTS_MAX: Final = 10_000
+"""What a call may have: all of its events are read each time one more comes."""
 
 
 async def store(
@@ -90,7 +103,8 @@ async def store(
     create_organizations: bool = True,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
-    it, in UTC, or are quarantined. Raises `Overtaken` and asyncpg's errors; then nothing is stored."""
+    it, in UTC, or are quarantined. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is
+    stored."""
     by_call = group(arrivals)
     zones, calls = await read_known(connection, list(by_call))
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
@@ -106,6 +120,10 @@ async def store(
         ]
         touched = [call for call in touched if call.arrived[0].organization_id in zones]
     batch = changes(touched, zones)
+    if batch.refused:
+        record_of = {id(event): record for record, event in arrivals}
+        reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
+        bad_records = [*bad_records, *(BadRecord(record_of[id(event)], reason) for event in batch.refused)]
     await write(connection, batch, bad_records)
     return batch
 
@@ -123,13 +141,16 @@ async def read_known(
     connection: Connection, keys: Sequence[CallKey]
 ) -> tuple[dict[UUID, ZoneInfo], list[KnownCall]]:
     """What the database has, in one snapshot: the time zones of the organizations there, and of each of
-    these calls, in their order."""
+    these calls, in their order. Raises `TooLarge`."""
     organizations = [organization_id for organization_id, _ in keys]
     calls = [call_id for _, call_id in keys]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         zones = await connection.fetch(_READ_ZONES, list(set(organizations)))
         deleted = await connection.fetch(_READ_DELETED, organizations, calls)
         counts = await connection.fetch(_READ_COUNTED, organizations, calls)
+        stored_bytes = await connection.fetchval(_READ_SIZE, organizations, calls)
+        if stored_bytes > STORED_BYTES_MAX and len(keys) > 1:
+            raise TooLarge(f"{len(keys):,} calls with {stored_bytes:,} bytes of events")
         stored = await connection.fetch(_READ_EVENTS, organizations, calls)
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
@@ -142,7 +163,14 @@ async def read_known(
         known[n - 1] = known[n - 1]._replace(events=payloads)
     for (n,) in deleted:
         known[n - 1] = KnownCall(deleted=True)
-    return {organization_id: ZoneInfo(name) for organization_id, name in zones}, known
+    return {organization_id: _zone(organization_id, name) for organization_id, name in zones}, known
+
+
+def _zone(organization_id: UUID, name: str) -> ZoneInfo:
+    zone = time_zone(name)
+    if zone.key != name:
+        logger.error("organization %s: there is no time zone %r; counted in UTC", organization_id, name)
+    return zone
 
 
 def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> Changes:
@@ -150,6 +178,7 @@ def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> C
     events: list[Event] = []
     new_calls: list[tuple[Call, date]] = []
     changed_calls: list[tuple[Call, date, int]] = []
+    refused: list[Event] = []
     strangers: set[UUID] = set()
     deltas = Deltas()
     duplicates = of_deleted_calls = 0
@@ -159,13 +188,17 @@ def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> C
             continue
         fresh = [event for event in distinct(arrived) if event.id not in known.events]
         duplicates += len(arrived) - len(fresh)
+        room = max(CALL_EVENTS_MAX - len(known.events), 0)
+        if len(fresh) > room:
+            refused += fresh[room:]
+            fresh = fresh[:room]
         if not fresh:
             continue
         call = fold([*map(read_stored, known.events.values()), *fresh])
         zone = zones.get(call.organization_id)
         if zone is None:
             strangers.add(call.organization_id)
-        now = counted(call, zone or UTC_ZONE)
+        now = counted(call, zone or UTC)
         if known.version is None or known.counted is None:
             new_calls.append((call, now.cell.day))
         else:
@@ -179,6 +212,7 @@ def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> C
         new_calls=new_calls,
         changed_calls=changed_calls,
         deltas=deltas.changes(),
+        refused=refused,
         duplicates=duplicates,
         of_deleted_calls=of_deleted_calls,
     )
@@ -191,6 +225,8 @@ async def write(connection: Connection, batch: Changes, bad_records: Sequence[Ba
         async with connection.transaction():
             await _write(connection, batch, bad_records)
     except asyncpg.UniqueViolationError as error:
+        if error.constraint_name not in ("calls_pkey", "call_events_pkey"):
+            raise
         raise Overtaken(str(error)) from error
 
 
@@ -269,6 +305,10 @@ _KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organizati
 _READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"  # noqa: S608
 
 _READ_EVENTS: Final = f"SELECT n, id, payload FROM {_KEYS} JOIN call_events USING (organization_id, call_id)"  # noqa: S608
+
+_READ_SIZE: Final = f"""
+SELECT coalesce(sum(octet_length(payload)), 0) FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
+"""  # noqa: S608
 
 _READ_COUNTED: Final = f"""
 SELECT n, version,

@@ -1,0 +1,30 @@
+"""The consumer: aiokafka's, with an ear for what it raises."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import ConsumerStoppedError
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """Tells `on_fault` of whatever polling raises: a batch of records that can't be unpacked, a group that
+    can't be joined.
+
+    Records of other partitions may be lost with it, and FastStream would poll on, and pass over them at the
+    next commit. What passes by itself (a broker that is away, a rebalance) aiokafka does not raise.
+    """
+
+    def __init__(self, on_fault: Callable[[Exception], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._on_fault = on_fault
+
+    async def getmany(self, *partitions: Any, **options: Any) -> Any:
+        """As aiokafka's."""
+        try:
+            return await super().getmany(*partitions, **options)
+        except ConsumerStoppedError:
+            raise
+        except Exception as fault:
+            self._on_fault(fault)
+            raise

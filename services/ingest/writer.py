@@ -1,0 +1,119 @@
+"""The writer: one connection, and the patience to store a batch whatever happens to the database."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from services.ingest.quarantine import BadRecord
+from services.ingest.store import Arrival, Overtaken, TooLarge, store
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
+from shared.settings import IngestSettings
+
+logger = logging.getLogger("callfold.ingest")
+
+REFUSALS_MAX: Final = 10
+"""Records of one batch that PostgreSQL may refuse. More are no matter of records, but of its tables."""
+
+SESSION: Final = {
+    # Batches come in every size: the plans that suit them are those that look each call up by its key.
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+
+class Writer:
+    """Stores batches, one at a time, until `stopping` is set."""
+
+    def __init__(self, settings: IngestSettings, stopping: asyncio.Event) -> None:
+        self._settings = settings
+        self._stopping = stopping
+        self._connection: Connection | None = None
+        self._refusals = 0
+
+    async def write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
+        """Stores a batch, however long the database is away; false when a stop comes first. Raises what does
+        not pass."""
+        self._refusals = 0
+        return await self._write(arrivals, bad_records)
+
+    def close(self) -> None:
+        """Hangs up; what is not committed is rolled back."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
+        backoff = Backoff()
+        away_since: float | None = None
+        while not self._stopping.is_set():
+            try:
+                await self._write_once(arrivals, bad_records)
+            except Overtaken as overtaken:
+                logger.info("begins the batch again: %s", overtaken)
+            except TooLarge as too_large:
+                logger.info("halves a batch: %s", too_large)
+                return await self._write_halves(arrivals, bad_records)
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
+                self.close()
+                return await self._write_apart(arrivals, bad_records, refusal)
+            except PASSING_TYPES as fault:
+                if not is_passing(fault):
+                    raise
+                if away_since is None:
+                    away_since = time.monotonic()
+                    logger.warning("waits for the database: %s", fault or type(fault).__name__)
+                self.close()
+            else:
+                if away_since is not None:
+                    logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
+                return True
+            await backoff.wait(self._stopping)
+        return False
+
+    async def _write_once(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+        settings = self._settings
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(
+                settings.database_url,
+                application_name="callfold-ingest",
+                timeout_seconds=settings.database_connect_timeout_seconds,
+                settings=SESSION,
+            )
+        stored = await store(
+            self._connection,
+            arrivals,
+            bad_records,
+            create_organizations=settings.unknown_organizations == "create",
+        )
+        logger.debug(
+            "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
+            len(stored.events),
+            len(stored.new_calls) + len(stored.changed_calls),
+            stored.duplicates,
+            stored.of_deleted_calls,
+            len(bad_records) + len(stored.refused),
+        )
+
+    async def _write_halves(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
+        half = len(arrivals) // 2
+        return await self._write(arrivals[:half], bad_records) and await self._write(arrivals[half:], [])
+
+    async def _write_apart(
+        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], refusal: Exception
+    ) -> bool:
+        """PostgreSQL refuses something in the batch: halves it until the record is found, and quarantines
+        that one. No event is known to come here; a rule that an operator gave a table can bring it."""
+        if len(arrivals) > 1:
+            return await self._write_halves(arrivals, bad_records)
+        self._refusals += 1
+        if not arrivals or self._refusals > REFUSALS_MAX:
+            raise refusal
+        logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
+        refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}")
+        return await self._write([], [*bad_records, refused])
