@@ -65,6 +65,11 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?direction=sideways", "direction", "must be one of 'inbound', 'outbound' or 'unknown'"),
     ("/calls?phone_number_id=%2B4930", "phone_number_id", "must be a UUID"),
     ("/calls?phone_number_id=", "phone_number_id", "must be a UUID"),
+    (
+        "/calls?phone_number_id=00000000-0000-0000-0000-000000000000",
+        "phone_number_id",
+        "must not be the nil UUID, which is no phone number's",
+    ),
     ("/calls?phone_number_id=%00", "phone_number_id", "must be a UUID"),
     ("/calls?start_date=yesterday", "start_date", A_DAY),
     ("/calls?start_date=", "start_date", A_DAY),

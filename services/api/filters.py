@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.credentials import Caller
 from services.api.errors import broken_rule, invalid_parameter
+from shared.count import NO_PHONE_NUMBER
 from shared.event import Status
 
 PAGE_MAX: Final = 1_000_000
@@ -102,6 +103,8 @@ def filters_of(caller: Caller, query: CallsQuery) -> Filters:
     """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
     if query.start_date and query.end_date and query.start_date > query.end_date:
         raise invalid_parameter("start_date", "must not be after end_date")
+    if query.phone_number_id == NO_PHONE_NUMBER:
+        raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
     return Filters(
         caller.organization_id,
         caller.livemode,
