@@ -18,6 +18,7 @@ from services.ingest.store import (
     Arrival,
     Changes,
     Overtaken,
+    TooLarge,
     TouchedCall,
     changes,
     group,
@@ -252,6 +253,23 @@ async def test_a_call_has_no_more_events_than_can_be_read_again(
     assert (await prove(database_url)).exact
 
 
+async def test_no_more_is_read_at_once_than_memory_should_hold(
+    database: Connection, database_url: str
+) -> None:
+    calls = [
+        [event("call.updated", id=id, call_id=UUID(int=n), transcript="x" * 700) for id in ("1", "2")]
+        for n in (1, 2)
+    ]
+    for call in calls:
+        await store(database, arrivals(call[0]), [])
+    with pytest.raises(TooLarge):
+        await store(database, arrivals(calls[0][1], calls[1][1]), [], stored_bytes_max=1_000)
+    for call in calls:
+        await store(database, arrivals(call[1]), [], stored_bytes_max=1_000)
+    assert await database.fetchval("SELECT array_agg(version) FROM calls") == [2, 2]
+    assert (await prove(database_url)).exact
+
+
 async def test_a_zone_that_the_machine_does_not_have_holds_nobody_up(database: Connection) -> None:
     await database.execute(
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'Acme', 'Moon/Tranquility')",
@@ -318,15 +336,15 @@ async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None
     expected = {
         statements._READ_DELETED: "deleted_calls_pkey",
         statements._READ_EVENTS: "call_events_pkey",
-        statements._READ_SIZE: "call_events_pkey",
         statements._READ_COUNTED: "calls_pkey",
     }
     ids = await database.fetch("SELECT organization_id, id FROM calls LIMIT 5000")
     for statement, index in expected.items():
-        await database.execute(f"PREPARE asked (uuid[], uuid[]) AS {statement}")
+        more = ", 1000" if "$3" in statement else ""
+        await database.execute(f"PREPARE asked AS {statement}")
         plan = await database.fetch(
-            "EXPLAIN EXECUTE asked (ARRAY{}::uuid[], ARRAY{}::uuid[])".format(
-                [str(row["organization_id"]) for row in ids], [str(row["id"]) for row in ids]
+            "EXPLAIN EXECUTE asked (ARRAY{}::uuid[], ARRAY{}::uuid[]{})".format(
+                [str(row["organization_id"]) for row in ids], [str(row["id"]) for row in ids], more
             )
         )
         await database.execute("DEALLOCATE asked")

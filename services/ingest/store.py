@@ -101,12 +101,13 @@ async def store(
     bad_records: Sequence[BadRecord],
     *,
     create_organizations: bool = True,
+    stored_bytes_max: int = STORED_BYTES_MAX,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
     it, in UTC, or are quarantined. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is
     stored."""
     by_call = group(arrivals)
-    zones, calls = await read_known(connection, list(by_call))
+    zones, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
     if not create_organizations:
         reason = "organization_id: there is no organization {}"
@@ -138,7 +139,7 @@ def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
 
 
 async def read_known(
-    connection: Connection, keys: Sequence[CallKey]
+    connection: Connection, keys: Sequence[CallKey], stored_bytes_max: int = STORED_BYTES_MAX
 ) -> tuple[dict[UUID, ZoneInfo], list[KnownCall]]:
     """What the database has, in one snapshot: the time zones of the organizations there, and of each of
     these calls, in their order. Raises `TooLarge`."""
@@ -148,12 +149,12 @@ async def read_known(
         zones = await connection.fetch(_READ_ZONES, list(set(organizations)))
         deleted = await connection.fetch(_READ_DELETED, organizations, calls)
         counts = await connection.fetch(_READ_COUNTED, organizations, calls)
-        stored_bytes = await connection.fetchval(_READ_SIZE, organizations, calls)
-        if stored_bytes > STORED_BYTES_MAX and len(keys) > 1:
-            raise TooLarge(f"{len(keys):,} calls with {stored_bytes:,} bytes of events")
-        stored = await connection.fetch(_READ_EVENTS, organizations, calls)
+        most = stored_bytes_max if len(keys) > 1 else None
+        stored = await connection.fetch(_READ_EVENTS, organizations, calls, most)
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
+        if payload is None:
+            raise TooLarge(f"{len(keys):,} calls have more than {stored_bytes_max:,} bytes of events")
         events[n][event_id] = payload
     known = [_UNKNOWN] * len(keys)
     for row in counts:
@@ -304,10 +305,12 @@ _KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organizati
 
 _READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"  # noqa: S608
 
-_READ_EVENTS: Final = f"SELECT n, id, payload FROM {_KEYS} JOIN call_events USING (organization_id, call_id)"  # noqa: S608
-
-_READ_SIZE: Final = f"""
-SELECT coalesce(sum(octet_length(payload)), 0) FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
+# No payload is sent beyond the bytes that may be read at once.
+_READ_EVENTS: Final = f"""
+SELECT n, id,
+       CASE WHEN sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint THEN NULL
+            ELSE payload END
+FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """  # noqa: S608
 
 _READ_COUNTED: Final = f"""
