@@ -27,9 +27,7 @@ async def main(bootstrap: str, organization_id: str) -> None:
         ).encode()
 
     # Idempotent and acknowledged by all replicas: what is sent is there, once, and in order.
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all")
-    await producer.start()
-    try:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all") as producer:
         for value in (
             event(
                 "call.initiated", 0, direction="inbound", from_number="+493012345", to_number="+12125550100"
@@ -39,10 +37,10 @@ async def main(bootstrap: str, organization_id: str) -> None:
             event("call.completed", 66, duration=60, cost=1.25, hangup_cause="NORMAL_CLEARING"),
         ):
             await producer.send_and_wait("call-events", value, key=call_id.encode())
-    finally:
-        await producer.stop()
     print(call_id)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: examples/publish.py BOOTSTRAP ORGANIZATION_ID")
     asyncio.run(main(*sys.argv[1:]))

@@ -211,7 +211,10 @@ async def test_days_are_the_organizations_across_clock_changes_and_years(
 TODAY = date(2026, 11, 24)
 ASKED_SPANS: list[tuple[str | None, str | None, str, str]] = [
     (None, None, "2026-10-26", "2026-11-24"),
-    ("2026-11-01", None, "2026-11-01", "2026-11-30"),
+    ("2026-11-01", None, "2026-11-01", "2026-11-24"),
+    ("2025-11-24", None, "2025-11-24", "2026-11-24"),
+    ("2026-12-24", None, "2026-12-24", "2026-12-24"),
+    ("9999-12-31", None, "9999-12-31", "9999-12-31"),
     (None, "2026-01-05", "2025-12-07", "2026-01-05"),
     ("2026-11-24", "2026-11-24", "2026-11-24", "2026-11-24"),
     ("2025-11-24", "2026-11-24", "2025-11-24", "2026-11-24"),  # 366 days
@@ -221,7 +224,11 @@ ASKED_SPANS: list[tuple[str | None, str | None, str, str]] = [
 IMPOSSIBLE_SPANS: list[tuple[str | None, str | None, str]] = [
     ("2025-11-23", "2026-11-24", "start_date must be less than 366 days before end_date."),
     ("0001-01-01", "9999-12-31", "start_date must be less than 366 days before end_date."),
-    ("9999-12-31", None, "start_date leaves no room for 30 days; give end_date, too."),
+    (
+        "2025-11-23",
+        None,
+        "start_date must be less than 366 days before today, where no end_date is given.",
+    ),
     (None, "0001-01-01", "end_date leaves no room for 30 days; give start_date, too."),
 ]
 

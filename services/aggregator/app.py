@@ -16,6 +16,7 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
     """Applies deltas as they come until `stop` is set; waits for a database that is away. Raises what does
     not pass."""
     backoff = Backoff()
+    away = False
     while not stop.is_set():
         try:
             connection = await connect(
@@ -24,6 +25,7 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings={"lock_timeout": "10s", "jit": "off"},
             )
+            away = False
             try:
                 await _follow(connection, settings, stop, backoff)
             finally:
@@ -31,7 +33,9 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
         except PASSING_TYPES as fault:
             if not is_passing(fault):
                 raise
-            logger.warning("waits for the database: %s", fault or type(fault).__name__)
+            if not away:
+                away = True
+                logger.warning("waits for the database: %s", fault or type(fault).__name__)
             await backoff.wait(stop)
 
 

@@ -5,18 +5,18 @@ import logging
 import uvicorn
 
 from services.api.app import create_app
-from shared.settings import ApiSettings, LogSettings
+from shared.settings import ApiSettings, LogSettings, exit_when_invalid
 
 STOP_SECONDS = 8
 """How long requests in hand may take after a stop; with the pool's closing, under 10 s."""
 
 
 def main() -> None:
-    """Runs one process; exits with uvicorn's status when the port can't be had."""
-    logging.basicConfig(
-        level=LogSettings().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    settings = ApiSettings()
+    """Runs one process; exits with uvicorn's status when the port can't be had, with 1 when a setting is wrong."""
+    with exit_when_invalid():
+        log_level = LogSettings().log_level
+        settings = ApiSettings()
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.api.errors import ApiError, unavailable
+from services.api.errors import ApiError, outdated, unavailable
 from shared.database import is_passing
 from shared.settings import ApiSettings
 
@@ -19,7 +19,6 @@ else:  # the stubs are generic, the classes are not
     Pool = asyncpg.Pool
     Connection = asyncpg.pool.PoolConnectionProxy
 
-"""How long a request waits for a connection, a new one included, before it is told to come back."""
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
@@ -38,7 +37,8 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for the block. Raises the 503 `ApiError` when the database is away or stays busy."""
+        """A connection for the block. Raises the 503 `ApiError` when the database is away, stays busy, or
+        has not the tables yet."""
         acquired: Connection | None = None
         try:
             acquired = await self._pool.acquire(timeout=self._wait_seconds)
@@ -46,6 +46,8 @@ class Database:
                 yield acquired
             finally:
                 await self._pool.release(acquired, timeout=_RELEASE_SECONDS)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            raise outdated() from error
         except _FAULTS as error:
             # Whatever keeps us from connecting (no such database, no such role) is the database's absence.
             if acquired is not None and not is_passing(error):

@@ -65,6 +65,11 @@ def unavailable(code: str, sentence: str) -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
 
 
+def outdated() -> ApiError:
+    """503: the database's tables are older than this service."""
+    return unavailable("DATABASE_OUTDATED", "The database's tables are not migrated yet.")
+
+
 def handle_errors(app: FastAPI) -> None:
     """Registers one handler for each kind of error that can reach the edge."""
     app.exception_handler(ApiError)(_api_error)

@@ -73,12 +73,14 @@ class CallsQuery(BaseModel):
     )
     start_date: Day | SkipJsonSchema[None] = Field(
         None,
-        description="Only calls created on this day or later, in the organization's time zone.",
+        description="Only calls created on this day or later, in the organization's time zone. Trends begin "
+        "with it; without it, 29 days before their last day.",
         examples=["2026-11-01"],
     )
     end_date: Day | SkipJsonSchema[None] = Field(
         None,
-        description="Only calls created on this day or earlier, in the organization's time zone.",
+        description="Only calls created on this day or earlier, in the organization's time zone. Trends end "
+        "with it; without it, today.",
         examples=["2026-11-30"],
     )
 

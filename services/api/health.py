@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from fastapi import APIRouter, Request, Response
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from services.api import documentation
 from services.api.database import Database
 from services.api.encoding import answer
-from services.api.errors import unavailable
+from services.api.errors import outdated
 from shared import migrations
 
 _STEP: Final = "SELECT version_num FROM alembic_version"
@@ -29,13 +28,10 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """Answers when the database does and its tables are as new as this service needs them."""
     database: Database = request.app.state.database
-    try:
-        async with database.connection() as connection:
-            step = await connection.fetchval(_STEP)
-    except asyncpg.UndefinedTableError:
-        step = None
+    async with database.connection() as connection:
+        step = await connection.fetchval(_STEP)
     if step is None or not _new_enough(step):
-        raise unavailable("DATABASE_OUTDATED", "The database's tables are not migrated yet.")
+        raise outdated()
     return answer({"status": "ready"})
 
 

@@ -14,7 +14,7 @@ from services.api.filters import Filters
 from shared.event import Status
 
 DAYS: Final = 30
-"""How many days are answered when fewer than both ends are asked for."""
+"""How many days are answered when no first one is asked for."""
 DAYS_MAX: Final = 366
 
 _STATUSES: Final[tuple[Status, ...]] = get_args(Status)
@@ -35,21 +35,19 @@ GROUP BY day
 
 
 def span(filters: Filters, today: date) -> tuple[date, date]:
-    """The first and the last day of the asked trends: as asked; 30 days from or up to the one end that is
-    asked; or the last 30 days. Raises the 400 `ApiError` where there are more than 366, or no such days."""
+    """The first and the last day of the asked trends: as asked; from `start_date` until today; 30 days up to
+    `end_date`; or the last 30 days. Raises the 400 `ApiError` for more than 366 days, or for no such days."""
     first, last = filters.start_date, filters.end_date
-    more = timedelta(days=DAYS - 1)
-    try:
-        if first is None:
-            last = last or today
-            first = last - more
-        elif last is None:
-            last = first + more
-    except OverflowError:
-        field, other = ("end_date", "start_date") if first is None else ("start_date", "end_date")
-        raise invalid_parameter(field, f"leaves no room for {DAYS} days; give {other}, too") from None
+    last = last or max(today, first or today)
+    if first is None:
+        try:
+            first = last - timedelta(days=DAYS - 1)
+        except OverflowError:
+            rule = f"leaves no room for {DAYS} days; give start_date, too"
+            raise invalid_parameter("end_date", rule) from None
     if (last - first).days >= DAYS_MAX:
-        raise invalid_parameter("start_date", f"must be less than {DAYS_MAX} days before end_date")
+        end = "end_date" if filters.end_date else "today, where no end_date is given"
+        raise invalid_parameter("start_date", f"must be less than {DAYS_MAX} days before {end}")
     return first, last
 
 

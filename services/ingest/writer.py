@@ -91,6 +91,12 @@ class Writer:
             bad_records,
             create_organizations=settings.unknown_organizations == "create",
         )
+        if bad_records or stored.refused:
+            logger.warning(
+                "quarantined %d records; the first: %s",
+                len(bad_records) + len(stored.refused),
+                bad_records[0].reason if bad_records else "a call has too many events",
+            )
         logger.debug(
             "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
             len(stored.events),
