@@ -79,8 +79,11 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
         (lambda url: url.rpartition("/")[0] + "/nowhere", "There is no database nowhere on 127.0.0.1"),
         (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings it up to date"),
         (lambda url: url.replace("postgres@", "nobody:secret@"), "PostgreSQL refuses the connection"),
-        (lambda _: "postgresql://[/callfold", "CALLFOLD_DATABASE_URL can't be used"),
-        (lambda _: "mysql://nobody:secret@127.0.0.1/callfold", "CALLFOLD_DATABASE_URL can't be used"),
+        (lambda _: "postgresql://nobody:secret@[/callfold", "CALLFOLD_DATABASE_URL must be a URL such as"),
+        (
+            lambda _: "mysql://nobody:secret@127.0.0.1/callfold",
+            "CALLFOLD_DATABASE_URL must begin with postgresql://.",
+        ),
     ],
     ids=["away", "no database", "not migrated", "refused", "malformed", "of another kind"],
 )

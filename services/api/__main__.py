@@ -12,7 +12,8 @@ STOP_SECONDS = 8
 
 
 def main() -> None:
-    """Runs one process; exits with uvicorn's status when the port can't be had, with 1 when a setting is wrong."""
+    """Runs one process; exits with uvicorn's status when the port can't be had, and with 1 when a setting is
+    wrong."""
     with exit_when_invalid():
         log_level = LogSettings().log_level
         settings = ApiSettings()

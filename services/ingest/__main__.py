@@ -6,17 +6,19 @@ import uvloop
 
 from services.ingest.app import Ingest
 from shared import logs
-from shared.settings import IngestSettings
+from shared.settings import IngestSettings, exit_when_invalid
 
 
-async def main() -> None:
-    await Ingest(IngestSettings()).run()
+async def main(settings: IngestSettings) -> None:
+    await Ingest(settings).run()
 
 
 if __name__ == "__main__":
-    logs.configure()
+    with exit_when_invalid():
+        logs.configure()
+        read = IngestSettings()
     # Batches are made of many small objects without cycles: at its default threshold the collector would
     # look for cycles in them over and over.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    uvloop.run(main())
+    uvloop.run(main(read))

@@ -11,13 +11,12 @@ from uuid import UUID
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from shared.database import Connection, connect
-from shared.settings import DatabaseSettings, KafkaSettings
+from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
@@ -44,12 +43,6 @@ def find_database(state: Path | None) -> str:
     stack = _stack(state, named="database_url" in settings.model_fields_set)
     if stack is not None:
         return stack.database_url
-    try:
-        _ = urlsplit(settings.database_url).port
-    except ValueError as error:
-        raise Failure(
-            f"CALLFOLD_DATABASE_URL can't be used: {error}, got {settings.database_url!r}."
-        ) from None
     return settings.database_url
 
 
@@ -78,11 +71,8 @@ def settings_from_environment(of: type[_Settings]) -> _Settings:
     """These settings. Raises Failure that names the variable which is not as it must be."""
     try:
         return of()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        # The value itself is not shown: a database's URL has a password.
-        raise Failure(f"CALLFOLD_{name} can't be used: {first['msg']}.") from None
+    except InvalidSetting as error:
+        raise Failure(str(error)) from None
 
 
 @asynccontextmanager
@@ -174,5 +164,5 @@ def _stack(state: Path | None, *, named: bool) -> embedded.State | None:
 def _place(database_url: str) -> str:
     """The URL without what must not be shown."""
     parts = urlsplit(database_url)
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.path.lstrip('/') or 'postgres'} on {parts.hostname or 'this machine'}{port}"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.path.lstrip('/') or 'postgres'} on {host or 'this machine'}"

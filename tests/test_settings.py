@@ -1,0 +1,86 @@
+"""Settings that are not as they must be: the sentence, and a service's end with it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.settings import (
+    AggregatorSettings,
+    ApiSettings,
+    DatabaseSettings,
+    IngestSettings,
+    InvalidSetting,
+    KafkaSettings,
+    LogSettings,
+)
+
+Settings = type[LogSettings | DatabaseSettings | KafkaSettings]
+
+WRONG: list[tuple[Settings, str, str, str]] = [
+    (LogSettings, "LOG_LEVEL", "LOUD", "be DEBUG, INFO, WARNING or ERROR"),
+    (DatabaseSettings, "DATABASE_URL", "mysql://u:secret@h/x", "begin with postgresql://"),
+    (
+        DatabaseSettings,
+        "DATABASE_URL",
+        "postgresql://u:secret@h:port/x",
+        "be a URL such as postgresql://user@host:5432/database",
+    ),
+    (DatabaseSettings, "DATABASE_CONNECT_TIMEOUT_SECONDS", "inf", "be a number greater than 0"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, several separated by commas"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, several separated by commas"),
+    (KafkaSettings, "TOPIC", "", "not be empty"),
+    (IngestSettings, "UNKNOWN_ORGANIZATIONS", "maybe", "be create or quarantine"),
+    (IngestSettings, "BATCH_RECORDS", "0", "be a whole number from 1 to 100000"),
+    (AggregatorSettings, "AGGREGATE_DELTAS", "many", "be a whole number, 1 or more"),
+    (AggregatorSettings, "AGGREGATE_INTERVAL_SECONDS", "0", "be a number greater than 0"),
+    (ApiSettings, "API_PORT", "abc", "be a whole number from 1 to 65535"),
+    (ApiSettings, "API_PORT", "65536", "be a whole number from 1 to 65535"),
+]
+
+
+@pytest.mark.parametrize(("settings", "name", "value", "rule"), WRONG)
+def test_a_wrong_setting_is_named_with_its_rule(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, name: str, value: str, rule: str
+) -> None:
+    monkeypatch.setenv(f"CALLFOLD_{name}", value)
+    with pytest.raises(InvalidSetting) as caught:
+        settings()
+    assert str(caught.value) == f"CALLFOLD_{name} must {rule}."
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("database_url", "postgres://u:p%40ss@one:5432,two:5433/callfold?sslmode=require"),
+        ("database_url", "postgresql:///callfold?host=/run/postgresql"),
+        ("kafka_bootstrap", "[::1]:9092, two"),
+    ],
+)
+def test_an_address_that_can_be_used_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    monkeypatch.setenv(f"CALLFOLD_{setting.upper()}", value)
+    assert getattr(IngestSettings(), setting) == value
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "value", "rule"),
+    [
+        ("api", "API_PORT", "abc", "be a whole number from 1 to 65535"),
+        ("ingest", "UNKNOWN_ORGANIZATIONS", "maybe", "be create or quarantine"),
+        ("aggregator", "LOG_LEVEL", "LOUD", "be DEBUG, INFO, WARNING or ERROR"),
+    ],
+)
+def test_a_service_with_a_wrong_setting_ends_with_the_sentence(
+    service: str, name: str, value: str, rule: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {f"CALLFOLD_{name}": value},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: CALLFOLD_{name} must {rule}.\n")
