@@ -147,7 +147,7 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
     await database.execute("UPDATE calls SET duration = 8, cost = 0.5")
     off = await callfold("verify", "--json", "--organization", ORGANIZATION, database_url=database_url)
     assert off.status == 1
-    cell, call = off.json["differences"]
+    call, cell = off.json["differences"]
     assert (cell["kind"], cell["stored"]["duration_seconds"], cell["expected"]["duration_seconds"]) == (
         "cell",
         7,
@@ -171,8 +171,31 @@ async def test_verify_prints_some_of_many_differences_and_how_many_more(
     await store(database, [(None, one) for one in many], [])
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
     told = await callfold("verify", database_url=database_url)
-    assert "NOT EXACT: 40 differences" in told.output
-    assert "and 15 more" in told.output
+    assert "NOT EXACT: 40 differences." in told.output
+    assert "… and 15 more: --json lists all 40." in told.output
+    assert "             1 cell: counts + 1 waiting delta = recount of the calls" in told.output
+
+
+async def test_of_calls_and_cells_verify_prints_some_of_both_calls_first(
+    database_url: str, database: Connection
+) -> None:
+    many = [
+        event("call.initiated", call_id=UUID(int=n + 1), timestamp=f"2026-11-24T10:{n:02}:00Z")
+        for n in range(40)
+    ]
+    await store(database, [(None, one) for one in many], [])
+    await database.execute(
+        "UPDATE calls SET day = day + extract(minute FROM created_at)::integer, version = 2"
+    )
+    told = await callfold("verify", database_url=database_url)
+    lines = told.output.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("  call ", "  cell "))] == (
+        ["call"] * 13 + ["cell"] * 12
+    )
+    assert "no phone number" in told.output
+    await database.execute("UPDATE calls SET day = '2026-11-24', version = 1")
+    await database.execute("UPDATE calls SET version = 2 WHERE id = (SELECT id FROM calls LIMIT 1)")
+    assert "NOT EXACT: 1 difference.\n" in (await callfold("verify", database_url=database_url)).output
 
 
 async def test_lag_counts_from_the_commit_or_from_the_beginning(
@@ -208,6 +231,7 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert 0 <= found["oldest_delta_seconds"] < 60
     plain = await callfold("lag", **settings)
     assert f"{found['consumer_lag']:,} records wait to be consumed." in plain.output
+    assert "1 delta waits to be applied, the oldest for " in plain.output
     await database.execute("DELETE FROM daily_call_deltas")
     assert (await callfold("lag", "--json", **settings)).json["oldest_delta_seconds"] is None
 

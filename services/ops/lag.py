@@ -21,7 +21,7 @@ from services.ops.addresses import (
 )
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
-from services.ops.printing import console, print_json, table
+from services.ops.printing import console, counted, print_json, table
 from shared.database import Connection
 from shared.settings import IngestSettings
 
@@ -60,9 +60,9 @@ def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
     rows = [(one.partition, one.committed, one.end, one.lag) for one in found.partitions]
     to = console()
     to.print(table(["partition", "committed", "end", "lag"], rows))
-    to.print(f"{found.consumer_lag:,} records wait to be consumed.")
+    to.print(f"{_waiting(found.consumer_lag, 'record')} to be consumed.")
     age = "" if found.oldest_delta_seconds is None else f", the oldest for {found.oldest_delta_seconds:.1f} s"
-    to.print(f"{found.deltas:,} deltas wait to be applied{age}.")
+    to.print(f"{_waiting(found.deltas, 'delta')} to be applied{age}.")
 
 
 async def measure(connection: Connection, bootstrap: str, topic: str, group: str) -> Lag:
@@ -104,6 +104,10 @@ async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPar
         except GroupCoordinatorNotAvailableError:
             await asyncio.sleep(pause)
     raise Failure("Kafka has no coordinator for the consumer group.")
+
+
+def _waiting(count: int, one: str) -> str:
+    return f"{counted(count, one)} {'waits' if count == 1 else 'wait'}"
 
 
 async def _find(state: Path | None) -> Lag:

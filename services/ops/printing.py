@@ -18,6 +18,11 @@ def print_json(value: object) -> None:
     typer.echo(_encode(value))
 
 
+def counted(count: int, one: str) -> str:
+    """So many of a thing: `1 call`, `2,000 calls`."""
+    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+
+
 def console() -> Console:
     """Standard output, wide enough not to break lines where it is no terminal."""
     to = Console(highlight=False)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from msgspec.structs import astuple
 
 from services.ops import proof_statements as statements
-from shared.count import Cell, Measures, local_day
+from shared.count import NO_PHONE_NUMBER, Cell, Measures, local_day
 from shared.database import Connection, connect
 from shared.event import Event, InvalidEvent, read_stored
 from shared.fold import Call, fold
@@ -55,7 +55,8 @@ class Difference:
         if self.cell is not None:
             _, livemode, day, direction, phone_number_id, status = self.cell.values()
             mode = "live" if livemode else "test"
-            subject = f"cell {day} {mode} {direction} {phone_number_id} {status}"
+            number = "no phone number" if phone_number_id == NO_PHONE_NUMBER else phone_number_id
+            subject = f"cell {day} {mode} {direction} {number} {status}"
         elif self.kind == "event":
             subject = f"event {self.event_id} of call {self.call_id}"
         elif self.kind == "tombstone":
@@ -74,7 +75,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proved at which snapshot. Of very many differences only the first are kept."""
+    """What was proved at which snapshot. Of very many differences only the first are kept: those of calls and
+    their events, then those of cells, which follow from them more often than not."""
 
     snapshot: datetime
     cells: int
@@ -88,6 +90,11 @@ class Proof:
     @property
     def exact(self) -> bool:
         return self.differences_found == 0
+
+    def first_differences(self, count: int) -> Sequence[Difference]:
+        """So many of them at most, some of both sorts where there are both."""
+        cells = [one for one in self.differences if one.kind == "cell"]
+        return _some_of_both(self.differences[: len(self.differences) - len(cells)], cells, count)
 
 
 async def prove(
@@ -120,20 +127,33 @@ async def prove_connection(
         calls, events = await _prove_calls(
             connection, organization_id, zones, found, lambda proved: told(proved, expected)
         )
-    return Proof(snapshot, cells, calls, events, deltas, tombstones, tuple(found.kept), found.count)
+    return Proof(snapshot, cells, calls, events, deltas, tombstones, found.kept(), found.count)
 
 
 @dataclass
 class _Findings:
     """The differences: all counted, the first kept, so that a wrecked database does not fill the memory."""
 
-    kept: list[Difference] = field(default_factory=list)
+    cells: list[Difference] = field(default_factory=list)
+    others: list[Difference] = field(default_factory=list)
     count: int = 0
 
     def add(self, difference: Difference) -> None:
         self.count += 1
-        if len(self.kept) < DIFFERENCES_KEPT:
-            self.kept.append(difference)
+        of_its_sort = self.cells if difference.kind == "cell" else self.others
+        if len(of_its_sort) < DIFFERENCES_KEPT:
+            of_its_sort.append(difference)
+
+    def kept(self) -> tuple[Difference, ...]:
+        return tuple(_some_of_both(self.others, self.cells, DIFFERENCES_KEPT))
+
+
+def _some_of_both(
+    first: Sequence[Difference], second: Sequence[Difference], count: int
+) -> Sequence[Difference]:
+    """So many at most, half of them of each where both have more."""
+    from_first = min(len(first), max(count - len(second), count - count // 2))
+    return [*first[:from_first], *second[: count - from_first]]
 
 
 async def _zones(

@@ -28,7 +28,7 @@ from services.ops.addresses import (
     read_uuid,
     require_organization,
 )
-from services.ops.printing import console, print_json
+from services.ops.printing import console, counted, print_json
 from services.ops.proof import Progress as ProofProgress
 from services.ops.proof import Proof, prove_connection
 
@@ -78,23 +78,32 @@ def as_wire(proof: Proof) -> dict[str, object]:
     }
 
 
-def print_proof(proof: Proof) -> None:
+def print_proof(proof: Proof, scope: str = "") -> None:
     """Prints the proof for people: what was compared, what is off, and the verdict."""
     to = console()
-    to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC:")
-    to.print(f"  {proof.cells:>12,} cells: counts + {proof.deltas:,} waiting deltas = recount of the calls")
-    to.print(f"  {proof.calls:>12,} calls: call = fold of its events")
-    to.print(f"  {proof.events:>12,} events")
-    to.print(f"  {proof.tombstones:>12,} deleted calls, of which nothing is left")
+    to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
+    deltas = counted(proof.deltas, "waiting delta")
+    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
+    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events")
+    to.print(f"  {_right(proof.events, 'event')}")
+    to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
     if proof.exact:
         to.print("EXACT: every count and every call is proved.", style="bold green")
         return
-    to.print(f"NOT EXACT: {proof.differences_found:,} differences.", style="bold red")
-    for difference in proof.differences[:DIFFERENCES_PRINTED]:
+    to.print(f"NOT EXACT: {counted(proof.differences_found, 'difference')}.", style="bold red")
+    for difference in proof.first_differences(DIFFERENCES_PRINTED):
         to.print(f"  {difference}", markup=False, soft_wrap=True)
     more = proof.differences_found - DIFFERENCES_PRINTED
     if more > 0:
-        to.print(f"  … and {more:,} more (--json lists {len(proof.differences):,} of them).")
+        kept = len(proof.differences)
+        listed = f"all {kept:,}" if kept == proof.differences_found else f"the first {kept:,}"
+        to.print(f"  … and {more:,} more: --json lists {listed}.")
+
+
+def _right(count: int, one: str) -> str:
+    """So many of a thing, the numbers below one another."""
+    number, _, name = counted(count, one).partition(" ")
+    return f"{number:>12} {name}"
 
 
 async def _prove(state: Path | None, organization_id: UUID | None, *, show_progress: bool) -> Proof:
