@@ -28,7 +28,11 @@ class Done:
 
 async def callfold(*arguments: str | UUID, **settings: str) -> Done:
     """Runs a command in this process, with these settings and no other addresses."""
-    environment: dict[str, str | None] = {"CALLFOLD_DATABASE_URL": None, "CALLFOLD_KAFKA_BOOTSTRAP": None}
+    environment: dict[str, str | None] = {
+        "CALLFOLD_DATABASE_URL": None,
+        "CALLFOLD_KAFKA_BOOTSTRAP": None,
+        "CALLFOLD_PROGRAM": None,
+    }
     environment |= {f"CALLFOLD_{name.upper()}": value for name, value in settings.items()}
     result = await asyncio.to_thread(
         CliRunner().invoke, app, [str(argument) for argument in arguments], env=environment

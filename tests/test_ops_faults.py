@@ -1,6 +1,7 @@
 """What the operator's commands say to what can't be: one sentence, and an exit status that is not 0."""
 
 import asyncio
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from services.ops.embedded.state import plan, save
 from shared.database import Connection
 from tests.command_line import callfold
 from tests.events import ORGANIZATION
@@ -119,7 +121,36 @@ async def test_a_fault_is_exit_status_1_and_a_sentence_on_standard_error() -> No
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: PostgreSQL can't be reached at callfold on 127.0.0.1:1")
+    assert line == "Error: PostgreSQL can't be reached at callfold on 127.0.0.1:1: connection refused."
+
+
+@pytest.mark.parametrize("command", [("org", "list"), ("verify",), ("lag",), ("migrate",)])
+async def test_a_stack_that_does_not_run_is_told_with_the_command_that_starts_it(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for directory in (tmp_path / ".callfold", tmp_path / "it's here"):
+        directory.mkdir()
+        save(plan(directory))
+    usual = await callfold(*command, program="./callfold")
+    assert usual.failure == "The stack in .callfold does not run: `./callfold up --detach` starts it."
+    other = await callfold(*command, "--state", "it's here", program="/my tools/callfold")
+    start = other.failure.partition("`")[2].partition("`")[0]
+    assert shlex.split(start) == ["/my tools/callfold", "up", "--detach", "--state", "it's here"]
+
+
+async def test_a_command_that_is_suggested_can_be_pasted(database_url: str) -> None:
+    created = await callfold("org", "create", "A", database_url=database_url, program="/my tools/callfold")
+    (organization,) = (await callfold("org", "list", "--json", database_url=database_url)).json
+    assert created.output.splitlines()[-1] == (
+        f"A key for its calls: '/my tools/callfold' key create --organization {organization['id']}"
+    )
+
+
+async def test_a_state_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = await callfold("status", "--state", str(tmp_path / "file"))
+    assert told.failure == f"The state directory {tmp_path / 'file'} is a file, or below one: choose another."
 
 
 async def test_a_use_that_is_wrong_is_exit_status_2(database_url: str) -> None:
@@ -129,7 +160,7 @@ async def test_a_use_that_is_wrong_is_exit_status_2(database_url: str) -> None:
 
 async def test_lag_says_when_kafka_or_its_topic_is_not_there(bootstrap: str, database_url: str) -> None:
     away = await callfold("lag", database_url=database_url, kafka_bootstrap=NOTHING_LISTENS)
-    assert away.failure.startswith(f"Kafka can't be used at {NOTHING_LISTENS}")
+    assert away.failure == f"Kafka can't be reached at {NOTHING_LISTENS}: no broker answers."
     without = await callfold("lag", database_url=database_url, kafka_bootstrap=bootstrap, topic="nowhere")
     assert without.failure.startswith("Kafka has no topic nowhere")
     half = await callfold("lag", database_url=database_url)

@@ -1,8 +1,12 @@
 """Where an operator's command finds the database and Kafka, and what it says when one is not there."""
 
 import logging
+import os
+import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urlsplit
@@ -10,18 +14,17 @@ from uuid import UUID
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from pydantic_settings import BaseSettings
 
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
+from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database import Connection, connect
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
-
-DEFAULT_STATE: Final = Path(".callfold")
 
 StateOption = Annotated[
     Path | None,
@@ -37,24 +40,34 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
 
 
-def find_database(state: Path | None) -> str:
-    """The URL of the database that a command works on. Raises Failure when nothing names one."""
+@dataclass(frozen=True)
+class Place:
+    """Where the database or Kafka is, and the state directory that says so, if one does."""
+
+    address: str
+    state: Path | None = None
+
+
+def find_database(state: Path | None) -> Place:
+    """The database that a command works on, by its URL. Raises Failure when nothing names one."""
     settings = settings_from_environment(DatabaseSettings)
-    stack = _stack(state, named="database_url" in settings.model_fields_set)
-    if stack is not None:
-        return stack.database_url
-    return settings.database_url
+    directory = _directory(state, named="database_url" in settings.model_fields_set)
+    if directory is None:
+        return Place(settings.database_url)
+    return Place(embedded.load(directory).database_url, directory)
 
 
-def find_kafka(state: Path | None) -> str:
-    """Kafka's bootstrap address. Raises Failure when nothing names one."""
+def find_kafka(state: Path | None) -> Place:
+    """Kafka, by its bootstrap address. Raises Failure when nothing names one."""
     settings = settings_from_environment(KafkaSettings)
-    stack = _stack(state, named="kafka_bootstrap" in settings.model_fields_set)
-    return settings.kafka_bootstrap if stack is None else stack.kafka
+    directory = _directory(state, named="kafka_bootstrap" in settings.model_fields_set)
+    if directory is None:
+        return Place(settings.kafka_bootstrap)
+    return Place(embedded.load(directory).kafka, directory)
 
 
-def find_both(state: Path | None) -> tuple[str, str]:
-    """The database's URL and Kafka's address, never of two different stacks. Raises Failure when one is set
+def find_both(state: Path | None) -> tuple[Place, Place]:
+    """The database and Kafka, never of two different stacks. Raises Failure when one is set
     and the other is not."""
     if state is None:
         database = "database_url" in settings_from_environment(DatabaseSettings).model_fields_set
@@ -76,10 +89,10 @@ def settings_from_environment(of: type[_Settings]) -> _Settings:
 
 
 @asynccontextmanager
-async def database(database_url: str) -> AsyncIterator[Connection]:
+async def database(place: Place) -> AsyncIterator[Connection]:
     """A connection for one command. Its expected faults become Failure: away, refused, not migrated."""
-    with database_faults(database_url):
-        connection = await connect(database_url, application_name="callfold-ops")
+    with database_faults(place):
+        connection = await connect(place.address, application_name="callfold-ops")
         try:
             yield connection
         finally:
@@ -87,46 +100,50 @@ async def database(database_url: str) -> AsyncIterator[Connection]:
 
 
 @contextmanager
-def database_faults(database_url: str) -> Iterator[None]:
+def database_faults(place: Place) -> Iterator[None]:
     """Turns what a database can do to a command into a Failure that says what to do."""
+    name = _without_secrets(place.address)
+    migrate = suggestion("migrate", state=place.state)
     try:
         yield
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         raise Failure(
-            f"The database {_place(database_url)} lacks callfold's tables, or has them of another version "
-            f"({error}): `callfold migrate` brings it up to date."
+            f"The database {name} lacks callfold's tables, or has them of another version "
+            f"({error}): {migrate} brings it up to date."
         ) from None
     except asyncpg.InvalidCatalogNameError:
-        raise Failure(
-            f"There is no database {_place(database_url)}: create it, then `callfold migrate`."
-        ) from None
+        raise Failure(f"There is no database {name}: create it, then {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise Failure(f"PostgreSQL refuses the connection to {_place(database_url)}: {error}.") from None
+        raise Failure(f"PostgreSQL refuses the connection to {name}: {error}.") from None
     except (
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.InsufficientPrivilegeError,
         asyncpg.TransactionRollbackError,
     ) as error:
-        raise Failure(f"PostgreSQL gave up on {_place(database_url)}: {error}.") from None
+        raise Failure(f"PostgreSQL gave up on {name}: {error}.") from None
     except asyncpg.InterfaceError as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and "connection" not in str(error):
             raise
-        raise Failure(f"PostgreSQL at {_place(database_url)} can't be used: {error}.") from None
+        raise Failure(f"PostgreSQL at {name} can't be used: {error}.") from None
     except (OSError, TimeoutError) as error:
-        said = str(error) or "no answer in time"
-        raise Failure(f"PostgreSQL can't be reached at {_place(database_url)}: {said}.") from None
+        _check_running(place)
+        raise Failure(f"PostgreSQL can't be reached at {name}: {_said(error)}.") from None
 
 
 @contextmanager
-def kafka_faults(bootstrap: str) -> Iterator[None]:
+def kafka_faults(place: Place) -> Iterator[None]:
     """Turns what Kafka can do to a command into a Failure."""
     logging.getLogger("aiokafka").addHandler(_SILENCE)
     try:
         yield
-    except (KafkaError, OSError, TimeoutError) as error:
+    except (KafkaConnectionError, OSError, TimeoutError) as error:
+        _check_running(place)
+        said = "no broker answers" if isinstance(error, KafkaConnectionError) else _said(error)
+        raise Failure(f"Kafka can't be reached at {place.address}: {said}.") from None
+    except KafkaError as error:
         said = str(error) or type(error).__name__
-        raise Failure(f"Kafka can't be used at {bootstrap}: {said}.") from None
+        raise Failure(f"Kafka can't be used at {place.address}: {said}.") from None
 
 
 def read_uuid(text: str, what: str) -> UUID:
@@ -139,29 +156,53 @@ def read_uuid(text: str, what: str) -> UUID:
         ) from None
 
 
-async def require_organization(connection: Connection, organization_id: UUID) -> None:
+async def require_organization(connection: Connection, organization_id: UUID, state: Path | None) -> None:
     """Raises Failure when there is no such organization."""
     if await connection.fetchval("SELECT 1 FROM organizations WHERE id = $1", organization_id) is None:
         raise Failure(
-            f"There is no organization {organization_id}: `callfold org list` shows those there are."
+            f"There is no organization {organization_id}: "
+            f"{suggestion('org', 'list', state=state)} shows those there are."
         )
 
 
-def _stack(state: Path | None, *, named: bool) -> embedded.State | None:
-    """The embedded stack to take; None: what the settings name."""
+def _directory(state: Path | None, *, named: bool) -> Path | None:
+    """The state directory of the embedded stack to take; None: what the settings name."""
     if state is not None:
-        return embedded.load(state)
+        return state
     if named:
         return None
-    if (DEFAULT_STATE / "stack.json").exists():
-        return embedded.load(DEFAULT_STATE)
+    if embedded.is_remembered(DEFAULT_STATE):
+        return DEFAULT_STATE
     raise Failure(
         "No database and no Kafka are known here: name the state directory of a stack with --state "
-        "(`callfold up` makes one), or set CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP."
+        f"({suggestion('up')} makes one), or set CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP."
     )
 
 
-def _place(database_url: str) -> str:
+def _check_running(place: Place) -> None:
+    """Raises Failure when nothing answers because nothing was started."""
+    if place.state is None:
+        return
+    try:
+        from services.ops.embedded import processes
+    except ModuleNotFoundError:  # of the extra that only who starts a stack needs
+        return
+    if processes.supervisor(embedded.load(place.state)) is None:
+        raise Failure(
+            f"The stack in {place.state} does not run: "
+            f"{suggestion('up', '--detach', state=place.state)} starts it."
+        ) from None
+
+
+def _said(error: OSError) -> str:
+    """What the system says of a connection, without Python's numbers and addresses."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    numbers = dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error)))
+    return ", ".join(os.strerror(number).lower() for number in numbers) or str(error) or "no answer in time"
+
+
+def _without_secrets(database_url: str) -> str:
     """The URL without what must not be shown."""
     parts = urlsplit(database_url)
     host = parts.netloc.rpartition("@")[2]

@@ -9,13 +9,14 @@ from typing import Annotated, Final
 
 import typer
 
-from services.ops.addresses import DEFAULT_STATE, settings_from_environment
+from services.ops.addresses import settings_from_environment
 from services.ops.demo_check import check_pipeline
 from services.ops.demo_screen import Client, print_addresses, show
 from services.ops.demo_traffic import make_customers, publish_backlog, publish_live_traffic
 from services.ops.embedded import stack
 from services.ops.embedded.state import State, load
 from services.ops.failure import Failure
+from services.ops.program import DEFAULT_STATE
 from shared.settings import KafkaSettings
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from services.ops.addresses import database, kafka_faults, settings_from_environment
+from services.ops.addresses import Place, database, kafka_faults, settings_from_environment
 from services.ops.demo_account import (
     Account,
     Quarantined,
@@ -36,7 +36,7 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
     customers = await make_customers(stack)
     began = time.monotonic()
     account = await publish_backlog(stack, settings.topic, customers, seed, calls, days)
-    await _wait_until_consumed(stack.kafka, settings.topic, settings.consumer_group)
+    await _wait_until_consumed(stack, settings.topic, settings.consumer_group)
     to = console()
     to.print(
         f"{account.calls:,} calls in {account.records:,} records published and consumed in "
@@ -44,7 +44,7 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
         f"{len(account.broken):,} broken records.\n"
     )
     off = await _check_api(stack.api_url, customers, account)
-    async with database(stack.database_url) as connection:
+    async with database(Place(stack.database_url, stack.directory)) as connection:
         stored = await stored_events(connection, [one.organization.id for one in customers])
         groups = await quarantined(connection, settings.topic, account)
         proof = await prove_connection(connection)
@@ -58,13 +58,13 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
     to.print("Stats and trends of the API are exactly what was sent.", style="bold green")
 
 
-async def _wait_until_consumed(bootstrap: str, topic: str, group: str) -> None:
+async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
     """Returns when the group has consumed all that is published. Raises Failure, with what is missing, when
     it makes no progress for a while."""
     left: list[int] | None = None
     progressed = time.monotonic()
-    with kafka_faults(bootstrap):
-        partitions = await consumer_lag(bootstrap, topic, group)
+    with kafka_faults(Place(stack.kafka, stack.directory)):
+        partitions = await consumer_lag(stack.kafka, topic, group)
         total = sum(one.lag for one in partitions)
         with progress("Consuming records", total) as advance:
             while waiting := [one for one in partitions if one.lag]:
@@ -74,11 +74,11 @@ async def _wait_until_consumed(bootstrap: str, topic: str, group: str) -> None:
                     where = ", ".join(f"{one.lag:,} of partition {one.partition}" for one in waiting)
                     raise Failure(
                         f"Ingest consumed nothing for {SECONDS_WITHOUT_PROGRESS} s, and these records of "
-                        f"{topic} still wait: {where}. Its log says why: `callfold status` shows it."
+                        f"{topic} still wait: {where}. {stack.log('ingest')} says why."
                     )
                 advance(total - sum(left))
                 await asyncio.sleep(POLL_SECONDS)
-                partitions = await consumer_lag(bootstrap, topic, group)
+                partitions = await consumer_lag(stack.kafka, topic, group)
 
 
 async def _check_api(api_url: str, customers: Sequence[Customer], account: Account) -> list[str]:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress
 
-from services.ops.addresses import database, kafka_faults
+from services.ops.addresses import Place, database, kafka_faults
 from services.ops.demo_account import Account
 from services.ops.demo_screen import Customer
 from services.ops.embedded.state import State
@@ -26,7 +26,7 @@ RETRY_SECONDS: Final = 1
 async def make_customers(stack: State) -> list[Customer]:
     """Organizations with new ids, each with a live and a test key. Raises Failure."""
     customers: list[Customer] = []
-    async with database(stack.database_url) as connection:
+    async with database(Place(stack.database_url, stack.directory)) as connection:
         for one in organizations(random.Random(secrets.randbits(64))):  # noqa: S311
             await connection.execute(_MAKE_ORGANIZATION, one.id, one.name, one.time_zone)
             live_key = await create_key(connection, one.id, "demo", livemode=True)
@@ -41,7 +41,7 @@ async def publish_backlog(
     """Publishes the backlog until now; the account of it. Raises Failure."""
     account = Account()
     records = backlog(seed, [one.organization for one in customers], calls, datetime.now(UTC), days)
-    with progress("Publishing calls", calls) as advance, kafka_faults(stack.kafka):
+    with progress("Publishing calls", calls) as advance, kafka_faults(Place(stack.kafka, stack.directory)):
 
         def delivered(record: Record, partition: int, offset: int) -> None:
             account.delivered(record, partition, offset)

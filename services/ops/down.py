@@ -2,9 +2,9 @@
 
 import typer
 
-from services.ops.addresses import DEFAULT_STATE
 from services.ops.embedded.state import plan
 from services.ops.failure import needs_extra
+from services.ops.program import DEFAULT_STATE
 from services.ops.up import DirectoryOption
 
 

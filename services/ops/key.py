@@ -18,6 +18,7 @@ from services.ops.addresses import (
 from services.ops.failure import Failure
 from services.ops.org import check_name
 from services.ops.printing import console, print_json, table
+from services.ops.program import suggestion
 from shared.credentials import key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
 
@@ -106,13 +107,13 @@ async def _create(
 ) -> dict[str, object]:
     name = check_name(name) if name else name
     async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id)
+        await require_organization(connection, organization_id, state)
         return await create_key(connection, organization_id, name, livemode=livemode)
 
 
 async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, object]]:
     async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id)
+        await require_organization(connection, organization_id, state)
         return [dict(row) for row in await connection.fetch(_LIST, organization_id)]
 
 
@@ -123,7 +124,8 @@ async def _revoke(state: Path | None, key: str, organization_id: UUID | None) ->
     async with database(find_database(state)) as connection, connection.transaction():
         found = await connection.fetch(_FIND, key_id, hashed, organization_id)
         if not found:
-            raise Failure("There is no such key: `callfold key list` shows an organization's keys.")
+            listing = suggestion("key", "list", "--organization", organization_id or "UUID", state=state)
+            raise Failure(f"There is no such key: {listing} shows an organization's keys.")
         row = found[0]
         if row["revoked_at"] is not None:
             raise Failure(

@@ -22,6 +22,7 @@ from services.ops.addresses import (
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.printing import console, counted, print_json, table
+from services.ops.program import suggestion
 from shared.database import Connection
 from shared.settings import IngestSettings
 
@@ -82,7 +83,7 @@ async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[Partitio
         await admin.start()
         (described,) = await admin.describe_topics([topic])
         if described["error_code"]:
-            raise Failure(f"Kafka has no topic {topic}: `callfold up` makes it, or your own tools do.")
+            raise Failure(f"Kafka has no topic {topic}: {suggestion('up')} makes it, or your own tools do.")
         partitions = sorted(TopicPartition(topic, one["partition"]) for one in described["partitions"])
         known = await _committed(admin, group)
         begins = await consumer.beginning_offsets(partitions)
@@ -111,11 +112,11 @@ def _waiting(count: int, one: str) -> str:
 
 
 async def _find(state: Path | None) -> Lag:
-    database_url, bootstrap = find_both(state)
+    database_place, kafka = find_both(state)
     settings = settings_from_environment(IngestSettings)
-    async with database(database_url) as connection:
-        with kafka_faults(bootstrap):
-            return await measure(connection, bootstrap, settings.topic, settings.consumer_group)
+    async with database(database_place) as connection:
+        with kafka_faults(kafka):
+            return await measure(connection, kafka.address, settings.topic, settings.consumer_group)
 
 
 _DELTAS: Final = """

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from services.ops.addresses import StateOption, database, find_database
+from services.ops.addresses import Place, StateOption, database, find_database
 from services.ops.failure import Failure
 
 
@@ -18,16 +18,16 @@ def migrate(state: StateOption = None) -> None:
 
     from shared.migrations import upgrade as to_newest
 
-    database_url = find_database(state)
-    asyncio.run(_connects(database_url))
+    place = find_database(state)
+    asyncio.run(_connects(place))
     try:
-        to_newest(database_url)
+        to_newest(place.address)
     except CommandError as error:
         raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
     typer.echo("The database is up to date.")
 
 
-async def _connects(database_url: str) -> None:
+async def _connects(place: Place) -> None:
     """Says in one sentence what is wrong with the database, before Alembic would in many."""
-    async with database(database_url):
+    async with database(place):
         return

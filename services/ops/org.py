@@ -12,6 +12,7 @@ import typer
 from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
+from services.ops.program import command_line
 
 NAME_LETTERS_MAX: Final = 200
 _NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, not zones
@@ -41,7 +42,8 @@ def create(
         print_json(made)
         return
     typer.echo(f"Organization {made['id']} ({made['name']}), with days in {made['time_zone']}, is there.")
-    typer.echo(f"A key for its calls: callfold key create --organization {made['id']}")
+    create_key = command_line("key", "create", "--organization", str(made["id"]), state=state)
+    typer.echo(f"A key for its calls: {create_key}")
 
 
 @app.command("list")

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 
-from services.ops.addresses import DEFAULT_STATE, JsonOption
+from services.ops.addresses import JsonOption
 from services.ops.embedded.state import load
 from services.ops.failure import needs_extra
 from services.ops.printing import console, print_json, table
+from services.ops.program import DEFAULT_STATE
 from services.ops.up import DirectoryOption
 
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from services.ops.addresses import DEFAULT_STATE
 from services.ops.embedded.state import State
 from services.ops.failure import Failure, needs_extra
 from services.ops.printing import console, table
+from services.ops.program import DEFAULT_STATE, suggestion
 
 PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
 
@@ -89,4 +89,4 @@ def _show(state: State, processes: list[tuple[str, int | None, str]], detached: 
     console().print()
     console().print(table(["process", "pid", "state"], processes))
     typer.echo(f"\nLogs are in {state.log('api').parent}.")
-    typer.echo(f"`callfold down --state {state.directory}` ends it." if detached else "Ctrl-C ends it.")
+    typer.echo(f"{suggestion('down', state=state.directory)} ends it." if detached else "Ctrl-C ends it.")

@@ -109,7 +109,7 @@ def _right(count: int, one: str) -> str:
 async def _prove(state: Path | None, organization_id: UUID | None, *, show_progress: bool) -> Proof:
     async with database(find_database(state)) as connection:
         if organization_id is not None and not await connection.fetchval(_HAS_CALLS, organization_id):
-            await require_organization(connection, organization_id)
+            await require_organization(connection, organization_id, state)
         with _progress(show_progress) as progress:
             return await prove_connection(connection, organization_id, progress)
 

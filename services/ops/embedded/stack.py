@@ -28,6 +28,7 @@ from services.ops.embedded.state import (
 from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
+from services.ops.program import suggestion
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
 from shared.settings import IngestSettings
@@ -66,7 +67,8 @@ def start(
         state = plan(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
         if is_remembered(directory) and running(state):
             if state != load(directory):
-                raise Failure("The stack runs, and its ports can't change meanwhile: `callfold down` first.")
+                first = suggestion("down", state=directory)
+                raise Failure(f"The stack runs, and its ports can't change meanwhile: {first} first.")
             report(f"The stack in {directory} runs already.")
             asyncio.run(_supervised(state, _bring_up(state, settings, report)))
             return state

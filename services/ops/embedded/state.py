@@ -14,6 +14,7 @@ from pathlib import Path
 
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
+from services.ops.program import suggestion
 
 DATABASE = "callfold"
 # Below the range from which kernels hand out ports to outgoing connections, so that a chosen port stays free.
@@ -78,15 +79,18 @@ def load(directory: Path) -> State:
     try:
         remembered = json.loads(file.read_text())
         return State(file.parent, Ports(**remembered["ports"]), remembered["password"])
-    except (FileNotFoundError, NotADirectoryError):
+    except NotADirectoryError:
+        raise Failure(f"The state directory {directory} is a file, or below one: choose another.") from None
+    except FileNotFoundError:
         raise Failure(
-            f"There is no stack in {directory}: `callfold up --state {directory}` makes one."
+            f"There is no stack in {directory}: {suggestion('up', state=directory)} makes one."
         ) from None
     except OSError as error:
         raise Failure(f"{file} can't be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
         raise Failure(
-            f"{file} is damaged. Remove it, and the next `callfold up` chooses new ports for the same data."
+            f"{file} is damaged. Remove it, and then {suggestion('up', state=directory)} chooses new ports "
+            "for the same data."
         ) from None
 
 
