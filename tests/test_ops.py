@@ -1,5 +1,6 @@
 """The operator's commands: organizations, keys, verify, lag, migrate."""
 
+from importlib.metadata import version
 from uuid import UUID, uuid4
 
 import pytest
@@ -111,6 +112,21 @@ async def test_a_key_is_revoked_by_its_id_or_by_itself(
     assert "was revoked before" in again.failure
     foreign = await callfold("key", "revoke", other[by], "--organization", NOBODY, database_url=database_url)
     assert foreign.failure.startswith("There is no such key")
+
+
+@pytest.mark.parametrize(
+    "command", [(), ("up",), ("demo",), ("verify",), ("org",), ("org", "create"), ("key", "revoke")]
+)
+async def test_help_shows_flags_and_arguments_plainly(command: tuple[str, ...]) -> None:
+    short, long = await callfold(*command, "-h"), await callfold(*command, "--help")
+    assert (short.status, short.output) == (0, long.output)
+    assert "Usage:" in short.output
+    assert "<bool>" not in short.output
+    assert "{" not in short.output
+
+
+async def test_it_tells_its_version() -> None:
+    assert (await callfold("--version")).output == f"callfold {version('callfold')}\n"
 
 
 async def test_migrate_makes_a_database_usable_and_can_run_again(

@@ -16,7 +16,7 @@ from services.ops.demo_traffic import make_customers, publish_backlog, publish_l
 from services.ops.embedded import stack
 from services.ops.embedded.state import State, load
 from services.ops.failure import Failure
-from services.ops.program import DEFAULT_STATE
+from services.ops.program import DEFAULT_STATE, suggestion
 from shared.settings import KafkaSettings
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,10 +28,18 @@ def demo(
         typer.Option("--state", metavar="DIRECTORY", help="Where the stack keeps its data, ports and logs."),
     ] = DEFAULT_STATE,
     calls: Annotated[
-        int, typer.Option(min=1, max=5_000_000, help="How many calls the backlog has.")
+        int, typer.Option(min=1, max=5_000_000, metavar="COUNT", help="How many calls the backlog has.")
     ] = 20_000,
-    days: Annotated[int, typer.Option(min=1, max=360, help="Over how many days they are spread.")] = 30,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same calls.")] = 1,
+    days: Annotated[
+        int, typer.Option(min=1, max=360, metavar="COUNT", help="Over how many days they are spread.")
+    ] = 30,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER",
+            help="The same seed makes the same traffic; organizations, ids and times are new in each run.",
+        ),
+    ] = 1,
     leave: Annotated[
         bool, typer.Option("--exit", help="Publish, check all of it, print the proof, and leave.")
     ] = False,
@@ -59,7 +67,9 @@ def demo(
             stack.stop(started)
     if leave and not finished:
         raise Failure("Interrupted before all was checked.")
-    typer.echo("The stack runs on." if used else "Ended.", err=True)
+    again = suggestion("up", "--detach", state=state)
+    ended = f"Ended. The data stays in {state}: {again} goes on with it."
+    typer.echo("The stack runs on." if used else ended, err=True)
 
 
 async def _watch(started: State, seed: int, calls: int, days: int) -> None:

@@ -50,6 +50,10 @@ class Account:
     def duplicates(self) -> int:
         return self.records - self.events - len(self.broken)
 
+    @property
+    def test_calls(self) -> int:
+        return sum(totals.by_status.total() for (_, livemode), totals in self.totals.items() if not livemode)
+
     def delivered(self, record: Record, partition: int, offset: int) -> None:
         """Takes a record into the account when Kafka has it."""
         self.records += 1

@@ -39,7 +39,8 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
     await _wait_until_consumed(stack, settings.topic, settings.consumer_group)
     to = console()
     to.print(
-        f"{account.calls:,} calls in {account.records:,} records published and consumed in "
+        f"{account.calls:,} calls ({account.test_calls:,} of them test calls) in {account.records:,} records "
+        f"published and consumed in "
         f"{time.monotonic() - began:.1f} s: {account.events:,} events, {account.duplicates:,} duplicates, "
         f"{len(account.broken):,} broken records.\n"
     )
@@ -52,7 +53,7 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
     rows = [(one.fault, one.reason, one.sent, one.found) for one in groups]
     to.print(table(["fault", "reason", "sent", "quarantined"], rows, title="\nQuarantine"))
     to.print()
-    print_proof(proof)
+    print_proof(proof, ", all of this state directory")
     if off:
         raise Failure("Not all is as it was sent:\n" + "\n".join(f"  {phrase}" for phrase in off))
     to.print("Stats and trends of the API are exactly what was sent.", style="bold green")

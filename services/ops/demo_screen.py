@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, get_args
 
 import httpx
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from services.ops.failure import Failure
@@ -20,7 +22,7 @@ from shared.event import Status
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8
-WIDTH_OF_ALL: Final = 120
+WIDTH_UNLIMITED: Final = 1_000
 _OPEN: Final = 3  # the first statuses are those of calls that go on
 REFRESH_SECONDS: Final = 1
 SECONDS_BETWEEN_LINES: Final = 5
@@ -88,7 +90,7 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
 async def print_overview(client: Client, customers: Sequence[Customer]) -> None:
     """Prints once what the live table shows."""
     to = console()
-    to.print(await _overview(client, customers, to.width))
+    to.print(await _overview(client, customers, to))
 
 
 async def show(client: Client, customers: Sequence[Customer]) -> None:
@@ -100,7 +102,7 @@ async def show(client: Client, customers: Sequence[Customer]) -> None:
     with Live(console=to, auto_refresh=False, vertical_overflow="crop") as screen:
         while True:
             try:
-                shown = await _overview(client, customers, to.width)
+                shown = await _overview(client, customers, to)
             except Failure as failure:
                 shown = Text(str(failure), style="red")
             screen.update(shown, refresh=True)
@@ -120,31 +122,45 @@ async def _print_lines(client: Client, customers: Sequence[Customer]) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_LINES)
 
 
-async def _overview(client: Client, customers: Sequence[Customer], width: int) -> RenderableType:
+async def _overview(client: Client, customers: Sequence[Customer], to: Console) -> RenderableType:
     stats = [await client.stats(one.live_key) for one in customers]
     trends = await client.recent_trends(customers[0].live_key)
+    first = customers[0].organization
     organizations = [
-        (one.organization.name, *_figures(said, said["total_duration"], said["total_cost"], width))
+        (one.organization.name, said, said["total_duration"], said["total_cost"])
         for one, said in zip(customers, stats, strict=True)
     ]
-    days = [
-        (day["date"], *_figures(day, day["duration"], day["cost"], width))
-        for day in trends["data"][-DAYS_SHOWN:]
-    ]
-    headings = ["calls", *(status.replace("_", " ") for status in STATUSES), "minutes", "cost"]
-    if width < WIDTH_OF_ALL:
-        headings = ["calls", "open", *(status.replace("_", " ") for status in STATUSES[_OPEN:])]
-    first = customers[0].organization
-    return Group(
-        table(["organization", *headings], organizations, title="Stats: all live calls"),
-        Text(),
-        table(["day", *headings], days, title=f"Trends: {first.name}, days in {first.time_zone}"),
-    )
+    days = [(day["date"], day, day["duration"], day["cost"]) for day in trends["data"][-DAYS_SHOWN:]]
+    trends_title = f"Trends: {first.name}, days in {first.time_zone}"
+    unlimited = to.options.update(max_width=WIDTH_UNLIMITED)
+    for figures in (_all_figures, _few_figures):
+        tables = (
+            _table("organization", organizations, "Stats: all live calls", figures),
+            _table("day", days, trends_title, figures),
+        )
+        if all(Measurement.get(to, unlimited, one).maximum <= to.width for one in tables):
+            break
+    return Group(tables[0], Text(), tables[1])
 
 
-def _figures(said: Mapping[str, Any], seconds: int, cents: Decimal, width: int) -> tuple[object, ...]:
-    """A row's figures; a narrow terminal has the calls that go on in one, and neither minutes nor cost."""
-    counts = [said["by_status"][status] for status in STATUSES]
-    if width < WIDTH_OF_ALL:
-        return said["total"], sum(counts[:_OPEN]), *counts[_OPEN:]
-    return said["total"], *counts, seconds // 60, f"{cents / 100:,.2f}"
+_Row = tuple[str, Mapping[str, Any], int, Decimal]
+_Figures = Callable[[Mapping[str, Any], int, Decimal], dict[str, object]]
+
+
+def _table(first: str, rows: Sequence[_Row], title: str, figures: _Figures) -> Table:
+    """The figures of each row, below their headings."""
+    lines = [(name, figures(said, seconds, cents)) for name, said, seconds, cents in rows]
+    headings = [first, *(lines[0][1] if lines else ())]
+    return table(headings, [(name, *line.values()) for name, line in lines], title=title)
+
+
+def _all_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES}
+    return {"calls": said["total"], **counts, "minutes": seconds // 60, "cost ¢": round(cents)}
+
+
+def _few_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+    """For a narrow terminal: the calls that go on in one, and neither minutes nor cost."""
+    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES[_OPEN:]}
+    goes_on = sum(said["by_status"][status] for status in STATUSES[:_OPEN])
+    return {"calls": said["total"], "open": goes_on, **counts}

@@ -15,6 +15,7 @@ from services.ops.addresses import (
     read_uuid,
     require_organization,
 )
+from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.org import check_name
 from services.ops.printing import console, print_json, table
@@ -22,14 +23,16 @@ from services.ops.program import suggestion
 from shared.credentials import key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke the API keys of an organization.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Create, list and revoke the API keys of an organization."
+)
 
 OrganizationOption = Annotated[
     str, typer.Option("--organization", metavar="UUID", help="The organization's id.", show_default=False)
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def create(
     organization: OrganizationOption,
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the key is for.")] = "",
@@ -49,7 +52,7 @@ def create(
     typer.echo("Keep it now: it is kept nowhere else, and not shown again.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_keys(
     organization: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
@@ -72,9 +75,11 @@ def list_keys(
     console().print(table(["id", "key", "mode", "name", "created (UTC)", "revoked (UTC)"], rows))
 
 
-@app.command()
+@app.command(cls=Command)
 def revoke(
-    key: Annotated[str, typer.Argument(help="The key's id, or the key itself.", show_default=False)],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
+    ],
     organization: Annotated[
         str | None,
         typer.Option("--organization", metavar="UUID", help="Revoke it only if it is this organization's."),

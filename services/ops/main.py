@@ -1,10 +1,13 @@
 """`callfold`: the operator's command line. One file a command; each is registered here and nowhere else."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from services.ops import key, org
+from services.ops.commands import Command, Group
 from services.ops.demo import demo
 from services.ops.down import down
 from services.ops.failure import Failure
@@ -16,15 +19,34 @@ from services.ops.verify import verify
 
 app = typer.Typer(
     name="callfold",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Exact call records and exact daily counts from telephony events on Kafka.",
 )
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"callfold {version('callfold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
 # The commands, in the order in which the help lists them.
 for command in (up, down, status, demo, verify, lag, migrate):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
 

@@ -10,6 +10,7 @@ import asyncpg
 import typer
 
 from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
+from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
 from services.ops.program import command_line
@@ -18,13 +19,17 @@ NAME_LETTERS_MAX: Final = 200
 _NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, not zones
 
 app = typer.Typer(
-    no_args_is_help=True, help="Create and list organizations, whose calls are kept and counted apart."
+    cls=Group,
+    no_args_is_help=True,
+    help="Create and list organizations, whose calls are kept and counted apart.",
 )
 
 
-@app.command()
+@app.command(cls=Command)
 def create(
-    name: Annotated[str, typer.Argument(help="What people call the organization.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What people call the organization.", show_default=False)
+    ],
     organization: Annotated[
         str | None,
         typer.Option("--id", metavar="UUID", help="Its id, where one exists already; else one is made."),
@@ -46,7 +51,7 @@ def create(
     typer.echo(f"A key for its calls: {create_key}")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_organizations(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the organizations, the oldest first."""
     found = asyncio.run(_list(state))
