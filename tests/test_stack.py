@@ -68,6 +68,13 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
         "database_url": state.database_url,
         "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
     }
+    table = callfold("status", "--state", directory).stdout
+    assert table in started.stdout, "`up` and `status` use the same words"
+    assert [line.rstrip() for line in table.splitlines()[1:4]] == [
+        f"API         {state.api_url}",
+        f"Kafka       {state.kafka}",
+        f"PostgreSQL  {state.database_url}",
+    ]
     await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     # A service dies.

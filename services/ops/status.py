@@ -5,9 +5,9 @@ from dataclasses import asdict
 from services.ops.addresses import JsonOption
 from services.ops.embedded.state import load
 from services.ops.failure import needs_extra
-from services.ops.printing import console, print_json, table
+from services.ops.printing import print_json
 from services.ops.program import DEFAULT_STATE
-from services.ops.up import DirectoryOption
+from services.ops.up import DirectoryOption, print_stack
 
 
 def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
@@ -22,12 +22,8 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
         from services.ops.embedded import stack
     known = load(state)
     processes = stack.statuses(known)
-    addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}
     if as_json:
+        addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}
         print_json({**addresses, "processes": [asdict(each) for each in processes]})
         return
-    console().print(table(["", "address"], list(addresses.items())))
-    console().print()
-    console().print(
-        table(["process", "pid", "state"], [(each.name, each.pid, each.state) for each in processes])
-    )
+    print_stack(known, [(each.name, each.pid, each.state) for each in processes])

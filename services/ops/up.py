@@ -1,7 +1,7 @@
 """`callfold up`: the whole pipeline on this machine."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -79,14 +79,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
+    """Prints the addresses of a stack and how its processes are."""
+    addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
+    to = console()
+    to.print(table(["", "address"], addresses))
+    to.print()
+    to.print(table(["process", "pid", "state"], processes))
+
+
 def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:
-    console().print(
-        table(
-            ["", "address"],
-            [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)],
-        )
-    )
-    console().print()
-    console().print(table(["process", "pid", "state"], processes))
+    print_stack(state, processes)
     typer.echo(f"\nLogs are in {state.log('api').parent}.")
     typer.echo(f"{suggestion('down', state=state.directory)} ends it." if detached else "Ctrl-C ends it.")
