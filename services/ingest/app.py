@@ -64,7 +64,7 @@ class Ingest:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout_seconds * 1000 / 10),
+            heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
             max_poll_interval_ms=15 * 60 * 1000,
             rebalance_timeout_ms=60 * 1000,
             listener=Assignment(lambda: self._subscriber.consumer),

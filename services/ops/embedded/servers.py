@@ -3,10 +3,11 @@
 import asyncio
 import signal
 import subprocess
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from services.ops.embedded import kafka, postgres
 from services.ops.embedded.state import free_ports
@@ -77,13 +78,17 @@ class Servers:
 
 
 @contextmanager
-def servers(directory: Path, *, durable: bool) -> Iterator[Servers]:
+def servers(
+    directory: Path, *, durable: bool, kafka_properties: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Servers]:
     """Both servers in an (empty or known) directory, ended with the block; `durable` as PostgreSQL's command
-    has it. Raises Failure."""
+    has it, and properties that go before the embedded broker's. Raises Failure."""
     postgres_port, kafka_port, controller_port = free_ports(3)
     bootstrap = f"127.0.0.1:{kafka_port}"
     postgres.prepare(directory / "postgres")
     kafka.prepare(directory / "kafka", kafka_port, controller_port)
+    with (directory / "kafka" / "server.properties").open("a") as properties:
+        properties.writelines(f"{name}={value}\n" for name, value in kafka_properties.items())
     both = Servers(
         Server(
             postgres.command(directory / "postgres", postgres_port, durable=durable),
