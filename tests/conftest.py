@@ -14,6 +14,8 @@ from services.ops.embedded.servers import Servers, servers
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
+from tests.ingesting import GROUP, StartIngest
+from tests.processes import Service
 
 TEMPLATE = "callfold_template"
 PARTITIONS = 4
@@ -81,3 +83,30 @@ async def topic(bootstrap: str) -> str:
     name = f"call-events-{uuid.uuid4().hex[:12]}"
     await ensure_topic(bootstrap, name, PARTITIONS)
     return name
+
+
+@pytest.fixture
+def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) -> Iterator[StartIngest]:
+    """Starts ingest processes of one group; what still runs at the end is ended."""
+    started: list[Service] = []
+
+    def start(**settings: str) -> Service:
+        service = Service(
+            "ingest",
+            tmp_path / f"ingest-{len(started)}.log",
+            **{
+                "database_url": database_url,
+                "kafka_bootstrap": bootstrap,
+                "topic": topic,
+                "consumer_group": f"{GROUP}-{topic}",
+                "session_timeout_seconds": "2",
+                **settings,
+            },
+        )
+        started.append(service)
+        return service
+
+    yield start
+    for service in started:
+        if service.running:
+            service.kill()

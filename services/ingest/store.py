@@ -228,7 +228,7 @@ async def write(connection: Connection, batch: Changes, bad_records: Sequence[Ba
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name not in ("calls_pkey", "call_events_pkey"):
             raise
-        raise Overtaken(str(error)) from error
+        raise Overtaken(str(error).partition("\n")[0]) from error
 
 
 async def _write(connection: Connection, batch: Changes, bad_records: Sequence[BadRecord]) -> None:
