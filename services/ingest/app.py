@@ -63,6 +63,8 @@ class Ingest:
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
+            max_partition_fetch_bytes=4 * 1024 * 1024,  # enough that a batch seldom waits for the broker
+            fetch_max_bytes=16 * 1024 * 1024,
             session_timeout_ms=int(settings.session_timeout_seconds * 1000),
             heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
             max_poll_interval_ms=15 * 60 * 1000,
