@@ -1,0 +1,56 @@
+"""A call that is deleted over the API stays deleted, whatever comes through Kafka afterwards."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from services.ops.proof import prove
+from shared.database import Connection
+from tests import seed
+from tests.api import bearing, get, serving
+from tests.events import NOON, value
+from tests.ingesting import StartIngest, caught_up, has_committed
+from tests.processes import publish, until
+
+GONE, KEPT = UUID(int=1), UUID(int=2)
+
+
+async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    acme = await seed.tenant(database, "Europe/Berlin")
+
+    def event(type: str, call_id: UUID, id: str, minutes: int, **data: object) -> bytes:
+        at = NOON - timedelta(minutes=60 - minutes)
+        return value(type, id=id, call_id=call_id, organization_id=acme.id, timestamp=at, **data)  # type: ignore[arg-type]
+
+    begun = [
+        event(type, call, id, minutes, direction="inbound")
+        for call in (GONE, KEPT)
+        for type, id, minutes in (("call.initiated", "1", 0), ("call.answered", "2", 1))
+    ]
+    await publish(bootstrap, topic, begun)
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    async with serving(database_url) as api:
+        assert (await get(api, acme, "/calls"))["total"] == 2
+        assert (await api.delete(f"/calls/{GONE}", headers=bearing(acme.key))).status_code == 204
+
+        async def assert_only_the_other_is_there(status: str) -> None:
+            assert [call["id"] for call in (await get(api, acme, "/calls"))["data"]] == [str(KEPT)]
+            stats = await get(api, acme, "/calls", action="stats")
+            assert (stats["total"], stats["by_status"][status], stats["answered"]) == (1, 1, 1)
+            trends = await get(api, acme, "/calls", action="trends")
+            assert sum(day["total"] for day in trends["data"]) == 1
+            assert (await api.get(f"/calls/{GONE}", headers=bearing(acme.key))).status_code == 404
+            assert (await prove(database_url)).exact
+
+        await assert_only_the_other_is_there("in_progress")
+        ended = [event("call.completed", call, "3", 5, duration=240, cost="2.5") for call in (GONE, KEPT)]
+        await publish(bootstrap, topic, ended)
+        await caught_up(bootstrap, topic)
+        await assert_only_the_other_is_there("completed")
+        assert ingest.stop() == 0
+        start_ingest(consumer_group="again")
+        await until(lambda: has_committed(bootstrap, topic, "again"), "the whole topic to be read again")
+        await assert_only_the_other_is_there("completed")
+    assert await database.fetchval("SELECT array_agg(call_id) FROM deleted_calls") == [GONE]
