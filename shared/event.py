@@ -178,8 +178,6 @@ def _event(text: str, decode: Any) -> Event:
     except RecursionError:
         raise _too_deep() from None
     organization_id = _organization_uuid(wire.organization_id)
-    called = wire.call_id
-    is_uuid = _is_uuid(called)
     data: Any = wire.data or {}
     if "null" in text:
         data = {field: said for field, said in data.items() if said is not None}
@@ -187,8 +185,8 @@ def _event(text: str, decode: Any) -> Event:
         data["cost"] = _cents(data["cost"])
     return Event(
         organization_id,
-        FastUUID(called) if is_uuid else uuid5(organization_id, called),
-        None if is_uuid else called,
+        call_uuid(organization_id, wire.call_id),
+        None if _is_uuid(wire.call_id) else wire.call_id,
         wire.id,
         wire.type,
         wire.timestamp,

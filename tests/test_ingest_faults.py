@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 from aiokafka import TopicPartition
@@ -24,13 +26,19 @@ from tests.ingesting import (
 from tests.processes import lag, publish, until
 
 
+@asynccontextmanager
+async def transaction_held_open(database: Connection) -> AsyncIterator[None]:
+    """Holds ingest's transactions where all but the deltas is written, for as long as the block."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
 async def test_killed_before_the_database_commit(
     start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
-    """A lock on the deltas holds the transaction open where everything else is written already."""
-    async with database.transaction():
-        await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
-        await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    async with transaction_held_open(database):
         ingest = start_ingest()
         await until(lambda: _waits_for_lock(database), "ingest to be in the middle of its transaction")
         ingest.kill()
@@ -56,9 +64,8 @@ async def test_killed_between_the_database_commit_and_the_offset_commit(
     running: Servers,
 ) -> None:
     """The broker is killed while the transaction is held open: the one commit succeeds, the other can't."""
-    async with database.transaction():
-        await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
-        await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    async with transaction_held_open(database):
         ingest = start_ingest()
         await until(lambda: _waits_for_lock(database), "ingest to be in the middle of its transaction")
         running.kafka.kill()
@@ -113,9 +120,8 @@ async def test_a_zombie_owner_that_wakes_does_no_harm(
     start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
     """Stopped in the middle of a batch for longer than the session lasts, while another owner does it."""
-    async with database.transaction():
-        await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
-        await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    await publish(bootstrap, topic, keyed([e for n in range(10) for e in call(n)]))
+    async with transaction_held_open(database):
         zombie = start_ingest()
         await until(lambda: _waits_for_lock(database), "ingest to be in the middle of its transaction")
         zombie.send(signal.SIGSTOP)

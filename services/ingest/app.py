@@ -1,8 +1,8 @@
 """The ingest service: batches of records from Kafka into the store, offsets committed after the database.
 
 The order is the whole of exactness: parse, store in one transaction, and only then commit the offsets of
-the batch, partition by partition. A crash anywhere leaves all of a batch or none of it, and redelivery is
-harmless. A database or broker that is away is waited for; nothing is skipped.
+the batch, partition by partition. A crash anywhere leaves a transaction whole or not at all, and redelivery
+is harmless. A database or broker that is away is waited for; nothing is skipped.
 """
 
 import asyncio
@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import ConsumerRecord as Record
+from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
 
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
@@ -172,11 +173,8 @@ def _check_headers(record: Record) -> None:
 
 async def _as_it_is(records: tuple[Record, ...]) -> KafkaMessage:
     """FastStream's own parser decodes headers, and raises on what can't be decoded."""
-    return KafkaMessage(body=b"", raw_message=records, consumer=_NEVER_ASKED)
+    return KafkaMessage(body=b"", raw_message=records, consumer=FAKE_CONSUMER)
 
 
 async def _undecoded(message: KafkaMessage) -> Sequence[Record]:
     return message.raw_message
-
-
-_NEVER_ASKED: AIOKafkaConsumer = None
