@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -83,6 +84,31 @@ def _check_hosts(hosts: str) -> str:
 
 class LogSettings(_Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, JSON anywhere else"
+    )
+
+
+class MonitorSettings(_Settings):
+    """Metrics and health of a process, on a port of their own."""
+
+    monitor_host: str = "127.0.0.1"
+    monitor_port: int | None = Field(
+        None, ge=1, le=65535, description="where /metrics and /health are; none unless it is set"
+    )
+
+
+class TelemetrySettings(_Settings):
+    """What needs the extra `telemetry`."""
+
+    faststream_metrics: bool = Field(False, description="FastStream's own metrics beside callfold's")
+    traces_url: str | None = Field(
+        None,
+        description="OTLP over HTTP, such as http://collector:4318/v1/traces; without it, no traces",
+    )
+    traces_ratio: float = Field(
+        0.01, ge=0, le=1, description="share of the API's requests that are traced unless the caller says so"
+    )
 
 
 class DatabaseSettings(_Settings):
@@ -91,6 +117,10 @@ class DatabaseSettings(_Settings):
         description="PostgreSQL 15 or newer, as a libpq URL",
     )
     database_connect_timeout_seconds: float = Field(10, gt=0)
+    database_pooler: Literal["none", "transaction"] = Field(
+        "none",
+        description="transaction: the URL is that of PgBouncer in transaction mode, where no session lasts",
+    )
 
 
 class KafkaSettings(_Settings):
@@ -98,9 +128,26 @@ class KafkaSettings(_Settings):
         "127.0.0.1:9092", description="host:port, several separated by commas"
     )
     topic: str = Field("call-events", min_length=1)
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: FilePath | None = Field(None, description="PEM; without it, the machine's own authorities")
+    kafka_certificate_file: FilePath | None = Field(None, description="PEM, for a broker that asks for one")
+    kafka_key_file: FilePath | None = None
+    kafka_key_password: SecretStr | None = None
+    kafka_token_url: str | None = Field(
+        None, description="OAUTHBEARER: the token endpoint of the client-credentials grant"
+    )
+    kafka_token_file: Path | None = Field(
+        None, description="OAUTHBEARER: a file that holds the token, read anew whenever one is needed"
+    )
+    kafka_client_id: str | None = None
+    kafka_client_secret: SecretStr | None = None
+    kafka_token_scope: str | None = None
 
 
-class IngestSettings(DatabaseSettings, KafkaSettings):
+class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, TelemetrySettings):
     consumer_group: str = Field("callfold-ingest", min_length=1)
     group_instance_id: str | None = Field(
         None,
@@ -121,12 +168,16 @@ class IngestSettings(DatabaseSettings, KafkaSettings):
     stop_timeout_seconds: float = Field(15, gt=0, description="how long a stop waits for the batch in hand")
 
 
-class AggregatorSettings(DatabaseSettings):
+class AggregatorSettings(DatabaseSettings, MonitorSettings):
     aggregate_deltas: int = Field(20_000, ge=1, description="the most deltas applied in one statement")
     aggregate_interval_seconds: float = Field(1, gt=0, description="the longest wait between two looks")
 
 
-class ApiSettings(DatabaseSettings):
+class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
+    api_replica_url: Annotated[str, AfterValidator(_check_url)] | None = Field(
+        None,
+        description="where to read from; keys and deletes stay at CALLFOLD_DATABASE_URL",
+    )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     api_pool_connections: int = Field(10, ge=1)
