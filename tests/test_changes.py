@@ -88,6 +88,6 @@ def test_what_is_stored_already_changes_nothing(calls: list[list[Event]]) -> Non
 def test_events_of_a_deleted_call_are_dropped_and_no_others(calls: list[list[Event]]) -> None:
     gone, kept = calls
     made = changes([TouchedCall(gone, KnownCall(deleted=True)), TouchedCall(kept, KnownCall())], ZONES)
-    assert made.of_deleted_calls == len(gone)
+    assert made.of_deleted_calls == gone
     assert made.events == kept
     assert [call.id for call, _ in made.new_calls] == [kept[0].call_id]

@@ -73,6 +73,13 @@ class TouchedCall(NamedTuple):
     known: KnownCall
 
 
+class Refused(NamedTuple):
+    """An event that is not stored but quarantined, and why."""
+
+    event: Event
+    reason: str
+
+
 @dataclass(frozen=True)
 class Changes:
     """What one batch does to the database."""
@@ -84,10 +91,9 @@ class Changes:
     changed_calls: Sequence[tuple[Call, date, int]]
     """Each with the version that it replaces."""
     deltas: Mapping[Cell, Measures]
-    refused: Sequence[Event]
-    """The ones beyond what a call may have."""
+    refused: Sequence[Refused]
     duplicates: int
-    of_deleted_calls: int
+    of_deleted_calls: Sequence[Event]
 
 
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -109,22 +115,13 @@ async def store(
     by_call = group(arrivals)
     zones, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
-    if not create_organizations:
-        reason = "organization_id: there is no organization {}"
-        bad_records = [
-            *bad_records,
-            *(
-                BadRecord(record, reason.format(event.organization_id))
-                for record, event in arrivals
-                if event.organization_id not in zones
-            ),
-        ]
-        touched = [call for call in touched if call.arrived[0].organization_id in zones]
-    batch = changes(touched, zones)
+    batch = changes(touched, zones, create_organizations=create_organizations)
     if batch.refused:
         record_of = {id(event): record for record, event in arrivals}
-        reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
-        bad_records = [*bad_records, *(BadRecord(record_of[id(event)], reason) for event in batch.refused)]
+        bad_records = [
+            *bad_records,
+            *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
+        ]
     await write(connection, batch, bad_records)
     return batch
 
@@ -174,31 +171,40 @@ def _zone(organization_id: UUID, name: str) -> ZoneInfo:
     return zone
 
 
-def changes(touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo]) -> Changes:
+def changes(
+    touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo], *, create_organizations: bool = True
+) -> Changes:
     """What these events change. Pure."""
     events: list[Event] = []
     new_calls: list[tuple[Call, date]] = []
     changed_calls: list[tuple[Call, date, int]] = []
-    refused: list[Event] = []
+    refused: list[Refused] = []
+    of_deleted_calls: list[Event] = []
     strangers: set[UUID] = set()
     deltas = Deltas()
-    duplicates = of_deleted_calls = 0
+    duplicates = 0
     for arrived, known in touched:
+        organization_id = arrived[0].organization_id
+        zone = zones.get(organization_id)
+        if zone is None and not create_organizations:
+            reason = f"organization_id: there is no organization {organization_id}"
+            refused += [Refused(event, reason) for event in arrived]
+            continue
         if known.deleted:
-            of_deleted_calls += len(arrived)
+            of_deleted_calls += arrived
             continue
         fresh = [event for event in distinct(arrived) if event.id not in known.events]
         duplicates += len(arrived) - len(fresh)
         room = max(CALL_EVENTS_MAX - len(known.events), 0)
         if len(fresh) > room:
-            refused += fresh[room:]
+            reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
+            refused += [Refused(event, reason) for event in fresh[room:]]
             fresh = fresh[:room]
         if not fresh:
             continue
         call = fold([*map(read_stored, known.events.values()), *fresh])
-        zone = zones.get(call.organization_id)
         if zone is None:
-            strangers.add(call.organization_id)
+            strangers.add(organization_id)
         now = counted(call, zone or UTC)
         if known.version is None or known.counted is None:
             new_calls.append((call, now.cell.day))

@@ -95,14 +95,14 @@ class Writer:
             logger.warning(
                 "quarantined %d records; the first: %s",
                 len(bad_records) + len(stored.refused),
-                bad_records[0].reason if bad_records else "a call has too many events",
+                (bad_records or stored.refused)[0].reason,
             )
         logger.debug(
             "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
             len(stored.events),
             len(stored.new_calls) + len(stored.changed_calls),
             stored.duplicates,
-            stored.of_deleted_calls,
+            len(stored.of_deleted_calls),
             len(bad_records) + len(stored.refused),
         )
 
