@@ -81,7 +81,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class InvalidEvent(ValueError):
-    """A record that is not an event; its text is one sentence: where, and which rule."""
+    """A record that is not an event; its text is one sentence: where, and which rule.
+
+    `rule` is the same without anything of the record, for where a record's content must not come.
+    """
+
+    def __init__(self, sentence: str, rule: str | None = None) -> None:
+        super().__init__(sentence)
+        self.rule = rule or sentence
 
 
 class _Data(TypedDict, total=False):
@@ -172,7 +179,7 @@ def _event(text: str, decode: Any) -> Event:
     try:
         wire: _Stored = decode(text)
     except msgspec.ValidationError as error:
-        raise InvalidEvent(_rule_broken(str(error))) from None
+        raise _rule_broken(str(error)) from None
     except msgspec.DecodeError as error:
         raise _not_json(error) from None
     except RecursionError:
@@ -199,16 +206,18 @@ def _event(text: str, decode: Any) -> Event:
 def _check_instant(field: str, instant: datetime, latest: datetime) -> None:
     if not EARLIEST <= instant <= latest:
         where = "before 1970" if instant < EARLIEST else "more than a day ahead"
-        raise InvalidEvent(f"{field}: {instant.isoformat()} lies {where}")
+        raise InvalidEvent(f"{field}: {instant.isoformat()} lies {where}", f"{field}: lies {where}")
 
 
 def _cents(cost: Decimal) -> Decimal:
     """The amount with 4 decimals, however it was written."""
     if not cost.is_finite() or not 0 <= cost <= COST_CENTS_MAX:
-        raise InvalidEvent(f"data.cost: expected cents from 0 to {COST_CENTS_MAX}, got {cost:.12g}")
+        rule = f"data.cost: expected cents from 0 to {COST_CENTS_MAX}"
+        raise InvalidEvent(f"{rule}, got {cost:.12g}", rule)
     cents = cost.quantize(COST_STEP)
     if cents != cost:
-        raise InvalidEvent(f"data.cost: expected at most 4 decimals, got {cost:.12g}")
+        rule = "data.cost: expected at most 4 decimals"
+        raise InvalidEvent(f"{rule}, got {cost:.12g}", rule)
     return cents
 
 
@@ -226,7 +235,7 @@ def _look_inside(text: str) -> None:
         if depth > DEPTH_MAX:
             raise _too_deep()
         if isinstance(node, str) and "\0" in node:
-            raise InvalidEvent(f"{path}: has a null byte")
+            raise InvalidEvent(f"{path}: has a null byte", "the value has a null byte")
         if isinstance(node, dict):
             for key, child in node.items():
                 walk(key, f"a key of {path}", depth)
@@ -255,17 +264,18 @@ _AT = re.compile(r"^(?P<rule>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
 _CHOICES: Final = {"type": EventType, "data.status": Status, "data.direction": Direction}
 
 
-def _rule_broken(complaint: str) -> str:
+def _rule_broken(complaint: str) -> InvalidEvent:
     """msgspec's complaint as a sentence that begins with the field."""
     found = _AT.match(complaint)
     rule, path = (found["rule"], found["path"]) if found else (complaint, "")
     rule = rule.replace("`", "").replace(" | null", "")
     if rule.startswith("Invalid enum value") and path in _CHOICES:
         choices = ", ".join(_CHOICES[path].__args__)  # type: ignore[attr-defined]
-        rule = f"{rule.removeprefix('Invalid enum value ')} is none of {choices}"
-    elif rule.startswith("Object missing required field"):
+        said = rule.removeprefix("Invalid enum value ")
+        return InvalidEvent(f"{path}: {said} is none of {choices}", f"{path}: is none of {choices}")
+    if rule.startswith("Object missing required field"):
         missing = rule.removeprefix("Object missing required field ")
         path, rule = (f"{path}.{missing}" if path else missing), "is missing"
     elif not path:
         path = "the value"
-    return f"{path}: {rule[0].lower()}{rule[1:]}"
+    return InvalidEvent(f"{path}: {rule[0].lower()}{rule[1:]}")

@@ -178,6 +178,35 @@ def test_a_record_that_is_no_event_is_told_the_rule(written: bytes | None, rule:
     assert str(refused.value) == rule
 
 
+CONTENT = "4930123"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        _changed(type=f"call.{CONTENT}"),
+        _changed(timestamp=f"{CONTENT[:4]}-01-01T00:00:00Z"),
+        _changed(organization_id=CONTENT),
+        _changed(id={CONTENT: CONTENT}),
+        _said(direction=CONTENT),
+        _said(status=CONTENT),
+        _said(duration=CONTENT),
+        _said(cost=Decimal(f"0.{CONTENT}")),
+        _said(cost=Decimal(f"{CONTENT}0000")),
+        _said(answered_at=f"{CONTENT[:4]}-01-01T00:00:00Z"),
+        _said(from_number=int(CONTENT)),
+        _said(**{CONTENT: "\0"}),
+        _said(transcript=f"{CONTENT}\0"),
+        CONTENT.encode() + b"x",
+    ],
+)
+def test_the_rule_alone_has_nothing_of_the_record(written: bytes) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        read(written, NOON)
+    assert refused.value.rule
+    assert CONTENT[:4] not in refused.value.rule
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_are_read_with_any_other_error(written: bytes) -> None:
     with pytest.raises(InvalidEvent):

@@ -151,8 +151,8 @@ async def _sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arri
                 if record.headers:
                     _check_headers(record)
                 arrivals.append((record, read(record.value, now)))
-            except InvalidEvent as rule:
-                bad_records.append(BadRecord(record, str(rule)))
+            except InvalidEvent as error:
+                bad_records.append(BadRecord(record, str(error), error.rule))
         await asyncio.sleep(0)
     return arrivals, bad_records
 
@@ -162,13 +162,14 @@ def _check_headers(record: Record) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:
-            raise InvalidEvent(f"the name of header {readable(name)!r} is not UTF-8") from None
+            sentence = f"the name of header {readable(name)!r} is not UTF-8"
+            raise InvalidEvent(sentence, "the name of a header is not UTF-8") from None
         if value is None:
-            raise InvalidEvent(f"header {name!r} is null")
+            raise InvalidEvent(f"header {name!r} is null", "a header is null")
         try:
             value.decode()
         except UnicodeDecodeError:
-            raise InvalidEvent(f"header {name!r} is not UTF-8") from None
+            raise InvalidEvent(f"header {name!r} is not UTF-8", "a header is not UTF-8") from None
 
 
 async def _as_it_is(records: tuple[Record, ...]) -> KafkaMessage:

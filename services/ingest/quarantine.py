@@ -16,10 +16,12 @@ _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record with the rule that it breaks, in a sentence."""
+    """A record with the rule that it breaks, in a sentence; and the rule alone, without anything of the
+    record, where the sentence has more."""
 
     record: Record
     reason: str
+    rule: str | None = None
 
     @property
     def id(self) -> UUID:

@@ -121,5 +121,5 @@ class Writer:
         if not arrivals or self._refusals > REFUSALS_MAX:
             raise refusal
         logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
-        refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}")
+        refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
         return await self._write([], [*bad_records, refused])
