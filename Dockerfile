@@ -1,0 +1,41 @@
+# One image for the three services and for `callfold`: docker build -t callfold .
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS build
+# Or telemetry: with OpenTelemetry for traces, and 16 MB larger. Both are parts of requirements.lock.
+ARG LOCK=runtime
+WORKDIR /build
+# What builds the project stays in this stage; what runs it goes into an environment of its own, at the path where
+# it will be, so that it can be copied as it is, with the bytecode that pip compiles. Wheels alone: no compiler.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_ONLY_BINARY=:all:
+RUN python -m venv --without-pip /opt/callfold
+COPY deploy/image/ ./
+RUN pip install --require-hashes --requirement build.lock \
+ && pip --python /opt/callfold install --require-hashes --requirement ${LOCK}.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY shared/ shared/
+COPY services/ services/
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+ && pip --python /opt/callfold install --no-deps --no-index dist/*.whl
+
+FROM python:${PYTHON}-slim
+ARG VERSION=0.1.0 REVISION=""
+LABEL org.opencontainers.image.title="callfold" \
+      org.opencontainers.image.description="Exact call records and exact daily counts from telephony events on Kafka" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# A fixed number, so that a cluster can see that it is not root.
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin callfold
+COPY --from=build /opt/callfold /opt/callfold
+# Nothing is written below: no bytecode, no home; the root file system may be read-only.
+ENV PATH=/opt/callfold/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    CALLFOLD_PROGRAM=callfold \
+    CALLFOLD_API_HOST=0.0.0.0 CALLFOLD_MONITOR_HOST=0.0.0.0 CALLFOLD_MONITOR_PORT=9464
+USER 10001:10001
+WORKDIR /
+EXPOSE 8000 9464
+# For a service; a command such as `callfold verify` is over before anybody asks.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "shared.probe"]
+CMD ["callfold", "--help"]
