@@ -15,7 +15,9 @@ IN_THE_IMAGE = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_
 
 def pinned(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
     """Each package of a lock: its version, and the hashes that it may have."""
-    packages = re.findall(r"^([\w.-]+)==(\S+)(.*?)(?=^[\w.-]+==|\Z)", lock.read_text(), re.M | re.S)
+    packages = re.findall(
+        r"^([\w.-]+)==(\S+)(.*?)(?=^[\w.-]+==|\Z)", lock.read_text(), re.MULTILINE | re.DOTALL
+    )
     return {name: (version, frozenset(re.findall(r"sha256:\w+", rest))) for name, version, rest in packages}
 
 
