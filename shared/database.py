@@ -2,37 +2,80 @@
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
+
+from shared.pooled import PooledConnection
+from shared.settings import Pooler
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 else:  # the stubs are generic, the class is not
     Connection = asyncpg.Connection
 
-_PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
-_LOCK_NOT_AVAILABLE = "55P03"
+COMMAND_SECONDS: Final = 120
 
 
 async def connect(
     database_url: str,
     *,
     application_name: str,
+    pooler: Pooler = "none",
     timeout_seconds: float = 10,
-    settings: dict[str, str] | None = None,
+    command_timeout_seconds: float = COMMAND_SECONDS,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Connection:
-    """One connection for one worker. Raises what `is_passing` can judge."""
-    return await asyncpg.connect(
-        database_url,
-        timeout=timeout_seconds,
-        command_timeout=120,
-        server_settings={"application_name": application_name, "timezone": "UTC", **(settings or {})},
-    )
+    """One connection for one worker, each of its statements under these settings of the server, be there a
+    pooler between or not. Raises what `is_passing` can judge."""
+    session = {"application_name": application_name, "timezone": "UTC"}
+    try:
+        if pooler == "none":
+            return await asyncpg.connect(
+                database_url,
+                timeout=timeout_seconds,
+                command_timeout=command_timeout_seconds,
+                server_settings={**session, **settings},
+            )
+        connection = await asyncpg.connect(
+            database_url,
+            timeout=timeout_seconds,
+            command_timeout=command_timeout_seconds,
+            server_settings=session,
+            statement_cache_size=0,
+            connection_class=PooledConnection,
+        )
+    except ssl.SSLError as error:
+        # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
+        # among the ill-formed values, too.
+        raise ConnectionError(f"TLS fails: {_reason(error)}") from error
+    connection.begin_each_transaction_with(settings)
+    return connection
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """What is wrong, without OpenSSL's names and places."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the server's certificate is refused: {error.verify_message.rstrip('.')}"
+    return (error.reason or str(error)).lower().replace("_", " ")
 
 
 PASSING_TYPES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What `is_passing` can judge; anything else never passes."""
+
+_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
+_PASSING_STATES: Final = frozenset(
+    {
+        "55P03",  # a lock that could not be had in time
+        "25P03",  # a transaction that was idle for too long, as of a process that slept
+        "25006",  # a server that is a standby now: the primary is elsewhere, or will be
+    }
+)
+_PROTOCOL_VIOLATION: Final = "08P01"
+_POOLER_REFUSES: Final = ("unsupported startup parameter", "no such database", "no such user")
 
 
 def is_passing(error: BaseException) -> bool:
@@ -43,11 +86,20 @@ def is_passing(error: BaseException) -> bool:
     for one that broke in the middle.
     """
     if isinstance(error, asyncpg.PostgresError):
+        if error.sqlstate == _PROTOCOL_VIOLATION:
+            return _is_passing_fault_of_pooler(error)
         state = error.sqlstate or ""
-        return state[:2] in _PASSING_CLASSES or state == _LOCK_NOT_AVAILABLE
+        return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
     if isinstance(error, asyncpg.InterfaceError):
         return "connection" in str(error) or "another operation" in str(error)
     return isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError)
+
+
+def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
+    """PgBouncer calls nearly all of its faults protocol violations, above all that its server is away. One
+    that PostgreSQL itself complains of is a bug and passes as little as a pooler's wrong configuration: it
+    names the place in PostgreSQL's source that found it."""
+    return error.server_source_function is None and not str(error).startswith(_POOLER_REFUSES)
 
 
 class Backoff:

@@ -1,15 +1,21 @@
 """SQLAlchemy's engine: for migrations, which alone speak to the database through it."""
 
-from urllib.parse import urlsplit, urlunsplit
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from shared.database import connect
+from shared.settings import Pooler
 
 
-def engine(database_url: str, *, application_name: str, **options: object) -> AsyncEngine:
-    """SQLAlchemy's engine over asyncpg for the same URL; `options` are those of `create_async_engine`."""
-    address = urlsplit(database_url)
+def engine(database_url: str, *, application_name: str, pooler: Pooler = "none") -> AsyncEngine:
+    """SQLAlchemy's engine over connections as all others are: of SQLAlchemy's own URL, asyncpg would not get
+    the hosts, sockets and certificates that a libpq URL can name."""
     return create_async_engine(
-        urlunsplit(address._replace(scheme="postgresql+asyncpg")),
-        connect_args={"server_settings": {"application_name": application_name, "timezone": "UTC"}},
-        **options,
+        "postgresql+asyncpg://",
+        async_creator=partial(connect, database_url, application_name=application_name, pooler=pooler),
+        poolclass=NullPool,
+        # Statements without a name and unremembered: a pooler may give the next one to another session.
+        connect_args={"prepared_statement_cache_size": 0, "prepared_statement_name_func": str},
     )

@@ -12,7 +12,10 @@ from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.database_url import check_url
+
 PREFIX: Final = "CALLFOLD_"
+Pooler = Literal["none", "transaction"]
 
 
 class InvalidSetting(ValueError):
@@ -55,18 +58,6 @@ def _rule(field: FieldInfo) -> str:
         return "be a number" if above is None else f"be a number greater than {above}"
     choices = get_args(field.annotation)
     return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
-
-
-def _check_url(url: str) -> str:
-    """A libpq URL, of one host or several. Raises ValueError with the rule."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError("begin with postgresql://")
-    try:
-        for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port
-    except ValueError:
-        raise ValueError("be a URL such as postgresql://user@host:5432/database") from None
-    return url
 
 
 def _check_hosts(hosts: str) -> str:
@@ -112,12 +103,12 @@ class TelemetrySettings(_Settings):
 
 
 class DatabaseSettings(_Settings):
-    database_url: Annotated[str, AfterValidator(_check_url)] = Field(
+    database_url: Annotated[str, AfterValidator(check_url)] = Field(
         "postgresql://postgres@127.0.0.1:5432/callfold",
         description="PostgreSQL 15 or newer, as a libpq URL",
     )
     database_connect_timeout_seconds: float = Field(10, gt=0)
-    database_pooler: Literal["none", "transaction"] = Field(
+    database_pooler: Pooler = Field(
         "none",
         description="transaction: the URL is that of PgBouncer in transaction mode, where no session lasts",
     )
@@ -174,7 +165,7 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
 
 
 class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
-    api_replica_url: Annotated[str, AfterValidator(_check_url)] | None = Field(
+    api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         description="where to read from; keys and deletes stay at CALLFOLD_DATABASE_URL",
     )

@@ -22,6 +22,7 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
             connection = await connect(
                 settings.database_url,
                 application_name="callfold-aggregator",
+                pooler=settings.database_pooler,
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings={"lock_timeout": "10s", "jit": "off"},
             )
@@ -42,9 +43,11 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
 async def _follow(
     connection: Connection, settings: AggregatorSettings, stop: asyncio.Event, backoff: Backoff
 ) -> None:
-    """Applies what waits, then waits for word of more, at most an interval long."""
+    """Applies what waits, then waits for word of more, at most an interval long. Through a pooler no word
+    comes, for nothing listens there for longer than a transaction."""
     news = asyncio.Event()
-    await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
+    if settings.database_pooler == "none":
+        await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
     logger.info("follows the deltas")
     stopped = asyncio.ensure_future(stop.wait())
     try:

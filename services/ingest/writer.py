@@ -82,6 +82,7 @@ class Writer:
             self._connection = await connect(
                 settings.database_url,
                 application_name="callfold-ingest",
+                pooler=settings.database_pooler,
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings=SESSION,
             )

@@ -21,7 +21,7 @@ from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database import Connection, connect
-from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings
+from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
@@ -46,6 +46,7 @@ class Place:
 
     address: str
     state: Path | None = None
+    pooler: Pooler = "none"
 
 
 def find_database(state: Path | None) -> Place:
@@ -53,7 +54,7 @@ def find_database(state: Path | None) -> Place:
     settings = settings_from_environment(DatabaseSettings)
     directory = _directory(state, named="database_url" in settings.model_fields_set)
     if directory is None:
-        return Place(settings.database_url)
+        return Place(settings.database_url, pooler=settings.database_pooler)
     return Place(embedded.load(directory).database_url, directory)
 
 
@@ -92,7 +93,7 @@ def settings_from_environment(of: type[_Settings]) -> _Settings:
 async def database(place: Place) -> AsyncIterator[Connection]:
     """A connection for one command. Its expected faults become Failure: away, refused, not migrated."""
     with database_faults(place):
-        connection = await connect(place.address, application_name="callfold-ops")
+        connection = await connect(place.address, application_name="callfold-ops", pooler=place.pooler)
         try:
             yield connection
         finally:

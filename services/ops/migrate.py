@@ -21,7 +21,7 @@ def migrate(state: StateOption = None) -> None:
     place = find_database(state)
     asyncio.run(_connects(place))
     try:
-        to_newest(place.address)
+        to_newest(place.address, place.pooler)
     except CommandError as error:
         raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
     typer.echo("The database is up to date.")

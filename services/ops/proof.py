@@ -304,7 +304,9 @@ async def _chunks(
     length_of: Callable[[Any], int] = lambda _row: 0,
 ) -> AsyncIterator[list[Any]]:
     """The rows of a statement, through a cursor on the server: fewer at once, the longer they are."""
-    cursor = await connection.cursor(statement, organization_id, timeout=STATEMENT_SECONDS)
+    # Without a name: one that stays behind in a pooler's session would be in the next proof's way.
+    prepared = await connection.prepare(statement, name="", timeout=STATEMENT_SECONDS)
+    cursor = await prepared.cursor(organization_id, timeout=STATEMENT_SECONDS)
     count = CHUNK_ROWS // 10
     while rows := await cursor.fetch(count, timeout=STATEMENT_SECONDS):
         yield rows

@@ -19,7 +19,8 @@ def _run(connection: Connection) -> None:
 
 
 async def _main() -> None:
-    databases = engine(context.config.attributes["database_url"], application_name="callfold-migrate")
+    known = context.config.attributes
+    databases = engine(known["database_url"], application_name="callfold-migrate", pooler=known["pooler"])
     try:
         async with databases.connect() as connection:
             await connection.run_sync(_run)

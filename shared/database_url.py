@@ -1,0 +1,48 @@
+"""A database's URL: what libpq's URLs may say that asyncpg, which reads them, also knows."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+_CHOICES: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# asyncpg would send these to the server, which knows them as little.
+_FOR_LIBPQ_ALONE: Final = frozenset(
+    "channel_binding connect_timeout fallback_application_name gssdelegation gssencmode hostaddr keepalives "
+    "keepalives_count keepalives_idle keepalives_interval load_balance_hosts require_auth requirepeer "
+    "sslcertmode sslcompression sslcrldir sslsni tcp_user_timeout".split()
+)
+
+
+def check_url(url: str) -> str:
+    """The URL, of one host or several, when it can be used. Raises ValueError with the rule it breaks."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("begin with postgresql://")
+    try:
+        address = urlsplit(url)
+        for host in address.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port
+        said = parse_qs(address.query, strict_parsing=True) if address.query else {}
+    except ValueError:
+        raise ValueError("be a URL such as postgresql://user@host:5432/database") from None
+    for name, values in said.items():
+        _check_parameter(name, values[-1])
+    return url
+
+
+def _check_parameter(name: str, value: str) -> None:
+    """Raises ValueError with the rule."""
+    if name in _FOR_LIBPQ_ALONE:
+        raise ValueError(f"do without {name}, which is only known to libpq")
+    choices = _CHOICES.get(name)
+    if choices and value not in choices:
+        raise ValueError(f"have {name} be one of {', '.join(choices)}")
+    if name in _FILES:
+        try:
+            Path(value).open("rb").close()
+        except OSError as error:
+            reason = (error.strerror or "no file").lower()
+            raise ValueError(f"name in {name} a file that can be read, not {value} ({reason})") from None

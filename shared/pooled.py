@@ -1,0 +1,56 @@
+"""A connection through a pooler in transaction mode, such as PgBouncer's: each transaction may run in another
+session of the server, so that nothing that belongs to a session lasts longer than a transaction."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import asyncpg
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:  # the stubs are generic, the class is not
+    _Connection = asyncpg.Connection
+
+_Ask = TypeVar("_Ask", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+def _in_a_transaction(ask: _Ask) -> _Ask:
+    """The same method, in a transaction of its own when it is called in none: asyncpg asks in two steps, of
+    which the second must find the session that the first was in."""
+
+    @wraps(ask)
+    async def asked(self: "PooledConnection", *arguments: object, **options: object) -> object:
+        if self.is_in_transaction():
+            return await ask(self, *arguments, **options)
+        async with self.transaction():
+            return await ask(self, *arguments, **options)
+
+    return cast("_Ask", asked)
+
+
+class PooledConnection(_Connection):
+    """As any connection, but each transaction begins with the settings that its session would have, and a
+    statement outside of one gets its own.
+
+    To be opened without a cache of statements (`statement_cache_size=0`). LISTEN, session locks and
+    temporary tables have no place here.
+    """
+
+    begin_with = ""
+
+    def begin_each_transaction_with(self, settings: Mapping[str, str]) -> None:
+        """What to set in each transaction from now on."""
+        self.begin_with = "".join(f" SET LOCAL {name} = '{value}';" for name, value in settings.items())
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        # asyncpg's transactions begin here. With the settings in the same message, nothing takes longer.
+        if query.startswith("BEGIN"):
+            return await super().execute(query + self.begin_with, timeout=timeout)
+        return await self._execute_alone(query, *args, timeout=timeout)
+
+    _execute_alone = _in_a_transaction(_Connection.execute)
+    executemany = _in_a_transaction(_Connection.executemany)
+    fetch = _in_a_transaction(_Connection.fetch)
+    fetchrow = _in_a_transaction(_Connection.fetchrow)
+    fetchval = _in_a_transaction(_Connection.fetchval)
