@@ -11,9 +11,26 @@ _CHOICES: Final = {
 _FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 # asyncpg would send these to the server, which knows them as little.
 _FOR_LIBPQ_ALONE: Final = frozenset(
-    "channel_binding connect_timeout fallback_application_name gssdelegation gssencmode hostaddr keepalives "
-    "keepalives_count keepalives_idle keepalives_interval load_balance_hosts require_auth requirepeer "
-    "sslcertmode sslcompression sslcrldir sslsni tcp_user_timeout".split()
+    {
+        "channel_binding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "require_auth",
+        "requirepeer",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrldir",
+        "sslsni",
+        "tcp_user_timeout",
+    }
 )
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from services.api import calls, credentials, stats, trends
-from services.api.database import Database, open_database
+from services.api.database import Database, open_databases
 from services.api.filters import Filters
 from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
@@ -52,8 +52,8 @@ ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_deltas;
 @pytest.fixture
 async def api_database(database_url: str, database: Connection) -> AsyncIterator[Database]:
     await database.execute(SEED)
-    async with open_database(ApiSettings(database_url=database_url, api_pool_connections=1)) as opened:
-        yield opened
+    async with open_databases(ApiSettings(database_url=database_url, api_pool_connections=1)) as opened:
+        yield opened.reading
 
 
 def asked(**filters: Any) -> Filters:

@@ -1,4 +1,4 @@
-"""The application: routes, errors, documentation, and the database for as long as it runs."""
+"""The application: routes, errors, documentation, and the databases for as long as it runs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from services.api import calls, documentation, health
-from services.api.database import open_database
+from services.api.database import open_databases
 from services.api.errors import handle_errors
 from shared.settings import ApiSettings
 
@@ -23,8 +23,8 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_database(settings) as database:
-            app.state.database = database
+        async with open_databases(settings) as databases:
+            app.state.databases = databases
             yield
 
     app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet

@@ -15,10 +15,11 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from services.api import documentation, models
 from services.api.counts import CELLS
 from services.api.credentials import AnyCaller, Caller
-from services.api.database import Connection, Database
+from services.api.database import Connection, Databases
 from services.api.encoding import answer, number
 from services.api.errors import no_such_call, unavailable
 from services.api.filters import CallsQuery, Filters, calls_query, filters_of, no_query
+from services.api.replica import is_deleted, wait_until_deleted
 from services.api.stats import stats
 from services.api.trends import trends
 from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, local_day
@@ -106,10 +107,10 @@ async def get_calls(
     """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
     daily counts. All three take the same filters, and their numbers agree at any moment: with each other
     and with the calls."""
-    database: Database = request.app.state.database
+    databases: Databases = request.app.state.databases
     now: datetime = request.app.state.clock()
     filters = filters_of(caller, query)
-    async with database.connection() as connection:
+    async with databases.reading.connection() as connection:
         if query.action == "stats":
             return answer(await stats(connection, filters, caller.zone))
         if query.action == "trends":
@@ -121,23 +122,35 @@ async def get_calls(
 @router.get("/calls/{id}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recording."""
-    database: Database = request.app.state.database
-    async with database.connection() as connection:
+    databases: Databases = request.app.state.databases
+    async with databases.reading.connection() as connection:
         return answer(await call(connection, caller, call_id))
 
 
 @router.delete("/calls/{id}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
 async def delete_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
-    later don't bring it back. When this answers, list, detail, stats and trends already agree."""
-    database: Database = request.app.state.database
-    async with database.connection() as connection:
-        for _ in range(_DELETE_TRIES):
-            try:
-                await delete(connection, caller, call_id)
-                return Response(status_code=HTTPStatus.NO_CONTENT)
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                continue
+    later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;
+    the code `REPLICA_BEHIND` says that the call is deleted, and that they will in a moment."""
+    databases: Databases = request.app.state.databases
+    async with databases.primary.connection() as connection:
+        found = await _delete(connection, caller, call_id)
+        gone = found or (databases.has_replica and await is_deleted(connection, caller, call_id))
+    if gone and databases.has_replica:
+        await wait_until_deleted(databases.reading, caller, call_id)
+    if not found:
+        raise no_such_call()
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _delete(connection: Connection, caller: Caller, call_id: UUID) -> bool:
+    """Deletes the call, again where that collides with others; false when there is none. Raises the 503
+    `ApiError`."""
+    for _ in range(_DELETE_TRIES):
+        try:
+            return await delete(connection, caller, call_id)
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            continue
     raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
 
 
@@ -169,19 +182,20 @@ async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[st
     }
 
 
-async def delete(connection: Connection, caller: Caller, call_id: UUID) -> None:
-    """Deletes one call and all that was derived from it, in one transaction.
+async def delete(connection: Connection, caller: Caller, call_id: UUID) -> bool:
+    """Deletes one call and all that was derived from it, in one transaction; false when there is none.
 
     The call's row is locked first: an ingest that is just storing events of it either has committed them,
     so that they go too, or finds the call gone and starts again, at the tombstone.
-    Raises the 404 `ApiError`, and asyncpg's errors for a transaction to be tried again.
+    Raises asyncpg's errors for a transaction to be tried again.
     """
     async with connection.transaction(isolation="read_committed"):
         if await connection.fetchrow(LOCK, caller.organization_id, caller.livemode, call_id) is None:
-            raise no_such_call()
+            return False
         await connection.execute(DELETE_EVENTS, caller.organization_id, call_id)
         await connection.execute(DELETE_CALL, caller.organization_id, call_id, NO_DIRECTION, NO_PHONE_NUMBER)
         await connection.execute("SELECT pg_notify($1, '')", DELTAS_CHANNEL)
+    return True
 
 
 def _call(row: Record) -> dict[str, object]:

@@ -61,7 +61,7 @@ async def caller(
     credentials = bearer.credentials if bearer else None
     if credentials and api_key and credentials != api_key:
         raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
-    found = await _holder_of_key(request.app.state.database, credentials or api_key)
+    found = await _holder_of_key(request.app.state.databases.primary, credentials or api_key)
     if x_organization_id is not None and _uuid(x_organization_id) != found.organization_id:
         raise forbidden("These credentials are not of the organization in x-organization-id.")
     return found

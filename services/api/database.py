@@ -1,15 +1,15 @@
-"""The database: a bounded pool of connections that may come and go while the process stays up."""
+"""The databases: bounded pools of connections that may come and go while the process stays up."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
 from services.api.errors import ApiError, outdated, unavailable
-from shared.database import is_passing
+from shared.database import connect, is_passing
 from shared.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 else:  # the stubs are generic, the classes are not
     Pool = asyncpg.Pool
     Connection = asyncpg.pool.PoolConnectionProxy
+
+SESSION: Final = {
+    # Filters that were not asked for are NULL parameters. A plan for the actual values drops them; a generic
+    # plan would have to keep every one, and would not know a large tenant from a small.
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+}
 
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
@@ -30,7 +37,8 @@ log = logging.getLogger(__name__)
 class Database:
     """Connections for one request each. Neither opening nor losing the database stops the process."""
 
-    def __init__(self, pool: Pool, wait_seconds: float) -> None:
+    def __init__(self, name: str, pool: Pool, wait_seconds: float) -> None:
+        self._name = name
         self._pool = pool
         self._wait_seconds = wait_seconds
         self._away = False
@@ -60,38 +68,60 @@ class Database:
             ) from error
         if self._away:
             self._away = False
-            log.warning("the database answers again")
+            log.warning("the %s answers again", self._name)
 
     def _unavailable(self, error: BaseException) -> ApiError:
         if not self._away:  # once per absence, however many requests it refuses
             self._away = True
-            log.warning("the database can't be asked: %s", type(error).__name__)
-        return unavailable("DATABASE_UNAVAILABLE", "The database can't be asked now; try again in a moment.")
+            log.warning("the %s can't be asked: %s", self._name, error or type(error).__name__)
+        return unavailable(
+            "DATABASE_UNAVAILABLE", f"The {self._name} can't be asked now; try again in a moment."
+        )
+
+
+class Databases(NamedTuple):
+    """Where to ask what."""
+
+    primary: Database
+    """Credentials, and what changes something."""
+    reading: Database
+    """Calls and counts: the replica, or where there is none, the primary."""
+
+    @property
+    def has_replica(self) -> bool:
+        return self.reading is not self.primary
 
 
 @asynccontextmanager
-async def open_database(settings: ApiSettings) -> AsyncIterator[Database]:
-    """The database for as long as the block; connects when first asked."""
+async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
+    """The databases for as long as the block; connects when first asked."""
+    async with _open("database", settings.database_url, settings) as primary:
+        if settings.api_replica_url is None:
+            yield Databases(primary, primary)
+            return
+        async with _open("replica", settings.api_replica_url, settings) as replica:
+            yield Databases(primary, replica)
+
+
+@asynccontextmanager
+async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Database]:
     seconds = settings.api_statement_timeout_seconds
+
+    async def opened(*_: object, **__: object) -> asyncpg.Connection:
+        return await connect(
+            url,
+            application_name="callfold-api",
+            pooler=settings.database_pooler,
+            timeout_seconds=settings.database_connect_timeout_seconds,
+            command_timeout_seconds=seconds + 1,  # the server's own comes first, unless the server is gone
+            settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
+        )
+
     pool: Pool = await asyncpg.create_pool(
-        settings.database_url,
-        min_size=0,
-        max_size=settings.api_pool_connections,
-        timeout=settings.database_connect_timeout_seconds,
-        command_timeout=seconds + 1,  # the server's own time-out comes first, unless the server is gone
-        reset=_nothing,
-        server_settings={
-            "application_name": "callfold-api",
-            "timezone": "UTC",
-            "statement_timeout": str(max(1, int(seconds * 1000))),
-            # Filters that were not asked for are NULL parameters. A plan for the actual values drops them;
-            # a generic plan would have to keep every one, and would not know a large tenant from a small.
-            "plan_cache_mode": "force_custom_plan",
-            "jit": "off",
-        },
+        min_size=0, max_size=settings.api_pool_connections, connect=opened, reset=_nothing
     )
     try:
-        yield Database(pool, settings.api_pool_wait_seconds)
+        yield Database(name, pool, settings.api_pool_wait_seconds)
     finally:
         try:
             await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)

@@ -8,7 +8,7 @@ from alembic.util import CommandError
 from fastapi import APIRouter, Request, Response
 
 from services.api import documentation
-from services.api.database import Database
+from services.api.database import Databases
 from services.api.encoding import answer
 from services.api.errors import outdated
 from shared import migrations
@@ -26,12 +26,14 @@ async def live() -> Response:
 
 @router.get("/ready", **documentation.READY)
 async def ready(request: Request) -> Response:
-    """Answers when the database does and its tables are as new as this service needs them."""
-    database: Database = request.app.state.database
-    async with database.connection() as connection:
-        step = await connection.fetchval(_STEP)
-    if step is None or not _new_enough(step):
-        raise outdated()
+    """Answers when the database does, and the replica where there is one, and their tables are as new as
+    this service needs them."""
+    databases: Databases = request.app.state.databases
+    for database in dict.fromkeys(databases):
+        async with database.connection() as connection:
+            step = await connection.fetchval(_STEP)
+        if step is None or not _new_enough(step):
+            raise outdated()
     return answer({"status": "ready"})
 
 

@@ -1,0 +1,118 @@
+"""Everything through PgBouncer in transaction mode, where no two transactions need be in one session."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.ingest.writer import SESSION
+from services.ops.embedded.servers import Servers
+from shared.count import UTC
+from shared.database import connect
+from tests import seed
+from tests.api import bearing, get, serving
+from tests.command_line import callfold
+from tests.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
+
+pytestmark = needs_pgbouncer
+
+
+@pytest.fixture(scope="module")
+async def pooler(running: Servers) -> AsyncIterator[PgBouncer]:
+    """One for all tests here, with two sessions for each database."""
+    with tempfile.TemporaryDirectory(prefix="callfold-pgbouncer-") as scratch:
+        directory = Path(scratch)
+        directory.chmod(0o777)
+        async with pgbouncer(running, directory, pool_size=2) as pooler:
+            yield pooler
+
+
+async def test_each_statement_runs_under_the_settings_of_its_own_connection(
+    pooler: PgBouncer, database_url: str
+) -> None:
+    """Inside of a transaction and outside, whoever used the session before."""
+    url = pooler.url(database_url)
+    one = await connect(url, application_name="one", pooler="transaction", settings=SESSION)
+    other = await connect(url, application_name="other", pooler="transaction", settings={"jit": "on"})
+    shown = "SELECT current_setting('lock_timeout') || ' ' || current_setting('jit')"
+    for _ in range(3):
+        assert await one.fetchval(shown) == "10s off"
+        assert await other.fetchval(shown) == "0 on"
+        async with one.transaction(isolation="repeatable_read", readonly=True):
+            assert await one.fetchval("SHOW transaction_isolation") == "repeatable read"
+            (row,) = await one.fetch(shown)
+            async with other.transaction():
+                assert await other.fetchval(shown) == "0 on"
+        assert row[0] == "10s off"
+    await one.close()
+    await other.close()
+
+
+async def test_a_statement_that_fails_leaves_no_transaction_open(
+    pooler: PgBouncer, database_url: str
+) -> None:
+    connection = await connect(pooler.url(database_url), application_name="test", pooler="transaction")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await connection.fetchval("SELECT 1 / $1::int", 0)
+    assert not connection.is_in_transaction()
+    assert await connection.execute("CREATE TABLE kept (n int)") == "CREATE TABLE"
+    await connection.executemany("INSERT INTO kept VALUES ($1)", [(1,), (2,)])
+    assert await connection.execute("DELETE FROM kept WHERE n = $1", 1) == "DELETE 1"
+    assert [tuple(row) for row in await connection.fetch("SELECT n FROM kept")] == [(2,)]
+    await connection.close()
+
+
+async def test_the_operators_commands(
+    pooler: PgBouncer, running: Servers, bootstrap: str, topic: str, database_url: str
+) -> None:
+    """From an empty database to the proof; twice each: what one leaves in a session, the next one meets."""
+    name = f"pooled_{topic.rpartition('-')[2]}"
+    server = await asyncpg.connect(database_url)
+    await server.execute(f"CREATE DATABASE {name}")
+    there = {
+        "database_url": pooler.url(f"/{name}"),
+        "database_pooler": "transaction",
+        "kafka_bootstrap": bootstrap,
+        "topic": topic,
+    }
+    for _ in range(2):
+        assert (await callfold("migrate", **there)).output == "The database is up to date.\n"
+    made = [(await callfold("org", "create", "Acme", "--json", **there)).json for _ in range(2)]
+    assert {one["id"] for one in (await callfold("org", "list", "--json", **there)).json} == {
+        one["id"] for one in made
+    }
+    owner = ("--organization", made[0]["id"])
+    keys = [(await callfold("key", "create", *owner, "--json", **there)).json for _ in range(2)]
+    assert (await callfold("key", "revoke", keys[0]["key"], **there)).status == 0
+    assert len((await callfold("key", "list", *owner, "--json", **there)).json) == 2
+    database = await asyncpg.connect(running.database_url(name))
+    acme = seed.Tenant(UUID(made[0]["id"]), UTC, keys[1]["key"], "")
+    await seed.call(database, acme)
+    for _ in range(2):
+        proved = await callfold("verify", "--json", **there)
+        assert (proved.json["exact"], proved.json["calls"]) == (True, 1)
+    assert (await callfold("lag", "--json", **there)).json["deltas"] == 1
+    await database.close()
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
+async def test_the_api(pooler: PgBouncer, database_url: str, database: asyncpg.Connection) -> None:
+    acme = await seed.tenant(database)
+    ids = [await seed.call(database, acme) for _ in range(3)]
+    async with serving(pooler.url(database_url), database_pooler="transaction") as api:
+        assert (await api.get("/health/ready")).status_code == 200
+        for _ in range(2):
+            answers = await asyncio.gather(*(get(api, acme, "/calls") for _ in range(20)))
+            assert [answer["total"] for answer in answers] == [3] * 20
+        assert (await get(api, acme, "/calls", action="stats"))["total"] == 3
+        assert (await get(api, acme, f"/calls/{ids[0]}"))["id"] == str(ids[0])
+        for status in (204, 404):
+            gone = await api.delete(f"/calls/{ids[0]}", headers=bearing(acme.key))
+            assert gone.status_code == status
+        trends = await get(api, acme, "/calls", action="trends")
+        assert sum(day["total"] for day in trends["data"]) == 2
