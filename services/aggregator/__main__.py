@@ -9,12 +9,26 @@ from services.aggregator.app import run
 from shared import logs
 from shared.settings import AggregatorSettings, exit_when_invalid
 
+STOP_SECONDS = 5
+"""How long a stop waits for a database that does not answer. Cut off, a statement has done nothing."""
+
 
 async def main(settings: AggregatorSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(settings, stop)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        async with asyncio.timeout(None) as patience:
+
+            def end() -> None:
+                if not stop.is_set():
+                    stop.set()
+                    patience.reschedule(loop.time() + STOP_SECONDS)
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, end)
+            await run(settings, stop)
+    except TimeoutError:
+        if not patience.expired():
+            raise
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ is harmless. A database or broker that is away is waited for; nothing is skipped
 
 import asyncio
 import logging
+import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -80,7 +81,12 @@ class Ingest:
     async def run(self) -> None:
         """Consumes until SIGTERM or SIGINT. Raises the first fault that does not pass."""
         settings = self._settings
+        # Until FastStream listens to them: without a handler, the first process of a container ignores them.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._end)
         await wait_for_topic(settings.kafka_bootstrap, settings.topic, self._stopping)
+        if self._stopping.is_set():
+            return
         builder: Any = await self._broker.connect()
         self._broker.config.broker_config.builder = partial(Consumer, self._fail, **builder.keywords)
         try:
@@ -116,6 +122,9 @@ class Ingest:
 
     def _fail(self, fault: Exception) -> None:
         self._failure = self._failure or fault
+        self._end()
+
+    def _end(self) -> None:
         self._stopping.set()
         self._app.exit()
 
