@@ -2,50 +2,91 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.database import Backoff
+from shared.kafka_client import (
+    Broker,
+    KafkaRefusal,
+    address,
+    client_options,
+    connection_faults,
+    fault,
+    refusal,
+)
 
 logger = logging.getLogger("callfold.kafka")
 
-RECORD_BYTES_MAX = 5 * 1024 * 1024
+RECORD_BYTES_MAX: Final = 5 * 1024 * 1024
 """What the topic lets through: more than an event may have, so that a larger one is seen and quarantined."""
 
 
-async def ensure_topic(bootstrap: str, topic: str, partitions: int, *, replication_factor: int = 1) -> None:
-    """Makes the topic unless it is there. Raises aiokafka's `KafkaError` when the broker refuses it."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+@asynccontextmanager
+async def administration(
+    broker: Broker, *, request_seconds: float = 40
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that asks about topics, for as long as the block. Raises aiokafka's `KafkaError`."""
+    admin = AIOKafkaAdminClient(**client_options(broker), request_timeout_ms=int(request_seconds * 1000))
     try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
+    """The numbers of the topic's partitions; none when there is no such topic, or this user can't see it."""
+    # All topics are asked for: a broker may make one that is asked for by its name.
+    known = {one["topic"]: one["partitions"] for one in await admin.describe_topics()}
+    return sorted(one["partition"] for one in known.get(topic, ()))
+
+
+async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replication_factor: int = 1) -> bool:
+    """Makes the topic unless it is there, and whether it did. Raises aiokafka's `KafkaError` when the broker
+    refuses it."""
+    async with administration(broker) as admin:
+        if await partitions_of(admin, topic):
+            return False
+        if not (await admin.describe_cluster())["brokers"]:
+            raise KafkaConnectionError("no broker of the cluster is ready yet")
         config = {"max.message.bytes": str(RECORD_BYTES_MAX)}
         made = await admin.create_topics(
             [NewTopic(topic, partitions, replication_factor, topic_configs=config)]
         )
         for _, code, *message in made.topic_errors:
             error = for_code(code)
-            if code and error is not TopicAlreadyExistsError:
+            if error is TopicAlreadyExistsError:
+                return False
+            if code:
                 raise error(*message)
-    finally:
-        await admin.close()
+    return True
 
 
-async def wait_for_topic(bootstrap: str, topic: str, stop: asyncio.Event) -> None:
-    """Returns when the broker answers and has the topic, or when `stop` is set."""
+async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> None:
+    """Returns when the broker answers and has the topic, or when `stop` is set. Raises KafkaRefusal when the
+    broker and we don't take each other."""
     backoff = Backoff()
     said = ""
+    where = address(broker)
     while not stop.is_set():
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        faults: list[Exception] = []
         try:
-            await admin.start()
-            if topic in await admin.list_topics():
-                return
-            missing = f"the broker at {bootstrap} has no topic {topic}"
-        except KafkaError as error:
-            missing = f"no broker at {bootstrap}: {error}"
-        finally:
-            await admin.close()
+            with connection_faults(faults.append):
+                async with administration(broker) as admin:
+                    if await partitions_of(admin, topic):
+                        return
+            missing = f"the broker at {where} has no topic {topic}, or does not let this user see it"
+        except (KafkaError, OSError) as error:
+            cause = faults[-1] if faults else error
+            refused = refusal(cause)
+            if refused is not None:
+                raise KafkaRefusal(f"Kafka can't be used at {where}: {refused}.") from None
+            missing = f"no broker at {where}: {fault(cause)}"
         if missing != said:
             logger.warning("waits: %s", missing)
             said = missing

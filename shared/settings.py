@@ -4,14 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, FilePath, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import kafka_security
 from shared.database_url import check_url
 
 PREFIX: Final = "CALLFOLD_"
@@ -40,6 +41,8 @@ class _Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
+            if not first["loc"]:  # several settings that don't go together
+                raise InvalidSetting(str(first["ctx"]["error"])) from None
             name = str(first["loc"][0])
             # The value itself is not shown: a database's URL has a password.
             rule = first.get("ctx", {}).get("error") or _rule(type(self).model_fields[name])
@@ -71,6 +74,30 @@ def _check_hosts(hosts: str) -> str:
         if not known:
             raise ValueError("be host:port, several separated by commas")
     return hosts
+
+
+def _check_file(file: Path) -> Path:
+    """A file that is there. Raises ValueError with the rule."""
+    try:
+        with file.open("rb"):
+            return file
+    except OSError as error:
+        raise ValueError(f"name a file that can be read ({error.strerror})") from None
+
+
+def _check_web_url(url: str) -> str:
+    """An address of the web. Raises ValueError with the rule."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = None
+    if not known:
+        raise ValueError("be a URL such as https://identity.example.com/token")
+    return url
+
+
+ReadableFile = Annotated[Path, AfterValidator(_check_file)]
 
 
 class LogSettings(_Settings):
@@ -123,11 +150,17 @@ class KafkaSettings(_Settings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     kafka_username: str | None = None
     kafka_password: SecretStr | None = None
-    kafka_ca_file: FilePath | None = Field(None, description="PEM; without it, the machine's own authorities")
-    kafka_certificate_file: FilePath | None = Field(None, description="PEM, for a broker that asks for one")
-    kafka_key_file: FilePath | None = None
+    kafka_ca_file: ReadableFile | None = Field(
+        None, description="PEM; without it, the machine's own authorities"
+    )
+    kafka_certificate_file: ReadableFile | None = Field(
+        None, description="PEM, for a broker that asks for one"
+    )
+    kafka_key_file: ReadableFile | None = Field(
+        None, description="PEM; without it, the key is in the certificate's file"
+    )
     kafka_key_password: SecretStr | None = None
-    kafka_token_url: str | None = Field(
+    kafka_token_url: Annotated[str, AfterValidator(_check_web_url)] | None = Field(
         None, description="OAUTHBEARER: the token endpoint of the client-credentials grant"
     )
     kafka_token_file: Path | None = Field(
@@ -136,6 +169,11 @@ class KafkaSettings(_Settings):
     kafka_client_id: str | None = None
     kafka_client_secret: SecretStr | None = None
     kafka_token_scope: str | None = None
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        kafka_security.check(self)
+        return self
 
 
 class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, TelemetrySettings):

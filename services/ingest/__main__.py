@@ -1,11 +1,14 @@
 """`python -m services.ingest`: one ingest process, until a signal or a fault that does not pass."""
 
 import gc
+import logging
+import sys
 
 import uvloop
 
 from services.ingest.app import Ingest
 from shared import logs
+from shared.kafka_client import KafkaRefusal
 from shared.settings import IngestSettings, exit_when_invalid
 
 
@@ -21,4 +24,8 @@ if __name__ == "__main__":
     # look for cycles in them over and over.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    uvloop.run(main(read))
+    try:
+        uvloop.run(main(read))
+    except KafkaRefusal as refusal:
+        logging.getLogger("callfold.ingest").critical("ends: %s", refusal)
+        sys.exit(1)

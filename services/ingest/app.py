@@ -28,6 +28,7 @@ from services.ingest.store import Arrival
 from services.ingest.writer import Writer
 from shared.event import InvalidEvent, read
 from shared.kafka import wait_for_topic
+from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
 from shared.settings import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")
@@ -84,13 +85,15 @@ class Ingest:
         # Until FastStream listens to them: without a handler, the first process of a container ignores them.
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._end)
-        await wait_for_topic(settings.kafka_bootstrap, settings.topic, self._stopping)
+        await wait_for_topic(settings, settings.topic, self._stopping)
         if self._stopping.is_set():
             return
         builder: Any = await self._broker.connect()
-        self._broker.config.broker_config.builder = partial(Consumer, self._fail, **builder.keywords)
+        options = builder.keywords | client_options(settings)
+        self._broker.config.broker_config.builder = partial(Consumer, self._fail, **options)
         try:
-            await self._app.run()
+            with connection_faults(self._hear):
+                await self._app.run()
         finally:
             self._writer.close()
         if self._failure is not None:
@@ -127,6 +130,12 @@ class Ingest:
     def _end(self) -> None:
         self._stopping.set()
         self._app.exit()
+
+    def _hear(self, fault: Exception) -> None:
+        """aiokafka tries for ever to reconnect, whatever the broker says. Credentials come with the start of
+        a process, so what was refused ends it, and the next start has what is right by then."""
+        if refused := refusal(fault):
+            self._fail(KafkaRefusal(f"Kafka can't be used at {self._settings.kafka_bootstrap}: {refused}."))
 
     async def _stop(self) -> None:
         """Before the broker is closed: no further batch, and the one in hand has its time to end."""

@@ -14,13 +14,14 @@ from uuid import UUID
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from pydantic_settings import BaseSettings
 
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database import Connection, connect
+from shared.kafka_client import Broker, address, connection_faults, fault, refusal
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
@@ -40,13 +41,29 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
 
 
+class Refused(Failure):
+    """Kafka was reached, and trying again would not help."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where the database or Kafka is, and the state directory that says so, if one does."""
+    """Where the database is, and the state directory that says so, if one does."""
 
     address: str
     state: Path | None = None
     pooler: Pooler = "none"
+
+
+@dataclass(frozen=True)
+class KafkaPlace:
+    """How Kafka is reached, and the state directory that says so, if one does."""
+
+    broker: Broker
+    state: Path | None = None
+
+    @property
+    def address(self) -> str:
+        return address(self.broker)
 
 
 def find_database(state: Path | None) -> Place:
@@ -58,16 +75,17 @@ def find_database(state: Path | None) -> Place:
     return Place(embedded.load(directory).database_url, directory)
 
 
-def find_kafka(state: Path | None) -> Place:
-    """Kafka, by its bootstrap address. Raises Failure when nothing names one."""
+def find_kafka(state: Path | None) -> KafkaPlace:
+    """Kafka: by the settings, those of its security included, or the embedded one, which has none. Raises
+    Failure when nothing names one."""
     settings = settings_from_environment(KafkaSettings)
     directory = _directory(state, named="kafka_bootstrap" in settings.model_fields_set)
     if directory is None:
-        return Place(settings.kafka_bootstrap)
-    return Place(embedded.load(directory).kafka, directory)
+        return KafkaPlace(settings)
+    return KafkaPlace(embedded.load(directory).kafka, directory)
 
 
-def find_both(state: Path | None) -> tuple[Place, Place]:
+def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
     """The database and Kafka, never of two different stacks. Raises Failure when one is set
     and the other is not."""
     if state is None:
@@ -133,18 +151,20 @@ def database_faults(place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def kafka_faults(place: Place) -> Iterator[None]:
-    """Turns what Kafka can do to a command into a Failure."""
+def kafka_faults(place: KafkaPlace) -> Iterator[None]:
+    """Turns what Kafka can do to a command into a Failure; into Refused when it does not pass by itself."""
     logging.getLogger("aiokafka").addHandler(_SILENCE)
+    faults: list[Exception] = []
     try:
-        yield
-    except (KafkaConnectionError, OSError, TimeoutError) as error:
-        _check_running(place)
-        said = "no broker answers" if isinstance(error, KafkaConnectionError) else _said(error)
-        raise Failure(f"Kafka can't be reached at {place.address}: {said}.") from None
-    except KafkaError as error:
-        said = str(error) or type(error).__name__
-        raise Failure(f"Kafka can't be used at {place.address}: {said}.") from None
+        with connection_faults(faults.append):
+            yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        cause = faults[-1] if faults else error
+        if isinstance(cause, OSError) and refusal(cause) is None:
+            _check_running(place)
+            raise Failure(f"Kafka can't be reached at {place.address}: {_said(cause)}.") from None
+        kind = Failure if refusal(cause) is None else Refused
+        raise kind(f"Kafka can't be used at {place.address}: {fault(cause)}.") from None
 
 
 def read_uuid(text: str, what: str) -> UUID:
@@ -180,7 +200,7 @@ def _directory(state: Path | None, *, named: bool) -> Path | None:
     )
 
 
-def _check_running(place: Place) -> None:
+def _check_running(place: Place | KafkaPlace) -> None:
     """Raises Failure when nothing answers because nothing was started."""
     if place.state is None:
         return

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from services.ops.addresses import Place, database, kafka_faults, settings_from_environment
+from services.ops.addresses import KafkaPlace, Place, database, kafka_faults, settings_from_environment
 from services.ops.demo_account import (
     Account,
     Quarantined,
@@ -64,7 +64,7 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
     it makes no progress for a while."""
     left: list[int] | None = None
     progressed = time.monotonic()
-    with kafka_faults(Place(stack.kafka, stack.directory)):
+    with kafka_faults(KafkaPlace(stack.kafka, stack.directory)):
         partitions = await consumer_lag(stack.kafka, topic, group)
         total = sum(one.lag for one in partitions)
         with progress("Consuming records", total) as advance:

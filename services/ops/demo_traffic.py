@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress
 
-from services.ops.addresses import Place, database, kafka_faults
+from services.ops.addresses import KafkaPlace, Place, database, kafka_faults
 from services.ops.demo_account import Account
 from services.ops.demo_screen import Customer
 from services.ops.embedded.state import State
@@ -41,7 +41,10 @@ async def publish_backlog(
     """Publishes the backlog until now; the account of it. Raises Failure."""
     account = Account()
     records = backlog(seed, [one.organization for one in customers], calls, datetime.now(UTC), days)
-    with progress("Publishing calls", calls) as advance, kafka_faults(Place(stack.kafka, stack.directory)):
+    with (
+        progress("Publishing calls", calls) as advance,
+        kafka_faults(KafkaPlace(stack.kafka, stack.directory)),
+    ):
 
         def delivered(record: Record, partition: int, offset: int) -> None:
             account.delivered(record, partition, offset)

@@ -24,9 +24,11 @@ from services.ops.failure import Failure
 from services.ops.printing import console, counted, print_json, table
 from services.ops.program import suggestion
 from shared.database import Connection
+from shared.kafka import administration, partitions_of
+from shared.kafka_client import Broker, client_options
 from shared.settings import IngestSettings
 
-REQUEST_MS: Final = 10_000
+REQUEST_SECONDS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,33 @@ def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
     to.print(f"{_waiting(found.deltas, 'delta')} to be applied{age}.")
 
 
-async def measure(connection: Connection, bootstrap: str, topic: str, group: str) -> Lag:
+async def measure(connection: Connection, broker: Broker, topic: str, group: str) -> Lag:
     """The lag now. No group is joined. Raises aiokafka's and asyncpg's errors, and Failure where there is no
     such topic."""
     deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
-    partitions = await consumer_lag(bootstrap, topic, group)
+    partitions = await consumer_lag(broker, topic, group)
     return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
 
 
-async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[PartitionLag, ...]:
+async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[PartitionLag, ...]:
     """The group's lag per partition; one without a commit counts from its beginning."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS)
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_MS)
-    try:
-        await consumer.start()
-        await admin.start()
-        (described,) = await admin.describe_topics([topic])
-        if described["error_code"]:
-            raise Failure(f"Kafka has no topic {topic}: {suggestion('up')} makes it, or your own tools do.")
-        partitions = sorted(TopicPartition(topic, one["partition"]) for one in described["partitions"])
+    async with administration(broker, request_seconds=REQUEST_SECONDS) as admin:
+        partitions = [TopicPartition(topic, number) for number in await partitions_of(admin, topic)]
+        if not partitions:
+            raise Failure(
+                f"Kafka has no topic {topic}, or does not let this user see it: "
+                f"{suggestion('topic')} makes it."
+            )
         known = await _committed(admin, group)
-        begins = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-    finally:
-        await admin.close()
-        await consumer.stop()
+        consumer = AIOKafkaConsumer(
+            **client_options(broker), request_timeout_ms=REQUEST_SECONDS * 1000, enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            begins = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+        finally:
+            await consumer.stop()
     committed = {p: max(known[p].offset if p in known else 0, begins[p]) for p in partitions}
     return tuple(
         PartitionLag(p.partition, committed[p], ends[p], max(ends[p] - committed[p], 0)) for p in partitions
@@ -99,7 +103,7 @@ async def consumer_lag(bootstrap: str, topic: str, group: str) -> tuple[Partitio
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
     """The group's offsets. A broker that was never asked for a group's needs a moment to find them."""
-    for pause in attempts(REQUEST_MS / 1000):
+    for pause in attempts(REQUEST_SECONDS):
         try:
             return await admin.list_consumer_group_offsets(group)  # type: ignore[no-any-return]
         except GroupCoordinatorNotAvailableError:
@@ -116,7 +120,7 @@ async def _find(state: Path | None) -> Lag:
     settings = settings_from_environment(IngestSettings)
     async with database(database_place) as connection:
         with kafka_faults(kafka):
-            return await measure(connection, kafka.address, settings.topic, settings.consumer_group)
+            return await measure(connection, kafka.broker, settings.topic, settings.consumer_group)
 
 
 _DELTAS: Final = """

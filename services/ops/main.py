@@ -14,6 +14,7 @@ from services.ops.failure import Failure
 from services.ops.lag import lag
 from services.ops.migrate import migrate
 from services.ops.status import status
+from services.ops.topic import topic
 from services.ops.up import up
 from services.ops.verify import verify
 
@@ -45,7 +46,7 @@ def _whole(
 
 
 # The commands, in the order in which the help lists them.
-for command in (up, down, status, demo, verify, lag, migrate):
+for command in (up, down, status, demo, verify, lag, migrate, topic):
     app.command(cls=Command)(command)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")

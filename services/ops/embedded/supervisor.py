@@ -13,6 +13,7 @@ from typing import Any
 from services.ops.embedded import kafka, postgres
 from services.ops.embedded.state import State, environment, write_private
 from services.ops.failure import Failure
+from shared.settings import PREFIX
 
 SERVERS = ("postgres", "kafka")
 SERVICES = ("ingest", "aggregator", "api")
@@ -83,7 +84,7 @@ def launch(state: State) -> None:
         # The log files are named relative to here, and all programs inherit these variables: no path and no
         # password has to survive the quoting of its configuration file.
         cwd=state.directory,
-        env=os.environ | environment(state),
+        env=_inherited() | environment(state),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -160,6 +161,13 @@ def shut_down(state: State) -> bool:
             return bool(proxy.supervisor.shutdown())
     except (OSError, http.client.HTTPException, xmlrpc.client.Error):
         return False
+
+
+def _inherited() -> dict[str, str]:
+    """This process's variables, but those that tell how another Kafka is reached."""
+    return {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(f"{PREFIX}KAFKA_")
+    }
 
 
 class _Transport(xmlrpc.client.Transport):

@@ -1,0 +1,136 @@
+"""What every aiokafka client of callfold is made with, and why a broker did not let one in."""
+
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+from shared.kafka_security import ssl_context, uses_sasl, uses_tls
+from shared.kafka_token import ClientCredentials, TokenFile, read_refusals_of_tokens
+from shared.settings import KafkaSettings
+
+Broker = KafkaSettings | str
+"""Kafka as a client reaches it; an address alone is that of a broker without security, as the embedded is."""
+
+
+class KafkaRefusal(Exception):
+    """The broker and we don't take each other, and waiting does not change that; its text is a sentence."""
+
+
+def client_options(broker: Broker) -> dict[str, Any]:
+    """The keyword arguments with which any aiokafka client connects. To be called in the client's loop."""
+    if isinstance(broker, str):
+        return {"bootstrap_servers": broker}
+    options: dict[str, Any] = {
+        "bootstrap_servers": broker.kafka_bootstrap,
+        "security_protocol": broker.kafka_security_protocol,
+    }
+    if uses_tls(broker):
+        options["ssl_context"] = ssl_context(broker)
+    if uses_sasl(broker):
+        options["sasl_mechanism"] = broker.kafka_sasl_mechanism
+        if broker.kafka_password:
+            options["sasl_plain_username"] = broker.kafka_username
+            options["sasl_plain_password"] = broker.kafka_password.get_secret_value()
+        else:
+            read_refusals_of_tokens()
+            options["sasl_oauth_token_provider"] = _token_provider(broker)
+    return options
+
+
+def _token_provider(settings: KafkaSettings) -> AbstractTokenProvider | None:
+    if settings.kafka_token_file:
+        return TokenFile(settings.kafka_token_file)
+    if settings.kafka_token_url and settings.kafka_client_id and settings.kafka_client_secret:
+        return ClientCredentials(
+            settings.kafka_token_url,
+            settings.kafka_client_id,
+            settings.kafka_client_secret,
+            scope=settings.kafka_token_scope,
+            ca_file=settings.kafka_ca_file,
+        )
+    return None
+
+
+def address(broker: Broker) -> str:
+    return broker if isinstance(broker, str) else broker.kafka_bootstrap
+
+
+@contextmanager
+def connection_faults(hear: Callable[[Exception], None]) -> Iterator[None]:
+    """Tells `hear`, for as long as the block, why aiokafka could not connect. It gives the reason to its log
+    alone: what it raises at the start is without one, and when it reconnects it raises nothing."""
+    listener = _Listener(hear)
+    log = logging.getLogger("aiokafka")
+    log.addHandler(listener)
+    try:
+        yield
+    finally:
+        log.removeHandler(listener)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, hear: Callable[[Exception], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._hear = hear
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.module == "client" and isinstance(record.args, tuple):
+            for argument in record.args:
+                if isinstance(argument, Exception):
+                    self._hear(argument)
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """What does not pass by itself, as a part of a sentence; None for what does."""
+    if error is None:
+        return None
+    if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
+        return f"the broker refuses the credentials: {_said(error)}"
+    if isinstance(error, UnsupportedSaslMechanismError | AuthenticationMethodNotSupported):
+        return "the broker does not take CALLFOLD_KAFKA_SASL_MECHANISM as it is set"
+    if isinstance(error, IllegalSaslStateError):
+        return "the broker's listener has no SASL: CALLFOLD_KAFKA_SECURITY_PROTOCOL does not fit it"
+    if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
+        kind = "topic" if isinstance(error, TopicAuthorizationFailedError) else "group"
+        return f"the broker does not let this user at the {kind}: {_said(error)}"
+    if isinstance(error, ClusterAuthorizationFailedError):
+        return f"the broker does not let this user do that: {_said(error)}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the broker's certificate is not to be trusted: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError) and _is_about_a_certificate(error):
+        reason = str(error.reason).lower().replace("_", " ")
+        return f"the broker refuses the client's certificate: {reason}"
+    return refusal(error.__cause__)
+
+
+def fault(error: Exception) -> str:
+    """Why a connection could not be made, as a part of a sentence."""
+    if isinstance(error, KafkaConnectionError) and "closed" in str(error):
+        return "the broker closed the connection: does CALLFOLD_KAFKA_SECURITY_PROTOCOL fit its listener?"
+    return refusal(error) or _said(error)
+
+
+def _is_about_a_certificate(error: ssl.SSLError) -> bool:
+    reason = error.reason or ""
+    return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
+
+
+def _said(error: BaseException) -> str:
+    """What the broker said, without aiokafka's numbers."""
+    text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error)
+    return text.rstrip(".") or type(error).__name__

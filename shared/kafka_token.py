@@ -1,0 +1,135 @@
+"""OAUTHBEARER: where the token comes from with which a connection to Kafka begins."""
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
+
+import httpx
+import msgspec
+from aiokafka import conn
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaError, SaslAuthenticationFailed
+from pydantic import SecretStr
+
+ENDPOINT_SECONDS: Final = 10
+RETRY_SECONDS: Final = 1
+"""aiokafka tries to reconnect ten times a second; the token endpoint is asked less often."""
+SPARE_SECONDS_MAX: Final = 60
+SPARE_SHARE: Final = 0.2
+
+
+class TokenUnavailable(KafkaError):  # type: ignore[misc]
+    """There is no token now; a later try may have one. Its text is a part of a sentence, without a secret."""
+
+    retriable = True
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
+    """A token that something else keeps fresh in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def token(self) -> str:
+        """The token as the file has it now. Raises TokenUnavailable."""
+        try:
+            token = (await asyncio.to_thread(self._file.read_text, "ascii")).strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise TokenUnavailable(f"the token in {self._file} can't be read: {reason}") from None
+        if not token:
+            raise TokenUnavailable(f"there is no token in {self._file}")
+        return token
+
+
+class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
+    """Tokens of the client-credentials grant (RFC 6749, 4.4), each used until shortly before it expires."""
+
+    def __init__(
+        self, url: str, client_id: str, secret: SecretStr, *, scope: str | None = None, ca_file: Path | None
+    ) -> None:
+        self._url = url
+        # Encoded before Basic encodes them, as the RFC (2.3.1) has it.
+        self._credentials = httpx.BasicAuth(quote_plus(client_id), quote_plus(secret.get_secret_value()))
+        self._form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
+        self._context = ssl.create_default_context()
+        if ca_file is not None:  # a company's own authority may sign for both, or for the broker alone
+            self._context.load_verify_locations(ca_file)
+        self._one_at_a_time = asyncio.Lock()
+        self._token = ""
+        self._good_until = 0.0
+        self._fault: str | None = None
+        self._no_try_until = 0.0
+
+    async def token(self) -> str:
+        """A token that is good for a while. Raises TokenUnavailable."""
+        async with self._one_at_a_time:
+            now = time.monotonic()
+            if now < self._good_until:
+                return self._token
+            if now >= self._no_try_until:
+                await self._ask(now)
+            if self._fault is not None:
+                raise TokenUnavailable(self._fault)
+            return self._token
+
+    async def _ask(self, now: float) -> None:
+        try:
+            async with httpx.AsyncClient(verify=self._context, timeout=ENDPOINT_SECONDS) as client:
+                answer = await client.post(self._url, data=self._form, auth=self._credentials)
+            granted = _read(answer)
+        except (httpx.HTTPError, _NoGrant) as error:
+            endpoint = urlsplit(self._url)._replace(query="", fragment="").geturl()
+            self._fault = f"no token from {endpoint}: {str(error) or 'no answer in time'}"
+            self._no_try_until = time.monotonic() + RETRY_SECONDS
+            return
+        self._fault = None
+        self._token = granted.access_token
+        spare = min(SPARE_SECONDS_MAX, granted.expires_in * SPARE_SHARE)
+        self._good_until = now + granted.expires_in - spare
+
+
+class _Grant(msgspec.Struct, frozen=True):
+    access_token: str
+    expires_in: float = 0  # it need not be told; such a token is used for one connection
+
+
+class _NoGrant(Exception):
+    pass
+
+
+def _read(answer: httpx.Response) -> _Grant:
+    """The token in an answer. Raises _NoGrant, with the error's name by the RFC (5.2) where there is one."""
+    if answer.status_code != httpx.codes.OK:
+        try:
+            said = msgspec.json.decode(answer.content, type=dict[str, Any]).get("error", "")
+        except (msgspec.DecodeError, ValueError):
+            said = ""
+        raise _NoGrant(f"it answers {answer.status_code} {str(said)[:100]}".rstrip())
+    try:
+        grant = msgspec.json.decode(answer.content, type=_Grant, strict=False)
+    except (msgspec.DecodeError, ValueError):
+        grant = None
+    if grant is None or not grant.access_token or not grant.access_token.isascii():
+        raise _NoGrant("its answer has no access_token")
+    return grant
+
+
+def read_refusals_of_tokens() -> None:
+    """Makes this process's connections hear that a token is refused. aiokafka has no place for it but its
+    own: it takes any answer for a yes, and the broker then closes the connection without a word."""
+    conn.OAuthAuthenticator = _Authenticator
+
+
+class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
+    async def step(self, payload: bytes | None) -> Any:
+        """As aiokafka's, but an answer with something in it is a refusal (RFC 7628, 3.2.2)."""
+        if payload:
+            raise SaslAuthenticationFailed(f"it does not take the token: {payload.decode(errors='replace')}")
+        return await super().step(payload)
