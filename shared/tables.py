@@ -105,6 +105,13 @@ calls = Table(
         "day", Date, nullable=False, comment="the organization's day of created_at, under which it counts now"
     ),
     Column("version", Integer, nullable=False, comment="how many events it is the fold of"),
+    Column(
+        "revision",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="how often the row was written anew: who writes it must have read this one",
+    ),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("calls_newest_idx", "organization_id", "livemode", text("created_at DESC"), text("id DESC")),
     Index(
@@ -191,6 +198,30 @@ daily_call_deltas = Table(
         "autovacuum_analyze_threshold": "50000",
         "autovacuum_vacuum_cost_delay": "0",
     },
+)
+
+# What pruned calls went on counting for; no delta ever comes here.
+pruned_call_counts = Table(
+    "pruned_call_counts",
+    metadata,
+    *_cell_columns(),
+    *_measure_columns(),
+    PrimaryKeyConstraint("organization_id", "livemode", "day", "direction", "phone_number_id", "status"),
+)
+
+# Who did what that can't be undone, or that counts follow from.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("organization_id", Uuid, nullable=False, comment="the nil UUID where none is known"),
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("at", _instant, nullable=False, server_default=_now),
+    Column("actor", Text, nullable=False, comment="an API key by its id, an operator, a service"),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="the id of what it was done to"),
+    Column("details", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index(None, "organization_id", "at"),
 )
 
 quarantined_records = Table(

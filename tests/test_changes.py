@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.store import CallKey, Changes, KnownCall, TouchedCall, changes, group
 from shared.count import Cell, Measures, counted
 from shared.event import Event
 from shared.fold import distinct, fold
+from shared.store import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, changes, group
 from tests.events import ORGANIZATION, events_of_calls
 
 BERLIN = ZoneInfo("Europe/Berlin")
-ZONES = {ORGANIZATION: BERLIN}
+ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
 Sums = defaultdict[tuple[Cell, int], Decimal]
 
 
@@ -38,12 +38,12 @@ class Stored:
             return KnownCall()
         call = fold(list(events.values()))
         payloads = {id: event.payload for id, event in events.items()}
-        return KnownCall(version=call.version, counted=counted(call, BERLIN), events=payloads)
+        return KnownCall(row=Written(call.version, 0), counted=counted(call, BERLIN), events=payloads)
 
     def take(self, batch: list[Event]) -> Changes:
         by_call = group([(None, event) for event in batch])
         touched = [TouchedCall(arrived, self.known(key)) for key, arrived in by_call.items()]
-        made = changes(touched, ZONES)
+        made = changes(touched, ORGANIZATIONS)
         for event in made.events:
             self.events.setdefault((event.organization_id, event.call_id), {})[event.id] = event
         for cell, measures in made.deltas.items():
@@ -87,7 +87,8 @@ def test_what_is_stored_already_changes_nothing(calls: list[list[Event]]) -> Non
 @given(events_of_calls(2))
 def test_events_of_a_deleted_call_are_dropped_and_no_others(calls: list[list[Event]]) -> None:
     gone, kept = calls
-    made = changes([TouchedCall(gone, KnownCall(deleted=True)), TouchedCall(kept, KnownCall())], ZONES)
+    touched = [TouchedCall(gone, KnownCall(deleted=True)), TouchedCall(kept, KnownCall())]
+    made = changes(touched, ORGANIZATIONS)
     assert made.of_deleted_calls == gone
     assert made.events == kept
     assert [call.id for call, _ in made.new_calls] == [kept[0].call_id]

@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.ingest.store import store
 from services.ops.lag import PartitionLag, consumer_lag
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
+from shared.store import store
 from tests.command_line import callfold
-from tests.events import ORGANIZATION, event
+from tests.events import NOON, ORGANIZATION, event
 from tests.processes import publish
 
 NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
@@ -145,7 +145,7 @@ async def test_migrate_makes_a_database_usable_and_can_run_again(
 
 async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, database: Connection) -> None:
     events = [event("call.initiated", id="evt_1"), event("call.completed", id="evt_2", duration=7)]
-    await store(database, [(None, one) for one in events], [])
+    await store(database, [(None, one) for one in events], [], now=NOON)
     exact = await callfold("verify", "--json", database_url=database_url)
     assert exact.status == 0
     assert exact.json == {
@@ -184,7 +184,7 @@ async def test_verify_prints_some_of_many_differences_and_how_many_more(
     database_url: str, database: Connection
 ) -> None:
     many = [event("call.initiated", call_id=UUID(int=n + 1)) for n in range(40)]
-    await store(database, [(None, one) for one in many], [])
+    await store(database, [(None, one) for one in many], [], now=NOON)
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
     told = await callfold("verify", database_url=database_url)
     assert "NOT EXACT: 40 differences." in told.output
@@ -199,7 +199,7 @@ async def test_of_calls_and_cells_verify_prints_some_of_both_calls_first(
         event("call.initiated", call_id=UUID(int=n + 1), timestamp=f"2026-11-24T10:{n:02}:00Z")
         for n in range(40)
     ]
-    await store(database, [(None, one) for one in many], [])
+    await store(database, [(None, one) for one in many], [], now=NOON)
     await database.execute(
         "UPDATE calls SET day = day + extract(minute FROM created_at)::integer, version = 2"
     )
@@ -228,7 +228,7 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert after[0] == before[0]
     assert after[1] == PartitionLag(1, 5, before[1].end, before[1].end - 5)
     assert after[3].lag == 0
-    await store(database, [(None, event("call.initiated"))], [])
+    await store(database, [(None, event("call.initiated"))], [], now=NOON)
     settings = {
         "database_url": database_url,
         "kafka_bootstrap": bootstrap,

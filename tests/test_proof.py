@@ -7,13 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from services.ingest.quarantine import BadRecord
-from services.ingest.store import store
 from services.ops import proof as proof_module
 from services.ops.proof import Proof, prove, prove_connection
 from services.ops.simulator import backlog, organizations
 from shared.database import Connection, connect
 from shared.event import read
+from shared.quarantine import BadRecord
+from shared.store import store
 from tests.events import CALL, NOON, ORGANIZATION, table, value
 
 NO_BAD_RECORDS: Sequence[BadRecord] = ()
@@ -36,7 +36,7 @@ async def proved(database: Connection) -> Connection:
 
 async def _store(database: Connection, values: Sequence[bytes | None]) -> None:
     events = [read(one, NOON + timedelta(days=1)) for one in values]
-    await store(database, [(None, event) for event in events], NO_BAD_RECORDS)
+    await store(database, [(None, event) for event in events], NO_BAD_RECORDS, now=NOON)
 
 
 def _kinds(proof: Proof) -> list[str]:

@@ -22,14 +22,14 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
-from services.ingest.header_names import read_any_header_name, readable
-from services.ingest.quarantine import BadRecord
-from services.ingest.store import Arrival
+from services.ingest.header_names import read_any_header_name
 from services.ingest.writer import Writer
 from shared.event import InvalidEvent, read
 from shared.kafka import wait_for_topic
 from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
+from shared.quarantine import BadRecord, readable
 from shared.settings import IngestSettings
+from shared.store import Arrival
 
 logger = logging.getLogger("callfold.ingest")
 

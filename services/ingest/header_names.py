@@ -19,11 +19,6 @@ def read_any_header_name() -> None:
     fetcher.MemoryRecords = _Records
 
 
-def readable(name: str) -> str:
-    """A header's name as text that a database takes: what is none is written as `\\xff`."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace").replace("\0", "\\0")
-
-
 class _Records(_MemoryRecordsPy):  # type: ignore[misc]
     """A fetched stretch of a partition: cut into batches here, which are decoded by aiokafka."""
 

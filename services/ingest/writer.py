@@ -4,14 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 
-from services.ingest.quarantine import BadRecord
-from services.ingest.store import Arrival, Overtaken, TooLarge, store
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
+from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
+from shared.store import Arrival, Overtaken, TooLarge, store
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -90,6 +91,7 @@ class Writer:
             self._connection,
             arrivals,
             bad_records,
+            now=datetime.now(UTC),
             create_organizations=settings.unknown_organizations == "create",
         )
         if bad_records or stored.refused:

@@ -6,9 +6,14 @@ from shared.count import NO_DIRECTION, NO_PHONE_NUMBER, Cell, Measures
 from shared.fold import Call
 
 _CELL: Final = ", ".join(Cell._fields)
+_MEASURES: Final = ", ".join(Measures._fields)
+_SUMS: Final = ", ".join(
+    f"sum({name}) AS {name}" if name == "cost_cents" else f"sum({name})::bigint AS {name}"
+    for name in Measures._fields
+)
 _KEPT: Final = ", ".join(f"coalesce(kept.{name}, 0) AS kept_{name}" for name in Measures._fields)
 _RECOUNTED: Final = ", ".join(f"coalesce(recount.{name}, 0) AS true_{name}" for name in Measures._fields)
-_OFF: Final = " OR ".join(f"kept_{name} <> true_{name}" for name in Measures._fields)
+OFF: Final = " OR ".join(f"kept_{name} <> true_{name}" for name in Measures._fields)
 
 PLAN_FOR_THE_WHOLE: Final = """
 SET LOCAL cursor_tuple_fraction = 1;
@@ -27,33 +32,41 @@ SELECT statement_timestamp(),
 
 ZONES: Final = "SELECT id, time_zone FROM organizations WHERE $1::uuid IS NULL OR id = $1"
 
-CELLS: Final = f"""
+
+def compared(where: str) -> str:
+    """The cells of which a condition over the columns of a cell holds: what the counts and deltas say of each
+    (`kept_…`), and what they must say (`true_…`): a recount of the calls, and what pruned calls went on
+    counting for. The beginning of a statement, up to its common table expression `compared`."""
+    return f"""
 WITH kept AS (
-    SELECT {_CELL},
-           sum(calls)::bigint AS calls, sum(answered)::bigint AS answered,
-           sum(duration_seconds)::bigint AS duration_seconds, sum(cost_cents) AS cost_cents,
-           sum(latency_ms)::bigint AS latency_ms, sum(latency_calls)::bigint AS latency_calls
-    FROM (SELECT {_CELL}, {", ".join(Measures._fields)} FROM daily_call_counts
-          WHERE $1::uuid IS NULL OR organization_id = $1
+    SELECT {_CELL}, {_SUMS}
+    FROM (SELECT {_CELL}, {_MEASURES} FROM daily_call_counts WHERE {where}
           UNION ALL
-          SELECT {_CELL}, {", ".join(Measures._fields)} FROM daily_call_deltas
-          WHERE $1::uuid IS NULL OR organization_id = $1) AS part
+          SELECT {_CELL}, {_MEASURES} FROM daily_call_deltas WHERE {where}) AS part
     GROUP BY {_CELL}
 ), recount AS (
-    SELECT organization_id, livemode, day, coalesce(direction, '{NO_DIRECTION}') AS direction,
-           coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
-           count(*) AS calls, count(answered_at) AS answered,
-           coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
-           coalesce(sum(latency_ms), 0) AS latency_ms, count(latency_ms) AS latency_calls
-    FROM calls
-    WHERE $1::uuid IS NULL OR organization_id = $1
-    GROUP BY 1, 2, 3, 4, 5, 6
+    SELECT {_CELL}, {_SUMS}
+    FROM (SELECT organization_id, livemode, day, coalesce(direction, '{NO_DIRECTION}') AS direction,
+                 coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
+                 count(*) AS calls, count(answered_at) AS answered,
+                 coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
+                 coalesce(sum(latency_ms), 0) AS latency_ms, count(latency_ms) AS latency_calls
+          FROM calls WHERE {where}
+          GROUP BY 1, 2, 3, 4, 5, 6
+          UNION ALL
+          SELECT {_CELL}, {_MEASURES} FROM pruned_call_counts WHERE {where}) AS part
+    GROUP BY {_CELL}
 ), compared AS (
     SELECT {_CELL}, {_KEPT}, {_RECOUNTED} FROM kept FULL JOIN recount USING ({_CELL})
 )
+"""  # noqa: S608
+
+
+CELLS: Final = f"""
+{compared("$1::uuid IS NULL OR organization_id = $1")}
 SELECT whole.cells, off.*
 FROM (SELECT count(*) AS cells FROM compared) AS whole
-LEFT JOIN (SELECT * FROM compared WHERE {_OFF}) AS off ON true
+LEFT JOIN (SELECT * FROM compared WHERE {OFF}) AS off ON true
 ORDER BY {_CELL}
 """  # noqa: S608
 

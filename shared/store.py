@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -19,7 +19,6 @@ import asyncpg
 from aiokafka import ConsumerRecord as Record
 from msgspec.structs import astuple
 
-from services.ingest.quarantine import BadRecord, write_quarantine
 from shared.count import (
     DELTAS_CHANNEL,
     NO_DIRECTION,
@@ -35,6 +34,8 @@ from shared.count import (
 from shared.database import Connection
 from shared.event import Event, read_stored
 from shared.fold import Call, distinct, fold
+from shared.quarantine import BadRecord, write_quarantine
+from shared.retention import kept_since
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -53,11 +54,29 @@ Arrival = tuple[Record, Event]
 """An event and the record it came in."""
 
 
+class Organization(NamedTuple):
+    """What the store must know of an organization; `time_zone` is the name as it is written there."""
+
+    time_zone: str
+    retention_days: int | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return time_zone(self.time_zone)
+
+
+class Written(NamedTuple):
+    """Which state of a call's row was read: who replaces it must have read the newest."""
+
+    version: int
+    revision: int
+
+
 class KnownCall(NamedTuple):
-    """What the database has of one call; the version is None when it has none."""
+    """What the database has of one call; `row` is None when it has none."""
 
     deleted: bool = False
-    version: int | None = None
+    row: Written | None = None
     counted: Counted | None = None
     events: Mapping[str, str] = MappingProxyType({})
     """The payload of each stored event, by the event's id."""
@@ -88,8 +107,10 @@ class Changes:
     """The ones that nobody created."""
     events: Sequence[Event]
     new_calls: Sequence[tuple[Call, date]]
-    changed_calls: Sequence[tuple[Call, date, int]]
-    """Each with the version that it replaces."""
+    changed_calls: Sequence[tuple[Call, date, Written]]
+    """Each with the state of its row that it replaces."""
+    time_zones: Mapping[UUID, str]
+    """By which the days were found."""
     deltas: Mapping[Cell, Measures]
     refused: Sequence[Refused]
     duplicates: int
@@ -99,6 +120,8 @@ class Changes:
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
 CALL_EVENTS_MAX: Final = 10_000
 """What a call may have: all of its events are read each time one more comes."""
+DAYS_LOCK: Final = 4_107_402_002
+"""PostgreSQL's advisory lock: shared by who writes calls by their days, held alone by who moves the days."""
 
 
 async def store(
@@ -106,16 +129,17 @@ async def store(
     arrivals: Sequence[Arrival],
     bad_records: Sequence[BadRecord],
     *,
+    now: datetime,
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
-    it, in UTC, or are quarantined. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is
-    stored."""
+    it, in UTC, or are quarantined; those older than their organization keeps at `now` (aware) are, too.
+    Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is stored."""
     by_call = group(arrivals)
-    zones, calls = await read_known(connection, list(by_call), stored_bytes_max)
+    organizations, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
-    batch = changes(touched, zones, create_organizations=create_organizations)
+    batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
     if batch.refused:
         record_of = {id(event): record for record, event in arrivals}
         bad_records = [
@@ -137,17 +161,17 @@ def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
 
 async def read_known(
     connection: Connection, keys: Sequence[CallKey], stored_bytes_max: int = STORED_BYTES_MAX
-) -> tuple[dict[UUID, ZoneInfo], list[KnownCall]]:
-    """What the database has, in one snapshot: the time zones of the organizations there, and of each of
-    these calls, in their order. Raises `TooLarge`."""
-    organizations = [organization_id for organization_id, _ in keys]
+) -> tuple[dict[UUID, Organization], list[KnownCall]]:
+    """What the database has, in one snapshot: the organizations that are there, and each of these calls, in
+    their order. Raises `TooLarge`."""
+    owners = [organization_id for organization_id, _ in keys]
     calls = [call_id for _, call_id in keys]
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        zones = await connection.fetch(_READ_ZONES, list(set(organizations)))
-        deleted = await connection.fetch(_READ_DELETED, organizations, calls)
-        counts = await connection.fetch(_READ_COUNTED, organizations, calls)
+        organizations = await connection.fetch(_READ_ORGANIZATIONS, list(set(owners)))
+        deleted = await connection.fetch(_READ_DELETED, owners, calls)
+        counts = await connection.fetch(_READ_COUNTED, owners, calls)
         most = stored_bytes_max if len(keys) > 1 else None
-        stored = await connection.fetch(_READ_EVENTS, organizations, calls, most)
+        stored = await connection.fetch(_READ_EVENTS, owners, calls, most)
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
         if payload is None:
@@ -155,41 +179,56 @@ async def read_known(
         events[n][event_id] = payload
     known = [_UNKNOWN] * len(keys)
     for row in counts:
-        part = Counted(Cell(*row[2:8]), Measures(1, *row[8:13]))
-        known[row["n"] - 1] = KnownCall(version=row["version"], counted=part)
+        part = Counted(Cell(*row[3:9]), Measures(1, *row[9:14]))
+        known[row["n"] - 1] = KnownCall(row=Written(row["version"], row["revision"]), counted=part)
     for n, payloads in events.items():
         known[n - 1] = known[n - 1]._replace(events=payloads)
     for (n,) in deleted:
         known[n - 1] = KnownCall(deleted=True)
-    return {organization_id: _zone(organization_id, name) for organization_id, name in zones}, known
+    return {id_: _organization(id_, *fields) for id_, *fields in organizations}, known
 
 
-def _zone(organization_id: UUID, name: str) -> ZoneInfo:
-    zone = time_zone(name)
-    if zone.key != name:
+def _organization(organization_id: UUID, name: str, retention_days: int | None) -> Organization:
+    if time_zone(name).key != name:
         logger.error("organization %s: there is no time zone %r; counted in UTC", organization_id, name)
-    return zone
+    return Organization(name, retention_days)
 
 
 def changes(
-    touched: Sequence[TouchedCall], zones: Mapping[UUID, ZoneInfo], *, create_organizations: bool = True
+    touched: Sequence[TouchedCall],
+    organizations: Mapping[UUID, Organization],
+    *,
+    now: datetime | None = None,
+    create_organizations: bool = True,
 ) -> Changes:
-    """What these events change. Pure."""
+    """What these events change. Pure. With `now` (aware), events older than is kept then are refused. A call
+    for which nothing arrives is folded anew from what is stored of it."""
     events: list[Event] = []
     new_calls: list[tuple[Call, date]] = []
-    changed_calls: list[tuple[Call, date, int]] = []
+    changed_calls: list[tuple[Call, date, Written]] = []
     refused: list[Refused] = []
     of_deleted_calls: list[Event] = []
     strangers: set[UUID] = set()
+    zones = {organization_id: it.zone for organization_id, it in organizations.items()}
+    oldest = {
+        organization_id: kept_since(now, zones[organization_id], it.retention_days)
+        for organization_id, it in organizations.items()
+        if now is not None and it.retention_days is not None
+    }
     deltas = Deltas()
     duplicates = 0
     for arrived, known in touched:
-        organization_id = arrived[0].organization_id
-        zone = zones.get(organization_id)
-        if zone is None and not create_organizations:
-            reason = f"organization_id: there is no organization {organization_id}"
+        if arrived and not create_organizations and arrived[0].organization_id not in zones:
+            reason = f"organization_id: there is no organization {arrived[0].organization_id}"
             refused += [Refused(event, reason) for event in arrived]
             continue
+        if arrived and arrived[0].organization_id in oldest:
+            since = oldest[arrived[0].organization_id]
+            reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
+            refused += [Refused(event, reason) for event in arrived if event.timestamp < since]
+            arrived = [event for event in arrived if event.timestamp >= since]
+            if not arrived:
+                continue
         if known.deleted:
             of_deleted_calls += arrived
             continue
@@ -200,24 +239,26 @@ def changes(
             reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
             refused += [Refused(event, reason) for event in fresh[room:]]
             fresh = fresh[:room]
-        if not fresh:
+        if arrived and not fresh:
             continue
         call = fold([*map(read_stored, known.events.values()), *fresh])
+        zone = zones.get(call.organization_id)
         if zone is None:
-            strangers.add(organization_id)
-        now = counted(call, zone or UTC)
-        if known.version is None or known.counted is None:
-            new_calls.append((call, now.cell.day))
+            strangers.add(call.organization_id)
+        counts = counted(call, zone or UTC)
+        if known.row is None or known.counted is None:
+            new_calls.append((call, counts.cell.day))
         else:
-            changed_calls.append((call, now.cell.day, known.version))
+            changed_calls.append((call, counts.cell.day, known.row))
             deltas.take(known.counted)
-        deltas.add(now)
+        deltas.add(counts)
         events += fresh
     return Changes(
         organizations=sorted(strangers),
         events=events,
         new_calls=new_calls,
         changed_calls=changed_calls,
+        time_zones={id_: it.time_zone for id_, it in organizations.items()},
         deltas=deltas.changes(),
         refused=refused,
         duplicates=duplicates,
@@ -258,10 +299,12 @@ async def _write(connection: Connection, batch: Changes, bad_records: Sequence[B
         if await connection.fetch(_READ_DELETED, *zip(*keys, strict=True)):
             raise Overtaken("a call was deleted meanwhile")
     if batch.changed_calls:
-        rows = [(*astuple(call), day, replaced) for call, day, replaced in batch.changed_calls]
+        rows = [(*astuple(call), day, *replaced) for call, day, replaced in batch.changed_calls]
         tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
+    if batch.new_calls or batch.changed_calls:
+        await _check_days(connection, batch.time_zones)
     if batch.deltas:
         await connection.copy_records_to_table(
             "daily_call_deltas",
@@ -271,6 +314,18 @@ async def _write(connection: Connection, batch: Changes, bad_records: Sequence[B
         await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
     if bad_records:
         await write_quarantine(connection, bad_records)
+
+
+async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) -> None:
+    """Raises `Overtaken` when a time zone changes or has changed: the days were found by what was read.
+
+    At the end, and without waiting for the lock: who moves the days may wait for what is written here.
+    """
+    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock_shared($1)", DAYS_LOCK):
+        raise Overtaken("a time zone is being changed")
+    now = await connection.fetch(_READ_ORGANIZATIONS, list(time_zones))
+    if any(name != time_zones[id_] for id_, name, _ in now):
+        raise Overtaken("a time zone was changed meanwhile")
 
 
 _EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload")
@@ -305,7 +360,9 @@ ON CONFLICT (id) DO NOTHING
 RETURNING id
 """
 
-_READ_ZONES: Final = "SELECT id, time_zone FROM organizations WHERE id = ANY($1::uuid[])"
+_READ_ORGANIZATIONS: Final = """
+SELECT id, time_zone, retention_days FROM organizations WHERE id = ANY($1::uuid[])
+"""
 
 _KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organization_id, call_id, n)"
 
@@ -320,7 +377,7 @@ FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """  # noqa: S608
 
 _READ_COUNTED: Final = f"""
-SELECT n, version,
+SELECT n, version, revision,
        calls.organization_id, livemode, day,
        coalesce(direction, '{NO_DIRECTION}'), coalesce(phone_number_id, '{NO_PHONE_NUMBER}'), status,
        (answered_at IS NOT NULL)::int, coalesce(duration, 0), coalesce(cost, 0),
@@ -329,10 +386,11 @@ FROM {_KEYS} JOIN calls ON calls.organization_id = key.organization_id AND calls
 """  # noqa: S608
 
 _UPDATE_CALLS: Final = f"""
-UPDATE calls SET ({", ".join(column for column in _CALL_COLUMNS[2:])})
-              = ({", ".join(f"now.{column}" for column in _CALL_COLUMNS[2:])})
+UPDATE calls SET ({", ".join(column for column in _CALL_COLUMNS[2:])}, revision)
+              = ({", ".join(f"now.{column}" for column in _CALL_COLUMNS[2:])}, calls.revision + 1)
 FROM unnest({", ".join(f"${n}::{_CALL_TYPES[c]}[]" for n, c in enumerate(_CALL_COLUMNS, 1))},
-            ${len(_CALL_COLUMNS) + 1}::integer[]) AS now({", ".join(_CALL_COLUMNS)}, replaced_version)
+            ${len(_CALL_COLUMNS) + 1}::integer[], ${len(_CALL_COLUMNS) + 2}::integer[])
+    AS now({", ".join(_CALL_COLUMNS)}, replaced_version, replaced_revision)
 WHERE calls.organization_id = now.organization_id AND calls.id = now.id
-  AND calls.version = now.replaced_version
+  AND calls.version = now.replaced_version AND calls.revision = now.replaced_revision
 """  # noqa: S608

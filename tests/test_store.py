@@ -11,9 +11,13 @@ import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
 
-from services.ingest import store as statements
-from services.ingest.quarantine import BadRecord
-from services.ingest.store import (
+from services.ingest.writer import SESSION
+from services.ops.proof import prove
+from shared import store as statements
+from shared.database import Connection
+from shared.event import Event
+from shared.quarantine import BadRecord
+from shared.store import (
     CALL_EVENTS_MAX,
     Arrival,
     Changes,
@@ -26,10 +30,6 @@ from services.ingest.store import (
     store,
     write,
 )
-from services.ingest.writer import SESSION
-from services.ops.proof import prove
-from shared.database import Connection
-from shared.event import Event
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.processes import until
 
@@ -63,7 +63,7 @@ completed = event("call.completed", id="3", timestamp=NOON + timedelta(seconds=6
 
 
 async def test_a_batch_stores_events_calls_and_deltas(database: Connection) -> None:
-    batch = await store(database, arrivals(initiated, completed, answered, completed), [])
+    batch = await store(database, arrivals(initiated, completed, answered, completed), [], now=NOON)
     assert (len(batch.events), batch.duplicates) == (3, 1)
     assert await database.fetchval("SELECT count(*) FROM call_events") == 3
     call = await database.fetchrow("SELECT * FROM calls")
@@ -79,15 +79,15 @@ async def test_a_batch_stores_events_calls_and_deltas(database: Connection) -> N
 
 
 async def test_a_later_batch_moves_the_call_to_another_cell(database: Connection) -> None:
-    await store(database, arrivals(initiated), [])
-    await store(database, arrivals(completed), [])
+    await store(database, arrivals(initiated), [], now=NOON)
+    await store(database, arrivals(completed), [], now=NOON)
     deltas = await database.fetch("SELECT status, calls, duration_seconds FROM daily_call_deltas ORDER BY id")
     assert sorted(tuple(row) for row in deltas[1:]) == [("completed", 1, 60), ("initiated", -1, 0)]
 
 
 async def test_a_known_event_changes_nothing(database: Connection, database_url: str) -> None:
-    await store(database, arrivals(initiated, answered), [])
-    again = await store(database, arrivals(answered, initiated), [])
+    await store(database, arrivals(initiated, answered), [], now=NOON)
+    again = await store(database, arrivals(answered, initiated), [], now=NOON)
     assert (again.events, again.duplicates, again.deltas) == ([], 2, {})
     assert (await prove(database_url)).exact
 
@@ -100,32 +100,32 @@ async def made(connection: Connection) -> None:
 async def test_two_owners_of_a_new_call(database: Connection, rival: Connection, database_url: str) -> None:
     await made(database)
     batch = await prepared(database, initiated, answered)
-    await store(rival, arrivals(completed), [])
+    await store(rival, arrivals(completed), [], now=NOON)
     with pytest.raises(Overtaken, match="calls_pkey"):
         await write(database, batch, [])
-    await store(database, arrivals(initiated, answered), [])
+    await store(database, arrivals(initiated, answered), [], now=NOON)
     assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
     assert (await prove(database_url)).exact
 
 
 async def test_two_owners_of_one_event(database: Connection, rival: Connection, database_url: str) -> None:
-    await store(database, arrivals(initiated), [])
+    await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)
-    await store(rival, arrivals(answered), [])
+    await store(rival, arrivals(answered), [], now=NOON)
     with pytest.raises(Overtaken, match="call_events_pkey"):
         await write(database, batch, [])
-    assert (await store(database, arrivals(answered), [])).duplicates == 1
+    assert (await store(database, arrivals(answered), [], now=NOON)).duplicates == 1
     assert (await prove(database_url)).exact
 
 
 async def test_two_owners_of_two_events(database: Connection, rival: Connection, database_url: str) -> None:
     """No event is stored twice, but the version has moved."""
-    await store(database, arrivals(initiated), [])
+    await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)
-    await store(rival, arrivals(completed), [])
+    await store(rival, arrivals(completed), [], now=NOON)
     with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
-    await store(database, arrivals(answered), [])
+    await store(database, arrivals(answered), [], now=NOON)
     assert await database.fetchval("SELECT (status, version) = ('completed', 3) FROM calls")
     assert (await prove(database_url)).exact
 
@@ -156,12 +156,12 @@ async def delete(connection: Connection) -> None:
 async def test_a_delete_before_the_write_of_a_known_call(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    await store(database, arrivals(initiated), [])
+    await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)
     await delete(rival)
     with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
-    assert len((await store(database, arrivals(answered), [])).of_deleted_calls) == 1
+    assert len((await store(database, arrivals(answered), [], now=NOON)).of_deleted_calls) == 1
     assert await database.fetchval("SELECT count(*) FROM calls") == 0
     assert (await prove(database_url)).exact
 
@@ -173,11 +173,11 @@ async def test_a_delete_before_the_write_of_a_call_that_was_new(
     tombstone is left to tell."""
     await made(database)
     batch = await prepared(database, initiated)
-    await store(rival, arrivals(initiated), [])
+    await store(rival, arrivals(initiated), [], now=NOON)
     await delete(rival)
     with pytest.raises(Overtaken, match="was deleted meanwhile"):
         await write(database, batch, [])
-    assert len((await store(database, arrivals(initiated), [])).of_deleted_calls) == 1
+    assert len((await store(database, arrivals(initiated), [], now=NOON)).of_deleted_calls) == 1
     assert await database.fetchval("SELECT count(*) FROM calls") == 0
     assert (await prove(database_url)).exact
 
@@ -185,10 +185,10 @@ async def test_a_delete_before_the_write_of_a_call_that_was_new(
 async def test_late_events_and_redelivery_bring_no_deleted_call_back(
     database: Connection, database_url: str
 ) -> None:
-    await store(database, arrivals(initiated, answered), [])
+    await store(database, arrivals(initiated, answered), [], now=NOON)
     await delete(database)
     for events in ([completed], [initiated, answered, completed]):
-        batch = await store(database, arrivals(*events), [])
+        batch = await store(database, arrivals(*events), [], now=NOON)
         assert len(batch.of_deleted_calls) == len(events)
     for table in ("calls", "call_events"):
         assert await database.fetchval(f"SELECT count(*) FROM {table}") == 0  # noqa: S608
@@ -205,17 +205,17 @@ async def test_an_organization_that_is_created_meanwhile_has_its_own_time_zone(
     )
     with pytest.raises(Overtaken, match="organization was created"):
         await write(database, batch, [])
-    await store(database, arrivals(late), [])
+    await store(database, arrivals(late), [], now=NOON)
     assert await database.fetchval("SELECT day FROM calls") == date(2026, 11, 25)
     assert (await prove(database_url)).exact
 
 
 async def test_what_a_call_counted_for_is_taken_from_its_row(database: Connection, database_url: str) -> None:
     """A row that is not the fold of its events (the fold changed since) has counted for what it says."""
-    await store(database, arrivals(initiated, completed), [])
+    await store(database, arrivals(initiated, completed), [], now=NOON)
     await database.execute("UPDATE calls SET duration = 7, status = 'failed'")
     await database.execute("UPDATE daily_call_deltas SET duration_seconds = 7, status = 'failed'")
-    await store(database, arrivals(answered), [])
+    await store(database, arrivals(answered), [], now=NOON)
     assert (await prove(database_url)).exact
 
 
@@ -225,7 +225,7 @@ async def test_a_delete_that_is_under_way_is_waited_for(
     """The insert of a call that is being deleted waits for the delete, and then finds its tombstone."""
     await made(database)
     batch = await prepared(database, initiated)
-    await store(rival, arrivals(initiated), [])
+    await store(rival, arrivals(initiated), [], now=NOON)
     async with rival.transaction():
         await delete(rival)
         writing = asyncio.create_task(write(database, batch, []))
@@ -242,8 +242,8 @@ async def test_a_call_has_no_more_events_than_can_be_read_again(
     database: Connection, database_url: str
 ) -> None:
     events = [event("call.updated", id=str(n)) for n in range(CALL_EVENTS_MAX + 3)]
-    await store(database, arrivals(*events[: CALL_EVENTS_MAX - 1]), [])
-    batch = await store(database, arrivals(*events[CALL_EVENTS_MAX - 1 :], events[0]), [])
+    await store(database, arrivals(*events[: CALL_EVENTS_MAX - 1]), [], now=NOON)
+    batch = await store(database, arrivals(*events[CALL_EVENTS_MAX - 1 :], events[0]), [], now=NOON)
     assert (len(batch.events), len(batch.refused), batch.duplicates) == (1, 3, 1)
     assert await database.fetchval("SELECT version FROM calls") == CALL_EVENTS_MAX
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
@@ -261,11 +261,11 @@ async def test_no_more_is_read_at_once_than_memory_should_hold(
         for n in (1, 2)
     ]
     for call in calls:
-        await store(database, arrivals(call[0]), [])
+        await store(database, arrivals(call[0]), [], now=NOON)
     with pytest.raises(TooLarge):
-        await store(database, arrivals(calls[0][1], calls[1][1]), [], stored_bytes_max=1_000)
+        await store(database, arrivals(calls[0][1], calls[1][1]), [], now=NOON, stored_bytes_max=1_000)
     for call in calls:
-        await store(database, arrivals(call[1]), [], stored_bytes_max=1_000)
+        await store(database, arrivals(call[1]), [], now=NOON, stored_bytes_max=1_000)
     assert await database.fetchval("SELECT array_agg(version) FROM calls") == [2, 2]
     assert (await prove(database_url)).exact
 
@@ -275,14 +275,14 @@ async def test_a_zone_that_the_machine_does_not_have_holds_nobody_up(database: C
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'Acme', 'Moon/Tranquility')",
         ORGANIZATION,
     )
-    await store(database, arrivals(initiated), [])
+    await store(database, arrivals(initiated), [], now=NOON)
     assert await database.fetchval("SELECT day FROM calls") == date(2026, 11, 24)
 
 
 async def test_a_bad_record_is_kept_once_with_its_bytes(database: Connection) -> None:
     bad = BadRecord(record(b"\xff\0", offset=7), "it is bad")
-    await store(database, [], [bad])
-    await store(database, arrivals(initiated), [bad])
+    await store(database, [], [bad], now=NOON)
+    await store(database, arrivals(initiated), [bad], now=NOON)
     kept = await database.fetch("SELECT * FROM quarantined_records")
     assert len(kept) == 1
     assert (kept[0]["offset"], kept[0]["key"], kept[0]["value"]) == (7, b"key", b"\xff\0")
@@ -292,7 +292,7 @@ async def test_a_bad_record_is_kept_once_with_its_bytes(database: Connection) ->
 async def test_a_topic_that_is_made_anew_collides_with_no_older_record(database: Connection) -> None:
     old, new = record(b"old"), record(b"new")
     new.timestamp = 1
-    await store(database, [], [BadRecord(old, "bad"), BadRecord(new, "bad")])
+    await store(database, [], [BadRecord(old, "bad"), BadRecord(new, "bad")], now=NOON)
     assert await database.fetchval("SELECT array_agg(value ORDER BY value) FROM quarantined_records") == [
         b"new",
         b"old",
@@ -314,7 +314,7 @@ async def test_the_longest_event_is_stored(database: Connection, database_url: s
         transcript="x" * 900_000,
         timestamp="1970-01-01T00:00:00Z",
     )
-    await store(database, arrivals(long), [])
+    await store(database, arrivals(long), [], now=NOON)
     assert await database.fetchval("SELECT external_id FROM calls") == "\U0001f4de" * 256
     assert (await prove(database_url)).exact
 

@@ -8,7 +8,6 @@ from uuid import UUID, uuid5
 
 from aiokafka import ConsumerRecord as Record
 
-from services.ingest.header_names import readable
 from shared.database import Connection
 
 _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
@@ -29,6 +28,11 @@ class BadRecord:
         record = self.record
         place = f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}"
         return uuid5(_NAMESPACE, place)
+
+
+def readable(name: str) -> str:
+    """A header's name as text that a database takes: what is none is written as `\\xff`."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace").replace("\0", "\\0")
 
 
 _INSERT: Final = """

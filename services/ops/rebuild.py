@@ -1,0 +1,164 @@
+"""`callfold rebuild`: counts mended from the calls, by deltas that correct them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_database,
+    read_uuid,
+    require_organization,
+)
+from services.ops.failure import Failure
+from services.ops.operator import operator
+from services.ops.printing import counted, print_json
+from services.ops.proof_statements import OFF, compared
+from shared.audit import write_audit
+from shared.count import DELTAS_CHANNEL, Cell, Measures
+from shared.database import Connection
+
+REPAIR_LOCK: Final = 4_107_402_003
+"""PostgreSQL's advisory lock: two rebuilds at once would both mend the same difference."""
+STATEMENT_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did: cells that were off, in how many organizations, and whether they were mended."""
+
+    organizations: int
+    cells: int
+    mended: bool
+
+
+def rebuild(
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="UUID", help="This organization alone.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many cells are off.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mend counts that are not a recount of the calls.
+
+    In one snapshot per organization the counts are compared with the calls, and what is off is corrected by
+    deltas: nothing is locked, ingest and readers go on, and see the old or the new. Calls that are not the
+    fold of their events are `refold`'s to mend: run that first.
+    """
+    organization_id = None if organization is None else read_uuid(organization, "--organization")
+    days = read_day(since, "--from"), read_day(until, "--to")
+    done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
+    if as_json:
+        print_json(done)
+        return
+    if not done.cells:
+        typer.echo("Every count is a recount of the calls: nothing is to be mended.")
+        return
+    what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
+    typer.echo(f"Mended {what}." if done.mended else f"{what} would be mended.")
+
+
+async def rebuild_organization(
+    connection: Connection,
+    organization_id: UUID,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    actor: str,
+    dry_run: bool = False,
+) -> int:
+    """Corrects one organization's counts of these days (None: all), in one transaction; how many cells were
+    off. Raises asyncpg's errors; then nothing is corrected."""
+    arguments = organization_id, since, until
+    if dry_run:
+        found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)
+        return found
+    async with connection.transaction():
+        # A statement of its own: the next one's snapshot has what another rebuild did.
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
+        cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
+        if cells:
+            await write_audit(
+                connection,
+                organization_id=organization_id,
+                actor=actor,
+                action="counts rebuilt",
+                subject=str(organization_id),
+                details=counted(cells, "cell"),
+            )
+            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+    return cells
+
+
+def read_day(text: str | None, option: str) -> date | None:
+    """A day as an operator types it. Raises Failure."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise Failure(f"{option} must be a day such as 2026-11-24, not {text!r}.") from None
+
+
+async def _rebuild(
+    state: Path | None, organization_id: UUID | None, days: tuple[date | None, date | None], dry_run: bool
+) -> Rebuilt:
+    organizations = cells = 0
+    async with database(find_database(state)) as connection:
+        if organization_id is not None and not await connection.fetchval(_IS_COUNTED, organization_id):
+            await require_organization(connection, organization_id, state)
+        async for one in _organizations(connection, organization_id):
+            off = await rebuild_organization(
+                connection, one, since=days[0], until=days[1], actor=operator(), dry_run=dry_run
+            )
+            organizations += off > 0
+            cells += off
+    return Rebuilt(organizations, cells, mended=not dry_run)
+
+
+async def _organizations(connection: Connection, organization_id: UUID | None) -> AsyncIterator[UUID]:
+    if organization_id is not None:
+        yield organization_id
+        return
+    for (one,) in await connection.fetch(_ORGANIZATIONS, timeout=STATEMENT_SECONDS):
+        yield one
+
+
+_ORGANIZATIONS: Final = """
+SELECT id FROM organizations
+UNION SELECT organization_id FROM daily_call_counts
+UNION SELECT organization_id FROM daily_call_deltas
+UNION SELECT organization_id FROM calls
+ORDER BY 1
+"""
+
+_IS_COUNTED: Final = "SELECT EXISTS (SELECT 1 FROM daily_call_counts WHERE organization_id = $1)"
+
+_ASKED: Final = """
+organization_id = $1 AND ($2::date IS NULL OR day >= $2) AND ($3::date IS NULL OR day <= $3)
+"""
+
+_COUNT: Final = f"{compared(_ASKED)} SELECT count(*) FROM compared WHERE {OFF}"  # noqa: S608
+
+_CORRECT: Final = f"""
+{compared(_ASKED)}, corrected AS (
+    INSERT INTO daily_call_deltas ({", ".join((*Cell._fields, *Measures._fields))})
+    SELECT {", ".join(Cell._fields)}, {", ".join(f"true_{name} - kept_{name}" for name in Measures._fields)}
+    FROM compared WHERE {OFF}
+    RETURNING 1
+)
+SELECT count(*) FROM corrected
+"""  # noqa: S608

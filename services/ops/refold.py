@@ -1,0 +1,203 @@
+"""`callfold refold`: calls mended from their stored events, in chunks, beside live traffic."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+from msgspec.structs import astuple
+
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_database,
+    read_uuid,
+    require_organization,
+)
+from services.ops.printing import counted, print_json
+from services.ops.progress import progress
+from shared.database import Backoff, Connection
+from shared.event import InvalidEvent
+from shared.fold import Call
+from shared.store import (
+    CallKey,
+    KnownCall,
+    Organization,
+    Overtaken,
+    TooLarge,
+    TouchedCall,
+    changes,
+    read_known,
+    write,
+)
+
+CHUNK_CALLS: Final = 500
+TRIES: Final = 20
+STATEMENT_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class Refolded:
+    """What a refold did. `unreadable` are calls with an event that is none, `without_events` calls that have
+    none: both stay as they are."""
+
+    calls: int = 0
+    mended: int = 0
+    unreadable: int = 0
+    without_events: int = 0
+
+    def __add__(self, other: "Refolded") -> "Refolded":
+        return Refolded(
+            self.calls + other.calls,
+            self.mended + other.mended,
+            self.unreadable + other.unreadable,
+            self.without_events + other.without_events,
+        )
+
+
+def refold(
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after", metavar="UUID/UUID", help="Go on behind this call: what an interrupted run last said."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many calls are off.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mend calls that are not the fold of their stored events, and the counts with them.
+
+    In small transactions: ingest and readers go on, and every count is exact throughout. It can be
+    interrupted and run again; what is right already is only read.
+    """
+    organization_id = None if organization is None else read_uuid(organization, "--organization")
+    done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
+    if as_json:
+        print_json({**done.__dict__, "dry_run": dry_run})
+    else:
+        verb = "would be mended" if dry_run else "mended"
+        typer.echo(f"{counted(done.calls, 'call')} folded anew, {done.mended:,} of them {verb}.")
+        if done.unreadable:
+            typer.echo(f"{counted(done.unreadable, 'call')} with an event that can't be read: see `verify`.")
+        if done.without_events:
+            typer.echo(f"{counted(done.without_events, 'call')} without any event: replay them.")
+    if done.unreadable or done.without_events:
+        raise typer.Exit(1)
+
+
+async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
+    """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
+    asyncpg's errors, and `Overtaken` when others are faster again and again."""
+    backoff = Backoff(longest_seconds=1)
+    for _ in range(TRIES):
+        try:
+            return await _refold_once(connection, keys, dry_run)
+        except TooLarge:
+            half = len(keys) // 2
+            first = await refold_calls(connection, keys[:half], dry_run=dry_run)
+            return first + await refold_calls(connection, keys[half:], dry_run=dry_run)
+        except Overtaken:
+            await backoff.wait(asyncio.Event())
+    raise Overtaken(f"{counted(len(keys), 'call')} change faster than they are folded")
+
+
+async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:
+    organizations, known = await read_known(connection, keys)
+    rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
+    stored = {(row[0], row[1]): tuple(row) for row in rows}
+    off: list[TouchedCall] = []
+    done = Refolded(calls=len(keys))
+    for key, call in zip(keys, known, strict=True):
+        if call.deleted:
+            continue
+        if not call.events:
+            done = replace(done, without_events=done.without_events + (key in stored))
+            continue
+        try:
+            if _folded(call, organizations) != stored.get(key):
+                off.append(TouchedCall((), call))
+        except InvalidEvent:
+            done = replace(done, unreadable=done.unreadable + 1)
+    if off and not dry_run:
+        await write(connection, changes(off, organizations), [])
+    return replace(done, mended=len(off))
+
+
+def _folded(known: KnownCall, organizations: dict[UUID, Organization]) -> tuple[object, ...]:
+    """The row that a call's events make."""
+    made = changes([TouchedCall((), known)], organizations)
+    call, day = made.new_calls[0] if made.new_calls else made.changed_calls[0][:2]
+    return (*astuple(call), day)
+
+
+async def _refold(
+    state: Path | None, organization_id: UUID | None, after: CallKey | None, dry_run: bool, *, quiet: bool
+) -> Refolded:
+    done = Refolded()
+    async with database(find_database(state)) as connection:
+        if organization_id is not None:
+            await require_organization(connection, organization_id, state)
+        expected = await connection.fetchval(_EXPECTED, organization_id, timeout=STATEMENT_SECONDS)
+        with progress("calls", expected, quiet=quiet) as told:
+            async for keys in _keys(connection, organization_id, after):
+                done += await refold_calls(connection, keys, dry_run=dry_run)
+                told(done.calls, f"{keys[-1][0]}/{keys[-1][1]}")
+    return done
+
+
+async def _keys(
+    connection: Connection, organization_id: UUID | None, after: CallKey | None
+) -> AsyncIterator[Sequence[CallKey]]:
+    """The calls that have a row, then those that only have events, each in the order of their keys."""
+    for statement in (_CALLS, _CALLS_WITHOUT_ROW):
+        last = after or (_FIRST, _FIRST)
+        while rows := await connection.fetch(
+            statement, organization_id, *last, CHUNK_CALLS, timeout=STATEMENT_SECONDS
+        ):
+            last = rows[-1][0], rows[-1][1]
+            yield [(owner, call_id) for owner, call_id in rows]
+
+
+def _read_key(text: str | None) -> CallKey | None:
+    if text is None:
+        return None
+    owner, _, call_id = text.partition("/")
+    return read_uuid(owner, "--after, before the slash,"), read_uuid(call_id, "--after, behind the slash,")
+
+
+_FIRST: Final = UUID(int=0)
+
+_EXPECTED: Final = """
+SELECT CASE WHEN $1::uuid IS NULL
+    THEN (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'calls'::regclass)
+    ELSE (SELECT count(*) FROM calls WHERE organization_id = $1) END
+"""
+
+_CALLS: Final = """
+SELECT organization_id, id FROM calls
+WHERE ($1::uuid IS NULL OR organization_id = $1) AND (organization_id, id) > ($2::uuid, $3::uuid)
+ORDER BY organization_id, id LIMIT $4
+"""
+
+_CALLS_WITHOUT_ROW: Final = """
+SELECT organization_id, call_id FROM call_events
+WHERE ($1::uuid IS NULL OR organization_id = $1) AND (organization_id, call_id) > ($2::uuid, $3::uuid)
+    AND NOT EXISTS (SELECT 1 FROM calls
+                    WHERE calls.organization_id = call_events.organization_id
+                        AND calls.id = call_events.call_id)
+GROUP BY organization_id, call_id ORDER BY organization_id, call_id LIMIT $4
+"""
+
+_ROWS: Final = f"""
+SELECT {", ".join(f"calls.{name}" for name in (*Call.__struct_fields__, "day"))}
+FROM unnest($1::uuid[], $2::uuid[]) AS key(organization_id, call_id)
+JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
+"""  # noqa: S608

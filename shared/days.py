@@ -1,0 +1,88 @@
+"""Moving the calls of an organization to the days of another time zone, exact at every snapshot."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, Cell, Measures, local_day
+from shared.database import Connection
+from shared.store import DAYS_LOCK
+
+CHUNK_CALLS: Final = 5_000
+STATEMENT_SECONDS: Final = 3600
+
+
+async def move_days(connection: Connection, organization_id: UUID, time_zone: str) -> int:
+    """Gives the organization this time zone (an IANA name), and each of its calls the day that it has there,
+    with the counts, within the caller's transaction; how many calls were moved.
+
+    The mass is moved first, while ingest goes on by the old zone. What ingest wrote meanwhile is moved under
+    the lock that it takes, without waiting, at the end of each write: for that moment its batches begin
+    again, and the first one after it reads the new zone.
+    Raises `LookupError` where there is no such organization, and asyncpg's errors.
+    """
+    since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
+    moved = await _move(connection, organization_id, ZoneInfo(time_zone), None)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
+    if await connection.fetchval(_SET_TIME_ZONE, organization_id, time_zone) is None:
+        raise LookupError(f"there is no organization {organization_id}")
+    moved += await _move(connection, organization_id, ZoneInfo(time_zone), since)
+    await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+    return moved
+
+
+async def _move(connection: Connection, organization_id: UUID, zone: ZoneInfo, since: str | None) -> int:
+    """Moves the calls; with `since`, a transaction id, only those that a transaction wrote which was not over
+    then. A call that changes meanwhile stays for the second time."""
+    moved = 0
+    cursor = await connection.cursor(_CALLS, organization_id, since, timeout=STATEMENT_SECONDS)
+    while rows := await cursor.fetch(CHUNK_CALLS, timeout=STATEMENT_SECONDS):
+        moving = [
+            (id_, day, now, revision)
+            for id_, created_at, day, revision in rows
+            if (now := local_day(created_at, zone)) != day
+        ]
+        if moving:
+            moved += await _move_some(connection, organization_id, moving)
+    return moved
+
+
+async def _move_some(connection: Connection, organization_id: UUID, moving: Sequence[Any]) -> int:
+    moved: int = await connection.fetchval(
+        _MOVE, organization_id, *zip(*moving, strict=True), timeout=STATEMENT_SECONDS
+    )
+    return moved
+
+
+_SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2 WHERE id = $1 RETURNING id"
+
+# The second time only what is newer is read: a row's xmin is the transaction that wrote it.
+_CALLS: Final = """
+SELECT id, created_at, day, revision FROM calls
+WHERE organization_id = $1
+    AND ($2::text IS NULL OR age(xmin) <= age($2::text::xid) AND xmin <> pg_current_xact_id()::xid)
+"""
+
+_PARTS: Final = ", ".join(f"sum(sign * {name})" for name in Measures._fields)
+
+_MOVE: Final = f"""
+WITH moved AS (
+    UPDATE calls SET day = moving.now, revision = calls.revision + 1
+    FROM unnest($2::uuid[], $3::date[], $4::date[], $5::integer[]) AS moving(id, before, now, revision)
+    WHERE calls.organization_id = $1 AND calls.id = moving.id AND calls.revision = moving.revision
+        AND calls.day = moving.before
+    RETURNING calls.organization_id, livemode, moving.before, moving.now,
+        coalesce(direction, '{NO_DIRECTION}') AS direction,
+        coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
+        1 AS calls, (answered_at IS NOT NULL)::int AS answered, coalesce(duration, 0) AS duration_seconds,
+        coalesce(cost, 0) AS cost_cents, coalesce(latency_ms, 0) AS latency_ms,
+        (latency_ms IS NOT NULL)::int AS latency_calls
+), counted AS (
+    INSERT INTO daily_call_deltas ({", ".join((*Cell._fields, *Measures._fields))})
+    SELECT organization_id, livemode, day, direction, phone_number_id, status, {_PARTS}
+    FROM moved, LATERAL (VALUES (before, -1), (now, 1)) AS side(day, sign)
+    GROUP BY organization_id, livemode, day, direction, phone_number_id, status
+)
+SELECT count(*) FROM moved
+"""  # noqa: S608

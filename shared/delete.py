@@ -1,0 +1,60 @@
+"""Deleting a call: for good, and from every count at once."""
+
+from typing import Final
+from uuid import UUID
+
+from shared.audit import write_audit
+from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER
+from shared.database import Connection
+
+
+async def delete(
+    connection: Connection, organization_id: UUID, call_id: UUID, *, livemode: bool, actor: str
+) -> bool:
+    """Deletes one call of this mode and all that was derived from it, in one transaction; false where there
+    is none. `actor` is who did it, for the audit log.
+
+    The call's row is locked first: an ingest that is just storing events of it either has committed them,
+    so that they go too, or finds the call gone and starts again, at the tombstone.
+    Raises asyncpg's errors; of a deadlock or a serialization failure the transaction is to be tried again.
+    """
+    async with connection.transaction(isolation="read_committed"):
+        if await connection.fetchrow(_LOCK, organization_id, livemode, call_id) is None:
+            return False
+        await connection.execute(_DELETE_EVENTS, organization_id, call_id)
+        await connection.execute(_DELETE_CALL, organization_id, call_id, NO_DIRECTION, NO_PHONE_NUMBER)
+        await write_audit(
+            connection,
+            organization_id=organization_id,
+            actor=actor,
+            action="call deleted",
+            subject=str(call_id),
+        )
+        await connection.execute("SELECT pg_notify($1, '')", DELTAS_CHANNEL)
+    return True
+
+
+_LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE"
+
+_DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
+
+# What the call counted for (`shared.count.counted`) is taken away from the cell that it is in: that of its
+# `day` as it stands, whatever the organization's time zone has become since.
+_DELETE_CALL: Final = """
+WITH gone AS (
+    DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *
+), tombstone AS (
+    INSERT INTO deleted_calls (organization_id, call_id)
+    SELECT organization_id, id FROM gone
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO daily_call_deltas (
+    organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
+)
+SELECT
+    organization_id, livemode, day, coalesce(direction, $3), coalesce(phone_number_id, $4), status,
+    -1, -(answered_at IS NOT NULL)::int, -coalesce(duration, 0), -coalesce(cost, 0),
+    -coalesce(latency_ms, 0), -(latency_ms IS NOT NULL)::int
+FROM gone
+"""
