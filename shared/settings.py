@@ -190,6 +190,12 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
     batch_linger_seconds: float = Field(
         0.02, gt=0, description="how long a poll waits for a first record, and a fruitless one for the next"
     )
+    breaker_records: int = Field(
+        1_000, ge=1, description="the window of the last records that is watched for bad ones"
+    )
+    breaker_share: float = Field(
+        0.5, ge=0, le=1, description="ingest pauses when more than this share of them is bad; 1: never"
+    )
     unknown_organizations: Literal["create", "quarantine"] = Field(
         "create",
         description="what to do with events of an organization that nobody created",

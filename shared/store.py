@@ -7,7 +7,7 @@ write        one transaction, refused with `Overtaken` when another owner was fa
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
@@ -132,10 +132,13 @@ async def store(
     now: datetime,
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
+    check: Callable[[int, int], None] = lambda _records, _bad_records: None,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
     it, in UTC, or are quarantined; those older than their organization keeps at `now` (aware) are, too.
-    Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is stored."""
+    `check` is asked, before anything is written, with how many records there are and how many of them are
+    bad, and may refuse the batch by raising. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then
+    nothing is stored."""
     by_call = group(arrivals)
     organizations, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
@@ -146,6 +149,7 @@ async def store(
             *bad_records,
             *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
         ]
+    check(len(arrivals) + len(bad_records) - len(batch.refused), len(bad_records))
     await write(connection, batch, bad_records)
     return batch
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
@@ -20,20 +20,18 @@ from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
+from services.ingest.arrivals import sort_out
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name
 from services.ingest.writer import Writer
-from shared.event import InvalidEvent, read
 from shared.kafka import wait_for_topic
 from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
-from shared.quarantine import BadRecord, readable
+from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.store import Arrival
 
 logger = logging.getLogger("callfold.ingest")
-
-SLICE_RECORDS: Final = 250
 
 
 class Ingest:
@@ -106,7 +104,7 @@ class Ingest:
         fault ends the process, and no batch comes after it.
         """
         try:
-            arrivals, bad_records = await _sort_out(records, datetime.now(UTC))
+            arrivals, bad_records = await sort_out(records, datetime.now(UTC))
             await self._batch_in_hand
         except Exception as fault:
             self._fail(fault)
@@ -157,37 +155,6 @@ class Ingest:
             logger.info(
                 "lost partitions before the commit; their new owner reads the batch again, to no harm"
             )
-
-
-async def _sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:
-    """The records that are events, and those that are not; between slices, the batch in hand goes on."""
-    arrivals: list[Arrival] = []
-    bad_records: list[BadRecord] = []
-    for start in range(0, len(records), SLICE_RECORDS):
-        for record in records[start : start + SLICE_RECORDS]:
-            try:
-                if record.headers:
-                    _check_headers(record)
-                arrivals.append((record, read(record.value, now)))
-            except InvalidEvent as error:
-                bad_records.append(BadRecord(record, str(error), error.rule))
-        await asyncio.sleep(0)
-    return arrivals, bad_records
-
-
-def _check_headers(record: Record) -> None:
-    for name, value in record.headers:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            sentence = f"the name of header {readable(name)!r} is not UTF-8"
-            raise InvalidEvent(sentence, "the name of a header is not UTF-8") from None
-        if value is None:
-            raise InvalidEvent(f"header {name!r} is null", "a header is null")
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            raise InvalidEvent(f"header {name!r} is not UTF-8", "a header is not UTF-8") from None
 
 
 async def _as_it_is(records: tuple[Record, ...]) -> KafkaMessage:

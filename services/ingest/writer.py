@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 
+from services.ingest.breaker import Breaker, TooManyBadRecords
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import Arrival, Overtaken, TooLarge, store
+from shared.store import Arrival, Changes, Overtaken, TooLarge, store
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -31,9 +32,19 @@ SESSION: Final = {
 class Writer:
     """Stores batches, one at a time, until `stopping` is set."""
 
-    def __init__(self, settings: IngestSettings, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        stopping: asyncio.Event,
+        stored: Callable[[Changes, int], None] = lambda _changes, _quarantined: None,
+    ) -> None:
+        """`stored` is told of each transaction: what it changed, and how many records it quarantined."""
         self._settings = settings
         self._stopping = stopping
+        self._stored = stored
+        self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
+        self.paused = ""
+        """Why it stores nothing more, when the breaker opened."""
         self._connection: Connection | None = None
         self._refusals = 0
 
@@ -57,6 +68,15 @@ class Writer:
                 await self._write_once(arrivals, bad_records)
             except Overtaken as overtaken:
                 logger.info("begins the batch again: %s", overtaken)
+            except TooManyBadRecords as too_many:
+                self.paused = f"pauses: {too_many}"
+                logger.error(
+                    "%s; the first: %s. Mend the producer, or let them into the quarantine with "
+                    "CALLFOLD_BREAKER_SHARE=1, and start it again",
+                    self.paused,
+                    bad_records[0].reason if bad_records else "its organization does not take it",
+                )
+                await self._stopping.wait()
             except TooLarge as too_large:
                 logger.info("halves a batch: %s", too_large)
                 return await self._write_halves(arrivals, bad_records)
@@ -93,11 +113,15 @@ class Writer:
             bad_records,
             now=datetime.now(UTC),
             create_organizations=settings.unknown_organizations == "create",
+            check=self._breaker.check,
         )
-        if bad_records or stored.refused:
+        quarantined = len(bad_records) + len(stored.refused)
+        self._breaker.stored(len(arrivals) + len(bad_records), quarantined)
+        self._stored(stored, quarantined)
+        if quarantined:
             logger.warning(
                 "quarantined %d records; the first: %s",
-                len(bad_records) + len(stored.refused),
+                quarantined,
                 (bad_records or stored.refused)[0].reason,
             )
         logger.debug(
@@ -106,7 +130,7 @@ class Writer:
             len(stored.new_calls) + len(stored.changed_calls),
             stored.duplicates,
             len(stored.of_deleted_calls),
-            len(bad_records) + len(stored.refused),
+            quarantined,
         )
 
     async def _write_halves(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:

@@ -1,0 +1,257 @@
+"""`callfold replay`: records fed again to the path that ingest takes, beside the running services."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, get_args
+from uuid import UUID
+
+import typer
+from aiokafka import ConsumerRecord
+
+from services.ingest.arrivals import sort_out
+from services.ingest.writer import Writer
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_both,
+    find_database,
+    kafka_faults,
+    read_uuid,
+    settings_from_environment,
+)
+from services.ops.failure import Failure
+from services.ops.printing import counted, print_json
+from services.ops.progress import progress
+from services.ops.replay_source import Span, offsets_of, read_file, read_span, span_consumer
+from shared.database import Connection
+from shared.event import Event, EventType, call_uuid
+from shared.quarantine import BadRecord
+from shared.settings import IngestSettings
+from shared.store import Arrival, Changes, TouchedCall, changes, group, read_known
+
+Chosen = Callable[[Event], bool]
+Batches = AsyncIterator[Sequence[ConsumerRecord]]
+Take = Callable[[Sequence[Arrival], Sequence[BadRecord]], Awaitable[object]]
+TYPES: Final = get_args(EventType)
+
+
+@dataclass
+class Replayed:
+    """What became of the records that were read. `other` were not asked for."""
+
+    read: int = 0
+    new: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    other: int = 0
+    new_calls: int = 0
+    changed_calls: int = 0
+    dry_run: bool = field(default=False, kw_only=True)
+
+    def count(self, batch: Changes, quarantined: int) -> None:
+        """Adds what a batch did."""
+        self.new += len(batch.events)
+        self.duplicate += batch.duplicates
+        self.deleted += len(batch.of_deleted_calls)
+        self.quarantined += quarantined
+        self.new_calls += len(batch.new_calls)
+        self.changed_calls += len(batch.changed_calls)
+
+
+def replay(
+    partition: Annotated[int | None, typer.Option("--partition", min=0, help="This partition alone.")] = None,
+    from_offset: Annotated[
+        int | None, typer.Option("--from-offset", min=0, help="From this offset on; with --partition.")
+    ] = None,
+    to_offset: Annotated[
+        int | None, typer.Option("--to-offset", min=0, help="Up to before this offset; with --partition.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="From this record time on, as 2026-11-24T10:00:00Z."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Up to before this time of the record.")
+    ] = None,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="UUID", help="Events of this organization alone.")
+    ] = None,
+    call: Annotated[
+        str | None,
+        typer.Option(
+            "--call",
+            metavar="ID",
+            help="Events of this call alone; with --organization also by its external id.",
+        ),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Events of this type alone.")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="TOPIC", help="Another topic than CALLFOLD_TOPIC.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="A file of one event a line in place of a topic; - is standard input.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Feed a span of a topic, or an archive, to the path that ingest takes, once more.
+
+    What is there stays as it is, what is missing comes; deleted calls stay deleted. No consumer group is
+    touched, the services go on, and it can be interrupted and run again. With a filter, records that are no
+    events are passed over.
+    """
+    span = _span(topic, partition, from_offset, to_offset, since, until)
+    if file is not None and span != Span(span.topic):
+        raise Failure(
+            "A file has no partitions, offsets or record times: leave those options out with --file."
+        )
+    chosen = _chosen(organization, call, event_type)
+    done = asyncio.run(_replay(state, file, span, chosen, dry_run, quiet=as_json))
+    if as_json:
+        print_json(asdict(done))
+        return
+    would = "would be " if dry_run else ""
+    typer.echo(
+        f"{counted(done.read, 'record')} read: {done.new:,} {would}new, {done.duplicate:,} duplicate, "
+        f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
+        f"{done.other:,} not asked for."
+    )
+    typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
+
+
+async def _replay(
+    state: Path | None, file: str | None, span: Span, chosen: Chosen | None, dry_run: bool, *, quiet: bool
+) -> Replayed:
+    done = Replayed(dry_run=dry_run)
+    place = find_database(state) if file is not None else find_both(state)[0]
+    # What an operator replays on purpose is no producer gone wrong.
+    chosen_settings = {"database_url": place.address, "breaker_share": 1.0}
+    settings = settings_from_environment(IngestSettings).model_copy(update=chosen_settings)
+    async with database(place) as connection, _batches(state, file, span) as (batches, expected):
+        writer = Writer(settings, asyncio.Event(), done.count)
+        take = _dry(connection, settings, done) if dry_run else writer.write
+        with closing(writer), progress("records", expected, quiet=quiet) as told:
+            async for records in batches:
+                done.read += len(records)
+                await take(*_asked(*await sort_out(records, datetime.now(UTC)), chosen, done))
+                told(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
+    return done
+
+
+def _asked(
+    arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
+) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
+    """What was asked for of a batch; the rest is counted."""
+    if chosen is None:
+        return arrivals, bad_records
+    asked = [arrival for arrival in arrivals if chosen(arrival[1])]
+    done.other += len(arrivals) - len(asked) + len(bad_records)
+    return asked, []
+
+
+@asynccontextmanager
+async def _batches(
+    state: Path | None, file: str | None, span: Span
+) -> AsyncIterator[tuple[Batches, int | None]]:
+    """The batches that the source has, and how many records about, where that is known."""
+    if file is not None:
+        yield read_file(file), None
+        return
+    kafka = find_both(state)[1]
+    with kafka_faults(kafka):
+        consumer = span_consumer(kafka.address)
+        await consumer.start()
+        try:
+            offsets = await offsets_of(consumer, span)
+            yield read_span(consumer, offsets), sum(stop - start for start, stop in offsets.values())
+        finally:
+            await consumer.stop()
+
+
+def _dry(connection: Connection, settings: IngestSettings, done: Replayed) -> Take:
+    """Tells what a batch would change; what an earlier batch would have stored counts as there."""
+    seen: set[int] = set()
+    create = settings.unknown_organizations == "create"
+
+    async def tell(arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+        by_call = group(arrivals)
+        organizations, known = await read_known(connection, list(by_call))
+        touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
+        batch = changes(touched, organizations, now=datetime.now(UTC), create_organizations=create)
+        again = [event for event in batch.events if _mark(event) in seen]
+        seen.update(map(_mark, batch.events))
+        done.count(batch, len(bad_records) + len(batch.refused))
+        done.new -= len(again)
+        done.duplicate += len(again)
+
+    return tell
+
+
+def _mark(event: Event) -> int:
+    return hash((event.organization_id, event.call_id, event.id))
+
+
+def _span(
+    topic: str | None,
+    partition: int | None,
+    from_offset: int | None,
+    to_offset: int | None,
+    since: str | None,
+    until: str | None,
+) -> Span:
+    if partition is None and (from_offset is not None or to_offset is not None):
+        raise Failure("An offset is one of a partition: name that with --partition.")
+    return Span(
+        topic or settings_from_environment(IngestSettings).topic,
+        partition,
+        from_offset,
+        to_offset,
+        _read_time(since, "--from"),
+        _read_time(until, "--to"),
+    )
+
+
+def _read_time(text: str | None, option: str) -> datetime | None:
+    """A time as an operator types it. Raises Failure."""
+    try:
+        time = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if text is not None and (time is None or time.tzinfo is None):
+        raise Failure(f"{option} must be a time with an offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
+    return time
+
+
+def _chosen(organization: str | None, call: str | None, event_type: str | None) -> Chosen | None:
+    """Whether an event was asked for; None when all are. Raises Failure."""
+    if event_type is not None and event_type not in TYPES:
+        raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
+    organization_id = None if organization is None else read_uuid(organization, "--organization")
+    call_id = None if call is None else _call_id(organization_id, call)
+    if (organization_id, call_id, event_type) == (None, None, None):
+        return None
+    return lambda event: (
+        organization_id in (None, event.organization_id)
+        and call_id in (None, event.call_id)
+        and event_type in (None, event.type)
+    )
+
+
+def _call_id(organization_id: UUID | None, call: str) -> UUID:
+    if organization_id is not None:
+        return call_uuid(organization_id, call)
+    return read_uuid(call, "--call, without --organization,")

@@ -1,0 +1,155 @@
+"""What a replay reads: a span of a topic, without any consumer group, or a file of one event a line."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from services.ingest.header_names import read_any_header_name
+from services.ops.failure import Failure
+from shared.event import VALUE_BYTES_MAX
+
+BATCH_RECORDS: Final = 5_000
+POLL_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 60.0
+NO_TIMESTAMP: Final = -1
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which part of a topic: of one partition or all, from an offset or a time up to before another."""
+
+    topic: str
+    partition: int | None = None
+    from_offset: int | None = None
+    to_offset: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+Offsets = Mapping[TopicPartition, tuple[int, int]]
+"""Of each partition the first offset, and the one behind the last."""
+
+
+async def offsets_of(consumer: AIOKafkaConsumer, span: Span) -> Offsets:
+    """Where the span lies now. Raises Failure when the topic has no such part."""
+    numbers = sorted(consumer.partitions_for_topic(span.topic) or ())
+    if not numbers:
+        raise Failure(f"Kafka has no topic {span.topic}.")
+    if span.partition is not None and span.partition not in numbers:
+        raise Failure(
+            f"Topic {span.topic} has the partitions {numbers[0]} to {numbers[-1]}, none {span.partition}."
+        )
+    chosen = [TopicPartition(span.topic, n) for n in numbers if span.partition in (None, n)]
+    first, last = await consumer.beginning_offsets(chosen), await consumer.end_offsets(chosen)
+    begin = await _at(consumer, chosen, span.since, first, last)
+    end = await _at(consumer, chosen, span.until, last, last)
+    offsets = {}
+    for partition in chosen:
+        start = max(begin[partition], first[partition], span.from_offset or 0)
+        stop = min(end[partition], last[partition] if span.to_offset is None else span.to_offset)
+        offsets[partition] = start, max(start, stop)
+    return offsets
+
+
+async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The records of a span, in batches. Raises Failure when the broker stays silent before its end."""
+    left = {partition for partition, (start, stop) in offsets.items() if start < stop}
+    consumer.assign(sorted(left))
+    for partition in left:
+        consumer.seek(partition, offsets[partition][0])
+    silence_seconds = 0.0
+    while left:
+        got = await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=BATCH_RECORDS)
+        silence_seconds = 0 if got else silence_seconds + POLL_SECONDS
+        if silence_seconds > SILENCE_SECONDS:
+            raise Failure(
+                f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s, and the span is not read to its end."
+            )
+        records = [
+            record
+            for partition, some in got.items()
+            for record in some
+            if record.offset < offsets[partition][1]
+        ]
+        for partition in list(left):
+            if await consumer.position(partition) >= offsets[partition][1]:
+                left.discard(partition)
+                consumer.pause(partition)
+        if records:
+            yield records
+
+
+def span_consumer(bootstrap: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer that is in no group, and reads only committed transactions, as ingest does."""
+    read_any_header_name()
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        **options,
+    )
+
+
+async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The lines of a file (`-` is standard input) as records of a topic by its name; empty lines are passed
+    over. Raises Failure when it can't be read."""
+    batches = _file_batches(path)
+    while batch := await asyncio.to_thread(next, batches, None):
+        yield batch
+
+
+def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
+    name = "standard input" if path == "-" else Path(path).name
+    batch: list[ConsumerRecord] = []
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as lines:
+            for number in count(1):
+                line = _line(lines)
+                if line:
+                    batch.append(_record(name, number, line))
+                if batch and (line is None or len(batch) == BATCH_RECORDS):
+                    yield batch
+                    batch = []
+                if line is None:
+                    return
+    except OSError as error:
+        raise Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.") from None
+
+
+def _line(lines: BinaryIO) -> bytes | None:
+    """The next line without its end, of one that is too long only as much as shows it; None at the end."""
+    line = lines.readline(VALUE_BYTES_MAX + 2)
+    if not line:
+        return None
+    rest = line
+    while rest and not rest.endswith(b"\n"):
+        rest = lines.readline(VALUE_BYTES_MAX)
+    return line.strip()
+
+
+def _record(topic: str, offset: int, value: bytes) -> ConsumerRecord:
+    return ConsumerRecord(topic, 0, offset, NO_TIMESTAMP, 0, None, value, None, -1, len(value), ())
+
+
+async def _at(
+    consumer: AIOKafkaConsumer,
+    partitions: Sequence[TopicPartition],
+    time: datetime | None,
+    without: Mapping[TopicPartition, int],
+    behind: Mapping[TopicPartition, int],
+) -> Mapping[TopicPartition, int]:
+    """The first offset of each partition from a time on; `behind` where there is none, `without` a time."""
+    if time is None:
+        return without
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(time.timestamp() * 1000)))
+    return {p: behind[p] if found.get(p) is None else found[p].offset for p in partitions}
