@@ -211,6 +211,13 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
 class AggregatorSettings(DatabaseSettings, MonitorSettings):
     aggregate_deltas: int = Field(20_000, ge=1, description="the most deltas applied in one statement")
     aggregate_interval_seconds: float = Field(1, gt=0, description="the longest wait between two looks")
+    chores_interval_seconds: float = Field(
+        300, gt=0, description="how long it rests between ending silent calls and applying retention"
+    )
+    silence_hours: float = Field(4, gt=0, description="silence after which a call that has no end gets one")
+    prune_counts: Literal["keep", "drop"] = Field(
+        "keep", description="whether what calls beyond retention were counted for stays counted"
+    )
 
 
 class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):

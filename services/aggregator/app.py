@@ -4,6 +4,7 @@ the same, and only the work for it grows."""
 import asyncio
 import logging
 
+from services.aggregator.chores import do_chores
 from services.aggregator.store import apply_deltas
 from shared.count import DELTAS_CHANNEL
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
@@ -13,8 +14,17 @@ logger = logging.getLogger("callfold.aggregator")
 
 
 async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
-    """Applies deltas as they come until `stop` is set; waits for a database that is away. Raises what does
-    not pass."""
+    """Applies deltas as they come, and does the chores beside it, until `stop` is set; waits for a database
+    that is away. Raises the first fault that does not pass."""
+    works = [asyncio.create_task(work(settings, stop)) for work in (_apply, do_chores)]
+    try:
+        await asyncio.gather(*works)
+    finally:
+        stop.set()
+        await asyncio.wait(works)
+
+
+async def _apply(settings: AggregatorSettings, stop: asyncio.Event) -> None:
     backoff = Backoff()
     away = False
     while not stop.is_set():

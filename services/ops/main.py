@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
-from services.ops import key, org
+from services.ops import key, org, org_change, quarantine
 from services.ops.commands import Command, Group
 from services.ops.demo import demo
 from services.ops.down import down
 from services.ops.failure import Failure
 from services.ops.lag import lag
 from services.ops.migrate import migrate
+from services.ops.prune import prune
+from services.ops.reap import reap
+from services.ops.rebuild import rebuild
+from services.ops.refold import refold
+from services.ops.replay import replay
 from services.ops.status import status
 from services.ops.topic import topic
 from services.ops.up import up
@@ -46,10 +51,12 @@ def _whole(
 
 
 # The commands, in the order in which the help lists them.
-for command in (up, down, status, demo, verify, lag, migrate, topic):
+for command in (up, down, status, demo, verify, lag, migrate, topic, replay, rebuild, refold, reap, prune):
     app.command(cls=Command)(command)
+org_change.register(org.app)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def run() -> None:

@@ -18,16 +18,16 @@ from services.ops.addresses import (
     read_uuid,
     require_organization,
 )
+from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
-from shared.database import Backoff, Connection
+from shared.database import Connection
 from shared.event import InvalidEvent
 from shared.fold import Call
 from shared.store import (
     CallKey,
     KnownCall,
     Organization,
-    Overtaken,
     TooLarge,
     TouchedCall,
     changes,
@@ -36,7 +36,6 @@ from shared.store import (
 )
 
 CHUNK_CALLS: Final = 500
-TRIES: Final = 20
 STATEMENT_SECONDS: Final = 3600
 
 
@@ -96,17 +95,12 @@ def refold(
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
     """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
     asyncpg's errors, and `Overtaken` when others are faster again and again."""
-    backoff = Backoff(longest_seconds=1)
-    for _ in range(TRIES):
-        try:
-            return await _refold_once(connection, keys, dry_run)
-        except TooLarge:
-            half = len(keys) // 2
-            first = await refold_calls(connection, keys[:half], dry_run=dry_run)
-            return first + await refold_calls(connection, keys[half:], dry_run=dry_run)
-        except Overtaken:
-            await backoff.wait(asyncio.Event())
-    raise Overtaken(f"{counted(len(keys), 'call')} change faster than they are folded")
+    try:
+        return await until_not_overtaken(lambda: _refold_once(connection, keys, dry_run))
+    except TooLarge:
+        half = len(keys) // 2
+        first = await refold_calls(connection, keys[:half], dry_run=dry_run)
+        return first + await refold_calls(connection, keys[half:], dry_run=dry_run)
 
 
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:

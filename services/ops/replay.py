@@ -139,8 +139,9 @@ async def _replay(
     done = Replayed(dry_run=dry_run)
     place = find_database(state) if file is not None else find_both(state)[0]
     # What an operator replays on purpose is no producer gone wrong.
-    chosen_settings = {"database_url": place.address, "breaker_share": 1.0}
-    settings = settings_from_environment(IngestSettings).model_copy(update=chosen_settings)
+    settings = settings_from_environment(IngestSettings).model_copy(
+        update={"database_url": place.address, "database_pooler": place.pooler, "breaker_share": 1.0}
+    )
     async with database(place) as connection, _batches(state, file, span) as (batches, expected):
         writer = Writer(settings, asyncio.Event(), done.count)
         take = _dry(connection, settings, done) if dry_run else writer.write
@@ -173,7 +174,7 @@ async def _batches(
         return
     kafka = find_both(state)[1]
     with kafka_faults(kafka):
-        consumer = span_consumer(kafka.address)
+        consumer = span_consumer(kafka.broker)
         await consumer.start()
         try:
             offsets = await offsets_of(consumer, span)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.ingest.header_names import read_any_header_name
 from services.ops.failure import Failure
 from shared.event import VALUE_BYTES_MAX
+from shared.kafka_client import Broker, client_options
 
 BATCH_RECORDS: Final = 5_000
 POLL_SECONDS: Final = 1.0
@@ -87,16 +88,15 @@ async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterat
             yield records
 
 
-def span_consumer(bootstrap: str, **options: Any) -> AIOKafkaConsumer:
+def span_consumer(broker: Broker) -> AIOKafkaConsumer:
     """A consumer that is in no group, and reads only committed transactions, as ingest does."""
     read_any_header_name()
     return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **client_options(broker),
         enable_auto_commit=False,
         isolation_level="read_committed",
         auto_offset_reset="none",
         max_partition_fetch_bytes=4 * 1024 * 1024,
-        **options,
     )
 
 

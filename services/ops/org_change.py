@@ -1,0 +1,130 @@
+"""`callfold org rename`, `set-time-zone`, `set-retention`: what of an organization can change."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_database,
+    read_uuid,
+    require_organization,
+)
+from services.ops.commands import Command
+from services.ops.failure import Failure
+from services.ops.operator import operator
+from services.ops.org import check_name, check_time_zone
+from services.ops.printing import counted, print_json
+from shared.audit import write_audit
+from shared.database import Connection
+from shared.days import move_days
+from shared.retention import RETENTION_DAYS_MAX
+
+OrganizationArgument = Annotated[str, typer.Argument(metavar="UUID", help="Its id.", show_default=False)]
+
+
+def rename(
+    organization: OrganizationArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.", show_default=False)],
+    state: StateOption = None,
+) -> None:
+    """Give an organization another name."""
+    organization_id = read_uuid(organization, "The id")
+    name = check_name(name)
+    asyncio.run(_update(state, organization_id, _RENAME, name, "organization renamed", name))
+    typer.echo(f"Organization {organization_id} is called {name}.")
+
+
+def set_time_zone(
+    organization: OrganizationArgument,
+    time_zone: Annotated[
+        str, typer.Argument(metavar="ZONE", help="An IANA name, as Europe/Berlin.", show_default=False)
+    ],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let an organization's days begin in another time zone.
+
+    Each call moves to its day there, and the counts with it, at once: before it every answer has the old
+    days, after it the new ones. Ingest goes on; only calls that are moving just then wait for the end. What
+    calls beyond the retention were counted for keeps its old days.
+    """
+    organization_id = read_uuid(organization, "The id")
+    moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
+    if as_json:
+        print_json({"organization_id": organization_id, "time_zone": time_zone, "moved_calls": moved})
+        return
+    days = f"{counted(moved, 'call')} moved to another day"
+    typer.echo(f"The days of organization {organization_id} begin in {time_zone}; {days}.")
+
+
+def set_retention(
+    organization: OrganizationArgument,
+    days: Annotated[
+        str, typer.Argument(metavar="DAYS", help="A number of days, or forever.", show_default=False)
+    ],
+    state: StateOption = None,
+) -> None:
+    """Say how long an organization's calls are kept: events older than that are quarantined from now on, and
+    the aggregator, or `prune`, removes the calls."""
+    organization_id = read_uuid(organization, "The id")
+    kept = _read_days(days)
+    asyncio.run(_update(state, organization_id, _SET_RETENTION, kept, "retention changed", days))
+    how_long = "for ever" if kept is None else f"for {counted(kept, 'day')}"
+    typer.echo(f"The calls of organization {organization_id} are kept {how_long}.")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands to those of `org`."""
+    for command in (rename, set_time_zone, set_retention):
+        app.command(cls=Command)(command)
+
+
+def _read_days(text: str) -> int | None:
+    if text == "forever":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= RETENTION_DAYS_MAX:
+        raise Failure(
+            f"DAYS must be a whole number from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}."
+        )
+    return int(text)
+
+
+async def _update(
+    state: Path | None, organization_id: UUID, statement: str, value: object, action: str, details: str
+) -> None:
+    async with database(find_database(state)) as connection:
+        await require_organization(connection, organization_id, state)
+        async with connection.transaction():
+            await connection.execute(statement, organization_id, value)
+            await _audit(connection, organization_id, action, details)
+
+
+async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: str) -> int:
+    async with database(find_database(state)) as connection:
+        await require_organization(connection, organization_id, state)
+        async with connection.transaction():
+            moved = await move_days(connection, organization_id, time_zone)
+            details = f"{time_zone}, {counted(moved, 'call')} moved"
+            await _audit(connection, organization_id, "time zone changed", details)
+    return moved
+
+
+async def _audit(connection: Connection, organization_id: UUID, action: str, details: str) -> None:
+    await write_audit(
+        connection,
+        organization_id=organization_id,
+        actor=operator(),
+        action=action,
+        subject=str(organization_id),
+        details=details,
+    )
+
+
+_RENAME: Final = "UPDATE organizations SET name = $2 WHERE id = $1"
+_SET_RETENTION: Final = "UPDATE organizations SET retention_days = $2 WHERE id = $1"

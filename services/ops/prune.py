@@ -1,0 +1,67 @@
+"""`callfold prune`: removes calls older than their organization keeps."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from services.aggregator.prune import Counts
+from services.aggregator.prune import prune as apply_retention
+from services.ops.addresses import (
+    JsonOption,
+    StateOption,
+    database,
+    find_database,
+    read_uuid,
+    require_organization,
+    settings_from_environment,
+)
+from services.ops.printing import counted, print_json
+from shared.settings import AggregatorSettings
+
+
+def prune(
+    counts: Annotated[
+        Counts | None,
+        typer.Option(
+            "--counts",
+            help="Whether what was counted stays counted; CALLFOLD_PRUNE_COUNTS otherwise. drop takes away also "
+            "what calls that are gone already were counted for.",
+            show_default=False,
+        ),
+    ] = None,
+    organization: Annotated[
+        str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many there are.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove calls and events older than their organization keeps, in small transactions.
+
+    `org set-retention` says how long that is.
+    The aggregator does so by itself every few minutes.
+    """
+    if counts is None:
+        counts = settings_from_environment(AggregatorSettings).prune_counts
+    organization_id = None if organization is None else read_uuid(organization, "--organization")
+    pruned = asyncio.run(_prune(state, counts, organization_id, dry_run))
+    if as_json:
+        print_json({"calls": pruned, "counts": counts, "dry_run": dry_run})
+        return
+    verb = "would be removed" if dry_run else "removed"
+    what = "their counts stay" if counts == "keep" else "their counts go, too"
+    typer.echo(f"{counted(pruned, 'call')} {verb}; {what}.")
+
+
+async def _prune(state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool) -> int:
+    async with database(find_database(state)) as connection:
+        if organization_id is not None:
+            await require_organization(connection, organization_id, state)
+        now = datetime.now(UTC)
+        return await apply_retention(
+            connection, now, counts=counts, organization_id=organization_id, dry_run=dry_run
+        )

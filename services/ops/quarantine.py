@@ -1,0 +1,260 @@
+"""`callfold quarantine`: the records that are no events: looked at, let in once they can be, or discarded."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import (
+    JsonOption,
+    Place,
+    StateOption,
+    database,
+    find_database,
+    read_uuid,
+    settings_from_environment,
+)
+from services.ops.commands import Command, Group
+from services.ops.failure import Failure
+from services.ops.operator import operator
+from services.ops.printing import console, counted, print_json, table
+from services.ops.progress import progress
+from services.ops.readable import lines_of
+from services.ops.redrive import redrive as try_again
+from shared.audit import NO_ORGANIZATION, write_audit
+from shared.settings import IngestSettings
+
+BATCH_RECORDS: Final = 500
+LIST_MAX: Final = 10_000
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Look at the records that are no events, let them in once they can be, or discard them.",
+)
+
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Those whose reason has this text.", show_default=False),
+]
+TopicOption = Annotated[
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
+]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="The records' ids.", show_default=False)
+]
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """What became of the records that were tried again."""
+
+    tried: int
+    let_in: int
+    still_bad: int
+
+
+@app.command("list", cls=Command)
+def list_records(
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            "--older-than-hours", min=0, metavar="HOURS", help="Those that came before.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The most records to list.")] = 50,
+    by_reason: Annotated[
+        bool, typer.Option("--by-reason", help="How many there are for each topic and reason instead.")
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the records, the newest first, each with its reason."""
+    before = None if older_than is None else timedelta(hours=older_than)
+    found = asyncio.run(_list(state, reason, topic, before, limit, by_reason=by_reason))
+    if as_json:
+        print_json(found)
+        return
+    if by_reason:
+        rows = [(one["records"], one["topic"], one["reason"], _minute(one["newest"])) for one in found]
+        console().print(table(["records", "topic", "reason", "newest (UTC)"], rows))
+        return
+    columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "reason"]
+    names = ("topic", "partition", "offset", "reason")
+    lines = [(one["id"], _minute(one["quarantined_at"]), *(one[name] for name in names)) for one in found]
+    console().print(table(columns, lines))
+
+
+@app.command(cls=Command)
+def show(
+    record: Annotated[str, typer.Argument(metavar="ID", help="The record's id.", show_default=False)],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one record: where it came from, why it is here, its headers and bytes, as a person reads them."""
+    row = asyncio.run(_show(state, read_uuid(record, "The id")))
+    headers = list(zip(row["header_names"], row["header_values"], strict=True))
+    if as_json:
+        as_hex = {name: _hex(row[name]) for name in ("key", "value")}
+        print_json({**row, **as_hex, "header_values": [_hex(value) for _, value in headers]})
+        return
+    to = console()
+    to.print(f"{row['reason']}", style="bold", markup=False)
+    to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
+    to.print(f"produced {row['produced_at'] or 'at no known time'}, quarantined {row['quarantined_at']}")
+    to.print("key:")
+    to.print("\n".join(lines_of(row["key"])), markup=False)
+    for name, value in headers:
+        to.print(f"header {name}:", markup=False)
+        to.print("\n".join(lines_of(value)), markup=False)
+    to.print("value:")
+    to.print("\n".join(lines_of(row["value"])), markup=False)
+
+
+@app.command(cls=Command)
+def redrive(
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try records again, as if they came now: after an organization was created, say.
+
+    What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
+    that holds now. Harmless to repeat.
+    """
+    chosen = _chosen(ids, reason, topic, everything)
+    done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
+    if as_json:
+        print_json(done)
+        return
+    typer.echo(f"{counted(done.tried, 'record')} tried: {done.let_in:,} let in, {done.still_bad:,} stay.")
+
+
+@app.command(cls=Command)
+def discard(
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove records for good. The audit log keeps who did it, and which they were; not what they said."""
+    discarded = asyncio.run(_discard(state, _chosen(ids, reason, topic, everything)))
+    if as_json:
+        print_json({"discarded": discarded})
+        return
+    typer.echo(f"{counted(discarded, 'record')} discarded.")
+
+
+Choice = tuple[list[UUID] | None, str | None, str | None]
+"""Ids, a part of the reason, a topic: None where it does not matter."""
+
+
+def _chosen(ids: list[str] | None, reason: str | None, topic: str | None, everything: bool) -> Choice:
+    """Which records are meant. Raises Failure when that was not said."""
+    if everything == bool(ids or reason or topic):
+        raise Failure("Say which records: their ids, --reason, --topic, or --all by itself.")
+    return [read_uuid(one, "An id") for one in ids] if ids else None, reason, topic
+
+
+async def _list(
+    state: Path | None,
+    reason: str | None,
+    topic: str | None,
+    older_than: timedelta | None,
+    limit: int,
+    *,
+    by_reason: bool,
+) -> list[dict[str, Any]]:
+    before = None if older_than is None else datetime.now(UTC) - older_than
+    async with database(find_database(state)) as connection:
+        statement = _LIST_BY_REASON if by_reason else _LIST
+        rows = await connection.fetch(statement, None, reason, topic, before, limit)
+        return [dict(row) for row in rows]
+
+
+async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
+    async with database(find_database(state)) as connection:
+        row = await connection.fetchrow(_SHOW, record_id)
+    if row is None:
+        raise Failure(f"There is no record {record_id} in the quarantine.")
+    return dict(row)
+
+
+async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
+    create = settings_from_environment(IngestSettings).unknown_organizations == "create"
+    tried = let_in = 0
+    async with database(place) as connection:
+        expected = await connection.fetchval(_HOW_MANY, *chosen)
+        with progress("records", expected, quiet=quiet) as told:
+            last = UUID(int=0)
+            while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS):
+                last = rows[-1]["id"]
+                tried += len(rows)
+                let_in += await try_again(connection, rows, datetime.now(UTC), create_organizations=create)
+                told(tried, str(last))
+    return Redriven(tried, let_in, tried - let_in)
+
+
+async def _discard(state: Path | None, chosen: Choice) -> int:
+    async with database(find_database(state)) as connection, connection.transaction():
+        rows = await connection.fetch(_DISCARD, *chosen)
+        for record_id, place, reason in rows:
+            await write_audit(
+                connection,
+                organization_id=NO_ORGANIZATION,
+                actor=operator(),
+                action="quarantined record discarded",
+                subject=str(record_id),
+                details=f"{place}: {reason}",
+            )
+    return len(rows)
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def _minute(instant: Any) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}"
+
+
+_CHOSEN: Final = """
+($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
+    AND ($3::text IS NULL OR topic = $3)
+"""
+
+_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"  # noqa: S608
+
+_LIST: Final = f"""
+SELECT id, quarantined_at, produced_at, topic, partition, "offset", reason
+FROM quarantined_records WHERE {_CHOSEN} AND ($4::timestamptz IS NULL OR quarantined_at < $4)
+ORDER BY quarantined_at DESC, id LIMIT $5
+"""  # noqa: S608
+
+_LIST_BY_REASON: Final = f"""
+SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
+FROM quarantined_records WHERE {_CHOSEN} AND ($4::timestamptz IS NULL OR quarantined_at < $4)
+GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $5
+"""  # noqa: S608
+
+_SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
+
+_NEXT: Final = f"""
+SELECT * FROM quarantined_records WHERE {_CHOSEN} AND id > $4 ORDER BY id LIMIT $5
+"""  # noqa: S608
+
+_DISCARD: Final = f"""
+DELETE FROM quarantined_records WHERE {_CHOSEN}
+RETURNING id, topic || '/' || partition || '/' || "offset" AS place, reason
+"""  # noqa: S608
