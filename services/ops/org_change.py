@@ -89,9 +89,7 @@ def _read_days(text: str) -> int | None:
     if text == "forever":
         return None
     if not text.isdecimal() or not 1 <= int(text) <= RETENTION_DAYS_MAX:
-        raise Failure(
-            f"DAYS must be a whole number from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}."
-        )
+        raise Failure(f"DAYS must be from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}.")
     return int(text)
 
 

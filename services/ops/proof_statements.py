@@ -83,14 +83,29 @@ WHERE ($1::uuid IS NULL OR organization_id = $1) AND (found.calls > 0 OR found.e
 ORDER BY organization_id, call_id
 """
 
-CALLS: Final = f"""
-SELECT {", ".join(Call.__struct_fields__)}, day FROM calls
-WHERE $1::uuid IS NULL OR organization_id = $1
-ORDER BY organization_id, id
+# The sample is the same in both statements, for it is the same in one snapshot by one seed.
+_SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
+
+_CALL: Final = ", ".join(Call.__struct_fields__)
+_EVENT: Final = "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, payload"
+_ASKED: Final = "$1::uuid IS NULL OR organization_id = $1"
+
+CALLS: Final = f"SELECT {_CALL}, day FROM calls WHERE {_ASKED} ORDER BY organization_id, id"  # noqa: S608
+
+EVENTS: Final = f"""
+SELECT {_EVENT} FROM call_events AS stored WHERE {_ASKED} ORDER BY organization_id, call_id
 """  # noqa: S608
 
-EVENTS: Final = """
-SELECT organization_id, call_id, id, type, occurred_at, payload FROM call_events
-WHERE $1::uuid IS NULL OR organization_id = $1
-ORDER BY organization_id, call_id
-"""
+SAMPLED_CALLS: Final = f"""
+SELECT {_CALL}, day FROM calls {_SAMPLE} WHERE {_ASKED} ORDER BY organization_id, id
+"""  # noqa: S608
+
+SAMPLED_EVENTS: Final = f"""
+SELECT {_EVENT}
+FROM (SELECT organization_id, id FROM calls {_SAMPLE} WHERE {_ASKED}) AS sampled
+JOIN call_events AS stored
+    ON stored.organization_id = sampled.organization_id AND stored.call_id = sampled.id
+ORDER BY stored.organization_id, stored.call_id
+"""  # noqa: S608
+
+CALLS_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_ASKED}"  # noqa: S608

@@ -28,8 +28,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="Whether what was counted stays counted; CALLFOLD_PRUNE_COUNTS otherwise. drop takes away also "
-            "what calls that are gone already were counted for.",
+            help="Whether what was counted stays counted; CALLFOLD_PRUNE_COUNTS otherwise. drop takes away "
+            "also what calls that are gone already were counted for.",
             show_default=False,
         ),
     ] = None,
