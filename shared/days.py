@@ -36,7 +36,8 @@ async def _move(connection: Connection, organization_id: UUID, zone: ZoneInfo, s
     """Moves the calls; with `since`, a transaction id, only those that a transaction wrote which was not over
     then. A call that changes meanwhile stays for the second time."""
     moved = 0
-    cursor = await connection.cursor(_CALLS, organization_id, since, timeout=STATEMENT_SECONDS)
+    prepared = await connection.prepare(_CALLS, name="", timeout=STATEMENT_SECONDS)
+    cursor = await prepared.cursor(organization_id, since, timeout=STATEMENT_SECONDS)
     while rows := await cursor.fetch(CHUNK_CALLS, timeout=STATEMENT_SECONDS):
         moving = [
             (id_, day, now, revision)

@@ -6,6 +6,7 @@ deletes do meanwhile; it takes no lock that they wait for. Calls and events are 
 order of their keys, so memory does not depend on how many there are.
 """
 
+import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +34,8 @@ _Key = tuple[UUID, UUID]
 Kind = Literal[
     "cell", "call", "event", "call without events", "events without call", "tombstone", "organization"
 ]
+Sample = tuple[float, float] | None
+"""Of the calls so many per cent, by this seed; None: all of them."""
 Progress = Callable[[int, int | None], None]
 """Told how many calls are proved, and about how many there are, where that is known."""
 
@@ -109,9 +112,14 @@ async def prove(
 
 
 async def prove_connection(
-    connection: Connection, organization_id: UUID | None = None, progress: Progress | None = None
+    connection: Connection,
+    organization_id: UUID | None = None,
+    progress: Progress | None = None,
+    *,
+    sample_calls: int | None = None,
 ) -> Proof:
-    """Proves over a connection that is in no transaction."""
+    """Proves over a connection that is in no transaction: every cell, and every call, or about so many calls
+    chosen at random."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(statements.PLAN_FOR_THE_WHOLE)
         found = _Findings()
@@ -124,8 +132,15 @@ async def prove_connection(
         await _prove_tombstones(connection, organization_id, found)
         told = progress or (lambda _proved, _expected: None)
         expected = calls_expected if organization_id is None and calls_expected > 0 else None
+        sample = None
+        if sample_calls is not None:
+            there = await connection.fetchval(
+                statements.CALLS_COUNT, organization_id, timeout=STATEMENT_SECONDS
+            )
+            expected = min(sample_calls, there)
+            sample = min(100.0, 100 * sample_calls / max(there, 1)), random.random()  # noqa: S311
         calls, events = await _prove_calls(
-            connection, organization_id, zones, found, lambda proved: told(proved, expected)
+            connection, organization_id, sample, zones, found, lambda proved: told(proved, expected)
         )
     return Proof(snapshot, cells, calls, events, deltas, tombstones, found.kept(), found.count)
 
@@ -197,16 +212,20 @@ async def _prove_tombstones(connection: Connection, organization_id: UUID | None
 async def _prove_calls(
     connection: Connection,
     organization_id: UUID | None,
+    sample: Sample,
     zones: Mapping[UUID, ZoneInfo],
     found: _Findings,
     proved: Callable[[int], None],
 ) -> tuple[int, int]:
-    """Merges the calls with their events, both in the order of their keys. Returns how many of each."""
+    """Merges the calls, or a sample of them, with their events, both in the order of their keys. Returns how
+    many of each."""
+    arguments = organization_id, *(sample or ())
+    calls_statement = statements.CALLS if sample is None else statements.SAMPLED_CALLS
     calls = events = 0
     strangers: set[UUID] = set()
-    groups = _events_by_call(connection, organization_id)
+    groups = _events_by_call(connection, sample is not None, arguments)
     group = await anext(groups, None)
-    async for rows in _chunks(connection, statements.CALLS, organization_id, length_of=_transcript_length):
+    async for rows in _chunks(connection, calls_statement, *arguments, length_of=_transcript_length):
         for row in rows:
             key = row[0], row[1]
             while group is not None and group[0] < key:
@@ -279,12 +298,13 @@ def _report_events_without_call(key: _Key, rows: Sequence[Any], found: _Findings
 
 
 async def _events_by_call(
-    connection: Connection, organization_id: UUID | None
+    connection: Connection, sampled: bool, arguments: Sequence[object]
 ) -> AsyncIterator[tuple[_Key, list[Any]]]:
     """The rows of each call's events, in the order of the calls' keys."""
     key: _Key | None = None
     group: list[Any] = []
-    async for rows in _chunks(connection, statements.EVENTS, organization_id, length_of=_payload_length):
+    statement = statements.SAMPLED_EVENTS if sampled else statements.EVENTS
+    async for rows in _chunks(connection, statement, *arguments, length_of=_payload_length):
         for row in rows:
             its_key = row[0], row[1]
             if its_key != key:
@@ -299,14 +319,13 @@ async def _events_by_call(
 async def _chunks(
     connection: Connection,
     statement: str,
-    organization_id: UUID | None,
-    *,
+    *arguments: object,
     length_of: Callable[[Any], int] = lambda _row: 0,
 ) -> AsyncIterator[list[Any]]:
     """The rows of a statement, through a cursor on the server: fewer at once, the longer they are."""
     # Without a name: one that stays behind in a pooler's session would be in the next proof's way.
     prepared = await connection.prepare(statement, name="", timeout=STATEMENT_SECONDS)
-    cursor = await prepared.cursor(organization_id, timeout=STATEMENT_SECONDS)
+    cursor = await prepared.cursor(*arguments, timeout=STATEMENT_SECONDS)
     count = CHUNK_ROWS // 10
     while rows := await cursor.fetch(count, timeout=STATEMENT_SECONDS):
         yield rows

@@ -28,6 +28,7 @@ from services.ops.addresses import (
     read_uuid,
     require_organization,
 )
+from services.ops.failure import Failure
 from services.ops.printing import console, counted, print_json
 from services.ops.proof import Progress as ProofProgress
 from services.ops.proof import Proof, prove_connection
@@ -40,6 +41,14 @@ def verify(
         str | None,
         typer.Option("--organization", metavar="UUID", help="Prove this organization alone."),
     ] = None,
+    calls: Annotated[
+        str,
+        typer.Option(
+            "--calls",
+            metavar="all|N",
+            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way.",
+        ),
+    ] = "all",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +63,10 @@ def verify(
     organization_id = None if organization is None else read_uuid(organization, "--organization")
     # Millions of short-lived objects, none in a cycle: the collector would look for cycles in vain.
     gc.set_threshold(100_000, 50, 100)
-    proof = asyncio.run(_prove(state, organization_id, show_progress=not as_json and sys.stderr.isatty()))
+    sample = _read_calls(calls)
+    proof = asyncio.run(
+        _prove(state, organization_id, sample, show_progress=not as_json and sys.stderr.isatty())
+    )
     if as_json:
         print_json(as_wire(proof))
     else:
@@ -106,12 +118,23 @@ def _right(count: int, one: str) -> str:
     return f"{number:>12} {name}"
 
 
-async def _prove(state: Path | None, organization_id: UUID | None, *, show_progress: bool) -> Proof:
+def _read_calls(text: str) -> int | None:
+    """How many calls to fold; None: all of them. Raises Failure."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise Failure(f"--calls must be all, or a number of calls to choose at random, not {text!r}.")
+    return int(text)
+
+
+async def _prove(
+    state: Path | None, organization_id: UUID | None, sample_calls: int | None, *, show_progress: bool
+) -> Proof:
     async with database(find_database(state)) as connection:
         if organization_id is not None and not await connection.fetchval(_HAS_CALLS, organization_id):
             await require_organization(connection, organization_id, state)
         with _progress(show_progress) as progress:
-            return await prove_connection(connection, organization_id, progress)
+            return await prove_connection(connection, organization_id, progress, sample_calls=sample_calls)
 
 
 @contextmanager
