@@ -71,6 +71,14 @@ async def database(database_url: str) -> AsyncIterator[Connection]:
         await connection.close(timeout=5)
 
 
+@pytest.fixture
+async def rival(database_url: str) -> AsyncIterator[Connection]:
+    """Another owner's connection."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
 @pytest.fixture(scope="session")
 def bootstrap(running: Servers) -> str:
     """The broker's address."""

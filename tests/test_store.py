@@ -1,61 +1,27 @@
 """The store's transaction, step by step: two owners of one partition, and deletes in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
-from aiokafka import ConsumerRecord
 
 from services.ingest.writer import SESSION
 from services.ops.proof import prove
 from shared import store as statements
 from shared.database import Connection
-from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import (
     CALL_EVENTS_MAX,
-    Arrival,
-    Changes,
     Overtaken,
     TooLarge,
-    TouchedCall,
-    changes,
-    group,
-    read_known,
     store,
     write,
 )
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.processes import until
-
-
-@pytest.fixture
-async def rival(database_url: str) -> AsyncIterator[Connection]:
-    """Another owner's connection."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-def record(value: bytes = b"", offset: int = 0) -> Any:
-    return ConsumerRecord("topic", 0, offset, 0, 0, b"key", value, None, 0, len(value), (("name", b"said"),))
-
-
-def arrivals(*events: Event) -> Sequence[Arrival]:
-    return [(record(offset=n), event) for n, event in enumerate(events)]
-
-
-async def prepared(connection: Connection, *events: Event) -> Changes:
-    """A batch that is read and folded, and not yet written."""
-    by_call = group(arrivals(*events))
-    zones, known = await read_known(connection, list(by_call))
-    return changes([TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)], zones)
-
+from tests.storing import arrivals, prepared, record
 
 initiated = event("call.initiated", id="1", direction="inbound")
 answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))

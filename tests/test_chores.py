@@ -1,0 +1,211 @@
+"""Calls that never ended are ended; calls that are older than is kept go."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from services.aggregator.prune import Counts, prune
+from services.aggregator.reap import reap
+from services.aggregator.store import apply_deltas
+from services.ops.proof import prove
+from shared.database import Connection
+from shared.event import Event
+from shared.retention import kept_since
+from shared.store import write
+from tests.command_line import callfold
+from tests.events import CALL, NOON, ORGANIZATION, event
+from tests.ingesting import counted_calls
+from tests.storing import prepared, stored
+
+SILENCE = timedelta(hours=4)
+OTHER = UUID(int=7)
+initiated = event("call.initiated", id="1", from_number="+4930123")
+ringing = event("call.ringing", id="2", timestamp=NOON + timedelta(seconds=2))
+answered = event("call.answered", id="3", timestamp=NOON + timedelta(seconds=5))
+completed = event("call.completed", id="4", timestamp=NOON + timedelta(seconds=65), duration=60)
+
+
+async def status(database: Connection) -> tuple[object, ...]:
+    row = await database.fetchrow("SELECT status, hangup_cause, completed_at FROM calls")
+    return tuple(row or ())
+
+
+async def test_a_silent_call_is_ended_once_and_the_counts_move(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, initiated, answered)
+    assert await reap(database, NOON + SILENCE, SILENCE) == 0, "it spoke 5 seconds after noon"
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE, dry_run=True) == 1
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 1
+    assert await status(database) == ("failed", "MISSING_HANGUP", answered.timestamp)
+    assert await counted_calls(database) == {"failed": 1}
+    assert await reap(database, NOON + timedelta(hours=9), SILENCE) == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_a_real_end_that_arrives_later_wins(database: Connection, database_url: str) -> None:
+    await stored(database, initiated, answered)
+    await reap(database, NOON + timedelta(hours=5), SILENCE)
+    await stored(database, completed)
+    assert await status(database) == ("completed", None, completed.timestamp)
+    assert await counted_calls(database) == {"completed": 1}
+    assert (await prove(database_url)).exact
+
+
+async def test_test_calls_stay_test_calls(database: Connection, database_url: str) -> None:
+    await stored(database, event("call.initiated", livemode=False))
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 1
+    assert await database.fetchval("SELECT livemode FROM calls") is False
+    assert (await prove(database_url)).exact
+
+
+async def test_a_call_that_speaks_while_it_is_ended(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """The end is refused, and the next round finds the call ended."""
+    await stored(database, initiated)
+    batch = await prepared(rival, completed)
+    async with rival.transaction():
+        await write(rival, batch, [])
+        reaping = asyncio.create_task(reap(database, NOON + timedelta(hours=5), SILENCE))
+        await asyncio.sleep(0)
+    assert await reaping in (0, 1)
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 0
+    assert await counted_calls(database) == {"completed": 1}
+    assert (await prove(database_url)).exact
+
+
+async def test_two_who_end_the_same_calls(database: Connection, rival: Connection, database_url: str) -> None:
+    await stored(database, *(event("call.initiated", call_id=UUID(int=n + 1)) for n in range(50)))
+    later = NOON + timedelta(hours=5)
+    await asyncio.gather(reap(database, later, SILENCE), reap(rival, later, SILENCE))
+    assert await counted_calls(database) == {"failed": 50}
+    assert (await prove(database_url)).exact
+
+
+async def test_many_calls_of_many_organizations_and_days_are_ended(
+    database: Connection, database_url: str
+) -> None:
+    for owner in (ORGANIZATION, OTHER):
+        for day in range(3):
+            await stored(
+                database,
+                *(
+                    event(
+                        "call.initiated",
+                        organization_id=owner,
+                        call_id=UUID(int=day * 1000 + n + 1),
+                        timestamp=NOON - timedelta(days=day),
+                    )
+                    for n in range(300)
+                ),
+            )
+    of_another = ("--organization", OTHER, "--silence-hours", "1", "--json")
+    assert (await callfold("reap", *of_another, database_url=database_url)).json["calls"] == 900
+    assert await reap(database, NOON + timedelta(days=2), SILENCE) == 900
+    assert await counted_calls(database) == {"failed": 1800}
+    assert (await prove(database_url)).exact
+
+
+def test_what_is_kept_begins_with_the_organizations_day() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    assert kept_since(NOON, berlin, 1) == datetime(2026, 11, 22, 23, tzinfo=UTC)
+    summer = datetime(2026, 3, 30, 12, tzinfo=UTC)
+    assert kept_since(summer, berlin, 1) == datetime(2026, 3, 28, 23, tzinfo=UTC)
+    assert kept_since(NOON, berlin, 10**9) < datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def keep(database: Connection, days: int) -> None:
+    await database.execute(
+        "INSERT INTO organizations (id, name, retention_days) VALUES ($1, 'Acme', $2) "
+        "ON CONFLICT (id) DO UPDATE SET retention_days = $2",
+        ORGANIZATION,
+        days,
+    )
+
+
+def ended(days_ago: int, n: int = 1) -> list[Event]:
+    """A call that was completed so many days before noon."""
+    start = NOON - timedelta(days=days_ago)
+    return [
+        event("call.initiated", id="1", call_id=UUID(int=n), timestamp=start),
+        event("call.completed", id="2", call_id=UUID(int=n), timestamp=start, duration=60, cost="1.25"),
+    ]
+
+
+@pytest.mark.parametrize(("counts", "left"), [("keep", 2), ("drop", 1)])
+async def test_old_calls_go_and_their_counts_stay_or_go(
+    database: Connection, database_url: str, counts: Counts, left: int
+) -> None:
+    await stored(database, *ended(40), *ended(3, n=2))
+    await apply_deltas(database, 100)
+    await keep(database, 30)
+    assert await prune(database, NOON, counts=counts, dry_run=True) == 1
+    assert await prune(database, NOON, counts=counts) == 1
+    assert await database.fetchval("SELECT count(*) FROM calls") == 1
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 2
+    assert await counted_calls(database) == {"completed": left}
+    proof = await prove(database_url)
+    assert proof.exact, proof.differences
+    assert await prune(database, NOON, counts=counts) == 0
+
+
+async def test_counts_that_were_kept_can_be_dropped_later(database: Connection, database_url: str) -> None:
+    await stored(database, *ended(40), *ended(3, n=2))
+    await keep(database, 30)
+    await prune(database, NOON, counts="keep")
+    await prune(database, NOON, counts="drop")
+    assert await counted_calls(database) == {"completed": 1}
+    assert (await prove(database_url)).exact
+
+
+async def test_kept_counts_are_part_of_a_rebuild(database: Connection, database_url: str) -> None:
+    await stored(database, *ended(40), *ended(3, n=2))
+    await keep(database, 30)
+    await prune(database, NOON)
+    await database.execute("DELETE FROM daily_call_deltas")
+    await callfold("rebuild", database_url=database_url)
+    assert await counted_calls(database) == {"completed": 2}
+    assert (await prove(database_url)).exact
+
+
+async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, *ended(40))
+    await keep(database, 30)
+    await prune(database, NOON)
+    batch = await stored(database, *ended(40), *ended(29, n=2))
+    assert [event.id for event, _ in batch.refused] == ["1", "2"]
+    assert await counted_calls(database) == {"completed": 2}
+    reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
+    assert [row["reason"] for row in reasons] == [
+        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept"
+    ]
+    assert (await prove(database_url)).exact
+
+
+async def test_a_call_that_gets_an_event_while_it_is_pruned(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """Ingest has written and not committed: the call is left for the next round."""
+    await stored(database, *ended(40))
+    await keep(database, 30)
+    batch = await prepared(rival, event("call.updated", id="3", call_id=UUID(int=1), cost="9"))
+    async with rival.transaction():
+        await write(rival, batch, [])
+        assert await prune(database, NOON) == 0
+    assert await prune(database, NOON) == 1
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_prune_by_command(database: Connection, database_url: str) -> None:
+    await stored(database, *ended(40))
+    await keep(database, 30)
+    done = await callfold("prune", "--counts", "drop", database_url=database_url)
+    assert done.output == "1 call removed; their counts go, too.\n"
+    assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0

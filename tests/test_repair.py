@@ -1,0 +1,180 @@
+"""Counts and calls that somebody changed by hand are mended, beside live traffic."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from services.ops.proof import prove
+from services.ops.rebuild import rebuild_organization
+from services.ops.refold import refold_calls
+from shared.database import Connection
+from shared.store import Overtaken, write
+from tests.command_line import callfold
+from tests.events import CALL, NOON, ORGANIZATION, event
+from tests.processes import until
+from tests.storing import prepared, stored
+
+OTHER = UUID(int=7)
+initiated = event("call.initiated", id="1", direction="inbound")
+answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))
+completed = event("call.completed", id="3", timestamp=NOON + timedelta(seconds=65), duration=60, cost="1.5")
+of_another = event("call.completed", id="1", organization_id=OTHER, duration=9)
+
+COUNTS_DAMAGED = {
+    "a delta was lost": "DELETE FROM daily_call_deltas",
+    "a count was added": """
+        INSERT INTO daily_call_counts SELECT organization_id, livemode, day - 3, direction, phone_number_id,
+        status, 5, 0, 0, 0.25, 0, 0 FROM daily_call_deltas LIMIT 1""",
+    "a delta was applied twice": """
+        INSERT INTO daily_call_counts SELECT organization_id, livemode, day, direction, phone_number_id,
+        status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
+        FROM daily_call_deltas""",
+    "a call was changed": "UPDATE calls SET direction = 'outbound', duration = duration + 1",
+}
+
+
+@pytest.mark.parametrize("damage", COUNTS_DAMAGED.values(), ids=COUNTS_DAMAGED)
+async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
+    database: Connection, database_url: str, damage: str
+) -> None:
+    await stored(database, initiated, answered, completed, of_another)
+    await database.execute(damage)
+    off = [one for one in (await prove(database_url)).differences if one.kind == "cell"]
+    assert off
+    would = await callfold("rebuild", "--dry-run", "--json", database_url=database_url)
+    assert (would.json["cells"], would.json["mended"]) == (len(off), False)
+    done = await callfold("rebuild", "--json", database_url=database_url)
+    assert (done.json["cells"], done.json["mended"]) == (len(off), True)
+    assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
+    again = await callfold("rebuild", database_url=database_url)
+    assert again.output == "Every count is a recount of the calls: nothing is to be mended.\n"
+
+
+async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
+    database: Connection, database_url: str
+) -> None:
+    earlier = event("call.initiated", call_id=UUID(int=1), timestamp="2026-11-20T10:00:00Z")
+    await stored(database, initiated, earlier, of_another)
+    await database.execute("DELETE FROM daily_call_deltas")
+
+    async def off() -> set[tuple[object, object]]:
+        cells = [one.cell for one in (await prove(database_url)).differences if one.cell is not None]
+        return {(cell["organization_id"], str(cell["day"])) for cell in cells}
+
+    assert len(await off()) == 3
+    days = ("--from", "2026-11-21", "--to", "2026-11-24")
+    await callfold("rebuild", "--organization", ORGANIZATION, *days, database_url=database_url)
+    assert await off() == {(ORGANIZATION, "2026-11-20"), (OTHER, "2026-11-24")}
+    await callfold("rebuild", "--organization", ORGANIZATION, database_url=database_url)
+    assert await off() == {(OTHER, "2026-11-24")}
+    log = await database.fetch("SELECT organization_id, action, details FROM audit_log ORDER BY at")
+    assert [tuple(row) for row in log] == [(ORGANIZATION, "counts rebuilt", "1 cell")] * 2
+
+
+async def test_two_rebuilds_at_once_mend_a_difference_once(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    await stored(database, initiated, completed)
+    await database.execute("DELETE FROM daily_call_deltas")
+    mended = await asyncio.gather(
+        rebuild_organization(database, ORGANIZATION, actor="one"),
+        rebuild_organization(rival, ORGANIZATION, actor="other"),
+    )
+    assert sorted(mended) == [0, 1]
+    assert (await prove(database_url)).exact
+
+
+async def test_what_ingest_stores_during_a_rebuild_is_not_corrected_away(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    await stored(database, initiated)
+    await database.execute("DELETE FROM daily_call_deltas")
+    async with database.transaction():
+        assert await rebuild_organization(database, ORGANIZATION, actor="one") == 1
+        await stored(rival, answered, completed)
+    assert (await prove(database_url)).exact
+
+
+CALLS_DAMAGED = {
+    "a field": "UPDATE calls SET duration = 1, hangup_cause = 'NONE'",
+    "the status": "UPDATE calls SET status = 'ringing', completed_at = NULL",
+    "the day": "UPDATE calls SET day = day + 1",
+    "the version": "UPDATE calls SET version = 1",
+    "the whole row": "DELETE FROM calls",
+}
+
+
+@pytest.mark.parametrize("damage", CALLS_DAMAGED.values(), ids=CALLS_DAMAGED)
+async def test_refold_makes_calls_the_fold_of_their_events_and_moves_the_counts(
+    database: Connection, database_url: str, damage: str
+) -> None:
+    """The counts were a recount of the damaged calls, and are one of the mended."""
+    await stored(database, initiated, answered, completed, of_another)
+    await database.execute(damage)
+    await callfold("rebuild", database_url=database_url)
+    would = await callfold("refold", "--dry-run", "--json", database_url=database_url)
+    assert not (await prove(database_url)).exact
+    done = await callfold("refold", "--json", database_url=database_url)
+    assert would.json["mended"] == done.json["mended"] > 0
+    assert (await prove(database_url)).exact
+    assert (await callfold("refold", "--json", database_url=database_url)).json["mended"] == 0
+
+
+async def test_refold_leaves_deleted_calls_deleted(database: Connection, database_url: str) -> None:
+    await stored(database, initiated, completed, of_another)
+    await database.execute("DELETE FROM calls WHERE organization_id = $1", ORGANIZATION)
+    await database.execute("DELETE FROM daily_call_deltas WHERE organization_id = $1", ORGANIZATION)
+    await database.execute("INSERT INTO deleted_calls VALUES ($1, $2)", ORGANIZATION, CALL)
+    await callfold("refold", database_url=database_url)
+    assert await database.fetchval("SELECT count(*) FROM calls") == 1
+
+
+async def test_refold_tells_of_what_it_can_not_mend(database: Connection, database_url: str) -> None:
+    await stored(database, initiated, of_another)
+    await database.execute("DELETE FROM call_events WHERE organization_id = $1", ORGANIZATION)
+    await database.execute("UPDATE call_events SET payload = '{}' WHERE organization_id = $1", OTHER)
+    done = await callfold("refold", database_url=database_url)
+    assert done.status == 1
+    assert "1 call with an event that can't be read" in done.output
+    assert "1 call without any event: replay them." in done.output
+
+
+async def test_an_interrupted_refold_goes_on_behind_the_last_call(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 5)))
+    await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
+    after = f"{ORGANIZATION}/{UUID(int=2)}"
+    done = await callfold("refold", "--after", after, "--json", database_url=database_url)
+    assert (done.json["calls"], done.json["mended"]) == (2, 2)
+
+
+async def test_ingest_and_refold_of_one_call_exclude_each_other(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """Either may be the faster; what the slower one read is not what it would replace."""
+    await stored(database, initiated)
+    await database.execute("UPDATE calls SET direction = 'outbound'")
+    await rebuild_organization(database, ORGANIZATION, actor="test")
+    batch = await prepared(database, completed)
+    assert (await refold_calls(rival, [(ORGANIZATION, CALL)])).mended == 1
+    with pytest.raises(Overtaken, match="changed or deleted"):
+        await write(database, batch, [])
+    await stored(database, completed)
+    assert (await prove(database_url)).exact
+
+    await database.execute("UPDATE calls SET duration = 1")
+    await rebuild_organization(database, ORGANIZATION, actor="test")
+    batch = await prepared(rival, answered)
+    async with rival.transaction():
+        await write(rival, batch, [])
+        refolding = asyncio.create_task(refold_calls(database, [(ORGANIZATION, CALL)]))
+        await until(lambda: _waits(rival), "the refold to wait for ingest")
+    await refolding
+    assert (await prove(database_url)).exact
+
+
+async def _waits(connection: Connection) -> bool:
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
