@@ -102,6 +102,23 @@ def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     return error.server_source_function is None and not str(error).startswith(_POOLER_REFUSES)
 
 
+_TOLD_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
+"""Where PostgreSQL's primary message has names of tables and rules in it, and never what was stored."""
+
+
+def told(error: BaseException) -> str:
+    """A fault in words that may be logged: nothing of a record, a row or a password is in them."""
+    kind = type(error).__name__
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        # Not `str(error)`: that has the DETAIL, which quotes rows.
+        message = f": {error.message}" if state[:2] in _TOLD_CLASSES and error.message else ""
+        return f"{kind} (SQLSTATE {state}){message}"
+    if isinstance(error, OSError) or type(error) is asyncpg.InterfaceError:
+        return str(error) or kind
+    return kind
+
+
 class Backoff:
     """Growing waits between tries, each with jitter, so that replicas don't come in step."""
 
