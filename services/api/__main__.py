@@ -1,37 +1,48 @@
 """`python -m services.api`: serves the API until SIGTERM or Ctrl-C."""
 
-import logging
+import contextlib
+import sys
+from functools import partial
 
 import uvicorn
+import uvloop
 
 from services.api.app import create_app
-from shared.settings import ApiSettings, LogSettings, exit_when_invalid
+from services.api.health import why_waiting
+from shared import logs
+from shared.monitor import monitored
+from shared.settings import ApiSettings, exit_when_invalid
 
 STOP_SECONDS = 8
 """How long requests in hand may take after a stop; with the pool's closing, under 10 s."""
 
 
-def main() -> None:
-    """Runs one process; exits with uvicorn's status when the port can't be had, and with 1 when a setting is
-    wrong."""
-    with exit_when_invalid():
-        log_level = LogSettings().log_level
-        settings = ApiSettings()
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+async def main(settings: ApiSettings) -> None:
+    """Runs one process; exits with uvicorn's status when the port can't be had."""
+    app = create_app(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=settings.api_host,
+            port=settings.api_port,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
     )
+    async with monitored(settings, app.state.metrics.registry, partial(why_waiting, app)):
+        await server.serve()
+    if not server.started:
+        sys.exit(uvicorn.config.STARTUP_FAILURE)
 
 
 if __name__ == "__main__":
-    main()
+    with exit_when_invalid():
+        logs.configure("api")
+        read = ApiSettings()
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(main(read))

@@ -9,16 +9,19 @@ import uvloop
 from services.ingest.app import Ingest
 from shared import logs
 from shared.kafka_client import KafkaRefusal
+from shared.monitor import monitored
 from shared.settings import IngestSettings, exit_when_invalid
 
 
 async def main(settings: IngestSettings) -> None:
-    await Ingest(settings).run()
+    ingest = Ingest(settings)
+    async with monitored(settings, ingest.metrics.registry, ingest.why_waiting):
+        await ingest.run()
 
 
 if __name__ == "__main__":
     with exit_when_invalid():
-        logs.configure()
+        logs.configure("ingest")
         read = IngestSettings()
     # Batches are made of many small objects without cycles: at its default threshold the collector would
     # look for cycles in them over and over.

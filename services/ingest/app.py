@@ -8,9 +8,11 @@ is harmless. A database or broker that is away is waited for; nothing is skipped
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 from aiokafka import ConsumerRecord as Record
@@ -23,6 +25,7 @@ from faststream.kafka.message import FAKE_CONSUMER
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name, readable
+from services.ingest.metrics import Metrics, Standing
 from services.ingest.quarantine import BadRecord
 from services.ingest.store import Arrival
 from services.ingest.writer import Writer
@@ -35,6 +38,8 @@ logger = logging.getLogger("callfold.ingest")
 
 SLICE_RECORDS: Final = 250
 
+_timestamp_ms = attrgetter("timestamp")
+
 
 class Ingest:
     """One process of the consumer group."""
@@ -43,7 +48,16 @@ class Ingest:
         read_any_header_name()
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._writer = Writer(settings, self._stopping)
+        self._assignment = Assignment(lambda: self._subscriber.consumer)
+        self.metrics = Metrics(
+            Standing(
+                is_waiting=lambda: self._reason_to_wait() is not None,
+                partitions=self._assignment.partitions,
+                lag=self._assignment.lag,
+            )
+        )
+        self._writer = Writer(settings, self.metrics, self._stopping)
+        self._found_topic = False
         self._failure: Exception | None = None
         self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch_in_hand.set_result(None)
@@ -72,7 +86,7 @@ class Ingest:
             heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
             max_poll_interval_ms=15 * 60 * 1000,
             rebalance_timeout_ms=60 * 1000,
-            listener=Assignment(lambda: self._subscriber.consumer),
+            listener=self._assignment,
             parser=_as_it_is,
             decoder=_undecoded,
         )
@@ -88,9 +102,12 @@ class Ingest:
         await wait_for_topic(settings, settings.topic, self._stopping)
         if self._stopping.is_set():
             return
+        self._found_topic = True
         builder: Any = await self._broker.connect()
         options = builder.keywords | client_options(settings)
-        self._broker.config.broker_config.builder = partial(Consumer, self._fail, **options)
+        self._broker.config.broker_config.builder = partial(
+            Consumer, self._fail, self.metrics.progress.set_to_current_time, **options
+        )
         try:
             with connection_faults(self._hear):
                 await self._app.run()
@@ -98,6 +115,21 @@ class Ingest:
             self._writer.close()
         if self._failure is not None:
             raise self._failure
+
+    async def why_waiting(self) -> str | None:
+        """Why nothing is stored now; None when all is well, also when there is nothing to store."""
+        return self._reason_to_wait()
+
+    def _reason_to_wait(self) -> str | None:
+        if not self._found_topic:
+            return f"waits for Kafka and its topic {self._settings.topic}"
+        if self._writer.waiting is not None:
+            return self._writer.waiting
+        if not self._assignment.joined:
+            return "joins the consumer group"
+        if self._subscriber.consumer is not None and self._subscriber.consumer.lost_broker:
+            return "waits for Kafka"
+        return None
 
     async def _take(self, records: Sequence[Record]) -> None:
         """Reads a batch while the one before is being stored, then stores it in its turn.
@@ -118,10 +150,18 @@ class Ingest:
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
+            began = time.monotonic()
             if await self._writer.write(arrivals, bad_records):
+                self._measure(records, time.monotonic() - began, now=time.time())
                 await self._commit(records)
         except Exception as fault:
             self._fail(fault)
+
+    def _measure(self, records: Sequence[Record], seconds: float, now: float) -> None:
+        self.metrics.batch_records.observe(len(records))
+        self.metrics.batch_seconds.observe(seconds)
+        self.metrics.delay_seconds.observe(max(now - min(map(_timestamp_ms, records)) / 1000, 0))
+        self.metrics.progress.set(now)
 
     def _fail(self, fault: Exception) -> None:
         self._failure = self._failure or fault
@@ -149,6 +189,7 @@ class Ingest:
         if consumer is None:
             return
         next_offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+        self._assignment.stored(next_offsets)
         mine = {p: offset for p, offset in next_offsets.items() if p in consumer.assignment()}
         try:
             if mine:

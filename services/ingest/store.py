@@ -6,7 +6,7 @@ write        one transaction, refused with `Overtaken` when another owner was fa
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -94,6 +94,8 @@ class Changes:
     refused: Sequence[Refused]
     duplicates: int
     of_deleted_calls: Sequence[Event]
+    statuses: Mapping[str, int]
+    """How many calls came to each status: new ones, and those that had another."""
 
 
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -167,7 +169,11 @@ async def read_known(
 def _zone(organization_id: UUID, name: str) -> ZoneInfo:
     zone = time_zone(name)
     if zone.key != name:
-        logger.error("organization %s: there is no time zone %r; counted in UTC", organization_id, name)
+        logger.error(
+            "the organization's time zone %r is none; counted in UTC",
+            name,
+            extra={"organization_id": organization_id},
+        )
     return zone
 
 
@@ -181,6 +187,7 @@ def changes(
     refused: list[Refused] = []
     of_deleted_calls: list[Event] = []
     strangers: set[UUID] = set()
+    statuses: Counter[str] = Counter()
     deltas = Deltas()
     duplicates = 0
     for arrived, known in touched:
@@ -211,6 +218,8 @@ def changes(
         else:
             changed_calls.append((call, now.cell.day, known.version))
             deltas.take(known.counted)
+        if known.counted is None or known.counted.cell.status != call.status:
+            statuses[call.status] += 1
         deltas.add(now)
         events += fresh
     return Changes(
@@ -222,6 +231,7 @@ def changes(
         refused=refused,
         duplicates=duplicates,
         of_deleted_calls=of_deleted_calls,
+        statuses=statuses,
     )
 
 

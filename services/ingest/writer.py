@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
+from aiokafka import ConsumerRecord as Record
 
+from services.ingest.metrics import Metrics
 from services.ingest.quarantine import BadRecord
 from services.ingest.store import Arrival, Overtaken, TooLarge, store
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")
@@ -28,10 +30,12 @@ SESSION: Final = {
 
 
 class Writer:
-    """Stores batches, one at a time, until `stopping` is set."""
+    """Stores batches, one at a time, until `stopping` is set. `waiting` says why it can't now, or is None."""
 
-    def __init__(self, settings: IngestSettings, stopping: asyncio.Event) -> None:
+    def __init__(self, settings: IngestSettings, metrics: Metrics, stopping: asyncio.Event) -> None:
+        self.waiting: str | None = None
         self._settings = settings
+        self._metrics = metrics
         self._stopping = stopping
         self._connection: Connection | None = None
         self._refusals = 0
@@ -55,21 +59,30 @@ class Writer:
             try:
                 await self._write_once(arrivals, bad_records)
             except Overtaken as overtaken:
+                self.waiting = None
+                self._metrics.retries.labels("overtaken").inc()
                 logger.info("begins the batch again: %s", overtaken)
             except TooLarge as too_large:
+                self.waiting = None
+                self._metrics.retries.labels("too_large").inc()
                 logger.info("halves a batch: %s", too_large)
                 return await self._write_halves(arrivals, bad_records)
             except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
+                self.waiting = None
+                self._metrics.retries.labels("refused").inc()
                 self.close()
                 return await self._write_apart(arrivals, bad_records, refusal)
             except PASSING_TYPES as fault:
                 if not is_passing(fault):
                     raise
+                self._metrics.retries.labels("database").inc()
+                self.waiting = f"waits for the database: {told(fault)}"
                 if away_since is None:
                     away_since = time.monotonic()
-                    logger.warning("waits for the database: %s", fault or type(fault).__name__)
+                    logger.warning(self.waiting)
                 self.close()
             else:
+                self.waiting = None
                 if away_since is not None:
                     logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
                 return True
@@ -92,11 +105,22 @@ class Writer:
             bad_records,
             create_organizations=settings.unknown_organizations == "create",
         )
-        if bad_records or stored.refused:
+        self._metrics.count(stored, len(bad_records))
+        if bad_records:
+            first = bad_records[0]
             logger.warning(
                 "quarantined %d records; the first: %s",
                 len(bad_records) + len(stored.refused),
-                (bad_records or stored.refused)[0].reason,
+                first.rule or first.reason,
+                extra=place(first.record),
+            )
+        elif stored.refused:
+            refused = stored.refused[0]
+            logger.warning(
+                "quarantined %d records; the first: %s",
+                len(stored.refused),
+                refused.reason,
+                extra={"organization_id": refused.event.organization_id, "call_id": refused.event.call_id},
             )
         logger.debug(
             "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
@@ -121,6 +145,16 @@ class Writer:
         self._refusals += 1
         if not arrivals or self._refusals > REFUSALS_MAX:
             raise refusal
-        logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
-        refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
+        record, event = arrivals[0]
+        logger.error(
+            "quarantines a record that PostgreSQL refuses: %s",
+            told(refusal),
+            extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
+        )
+        refused = BadRecord(record, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
         return await self._write([], [*bad_records, refused])
+
+
+def place(record: Record) -> dict[str, object]:
+    """Where a record is, for a log."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
