@@ -14,6 +14,7 @@ from services.ops.embedded.servers import Servers, servers
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
+from tests.collector import Collector, collecting
 from tests.ingesting import GROUP, StartIngest
 from tests.processes import Service
 
@@ -110,3 +111,10 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
     for service in started:
         if service.running:
             service.kill()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector of traces for this test."""
+    with collecting() as collector:
+        yield collector

@@ -37,6 +37,10 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (AggregatorSettings, "AGGREGATE_INTERVAL_SECONDS", "0", "be a number greater than 0"),
     (ApiSettings, "API_PORT", "abc", "be a whole number from 1 to 65535"),
     (ApiSettings, "API_PORT", "65536", "be a whole number from 1 to 65535"),
+    (ApiSettings, "TRACES_URL", "collector:4318", "be a URL such as http://host:4318/v1/traces"),
+    (ApiSettings, "TRACES_URL", "http://collector:x", "be a URL such as http://host:4318/v1/traces"),
+    (ApiSettings, "TRACES_RATIO", "2", "be a number from 0 to 1"),
+    (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
 
 

@@ -3,26 +3,35 @@
 import contextlib
 import sys
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
 from services.api.app import create_app
 from services.api.health import why_waiting
-from shared import logs
+from shared import logs, traces
 from shared.monitor import monitored
 from shared.settings import ApiSettings, exit_when_invalid
 
-STOP_SECONDS = 8
-"""How long requests in hand may take after a stop; with the pool's closing, under 10 s."""
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+STOP_SECONDS = 7
+"""How long requests in hand may take after a stop; with the pool's closing and the last spans, under 10 s."""
 
 
-async def main(settings: ApiSettings) -> None:
+async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
     """Runs one process; exits with uvicorn's status when the port can't be had."""
     app = create_app(settings)
+    served: Any = app
+    if tracer_provider is not None:
+        from services.api.traces import TracedApplication
+
+        served = TracedApplication(app, tracer_provider)
     server = uvicorn.Server(
         uvicorn.Config(
-            app,
+            served,
             host=settings.api_host,
             port=settings.api_port,
             http="httptools",
@@ -44,5 +53,6 @@ if __name__ == "__main__":
     with exit_when_invalid():
         logs.configure("api")
         read = ApiSettings()
+        provider = traces.start(read, "api", root_ratio=read.traces_ratio)
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(main(read))
+        uvloop.run(main(read, provider))

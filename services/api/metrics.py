@@ -72,13 +72,13 @@ class Measured:
             raise
         finally:
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            route = _route(scope)
+            route = route_taken(scope)
             metrics.in_progress.dec()
             metrics.requests.labels(route, method, int(status)).inc()
             metrics.request_seconds.labels(route, method).observe(time.perf_counter() - began)
 
 
-def _route(scope: Scope) -> str:
+def route_taken(scope: Scope) -> str:
     """The template of the route that was taken, which the router leaves in the scope, without its version;
     and what it was asked to do, where it does several things."""
     template: str = getattr(scope.get("route"), "path", _OTHER)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
@@ -23,6 +23,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
 from services.ingest.assignment import Assignment
+from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name, readable
 from services.ingest.metrics import Metrics, Standing
@@ -34,6 +35,9 @@ from shared.kafka import wait_for_topic
 from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
 from shared.settings import IngestSettings
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 logger = logging.getLogger("callfold.ingest")
 
 SLICE_RECORDS: Final = 250
@@ -44,7 +48,7 @@ _timestamp_ms = attrgetter("timestamp")
 class Ingest:
     """One process of the consumer group."""
 
-    def __init__(self, settings: IngestSettings) -> None:
+    def __init__(self, settings: IngestSettings, tracer_provider: "TracerProvider | None" = None) -> None:
         read_any_header_name()
         self._settings = settings
         self._stopping = asyncio.Event()
@@ -61,12 +65,21 @@ class Ingest:
         self._failure: Exception | None = None
         self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch_in_hand.set_result(None)
+        self._follow = untraced
+        middlewares: list[Any] = []
+        if tracer_provider is not None:
+            from services.ingest.traces import Traces
+
+            traces = Traces(tracer_provider, settings.consumer_group)
+            self._follow = traces.follow
+            middlewares.append(traces.middleware)
         self._broker = KafkaBroker(
             settings.kafka_bootstrap.split(","),
             client_id="callfold-ingest",
             consumer_only=True,
             allow_auto_create_topics=False,
             graceful_timeout=1,  # `_stop` has waited for the batch in hand by then
+            middlewares=middlewares,
             apply_types=False,
             logger=None,
         )
@@ -137,23 +150,32 @@ class Ingest:
         FastStream goes on after whatever a handler raises, and a later commit would pass over the batch: so a
         fault ends the process, and no batch comes after it.
         """
+        trace = self._follow(records)
         try:
-            arrivals, bad_records = await _sort_out(records, datetime.now(UTC))
-            await self._batch_in_hand
+            with trace.step("parse"):
+                arrivals, bad_records = await _sort_out(records, datetime.now(UTC))
+            with trace.step("wait for the batch before"):
+                await self._batch_in_hand
         except Exception as fault:
             self._fail(fault)
         if not self._stopping.is_set():
-            self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records))
+            self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records, trace))
 
     async def _finish(
-        self, records: Sequence[Record], arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
+        self,
+        records: Sequence[Record],
+        arrivals: Sequence[Arrival],
+        bad_records: Sequence[BadRecord],
+        trace: BatchTrace,
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
-            began = time.monotonic()
-            if await self._writer.write(arrivals, bad_records):
-                self._measure(records, time.monotonic() - began, now=time.time())
-                await self._commit(records)
+            with trace, trace.step("store"):
+                began = time.monotonic()
+                if await self._writer.write(arrivals, bad_records, trace):
+                    self._measure(records, time.monotonic() - began, now=time.time())
+                    with trace.step("commit offsets"):
+                        await self._commit(records, trace)
         except Exception as fault:
             self._fail(fault)
 
@@ -182,7 +204,7 @@ class Ingest:
         self._stopping.set()
         await asyncio.wait([self._batch_in_hand], timeout=self._settings.stop_timeout_seconds)
 
-    async def _commit(self, records: Sequence[Record]) -> None:
+    async def _commit(self, records: Sequence[Record], trace: BatchTrace) -> None:
         """Commits the batch's offsets, for the partitions that are still this process's. aiokafka itself
         waits for a broker that is away."""
         consumer = self._subscriber.consumer
@@ -194,6 +216,7 @@ class Ingest:
         try:
             if mine:
                 await consumer.commit(mine)
+                trace.offsets_committed(mine)
         except (CommitFailedError, IllegalStateError):
             logger.info(
                 "lost partitions before the commit; their new owner reads the batch again, to no harm"

@@ -7,7 +7,8 @@ write        one transaction, refused with `Overtaken` when another owner was fa
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
@@ -110,21 +111,25 @@ async def store(
     *,
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
+    step: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
-    it, in UTC, or are quarantined. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is
-    stored."""
+    it, in UTC, or are quarantined. Each of the three parts is done within `step`. Raises `Overtaken`,
+    `TooLarge` and asyncpg's errors; then nothing is stored."""
     by_call = group(arrivals)
-    zones, calls = await read_known(connection, list(by_call), stored_bytes_max)
+    with step("read"):
+        zones, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
-    batch = changes(touched, zones, create_organizations=create_organizations)
+    with step("fold"):
+        batch = changes(touched, zones, create_organizations=create_organizations)
     if batch.refused:
         record_of = {id(event): record for record, event in arrivals}
         bad_records = [
             *bad_records,
             *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
         ]
-    await write(connection, batch, bad_records)
+    with step("write"):
+        await write(connection, batch, bad_records)
     return batch
 
 

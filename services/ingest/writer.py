@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 from aiokafka import ConsumerRecord as Record
 
+from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.metrics import Metrics
 from services.ingest.quarantine import BadRecord
 from services.ingest.store import Arrival, Overtaken, TooLarge, store
@@ -39,11 +40,15 @@ class Writer:
         self._stopping = stopping
         self._connection: Connection | None = None
         self._refusals = 0
+        self._trace = UNTRACED
 
-    async def write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
+    async def write(
+        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], trace: BatchTrace = UNTRACED
+    ) -> bool:
         """Stores a batch, however long the database is away; false when a stop comes first. Raises what does
         not pass."""
         self._refusals = 0
+        self._trace = trace
         return await self._write(arrivals, bad_records)
 
     def close(self) -> None:
@@ -57,7 +62,8 @@ class Writer:
         away_since: float | None = None
         while not self._stopping.is_set():
             try:
-                await self._write_once(arrivals, bad_records)
+                with self._trace.step("try"):
+                    await self._write_once(arrivals, bad_records)
             except Overtaken as overtaken:
                 self.waiting = None
                 self._metrics.retries.labels("overtaken").inc()
@@ -104,8 +110,10 @@ class Writer:
             arrivals,
             bad_records,
             create_organizations=settings.unknown_organizations == "create",
+            step=self._trace.step,
         )
         self._metrics.count(stored, len(bad_records))
+        self._trace.stored(arrivals, bad_records, stored)
         if bad_records:
             first = bad_records[0]
             logger.warning(
