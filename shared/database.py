@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -52,6 +53,13 @@ async def connect(
         # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
         # among the ill-formed values, too.
         raise ConnectionError(f"TLS fails: {_reason(error)}") from error
+    except asyncpg.ProtocolViolationError as error:
+        if pooler == "none" and "unsupported startup parameter" in str(error):
+            error.message = (
+                f"{error}: a pooler in transaction mode needs CALLFOLD_DATABASE_POOLER=transaction"
+            )
+            error.args = (error.message,)
+        raise
     connection.begin_each_transaction_with(settings)
     return connection
 
@@ -75,7 +83,9 @@ _PASSING_STATES: Final = frozenset(
     }
 )
 _PROTOCOL_VIOLATION: Final = "08P01"
-_POOLER_REFUSES: Final = ("unsupported startup parameter", "no such database", "no such user")
+_is_misconfigured = re.compile(
+    "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"
+).search
 
 
 def is_passing(error: BaseException) -> bool:
@@ -97,9 +107,9 @@ def is_passing(error: BaseException) -> bool:
 
 def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     """PgBouncer calls nearly all of its faults protocol violations, above all that its server is away. One
-    that PostgreSQL itself complains of is a bug and passes as little as a pooler's wrong configuration: it
-    names the place in PostgreSQL's source that found it."""
-    return error.server_source_function is None and not str(error).startswith(_POOLER_REFUSES)
+    that PostgreSQL itself complains of is a bug: it names the place in PostgreSQL's source that found it.
+    That passes as little as what else would be a class of its own: a wrong name, password or setting."""
+    return error.server_source_function is None and not _is_misconfigured(str(error))
 
 
 _TOLD_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
