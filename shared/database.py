@@ -4,7 +4,8 @@ import asyncio
 import random
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +34,7 @@ async def connect(
     """One connection for one worker, each of its statements under these settings of the server, be there a
     pooler between or not. Raises what `is_passing` can judge."""
     session = {"application_name": application_name, "timezone": "UTC"}
-    try:
+    with _clear_faults(database_url, pooler):
         if pooler == "none":
             return await asyncpg.connect(
                 database_url,
@@ -49,19 +50,32 @@ async def connect(
             statement_cache_size=0,
             connection_class=PooledConnection,
         )
+    connection.begin_each_transaction_with(settings)
+    return connection
+
+
+@contextmanager
+def _clear_faults(database_url: str, pooler: Pooler) -> Iterator[None]:
+    """Says in words what keeps a connection from being made, where the fault itself does not."""
+    try:
+        yield
     except ssl.SSLError as error:
         # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
         # among the ill-formed values, too.
         raise ConnectionError(f"TLS fails: {_reason(error)}") from error
+    except asyncpg.ConnectionDoesNotExistError as error:
+        if "sslcert=" not in database_url:
+            raise
+        # With TLS 1.3 the server refuses when for the client all is settled; asyncpg does not hear why.
+        raise ConnectionError(
+            f"TLS fails, perhaps because the server refuses the certificate in sslcert ({error})"
+        ) from error
     except asyncpg.ProtocolViolationError as error:
         if pooler == "none" and "unsupported startup parameter" in str(error):
-            error.message = (
-                f"{error}: a pooler in transaction mode needs CALLFOLD_DATABASE_POOLER=transaction"
-            )
+            told = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"
+            error.message = f"{error}: {told}"
             error.args = (error.message,)
         raise
-    connection.begin_each_transaction_with(settings)
-    return connection
 
 
 def _reason(error: ssl.SSLError) -> str:
