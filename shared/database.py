@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +34,7 @@ async def connect(
     """One connection for one worker, each of its statements under these settings of the server, be there a
     pooler between or not. Raises what `is_passing` can judge."""
     session = {"application_name": application_name, "timezone": "UTC"}
-    try:
+    with _clear_faults(database_url, pooler):
         if pooler == "none":
             return await asyncpg.connect(
                 database_url,
@@ -48,12 +50,32 @@ async def connect(
             statement_cache_size=0,
             connection_class=PooledConnection,
         )
+    connection.begin_each_transaction_with(settings)
+    return connection
+
+
+@contextmanager
+def _clear_faults(database_url: str, pooler: Pooler) -> Iterator[None]:
+    """Says in words what keeps a connection from being made, where the fault itself does not."""
+    try:
+        yield
     except ssl.SSLError as error:
         # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
         # among the ill-formed values, too.
         raise ConnectionError(f"TLS fails: {_reason(error)}") from error
-    connection.begin_each_transaction_with(settings)
-    return connection
+    except asyncpg.ConnectionDoesNotExistError as error:
+        if "sslcert=" not in database_url:
+            raise
+        # With TLS 1.3 the server refuses when for the client all is settled; asyncpg does not hear why.
+        raise ConnectionError(
+            f"TLS fails, perhaps because the server refuses the certificate in sslcert ({error})"
+        ) from error
+    except asyncpg.ProtocolViolationError as error:
+        if pooler == "none" and "unsupported startup parameter" in str(error):
+            told = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"
+            error.message = f"{error}: {told}"
+            error.args = (error.message,)
+        raise
 
 
 def _reason(error: ssl.SSLError) -> str:
@@ -75,7 +97,9 @@ _PASSING_STATES: Final = frozenset(
     }
 )
 _PROTOCOL_VIOLATION: Final = "08P01"
-_POOLER_REFUSES: Final = ("unsupported startup parameter", "no such database", "no such user")
+_is_misconfigured = re.compile(
+    "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"
+).search
 
 
 def is_passing(error: BaseException) -> bool:
@@ -97,9 +121,26 @@ def is_passing(error: BaseException) -> bool:
 
 def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     """PgBouncer calls nearly all of its faults protocol violations, above all that its server is away. One
-    that PostgreSQL itself complains of is a bug and passes as little as a pooler's wrong configuration: it
-    names the place in PostgreSQL's source that found it."""
-    return error.server_source_function is None and not str(error).startswith(_POOLER_REFUSES)
+    that PostgreSQL itself complains of is a bug: it names the place in PostgreSQL's source that found it.
+    That passes as little as what else would be a class of its own: a wrong name, password or setting."""
+    return error.server_source_function is None and not _is_misconfigured(str(error))
+
+
+_TOLD_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
+"""Where PostgreSQL's primary message has names of tables and rules in it, and never what was stored."""
+
+
+def told(error: BaseException) -> str:
+    """A fault in words that may be logged: nothing of a record, a row or a password is in them."""
+    kind = type(error).__name__
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        # Not `str(error)`: that has the DETAIL, which quotes rows.
+        message = f": {error.message}" if state[:2] in _TOLD_CLASSES and error.message else ""
+        return f"{kind} (SQLSTATE {state}){message}"
+    if isinstance(error, OSError) or type(error) is asyncpg.InterfaceError:
+        return str(error) or kind
+    return kind
 
 
 class Backoff:

@@ -58,9 +58,23 @@ def _rule(field: FieldInfo) -> str:
         span = "" if least is None else f", {least} or more" if most is None else f" from {least} to {most}"
         return f"be a whole number{span}"
     if field.annotation is float:
-        return "be a number" if above is None else f"be a number greater than {above}"
+        if above is not None:
+            return f"be a number greater than {above}"
+        return "be a number" if most is None else f"be a number from {least} to {most}"
     choices = get_args(field.annotation)
     return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
+
+
+def _check_http_url(url: str) -> str:
+    """Raises ValueError with the rule."""
+    try:
+        address = urlsplit(url)
+        known = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:
+        known = None
+    if not known:
+        raise ValueError("be a URL such as http://host:4318/v1/traces")
+    return url
 
 
 def _check_hosts(hosts: str) -> str:
@@ -120,7 +134,7 @@ class TelemetrySettings(_Settings):
     """What needs the extra `telemetry`."""
 
     faststream_metrics: bool = Field(False, description="FastStream's own metrics beside callfold's")
-    traces_url: str | None = Field(
+    traces_url: Annotated[str, AfterValidator(_check_http_url)] | None = Field(
         None,
         description="OTLP over HTTP, such as http://collector:4318/v1/traces; without it, no traces",
     )

@@ -6,8 +6,9 @@ write        one transaction, refused with `Overtaken` when another owner was fa
 """
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
@@ -115,6 +116,8 @@ class Changes:
     refused: Sequence[Refused]
     duplicates: int
     of_deleted_calls: Sequence[Event]
+    statuses: Mapping[str, int]
+    """How many calls came to each status: new ones, and those that had another."""
 
 
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -133,16 +136,19 @@ async def store(
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
     check: Callable[[int, int], None] = lambda _records, _bad_records: None,
+    step: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
     it, in UTC, or are quarantined; those older than their organization keeps at `now` (aware) are, too.
     `check` is asked, before anything is written, with how many records there are and how many of them are
-    bad, and may refuse the batch by raising. Raises `Overtaken`, `TooLarge` and asyncpg's errors; then
-    nothing is stored."""
+    bad, and may refuse the batch by raising. Each of the three parts is done within `step`.
+    Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is stored."""
     by_call = group(arrivals)
-    organizations, calls = await read_known(connection, list(by_call), stored_bytes_max)
+    with step("read"):
+        organizations, calls = await read_known(connection, list(by_call), stored_bytes_max)
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
-    batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
+    with step("fold"):
+        batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
     if batch.refused:
         record_of = {id(event): record for record, event in arrivals}
         bad_records = [
@@ -150,7 +156,8 @@ async def store(
             *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
         ]
     check(len(arrivals) + len(bad_records) - len(batch.refused), len(bad_records))
-    await write(connection, batch, bad_records)
+    with step("write"):
+        await write(connection, batch, bad_records)
     return batch
 
 
@@ -194,7 +201,11 @@ async def read_known(
 
 def _organization(organization_id: UUID, name: str, retention_days: int | None) -> Organization:
     if time_zone(name).key != name:
-        logger.error("organization %s: there is no time zone %r; counted in UTC", organization_id, name)
+        logger.error(
+            "the organization's time zone %r is none; counted in UTC",
+            name,
+            extra={"organization_id": organization_id},
+        )
     return Organization(name, retention_days)
 
 
@@ -219,6 +230,7 @@ def changes(
         for organization_id, it in organizations.items()
         if now is not None and it.retention_days is not None
     }
+    statuses: Counter[str] = Counter()
     deltas = Deltas()
     duplicates = 0
     for arrived, known in touched:
@@ -255,6 +267,8 @@ def changes(
         else:
             changed_calls.append((call, counts.cell.day, known.row))
             deltas.take(known.counted)
+        if known.counted is None or known.counted.cell.status != call.status:
+            statuses[call.status] += 1
         deltas.add(counts)
         events += fresh
     return Changes(
@@ -267,6 +281,7 @@ def changes(
         refused=refused,
         duplicates=duplicates,
         of_deleted_calls=of_deleted_calls,
+        statuses=statuses,
     )
 
 

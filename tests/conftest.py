@@ -14,6 +14,8 @@ from services.ops.embedded.servers import Servers, servers
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
+from tests.collector import Collector, collecting
+from tests.containers import missing_engine, servers_in_containers
 from tests.ingesting import GROUP, StartIngest
 from tests.processes import Service
 
@@ -21,13 +23,36 @@ TEMPLATE = "callfold_template"
 PARTITIONS = 4
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--containers",
+        action="store_true",
+        help="take PostgreSQL and Kafka from their official images, and test callfold's own image, too",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.getoption("--containers") and (missing := missing_engine()):
+        return f"--containers: {missing}. The embedded servers are taken."
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reason = missing_engine() if config.getoption("--containers") else "needs --containers"
+    for item in items:
+        if reason and item.get_closest_marker("containers"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.fixture(scope="session")
-def running() -> Iterator[Servers]:
+def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
     """Both servers, not durable: nothing here survives a crash of the machine, only crashes of processes."""
-    with tempfile.TemporaryDirectory(prefix="callfold-tests-") as scratch:
+    in_containers = pytestconfig.getoption("--containers") and missing_engine() is None
+    with tempfile.TemporaryDirectory(prefix="callfold-tests-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
-        with servers(directory, durable=False) as both:
+        start = servers_in_containers(directory) if in_containers else servers(directory, durable=False)
+        with start as both:
             yield both
 
 
@@ -118,3 +143,10 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
     for service in started:
         if service.running:
             service.kill()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector of traces for this test."""
+    with collecting() as collector:
+        yield collector

@@ -29,6 +29,7 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {pool_size}
 server_login_retry = 1
+query_wait_timeout = 3
 """
 
 

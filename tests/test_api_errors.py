@@ -186,7 +186,7 @@ async def test_what_is_not_there_and_what_cannot_be_done(
         ("POST", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
         ("DELETE", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
         ("PATCH", f"/v1/calls/{uuid4()}", 405, "METHOD_NOT_ALLOWED", "GET, DELETE"),
-        ("DELETE", "/health/live", 405, "METHOD_NOT_ALLOWED", "GET"),
+        ("DELETE", "/health/live", 405, "METHOD_NOT_ALLOWED", "GET, HEAD"),
         ("BREW", "/calls", 405, "METHOD_NOT_ALLOWED", "GET"),
     ]
 

@@ -16,13 +16,18 @@ from tests.api import bearing, until_somebody_waits_for_a_lock
 
 
 @asynccontextmanager
-async def process(database_url: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(database_url: str, port: int, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """The service, up; killed at the end if it still is."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "services.api",
-        env={**os.environ, "CALLFOLD_DATABASE_URL": database_url, "CALLFOLD_API_PORT": str(port)},
+        env={
+            **os.environ,
+            "CALLFOLD_DATABASE_URL": database_url,
+            "CALLFOLD_API_PORT": str(port),
+            **{f"CALLFOLD_{name.upper()}": said for name, said in settings.items()},
+        },
         stderr=asyncio.subprocess.PIPE,
     )
     assert started.stderr is not None

@@ -1,6 +1,7 @@
 """Everything through PgBouncer in transaction mode, where no two transactions need be in one session."""
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +12,15 @@ import pytest
 
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Servers
+from services.ops.proof import prove_connection
 from shared.count import UTC
-from shared.database import connect
+from shared.database import Connection, connect, is_passing
 from tests import seed
 from tests.api import bearing, get, serving
 from tests.command_line import callfold
+from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said, keyed
 from tests.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
+from tests.processes import Service, publish, until
 
 pytestmark = needs_pgbouncer
 
@@ -101,7 +105,7 @@ async def test_the_operators_commands(
     await server.close()
 
 
-async def test_the_api(pooler: PgBouncer, database_url: str, database: asyncpg.Connection) -> None:
+async def test_the_api(pooler: PgBouncer, database_url: str, database: Connection) -> None:
     acme = await seed.tenant(database)
     ids = [await seed.call(database, acme) for _ in range(3)]
     async with serving(pooler.url(database_url), database_pooler="transaction") as api:
@@ -116,3 +120,96 @@ async def test_the_api(pooler: PgBouncer, database_url: str, database: asyncpg.C
             assert gone.status_code == status
         trends = await get(api, acme, "/calls", action="trends")
         assert sum(day["total"] for day in trends["data"]) == 2
+
+
+async def test_kills_of_everything_end_exact(
+    start_ingest: StartIngest,
+    pooler: PgBouncer,
+    running: Servers,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    tmp_path: Path,
+) -> None:
+    """Two ingest processes and an aggregator, while PgBouncer, sessions, the server and one of them are
+    killed."""
+    through = {"database_url": pooler.url(database_url), "database_pooler": "transaction"}
+    records = keyed([event for n in range(400) for event in call(n)])
+    fifth = len(records) // 5
+    first, second = (start_ingest(**through, batch_records="20") for _ in range(2))
+    aggregator = Service("aggregator", tmp_path / "aggregator.log", **through)
+    await publish(bootstrap, topic, records[:fifth])
+    await until(lambda: has_said(second, "reads partitions"), "both to get partitions")
+    pooler.kill()
+    await publish(bootstrap, topic, records[fifth : 2 * fifth])
+    await until(lambda: has_said(first, "waits for the database"), "ingest to say that it waits")
+    await pooler.start()
+    await until(lambda: has_said(first, "without the database"), "ingest to go on")
+    await publish(bootstrap, topic, records[2 * fifth : 3 * fifth])
+    running.postgres.kill(signal.SIGQUIT)
+    await publish(bootstrap, topic, records[3 * fifth : 4 * fifth])
+    first.kill()
+    await running.postgres.start()
+    third = start_ingest(**through, batch_records="20")
+    publishing = asyncio.create_task(publish(bootstrap, topic, records[4 * fifth :]))
+    database = await asyncpg.connect(database_url)
+    cut: int = 0
+
+    async def cut_a_few() -> bool:
+        nonlocal cut
+        cut += await database.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return bool(cut >= 6)
+
+    await until(cut_a_few, "six sessions to be cut")
+    await publishing
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 400)
+    applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
+    await until(lambda: database.fetchval(applied), "the aggregator to have applied all deltas")
+    await assert_exact(database_url, database, 400)
+    await database.close()
+    assert [service.stop() for service in (second, third, aggregator)] == [0, 0, 0], "none of them ended"
+
+
+async def test_without_being_told_of_the_pooler_a_process_ends_with_the_reason(
+    start_ingest: StartIngest, pooler: PgBouncer, bootstrap: str, topic: str, database_url: str
+) -> None:
+    await publish(bootstrap, topic, call(0))
+    ingest = start_ingest(database_url=pooler.url(database_url))
+    await until(lambda: has_ended(ingest), "ingest to end")
+    assert ingest.said("unsupported startup parameter: plan_cache_mode")
+    assert ingest.said("CALLFOLD_DATABASE_POOLER=transaction")
+
+
+async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, database_url: str) -> None:
+    """It gives all of them the SQLSTATE of a protocol violation."""
+    url = pooler.url(database_url)
+
+    async def passes(url: str) -> bool:
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await (await connect(url, application_name="test", pooler="transaction")).fetchval("SELECT 1")
+        return is_passing(caught.value)
+
+    assert not await passes(url.rpartition("/")[0] + "/nowhere")
+    assert not await passes(url.replace("postgres@", "nobody@"))
+    holding = [await connect(url, application_name="test", pooler="transaction") for _ in range(2)]
+    async with holding[0].transaction(), holding[1].transaction():
+        assert await passes(url), "all sessions are in use"
+        with pytest.raises(asyncpg.ProtocolViolationError) as of_the_server:
+            await holding[0].execute("DO $$ BEGIN RAISE protocol_violation; END $$")
+        assert not is_passing(of_the_server.value), "the server itself says so, not the pooler"
+    running.postgres.kill(signal.SIGQUIT)
+    try:
+        assert await passes(url), "the server is away"
+    finally:
+        await running.postgres.start()
+
+
+async def test_a_proof_is_one_snapshot(pooler: PgBouncer, database_url: str) -> None:
+    connection = await connect(pooler.url(database_url), application_name="test", pooler="transaction")
+    assert (await prove_connection(connection)).exact
+    assert not await connection.fetch("SELECT name FROM pg_prepared_statements")
+    await connection.close()

@@ -27,6 +27,26 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         "postgresql://u:secret@h:port/x",
         "be a URL such as postgresql://user@host:5432/database",
     ),
+    (
+        DatabaseSettings,
+        "DATABASE_URL",
+        "postgresql://u:secret@h/x?sslmode=maybe",
+        "have sslmode be one of disable, allow, prefer, require, verify-ca, verify-full",
+    ),
+    (
+        DatabaseSettings,
+        "DATABASE_URL",
+        "postgresql://u:secret@h/x?sslmode=require&sslrootcert=/nowhere.pem",
+        "name in sslrootcert a file that can be read, not /nowhere.pem (no such file or directory)",
+    ),
+    (
+        DatabaseSettings,
+        "DATABASE_URL",
+        "postgresql://u:secret@h/x?connect_timeout=3",
+        "do without connect_timeout, which is only known to libpq",
+    ),
+    (DatabaseSettings, "DATABASE_POOLER", "session", "be none or transaction"),
+    (ApiSettings, "API_REPLICA_URL", "mysql://u:secret@h/x", "begin with postgresql://"),
     (DatabaseSettings, "DATABASE_CONNECT_TIMEOUT_SECONDS", "inf", "be a number greater than 0"),
     (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, several separated by commas"),
     (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, several separated by commas"),
@@ -37,6 +57,10 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (AggregatorSettings, "AGGREGATE_INTERVAL_SECONDS", "0", "be a number greater than 0"),
     (ApiSettings, "API_PORT", "abc", "be a whole number from 1 to 65535"),
     (ApiSettings, "API_PORT", "65536", "be a whole number from 1 to 65535"),
+    (ApiSettings, "TRACES_URL", "collector:4318", "be a URL such as http://host:4318/v1/traces"),
+    (ApiSettings, "TRACES_URL", "http://collector:x", "be a URL such as http://host:4318/v1/traces"),
+    (ApiSettings, "TRACES_RATIO", "2", "be a number from 0 to 1"),
+    (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
 
 

@@ -6,7 +6,9 @@ import signal
 import uvloop
 
 from services.aggregator.app import run
+from services.aggregator.metrics import Metrics
 from shared import logs
+from shared.monitor import monitored
 from shared.settings import AggregatorSettings, exit_when_invalid
 
 STOP_SECONDS = 5
@@ -14,9 +16,12 @@ STOP_SECONDS = 5
 
 
 async def main(settings: AggregatorSettings) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop, stop, metrics = asyncio.get_running_loop(), asyncio.Event(), Metrics()
     try:
-        async with asyncio.timeout(None) as patience:
+        async with (
+            asyncio.timeout(None) as patience,
+            monitored(settings, metrics.registry, metrics.why_waiting),
+        ):
 
             def end() -> None:
                 if not stop.is_set():
@@ -25,7 +30,7 @@ async def main(settings: AggregatorSettings) -> None:
 
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, end)
-            await run(settings, stop)
+            await run(settings, metrics, stop)
     except TimeoutError:
         if not patience.expired():
             raise
@@ -33,6 +38,6 @@ async def main(settings: AggregatorSettings) -> None:
 
 if __name__ == "__main__":
     with exit_when_invalid():
-        logs.configure()
+        logs.configure("aggregator")
         read = AggregatorSettings()
     uvloop.run(main(read))

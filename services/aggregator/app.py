@@ -3,20 +3,31 @@ the same, and only the work for it grows."""
 
 import asyncio
 import logging
+import math
+import time
+from typing import Final
 
 from services.aggregator.chores import do_chores
-from services.aggregator.store import apply_deltas
+from services.aggregator.metrics import Metrics
+from services.aggregator.store import apply_deltas, waiting_deltas
 from shared.count import DELTAS_CHANNEL
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import AggregatorSettings
 
 logger = logging.getLogger("callfold.aggregator")
 
 
-async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
+WAITING_SECONDS: Final = 15
+"""How often the deltas that wait are counted."""
+
+
+async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
     """Applies deltas as they come, and does the chores beside it, until `stop` is set; waits for a database
     that is away. Raises the first fault that does not pass."""
-    works = [asyncio.create_task(work(settings, stop)) for work in (_apply, do_chores)]
+    works = [
+        asyncio.create_task(_apply(settings, metrics, stop)),
+        asyncio.create_task(do_chores(settings, stop)),
+    ]
     try:
         await asyncio.gather(*works)
     finally:
@@ -24,9 +35,9 @@ async def run(settings: AggregatorSettings, stop: asyncio.Event) -> None:
         await asyncio.wait(works)
 
 
-async def _apply(settings: AggregatorSettings, stop: asyncio.Event) -> None:
+async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
     backoff = Backoff()
-    away = False
+    said = False
     while not stop.is_set():
         try:
             connection = await connect(
@@ -36,22 +47,26 @@ async def _apply(settings: AggregatorSettings, stop: asyncio.Event) -> None:
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings={"lock_timeout": "10s", "jit": "off"},
             )
-            away = False
             try:
-                await _follow(connection, settings, stop, backoff)
+                await _follow(connection, settings, metrics, stop, backoff)
             finally:
                 connection.terminate()
         except PASSING_TYPES as fault:
             if not is_passing(fault):
                 raise
-            if not away:
-                away = True
-                logger.warning("waits for the database: %s", fault or type(fault).__name__)
+            if not said or metrics.waiting is None:
+                logger.warning("waits for the database: %s", told(fault))
+                said = True
+            metrics.waiting = f"waits for the database: {told(fault)}"
             await backoff.wait(stop)
 
 
 async def _follow(
-    connection: Connection, settings: AggregatorSettings, stop: asyncio.Event, backoff: Backoff
+    connection: Connection,
+    settings: AggregatorSettings,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    backoff: Backoff,
 ) -> None:
     """Applies what waits, then waits for word of more, at most an interval long. Through a pooler no word
     comes, for nothing listens there for longer than a transaction."""
@@ -59,20 +74,27 @@ async def _follow(
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
     logger.info("follows the deltas")
+    counted_at = -math.inf
     stopped = asyncio.ensure_future(stop.wait())
     try:
         while not stop.is_set():
             news.clear()
+            began = time.monotonic()
             applied = await apply_deltas(connection, settings.aggregate_deltas)
+            metrics.applied(applied, time.monotonic() - began)
+            metrics.waiting = None
             backoff.reset()
+            if began - counted_at >= WAITING_SECONDS:
+                counted_at = began
+                metrics.wait(*await waiting_deltas(connection))
             if applied == settings.aggregate_deltas:
                 continue
-            told = asyncio.ensure_future(news.wait())
+            word = asyncio.ensure_future(news.wait())
             await asyncio.wait(
-                (told, stopped),
+                (word, stopped),
                 timeout=settings.aggregate_interval_seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            told.cancel()
+            word.cancel()
     finally:
         stopped.cancel()

@@ -26,7 +26,22 @@ SELECT count(*) FROM taken
 """  # noqa: S608
 
 
+WAITING_MAX: Final = 1_000_000
+
+_WAITING: Final = """
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(written_at)), 0)::float8
+FROM (SELECT written_at FROM daily_call_deltas LIMIT $1) AS waiting
+"""
+
+
 async def apply_deltas(connection: Connection, most: int) -> int:
     """Applies up to `most` waiting deltas; how many it were."""
     applied: int = await connection.fetchval(_APPLY, most)
     return applied
+
+
+async def waiting_deltas(connection: Connection) -> tuple[int, float]:
+    """How many deltas wait (no more than `WAITING_MAX` are counted), and for how many seconds the oldest of
+    them; 0 for none."""
+    deltas, oldest_seconds = await connection.fetchrow(_WAITING, WAITING_MAX) or (0, 0.0)
+    return deltas, oldest_seconds

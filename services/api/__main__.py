@@ -1,37 +1,58 @@
 """`python -m services.api`: serves the API until SIGTERM or Ctrl-C."""
 
-import logging
+import contextlib
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+import uvloop
 
 from services.api.app import create_app
-from shared.settings import ApiSettings, LogSettings, exit_when_invalid
+from services.api.health import why_waiting
+from shared import logs, traces
+from shared.monitor import monitored
+from shared.settings import ApiSettings, exit_when_invalid
 
-STOP_SECONDS = 8
-"""How long requests in hand may take after a stop; with the pool's closing, under 10 s."""
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+STOP_SECONDS = 7
+"""How long requests in hand may take after a stop; with the pool's closing and the last spans, under 10 s."""
 
 
-def main() -> None:
-    """Runs one process; exits with uvicorn's status when the port can't be had, and with 1 when a setting is
-    wrong."""
-    with exit_when_invalid():
-        log_level = LogSettings().log_level
-        settings = ApiSettings()
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvicorn.run(
-        create_app(settings),
-        host=settings.api_host,
-        port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
+    """Runs one process; exits with uvicorn's status when the port can't be had."""
+    app = create_app(settings)
+    served: Any = app
+    if tracer_provider is not None:
+        from services.api.traces import TracedApplication
+
+        served = TracedApplication(app, tracer_provider)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            served,
+            host=settings.api_host,
+            port=settings.api_port,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
     )
+    async with monitored(settings, app.state.metrics.registry, partial(why_waiting, app)):
+        await server.serve()
+    if not server.started:
+        sys.exit(uvicorn.config.STARTUP_FAILURE)
 
 
 if __name__ == "__main__":
-    main()
+    with exit_when_invalid():
+        logs.configure("api")
+        read = ApiSettings()
+        provider = traces.start(read, "api", root_ratio=read.traces_ratio)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(main(read, provider))

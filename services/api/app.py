@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from services.api import calls, documentation, health
-from services.api.database import open_databases
+from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
+from services.api.metrics import Measured, Metrics
 from shared.settings import ApiSettings
 
 
@@ -37,8 +38,22 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         redirect_slashes=False,
     )
     app.state.clock = clock
+    app.state.metrics = Metrics(lambda: _connections(app))
+    app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)
     app.include_router(calls.router)
     app.include_router(calls.router, prefix="/v1", include_in_schema=False)
     handle_errors(app)
     return app
+
+
+def _connections(app: FastAPI) -> dict[str, float]:
+    """The connections to the databases by what they do; none before they were opened."""
+    if not hasattr(app.state, "databases"):
+        return {}
+    databases: Databases = app.state.databases
+    each = set(databases)
+    return {
+        "used": sum(database.used_connections for database in each),
+        "idle": sum(database.idle_connections for database in each),
+    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 
 from services.api.errors import ApiError, outdated, unavailable
-from shared.database import connect, is_passing
+from shared.database import connect, is_passing, told
 from shared.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class Database:
         self._wait_seconds = wait_seconds
         self._away = False
 
+    @property
+    def idle_connections(self) -> int:
+        return self._pool.get_idle_size()
+
+    @property
+    def used_connections(self) -> int:
+        return self._pool.get_size() - self._pool.get_idle_size()
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for the block. Raises the 503 `ApiError` when the database is away, stays busy, or
@@ -73,7 +81,7 @@ class Database:
     def _unavailable(self, error: BaseException) -> ApiError:
         if not self._away:  # once per absence, however many requests it refuses
             self._away = True
-            log.warning("the %s can't be asked: %s", self._name, error or type(error).__name__)
+            log.warning("the %s can't be asked: %s", self._name, told(error))
         return unavailable(
             "DATABASE_UNAVAILABLE", f"The {self._name} can't be asked now; try again in a moment."
         )

@@ -67,6 +67,11 @@ _UNAVAILABLE = _error(
 _UNAVAILABLE["headers"] = {
     "Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "integer"}}
 }
+_UNAVAILABLE_TO_DELETE = {
+    **_UNAVAILABLE,
+    "description": "The database can't be asked now; or, with the code `REPLICA_BEHIND`: the call is deleted "
+    "for good, but what answers lists and counts does not show it yet. Ask again: 404 says that it does.",
+}
 _ANYTHING_ELSE = _error(
     "Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side."
 )
@@ -122,7 +127,7 @@ DELETE_CALL: Final[dict[str, Any]] = {
     "status_code": 204,
     "response_model": None,
     "response_description": "It is gone.",
-    "responses": {**_ERRORS, 404: _NO_SUCH_CALL},
+    "responses": {**_ERRORS, 404: _NO_SUCH_CALL, 503: _UNAVAILABLE_TO_DELETE},
 }
 _AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}
 LIVE: Final[dict[str, Any]] = {

@@ -3,29 +3,40 @@
 import gc
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from services.ingest.app import Ingest
-from shared import logs
+from shared import logs, traces
 from shared.kafka_client import KafkaRefusal
+from shared.monitor import monitored
 from shared.settings import IngestSettings, exit_when_invalid
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
-async def main(settings: IngestSettings) -> None:
-    await Ingest(settings).run()
+
+async def main(settings: IngestSettings, tracer_provider: "TracerProvider | None") -> None:
+    ingest = Ingest(settings, tracer_provider)
+    async with monitored(settings, ingest.metrics.registry, ingest.why_waiting):
+        await ingest.run()
 
 
 if __name__ == "__main__":
     with exit_when_invalid():
-        logs.configure()
+        logs.configure("ingest")
         read = IngestSettings()
+        # Producers say which records are followed; a batch that has one is traced, too.
+        provider = traces.start(read, "ingest", root_ratio=1)
     # Batches are made of many small objects without cycles: at its default threshold the collector would
     # look for cycles in them over and over.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
-        uvloop.run(main(read))
+        uvloop.run(main(read, provider))
     except KafkaRefusal as refusal:
         logging.getLogger("callfold.ingest").critical("ends: %s", refusal)
         sys.exit(1)
+    finally:
+        traces.stop(provider)

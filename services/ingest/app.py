@@ -8,10 +8,12 @@ is harmless. A database or broker that is away is waited for; nothing is skipped
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
@@ -22,8 +24,10 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from services.ingest.arrivals import sort_out
 from services.ingest.assignment import Assignment
+from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name
+from services.ingest.metrics import Metrics, Standing
 from services.ingest.writer import Writer
 from shared.kafka import wait_for_topic
 from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
@@ -31,26 +35,49 @@ from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.store import Arrival
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 logger = logging.getLogger("callfold.ingest")
+
+_timestamp_ms = attrgetter("timestamp")
 
 
 class Ingest:
     """One process of the consumer group."""
 
-    def __init__(self, settings: IngestSettings) -> None:
+    def __init__(self, settings: IngestSettings, tracer_provider: "TracerProvider | None" = None) -> None:
         read_any_header_name()
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._writer = Writer(settings, self._stopping)
+        self._assignment = Assignment(lambda: self._subscriber.consumer)
+        self.metrics = Metrics(
+            Standing(
+                is_waiting=lambda: self._reason_to_wait() is not None,
+                partitions=self._assignment.partitions,
+                lag=self._assignment.lag,
+            )
+        )
+        self._writer = Writer(settings, self.metrics, self._stopping)
+        self._found_topic = False
         self._failure: Exception | None = None
         self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch_in_hand.set_result(None)
+        self._follow = untraced
+        middlewares: list[Any] = []
+        if tracer_provider is not None:
+            from services.ingest.traces import Traces
+
+            traces = Traces(tracer_provider, settings.consumer_group)
+            self._follow = traces.follow
+            middlewares.append(traces.middleware)
         self._broker = KafkaBroker(
             settings.kafka_bootstrap.split(","),
             client_id="callfold-ingest",
             consumer_only=True,
             allow_auto_create_topics=False,
             graceful_timeout=1,  # `_stop` has waited for the batch in hand by then
+            middlewares=middlewares,
             apply_types=False,
             logger=None,
         )
@@ -70,7 +97,7 @@ class Ingest:
             heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
             max_poll_interval_ms=15 * 60 * 1000,
             rebalance_timeout_ms=60 * 1000,
-            listener=Assignment(lambda: self._subscriber.consumer),
+            listener=self._assignment,
             parser=_as_it_is,
             decoder=_undecoded,
         )
@@ -86,9 +113,12 @@ class Ingest:
         await wait_for_topic(settings, settings.topic, self._stopping)
         if self._stopping.is_set():
             return
+        self._found_topic = True
         builder: Any = await self._broker.connect()
         options = builder.keywords | client_options(settings)
-        self._broker.config.broker_config.builder = partial(Consumer, self._fail, **options)
+        self._broker.config.broker_config.builder = partial(
+            Consumer, self._fail, self.metrics.progress.set_to_current_time, **options
+        )
         try:
             with connection_faults(self._hear):
                 await self._app.run()
@@ -97,29 +127,61 @@ class Ingest:
         if self._failure is not None:
             raise self._failure
 
+    async def why_waiting(self) -> str | None:
+        """Why nothing is stored now; None when all is well, also when there is nothing to store."""
+        return self._reason_to_wait()
+
+    def _reason_to_wait(self) -> str | None:
+        if not self._found_topic:
+            return f"waits for Kafka and its topic {self._settings.topic}"
+        if self._writer.waiting is not None:
+            return self._writer.waiting
+        if not self._assignment.joined:
+            return "joins the consumer group"
+        if self._subscriber.consumer is not None and self._subscriber.consumer.lost_broker:
+            return "waits for Kafka"
+        return None
+
     async def _take(self, records: Sequence[Record]) -> None:
         """Reads a batch while the one before is being stored, then stores it in its turn.
 
         FastStream goes on after whatever a handler raises, and a later commit would pass over the batch: so a
         fault ends the process, and no batch comes after it.
         """
+        trace = self._follow(records)
         try:
-            arrivals, bad_records = await sort_out(records, datetime.now(UTC))
-            await self._batch_in_hand
+            with trace.step("parse"):
+                arrivals, bad_records = await sort_out(records, datetime.now(UTC))
+            with trace.step("wait for the batch before"):
+                await self._batch_in_hand
         except Exception as fault:
             self._fail(fault)
         if not self._stopping.is_set():
-            self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records))
+            self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records, trace))
 
     async def _finish(
-        self, records: Sequence[Record], arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
+        self,
+        records: Sequence[Record],
+        arrivals: Sequence[Arrival],
+        bad_records: Sequence[BadRecord],
+        trace: BatchTrace,
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
-            if await self._writer.write(arrivals, bad_records):
-                await self._commit(records)
+            with trace, trace.step("store"):
+                began = time.monotonic()
+                if await self._writer.write(arrivals, bad_records, trace):
+                    self._measure(records, time.monotonic() - began, now=time.time())
+                    with trace.step("commit offsets"):
+                        await self._commit(records, trace)
         except Exception as fault:
             self._fail(fault)
+
+    def _measure(self, records: Sequence[Record], seconds: float, now: float) -> None:
+        self.metrics.batch_records.observe(len(records))
+        self.metrics.batch_seconds.observe(seconds)
+        self.metrics.delay_seconds.observe(max(now - min(map(_timestamp_ms, records)) / 1000, 0))
+        self.metrics.progress.set(now)
 
     def _fail(self, fault: Exception) -> None:
         self._failure = self._failure or fault
@@ -140,17 +202,19 @@ class Ingest:
         self._stopping.set()
         await asyncio.wait([self._batch_in_hand], timeout=self._settings.stop_timeout_seconds)
 
-    async def _commit(self, records: Sequence[Record]) -> None:
+    async def _commit(self, records: Sequence[Record], trace: BatchTrace) -> None:
         """Commits the batch's offsets, for the partitions that are still this process's. aiokafka itself
         waits for a broker that is away."""
         consumer = self._subscriber.consumer
         if consumer is None:
             return
         next_offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+        self._assignment.stored(next_offsets)
         mine = {p: offset for p, offset in next_offsets.items() if p in consumer.assignment()}
         try:
             if mine:
                 await consumer.commit(mine)
+                trace.offsets_committed(mine)
         except (CommitFailedError, IllegalStateError):
             logger.info(
                 "lost partitions before the commit; their new owner reads the batch again, to no harm"

@@ -1,7 +1,8 @@
-"""What comes with partitions: word of records that the broker removed before anyone read them."""
+"""What comes with partitions: how far each is stored, and word of records that the broker removed before
+anyone read them."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -10,17 +11,45 @@ logger = logging.getLogger("callfold.ingest")
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Says loudly when retention overtook the consumer. Offsets that were lost need no word: reading begins
+    """Knows which partitions are this process's, and how far each is stored.
+
+    Says loudly when retention overtook the consumer. Offsets that were lost need no word: reading begins
     with the oldest record then, and what is stored already stays as it is."""
 
     def __init__(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
+        self.joined = False
         self._consumer = consumer
+        self._next_offsets: dict[TopicPartition, int] = {}
+
+    def stored(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """All records before these offsets are stored; those of partitions that went away are not asked
+        about."""
+        self._next_offsets |= {p: offset for p, offset in next_offsets.items() if p in self._next_offsets}
+
+    def partitions(self) -> int:
+        """How many partitions this process reads."""
+        return len(self._next_offsets)
+
+    def lag(self) -> dict[int, int]:
+        """The records between what is stored and the end of what may be read, by partition, as the broker's
+        last answer has it. A partition that was not read yet is not in it."""
+        consumer = self._consumer()
+        if consumer is None:
+            return {}
+        mine = consumer.assignment()
+        ends = {p: consumer.last_stable_offset(p) for p in self._next_offsets if p in mine}
+        return {
+            p.partition: max(end - self._next_offsets[p], 0) for p, end in ends.items() if end is not None
+        }
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> Any:
-        """Nothing: a batch in hand is finished, and the database refuses it if the new owner was faster."""
+        """A batch in hand is finished, and the database refuses it if the new owner was faster."""
+        self.joined = False
+        self._next_offsets = {}
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Compares where the group stands with what the broker still has."""
+        self.joined = True
         consumer = self._consumer()
         if consumer is None or not assigned:
             return
@@ -29,6 +58,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         oldest = await consumer.beginning_offsets(list(assigned))
         for partition in assigned:
             committed = await consumer.committed(partition)
+            self._next_offsets[partition] = max(committed or 0, oldest[partition])
             if committed is not None and committed < oldest[partition]:
                 logger.error(
                     "partition %d: %d records (offsets %d to %d) were removed by the broker before they were "
@@ -37,4 +67,5 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
                     oldest[partition] - committed,
                     committed,
                     oldest[partition] - 1,
+                    extra={"topic": partition.topic, "partition": partition.partition, "offset": committed},
                 )

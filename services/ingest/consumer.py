@@ -1,4 +1,4 @@
-"""The consumer: aiokafka's, with an ear for what it raises."""
+"""The consumer: aiokafka's, with an ear for what it raises, and a word on whether it has a broker."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,22 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     next commit. What passes by itself (a broker that is away, a rebalance) aiokafka does not raise.
     """
 
-    def __init__(self, on_fault: Callable[[Exception], None], **options: Any) -> None:
+    def __init__(
+        self, on_fault: Callable[[Exception], None], on_poll: Callable[[], None], **options: Any
+    ) -> None:
         super().__init__(**options)
         self._on_fault = on_fault
+        self._on_poll = on_poll
+
+    @property
+    def lost_broker(self) -> bool:
+        """Whether the broker that keeps the group can't be reached: each heartbeat tells. aiokafka waits for
+        it without a word to its caller, and has no other place to ask."""
+        return self._coordinator.coordinator_id is None
 
     async def getmany(self, *partitions: Any, **options: Any) -> Any:
         """As aiokafka's."""
+        self._on_poll()
         try:
             return await super().getmany(*partitions, **options)
         except ConsumerStoppedError:

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
+from aiokafka import ConsumerRecord as Record
 
+from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing
+from services.ingest.metrics import Metrics
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.store import Arrival, Changes, Overtaken, TooLarge, store
@@ -30,28 +33,33 @@ SESSION: Final = {
 
 
 class Writer:
-    """Stores batches, one at a time, until `stopping` is set."""
+    """Stores batches, one at a time, until `stopping` is set. `waiting` says why it can't now, or is None."""
 
     def __init__(
         self,
         settings: IngestSettings,
+        metrics: Metrics,
         stopping: asyncio.Event,
         stored: Callable[[Changes, int], None] = lambda _changes, _quarantined: None,
     ) -> None:
         """`stored` is told of each transaction: what it changed, and how many records it quarantined."""
+        self.waiting: str | None = None
         self._settings = settings
+        self._metrics = metrics
         self._stopping = stopping
         self._stored = stored
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
-        self.paused = ""
-        """Why it stores nothing more, when the breaker opened."""
         self._connection: Connection | None = None
         self._refusals = 0
+        self._trace = UNTRACED
 
-    async def write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
+    async def write(
+        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], trace: BatchTrace = UNTRACED
+    ) -> bool:
         """Stores a batch, however long the database is away; false when a stop comes first. Raises what does
         not pass."""
         self._refusals = 0
+        self._trace = trace
         return await self._write(arrivals, bad_records)
 
     def close(self) -> None:
@@ -65,32 +73,44 @@ class Writer:
         away_since: float | None = None
         while not self._stopping.is_set():
             try:
-                await self._write_once(arrivals, bad_records)
+                with self._trace.step("try"):
+                    await self._write_once(arrivals, bad_records)
             except Overtaken as overtaken:
+                self.waiting = None
+                self._metrics.retries.labels("overtaken").inc()
                 logger.info("begins the batch again: %s", overtaken)
             except TooManyBadRecords as too_many:
-                self.paused = f"pauses: {too_many}"
+                self.waiting = f"pauses: {too_many}"
+                self._metrics.paused.set(1)
+                first = bad_records[0] if bad_records else None
                 logger.error(
-                    "%s; the first: %s. Mend the producer, or let them into the quarantine with "
+                    "%s; the first: %s; mend the producer, or let them into the quarantine with "
                     "CALLFOLD_BREAKER_SHARE=1, and start it again",
-                    self.paused,
-                    bad_records[0].reason if bad_records else "its organization does not take it",
+                    self.waiting,
+                    (first.rule or first.reason) if first else "its organization does not take it",
                 )
                 await self._stopping.wait()
             except TooLarge as too_large:
+                self.waiting = None
+                self._metrics.retries.labels("too_large").inc()
                 logger.info("halves a batch: %s", too_large)
                 return await self._write_halves(arrivals, bad_records)
             except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
+                self.waiting = None
+                self._metrics.retries.labels("refused").inc()
                 self.close()
                 return await self._write_apart(arrivals, bad_records, refusal)
             except PASSING_TYPES as fault:
                 if not is_passing(fault):
                     raise
+                self._metrics.retries.labels("database").inc()
+                self.waiting = f"waits for the database: {told(fault)}"
                 if away_since is None:
                     away_since = time.monotonic()
-                    logger.warning("waits for the database: %s", fault or type(fault).__name__)
+                    logger.warning(self.waiting)
                 self.close()
             else:
+                self.waiting = None
                 if away_since is not None:
                     logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
                 return True
@@ -114,15 +134,28 @@ class Writer:
             now=datetime.now(UTC),
             create_organizations=settings.unknown_organizations == "create",
             check=self._breaker.check,
+            step=self._trace.step,
         )
         quarantined = len(bad_records) + len(stored.refused)
         self._breaker.stored(len(arrivals) + len(bad_records), quarantined)
         self._stored(stored, quarantined)
-        if quarantined:
+        self._metrics.count(stored, len(bad_records))
+        self._trace.stored(arrivals, bad_records, stored)
+        if bad_records:
+            first = bad_records[0]
             logger.warning(
                 "quarantined %d records; the first: %s",
                 quarantined,
-                (bad_records or stored.refused)[0].reason,
+                first.rule or first.reason,
+                extra=place(first.record),
+            )
+        elif stored.refused:
+            refused = stored.refused[0]
+            logger.warning(
+                "quarantined %d records; the first: %s",
+                quarantined,
+                refused.reason,
+                extra={"organization_id": refused.event.organization_id, "call_id": refused.event.call_id},
             )
         logger.debug(
             "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
@@ -147,6 +180,16 @@ class Writer:
         self._refusals += 1
         if not arrivals or self._refusals > REFUSALS_MAX:
             raise refusal
-        logger.error("quarantines a record that PostgreSQL refuses: %s", refusal)
-        refused = BadRecord(arrivals[0][0], f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
+        record, event = arrivals[0]
+        logger.error(
+            "quarantines a record that PostgreSQL refuses: %s",
+            told(refusal),
+            extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
+        )
+        refused = BadRecord(record, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
         return await self._write([], [*bad_records, refused])
+
+
+def place(record: Record) -> dict[str, object]:
+    """Where a record is, for a log."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from services.ops.addresses import Place, StateOption, database, find_database
+from services.ops.addresses import Place, StateOption, database, database_faults, find_database
 from services.ops.failure import Failure
 
 
@@ -15,13 +15,18 @@ def migrate(state: StateOption = None) -> None:
     """
     # Here, because Alembic would slow the start of every other command.
     from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
 
     from shared.migrations import upgrade as to_newest
 
     place = find_database(state)
     asyncio.run(_connects(place))
     try:
-        to_newest(place.address, place.pooler)
+        with database_faults(place):
+            try:
+                to_newest(place.address, place.pooler)
+            except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
+                raise (error.orig and error.orig.__cause__) or error from None
     except CommandError as error:
         raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
     typer.echo("The database is up to date.")

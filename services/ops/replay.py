@@ -13,6 +13,7 @@ import typer
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import sort_out
+from services.ingest.metrics import IDLE, Metrics
 from services.ingest.writer import Writer
 from services.ops.addresses import (
     JsonOption,
@@ -143,7 +144,7 @@ async def _replay(
         update={"database_url": place.address, "database_pooler": place.pooler, "breaker_share": 1.0}
     )
     async with database(place) as connection, _batches(state, file, span) as (batches, expected):
-        writer = Writer(settings, asyncio.Event(), done.count)
+        writer = Writer(settings, Metrics(IDLE), asyncio.Event(), done.count)
         take = _dry(connection, settings, done) if dry_run else writer.write
         with closing(writer), progress("records", expected, quiet=quiet) as told:
             async for records in batches:

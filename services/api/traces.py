@@ -1,0 +1,97 @@
+"""Traces of the API: OpenTelemetry's own middleware, which is shown only what may be known of a request.
+
+It would write a request's path and query into the span, and numbers may come in both; and it fails at bytes
+in the query or in headers that it can't decode. So it sees neither path nor query, and few headers.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import get_current_span
+
+from services.api.metrics import route_taken
+from shared import traces
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_SHOWN: Final = ("type", "http_version", "method", "scheme", "server")
+_SHOWN_HEADERS: Final = (b"traceparent", b"tracestate", b"user-agent")
+
+
+class TracedApplication:
+    """An application whose requests, those for its health apart, have spans. At its end it sends the last."""
+
+    def __init__(self, application: Application, provider: TracerProvider) -> None:
+        # The stable names of attributes; the library has no other way to choose them.
+        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
+        self._application = application
+        self._provider = provider
+        self._middleware = OpenTelemetryMiddleware(
+            _answer,
+            exclude_spans=["receive", "send"],
+            tracer_provider=provider,
+            meter_provider=NoOpMeterProvider(),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, self._flushing(send))
+        elif scope["type"] != "http" or scope["path"].startswith("/health/"):
+            await self._application(scope, receive, send)
+        else:
+            await self._trace(scope, receive, send)
+
+    def _flushing(self, send: Send) -> Send:
+        """Sends the last spans at the end: uvicorn may end the process with the signal that stopped it."""
+
+        async def flushed(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                traces.stop(self._provider)
+            await send(message)
+
+        return flushed
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault: Exception | None = None
+
+        async def answer(receive: Receive, send: Send) -> None:
+            nonlocal fault
+            try:
+                await self._application(scope, receive, _naming(scope, send))
+            except Exception as raised:  # its text and traceback would come into the span
+                fault = raised
+
+        headers = [
+            (name, value) for name, value in scope["headers"] if name in _SHOWN_HEADERS and value.isascii()
+        ]
+        shown = {name: scope[name] for name in _SHOWN}
+        await self._middleware({**shown, "headers": headers, "callfold.answer": answer}, receive, send)
+        if fault is not None:
+            raise fault
+
+
+async def _answer(shown: Scope, receive: Receive, send: Send) -> None:
+    """The application as the middleware calls it."""
+    await shown["callfold.answer"](receive, send)
+
+
+def _naming(scope: Scope, send: Send) -> Send:
+    """Names the span as soon as the answer begins: only routing tells the route."""
+
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start" and (route := scope.get("route")) is not None:
+            span = get_current_span()
+            span.update_name(f"{scope['method']} {route_taken(scope)}")
+            span.set_attribute("http.route", route.path_format)
+        await send(message)
+
+    return named

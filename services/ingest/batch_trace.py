@@ -1,0 +1,46 @@
+"""What a batch tells of its way: nothing, unless somebody follows a record in it (`traces.py`)."""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Final
+
+from aiokafka import ConsumerRecord as Record
+from aiokafka import TopicPartition
+
+from shared.quarantine import BadRecord
+from shared.store import Arrival, Changes
+
+
+class BatchTrace:
+    """The trace of a batch, from its reading until the block that it is entered for ends. This one tells
+    nobody."""
+
+    def step(self, name: str) -> AbstractContextManager[object]:
+        """Around a part of the work on the batch."""
+        return nullcontext()
+
+    def stored(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], changes: Changes) -> None:
+        """These were stored in one transaction, which is committed."""
+
+    def offsets_committed(self, partitions: Collection[TopicPartition]) -> None:
+        """The batch's offsets in these partitions are committed."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        fault_type: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+UNTRACED: Final = BatchTrace()
+
+
+def untraced(records: Sequence[Record]) -> BatchTrace:
+    """Follows no record."""
+    return UNTRACED

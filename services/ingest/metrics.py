@@ -1,0 +1,106 @@
+"""Ingest's metrics, as docs/metrics.md lists them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.event import Status
+from shared.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
+from shared.store import Changes
+
+_BATCH_RECORDS: Final = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000)
+_DELAY_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the process answers when it is scraped."""
+
+    is_waiting: Callable[[], bool]
+    partitions: Callable[[], int]
+    lag: Callable[[], dict[int, int]]
+    """Records by partition."""
+
+
+IDLE: Final = Standing(lambda: False, lambda: 0, dict)
+"""Of a process that reads no partitions for a group."""
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self, standing: Standing) -> None:
+        registry = self.registry = new_registry("ingest")
+        self._records = Counter(
+            "callfold_ingest_records",
+            "Records stored with their batch, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._calls = Counter(
+            "callfold_ingest_calls",
+            "Calls that came to this status, new ones and changed ones",
+            ["status"],
+            registry=registry,
+        )
+        self.batch_records = Histogram(
+            "callfold_ingest_batch_records", "Records of a batch", buckets=_BATCH_RECORDS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "callfold_ingest_batch_seconds",
+            "From the begin of storing a batch to its commit, waits for the database included",
+            buckets=BATCH_SECONDS,
+            registry=registry,
+        )
+        self.delay_seconds = Histogram(
+            "callfold_ingest_delay_seconds",
+            "Of each batch the oldest record: from its Kafka timestamp to the commit",
+            buckets=_DELAY_SECONDS,
+            registry=registry,
+        )
+        self.retries = Counter(
+            "callfold_ingest_retries", "Tries to store that began again", ["reason"], registry=registry
+        )
+        self.progress = Gauge(
+            "callfold_ingest_progress_timestamp_seconds",
+            "When the loop last asked Kafka, or stored a batch",
+            registry=registry,
+        )
+        self.paused = Gauge(
+            "callfold_ingest_paused",
+            "1 when too many records were bad, so that it stores nothing more until it is started again",
+            registry=registry,
+        )
+        waiting = Gauge(
+            "callfold_ingest_waiting", "1 while it waits for the database or Kafka", registry=registry
+        )
+        waiting.set_function(standing.is_waiting)
+        partitions = Gauge(
+            "callfold_ingest_partitions", "Partitions that this process reads", registry=registry
+        )
+        partitions.set_function(standing.partitions)
+        GaugeAtScrape(
+            "callfold_ingest_lag_records",
+            "Records of the partitions that this process reads, from the stored offset to the end",
+            "partition",
+            lambda: {str(partition): lag for partition, lag in standing.lag().items()},
+            registry,
+        )
+        # Known from the start: a rate over a series that appears with its first count misses that count.
+        for outcome in ("stored", "duplicate", "deleted", "quarantined"):
+            self._records.labels(outcome)
+        for status in get_args(Status):
+            self._calls.labels(status)
+        for reason in ("overtaken", "too_large", "refused", "database"):
+            self.retries.labels(reason)
+
+    def count(self, stored: Changes, bad_records: int) -> None:
+        """What became of a transaction's records, and of their calls, once it is committed."""
+        self._records.labels("stored").inc(len(stored.events))
+        self._records.labels("duplicate").inc(stored.duplicates)
+        self._records.labels("deleted").inc(len(stored.of_deleted_calls))
+        self._records.labels("quarantined").inc(bad_records + len(stored.refused))
+        for status, calls in stored.statuses.items():
+            self._calls.labels(status).inc(calls)

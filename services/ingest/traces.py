@@ -1,0 +1,174 @@
+"""Traces of ingest. Each record that its producer follows (a sampled `traceparent` among its headers) has a
+span in the producer's own trace, from the reading of its batch to the commits. The batch has a trace of its
+own, which shows where the time went; the records' spans link to it.
+
+No header, number or text of an event comes into a span.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Final
+
+from aiokafka import ConsumerRecord as Record
+from aiokafka import TopicPartition
+from faststream import BaseMiddleware, ContextRepo
+from faststream.kafka.opentelemetry import KafkaTelemetryMiddleware
+from opentelemetry.context import Context
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from services.ingest.batch_trace import UNTRACED, BatchTrace
+from shared.quarantine import BadRecord
+from shared.store import Arrival, Changes
+
+FOLLOWED_RECORDS_MAX: Final = 1_000
+"""Of one batch: whatever producers ask for, ingest goes on with its work."""
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_HEADERS: Final = ("traceparent", "tracestate")
+
+
+class Traces:
+    """Follows the records of one process."""
+
+    def __init__(self, provider: TracerProvider, consumer_group: str) -> None:
+        self._tracer = provider.get_tracer("callfold.ingest", version("callfold"))
+        self._consumer_group = consumer_group
+        self._of_batches = KafkaTelemetryMiddleware(
+            tracer_provider=provider, meter_provider=NoOpMeterProvider()
+        )
+
+    def middleware(
+        self, records: Sequence[Record] | None, /, *, context: ContextRepo
+    ) -> BaseMiddleware[Any, Any]:
+        """FastStream's own, for a batch that has a record to follow: it makes the batch's span."""
+        if any(record.headers and _producer(record) is not None for record in records or ()):
+            return self._of_batches(records, context=context)
+        return BaseMiddleware(records, context=context)
+
+    def follow(self, records: Sequence[Record]) -> BatchTrace:
+        """Begins the spans of a batch's records, within the batch's own."""
+        batch = get_current_span()
+        if not batch.is_recording():
+            return UNTRACED
+        link = Link(batch.get_span_context())
+        spans: dict[int, tuple[Record, Span]] = {}
+        left_out = 0
+        for record in records:
+            if not record.headers or (producer := _producer(record)) is None:
+                continue
+            if len(spans) == FOLLOWED_RECORDS_MAX:
+                left_out += 1
+                continue
+            spans[id(record)] = (
+                record,
+                self._tracer.start_span(
+                    f"process {record.topic}",
+                    producer,
+                    SpanKind.CONSUMER,
+                    {
+                        "messaging.system": "kafka",
+                        "messaging.operation.name": "process",
+                        "messaging.operation.type": "process",
+                        "messaging.destination.name": record.topic,
+                        "messaging.destination.partition.id": str(record.partition),
+                        "messaging.kafka.offset": record.offset,
+                        "messaging.consumer.group.name": self._consumer_group,
+                    },
+                    [link],
+                ),
+            )
+        batch.set_attributes({"callfold.followed": len(spans), "callfold.followed.left_out": left_out})
+        return _FollowedBatch(self._tracer, spans)
+
+
+class _FollowedBatch(BatchTrace):
+    """The spans of a batch, by the identity of their records."""
+
+    def __init__(self, tracer: Tracer, spans: Mapping[int, tuple[Record, Span]]) -> None:
+        self._tracer = tracer
+        self._spans = spans
+        self._stored: set[int] = set()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A span below the batch's. Of a fault it has the type alone: the text may have a row's content."""
+        with self._tracer.start_as_current_span(
+            name, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield
+            except BaseException as fault:
+                _fail(span, type(fault).__name__, "")
+                raise
+
+    def stored(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], changes: Changes) -> None:
+        stored = set(map(id, changes.events))
+        of_deleted_calls = set(map(id, changes.of_deleted_calls))
+        refused = {id(event): reason for event, reason in changes.refused}
+        for record, event in arrivals:
+            if id(record) not in self._spans:
+                continue
+            _, span = self._spans[id(record)]
+            span.set_attributes(
+                {
+                    "callfold.organization_id": str(event.organization_id),
+                    "callfold.call_id": str(event.call_id),
+                    "callfold.event_type": event.type,
+                }
+            )
+            if id(event) in refused:
+                _fail(span, "quarantined", refused[id(event)])
+                self._end_of_way(record, "quarantined")
+            elif id(event) in stored:
+                self._end_of_way(record, "stored")
+            else:
+                self._end_of_way(record, "deleted" if id(event) in of_deleted_calls else "duplicate")
+        for bad in bad_records:
+            if id(bad.record) in self._spans:
+                _fail(self._spans[id(bad.record)][1], "quarantined", bad.rule or bad.reason)
+                self._end_of_way(bad.record, "quarantined")
+
+    def _end_of_way(self, record: Record, outcome: str) -> None:
+        _, span = self._spans[id(record)]
+        span.set_attribute("callfold.outcome", outcome)
+        span.add_event("transaction committed")
+        self._stored.add(id(record))
+
+    def offsets_committed(self, partitions: Collection[TopicPartition]) -> None:
+        for record, span in self._spans.values():
+            if TopicPartition(record.topic, record.partition) in partitions:
+                span.add_event("offsets committed")
+
+    def __exit__(
+        self,
+        fault_type: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for key, (_, span) in self._spans.items():
+            if key not in self._stored:
+                _fail(span, fault_type.__name__ if fault_type else "stopped", "not stored; it is read again")
+            span.end()
+
+
+def _fail(span: Span, error_type: str, description: str) -> None:
+    span.set_attribute("error.type", error_type)
+    span.set_status(StatusCode.ERROR, description)
+
+
+def _producer(record: Record) -> Context | None:
+    """The span in which a record was published, when it is valid and sampled. Any bytes may stand there."""
+    said: dict[str, str] = {}
+    for name, value in record.headers:
+        if name in _HEADERS and value is not None:
+            said.setdefault(name, value.decode("latin-1"))
+    if "traceparent" not in said:
+        return None
+    context = _PROPAGATOR.extract(said)
+    producer = get_current_span(context).get_span_context()
+    return context if producer.is_valid and producer.trace_flags.sampled else None

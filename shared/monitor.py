@@ -1,0 +1,121 @@
+"""The monitor: metrics and health of a process, on a port of their own, in its own event loop.
+
+What is asked here is asked by the operator's machinery, on a port that no client has: a few short requests,
+each answered whole and hung up. So this is all of HTTP that it takes, with every part bounded.
+"""
+
+import asyncio
+import errno
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from shared.settings import PREFIX, MonitorSettings
+
+HEAD_BYTES_MAX: Final = 8 * 1024
+REQUEST_SECONDS: Final = 5
+READY_SECONDS: Final = 3
+CONNECTIONS_MAX: Final = 32
+
+WhyWaiting = Callable[[], Coroutine[None, None, str | None]]
+"""Why the process does not do its work now, without secrets; None when it does."""
+
+
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "application/json"
+
+
+@asynccontextmanager
+async def monitored(
+    settings: MonitorSettings, registry: CollectorRegistry, why_waiting: WhyWaiting
+) -> AsyncIterator[None]:
+    """Answers /metrics, /health/live and /health/ready for as long as the block, when a port is set. A port
+    that can't be had ends the process with a sentence."""
+    if settings.monitor_port is None:
+        yield
+        return
+    monitor = _Monitor(registry, why_waiting)
+    try:
+        server = await asyncio.start_server(
+            monitor.serve, settings.monitor_host, settings.monitor_port, limit=HEAD_BYTES_MAX
+        )
+    except OSError as error:
+        rule = "is in use" if error.errno == errno.EADDRINUSE else f"can't be had: {error.strerror or error}"
+        sys.exit(
+            f"Error: {PREFIX}MONITOR_PORT: port {settings.monitor_port} of {settings.monitor_host} {rule}."
+        )
+    try:
+        yield
+    finally:
+        server.close()  # a request in hand is over in a moment, or with the process
+
+
+class _Monitor:
+    def __init__(self, registry: CollectorRegistry, why_waiting: WhyWaiting) -> None:
+        self._registry = registry
+        self._why_waiting = why_waiting
+        self._connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request, its answer, the end."""
+        self._connections += 1
+        try:
+            if self._connections <= CONNECTIONS_MAX:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    await self._exchange(reader, writer)
+        except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError):
+            return  # too slow, too long, or gone: the one who asks learns it from the connection's end
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+        target = rest.partition(b" ")[0].partition(b"?")[0]
+        if method in (b"GET", b"HEAD"):
+            answer = await self._answer(target)
+        else:
+            answer = _json(HTTPStatus.METHOD_NOT_ALLOWED, error="Only GET and HEAD are answered here.")
+        writer.write(
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
+            f"Content-Type: {answer.content_type}\r\n"
+            f"Content-Length: {len(answer.body)}\r\n"
+            "Cache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n".encode()
+        )
+        if method != b"HEAD":
+            writer.write(answer.body)
+        await writer.drain()
+
+    async def _answer(self, target: bytes) -> _Answer:
+        match target:
+            case b"/metrics":
+                return _Answer(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST)
+            case b"/health/live":
+                return _json(HTTPStatus.OK, status="live")
+            case b"/health/ready":
+                reason = await self._reason_to_wait()
+                if reason is None:
+                    return _json(HTTPStatus.OK, status="ready")
+                return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="waiting", reason=reason)
+        return _json(HTTPStatus.NOT_FOUND, error="Here are /metrics, /health/live and /health/ready.")
+
+    async def _reason_to_wait(self) -> str | None:
+        asked = asyncio.ensure_future(self._why_waiting())
+        try:
+            done, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
+            return asked.result() if done else f"no answer for {READY_SECONDS} s"
+        finally:
+            asked.cancel()
+
+
+def _json(code: HTTPStatus, **content: str) -> _Answer:
+    return _Answer(code, msgspec.json.encode(content))

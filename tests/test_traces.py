@@ -1,0 +1,302 @@
+"""Traces of ingest, as a collector gets them: one event followed from its Kafka headers to the commits."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from shared.database import Connection
+from tests.collector import EXTRA, Collector, Span, forbid_imports, traceparent
+from tests.events import CALL, ORGANIZATION, value
+from tests.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said
+from tests.processes import Record, publish, until
+from tests.test_ingest_faults import transaction_held_open
+
+NUMBER = "+4930123456"
+
+
+def traced(n: int, body: bytes) -> Record:
+    """A record that was published within the n-th trace."""
+    return CALL.bytes, body, (("traceparent", traceparent(n).encode()),)
+
+
+def of_trace(spans: list[Span], n: int) -> Span:
+    """The one span of the n-th trace."""
+    (span,) = [span for span in spans if span.trace_id == f"{n:032x}"]
+    return span
+
+
+async def test_an_event_is_followed_from_its_header_to_the_commits(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+) -> None:
+    event = value("call.initiated", from_number=NUMBER, transcript="a secret")
+    await publish(bootstrap, topic, [value("call.ringing", id="r"), traced(7, event)])
+    published = time.time_ns()
+    async with transaction_held_open(database):
+        ingest = start_ingest(traces_url=collector.url)
+        await until(lambda: database.fetchval(_WAITS_FOR_LOCK), "ingest to be in its transaction")
+        before_commit = time.time_ns()
+        assert not collector.named(f"process {topic}")
+    await until(lambda: collector.has(f"process {topic}"), "the span of the event")
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 2, "the span came after the commit"
+
+    (span,) = collector.named(f"process {topic}")
+    assert (span.trace_id, span.parent_id, span.kind) == (f"{7:032x}", f"{7:016x}", "CONSUMER")
+    assert published < span.start < before_commit < span.end < time.time_ns()
+    assert span.events == ["transaction committed", "offsets committed"]
+    assert not span.failed
+    partition = span.attributes.pop("messaging.destination.partition.id")
+    assert int(partition) in range(4)
+    assert span.attributes == {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": topic,
+        "messaging.kafka.offset": 1,
+        "messaging.consumer.group.name": f"{GROUP}-{topic}",
+        "callfold.organization_id": str(ORGANIZATION),
+        "callfold.call_id": str(CALL),
+        "callfold.event_type": "call.initiated",
+        "callfold.outcome": "stored",
+    }
+
+    await until(lambda: collector.has("store"), "the spans of the batch")
+    (batch,) = collector.named(f"{topic} process")
+    assert span.links == [(batch.trace_id, batch.id)]
+    assert batch.attributes["messaging.batch.message_count"] == 2
+    (store,) = collector.named("store")
+    (attempt,) = collector.named("try")
+    below = {one.name: one.parent_id for one in collector.spans if one.trace_id == batch.trace_id}
+    assert (below["parse"], below["store"], below["try"]) == (batch.id, batch.id, store.id)
+    assert below["read"] == below["fold"] == below["write"] == attempt.id
+    assert below["commit offsets"] == store.id
+    (written,) = collector.named("write")
+    assert written.start < before_commit < written.end <= span.end
+    assert {one.service for one in collector.spans} == {"callfold-ingest"}
+    assert not [one for one in collector.spans if NUMBER in one.text or "secret" in one.text]
+    assert ingest.stop() == 0
+
+
+_WAITS_FOR_LOCK = (
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND (relation = 'daily_call_deltas'::regclass "
+    "OR locktype = 'transactionid'))"
+)
+
+
+async def test_a_span_says_what_became_of_its_record(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+) -> None:
+    gone = UUID(int=9)
+    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, '')", ORGANIZATION)
+    await database.execute("INSERT INTO deleted_calls VALUES ($1, $2)", ORGANIZATION, gone)
+    await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
+    stranger = UUID(int=3)
+    records = [
+        traced(1, value("call.initiated", from_number=NUMBER)),
+        traced(2, value("call.initiated", from_number=NUMBER)),
+        traced(3, value("call.ringing", call_id=gone)),
+        traced(4, value("call.completed", cost=f"0.{NUMBER[1:]}")),
+        traced(5, f"{NUMBER}?".encode()),
+        traced(6, value("call.ringing", organization_id=stranger)),
+        traced(7, value("call.ringing", call_id=UUID(int=4), from_number="anonymous")),
+        traced(8, value("call.ringing", id="8")),
+    ]
+    await publish(bootstrap, topic, records)
+    start_ingest(traces_url=collector.url, unknown_organizations="quarantine")
+    await until(lambda: collector.has(f"process {topic}", 8), "all spans")
+    spans = collector.named(f"process {topic}")
+    assert [of_trace(spans, n).attributes["callfold.outcome"] for n in range(1, 9)] == [
+        "stored",
+        "duplicate",
+        "deleted",
+        "quarantined",
+        "quarantined",
+        "quarantined",
+        "quarantined",
+        "stored",
+    ]
+    assert [of_trace(spans, n).description for n in range(1, 9)] == [
+        "",
+        "",
+        "",
+        "data.cost: expected at most 4 decimals",
+        "the value is not JSON: invalid character (byte 0)",
+        f"organization_id: there is no organization {stranger}",
+        "PostgreSQL refuses it",
+        "",
+    ]
+    assert [of_trace(spans, n).failed for n in range(1, 9)] == [False] * 3 + [True] * 4 + [False]
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 4
+    refusals = [one.attributes["error.type"] for one in collector.named("try") if one.failed]
+    assert set(refusals) == {"CheckViolationError"}
+    assert not [one for one in collector.spans if NUMBER[1:] in one.text or "anonymous" in one.text]
+
+    await publish(bootstrap, topic, [traced(11, value("call.initiated", from_number=NUMBER))])
+    await until(lambda: collector.has(f"process {topic}", 9), "the span of what was published again")
+    again = of_trace(collector.named(f"process {topic}"), 11)
+    assert (again.attributes["callfold.outcome"], again.failed) == ("duplicate", False)
+
+
+UNFOLLOWED: list[bytes | None] = [
+    None,
+    b"",
+    b"\xff\xfe\x00",
+    b"hello",
+    traceparent(1, flags="00").encode(),
+    traceparent(1, flags="zz").encode(),
+    traceparent(1).encode() + b"-more",
+    b"ff" + traceparent(1).encode()[2:],
+    traceparent(0).encode(),
+    traceparent(1).upper().encode() + b"\n\n",
+    b"00-" + b"1" * 100_000,
+    "00-\u0661".encode(),
+]
+
+
+async def test_only_what_is_sampled_and_well_formed_is_followed(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+    collector: Collector,
+) -> None:
+    hostile: list[Record] = [
+        (CALL.bytes, value("call.ringing", id=str(n)), (("traceparent", header),))
+        for n, header in enumerate(UNFOLLOWED)
+    ]
+    state = ("tracestate", b"\xc3\xbc=" + b"x" * 10_000)
+    key, body, headers = traced(5, value("call.ringing", id="last"))
+    await publish(bootstrap, topic, [*hostile, (key, body, (state, *headers, *headers))])
+    ingest = start_ingest(traces_url=collector.url)
+    await until(lambda: collector.has(f"process {topic}"), "the span of the last event")
+    assert [span.trace_id for span in collector.named(f"process {topic}")] == [f"{5:032x}"]
+    assert await database.fetchval("SELECT count(*) FROM call_events") == len(UNFOLLOWED) - 1
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 2, "null, and not UTF-8"
+
+    await publish(bootstrap, topic, call(1))
+    await caught_up(bootstrap, topic)
+    assert ingest.stop() == 0
+    assert len(collector.named(f"{topic} process")) == 1, "a batch that nobody follows has no trace"
+    assert not ingest.said("opentelemetry"), "the library has nothing to tell of them"
+
+
+async def test_a_batch_that_is_begun_again_shows_its_tries(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+) -> None:
+    """Its organization is created by another, between the reading and the writing."""
+    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    async with database.transaction():
+        await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
+        start_ingest(traces_url=collector.url)
+        await until(lambda: database.fetchval(_WAITS_FOR_LOCK), "ingest to wait for the other's end")
+    await until(lambda: collector.has("store"), "the spans of the batch")
+    first, second = sorted(collector.named("try"), key=lambda span: span.start)
+    assert (first.failed, first.attributes) == (True, {"error.type": "Overtaken"})
+    assert (second.failed, second.attributes) == (False, {})
+    assert [span.parent_id for span in collector.named("read")] == [first.id, second.id]
+    (span,) = collector.named(f"process {topic}")
+    assert (span.attributes["callfold.outcome"], span.failed) == ("stored", False)
+
+
+async def test_a_collector_that_is_away_harms_nothing(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+    free_tcp_port: int,
+) -> None:
+    ingest = start_ingest(traces_url=f"http://user:password@127.0.0.1:{free_tcp_port}/v1/traces")
+    for n in range(3):
+        await publish(bootstrap, topic, [traced(1 + n * 4 + i, one) for i, one in enumerate(call(n))])
+        await caught_up(bootstrap, topic)
+    said = f"the collector at 127.0.0.1:{free_tcp_port} takes no spans"
+    await until(lambda: has_said(ingest, said), "word of the collector")
+    await assert_exact(database_url, database, 3)
+    began = time.monotonic()
+    assert ingest.stop() == 0
+    assert time.monotonic() - began < 10
+    log = ingest.log.read_text()
+    assert (log.count("the collector at"), log.count("password")) == (1, 0)
+
+
+async def test_a_collector_that_never_answers_holds_no_stop_up(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ingest = start_ingest(traces_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+        await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+        await caught_up(bootstrap, topic)
+        began = time.monotonic()
+        assert ingest.stop() == 0
+        assert time.monotonic() - began < 10
+        assert ingest.said("the last spans were not sent within 1 s, and are dropped")
+
+
+async def test_a_stop_sends_the_last_spans(
+    start_ingest: StartIngest, bootstrap: str, topic: str, collector: Collector
+) -> None:
+    ingest = start_ingest(traces_url=collector.url)
+    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    await caught_up(bootstrap, topic)
+    assert ingest.stop() == 0
+    assert await collector.has(f"process {topic}")
+
+
+@pytest.mark.parametrize("service", ["ingest", "api"])
+def test_without_the_extra_the_setting_is_refused(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_imports(monkeypatch, tmp_path, EXTRA)
+    done = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"CALLFOLD_TRACES_URL": "http://127.0.0.1:4318/v1/traces"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "Error: CALLFOLD_TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
+        "pip install 'callfold[telemetry]'.\n",
+    )
+
+
+async def test_ingest_needs_nothing_of_opentelemetry(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forbid_imports(monkeypatch, tmp_path, ("opentelemetry",))
+    await publish(bootstrap, topic, [traced(n, one) for n, one in enumerate(call(0), 1)])
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 1)
+    assert ingest.stop() == 0
+
+
+def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys, services.ingest.__main__, services.api.__main__\n"
+            "from shared import traces\nfrom shared.settings import IngestSettings\n"
+            "assert traces.start(IngestSettings(), 'ingest', root_ratio=1) is None\n"
+            f"sys.exit(' '.join(name for name in sys.modules if name.startswith({EXTRA!r})))",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr.strip()) == ("", "")
