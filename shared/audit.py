@@ -3,14 +3,14 @@
 from typing import Final
 from uuid import UUID
 
-from shared.database import Connection
+from shared.database import AnyConnection
 
 NO_ORGANIZATION: Final = UUID(int=0)
 """Stands where none is known, as for a record that is no event."""
 
 
 async def write_audit(
-    connection: Connection,
+    connection: AnyConnection,
     *,
     organization_id: UUID,
     actor: str,

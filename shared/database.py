@@ -16,8 +16,10 @@ from shared.settings import Pooler
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
-else:  # the stubs are generic, the class is not
+    AnyConnection = Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:  # the stubs are generic, the classes are not
     Connection = asyncpg.Connection
+    AnyConnection = Connection | asyncpg.pool.PoolConnectionProxy
 
 COMMAND_SECONDS: Final = 120
 

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from shared.audit import write_audit
 from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER
-from shared.database import Connection
+from shared.database import AnyConnection
 
 
 async def delete(
-    connection: Connection, organization_id: UUID, call_id: UUID, *, livemode: bool, actor: str
+    connection: AnyConnection, organization_id: UUID, call_id: UUID, *, livemode: bool, actor: str
 ) -> bool:
     """Deletes one call of this mode and all that was derived from it, in one transaction; false where there
     is none. `actor` is who did it, for the audit log.

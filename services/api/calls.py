@@ -22,7 +22,8 @@ from services.api.filters import CallsQuery, Filters, calls_query, filters_of, n
 from services.api.replica import is_deleted, wait_until_deleted
 from services.api.stats import stats
 from services.api.trends import trends
-from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, local_day
+from shared.count import NO_DIRECTION, local_day
+from shared.delete import delete
 
 _FIELDS: Final = tuple(models.Call.model_fields)
 _COLUMNS: Final = ", ".join(_FIELDS)
@@ -64,31 +65,6 @@ FROM calls, LATERAL (
 ) AS events
 WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
 """  # noqa: S608 - made of constants
-
-LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE"
-
-DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
-
-# What the call counted for (`shared.count.counted`) is taken away from the cell that it is in: that of its
-# `day` as it stands, whatever the organization's time zone has become since.
-DELETE_CALL: Final = """
-WITH gone AS (
-    DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *
-), tombstone AS (
-    INSERT INTO deleted_calls (organization_id, call_id)
-    SELECT organization_id, id FROM gone
-    ON CONFLICT DO NOTHING
-)
-INSERT INTO daily_call_deltas (
-    organization_id, livemode, day, direction, phone_number_id, status,
-    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
-)
-SELECT
-    organization_id, livemode, day, coalesce(direction, $3), coalesce(phone_number_id, $4), status,
-    -1, -(answered_at IS NOT NULL)::int, -coalesce(duration, 0), -coalesce(cost, 0),
-    -coalesce(latency_ms, 0), -(latency_ms IS NOT NULL)::int
-FROM gone
-"""
 
 _DELETE_TRIES: Final = 5
 
@@ -148,7 +124,13 @@ async def _delete(connection: Connection, caller: Caller, call_id: UUID) -> bool
     `ApiError`."""
     for _ in range(_DELETE_TRIES):
         try:
-            return await delete(connection, caller, call_id)
+            return await delete(
+                connection,
+                caller.organization_id,
+                call_id,
+                livemode=caller.livemode,
+                actor=f"API key {caller.key_id}",
+            )
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             continue
     raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
@@ -180,22 +162,6 @@ async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[st
         "recording": {"url": url} if url is not None else None,
         "events": [_event(*event) for event in events],
     }
-
-
-async def delete(connection: Connection, caller: Caller, call_id: UUID) -> bool:
-    """Deletes one call and all that was derived from it, in one transaction; false when there is none.
-
-    The call's row is locked first: an ingest that is just storing events of it either has committed them,
-    so that they go too, or finds the call gone and starts again, at the tombstone.
-    Raises asyncpg's errors for a transaction to be tried again.
-    """
-    async with connection.transaction(isolation="read_committed"):
-        if await connection.fetchrow(LOCK, caller.organization_id, caller.livemode, call_id) is None:
-            return False
-        await connection.execute(DELETE_EVENTS, caller.organization_id, call_id)
-        await connection.execute(DELETE_CALL, caller.organization_id, call_id, NO_DIRECTION, NO_PHONE_NUMBER)
-        await connection.execute("SELECT pg_notify($1, '')", DELTAS_CHANNEL)
-    return True
 
 
 def _call(row: Record) -> dict[str, object]:

@@ -28,7 +28,14 @@ from services.ops.addresses import (
 from services.ops.failure import Failure
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
-from services.ops.replay_source import Span, offsets_of, read_file, read_span, span_consumer
+from services.ops.replay_source import (
+    Span,
+    offsets_of,
+    partitions_of_span,
+    read_file,
+    read_span,
+    span_consumer,
+)
 from shared.database import Connection
 from shared.event import Event, EventType, call_uuid
 from shared.quarantine import BadRecord
@@ -175,10 +182,12 @@ async def _batches(
         return
     kafka = find_both(state)[1]
     with kafka_faults(kafka):
+        partitions = await partitions_of_span(kafka.broker, span)
         consumer = span_consumer(kafka.broker)
         await consumer.start()
         try:
-            offsets = await offsets_of(consumer, span)
+            consumer.assign(partitions)
+            offsets = await offsets_of(consumer, partitions, span)
             yield read_span(consumer, offsets), sum(stop - start for start, stop in offsets.values())
         finally:
             await consumer.stop()

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from services.ingest.header_names import read_any_header_name
 from services.ops.failure import Failure
 from shared.event import VALUE_BYTES_MAX
+from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
 
 BATCH_RECORDS: Final = 5_000
@@ -39,21 +40,27 @@ Offsets = Mapping[TopicPartition, tuple[int, int]]
 """Of each partition the first offset, and the one behind the last."""
 
 
-async def offsets_of(consumer: AIOKafkaConsumer, span: Span) -> Offsets:
-    """Where the span lies now. Raises Failure when the topic has no such part."""
-    numbers = sorted(consumer.partitions_for_topic(span.topic) or ())
+async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartition]:
+    """The partitions that a span asks for. Raises Failure when the topic has none such."""
+    async with administration(broker) as admin:
+        numbers = await partitions_of(admin, span.topic)
     if not numbers:
         raise Failure(f"Kafka has no topic {span.topic}.")
     if span.partition is not None and span.partition not in numbers:
         raise Failure(
-            f"Topic {span.topic} has the partitions {numbers[0]} to {numbers[-1]}, none {span.partition}."
+            f"Topic {span.topic} has {len(numbers)} partitions, from 0 on, and none {span.partition}."
         )
-    chosen = [TopicPartition(span.topic, n) for n in numbers if span.partition in (None, n)]
-    first, last = await consumer.beginning_offsets(chosen), await consumer.end_offsets(chosen)
-    begin = await _at(consumer, chosen, span.since, first, last)
-    end = await _at(consumer, chosen, span.until, last, last)
+    return [TopicPartition(span.topic, n) for n in numbers if span.partition in (None, n)]
+
+
+async def offsets_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], span: Span) -> Offsets:
+    """Where the span lies now in each of these partitions."""
+    first = await consumer.beginning_offsets(partitions)
+    last = await consumer.end_offsets(partitions)
+    begin = await _at(consumer, partitions, span.since, first, last)
+    end = await _at(consumer, partitions, span.until, last, last)
     offsets = {}
-    for partition in chosen:
+    for partition in partitions:
         start = max(begin[partition], first[partition], span.from_offset or 0)
         stop = min(end[partition], last[partition] if span.to_offset is None else span.to_offset)
         offsets[partition] = start, max(start, stop)
@@ -62,12 +69,11 @@ async def offsets_of(consumer: AIOKafkaConsumer, span: Span) -> Offsets:
 
 async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterator[Sequence[ConsumerRecord]]:
     """The records of a span, in batches. Raises Failure when the broker stays silent before its end."""
-    left = {partition for partition, (start, stop) in offsets.items() if start < stop}
-    consumer.assign(sorted(left))
-    for partition in left:
-        consumer.seek(partition, offsets[partition][0])
+    left = set(offsets)
+    for partition, (start, _) in offsets.items():
+        consumer.seek(partition, start)
     silence_seconds = 0.0
-    while left:
+    while left := await _behind(consumer, left, offsets):
         got = await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=BATCH_RECORDS)
         silence_seconds = 0 if got else silence_seconds + POLL_SECONDS
         if silence_seconds > SILENCE_SECONDS:
@@ -80,12 +86,17 @@ async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterat
             for record in some
             if record.offset < offsets[partition][1]
         ]
-        for partition in list(left):
-            if await consumer.position(partition) >= offsets[partition][1]:
-                left.discard(partition)
-                consumer.pause(partition)
         if records:
             yield records
+
+
+async def _behind(
+    consumer: AIOKafkaConsumer, partitions: set[TopicPartition], offsets: Offsets
+) -> set[TopicPartition]:
+    """Those of the partitions that are not read to the end of the span. No more is fetched of the others."""
+    done = {p for p in partitions if await consumer.position(p) >= offsets[p][1]}
+    consumer.pause(*done)
+    return partitions - done
 
 
 def span_consumer(broker: Broker) -> AIOKafkaConsumer:
