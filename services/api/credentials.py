@@ -11,12 +11,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.database import Database
 from services.api.errors import forbidden, invalid_parameter, unauthorized
+from shared import logs
 from shared.count import time_zone
 from shared.credentials import key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEY: Final = """
-SELECT api_keys.organization_id, api_keys.livemode, api_keys.key_hash, organizations.time_zone
+SELECT api_keys.organization_id, api_keys.id, api_keys.livemode, api_keys.key_hash, organizations.time_zone
 FROM api_keys JOIN organizations ON organizations.id = api_keys.organization_id
 WHERE api_keys.key_hash = $1 AND api_keys.revoked_at IS NULL
 """
@@ -84,6 +85,7 @@ async def _holder_of_key(database: Database, key: str | None) -> Caller:
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
     if row is None or not same or row["livemode"] != livemode:
         raise unauthorized("This API key is unknown or revoked.")
+    logs.about(organization_id=row["organization_id"], key_id=row["id"])
     return Caller(row["organization_id"], livemode, time_zone(row["time_zone"]))
 
 
