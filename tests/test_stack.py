@@ -1,5 +1,6 @@
 """The embedded stack as an operator has it: started, killed in every way, and ended, with real processes."""
 
+import asyncio
 import json
 import os
 import signal
@@ -83,7 +84,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
         *(["metrics", "of", service, url] for service, url in state.metrics.items()),
     ]
     for service, url in state.metrics.items():
-        scraped = httpx.get(str(url), trust_env=False).text
+        scraped = (await asyncio.to_thread(httpx.get, str(url), trust_env=False)).text
         assert f'callfold_build_info{{service="{service}"' in scraped
         assert state.log(service).read_text().startswith("20"), "lines for people, which begin with the time"
     await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
