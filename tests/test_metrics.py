@@ -31,9 +31,7 @@ def monitor(free_tcp_port: int) -> Monitor:
 
 def documented(service: str) -> dict[str, tuple[str, set[str]]]:
     """Type and labels of each metric that the table lists for the service, by name."""
-    rows = re.findall(
-        r"^\| `(callfold_\w+)` \| (\w+) \| ([^|]*) \| (\w+) \|", TABLE.read_text(), re.MULTILINE
-    )
+    rows = re.findall(r"^\| `(callfold_\w+)` \| (\w+) \|([^|]*)\| (\w+) \|", TABLE.read_text(), re.MULTILINE)
     assert len(rows) > 20
     return {
         name: (kind, set(re.findall(r"`(\w+)`", labels)))
@@ -249,7 +247,7 @@ async def test_the_api_counts_requests_by_route_method_and_status(
         ("GET", "/health/live", "/health/live", "GET", 200),
         ("HEAD", "/health/ready", "/health/ready", "HEAD", 200),
         ("POST", "/calls", "/calls", "POST", 405),
-        ("BREW", "/calls", "/calls", "other", 405),
+        ("PROPFIND", "/calls", "/calls", "other", 405),
         ("GET", "/secret/path", "other", "GET", 404),
     ]
     port = free_tcp_port_factory()
