@@ -16,6 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from tests.events import CALL
+from tests.processes import Record
+
 
 @dataclass(frozen=True)
 class Span:
@@ -115,6 +118,11 @@ def collecting() -> Iterator[Collector]:
 def traceparent(n: int, *, flags: str = "01") -> str:
     """The header of the n-th trace: its producer's span has the same number."""
     return f"00-{n:032x}-{n:016x}-{flags}"
+
+
+def traced(n: int, body: bytes) -> Record:
+    """A record that was published within the n-th trace."""
+    return CALL.bytes, body, (("traceparent", traceparent(n).encode()),)
 
 
 def forbid_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: Sequence[str]) -> None:

@@ -243,7 +243,7 @@ async def test_without_a_database_the_process_is_up_and_says_503(
                     "code": "DATABASE_UNAVAILABLE",
                     "details": {},
                 }
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("callfold")]
     (once,) = said  # and without the key
     assert once.startswith("the database can't be asked: [Errno 111] Connect call failed")
 
@@ -272,7 +272,7 @@ async def test_it_goes_on_when_the_database_is_back(
 
     await server.close()
     assert [answer.status_code for answer in (*away, *back)] == [503, 503, 503, 200, 200]
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("callfold")]
     assert len(said) == 2
     assert said[0].startswith("the database can't be asked: ")
     assert said[1] == "the database answers again"

@@ -1,5 +1,6 @@
 """The embedded stack as an operator has it: started, killed in every way, and ended, with real processes."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import httpx
 import psutil
 import pytest
 
 from services.ops.embedded import postgres, processes, stack
-from services.ops.embedded.state import State, load, locked
+from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
 from services.ops.failure import Failure
 from tests.processes import until
 
@@ -66,15 +68,25 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
         "api_url": state.api_url,
         "kafka": state.kafka,
         "database_url": state.database_url,
+        "metrics": {
+            "ingest": f"http://127.0.0.1:{state.ports.ingest_monitor}/metrics",
+            "aggregator": f"http://127.0.0.1:{state.ports.aggregator_monitor}/metrics",
+            "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
+        },
         "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
-    assert [line.rstrip() for line in table.splitlines()[1:4]] == [
-        f"API         {state.api_url}",
-        f"Kafka       {state.kafka}",
-        f"PostgreSQL  {state.database_url}",
+    assert [line.split() for line in table.splitlines()[1:7]] == [
+        ["API", state.api_url],
+        ["Kafka", state.kafka],
+        ["PostgreSQL", state.database_url],
+        *(["metrics", "of", service, url] for service, url in state.metrics.items()),
     ]
+    for service, url in state.metrics.items():
+        scraped = (await asyncio.to_thread(httpx.get, str(url), trust_env=False)).text
+        assert f'callfold_build_info{{service="{service}"' in scraped
+        assert state.log(service).read_text().startswith("20"), "lines for people, which begin with the time"
     await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     # A service dies.
@@ -159,6 +171,20 @@ def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_second_start_of_the_same_stack_is_refused(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(Failure, match="Another command is starting or stopping"):
         stack.start(tmp_path)
+
+
+def test_memory_of_a_stack_that_had_no_monitors_is_read(tmp_path: Path) -> None:
+    ports = {"postgres": 20001, "kafka": 20002, "controller": 20003, "api": 20004, "supervisor": 20005}
+    (tmp_path / "stack.json").write_text(json.dumps({"ports": ports, "password": "x"}))
+    told = callfold("status", "--json", "--state", tmp_path)
+    assert json.loads(told.stdout)["metrics"] == {"ingest": None, "aggregator": None, "api": None}
+    before = load(tmp_path)
+    assert plan(tmp_path) == before, "on a stack that runs, no port changes"
+    started = with_free_ports(before)
+    assert None not in started.ports.monitors.values()
+    assert len(set(started.ports.taken)) == 8
+    save(started)
+    assert load(tmp_path) == started
 
 
 def test_damaged_memory_of_a_stack_is_told(tmp_path: Path) -> None:

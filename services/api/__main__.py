@@ -41,6 +41,7 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=STOP_SECONDS,
+            reset_contextvars=True,  # what one request's logs are about is nothing to the next
         )
     )
     async with monitored(settings, app.state.metrics.registry, partial(why_waiting, app)):

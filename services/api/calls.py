@@ -1,5 +1,6 @@
 """Calls: the list, one call, and its deletion; and the one route that also serves stats and trends."""
 
+import logging
 import math
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,7 @@ from services.api.filters import CallsQuery, Filters, calls_query, filters_of, n
 from services.api.replica import is_deleted, wait_until_deleted
 from services.api.stats import stats
 from services.api.trends import trends
+from shared import logs
 from shared.count import NO_DIRECTION, local_day
 from shared.delete import delete
 
@@ -75,6 +77,8 @@ CallId = Annotated[
 
 router = APIRouter(tags=["calls"])
 
+log = logging.getLogger("callfold.api")
+
 
 @router.get("/calls", **documentation.GET_CALLS)
 async def get_calls(
@@ -98,6 +102,7 @@ async def get_calls(
 @router.get("/calls/{id}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recording."""
+    logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
     async with databases.reading.connection() as connection:
         return answer(await call(connection, caller, call_id))
@@ -108,9 +113,12 @@ async def delete_call(request: Request, caller: AnyCaller, call_id: CallId) -> R
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
     later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;
     the code `REPLICA_BEHIND` says that the call is deleted, and that they will in a moment."""
+    logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
     async with databases.primary.connection() as connection:
         found = await _delete(connection, caller, call_id)
+        if found:
+            log.info("deleted a call")
         gone = found or (databases.has_replica and await is_deleted(connection, caller, call_id))
     if gone and databases.has_replica:
         await wait_until_deleted(databases.reading, caller, call_id)
@@ -133,6 +141,7 @@ async def _delete(connection: Connection, caller: Caller, call_id: UUID) -> bool
             )
         except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
             continue
+    log.warning("a call that changes too fast was not deleted")
     raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
 
 

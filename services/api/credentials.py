@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.database import Database
 from services.api.errors import forbidden, invalid_parameter, unauthorized
+from shared import logs
 from shared.count import time_zone
 from shared.credentials import key_hash, key_livemode
 
@@ -85,6 +86,7 @@ async def _holder_of_key(database: Database, key: str | None) -> Caller:
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
     if row is None or not same or row["livemode"] != livemode:
         raise unauthorized("This API key is unknown or revoked.")
+    logs.about(organization_id=row["organization_id"], key_id=row["id"])
     return Caller(row["organization_id"], livemode, time_zone(row["time_zone"]), row["id"])
 
 

@@ -31,7 +31,7 @@ _CLOSE_SECONDS = 1.0
 
 _FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("callfold.api")
 
 
 class Database:
@@ -63,6 +63,7 @@ class Database:
             finally:
                 await self._pool.release(acquired, timeout=_RELEASE_SECONDS)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+            self._say_away(error)
             raise outdated() from error
         except _FAULTS as error:
             # Whatever keeps us from connecting (no such database, no such role) is the database's absence.
@@ -78,10 +79,14 @@ class Database:
             self._away = False
             log.warning("the %s answers again", self._name)
 
-    def _unavailable(self, error: BaseException) -> ApiError:
-        if not self._away:  # once per absence, however many requests it refuses
+    def _say_away(self, error: BaseException) -> None:
+        """Once per absence, however many requests it refuses."""
+        if not self._away:
             self._away = True
             log.warning("the %s can't be asked: %s", self._name, told(error))
+
+    def _unavailable(self, error: BaseException) -> ApiError:
+        self._say_away(error)
         return unavailable(
             "DATABASE_UNAVAILABLE", f"The {self._name} can't be asked now; try again in a moment."
         )

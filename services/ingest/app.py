@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 
 from services.ingest.arrivals import sort_out
 from services.ingest.assignment import Assignment
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger("callfold.ingest")
+
+ENDS_SECONDS: Final = 5
+"""How old the ends of partitions are at most that the lag is counted to."""
 
 _timestamp_ms = attrgetter("timestamp")
 
@@ -71,6 +75,10 @@ class Ingest:
             traces = Traces(tracer_provider, settings.consumer_group)
             self._follow = traces.follow
             middlewares.append(traces.middleware)
+        if settings.faststream_metrics:
+            middlewares.append(
+                KafkaPrometheusMiddleware(registry=self.metrics.registry, app_name="callfold-ingest")
+            )
         self._broker = KafkaBroker(
             settings.kafka_bootstrap.split(","),
             client_id="callfold-ingest",
@@ -98,7 +106,7 @@ class Ingest:
             max_poll_interval_ms=15 * 60 * 1000,
             rebalance_timeout_ms=60 * 1000,
             listener=self._assignment,
-            parser=_as_it_is,
+            parser=_with_values if settings.faststream_metrics else _as_it_is,
             decoder=_undecoded,
         )
         self._subscriber(self._take)
@@ -119,13 +127,24 @@ class Ingest:
         self._broker.config.broker_config.builder = partial(
             Consumer, self._fail, self.metrics.progress.set_to_current_time, **options
         )
+        following = asyncio.create_task(self._follow_ends())
         try:
             with connection_faults(self._hear):
                 await self._app.run()
         finally:
+            following.cancel()
             self._writer.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _follow_ends(self) -> None:
+        """Keeps the lag true while nothing is fetched."""
+        while True:
+            await asyncio.sleep(ENDS_SECONDS)
+            try:
+                await self._assignment.ask_ends(time.time() - ENDS_SECONDS)
+            except KafkaError as error:
+                logger.debug("the lag is as old as the broker's last answer: %s", error)
 
     async def why_waiting(self) -> str | None:
         """Why nothing is stored now; None when all is well, also when there is nothing to store."""
@@ -223,7 +242,13 @@ class Ingest:
 
 async def _as_it_is(records: tuple[Record, ...]) -> KafkaMessage:
     """FastStream's own parser decodes headers, and raises on what can't be decoded."""
-    return KafkaMessage(body=b"", raw_message=records, consumer=FAKE_CONSUMER)
+    return KafkaMessage(body=(), raw_message=records, consumer=FAKE_CONSUMER)
+
+
+async def _with_values(records: tuple[Record, ...]) -> KafkaMessage:
+    """The same for FastStream's metrics, which measure the values by the body."""
+    values = [record.value or b"" for record in records]
+    return KafkaMessage(body=values, raw_message=records, consumer=FAKE_CONSUMER)
 
 
 async def _undecoded(message: KafkaMessage) -> Sequence[Record]:

@@ -2,7 +2,7 @@
 anyone read them."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -20,6 +20,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         self._consumer = consumer
         self._next_offsets: dict[TopicPartition, int] = {}
+        self._asked_ends: dict[TopicPartition, int] = {}
 
     def stored(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """All records before these offsets are stored; those of partitions that went away are not asked
@@ -32,20 +33,32 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def lag(self) -> dict[int, int]:
         """The records between what is stored and the end of what may be read, by partition, as the broker's
-        last answer has it. A partition that was not read yet is not in it."""
-        consumer = self._consumer()
-        if consumer is None:
-            return {}
-        mine = consumer.assignment()
-        ends = {p: consumer.last_stable_offset(p) for p in self._next_offsets if p in mine}
+        last answer has it. A partition of which there was none yet is not in it."""
+        ends = {p: consumer.last_stable_offset(p) for consumer, p in self._mine()} | self._asked_ends
         return {
             p.partition: max(end - self._next_offsets[p], 0) for p, end in ends.items() if end is not None
         }
+
+    async def ask_ends(self, older_than: float) -> None:
+        """Asks the broker for the ends of partitions that it last told of before this time: while a batch
+        waits for the database, what follows is not fetched, and grows. Raises aiokafka's errors."""
+        mine = list(self._mine())
+        stale = [p for consumer, p in mine if (consumer.last_poll_timestamp(p) or 0) < older_than * 1000]
+        asked = await mine[0][0].end_offsets(stale) if stale else {}
+        self._asked_ends = {p: end for p, end in asked.items() if p in self._next_offsets}
+
+    def _mine(self) -> Iterator[tuple[AIOKafkaConsumer, TopicPartition]]:
+        """The partitions that this process reads, each with its consumer, which can be asked about it."""
+        consumer = self._consumer()
+        if consumer is not None:
+            mine = consumer.assignment()
+            yield from ((consumer, p) for p in self._next_offsets if p in mine)
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> Any:
         """A batch in hand is finished, and the database refuses it if the new owner was faster."""
         self.joined = False
         self._next_offsets = {}
+        self._asked_ends = {}
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Compares where the group stands with what the broker still has."""

@@ -25,11 +25,13 @@ from services.ingest.batch_trace import UNTRACED, BatchTrace
 from shared.quarantine import BadRecord
 from shared.store import Arrival, Changes
 
-FOLLOWED_RECORDS_MAX: Final = 1_000
+FOLLOWED_RECORDS_MAX: Final = 500
 """Of one batch: whatever producers ask for, ingest goes on with its work."""
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-_HEADERS: Final = ("traceparent", "tracestate")
+_FLAGS: Final = slice(54, 55)
+_SAMPLED: Final = frozenset(b"%x" % flags for flags in range(1, 16, 2))
+"""The last of the header's digits, which has the flag."""
 
 
 class Traces:
@@ -163,12 +165,18 @@ def _fail(span: Span, error_type: str, description: str) -> None:
 
 def _producer(record: Record) -> Context | None:
     """The span in which a record was published, when it is valid and sampled. Any bytes may stand there."""
+    for name, value in record.headers:
+        if name == "traceparent":
+            # Producers that trace a share write the header into each record: most end here.
+            if value is None or value[_FLAGS] not in _SAMPLED:
+                return None
+            break
+    else:
+        return None
     said: dict[str, str] = {}
     for name, value in record.headers:
-        if name in _HEADERS and value is not None:
+        if name in ("traceparent", "tracestate") and value is not None:
             said.setdefault(name, value.decode("latin-1"))
-    if "traceparent" not in said:
-        return None
     context = _PROPAGATOR.extract(said)
     producer = get_current_span(context).get_span_context()
     return context if producer.is_valid and producer.trace_flags.sampled else None

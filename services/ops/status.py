@@ -24,6 +24,6 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
     processes = stack.statuses(known)
     if as_json:
         addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}
-        print_json({**addresses, "processes": [asdict(each) for each in processes]})
+        print_json({**addresses, "metrics": known.metrics, "processes": [asdict(each) for each in processes]})
         return
     print_stack(known, [(each.name, each.pid, each.state) for each in processes])

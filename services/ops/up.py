@@ -82,6 +82,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
     """Prints the addresses of a stack and how its processes are."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
+    addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
     to.print(table(["", "address"], addresses))
     to.print()

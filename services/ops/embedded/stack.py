@@ -23,7 +23,7 @@ from services.ops.embedded.state import (
     locked,
     plan,
     save,
-    with_internal_ports,
+    with_free_ports,
 )
 from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
 from services.ops.embedded.waiting import attempts
@@ -133,8 +133,7 @@ def _launch(state: State, report: Report) -> State:
     _check_port(state.ports.postgres, "PostgreSQL", "--postgres-port")
     _check_port(state.ports.kafka, "Kafka", "--kafka-port")
     _check_port(state.ports.api, "the API", "--api-port")
-    if in_use(state.ports.controller) or in_use(state.ports.supervisor):
-        state = with_internal_ports(state)
+    state = with_free_ports(state)
     try:
         save(state)
         postgres.prepare(state.postgres_directory)

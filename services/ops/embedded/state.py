@@ -28,6 +28,23 @@ class Ports:
     controller: int
     api: int
     supervisor: int
+    # None in a stack that was made before services had monitors, until it starts next.
+    ingest_monitor: int | None = None
+    aggregator_monitor: int | None = None
+    api_monitor: int | None = None
+
+    @property
+    def monitors(self) -> dict[str, int | None]:
+        """Where each service answers for its metrics and health."""
+        return {"ingest": self.ingest_monitor, "aggregator": self.aggregator_monitor, "api": self.api_monitor}
+
+    @property
+    def taken(self) -> list[int]:
+        return [port for port in asdict(self).values() if port is not None]
+
+
+CHOSEN = ("controller", "supervisor", "ingest_monitor", "aggregator_monitor", "api_monitor")
+"""The ports that an operator does not choose: they may move when another process has taken one."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,14 @@ class State:
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
+    def metrics(self) -> dict[str, str | None]:
+        """The URL of each service's metrics; None where it has none yet."""
+        return {
+            service: None if port is None else f"http://127.0.0.1:{port}/metrics"
+            for service, port in self.ports.monitors.items()
+        }
+
+    @property
     def postgres_directory(self) -> Path:
         return self.directory / "postgres"
 
@@ -69,6 +94,7 @@ def environment(state: State) -> dict[str, str]:
         "CALLFOLD_KAFKA_BOOTSTRAP": state.kafka,
         "CALLFOLD_API_HOST": "127.0.0.1",
         "CALLFOLD_API_PORT": str(state.ports.api),
+        "CALLFOLD_MONITOR_HOST": "127.0.0.1",
         "CALLFOLD_STATE": str(state.directory),
     }
 
@@ -115,7 +141,7 @@ def plan(
         names = [field.name for field in fields(Ports)]
         chosen = dict(zip(names, free_ports(len(names), changes.values()), strict=True))
         state = State(directory.resolve(), Ports(**(chosen | changes)), secrets.token_hex(16))
-    if len(set(asdict(state.ports).values())) < len(fields(Ports)):
+    if len(set(state.ports.taken)) < len(state.ports.taken):
         raise Failure("Two parts of the stack can't share a port: choose different ones.")
     return state
 
@@ -126,10 +152,12 @@ def save(state: State) -> None:
     write_private(state.directory / "stack.json", text + "\n")
 
 
-def with_internal_ports(state: State) -> State:
-    """The state with free ports for the two that no client ever sees."""
-    controller, supervisor = free_ports(2, asdict(state.ports).values())
-    return replace(state, ports=replace(state.ports, controller=controller, supervisor=supervisor))
+def with_free_ports(state: State) -> State:
+    """The state with free ports in place of those that nobody chose and that are in use, or not known yet."""
+    ports = asdict(state.ports)
+    wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
+    free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
+    return replace(state, ports=replace(state.ports, **free))
 
 
 def write_private(file: Path, text: str) -> None:

@@ -58,9 +58,7 @@ stdout_logfile_backups = 2
 PROGRAM_OPTIONS = {
     "postgres": "priority = 1\nstopsignal = INT\nstopwaitsecs = 60\n",
     "kafka": "priority = 2\nstopwaitsecs = 60\n",
-    "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n"
-    # A name that stays: a restarted ingest takes its partitions back at once.
-    "environment = CALLFOLD_GROUP_INSTANCE_ID=ingest-1\n",
+    "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
 }
@@ -84,7 +82,8 @@ def launch(state: State) -> None:
         # The log files are named relative to here, and all programs inherit these variables: no path and no
         # password has to survive the quoting of its configuration file.
         cwd=state.directory,
-        env=_inherited() | environment(state),
+        # Its log files are for people, unless the environment says otherwise.
+        env={"CALLFOLD_LOG_FORMAT": "text"} | _inherited() | environment(state),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -104,6 +103,9 @@ def configuration(state: State) -> str:
         "postgres": postgres.command(state.postgres_directory, state.ports.postgres),
         "kafka": kafka.command(state.kafka_directory),
     } | {name: [sys.executable, "-P", "-m", f"services.{name}"] for name in SERVICES}
+    variables = {name: [f"CALLFOLD_MONITOR_PORT={port}"] for name, port in state.ports.monitors.items()}
+    # A name that stays: a restarted ingest takes its partitions back at once.
+    variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
         port=state.ports.supervisor,
         password=state.password,
@@ -112,6 +114,7 @@ def configuration(state: State) -> str:
     )
     for name in PROGRAMS:
         text += PROGRAM_SECTION.format(name=name, command=_quoted(commands[name])) + PROGRAM_OPTIONS[name]
+        text += f"environment = {','.join(variables[name])}\n" if name in variables else ""
         user = postgres.operating_user() if name == "postgres" else None
         text += f"user = {user}\n" if user is not None else ""
     return text

@@ -1,0 +1,120 @@
+"""The files of compose, read as YAML: what must hold of them, wherever Docker is not."""
+
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from services.ops.embedded.kafka import PROPERTIES
+from shared import settings
+from tests.compose import OURS, ROOT, SERVERS, docker
+
+FILES = sorted(ROOT.glob("docker-compose*.yml"))
+ONE_SHOT = ("migrate", "topic")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    """The services of docker-compose.yml, with what they share merged in."""
+    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+
+
+def test_only_the_api_is_published_unless_a_profile_is_asked_for(services: dict[str, Any]) -> None:
+    published = {name: one["ports"] for name, one in services.items() if "ports" in one}
+    assert {name for name in published if "profiles" not in services[name]} == {"api"}
+    for ports in published.values():
+        (port,) = ports
+        assert port.startswith(("127.0.0.1:", "${API_ADDRESS:-127.0.0.1}:"))
+
+
+@pytest.mark.parametrize("service", [*OURS, *ONE_SHOT])
+def test_ours_write_nothing_and_may_nothing(services: dict[str, Any], service: str) -> None:
+    one = services[service]
+    assert one["read_only"]
+    assert one["cap_drop"] == ["ALL"]
+    assert one["security_opt"] == ["no-new-privileges:true"]
+    assert "tmpfs" not in one
+    assert one["restart"] == ("no" if service in ONE_SHOT else "unless-stopped")
+
+
+def test_each_is_bounded_watched_and_starts_again(services: dict[str, Any]) -> None:
+    # The health check of ours is the image's.
+    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+    for name, one in services.items():
+        assert one["mem_limit"], name
+        assert one["logging"]["options"]["max-size"], name
+        if name in ONE_SHOT:
+            assert (one["restart"], one["healthcheck"]) == ("no", {"disable": True})
+        else:
+            assert one["restart"] == "unless-stopped", name
+            assert name in OURS or one["healthcheck"]["test"], name
+
+
+def test_each_waits_for_what_it_needs(services: dict[str, Any]) -> None:
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services["topic"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    for service in OURS:
+        waits_for = services[service]["depends_on"]
+        assert waits_for == {one: {"condition": "service_completed_successfully"} for one in ONE_SHOT}
+
+
+def test_every_setting_is_one_that_callfold_has() -> None:
+    known = {
+        f"{settings.PREFIX}{field.upper()}"
+        for of in (
+            settings.LogSettings,
+            settings.IngestSettings,
+            settings.AggregatorSettings,
+            settings.ApiSettings,
+        )
+        for field in of.model_fields
+    }
+    for file in (*FILES, ROOT / ".env.example", ROOT / "Dockerfile"):
+        named = set(re.findall(r"\bCALLFOLD_[A-Z_]+\b", file.read_text()))
+        assert named - known <= {"CALLFOLD_PROGRAM", "CALLFOLD_"}, file.name
+
+
+def test_every_variable_is_explained_in_the_example_with_its_default() -> None:
+    example = (ROOT / ".env.example").read_text()
+    explained = dict(re.findall(r"^#([A-Z_0-9]+)=(.*)$", example, re.MULTILINE))
+    text = "".join(file.read_text() for file in FILES)
+    defaults = dict(re.findall(r"\$\{([A-Z_0-9]+):-([^}]*)\}", text))
+    of_the_other_brokers = {"KAFKA_PORT_2", "KAFKA_PORT_3"}
+    assert defaults.keys() - of_the_other_brokers <= explained.keys()
+    assert {name: explained[name] for name in defaults.keys() & explained.keys()} == {
+        name: default for name, default in defaults.items() if name in explained
+    }
+    passed_on = set(re.findall(r"^ +(CALLFOLD_[A-Z_]+):$", text, re.MULTILINE))
+    assert passed_on | defaults.keys() >= explained.keys()
+
+
+def test_the_password_for_trying_says_what_it_is() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert set(re.findall(r"\$\{\w*PASSWORD:-([^}]*)\}", text)) == {"only-for-trying"}
+
+
+def test_kafka_is_set_up_as_the_embedded_one(services: dict[str, Any]) -> None:
+    embedded = dict(line.split("=", 1) for line in PROPERTIES.splitlines() if "=" in line and line[0] != "#")
+    broker = services["kafka"]["environment"]
+    for name in (
+        "auto.create.topics.enable",
+        "offsets.retention.minutes",
+        "message.max.bytes",
+        "replica.fetch.max.bytes",
+        "broker.session.timeout.ms",
+    ):
+        assert str(broker[f"KAFKA_{name.upper().replace('.', '_')}"]) == embedded[name]
+    assert broker["KAFKA_LOG_RETENTION_HOURS"].endswith(f":-{embedded['log.retention.hours']}}}")
+
+
+@pytest.mark.parametrize("more", [(), ("kafka-port",), ("cluster",), ("cluster", "kafka-port")])
+def test_compose_understands_the_files(more: tuple[str, ...]) -> None:
+    if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"]).returncode:
+        pytest.skip("there is no docker compose")
+    files = ["docker-compose.yml", *(f"docker-compose.{name}.yml" for name in more)]
+    named = [part for file in files for part in ("-f", file)]
+    said = docker("compose", *named, "--profile", "observability", "config", "--services")
+    assert {*OURS, *SERVERS, *ONE_SHOT, "prometheus", "grafana"} <= set(said.split())

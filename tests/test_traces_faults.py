@@ -1,0 +1,143 @@
+"""Traces when something is missing: a collector that is away, a batch that is not stored, the extra."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from services.ingest.traces import FOLLOWED_RECORDS_MAX
+from shared.database import Connection
+from tests.collector import EXTRA, Collector, forbid_imports, traced
+from tests.events import value
+from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said
+from tests.processes import publish, until
+
+
+async def test_a_batch_that_is_not_stored_says_so(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+) -> None:
+    await database.execute("ALTER TABLE calls RENAME TO elsewhere")
+    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    ingest = start_ingest(traces_url=collector.url)
+    await until(lambda: has_ended(ingest), "the process to end")
+    (span,) = collector.named(f"process {topic}")
+    assert (span.failed, span.description) == (True, "not stored; it is read again")
+    assert span.attributes["error.type"] == "UndefinedTableError"
+    assert (span.events, "callfold.outcome" in span.attributes) == ([], False)
+
+
+async def test_of_a_batch_only_so_many_records_are_followed(
+    start_ingest: StartIngest, bootstrap: str, topic: str, collector: Collector
+) -> None:
+    records = [traced(n, value("call.ringing", id=str(n))) for n in range(1, FOLLOWED_RECORDS_MAX + 11)]
+    await publish(bootstrap, topic, records)
+    ingest = start_ingest(traces_url=collector.url)
+    await caught_up(bootstrap, topic)
+    assert ingest.stop() == 0
+    batches = [span.attributes for span in collector.named(f"{topic} process")]
+    followed = [batch["callfold.followed"] for batch in batches]
+    assert max(followed) == FOLLOWED_RECORDS_MAX
+    assert len(collector.named(f"process {topic}")) == sum(followed)
+    assert sum(followed) + sum(batch["callfold.followed.left_out"] for batch in batches) == len(records)
+
+
+async def test_a_collector_that_is_away_harms_nothing(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+    free_tcp_port: int,
+) -> None:
+    ingest = start_ingest(traces_url=f"http://user:password@127.0.0.1:{free_tcp_port}/v1/traces")
+    for n in range(3):
+        await publish(bootstrap, topic, [traced(1 + n * 4 + i, one) for i, one in enumerate(call(n))])
+        await caught_up(bootstrap, topic)
+    said = f"the collector at 127.0.0.1:{free_tcp_port} takes no spans"
+    await until(lambda: has_said(ingest, said), "word of the collector")
+    await assert_exact(database_url, database, 3)
+    began = time.monotonic()
+    assert ingest.stop() == 0
+    assert time.monotonic() - began < 10
+    log = ingest.log.read_text()
+    assert (log.count("the collector at"), log.count("password")) == (1, 0)
+
+
+async def test_a_collector_that_never_answers_holds_no_stop_up(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ingest = start_ingest(traces_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+        await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+        await caught_up(bootstrap, topic)
+        began = time.monotonic()
+        assert ingest.stop() == 0
+        assert time.monotonic() - began < 10
+        assert ingest.said("the last spans were not sent within 1 s, and are dropped")
+
+
+async def test_a_stop_sends_the_last_spans(
+    start_ingest: StartIngest, bootstrap: str, topic: str, collector: Collector
+) -> None:
+    ingest = start_ingest(traces_url=collector.url)
+    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    await caught_up(bootstrap, topic)
+    assert ingest.stop() == 0
+    assert await collector.has(f"process {topic}")
+
+
+@pytest.mark.parametrize("service", ["ingest", "api"])
+def test_without_the_extra_the_setting_is_refused(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_imports(monkeypatch, tmp_path, EXTRA)
+    done = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | {"CALLFOLD_TRACES_URL": "http://127.0.0.1:4318/v1/traces"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "Error: CALLFOLD_TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
+        "pip install 'callfold[telemetry]'.\n",
+    )
+
+
+async def test_ingest_needs_nothing_of_opentelemetry(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forbid_imports(monkeypatch, tmp_path, ("opentelemetry",))
+    await publish(bootstrap, topic, [traced(n, one) for n, one in enumerate(call(0), 1)])
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 1)
+    assert ingest.stop() == 0
+
+
+def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys, services.ingest.__main__, services.api.__main__\n"
+            "from shared import traces\nfrom shared.settings import IngestSettings\n"
+            "assert traces.start(IngestSettings(), 'ingest', root_ratio=1) is None\n"
+            f"sys.exit(' '.join(name for name in sys.modules if name.startswith({EXTRA!r})))",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr.strip()) == ("", "")
