@@ -24,12 +24,12 @@ from aiokafka import TopicPartition
 from faststream import BaseMiddleware, ContextRepo
 from faststream.kafka import KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
-from services.ingest.store import Arrival, Changes, KnownCall, TouchedCall, changes, group
 
 from benchmarks.workload import records
 from services.api.traces import Message, Receive, Scope, Send, TracedApplication
 from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.traces import Traces
+from shared.changes import Arrival, Changes, KnownCall, TouchedCall, changes, group
 from shared.event import read
 from shared.trace_export import tracer_provider
 

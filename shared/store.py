@@ -1,42 +1,44 @@
 """One batch into PostgreSQL, whole or not at all.
 
 read_known   one snapshot: tombstones, stored events, what each call counts for now
-changes      pure: the calls folded anew, and the deltas that follow
+changes      pure, in shared/changes.py: the calls folded anew, and the deltas that follow
 write        one transaction, refused with `Overtaken` when another owner was faster
 """
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from datetime import date, datetime
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from datetime import datetime
+from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
-from aiokafka import ConsumerRecord as Record
 from msgspec.structs import astuple
 
+from shared.changes import (
+    Arrival,
+    CallKey,
+    Changes,
+    KnownCall,
+    Organization,
+    TouchedCall,
+    Written,
+    changes,
+    group,
+)
 from shared.count import (
     DELTAS_CHANNEL,
     NO_DIRECTION,
     NO_PHONE_NUMBER,
-    UTC,
     Cell,
     Counted,
-    Deltas,
     Measures,
-    counted,
     time_zone,
 )
 from shared.database import Connection
-from shared.event import Event, read_stored
-from shared.fold import Call, distinct, fold
+from shared.fold import Call
 from shared.quarantine import BadRecord, write_quarantine
-from shared.retention import kept_since
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -49,80 +51,8 @@ class TooLarge(Exception):
     """What is stored of the batch's calls is more than should be in memory at once: store it in parts."""
 
 
-CallKey = tuple[UUID, UUID]
-"""Organization and call."""
-Arrival = tuple[Record, Event]
-"""An event and the record it came in."""
-
-
-class Organization(NamedTuple):
-    """What the store must know of an organization; `time_zone` is the name as it is written there."""
-
-    time_zone: str
-    retention_days: int | None = None
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return time_zone(self.time_zone)
-
-
-class Written(NamedTuple):
-    """Which state of a call's row was read: who replaces it must have read the newest."""
-
-    version: int
-    revision: int
-
-
-class KnownCall(NamedTuple):
-    """What the database has of one call; `row` is None when it has none."""
-
-    deleted: bool = False
-    row: Written | None = None
-    counted: Counted | None = None
-    events: Mapping[str, str] = MappingProxyType({})
-    """The payload of each stored event, by the event's id."""
-
-
 _UNKNOWN: Final = KnownCall()
-
-
-class TouchedCall(NamedTuple):
-    """A call that a batch brings events of."""
-
-    arrived: Sequence[Event]
-    known: KnownCall
-
-
-class Refused(NamedTuple):
-    """An event that is not stored but quarantined, and why."""
-
-    event: Event
-    reason: str
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What one batch does to the database."""
-
-    organizations: Sequence[UUID]
-    """The ones that nobody created."""
-    events: Sequence[Event]
-    new_calls: Sequence[tuple[Call, date]]
-    changed_calls: Sequence[tuple[Call, date, Written]]
-    """Each with the state of its row that it replaces."""
-    time_zones: Mapping[UUID, str]
-    """By which the days were found."""
-    deltas: Mapping[Cell, Measures]
-    refused: Sequence[Refused]
-    duplicates: int
-    of_deleted_calls: Sequence[Event]
-    statuses: Mapping[str, int]
-    """How many calls came to each status: new ones, and those that had another."""
-
-
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
-CALL_EVENTS_MAX: Final = 10_000
-"""What a call may have: all of its events are read each time one more comes."""
 DAYS_LOCK: Final = 4_107_402_002
 """PostgreSQL's advisory lock: shared by who writes calls by their days, held alone by who moves the days."""
 
@@ -159,15 +89,6 @@ async def store(
     with step("write"):
         await write(connection, batch, bad_records)
     return batch
-
-
-def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
-    """The events by call, in one order of calls for all owners: two that meet wait for each other, and
-    seldom in a circle."""
-    by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
-    for _, event in arrivals:
-        by_call[event.organization_id, event.call_id].append(event)
-    return {key: by_call[key] for key in sorted(by_call)}
 
 
 async def read_known(
@@ -207,82 +128,6 @@ def _organization(organization_id: UUID, name: str, retention_days: int | None) 
             extra={"organization_id": organization_id},
         )
     return Organization(name, retention_days)
-
-
-def changes(
-    touched: Sequence[TouchedCall],
-    organizations: Mapping[UUID, Organization],
-    *,
-    now: datetime | None = None,
-    create_organizations: bool = True,
-) -> Changes:
-    """What these events change. Pure. With `now` (aware), events older than is kept then are refused. A call
-    for which nothing arrives is folded anew from what is stored of it."""
-    events: list[Event] = []
-    new_calls: list[tuple[Call, date]] = []
-    changed_calls: list[tuple[Call, date, Written]] = []
-    refused: list[Refused] = []
-    of_deleted_calls: list[Event] = []
-    strangers: set[UUID] = set()
-    zones = {organization_id: it.zone for organization_id, it in organizations.items()}
-    oldest = {
-        organization_id: kept_since(now, zones[organization_id], it.retention_days)
-        for organization_id, it in organizations.items()
-        if now is not None and it.retention_days is not None
-    }
-    statuses: Counter[str] = Counter()
-    deltas = Deltas()
-    duplicates = 0
-    for arrived, known in touched:
-        if arrived and not create_organizations and arrived[0].organization_id not in zones:
-            reason = f"organization_id: there is no organization {arrived[0].organization_id}"
-            refused += [Refused(event, reason) for event in arrived]
-            continue
-        if arrived and arrived[0].organization_id in oldest:
-            since = oldest[arrived[0].organization_id]
-            reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
-            refused += [Refused(event, reason) for event in arrived if event.timestamp < since]
-            arrived = [event for event in arrived if event.timestamp >= since]
-            if not arrived:
-                continue
-        if known.deleted:
-            of_deleted_calls += arrived
-            continue
-        fresh = [event for event in distinct(arrived) if event.id not in known.events]
-        duplicates += len(arrived) - len(fresh)
-        room = max(CALL_EVENTS_MAX - len(known.events), 0)
-        if len(fresh) > room:
-            reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
-            refused += [Refused(event, reason) for event in fresh[room:]]
-            fresh = fresh[:room]
-        if arrived and not fresh:
-            continue
-        call = fold([*map(read_stored, known.events.values()), *fresh])
-        zone = zones.get(call.organization_id)
-        if zone is None:
-            strangers.add(call.organization_id)
-        counts = counted(call, zone or UTC)
-        if known.row is None or known.counted is None:
-            new_calls.append((call, counts.cell.day))
-        else:
-            changed_calls.append((call, counts.cell.day, known.row))
-            deltas.take(known.counted)
-        if known.counted is None or known.counted.cell.status != call.status:
-            statuses[call.status] += 1
-        deltas.add(counts)
-        events += fresh
-    return Changes(
-        organizations=sorted(strangers),
-        events=events,
-        new_calls=new_calls,
-        changed_calls=changed_calls,
-        time_zones={id_: it.time_zone for id_, it in organizations.items()},
-        deltas=deltas.changes(),
-        refused=refused,
-        duplicates=duplicates,
-        of_deleted_calls=of_deleted_calls,
-        statuses=statuses,
-    )
 
 
 async def write(connection: Connection, batch: Changes, bad_records: Sequence[BadRecord]) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from shared.changes import Arrival, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event
-from shared.store import Arrival, Changes, TouchedCall, changes, group, read_known, store
+from shared.store import read_known, store
 from tests.events import NOON
 
 

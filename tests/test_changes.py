@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, changes, group
 from shared.count import Cell, Measures, counted
 from shared.event import Event
 from shared.fold import distinct, fold
-from shared.store import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, changes, group
 from tests.events import ORGANIZATION, events_of_calls
 
 BERLIN = ZoneInfo("Europe/Berlin")

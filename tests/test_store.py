@@ -10,15 +10,10 @@ import pytest
 from services.ingest.writer import SESSION
 from services.ops.proof import prove
 from shared import store as statements
+from shared.changes import CALL_EVENTS_MAX
 from shared.database import Connection
 from shared.quarantine import BadRecord
-from shared.store import (
-    CALL_EVENTS_MAX,
-    Overtaken,
-    TooLarge,
-    store,
-    write,
-)
+from shared.store import Overtaken, TooLarge, store, write
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.processes import until
 from tests.storing import arrivals, prepared, record

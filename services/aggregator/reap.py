@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from shared.changes import CallKey, KnownCall, TouchedCall, changes
 from shared.count import UTC
 from shared.database import Connection
 from shared.event import MISSING_HANGUP, Event, read_stored
 from shared.fold import FINAL, fold
-from shared.store import CallKey, KnownCall, Overtaken, TooLarge, TouchedCall, changes, read_known, write
+from shared.store import Overtaken, TooLarge, read_known, write
 
 logger = logging.getLogger("callfold.aggregator")
 

@@ -30,11 +30,11 @@ from services.ingest.consumer import Consumer
 from services.ingest.header_names import read_any_header_name
 from services.ingest.metrics import Metrics, Standing
 from services.ingest.writer import Writer
+from shared.changes import Arrival
 from shared.kafka import wait_for_topic
 from shared.kafka_client import KafkaRefusal, client_options, connection_faults, refusal
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import Arrival
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

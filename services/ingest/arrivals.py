@@ -7,9 +7,9 @@ from typing import Final
 
 from aiokafka import ConsumerRecord as Record
 
+from shared.changes import Arrival
 from shared.event import InvalidEvent, read
 from shared.quarantine import BadRecord, readable
-from shared.store import Arrival
 
 SLICE_RECORDS: Final = 250
 

@@ -8,8 +8,8 @@ from typing import Final
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
 
+from shared.changes import Arrival, Changes
 from shared.quarantine import BadRecord
-from shared.store import Arrival, Changes
 
 
 class BatchTrace:

@@ -22,8 +22,8 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services.ingest.batch_trace import UNTRACED, BatchTrace
+from shared.changes import Arrival, Changes
 from shared.quarantine import BadRecord
-from shared.store import Arrival, Changes
 
 FOLLOWED_RECORDS_MAX: Final = 500
 """Of one batch: whatever producers ask for, ingest goes on with its work."""

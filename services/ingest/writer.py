@@ -13,10 +13,11 @@ from aiokafka import ConsumerRecord as Record
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.metrics import Metrics
+from shared.changes import Arrival, Changes
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import Arrival, Changes, Overtaken, TooLarge, store
+from shared.store import Overtaken, TooLarge, store
 
 logger = logging.getLogger("callfold.ingest")
 

@@ -9,8 +9,9 @@ from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import sort_out
 from services.ops.overtaken import until_not_overtaken
+from shared.changes import TouchedCall, changes, group
 from shared.database import Connection
-from shared.store import TooLarge, TouchedCall, changes, group, read_known, write
+from shared.store import TooLarge, read_known, write
 
 
 async def redrive(

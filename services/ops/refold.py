@@ -21,19 +21,11 @@ from services.ops.addresses import (
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
+from shared.changes import CallKey, KnownCall, Organization, TouchedCall, changes
 from shared.database import Connection
 from shared.event import InvalidEvent
 from shared.fold import Call
-from shared.store import (
-    CallKey,
-    KnownCall,
-    Organization,
-    TooLarge,
-    TouchedCall,
-    changes,
-    read_known,
-    write,
-)
+from shared.store import TooLarge, read_known, write
 
 CHUNK_CALLS: Final = 500
 STATEMENT_SECONDS: Final = 3600

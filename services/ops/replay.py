@@ -36,11 +36,12 @@ from services.ops.replay_source import (
     read_span,
     span_consumer,
 )
+from shared.changes import Arrival, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event, EventType, call_uuid
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import Arrival, Changes, TouchedCall, changes, group, read_known
+from shared.store import read_known
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
