@@ -188,9 +188,16 @@ async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, dat
     """It gives all of them the SQLSTATE of a protocol violation."""
     url = pooler.url(database_url)
 
+    async def ask(url: str) -> None:
+        connection = await connect(url, application_name="test", pooler="transaction")
+        try:
+            await connection.fetchval("SELECT 1")
+        finally:
+            connection.terminate()
+
     async def passes(url: str) -> bool:
         with pytest.raises(asyncpg.PostgresError) as caught:
-            await (await connect(url, application_name="test", pooler="transaction")).fetchval("SELECT 1")
+            await ask(url)
         return is_passing(caught.value)
 
     assert not await passes(url.rpartition("/")[0] + "/nowhere")
@@ -201,6 +208,8 @@ async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, dat
         with pytest.raises(asyncpg.ProtocolViolationError) as of_the_server:
             await holding[0].execute("DO $$ BEGIN RAISE protocol_violation; END $$")
         assert not is_passing(of_the_server.value), "the server itself says so, not the pooler"
+    for connection in holding:
+        connection.terminate()
     running.postgres.kill(signal.SIGQUIT)
     try:
         assert await passes(url), "the server is away"

@@ -16,12 +16,17 @@ from services.ops.proof import prove
 from shared.database import Connection
 from tests import seed
 from tests.api import bearing, get, serving
-from tests.processes import until
+from tests.command_line import callfold
+from tests.containers import ContainerServer
+from tests.ingesting import StartIngest, call, has_said
+from tests.processes import publish, until
 from tests.replica import Replica, replica_of
 
 
 @pytest.fixture(scope="module")
 async def replica(running: Servers) -> AsyncIterator[Replica]:
+    if isinstance(running.postgres, ContainerServer):
+        pytest.skip("the replica is a copy of the embedded PostgreSQL")
     with tempfile.TemporaryDirectory(prefix="callfold-replica-") as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
@@ -99,6 +104,7 @@ async def test_a_delete_that_the_replica_does_not_show_is_told(
     assert await delete(api, acme, gone) == (404, "NOT_FOUND")
     assert await shown(api, acme) == [1, 1, 1]
     assert (await prove(database_url)).exact
+    assert (await prove(replica.url(database_url))).exact
 
 
 async def test_a_delete_waits_for_a_replica_that_comes_up_in_time(
@@ -182,3 +188,22 @@ async def test_a_query_that_holds_up_the_replay_is_answered_503(
     assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
     assert "conflict with recovery" in caplog.text
     await at_replica.close()
+
+
+async def test_a_server_that_has_become_a_standby_is_waited_for(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    database_url: str,
+    replica: Replica,
+) -> None:
+    """As after a failover, by who still knows the old address; a command says it in a sentence."""
+    await replica.catch_up(database)
+    await publish(bootstrap, topic, call(0))
+    ingest = start_ingest(database_url=replica.url(database_url))
+    await until(lambda: has_said(ingest, "in a read-only transaction"), "ingest to say so")
+    told = await callfold("org", "create", "Acme", database_url=replica.url(database_url))
+    assert told.failure.endswith("cannot execute INSERT in a read-only transaction.")
+    assert ingest.stop() == 0
+    assert ingest.said("waits for the database")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qsl
 
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +12,7 @@ from shared.metrics import GaugeAtScrape, new_registry
 
 _REQUEST_SECONDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "POST", "PUT", "PATCH", "OPTIONS"})
+_ACTIONS: Final = frozenset({b"action=stats", b"action=trends"})
 _OTHER: Final = "other"
 GONE: Final = 499
 """The status of a request that ended without an answer: nobody was there any more."""
@@ -23,22 +23,38 @@ class Metrics:
 
     def __init__(self, connections: Callable[[], dict[str, float]]) -> None:
         registry = self.registry = new_registry("api")
-        self.requests = Counter(
+        self._requests = Counter(
             "callfold_api_requests", "Requests answered", ["route", "method", "status"], registry=registry
         )
-        self.request_seconds = Histogram(
+        self._request_seconds = Histogram(
             "callfold_api_request_seconds",
             "From the request's head to the end of the answer",
             ["route", "method"],
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
-        self.in_progress = Gauge(
+        self.in_progress = 0
+        in_progress = Gauge(
             "callfold_api_requests_in_progress", "Requests not answered yet", registry=registry
         )
+        in_progress.set_function(lambda: self.in_progress)
         GaugeAtScrape(
             "callfold_api_pool_connections", "Connections to the database", "state", connections, registry
         )
+        # Looking labels up costs more than all of the rest; they are few.
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def count(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request that was answered, and how long that took."""
+        labels = route, method, status
+        if labels not in self._children:
+            self._children[labels] = (
+                self._requests.labels(route, method, status),
+                self._request_seconds.labels(route, method),
+            )
+        requests, request_seconds = self._children[labels]
+        requests.inc()
+        request_seconds.observe(seconds)
 
 
 class Measured:
@@ -63,7 +79,7 @@ class Measured:
             await send(message)
 
         began = time.perf_counter()
-        metrics.in_progress.inc()
+        metrics.in_progress += 1
         try:
             await self._app(scope, receive, noting)
         except Exception:
@@ -73,18 +89,19 @@ class Measured:
         finally:
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
             route = route_taken(scope)
-            metrics.in_progress.dec()
-            metrics.requests.labels(route, method, int(status)).inc()
-            metrics.request_seconds.labels(route, method).observe(time.perf_counter() - began)
+            metrics.in_progress -= 1
+            metrics.count(route, method, int(status), time.perf_counter() - began)
 
 
 def route_taken(scope: Scope) -> str:
     """The template of the route that was taken, which the router leaves in the scope, without its version;
     and what it was asked to do, where it does several things."""
-    template: str = getattr(scope.get("route"), "path", _OTHER)
-    template = template.removeprefix("/v1")
-    if template == "/calls" and b"action" in scope["query_string"]:
-        action = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("action")
-        if action in ("stats", "trends"):
-            return f"{template}?action={action}"
+    route = scope.get("route")
+    if route is None:
+        return _OTHER
+    template: str = route.path.removeprefix("/v1")
+    if template == "/calls" and b"action=" in scope["query_string"]:
+        for parameter in scope["query_string"].split(b"&"):
+            if parameter in _ACTIONS:
+                return f"{template}?{parameter.decode()}"
     return template

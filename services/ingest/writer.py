@@ -30,6 +30,8 @@ SESSION: Final = {
     "jit": "off",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    # Its offset is committed next, and then Kafka does not send a batch again: no crash may lose it.
+    "synchronous_commit": "on",
 }
 
 

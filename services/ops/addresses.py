@@ -138,6 +138,7 @@ def database_faults(place: Place) -> Iterator[None]:
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.InsufficientPrivilegeError,
+        asyncpg.ReadOnlySQLTransactionError,
         asyncpg.TransactionRollbackError,
     ) as error:
         raise Failure(f"PostgreSQL gave up on {name}: {error}.") from None
