@@ -176,7 +176,9 @@ class Ingest:
                 await self._batch_in_hand
         except Exception as fault:
             self._fail(fault)
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            trace.end(self._failure)
+        else:
             self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records, trace))
 
     async def _finish(
@@ -188,14 +190,17 @@ class Ingest:
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
-            with trace, trace.step("store"):
+            with trace.step("store"):
                 began = time.monotonic()
                 if await self._writer.write(arrivals, bad_records, trace):
                     self._measure(records, time.monotonic() - began, now=time.time())
                     with trace.step("commit offsets"):
                         await self._commit(records, trace)
         except Exception as fault:
+            trace.end(fault)
             self._fail(fault)
+        finally:
+            trace.end()
 
     def _measure(self, records: Sequence[Record], seconds: float, now: float) -> None:
         self.metrics.batch_records.observe(len(records))
