@@ -132,9 +132,13 @@ class Ingest:
         try:
             with connection_faults(self._hear):
                 await self._app.run()
+        except KafkaError as fault:
+            self._failure = self._failure or fault
         finally:
             following.cancel()
             self._writer.close()
+        if refused := refusal(self._failure):
+            raise KafkaRefusal(f"Kafka can't be used at {settings.kafka_bootstrap}: {refused}.")
         if self._failure is not None:
             raise self._failure
 
@@ -219,8 +223,8 @@ class Ingest:
     def _hear(self, fault: Exception) -> None:
         """aiokafka tries for ever to reconnect, whatever the broker says. Credentials come with the start of
         a process, so what was refused ends it, and the next start has what is right by then."""
-        if refused := refusal(fault):
-            self._fail(KafkaRefusal(f"Kafka can't be used at {self._settings.kafka_bootstrap}: {refused}."))
+        if refusal(fault):
+            self._fail(fault)
 
     async def _stop(self) -> None:
         """Before the broker is closed: no further batch, and the one in hand has its time to end."""
