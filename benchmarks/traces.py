@@ -101,7 +101,7 @@ class Way:
             await middleware.consume_scope(take, message)
 
     async def _finish(self, trace: BatchTrace, arrivals: Sequence[Arrival], made: Changes) -> None:
-        with trace, trace.step("store"):
+        with trace.step("store"):
             with trace.step("try"):
                 for step in ("read", "fold", "write"):
                     with trace.step(step):
@@ -109,6 +109,7 @@ class Way:
                 trace.stored(arrivals, [], made)
             with trace.step("commit offsets"):
                 trace.offsets_committed([PARTITION])
+        trace.end()
 
 
 async def measure(port: int, rounds: int) -> None:

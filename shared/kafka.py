@@ -14,6 +14,7 @@ from shared.kafka_client import (
     Broker,
     KafkaRefusal,
     address,
+    cause,
     client_options,
     connection_faults,
     fault,
@@ -82,11 +83,10 @@ async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> Non
                         return
             missing = f"the broker at {where} has no topic {topic}, or does not let this user see it"
         except (KafkaError, OSError) as error:
-            cause = faults[-1] if faults else error
-            refused = refusal(cause)
-            if refused is not None:
+            reason = cause(error, faults)
+            if refused := refusal(reason):
                 raise KafkaRefusal(f"Kafka can't be used at {where}: {refused}.") from None
-            missing = f"no broker at {where}: {fault(cause)}"
+            missing = f"no broker at {where}: {fault(reason)}"
         if missing != said:
             logger.warning("waits: %s", missing)
             said = missing

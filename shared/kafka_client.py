@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IllegalSaslStateError,
+    InvalidTopicError,
     KafkaConnectionError,
+    NodeNotReadyError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -108,21 +110,34 @@ def refusal(error: BaseException | None) -> str | None:
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         kind = "topic" if isinstance(error, TopicAuthorizationFailedError) else "group"
         return f"the broker does not let this user at the {kind}: {_said(error)}"
+    if isinstance(error, InvalidTopicError):
+        return f"the broker refuses the topic: {_said(error)}"
     if isinstance(error, ClusterAuthorizationFailedError):
         return f"the broker does not let this user do that: {_said(error)}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate is not to be trusted: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError) and _is_about_a_certificate(error):
-        reason = str(error.reason).lower().replace("_", " ")
+        reason = error.reason.partition("ALERT_")[2].lower().replace("_", " ")
         return f"the broker refuses the client's certificate: {reason}"
     return refusal(error.__cause__)
 
 
+def cause(error: Exception, heard: Sequence[Exception]) -> Exception:
+    """What aiokafka raised, or, where that only says that there is no connection, what was heard of it."""
+    without_reason = isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError)
+    return heard[-1] if heard and without_reason else error
+
+
 def fault(error: Exception) -> str:
     """Why a connection could not be made, as a part of a sentence."""
-    if isinstance(error, KafkaConnectionError) and "closed" in str(error):
-        return "the broker closed the connection: does CALLFOLD_KAFKA_SECURITY_PROTOCOL fit its listener?"
-    return refusal(error) or _said(error)
+    if refused := refusal(error):
+        return refused
+    if isinstance(error, ConnectionResetError) or (
+        isinstance(error, KafkaConnectionError) and "closed" in str(error)
+    ):
+        setting = "CALLFOLD_KAFKA_SECURITY_PROTOCOL"
+        return f"the broker closed the connection, as it does when {setting} does not fit its listener"
+    return _said(error)
 
 
 def _is_about_a_certificate(error: ssl.SSLError) -> bool:

@@ -52,13 +52,29 @@ def ssl_context(settings: "KafkaSettings") -> ssl.SSLContext:
         except (OSError, ValueError):
             raise ValueError(f"{_name('kafka_ca_file')} must hold certificates in PEM.") from None
     if settings.kafka_certificate_file:
-        password = settings.kafka_key_password.get_secret_value() if settings.kafka_key_password else ""
-        try:
-            # Never without a password: OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(settings.kafka_certificate_file, settings.kafka_key_file, password)
-        except (OSError, ValueError) as error:
-            raise ValueError(_unusable_key(settings, error)) from None
+        _load_certificate(context, settings)
     return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: "KafkaSettings") -> None:
+    file = _name("kafka_key_file" if settings.kafka_key_file else "kafka_certificate_file")
+    asked = False
+
+    def password() -> str:  # always given: without it, OpenSSL would ask on the terminal
+        nonlocal asked
+        asked = True
+        return settings.kafka_key_password.get_secret_value() if settings.kafka_key_password else ""
+
+    try:
+        context.load_cert_chain(settings.kafka_certificate_file or "", settings.kafka_key_file, password)
+    except (OSError, ValueError) as error:
+        if asked:
+            rule = f"{_name('kafka_key_password')} must be the password of the key in {file}."
+        elif getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            rule = f"{file} must hold the key of {_name('kafka_certificate_file')}."
+        else:
+            rule = f"{_name('kafka_certificate_file')} must hold a certificate, and {file} its key, in PEM."
+        raise ValueError(rule) from None
 
 
 def _broken_rules(settings: "KafkaSettings") -> Iterator[str]:
@@ -95,16 +111,6 @@ def _broken_rules_of_sasl(settings: "KafkaSettings") -> Iterator[str]:
     else:
         for name in _given(settings, (*_GRANT, "kafka_token_scope")):
             yield f"{_name(name)} does not go with {_name('kafka_token_file')}."
-
-
-def _unusable_key(settings: "KafkaSettings", error: Exception) -> str:
-    file = _name("kafka_key_file" if settings.kafka_key_file else "kafka_certificate_file")
-    reason = getattr(error, "reason", None) or ""
-    if reason == "KEY_VALUES_MISMATCH":
-        return f"{file} must hold the key of {_name('kafka_certificate_file')}."
-    if "DECRYPT" in reason or "PASSWORD" in reason:
-        return f"{_name('kafka_key_password')} must be the password of the key in {file}."
-    return f"{_name('kafka_certificate_file')} must hold a certificate, and {file} its key, in PEM."
 
 
 def _given(settings: "KafkaSettings", names: tuple[str, ...]) -> list[str]:

@@ -127,9 +127,16 @@ def read_refusals_of_tokens() -> None:
     conn.OAuthAuthenticator = _Authenticator
 
 
+def _status(answer: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(answer, type=dict[str, Any])["status"])
+    except (msgspec.DecodeError, KeyError):
+        return "without a status"
+
+
 class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
     async def step(self, payload: bytes | None) -> Any:
         """As aiokafka's, but an answer with something in it is a refusal (RFC 7628, 3.2.2)."""
         if payload:
-            raise SaslAuthenticationFailed(f"it does not take the token: {payload.decode(errors='replace')}")
+            raise SaslAuthenticationFailed(f"the token is refused ({_status(payload)})")
         return await super().step(payload)

@@ -40,8 +40,16 @@ class Service:
             )
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        return self._process.poll()
 
     def kill(self) -> None:
         """As a power cut does it."""

@@ -214,3 +214,16 @@ def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
     (data / "PG_VERSION").write_text("11\n")
     with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
         postgres.prepare(data)
+
+
+def test_how_another_kafka_is_reached_is_nothing_to_a_stack(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the shell of an operator who looks after the company's cluster, too."""
+    monkeypatch.setenv("CALLFOLD_KAFKA_BOOTSTRAP", "kafka.example.com:9093")
+    monkeypatch.setenv("CALLFOLD_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CALLFOLD_KAFKA_USERNAME", "callfold")
+    monkeypatch.setenv("callfold_kafka_password", "secret")
+    for command in (("up", "--detach"), ("topic",), ("lag",)):
+        done = callfold(*command, "--state", directory)
+        assert done.returncode == 0, done.stderr

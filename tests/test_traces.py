@@ -27,7 +27,7 @@ async def test_an_event_is_followed_from_its_header_to_the_commits(
     published = time.time_ns()
     async with transaction_held_open(database):
         ingest = start_ingest(traces_url=collector.url)
-        await until(lambda: database.fetchval(_WAITS_FOR_LOCK), "ingest to be in its transaction")
+        await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to be in its transaction")
         before_commit = time.time_ns()
         assert not collector.named(f"process {topic}")
     await until(lambda: collector.has(f"process {topic}"), "the span of the event")
@@ -70,7 +70,7 @@ async def test_an_event_is_followed_from_its_header_to_the_commits(
     assert ingest.stop() == 0
 
 
-_WAITS_FOR_LOCK = (
+WAITS_FOR_LOCK = (
     "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND (relation = 'daily_call_deltas'::regclass "
     "OR locktype = 'transactionid'))"
 )
@@ -182,7 +182,7 @@ async def test_a_batch_that_is_begun_again_shows_its_tries(
     async with database.transaction():
         await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
         start_ingest(traces_url=collector.url)
-        await until(lambda: database.fetchval(_WAITS_FOR_LOCK), "ingest to wait for the other's end")
+        await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to wait for the other's end")
     await until(lambda: collector.has("store"), "the spans of the batch")
     first, second = sorted(collector.named("try"), key=lambda span: span.start)
     assert (first.failed, first.attributes) == (True, {"error.type": "Overtaken"})

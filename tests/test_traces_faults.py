@@ -15,6 +15,8 @@ from tests.collector import EXTRA, Collector, forbid_imports, traced
 from tests.events import value
 from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said
 from tests.processes import publish, until
+from tests.test_ingest_faults import transaction_held_open
+from tests.test_traces import WAITS_FOR_LOCK
 
 
 async def test_a_batch_that_is_not_stored_says_so(
@@ -28,6 +30,18 @@ async def test_a_batch_that_is_not_stored_says_so(
     assert (span.failed, span.description) == (True, "not stored; it is read again")
     assert span.attributes["error.type"] == "UndefinedTableError"
     assert (span.events, "callfold.outcome" in span.attributes) == ([], False)
+
+
+async def test_a_batch_that_a_stop_gives_up_says_so(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+) -> None:
+    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    async with transaction_held_open(database):
+        ingest = start_ingest(traces_url=collector.url, stop_timeout_seconds="0.2")
+        await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to be in its transaction")
+        assert ingest.stop() == 0
+    (span,) = collector.named(f"process {topic}")
+    assert (span.failed, span.attributes["error.type"], span.events) == (True, "stopped", [])
 
 
 async def test_of_a_batch_only_so_many_records_are_followed(

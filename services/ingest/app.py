@@ -131,9 +131,13 @@ class Ingest:
         try:
             with connection_faults(self._hear):
                 await self._app.run()
+        except KafkaError as fault:
+            self._failure = self._failure or fault
         finally:
             following.cancel()
             self._writer.close()
+        if refused := refusal(self._failure):
+            raise KafkaRefusal(f"Kafka can't be used at {settings.kafka_bootstrap}: {refused}.")
         if self._failure is not None:
             raise self._failure
 
@@ -175,7 +179,9 @@ class Ingest:
                 await self._batch_in_hand
         except Exception as fault:
             self._fail(fault)
-        if not self._stopping.is_set():
+        if self._stopping.is_set():
+            trace.end(self._failure)
+        else:
             self._batch_in_hand = asyncio.create_task(self._finish(records, arrivals, bad_records, trace))
 
     async def _finish(
@@ -187,14 +193,17 @@ class Ingest:
     ) -> None:
         """Stores a batch, and only then commits its offsets."""
         try:
-            with trace, trace.step("store"):
+            with trace.step("store"):
                 began = time.monotonic()
                 if await self._writer.write(arrivals, bad_records, trace):
                     self._measure(records, time.monotonic() - began, now=time.time())
                     with trace.step("commit offsets"):
                         await self._commit(records, trace)
         except Exception as fault:
+            trace.end(fault)
             self._fail(fault)
+        finally:
+            trace.end()
 
     def _measure(self, records: Sequence[Record], seconds: float, now: float) -> None:
         self.metrics.batch_records.observe(len(records))
@@ -213,8 +222,8 @@ class Ingest:
     def _hear(self, fault: Exception) -> None:
         """aiokafka tries for ever to reconnect, whatever the broker says. Credentials come with the start of
         a process, so what was refused ends it, and the next start has what is right by then."""
-        if refused := refusal(fault):
-            self._fail(KafkaRefusal(f"Kafka can't be used at {self._settings.kafka_bootstrap}: {refused}."))
+        if refusal(fault):
+            self._fail(fault)
 
     async def _stop(self) -> None:
         """Before the broker is closed: no further batch, and the one in hand has its time to end."""

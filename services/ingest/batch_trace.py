@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from typing import Final
 
 from aiokafka import ConsumerRecord as Record
@@ -13,8 +12,7 @@ from shared.quarantine import BadRecord
 
 
 class BatchTrace:
-    """The trace of a batch, from its reading until the block that it is entered for ends. This one tells
-    nobody."""
+    """The trace of a batch, from its reading to its end. This one tells nobody."""
 
     def step(self, name: str) -> AbstractContextManager[object]:
         """Around a part of the work on the batch."""
@@ -26,16 +24,9 @@ class BatchTrace:
     def offsets_committed(self, partitions: Collection[TopicPartition]) -> None:
         """The batch's offsets in these partitions are committed."""
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
+    def end(self, fault: Exception | None = None) -> None:
+        """Nothing more happens to the batch: all is done, or a fault or a stop came before. Only the first
+        call counts."""
 
 
 UNTRACED: Final = BatchTrace()

@@ -1,10 +1,14 @@
 """The consumer: aiokafka's, with an ear for what it raises, and a word on whether it has a broker."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError
+
+STOP_SECONDS: Final = 3
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -27,6 +31,22 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         """Whether the broker that keeps the group can't be reached: each heartbeat tells. aiokafka waits for
         it without a word to its caller, and has no other place to ask."""
         return self._coordinator.coordinator_id is None
+
+    async def start(self) -> None:
+        """As aiokafka's; one that can't start (its group is not for this user) is closed."""
+        try:
+            await super().start()
+        except Exception as fault:
+            self._on_fault(fault)
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """As aiokafka's, which leaves the group first and then closes its connections; but it would wait half
+        a minute for a broker that does not answer the end of TLS."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await super().stop()
 
     async def getmany(self, *partitions: Any, **options: Any) -> Any:
         """As aiokafka's."""

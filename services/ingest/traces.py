@@ -8,7 +8,6 @@ No header, number or text of an event comes into a span.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from types import TracebackType
 from typing import Any, Final
 
 from aiokafka import ConsumerRecord as Record
@@ -146,16 +145,12 @@ class _FollowedBatch(BatchTrace):
             if TopicPartition(record.topic, record.partition) in partitions:
                 span.add_event("offsets committed")
 
-    def __exit__(
-        self,
-        fault_type: type[BaseException] | None,
-        fault: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def end(self, fault: Exception | None = None) -> None:
         for key, (_, span) in self._spans.items():
             if key not in self._stored:
-                _fail(span, fault_type.__name__ if fault_type else "stopped", "not stored; it is read again")
+                _fail(span, type(fault).__name__ if fault else "stopped", "not stored; it is read again")
             span.end()
+        self._spans = {}
 
 
 def _fail(span: Span, error_type: str, description: str) -> None:

@@ -21,7 +21,7 @@ from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database import Connection, connect
-from shared.kafka_client import Broker, address, connection_faults, fault, refusal
+from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
@@ -160,12 +160,13 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
         with connection_faults(faults.append):
             yield
     except (KafkaError, OSError, TimeoutError) as error:
-        cause = faults[-1] if faults else error
-        if isinstance(cause, OSError) and refusal(cause) is None:
+        reason = cause(error, faults)
+        if refusal(reason):
+            raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+        if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
-            raise Failure(f"Kafka can't be reached at {place.address}: {_said(cause)}.") from None
-        kind = Failure if refusal(cause) is None else Refused
-        raise kind(f"Kafka can't be used at {place.address}: {fault(cause)}.") from None
+            raise Failure(f"Kafka can't be reached at {place.address}: {_said(reason)}.") from None
+        raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
 
 
 def read_uuid(text: str, what: str) -> UUID:
