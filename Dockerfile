@@ -2,7 +2,7 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
-# Or telemetry: with OpenTelemetry for traces, and 16 MB larger. Both are parts of requirements.lock.
+# Or telemetry: with OpenTelemetry for traces, and 10 MB larger. Both are parts of requirements.lock.
 ARG LOCK=runtime
 WORKDIR /build
 # What builds the project stays in this stage; what runs it goes into an environment of its own, at the path where

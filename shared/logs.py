@@ -39,6 +39,7 @@ def configure(service: str) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level)
     for library in ("aiokafka", "faststream", "alembic", "httpx", "httpcore"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
     sys.excepthook = _log_the_end
 
 

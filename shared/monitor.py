@@ -72,6 +72,8 @@ class _Monitor:
                     await self._exchange(reader, writer)
         except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError):
             return  # too slow, too long, or gone: the one who asks learns it from the connection's end
+        except asyncio.CancelledError:
+            return  # the process ends; asyncio's streams would call a cancelled connection a fault
         finally:
             self._connections -= 1
             writer.close()

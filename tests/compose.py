@@ -51,7 +51,8 @@ class Compose:
             "PROMETHEUS_PORT": str(self.prometheus_port),
         }
         return docker(
-            *("compose", "--env-file", os.devnull, "-p", self.project, *files, *arguments),
+            *("compose", "--env-file", os.devnull, "-p", self.project, *files),
+            *("--profile", "observability", *arguments),  # else `down` would leave it running
             environment=environment,
         )
 

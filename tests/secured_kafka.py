@@ -26,6 +26,11 @@ from services.ops.embedded.state import free_ports
 SESSION_SECONDS: Final = 2
 """How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
 
+KEY_PASSWORD: Final = "key-secret"
+
+Settings = dict[str, str]
+"""Of callfold, without their prefix."""
+
 LISTENERS: Final = """
 listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
 SASL://127.0.0.1:{sasl},MUTUAL://127.0.0.1:{mutual}
@@ -175,6 +180,33 @@ def secured_kafka(directory: Path) -> Iterator[SecuredKafka]:
         )
     finally:
         server.stop()
+
+
+def sasl(secured: SecuredKafka, mechanism: str, **settings: str) -> Settings:
+    return {
+        "kafka_bootstrap": secured.sasl,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": mechanism,
+        "kafka_ca_file": secured.ca_file,
+        **settings,
+    }
+
+
+def with_certificate(
+    secured: SecuredKafka, user: str, directory: Path, by: trustme.CA | None = None
+) -> Settings:
+    """Of mutual TLS, with an encrypted key; the certificate is by the broker's authority, or another."""
+    certificate = (by or secured.ca).issue_cert("callfold.example.com", common_name=user)
+    certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
+    (directory / "key.pem").write_bytes(pkcs8(certificate.private_key_pem, KEY_PASSWORD))
+    return {
+        "kafka_bootstrap": secured.mutual,
+        "kafka_security_protocol": "SSL",
+        "kafka_ca_file": secured.ca_file,
+        "kafka_certificate_file": str(directory / "certificate.pem"),
+        "kafka_key_file": str(directory / "key.pem"),
+        "kafka_key_password": KEY_PASSWORD,
+    }
 
 
 def pkcs8(key: trustme.Blob, password: str | None = None) -> bytes:

@@ -194,7 +194,7 @@ REQUESTS: list[tuple[bytes, bytes]] = [
 async def test_the_monitor_answers_what_it_knows_and_hangs_up_on_the_rest(
     start: Start, monitor: Monitor
 ) -> None:
-    start("aggregator")
+    aggregator = start("aggregator")
     await until(monitor.is_ready, "the aggregator to be ready")
     for request, status in REQUESTS:
         reader, writer = await asyncio.open_connection("127.0.0.1", monitor.port)
@@ -207,3 +207,10 @@ async def test_the_monitor_answers_what_it_knows_and_hangs_up_on_the_rest(
         assert answer.partition(b" ")[2][:3] == status, (request, answer)
         assert (b'"live"' in answer) == request.startswith(b"GET /health")
     assert await monitor.is_ready()
+
+    _, writer = await asyncio.open_connection("127.0.0.1", monitor.port)
+    writer.write(b"GET /metrics")
+    await writer.drain()
+    assert await asyncio.to_thread(aggregator.stop) == 0, "who asks and says nothing more holds up no end"
+    writer.close()
+    assert "ERROR" not in aggregator.log.read_text()

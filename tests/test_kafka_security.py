@@ -18,19 +18,19 @@ from tests.processes import Service, publish, until
 from tests.secured_kafka import (
     DESCRIBE_CONFIGS,
     GROUP,
+    KEY_PASSWORD,
     READ,
     TOPIC,
     SecuredKafka,
-    pkcs8,
+    Settings,
+    sasl,
     secured_kafka,
+    with_certificate,
 )
-from tests.token_endpoint import CLIENT_ID, SCOPE, SECRET, TokenEndpoint, token_endpoint
+from tests.token_endpoint import SECRET, TokenEndpoint, token_endpoint, with_token_url
 
 USER: Final = "callfold"
-KEY_PASSWORD: Final = "key-secret"
 SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)
-
-Settings = dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -60,42 +60,6 @@ def endpoint(secured: SecuredKafka) -> Iterator[TokenEndpoint]:
         yield one
 
 
-def sasl(secured: SecuredKafka, mechanism: str, **settings: str) -> Settings:
-    return {
-        "kafka_bootstrap": secured.sasl,
-        "kafka_security_protocol": "SASL_SSL",
-        "kafka_sasl_mechanism": mechanism,
-        "kafka_ca_file": secured.ca_file,
-        **settings,
-    }
-
-
-def with_token_url(secured: SecuredKafka, endpoint: TokenEndpoint) -> Settings:
-    return sasl(
-        secured,
-        "OAUTHBEARER",
-        kafka_token_url=endpoint.url,
-        kafka_client_id=CLIENT_ID,
-        kafka_client_secret=SECRET,
-        kafka_token_scope=SCOPE,
-    )
-
-
-def with_certificate(secured: SecuredKafka, directory: Path, by: trustme.CA | None = None) -> Settings:
-    """Of mutual TLS, with an encrypted key; the certificate is by the broker's authority, or another."""
-    certificate = (by or secured.ca).issue_cert("callfold.example.com", common_name=USER)
-    certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
-    (directory / "key.pem").write_bytes(pkcs8(certificate.private_key_pem, KEY_PASSWORD))
-    return {
-        "kafka_bootstrap": secured.mutual,
-        "kafka_security_protocol": "SSL",
-        "kafka_ca_file": secured.ca_file,
-        "kafka_certificate_file": str(directory / "certificate.pem"),
-        "kafka_key_file": str(directory / "key.pem"),
-        "kafka_key_password": KEY_PASSWORD,
-    }
-
-
 @pytest.fixture(
     params=["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "token endpoint", "token file", "mutual TLS"]
 )
@@ -112,7 +76,7 @@ def way(
             (tmp_path / "token").write_text(secured.issuer.token(USER) + "\n")
             return sasl(secured, "OAUTHBEARER", kafka_token_file=str(tmp_path / "token"))
         case "mutual TLS":
-            return with_certificate(secured, tmp_path)
+            return with_certificate(secured, USER, tmp_path)
         case scram:
             return sasl(secured, scram, kafka_username=USER, kafka_password="scram-secret")
 
@@ -286,7 +250,7 @@ def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Pat
                 "the broker refuses the client's certificate: certificate required"
             )
         case "a stranger's certificate":
-            return with_certificate(secured, tmp_path, stranger), (
+            return with_certificate(secured, USER, tmp_path, stranger), (
                 "the broker refuses the client's certificate: certificate unknown"
             )
     return sasl(secured, "OAUTHBEARER", kafka_token_file=str(token)), (

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -33,6 +33,16 @@ async def pooler(running: Servers) -> AsyncIterator[PgBouncer]:
         directory.chmod(0o777)
         async with pgbouncer(running, directory, pool_size=2) as pooler:
             yield pooler
+
+
+@pytest.fixture
+def aggregator(pooler: PgBouncer, database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """An aggregator that connects through the pooler."""
+    through = {"database_url": pooler.url(database_url), "database_pooler": "transaction"}
+    service = Service("aggregator", tmp_path / "aggregator.log", **through)
+    yield service
+    if service.running:
+        service.kill()
 
 
 async def test_each_statement_runs_under_the_settings_of_its_own_connection(
@@ -124,12 +134,12 @@ async def test_the_api(pooler: PgBouncer, database_url: str, database: Connectio
 
 async def test_kills_of_everything_end_exact(
     start_ingest: StartIngest,
+    aggregator: Service,
     pooler: PgBouncer,
     running: Servers,
     bootstrap: str,
     topic: str,
     database_url: str,
-    tmp_path: Path,
 ) -> None:
     """Two ingest processes and an aggregator, while PgBouncer, sessions, the server and one of them are
     killed."""
@@ -137,7 +147,6 @@ async def test_kills_of_everything_end_exact(
     records = keyed([event for n in range(400) for event in call(n)])
     fifth = len(records) // 5
     first, second = (start_ingest(**through, batch_records="20") for _ in range(2))
-    aggregator = Service("aggregator", tmp_path / "aggregator.log", **through)
     await publish(bootstrap, topic, records[:fifth])
     await until(lambda: has_said(second, "reads partitions"), "both to get partitions")
     pooler.kill()

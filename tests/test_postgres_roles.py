@@ -1,7 +1,7 @@
 """The rights that docs/postgres.md gives each role are enough for all that it does."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,24 @@ async def roles(database: Connection) -> AsyncIterator[None]:
         await database.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.fixture
+def aggregator(roles: None, database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """An aggregator with its own role."""
+    url = database_url.replace("postgres@", "callfold_aggregator@")
+    service = Service("aggregator", tmp_path / "aggregator.log", database_url=url)
+    yield service
+    if service.running:
+        service.kill()
+
+
 @pytest.mark.usefixtures("roles")
 async def test_each_role_can_do_its_work(
     start_ingest: StartIngest,
+    aggregator: Service,
     bootstrap: str,
     topic: str,
     database_url: str,
     database: Connection,
-    tmp_path: Path,
 ) -> None:
     def url(role: str) -> str:
         return database_url.replace("postgres@", f"callfold_{role}@")
@@ -46,7 +56,6 @@ async def test_each_role_can_do_its_work(
     await caught_up(bootstrap, topic)
     await assert_exact(database_url, database, 1)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
-    aggregator = Service("aggregator", tmp_path / "aggregator.log", database_url=url("aggregator"))
     applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
     await until(lambda: database.fetchval(applied), "the aggregator to apply the deltas")
     call_id = await seed.call(database, acme)

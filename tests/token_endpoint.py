@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import trustme
 
-from tests.secured_kafka import Issuer
+from tests.secured_kafka import Issuer, SecuredKafka, Settings, sasl
 
 CLIENT_ID = "callfold-client"
 SECRET = "s3cret/with+signs"
@@ -49,6 +49,17 @@ def token_endpoint(issuer: Issuer, ca: trustme.CA, subject: str) -> Iterator[Tok
         finally:
             server.shutdown()
             thread.join()
+
+
+def with_token_url(secured: SecuredKafka, endpoint: TokenEndpoint) -> Settings:
+    return sasl(
+        secured,
+        "OAUTHBEARER",
+        kafka_token_url=endpoint.url,
+        kafka_client_id=CLIENT_ID,
+        kafka_client_secret=SECRET,
+        kafka_token_scope=SCOPE,
+    )
 
 
 class _Handler(BaseHTTPRequestHandler):
