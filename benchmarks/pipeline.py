@@ -123,7 +123,7 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
             processes.append(process)
         began = await _wait_for_first_poll(log)
         before = _cpu_seconds(running, processes)
-        await _wait_until_done(url, running.bootstrap, group, processes)
+        await wait_until_done(url, running.bootstrap, group, processes)
         seconds = time.perf_counter() - began
         after = _cpu_seconds(running, processes)
         memory = {
@@ -159,7 +159,7 @@ async def _wait_for_first_poll(log: Path) -> float:
     raise TimeoutError(f"no ingest process got partitions: {text[-2000:]}")
 
 
-async def _wait_until_done(
+async def wait_until_done(
     url: str, bootstrap: str, group: str, processes: Sequence[subprocess.Popen[bytes]]
 ) -> None:
     partitions = [TopicPartition(TOPIC, n) for n in range(PARTITIONS)]
