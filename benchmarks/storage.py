@@ -2,9 +2,9 @@
 
     python -m benchmarks.storage [--calls 100000] [--rate 0]
 
-Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums, and
-prints bytes per call. The two differ: a backlog stores most calls in one transaction and once, live traffic writes
-a call's row anew with each of its events.
+Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums,
+and prints bytes per call. The two differ: of a backlog, most calls are stored once and whole; live traffic
+writes a call's row anew with each of its events.
 """
 
 import argparse
@@ -39,8 +39,10 @@ WHERE c.relname IN ('calls', 'call_events', 'daily_call_counts', 'daily_call_del
 ORDER BY 1
 """
 INDEXES: Final = "SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_stat_user_indexes"
+WAL_BYTES: Final = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"
 CONNECTIONS: Final = """
-SELECT application_name, count(*) FROM pg_stat_activity WHERE datname = current_database() GROUP BY 1 ORDER BY 1
+SELECT application_name, count(*) FROM pg_stat_activity WHERE datname = current_database()
+GROUP BY 1 ORDER BY 1
 """
 
 
@@ -54,7 +56,7 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
     await asyncio.to_thread(upgrade, url)
     database = await asyncpg.connect(url)
     await database.execute("CHECKPOINT")
-    start = await database.fetchval("SELECT pg_current_wal_lsn()")
+    start = await database.fetchval(WAL_BYTES)
     environment = {
         **os.environ,
         "CALLFOLD_DATABASE_URL": url,
@@ -77,20 +79,21 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
             await publish(running.bootstrap, backlog)
         await wait_until_done(url, running.bootstrap, GROUP, processes)
         connections = [tuple(row) for row in await database.fetch(CONNECTIONS)]
-    wal = await database.fetchval("SELECT pg_current_wal_lsn() - $1::text::pg_lsn", str(start))
+    wal = await database.fetchval(WAL_BYTES) - start
     await database.execute("VACUUM ANALYZE")
     await database.execute("SELECT pg_stat_force_next_flush()")
     log = sum(part.stat().st_size for part in directory.rglob(f"{TOPIC}-*/*.log"))
     print(f"{calls:,} calls in {len(backlog):,} records" + (f" at {rate:,}/s" if rate else ", all at once"))
-    for row in await database.fetch(SIZES):
+    for table, rows, heap, indexes, updates, hot_updates in await database.fetch(SIZES):
         print(
-            f"  {row['table']}: {row['rows']:,} rows, {row['heap'] / calls:.0f} + {row['indexes'] / calls:.0f} "
-            f"bytes a call (heap + indexes), {(row['heap'] + row['indexes']) / max(row['rows'], 1):.0f} a row; "
-            f"{row['updates']:,} updates, {row['hot_updates']:,} of them HOT"
+            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes a call (heap and "
+            f"indexes), {(heap + indexes) / max(rows, 1):.0f} a row; {updates:,} updates, {hot_updates:,} HOT"
         )
     for name, size in await database.fetch(INDEXES):
         print(f"    {name}: {size / calls:.0f} bytes a call")
-    print(f"  WAL: {int(wal) / calls:,.0f} bytes a call; Kafka's log: {log / len(backlog):,.0f} bytes a record")
+    print(
+        f"  WAL: {int(wal) / calls:,.0f} bytes a call; Kafka's log: {log / len(backlog):,.0f} bytes a record"
+    )
     print(f"  connections: {connections}")
     await database.close()
     print(f"  verify: {'exact' if (await prove(url)).exact else 'NOT EXACT'}")

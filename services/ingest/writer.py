@@ -15,6 +15,7 @@ from services.ingest.quarantine import BadRecord
 from services.ingest.store import Arrival, Overtaken, TooLarge, store
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import IngestSettings
+from shared.step import check_step
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -107,6 +108,7 @@ class Writer:
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings=SESSION,
             )
+            await check_step(self._connection)
         stored = await store(
             self._connection,
             arrivals,
