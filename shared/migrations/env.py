@@ -13,9 +13,10 @@ from shared.settings import Pooler
 from shared.tables import metadata
 
 MIGRATION_LOCK = 4_107_402_001
-LOCK_TIMEOUT = "1s"
+LOCK_TIMEOUT = "500ms"
 """How long a step may wait for a lock on a table. Whoever comes after it waits as long: ingest and API must
-not be held up by a step that itself is held up, by a proof or a dump that reads for minutes."""
+not be held up by a step that itself is held up, by a proof or a dump that reads for minutes. Shorter than
+PostgreSQL's `deadlock_timeout` of 1 s: in a circle of waits it is the step that gives way."""
 LOOK_EVERY_SECONDS = 0.5
 
 
