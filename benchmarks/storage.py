@@ -22,7 +22,7 @@ from typing import Final
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
-from benchmarks.pipeline import PARTITIONS, TOPIC, publish, wait_until_done
+from benchmarks.pipeline import PARTITIONS, TOPIC, cpu_seconds, publish, wait_until_done
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof import prove
@@ -73,11 +73,15 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
             processes.append(process)
+        before = cpu_seconds(running, processes)
+        began = time.perf_counter()
         if rate:
             await _publish_paced(running.bootstrap, backlog, rate)
         else:
             await publish(running.bootstrap, backlog)
         await wait_until_done(url, running.bootstrap, GROUP, processes)
+        seconds = time.perf_counter() - began
+        after = cpu_seconds(running, processes)
         connections = [tuple(row) for row in await database.fetch(CONNECTIONS)]
     wal = await database.fetchval(WAL_BYTES) - start
     await database.execute("VACUUM ANALYZE")
@@ -94,6 +98,8 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
     print(
         f"  WAL: {int(wal) / calls:,.0f} bytes a call; Kafka's log: {log / len(backlog):,.0f} bytes a record"
     )
+    cores = ", ".join(f"{part} {(spent - before[part]) / seconds:.2f}" for part, spent in after.items())
+    print(f"  cores, on average over {seconds:.0f} s: {cores}")
     print(f"  connections: {connections}")
     await database.close()
     print(f"  verify: {'exact' if (await prove(url)).exact else 'NOT EXACT'}")
