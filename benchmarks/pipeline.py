@@ -122,10 +122,10 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
             stack.callback(process.terminate)
             processes.append(process)
         began = await _wait_for_first_poll(log)
-        before = _cpu_seconds(running, processes)
-        await _wait_until_done(url, running.bootstrap, group, processes)
+        before = cpu_seconds(running, processes)
+        await wait_until_done(url, running.bootstrap, group, processes)
         seconds = time.perf_counter() - began
-        after = _cpu_seconds(running, processes)
+        after = cpu_seconds(running, processes)
         memory = {
             f"{name} {n}": _peak_memory_mb(process.pid)
             for n, (name, process) in enumerate(zip(names, processes, strict=True))
@@ -135,7 +135,7 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
     return Run(seconds, cpu, memory, "exact" if proof.exact else "NOT EXACT")
 
 
-def _cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
+def cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
     """Processor time so far, of each part with all its processes."""
     parts = {"python": services, "postgres": [running.postgres.process], "kafka": [running.kafka.process]}
     return {name: sum(_spent(part.pid) for part in each if part) for name, each in parts.items()}
@@ -159,7 +159,7 @@ async def _wait_for_first_poll(log: Path) -> float:
     raise TimeoutError(f"no ingest process got partitions: {text[-2000:]}")
 
 
-async def _wait_until_done(
+async def wait_until_done(
     url: str, bootstrap: str, group: str, processes: Sequence[subprocess.Popen[bytes]]
 ) -> None:
     partitions = [TopicPartition(TOPIC, n) for n in range(PARTITIONS)]

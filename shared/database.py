@@ -13,6 +13,7 @@ import asyncpg
 
 from shared.pooled import PooledConnection
 from shared.settings import Pooler
+from shared.step import TablesOutdated
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -87,7 +88,13 @@ def _reason(error: ssl.SSLError) -> str:
     return (error.reason or str(error)).lower().replace("_", " ")
 
 
-PASSING_TYPES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+PASSING_TYPES = (
+    OSError,
+    TablesOutdated,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 """What `is_passing` can judge; anything else never passes."""
 
 _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
@@ -106,7 +113,7 @@ _is_misconfigured = re.compile(
 
 def is_passing(error: BaseException) -> bool:
     """Whether waiting, and a new connection, helps: the server is away, starting, overloaded, closed the
-    connection, or chose us as a deadlock's victim.
+    connection, chose us as a deadlock's victim, or has yet to be migrated.
 
     For connections that do one thing at a time: there, "another operation is in progress" is asyncpg's word
     for one that broke in the middle.
@@ -118,7 +125,7 @@ def is_passing(error: BaseException) -> bool:
         return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
     if isinstance(error, asyncpg.InterfaceError):
         return "connection" in str(error) or "another operation" in str(error)
-    return isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError)
+    return isinstance(error, OSError | TimeoutError | TablesOutdated | asyncpg.InternalClientError)
 
 
 def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
@@ -140,7 +147,7 @@ def told(error: BaseException) -> str:
         # Not `str(error)`: that has the DETAIL, which quotes rows.
         message = f": {error.message}" if state[:2] in _TOLD_CLASSES and error.message else ""
         return f"{kind} (SQLSTATE {state}){message}"
-    if isinstance(error, OSError) or type(error) is asyncpg.InterfaceError:
+    if isinstance(error, OSError | TablesOutdated) or type(error) is asyncpg.InterfaceError:
         return str(error) or kind
     return kind
 

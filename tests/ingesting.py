@@ -7,16 +7,16 @@ from uuid import UUID
 
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.events import NOON, value
+from tests.events import NOON, ORGANIZATION, value
 from tests.processes import Service, lag, until
 
 GROUP = "test"
 StartIngest = Callable[..., Service]
 
 
-def call(n: int, *, after: int = 0) -> list[bytes]:
+def call(n: int, *, after: int = 0, organization_id: UUID = ORGANIZATION) -> list[bytes]:
     """The events of the n-th call: answered, and completed after a minute."""
-    fields: dict[str, Any] = {"call_id": UUID(int=n + 1)}
+    fields: dict[str, Any] = {"call_id": UUID(int=n + 1), "organization_id": organization_id}
     start = NOON - timedelta(hours=1) + timedelta(seconds=n + after)
     return [
         value("call.initiated", id="1", timestamp=start, direction="inbound", **fields),

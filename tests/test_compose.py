@@ -1,8 +1,10 @@
 """The files of compose, read as YAML: what must hold of them, wherever Docker is not."""
 
+import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,11 @@ ONE_SHOT = ("migrate", "topic")
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     """The services of docker-compose.yml, with what they share merged in."""
-    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+    found = dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
+    return {
+        name: found[one["extends"]["service"]] | one if "extends" in one else one
+        for name, one in found.items()
+    }
 
 
 def test_only_the_api_is_published_unless_a_profile_is_asked_for(services: dict[str, Any]) -> None:
@@ -55,7 +61,9 @@ def test_each_is_bounded_watched_and_starts_again(services: dict[str, Any]) -> N
 
 def test_each_waits_for_what_it_needs(services: dict[str, Any]) -> None:
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    assert services["topic"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    healthy = {"condition": "service_healthy"}
+    others = {name: {**healthy, "required": False} for name in ("kafka-2", "kafka-3")}
+    assert services["topic"]["depends_on"] == {"kafka": healthy, **others}
     for service in OURS:
         waits_for = services[service]["depends_on"]
         assert waits_for == {one: {"condition": "service_completed_successfully"} for one in ONE_SHOT}
@@ -82,8 +90,9 @@ def test_every_variable_is_explained_in_the_example_with_its_default() -> None:
     explained = dict(re.findall(r"^#([A-Z_0-9]+)=(.*)$", example, re.MULTILINE))
     text = "".join(file.read_text() for file in FILES)
     defaults = dict(re.findall(r"\$\{([A-Z_0-9]+):-([^}]*)\}", text))
-    of_the_other_brokers = {"KAFKA_PORT_2", "KAFKA_PORT_3"}
-    assert defaults.keys() - of_the_other_brokers <= explained.keys()
+    of_the_cluster = set(re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.cluster").read_text(), re.MULTILINE))
+    assert of_the_cluster - {"COMPOSE_PROFILES"} <= defaults.keys()
+    assert defaults.keys() - of_the_cluster - {"KAFKA_PORT_2", "KAFKA_PORT_3"} <= explained.keys()
     assert {name: explained[name] for name in defaults.keys() & explained.keys()} == {
         name: default for name, default in defaults.items() if name in explained
     }
@@ -110,11 +119,22 @@ def test_kafka_is_set_up_as_the_embedded_one(services: dict[str, Any]) -> None:
     assert broker["KAFKA_LOG_RETENTION_HOURS"].endswith(f":-{embedded['log.retention.hours']}}}")
 
 
-@pytest.mark.parametrize("more", [(), ("kafka-port",), ("cluster",), ("cluster", "kafka-port")])
-def test_compose_understands_the_files(more: tuple[str, ...]) -> None:
+ALONE = {*OURS, *SERVERS, *ONE_SHOT}
+
+
+@pytest.mark.parametrize("files", [("docker-compose.yml",), FILES])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--env-file", os.devnull), ALONE),
+        (("--env-file", os.devnull, "--profile", "observability"), {*ALONE, "prometheus", "grafana"}),
+        (("--env-file", ".env.cluster"), {*ALONE, "kafka-2", "kafka-3"}),
+    ],
+)
+def test_compose_understands_files_and_profiles(
+    files: tuple[str | Path, ...], options: tuple[str, ...], expected: set[str]
+) -> None:
     if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"]).returncode:
         pytest.skip("there is no docker compose")
-    files = ["docker-compose.yml", *(f"docker-compose.{name}.yml" for name in more)]
-    named = [part for file in files for part in ("-f", file)]
-    said = docker("compose", *named, "--profile", "observability", "config", "--services")
-    assert {*OURS, *SERVERS, *ONE_SHOT, "prometheus", "grafana"} <= set(said.split())
+    named = [part for file in files for part in ("-f", str(file))]
+    assert set(docker("compose", *named, *options, "config", "--services").split()) == expected

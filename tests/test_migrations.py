@@ -8,12 +8,14 @@ from typing import Any
 import asyncpg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
 from services.ops.embedded.servers import Servers
 from shared.engine import engine
-from shared.migrations import upgrade
+from shared.migrations import HERE, upgrade
+from shared.step import NEEDED_STEP, new_enough
 from shared.tables import metadata
 
 MIGRATE = "import sys; from shared.migrations import upgrade; upgrade(sys.argv[1])"
@@ -58,6 +60,17 @@ async def test_migrated_tables_are_the_ones_described(database_url: str, running
         await each.dispose()
     await server.execute(f"DROP DATABASE {described}")
     await server.close()
+
+
+def test_steps_are_numbered_and_the_newest_is_the_one_that_is_needed() -> None:
+    """By that, a service tells older from newer tables without reading the steps."""
+    steps = list(ScriptDirectory(str(HERE)).walk_revisions())
+    numbers = [step.revision for step in steps]
+    assert numbers == [f"{number:04}" for number in range(len(steps), 0, -1)]
+    assert numbers[0] == NEEDED_STEP
+    assert not new_enough(None)
+    assert not new_enough("0000")
+    assert new_enough(f"{len(steps) + 1:04}")
 
 
 async def test_migrations_run_again_and_side_by_side(running: Servers) -> None:

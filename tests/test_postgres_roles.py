@@ -69,5 +69,10 @@ async def test_each_role_can_do_its_work(
     key = ("key", "create", "--organization", made["id"], "--json")
     created = (await callfold(*key, database_url=url("operator"))).json
     assert (await callfold("key", "revoke", created["key"], database_url=url("operator"))).status == 0
+    for repair in (("refold",), ("rebuild",), ("reap",), ("prune",), ("quarantine", "redrive", "--all")):
+        assert (await callfold(*repair, database_url=url("operator"))).status == 0, repair
+    zone = ("org", "set-time-zone", made["id"], "Europe/Berlin")
+    assert (await callfold(*zone, database_url=url("operator"))).status == 0
+    assert (await callfold("quarantine", "discard", "--all", database_url=url("operator"))).status == 0
     assert (await callfold("verify", "--json", database_url=url("operator"))).json["exact"]
     assert [service.stop() for service in (ingest, aggregator)] == [0, 0]

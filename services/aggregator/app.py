@@ -13,9 +13,9 @@ from services.aggregator.store import apply_deltas, waiting_deltas
 from shared.count import DELTAS_CHANNEL
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import AggregatorSettings
+from shared.step import check_step
 
 logger = logging.getLogger("callfold.aggregator")
-
 
 WAITING_SECONDS: Final = 15
 """How often the deltas that wait are counted."""
@@ -48,6 +48,7 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
                 settings={"lock_timeout": "10s", "jit": "off"},
             )
             try:
+                await check_step(connection)
                 await _follow(connection, settings, metrics, stop, backoff)
             finally:
                 connection.terminate()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import asyncpg
 
 from services.api.errors import ApiError, outdated, unavailable
-from shared.database import connect, is_passing, told
+from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SESSION: Final = {
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
-_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAULTS = (*PASSING_TYPES, TimeoutError)
 
 log = logging.getLogger("callfold.api")
 

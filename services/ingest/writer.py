@@ -17,6 +17,7 @@ from shared.changes import Arrival, Changes
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
+from shared.step import check_step
 from shared.store import Overtaken, TooLarge, store
 
 logger = logging.getLogger("callfold.ingest")
@@ -130,6 +131,7 @@ class Writer:
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings=SESSION,
             )
+            await check_step(self._connection)
         stored = await store(
             self._connection,
             arrivals,

@@ -1,6 +1,7 @@
 """`callfold migrate`: the database's tables, brought to the newest step."""
 
 import asyncio
+from typing import Final
 
 import typer
 
@@ -17,6 +18,7 @@ def migrate(state: StateOption = None) -> None:
     from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
+    from shared.migrations import TablesBusy
     from shared.migrations import upgrade as to_newest
 
     place = find_database(state)
@@ -29,6 +31,8 @@ def migrate(state: StateOption = None) -> None:
                 raise (error.orig and error.orig.__cause__) or error from None
     except CommandError as error:
         raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
+    except TablesBusy as busy:
+        raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
     typer.echo("The database is up to date.")
 
 
@@ -36,3 +40,25 @@ async def _connects(place: Place) -> None:
     """Says in one sentence what is wrong with the database, before Alembic would in many."""
     async with database(place):
         return
+
+
+async def _oldest_transaction(place: Place) -> str:
+    """Who is likely in the way."""
+    async with database(place) as connection:
+        oldest = await connection.fetchrow(_OLDEST_TRANSACTION)
+    return (
+        ""
+        if oldest is None
+        else "; the oldest transaction is that of {} (pid {}), {:.0f} s old".format(*oldest)
+    )
+
+
+_OLDEST_TRANSACTION: Final = """
+SELECT coalesce(nullif(application_name, ''), usename), pid,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND xact_start IS NOT NULL
+ORDER BY xact_start
+LIMIT 1
+"""

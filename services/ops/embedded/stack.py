@@ -30,7 +30,7 @@ from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.program import suggestion
 from shared.kafka import ensure_topic
-from shared.migrations import upgrade
+from shared.migrations import TablesBusy, upgrade
 from shared.settings import IngestSettings
 
 PARTITIONS = 8
@@ -183,7 +183,10 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
     await _ready(state, "postgres", lambda: postgres.accepts(state.ports.postgres))
     await _ready(state, "kafka", lambda: kafka.answers(state.kafka))
     await postgres.create_database(state.ports.postgres, DATABASE)
-    await asyncio.to_thread(upgrade, state.database_url)
+    try:
+        await asyncio.to_thread(upgrade, state.database_url)
+    except TablesBusy as busy:
+        raise Failure(f"{busy}.") from None
     await ensure_topic(state.kafka, settings.topic, PARTITIONS)
     if not await _runs(state, "api"):
         report("Starting ingest, the aggregator and the API.")
