@@ -5,6 +5,7 @@ import asyncio
 import logging
 import math
 import time
+from contextlib import suppress
 from typing import Final
 
 from services.aggregator.chores import do_chores
@@ -24,15 +25,14 @@ WAITING_SECONDS: Final = 15
 async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
     """Applies deltas as they come, and does the chores beside it, until `stop` is set; waits for a database
     that is away. Raises the first fault that does not pass."""
-    works = [
-        asyncio.create_task(_apply(settings, metrics, stop)),
-        asyncio.create_task(do_chores(settings, stop)),
-    ]
+    chores = asyncio.create_task(do_chores(settings, stop))
+    chores.add_done_callback(lambda _: stop.set())  # they end by a fault, or with the stop
     try:
-        await asyncio.gather(*works)
+        await _apply(settings, metrics, stop)
     finally:
-        stop.set()
-        await asyncio.wait(works)
+        chores.cancel()  # what is cut off has done nothing
+        with suppress(asyncio.CancelledError):
+            await chores
 
 
 async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:

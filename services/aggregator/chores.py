@@ -8,6 +8,7 @@ from services.aggregator.prune import prune
 from services.aggregator.reap import reap
 from shared.database import PASSING_TYPES, Backoff, connect, is_passing
 from shared.settings import AggregatorSettings
+from shared.step import check_step
 
 logger = logging.getLogger("callfold.aggregator")
 
@@ -40,6 +41,7 @@ async def _do_them_once(settings: AggregatorSettings) -> None:
         settings={"lock_timeout": "10s", "jit": "off"},
     )
     try:
+        await check_step(connection)
         now = datetime.now(UTC)
         if ended := await reap(connection, now, timedelta(hours=settings.silence_hours)):
             logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
