@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
-from shared.database import Connection, connect
+from shared.database import Connection, connect, is_passing
 from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
 
@@ -142,8 +142,8 @@ def database_faults(place: Place) -> Iterator[None]:
         asyncpg.TransactionRollbackError,
     ) as error:
         raise Failure(f"PostgreSQL gave up on {name}: {error}.") from None
-    except asyncpg.InterfaceError as error:
-        if not isinstance(error, asyncpg.ClientConfigurationError) and "connection" not in str(error):
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise
         raise Failure(f"PostgreSQL at {name} can't be used: {error}.") from None
     except (OSError, TimeoutError) as error:
