@@ -186,6 +186,7 @@ async def _batches(
         partitions = await partitions_of_span(kafka.broker, span)
         consumer = span_consumer(kafka.broker)
         await consumer.start()
+        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before a task of its own has begun
         try:
             consumer.assign(partitions)
             offsets = await offsets_of(consumer, partitions, span)
