@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -84,34 +85,49 @@ def servers(
     """Both servers in an (empty or known) directory, ended with the block; `durable` as PostgreSQL's command
     has it, and properties that go before the embedded broker's. Raises Failure."""
     postgres_port, kafka_port, controller_port = free_ports(3)
-    bootstrap = f"127.0.0.1:{kafka_port}"
-    postgres.prepare(directory / "postgres")
-    kafka.prepare(directory / "kafka", kafka_port, controller_port)
-    with (directory / "kafka" / "server.properties").open("a") as properties:
-        properties.writelines(f"{name}={value}\n" for name, value in kafka_properties.items())
     both = Servers(
-        Server(
-            postgres.command(directory / "postgres", postgres_port, durable=durable),
-            directory / "postgres.log",
-            postgres.operating_user(),
-            signal.SIGINT,
-            lambda: postgres.wait_until_ready(postgres_port),
-        ),
-        Server(
-            kafka.command(directory / "kafka"),
-            directory / "kafka.log",
-            None,
-            signal.SIGTERM,
-            lambda: kafka.wait_until_ready(bootstrap),
-        ),
+        postgres_server(directory / "postgres", postgres_port, durable=durable),
+        kafka_server(directory / "kafka", kafka_port, controller_port, kafka_properties),
         postgres_port,
-        bootstrap,
+        f"127.0.0.1:{kafka_port}",
     )
     with ExitStack() as stack:
         stack.callback(both.postgres.stop)
         stack.callback(both.kafka.stop)
         asyncio.run(_start(both))
         yield both
+
+
+def postgres_server(directory: Path, port: int, *, durable: bool) -> Server:
+    """PostgreSQL in a directory, prepared and not yet started. Raises Failure."""
+    postgres.prepare(directory)
+    return Server(
+        postgres.command(directory, port, durable=durable),
+        directory.with_suffix(".log"),
+        postgres.operating_user(),
+        signal.SIGINT,
+        partial(postgres.wait_until_ready, port),
+    )
+
+
+def kafka_server(
+    directory: Path,
+    port: int,
+    controller_port: int,
+    properties: Mapping[str, str] = MappingProxyType({}),
+) -> Server:
+    """A broker in a directory, prepared and not yet started, with properties that go before the embedded
+    broker's. Raises Failure."""
+    kafka.prepare(directory, port, controller_port)
+    with (directory / "server.properties").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in properties.items())
+    return Server(
+        kafka.command(directory),
+        directory.with_suffix(".log"),
+        None,
+        signal.SIGTERM,
+        partial(kafka.wait_until_ready, f"127.0.0.1:{port}"),
+    )
 
 
 async def _start(both: Servers) -> None:
