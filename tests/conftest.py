@@ -29,6 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="take PostgreSQL and Kafka from their official images, and test callfold's own image, too",
     )
+    parser.addoption("--storm", action="store_true", help="the long storms of faults, and no other test")
+    parser.addoption("--seeds", type=int, default=20, help="how many storms (20)")
+    parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a `storm_seed` runs once for each seed."""
+    if "storm_seed" in metafunc.fixturenames:
+        first = metafunc.config.getoption("--seed")
+        metafunc.parametrize("storm_seed", range(first, first + metafunc.config.getoption("--seeds")))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -42,6 +52,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if reason and item.get_closest_marker("containers"):
             item.add_marker(pytest.mark.skip(reason=reason))
+    storms = config.getoption("--storm")
+    others = [item for item in items if (item.get_closest_marker("storm") is not None) != storms]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")

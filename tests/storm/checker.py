@@ -1,0 +1,73 @@
+"""The checker beside the readers: the proof, over and over, and answers of one snapshot held together."""
+
+import asyncio
+import random
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from services.api.calls import calls
+from services.api.filters import Filters
+from services.api.stats import stats
+from services.api.trends import trends
+from tests.storm.program import callfold
+from tests.storm.stage import Stage, StormBroke, connected, passes
+
+AGAIN_SECONDS: Final = 0.2
+DIFFERENCES_SHOWN: Final = 5
+
+
+async def prove_on(stage: Stage) -> None:
+    """Proves the whole database in a snapshot of its own, half of the time: the other half is for what it
+    proves. Raises StormBroke."""
+    while True:
+        began = stage.seconds
+        await prove(stage)
+        await asyncio.sleep(stage.seconds - began)
+
+
+async def prove(stage: Stage) -> bool:
+    """Whether a proof was done; it must be exact. Raises StormBroke."""
+    proof = await callfold(stage, "verify")
+    if proof is not None and not proof["exact"]:
+        shown = "\n".join(map(str, proof["differences"][:DIFFERENCES_SHOWN]))
+        raise StormBroke(f"{proof['differences_found']} differences at {proof['snapshot']}:\n{shown}")
+    return proof is not None
+
+
+async def agree_on(stage: Stage, chance: random.Random) -> None:
+    """Asks for list, stats and trends of the same snapshot, over and over. Raises StormBroke."""
+    while True:
+        try:
+            await _agree(stage, *chance.choice(list(stage.keys)))
+        except Exception as error:
+            if not passes(error):
+                raise
+            stage.checked["our own connection lost"] += 1
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _agree(stage: Stage, organization_id: UUID, livemode: bool) -> None:
+    asked = Filters(organization_id, livemode, None, None, None, None, None)
+    async with (
+        connected(stage) as session,
+        session.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        connection: Any = session  # the API's own come from a pool
+        recount, first, last = await connection.fetchrow(RECOUNT, organization_id, livemode)
+        listed = await calls(connection, asked, 1, 1)
+        counted = await stats(connection, asked, ZoneInfo("UTC"))
+        days: Any = {"data": ()}
+        if recount:
+            days = await trends(
+                connection, asked._replace(start_date=first, end_date=last), ZoneInfo("UTC"), last
+            )
+    totals = recount, listed["total"], counted["total"], sum(day["total"] for day in days["data"])
+    if len(set(totals)) != 1:
+        raise StormBroke(f"calls, list, stats and trends of {organization_id} in one snapshot: {totals}")
+    stage.checked["snapshots where list, stats and trends agreed"] += 1
+
+
+RECOUNT: Final = """
+SELECT count(*), min(day), max(day) FROM calls WHERE organization_id = $1 AND livemode = $2
+"""

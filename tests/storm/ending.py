@@ -1,0 +1,128 @@
+"""What must hold when the storm is over: all that was acknowledged is there, exactly, and nothing else."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+from services.ops.lag import consumer_lag
+from services.ops.simulated_call import Outcome
+from shared.database import Connection
+from shared.event import MISSING_HANGUP
+from shared.fold import FINAL
+from tests.storm.checker import prove
+from tests.storm.publisher import Acknowledged
+from tests.storm.stage import Stage, StormBroke, connected, passes
+from tests.storm.workload import CallKey
+
+QUIET_SECONDS: Final = 240
+AGAIN_SECONDS: Final = 0.3
+SHOWN: Final = 5
+
+
+async def until_quiet(stage: Stage) -> None:
+    """Returns when every record is committed and every delta applied. Raises StormBroke when it does not come
+    to that."""
+    left = "all"
+    try:
+        async with asyncio.timeout(QUIET_SECONDS):
+            while left:
+                left = await _left(stage)
+                await asyncio.sleep(AGAIN_SECONDS)
+    except TimeoutError:
+        raise StormBroke(f"still not caught up after {QUIET_SECONDS} s: {left}") from None
+
+
+async def _left(stage: Stage) -> str:
+    """What is still to be done; nothing when all is."""
+    try:
+        lags = await consumer_lag(stage.grounds.bootstrap, stage.topic, stage.group)
+        async with connected(stage) as connection:
+            deltas = await connection.fetchval("SELECT count(*) FROM daily_call_deltas")
+    except KafkaError as error:
+        return f"Kafka: {error!r}"
+    except Exception as error:
+        if not passes(error):
+            raise
+        return f"PostgreSQL: {error!r}"
+    behind = sum(one.lag for one in lags)
+    return f"{behind} records, {deltas} deltas" if behind or deltas else ""
+
+
+async def check_end(stage: Stage, acknowledged: Acknowledged) -> None:
+    """Holds the tables against what was published, call by call. Raises StormBroke."""
+    if not await prove(stage):
+        raise StormBroke("the last proof was not done")
+    async with connected(stage) as connection:
+        gone = {tuple(row) for row in await connection.fetch(DELETED)}
+        _none("deleted calls without a tombstone", stage.seen.deleted - gone)
+        _none("tombstones that nobody asked for", gone - stage.seen.asked_to_delete)
+        await _check_events(connection, stage, gone)
+        await _check_outcomes(connection, stage, gone)
+        await _check_quarantine(connection, stage, acknowledged)
+    stage.checked["deleted calls that stayed deleted"] += len(gone)
+
+
+async def _check_events(connection: Connection, stage: Stage, gone: set[Any]) -> None:
+    """Every event that was acknowledged is stored, letter by letter, unless its call is deleted; no other."""
+    stored: defaultdict[CallKey, dict[str, str]] = defaultdict(dict)
+    for owner, call_id, event_id, payload in await connection.fetch(EVENTS, MISSING_HANGUP):
+        stored[owner, call_id][event_id] = payload
+    published = stage.workload.events
+    _none("calls that nobody published", stored.keys() - published.keys())
+    off = [
+        f"{key}: {sorted(events.keys() ^ stored.get(key, {}).keys())}"
+        for key, events in published.items()
+        if key not in gone and stored.get(key) != {id_: event.payload for id_, event in events.items()}
+    ]
+    _none("calls whose events are not what was published", off)
+    _none("deleted calls with events", gone & stored.keys())
+    stage.checked["calls with exactly the events that were published"] += len(stored)
+
+
+async def _check_outcomes(connection: Connection, stage: Stage, gone: set[Any]) -> None:
+    """Each call came to what its timeline says, which knows nothing of the fold."""
+    found = {(row[0], row[1]): tuple(row)[2:] for row in await connection.fetch(CALLS)}
+    reaped = {tuple(row) for row in await connection.fetch(REAPED, MISSING_HANGUP)}
+    off = [
+        f"{key}: {found.get(key)}, must be {must}"
+        for key, outcome in stage.workload.outcomes.items()
+        if key not in gone and found.get(key) != (must := _row(outcome, reaped=key in reaped))
+    ]
+    _none("calls that came to something else", off)
+    stage.checked["calls that came to what their timelines say"] += len(found)
+    stage.checked["calls that the chores ended"] += len(reaped)
+
+
+def _row(outcome: Outcome, *, reaped: bool) -> tuple[object, ...]:
+    """What the call's row must have; one that did not end, and that the chores have ended, has failed."""
+    status = "failed" if reaped and outcome.status not in FINAL else outcome.status
+    return outcome.livemode, outcome.direction, status, outcome.answered, outcome.duration, outcome.cost
+
+
+async def _check_quarantine(connection: Connection, stage: Stage, acknowledged: Acknowledged) -> None:
+    rows = await connection.fetch('SELECT partition, "offset", value FROM quarantined_records')
+    places = {(row[0], row[1]) for row in rows}
+    _none("bad records that are not in quarantine", acknowledged.broken - places)
+    broken = {record.value for record in stage.workload.records if record.fault is not None}
+    _none("records in quarantine that are events", {row["value"] for row in rows} - broken)
+    stage.checked["bad records in quarantine"] += len(rows)
+
+
+def _none(what: str, found: Iterable[object]) -> None:
+    some: Sequence[object] = list(found)
+    if some:
+        shown = "\n".join(str(one) for one in some[:SHOWN])
+        raise StormBroke(f"{len(some)} {what}:\n{shown}")
+
+
+EVENTS: Final = "SELECT organization_id, call_id, id, payload FROM call_events WHERE type <> $1"
+REAPED: Final = "SELECT organization_id, call_id FROM call_events WHERE type = $1"
+DELETED: Final = "SELECT organization_id, call_id FROM deleted_calls"
+CALLS: Final = """
+SELECT organization_id, id, livemode, direction, status, answered_at IS NOT NULL, coalesce(duration, 0),
+    coalesce(cost, 0)
+FROM calls
+"""

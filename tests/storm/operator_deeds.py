@@ -1,0 +1,53 @@
+"""What people do meanwhile: calls are deleted, days move, and all that repairs is run beside the services."""
+
+import asyncio
+import random
+from typing import Final
+
+from tests.storm.program import callfold
+from tests.storm.readers import delete
+from tests.storm.schedule import Planned
+from tests.storm.stage import Stage, StormBroke
+
+DELETED_AT_ONCE: Final = 40
+REPLAYED_RECORDS: Final = 3_000
+TIME_ZONES: Final = (
+    *("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland", "UTC"),
+    *("Pacific/Apia", "America/St_Johns", "Africa/Casablanca"),
+)
+
+
+async def delete_many(stage: Stage, planned: Planned) -> None:
+    """Calls are deleted through the API, many at the same moment."""
+    known = stage.workload.calls_in(stage.published)
+    chosen = random.Random(planned.chance).sample(known, min(DELETED_AT_ONCE, len(known)))
+    await asyncio.gather(*(delete(stage, key) for key in chosen))
+
+
+async def move_days(stage: Stage, planned: Planned) -> None:
+    """The days of an organization begin in another time zone."""
+    organization = stage.workload.organizations[planned.target]
+    zone = random.Random(planned.chance).choice(TIME_ZONES)
+    await callfold(stage, "org", "set-time-zone", str(organization.id), zone)
+
+
+async def rebuild(stage: Stage, _: Planned) -> None:
+    """Counts are compared with the calls, and must need no mending."""
+    done = await callfold(stage, "rebuild")
+    if done and done["cells"]:
+        raise StormBroke(f"a rebuild found counts that were off: {done}")
+
+
+async def refold(stage: Stage, planned: Planned) -> None:
+    """Calls are compared with their events, and must need no mending."""
+    organization = stage.workload.organizations[planned.target]
+    done = await callfold(stage, "refold", "--organization", str(organization.id))
+    if done and (done["mended"] or done["unreadable"] or done["without_events"]):
+        raise StormBroke(f"a refold found calls that were off: {done}")
+
+
+async def replay(stage: Stage, planned: Planned) -> None:
+    """A span of the topic is read once more, beside ingest, which may not have read it yet."""
+    begin = int(random.Random(planned.chance).random() * stage.published / 4)
+    span = ("--from-offset", str(begin), "--to-offset", str(begin + REPLAYED_RECORDS))
+    await callfold(stage, "replay", "--partition", str(planned.target), *span)

@@ -1,0 +1,169 @@
+"""The stage: the servers of a storm, the services that it comes over, and who holds which of them now."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import httpx
+
+from services.ops.embedded.servers import Server, kafka_server, postgres_server
+from services.ops.embedded.state import free_ports
+from shared.database import PASSING_TYPES, Connection, connect, is_passing
+from shared.kafka import ensure_topic
+from shared.migrations import upgrade
+from tests.seed import key
+from tests.storm.brokers import cluster
+from tests.storm.seen import Seen
+from tests.storm.supervised import Supervised
+from tests.storm.workload import Workload
+
+PARTITIONS: Final = 4
+SESSION_TIMEOUT_SECONDS: Final = 3
+REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1}
+REQUEST_SECONDS: Final = 30
+APPLICATION: Final = "storm"
+"""The name of our own connections: those of callfold begin with its name, and are cut."""
+
+
+class StormBroke(AssertionError):
+    """Something that must hold did not."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """The servers, all running, and an empty database with callfold's tables."""
+
+    postgres: Server
+    brokers: Sequence[Server]
+    bootstrap: str
+    database_url: str
+
+
+@dataclass
+class Stage:
+    """All that a storm comes over."""
+
+    grounds: Grounds
+    topic: str
+    group: str
+    workload: Workload
+    keys: dict[tuple[UUID, bool], str]
+    """The API key of each organization and mode."""
+    services: dict[str, Supervised]
+    client: httpx.AsyncClient
+    """Of the API, for all readers: making one takes its time."""
+    logs: Path
+    published: int = 0
+    """How many of the workload's records are acknowledged, from its begin on."""
+    seen: Seen = field(default_factory=Seen)
+    checked: Counter[str] = field(default_factory=Counter)
+    """What was checked how often."""
+    began: float = field(default_factory=time.monotonic)
+    happened: list[str] = field(default_factory=list)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """How long the storm has lasted."""
+        return time.monotonic() - self.began
+
+    def replicas(self, name: str) -> list[Supervised]:
+        return [service for service in self.services.values() if service.name == name]
+
+    def note(self, what: str) -> None:
+        """Keeps a line of what happened, for who has to understand a failure."""
+        self.happened.append(f"{self.seconds:6.1f} s  {what}")
+
+    @asynccontextmanager
+    async def held(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """These parts, for one fault alone: two that break or mend the same wait for each other."""
+        async with AsyncExitStack() as stack:
+            for name in sorted(names):
+                await stack.enter_async_context(self._locks.setdefault(name, asyncio.Lock()))
+            yield
+
+
+@asynccontextmanager
+async def connected(stage: Stage) -> AsyncIterator[Connection]:
+    """A connection of our own, on which no time-out of the storm's works. Raises what `is_passing` judges."""
+    connection = await connect(
+        stage.grounds.database_url,
+        application_name=APPLICATION,
+        settings={"statement_timeout": "0", "lock_timeout": "0"},
+    )
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+def passes(error: BaseException) -> bool:
+    """Whether this is a fault of the storm's in our own connection, to be waited for."""
+    return isinstance(error, PASSING_TYPES) and is_passing(error)
+
+
+@asynccontextmanager
+async def grounds(directory: Path, brokers: int) -> AsyncIterator[Grounds]:
+    """Servers of the storm's own, durable so that a crash means something, ended with the block."""
+    port, kafka_port, controller_port = free_ports(3)
+    server = postgres_server(directory / "postgres", port, durable=True)
+    if brokers == 1:
+        all_brokers = [kafka_server(directory / "kafka", kafka_port, controller_port)]
+        bootstrap = f"127.0.0.1:{kafka_port}"
+    else:
+        all_brokers, bootstrap = await asyncio.to_thread(cluster, directory)
+    try:
+        await asyncio.gather(server.start(), *(broker.start() for broker in all_brokers))
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        await asyncio.to_thread(upgrade, url)
+        yield Grounds(server, all_brokers, bootstrap, url)
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(one.stop) for one in (server, *all_brokers)))
+
+
+@asynccontextmanager
+async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> AsyncIterator[Stage]:
+    """The services on these grounds, supervised, ended with the block; topic and group have this name."""
+    await ensure_topic(on.bootstrap, name, PARTITIONS, replication_factor=len(on.brokers))
+    (port,) = free_ports(1)
+    settings = {
+        "database_url": on.database_url,
+        "kafka_bootstrap": on.bootstrap,
+        "topic": name,
+        "consumer_group": name,
+        "session_timeout_seconds": str(SESSION_TIMEOUT_SECONDS),
+        "batch_records": "2000",
+        "chores_interval_seconds": "10",
+        "api_port": str(port),
+    }
+    services = {
+        f"{service} {n}": Supervised(service, logs / f"{service}-{n}.log", settings)
+        for service, replicas in REPLICAS.items()
+        for n in range(replicas)
+    }
+    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=REQUEST_SECONDS)
+    made = Stage(on, name, name, workload, {}, services, client, logs)
+    async with connected(made) as connection:
+        for one in workload.organizations:
+            await connection.execute(
+                "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3)",
+                *(one.id, one.name, one.time_zone),
+            )
+            for livemode in (True, False):
+                made.keys[one.id, livemode] = await key(connection, one.id, livemode)
+    supervisors = [asyncio.create_task(service.run()) for service in services.values()]
+    try:
+        yield made
+    finally:
+        for supervisor in supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*supervisors, return_exceptions=True)
+        await client.aclose()
+        for service in services.values():
+            service.end()
