@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
@@ -62,6 +63,9 @@ async def check_end(stage: Stage, acknowledged: Acknowledged) -> None:
         await _check_events(connection, stage, gone)
         await _check_outcomes(connection, stage, gone)
         await _check_quarantine(connection, stage, acknowledged)
+        lines = [(owner, UUID(subject)) for owner, subject in await connection.fetch(AUDITED)]
+        if sorted(lines) != sorted(gone):
+            raise StormBroke(f"{len(lines)} lines in the audit log for {len(gone)} deleted calls")
     stage.checked["deleted calls that stayed deleted"] += len(gone)
 
 
@@ -121,6 +125,7 @@ def _none(what: str, found: Iterable[object]) -> None:
 EVENTS: Final = "SELECT organization_id, call_id, id, payload FROM call_events WHERE type <> $1"
 REAPED: Final = "SELECT organization_id, call_id FROM call_events WHERE type = $1"
 DELETED: Final = "SELECT organization_id, call_id FROM deleted_calls"
+AUDITED: Final = "SELECT organization_id, subject FROM audit_log WHERE action = 'call deleted'"
 CALLS: Final = """
 SELECT organization_id, id, livemode, direction, status, answered_at IS NOT NULL, coalesce(duration, 0),
     coalesce(cost, 0)
