@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 
+from services.ops.addresses import Place, database_faults
 from services.ops.embedded.state import plan, save
+from services.ops.failure import Failure
 from shared.database import Connection
 from tests.command_line import callfold
 from tests.events import ORGANIZATION
@@ -166,4 +169,24 @@ async def test_lag_says_when_kafka_or_its_topic_is_not_there(bootstrap: str, dat
     half = await callfold("lag", database_url=database_url)
     assert half.failure == (
         "CALLFOLD_DATABASE_URL is set and CALLFOLD_KAFKA_BOOTSTRAP is not: set both, or neither."
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.PostgresError.new(
+            {"C": "57P03", "M": "the database system is starting up", "D": "Recovery goes on.", "H": "Wait."}
+        ),
+        asyncpg.PostgresError.new({"C": "55P03", "M": "canceling statement due to lock timeout"}),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+    ],
+    ids=["starting", "locked", "broken in the middle"],
+)
+def test_what_a_database_does_in_a_storm_is_one_sentence(error: Exception) -> None:
+    with pytest.raises(Failure) as told, database_faults(Place("postgresql://postgres@127.0.0.1/callfold")):
+        raise error
+    assert "\n" not in str(told.value)
+    assert str(told.value).count(".") == str(told.value).count("127.0.0.1") * 3 + 1, (
+        "it ends with a full stop"
     )

@@ -133,15 +133,16 @@ def database_faults(place: Place) -> Iterator[None]:
     except asyncpg.InvalidCatalogNameError:
         raise Failure(f"There is no database {name}: create it, then {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise Failure(f"PostgreSQL refuses the connection to {name}: {error}.") from None
+        raise Failure(f"PostgreSQL refuses the connection to {name}: {_sentence(error)}.") from None
     except (
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.InsufficientPrivilegeError,
+        asyncpg.LockNotAvailableError,
         asyncpg.ReadOnlySQLTransactionError,
         asyncpg.TransactionRollbackError,
     ) as error:
-        raise Failure(f"PostgreSQL gave up on {name}: {error}.") from None
+        raise Failure(f"PostgreSQL gave up on {name}: {_sentence(error)}.") from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise
@@ -215,6 +216,11 @@ def _check_running(place: Place | KafkaPlace) -> None:
             f"The stack in {place.state} does not run: "
             f"{suggestion('up', '--detach', state=place.state)} starts it."
         ) from None
+
+
+def _sentence(error: asyncpg.PostgresError) -> str:
+    """What PostgreSQL says first, without the lines of detail and hints."""
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _said(error: OSError) -> str:
