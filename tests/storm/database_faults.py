@@ -10,11 +10,13 @@ from typing import Final
 import asyncpg
 import psutil
 
+from services.ops.embedded.processes import wait_until_gone
 from shared.database import Connection
 from tests.storm.schedule import Planned
 from tests.storm.stage import Stage, connected
 
 AGAIN_SECONDS: Final = 0.2
+GONE_SECONDS: Final = 20
 SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'callfold-%' ORDER BY pid"
 STATEMENT_TIMEOUT: Final = "15ms"
 
@@ -30,14 +32,19 @@ async def restart(stage: Stage, planned: Planned) -> None:
 
 
 async def kill(stage: Stage, planned: Planned) -> None:
-    """All of its processes die at the same moment, as when the power goes."""
-    server = stage.grounds.postgres.process
-    assert server is not None
-    family = psutil.Process(server.pid).children(recursive=True)
+    """All of its processes die, as when the power goes. The first of them is frozen before, lest it notices,
+    and begins to recover."""
+    server = stage.grounds.postgres
+    assert server.process is not None
+    server.send(signal.SIGSTOP)
+    family = psutil.Process(server.process.pid).children(recursive=True)
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    await _end(stage, planned, signal.SIGKILL)
+    await asyncio.to_thread(server.kill, signal.SIGKILL)
+    await asyncio.to_thread(wait_until_gone, family, GONE_SECONDS)
+    await asyncio.sleep(planned.lasts_seconds)
+    await server.start()
 
 
 async def _end(stage: Stage, planned: Planned, number: signal.Signals) -> None:
