@@ -60,7 +60,7 @@ KINDS: Final[Mapping[str, Kind]] = {name: fault.kind for name, fault in FAULTS.i
 TELLING: Final[Mapping[str, Kind]] = {
     name: KINDS[name]
     for name in (
-        *("kill ingest", "freeze ingest", "kill aggregator", "kill api"),
+        *("kill ingest", "freeze ingest", "kill api", "reset the offsets"),
         *("shut PostgreSQL down at once", "cut connections", "delete many calls", "move the days"),
     )
 }

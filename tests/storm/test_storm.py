@@ -15,7 +15,7 @@ from tests.storm.stage import Grounds, grounds
 CALLS = 50_000
 FAULTS = 30
 SECONDS = 75
-SHORT_SEED, SHORT_CALLS, SHORT_SECONDS = 3, 1_000, 8
+SHORT_SEED, SHORT_CALLS, SHORT_SECONDS = 6, 1_000, 8
 
 
 def test_a_seed_tells_the_schedule() -> None:
@@ -38,6 +38,7 @@ async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path
     planned = plan(SHORT_SEED, TELLING, len(TELLING), SHORT_SECONDS)
     shared = Grounds(running.postgres, [running.kafka], running.bootstrap, database_url)
     done = await storm(SHORT_SEED, planned, shared, calls=SHORT_CALLS, seconds=SHORT_SECONDS, logs=tmp_path)
+    print(done)
     assert done.faults.total() == len(TELLING)
     assert done.checked["verify"] > 0
     assert done.checked["details"] > 0
