@@ -18,7 +18,7 @@ from tests.storm.publisher import Acknowledged
 from tests.storm.stage import Stage, StormBroke, connected, passes
 from tests.storm.workload import CallKey
 
-QUIET_SECONDS: Final = 240
+QUIET_SECONDS: Final = 150
 AGAIN_SECONDS: Final = 0.3
 SHOWN: Final = 5
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 
+from services.ops.embedded.readiness import api_answers, owns_all
 from services.ops.embedded.servers import Server, kafka_server, postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database import PASSING_TYPES, Connection, connect, is_passing
@@ -20,13 +21,14 @@ from shared.migrations import upgrade
 from tests.seed import key
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen
-from tests.storm.supervised import Supervised
+from tests.storm.supervised import LOOK_SECONDS, Supervised
 from tests.storm.workload import Workload
 
 PARTITIONS: Final = 4
 SESSION_TIMEOUT_SECONDS: Final = 3
 REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1}
 REQUEST_SECONDS: Final = 30
+READY_SECONDS: Final = 90
 APPLICATION: Final = "storm"
 """The name of our own connections: those of callfold begin with its name, and are cut."""
 
@@ -159,6 +161,9 @@ async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> Async
                 made.keys[one.id, livemode] = await key(connection, one.id, livemode)
     supervisors = [asyncio.create_task(service.run()) for service in services.values()]
     try:
+        async with asyncio.timeout(READY_SECONDS):
+            await _until_ready(made)
+        made.began = time.monotonic()
         yield made
     finally:
         for supervisor in supervisors:
@@ -167,3 +172,12 @@ async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> Async
         await client.aclose()
         for service in services.values():
             service.end()
+
+
+async def _until_ready(made: Stage) -> None:
+    on = made.grounds
+    while not (
+        await api_answers(str(made.client.base_url))
+        and await owns_all(on.bootstrap, made.group, made.topic, PARTITIONS, ())
+    ):
+        await asyncio.sleep(LOOK_SECONDS)
