@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from services.ingest.writer import SESSION
@@ -12,11 +13,13 @@ from services.ops.proof import prove
 from shared import store as statements
 from shared.changes import CALL_EVENTS_MAX
 from shared.database import Connection
+from shared.delete import delete
+from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import Overtaken, TooLarge, store, write
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.processes import until
-from tests.storing import arrivals, prepared, record
+from tests.storing import arrivals, prepared, record, stored
 
 initiated = event("call.initiated", id="1", direction="inbound")
 answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))
@@ -91,35 +94,12 @@ async def test_two_owners_of_two_events(database: Connection, rival: Connection,
     assert (await prove(database_url)).exact
 
 
-async def delete(connection: Connection) -> None:
-    """What the API does for a DELETE, in its order."""
-    async with connection.transaction():
-        call = await connection.fetchrow("SELECT * FROM calls FOR UPDATE")
-        assert call is not None
-        await connection.execute("DELETE FROM call_events")
-        await connection.execute("DELETE FROM calls")
-        await connection.execute("INSERT INTO deleted_calls VALUES ($1, $2)", ORGANIZATION, CALL)
-        await connection.execute(
-            "INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, "
-            "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls) "
-            "VALUES ($1, true, $2, coalesce($3, 'unknown'), $4, $5, -1, $6, $7, $8, 0, 0)",
-            ORGANIZATION,
-            call["day"],
-            call["direction"],
-            UUID(int=0),
-            call["status"],
-            -int(call["answered_at"] is not None),
-            -(call["duration"] or 0),
-            -(call["cost"] or Decimal(0)),
-        )
-
-
 async def test_a_delete_before_the_write_of_a_known_call(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
     await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)
-    await delete(rival)
+    assert await delete(rival, ORGANIZATION, CALL, livemode=True, actor="API key 1")
     with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
     assert len((await store(database, arrivals(answered), [], now=NOON)).of_deleted_calls) == 1
@@ -135,7 +115,7 @@ async def test_a_delete_before_the_write_of_a_call_that_was_new(
     await made(database)
     batch = await prepared(database, initiated)
     await store(rival, arrivals(initiated), [], now=NOON)
-    await delete(rival)
+    assert await delete(rival, ORGANIZATION, CALL, livemode=True, actor="API key 1")
     with pytest.raises(Overtaken, match="was deleted meanwhile"):
         await write(database, batch, [])
     assert len((await store(database, arrivals(initiated), [], now=NOON)).of_deleted_calls) == 1
@@ -147,7 +127,7 @@ async def test_late_events_and_redelivery_bring_no_deleted_call_back(
     database: Connection, database_url: str
 ) -> None:
     await store(database, arrivals(initiated, answered), [], now=NOON)
-    await delete(database)
+    assert await delete(database, ORGANIZATION, CALL, livemode=True, actor="API key 1")
     for events in ([completed], [initiated, answered, completed]):
         batch = await store(database, arrivals(*events), [], now=NOON)
         assert len(batch.of_deleted_calls) == len(events)
@@ -188,7 +168,7 @@ async def test_a_delete_that_is_under_way_is_waited_for(
     batch = await prepared(database, initiated)
     await store(rival, arrivals(initiated), [], now=NOON)
     async with rival.transaction():
-        await delete(rival)
+        assert await delete(rival, ORGANIZATION, CALL, livemode=True, actor="API key 1")
         writing = asyncio.create_task(write(database, batch, []))
         await until(
             lambda: rival.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"), "a wait"
@@ -312,3 +292,50 @@ async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None
         text = "\n".join(row[0] for row in plan)
         assert index in text, text
         assert "Seq Scan" not in text, text
+
+
+async def test_a_delete_racing_ingest_of_the_same_call_ends_in_one_of_two_ways(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """A hundred times over: either the delete found the call, and nothing is left of it whatever came later,
+    or it came too early, and all of the call is there."""
+    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
+    ways = {True: 0, False: 0}
+    for n in range(1, 101):
+        id_ = UUID(int=n)
+        first = event("call.initiated", id="1", call_id=id_)
+        later = [event("call.ringing", id="2", call_id=id_), event("call.completed", id="3", call_id=id_)]
+        if n % 2:
+            await stored(database, first)
+        _, deleted = await asyncio.gather(
+            _stored_in_the_end(database, first, *later), _deleted_in_the_end(rival, id_)
+        )
+        left = await database.fetchrow(
+            "SELECT (SELECT count(*) FROM calls WHERE id = $1), "
+            "(SELECT count(*) FROM call_events WHERE call_id = $1), "
+            "(SELECT count(*) FROM deleted_calls WHERE call_id = $1), "
+            "(SELECT count(*) FROM audit_log WHERE subject = $2)",
+            id_,
+            str(id_),
+        )
+        assert tuple(left or ()) == ((0, 0, 1, 1) if deleted else (1, 3, 0, 0))
+        ways[deleted] += 1
+    assert min(ways.values()) > 0, f"both ways are taken: {ways}"
+    assert (await prove(database_url)).exact
+
+
+async def _stored_in_the_end(connection: Connection, *events: Event) -> None:
+    while True:
+        try:
+            await stored(connection, *events)
+        except (Overtaken, asyncpg.DeadlockDetectedError):
+            continue
+        return
+
+
+async def _deleted_in_the_end(connection: Connection, call_id: UUID) -> bool:
+    while True:
+        try:
+            return await delete(connection, ORGANIZATION, call_id, livemode=True, actor="API key 1")
+        except asyncpg.DeadlockDetectedError:
+            continue
