@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 if TYPE_CHECKING:
-    from shared.database import Connection
+    from shared.database import AnyConnection
 
 NEEDED_STEP: Final = "0002"
 """The newest step. They are numbered with four digits, so that of any two the newer can be told, known or
@@ -24,7 +24,7 @@ def new_enough(step: str | None) -> bool:
     return step is not None and step >= NEEDED_STEP
 
 
-async def check_step(connection: "Connection") -> None:
+async def check_step(connection: "AnyConnection") -> None:
     """Raises `TablesOutdated` with a sentence, and asyncpg's errors."""
     try:
         step = await connection.fetchval(READ_STEP)

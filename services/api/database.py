@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
@@ -11,6 +11,7 @@ import asyncpg
 from services.api.errors import ApiError, outdated, unavailable
 from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
+from shared.step import TablesOutdated, check_step
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -37,9 +38,11 @@ log = logging.getLogger("callfold.api")
 class Database:
     """Connections for one request each. Neither opening nor losing the database stops the process."""
 
-    def __init__(self, name: str, pool: Pool, wait_seconds: float) -> None:
-        self._name = name
+    def __init__(self, name: str, pool: Pool, pool_of_health: Pool, wait_seconds: float) -> None:
+        """`name` is what it is called in sentences."""
+        self.name = name
         self._pool = pool
+        self._pool_of_health = pool_of_health
         self._wait_seconds = wait_seconds
         self._away = False
 
@@ -51,18 +54,27 @@ class Database:
     def used_connections(self) -> int:
         return self._pool.get_size() - self._pool.get_idle_size()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for the block. Raises the 503 `ApiError` when the database is away, stays busy, or
         has not the tables yet."""
+        return self._connection_of(self._pool)
+
+    async def check(self) -> None:
+        """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
+        old. It takes a connection of its own: one that waits behind requests would tell how many there are."""
+        async with self._connection_of(self._pool_of_health) as connection:
+            await check_step(connection)
+
+    @asynccontextmanager
+    async def _connection_of(self, pool: Pool) -> AsyncIterator[Connection]:
         acquired: Connection | None = None
         try:
-            acquired = await self._pool.acquire(timeout=self._wait_seconds)
+            acquired = await pool.acquire(timeout=self._wait_seconds)
             try:
                 yield acquired
             finally:
-                await self._pool.release(acquired, timeout=_RELEASE_SECONDS)
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                await pool.release(acquired, timeout=_RELEASE_SECONDS)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, TablesOutdated) as error:
             self._say_away(error)
             raise outdated() from error
         except _FAULTS as error:
@@ -77,18 +89,18 @@ class Database:
             ) from error
         if self._away:
             self._away = False
-            log.warning("the %s answers again", self._name)
+            log.warning("the %s answers again", self.name)
 
     def _say_away(self, error: BaseException) -> None:
         """Once per absence, however many requests it refuses."""
         if not self._away:
             self._away = True
-            log.warning("the %s can't be asked: %s", self._name, told(error))
+            log.warning("the %s can't be asked: %s", self.name, told(error))
 
     def _unavailable(self, error: BaseException) -> ApiError:
         self._say_away(error)
         return unavailable(
-            "DATABASE_UNAVAILABLE", f"The {self._name} can't be asked now; try again in a moment."
+            "DATABASE_UNAVAILABLE", f"The {self.name} can't be asked now; try again in a moment."
         )
 
 
@@ -130,16 +142,18 @@ async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Dat
             settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
         )
 
-    pool: Pool = await asyncpg.create_pool(
-        min_size=0, max_size=settings.api_pool_connections, connect=opened, reset=_nothing
-    )
+    pool, pool_of_health = [
+        await asyncpg.create_pool(min_size=0, max_size=connections, connect=opened, reset=_nothing)
+        for connections in (settings.api_pool_connections, 1)
+    ]
     try:
-        yield Database(name, pool, settings.api_pool_wait_seconds)
+        yield Database(name, pool, pool_of_health, settings.api_pool_wait_seconds)
     finally:
         try:
-            await asyncio.wait_for(pool.close(), _CLOSE_SECONDS)
+            await asyncio.wait_for(asyncio.gather(pool.close(), pool_of_health.close()), _CLOSE_SECONDS)
         except TimeoutError:
             pool.terminate()
+            pool_of_health.terminate()
 
 
 async def _nothing(_: object) -> None:

@@ -1,12 +1,14 @@
 """Health: whether the process is up, and whether it can answer."""
 
+from collections.abc import Iterable
+
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from services.api import documentation
-from services.api.database import Databases
+from services.api.database import Database, Databases
 from services.api.encoding import answer
-from services.api.errors import ApiError, outdated
-from shared.step import READ_STEP, new_enough
+from services.api.errors import ApiError
+from shared.database import told
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -21,7 +23,8 @@ async def live() -> Response:
 async def ready(request: Request) -> Response:
     """Answers when the database does, and the replica where there is one, and their tables are as new as
     this service needs them."""
-    await _check(request.app)
+    for database in _each(request.app):
+        await database.check()
     return answer({"status": "ready"})
 
 
@@ -31,21 +34,19 @@ router.head("/ready", include_in_schema=False)(ready)
 
 
 async def why_waiting(app: FastAPI) -> str | None:
-    """Why the application is not ready, as the error's sentence; None when it is."""
+    """Why the application is not ready, for the operator: the fault that the client's error is from. None when
+    it is ready."""
     if not hasattr(app.state, "databases"):
-        return "It is starting."
-    try:
-        await _check(app)
-    except ApiError as error:
-        return error.sentence
+        return "is starting"
+    for database in _each(app):
+        try:
+            await database.check()
+        except ApiError as error:
+            return f"waits for the {database.name}: {told(error.__cause__ or error)}"
     return None
 
 
-async def _check(app: FastAPI) -> None:
-    """Raises the 503 `ApiError` while it is not ready."""
+def _each(app: FastAPI) -> Iterable[Database]:
+    """The primary, and the replica where there is one."""
     databases: Databases = app.state.databases
-    for database in dict.fromkeys(databases):
-        async with database.connection() as connection:
-            step = await connection.fetchval(READ_STEP)
-        if not new_enough(step):
-            raise outdated()
+    return dict.fromkeys(databases)
