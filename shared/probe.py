@@ -8,7 +8,9 @@ import os
 import sys
 from typing import Final
 
-TIMEOUT_SECONDS: Final = 5
+TIMEOUT_SECONDS: Final = 4
+"""Less than a container engine gives it (Dockerfile): what it finds is said before it is ended."""
+
 _LOOPBACK: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (for a host that is all)
 
 

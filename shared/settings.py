@@ -146,6 +146,7 @@ class TelemetrySettings(_Settings):
 class DatabaseSettings(_Settings):
     database_url: Annotated[str, AfterValidator(check_url)] = Field(
         "postgresql://postgres@127.0.0.1:5432/callfold",
+        repr=False,  # it may have a password in it
         description="PostgreSQL 15 or newer, as a libpq URL",
     )
     database_connect_timeout_seconds: float = Field(10, gt=0)
@@ -237,6 +238,7 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
 class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
+        repr=False,
         description="where to read from; keys and deletes stay at CALLFOLD_DATABASE_URL",
     )
     api_host: str = "127.0.0.1"

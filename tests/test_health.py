@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +15,13 @@ import pytest
 
 from services.ops.embedded.servers import Servers
 from shared.kafka import ensure_topic
+from shared.monitor import READY_SECONDS
+from shared.probe import TIMEOUT_SECONDS
 from tests.ingesting import StartIngest, call, caught_up, has_ended
 from tests.monitoring import Monitor
 from tests.processes import Service, publish, until
 
+ROOT = Path(__file__).parents[1]
 Start = Callable[..., Service]
 
 
@@ -121,7 +125,7 @@ async def test_a_service_is_ready_when_the_database_is(
     try:
         await until(monitor.reason_to_wait, f"the {name} to miss the database")
         reason = await monitor.reason_to_wait()
-        assert "database" in reason
+        assert re.fullmatch("waits for the database: .*(refused|failed|closed|reset|terminat|shut).*", reason)
         done = await asyncio.to_thread(probe, monitor)
         assert (done.returncode, json.loads(done.stderr.removeprefix("Not ready: "))) == (
             1,
@@ -160,6 +164,11 @@ async def test_the_api_answers_head_as_it_answers_get(
     refused = await api.request("POST", "/health/ready")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
     assert (await api.get("/metrics")).status_code == 404, "metrics are on the monitor's port alone"
+
+
+def test_a_probe_is_over_before_its_container_ends_it() -> None:
+    (given,) = re.findall(r"HEALTHCHECK .*--timeout=(\d+)s", (ROOT / "Dockerfile").read_text())
+    assert READY_SECONDS < TIMEOUT_SECONDS < int(given)
 
 
 def test_a_probe_without_a_process_says_so(monitor: Monitor) -> None:

@@ -89,6 +89,12 @@ def test_an_address_that_can_be_used_is_taken_as_it_is(
     assert getattr(IngestSettings(), setting) == value
 
 
+def test_no_password_is_shown_with_the_settings() -> None:
+    secret = "postgresql://u:secret@h/x"
+    shown = ApiSettings(database_url=secret, api_replica_url=secret)
+    assert "secret" not in f"{shown!r} {shown}"
+
+
 @pytest.mark.parametrize(
     ("service", "name", "value", "rule"),
     [
