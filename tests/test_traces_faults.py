@@ -1,19 +1,27 @@
 """Traces when something is missing: a collector that is away, a batch that is not stored, the extra."""
 
+import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 
+from services.ingest.app import Ingest
 from services.ingest.traces import FOLLOWED_RECORDS_MAX
+from services.ops.lag import consumer_lag
 from shared.database import Connection
+from shared.settings import IngestSettings
 from tests.collector import EXTRA, Collector, forbid_imports, traced
 from tests.events import value
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said
+from tests.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_ended, has_said
 from tests.processes import publish, until
 from tests.test_ingest_faults import transaction_held_open
 from tests.test_traces import WAITS_FOR_LOCK
@@ -42,6 +50,53 @@ async def test_a_batch_that_a_stop_gives_up_says_so(
         assert ingest.stop() == 0
     (span,) = collector.named(f"process {topic}")
     assert (span.failed, span.attributes["error.type"], span.events) == (True, "stopped", [])
+
+
+class Failing(Sampler):
+    """Fails at the first span of this name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.failed = False
+
+    def should_sample(
+        self, parent_context: Any, trace_id: int, name: str, *more: Any, **_: Any
+    ) -> SamplingResult:
+        if name == self._name and not self.failed:
+            self.failed = True
+            raise RuntimeError("the sampler fails")
+        return ALWAYS_ON.should_sample(parent_context, trace_id, name, *more)
+
+    def get_description(self) -> str:
+        return "failing"
+
+
+@pytest.mark.parametrize("span", ["{} process", "process {}"], ids=["of the batch", "of a record"])
+async def test_a_fault_before_a_batch_is_read_ends_the_process_and_passes_over_nothing(
+    bootstrap: str, topic: str, database_url: str, database: Connection, span: str
+) -> None:
+    """The first batch fails in FastStream's middleware, or in the handler; the second would be stored."""
+    settings = IngestSettings(
+        database_url=database_url,
+        kafka_bootstrap=bootstrap,
+        topic=topic,
+        consumer_group=f"{GROUP}-{topic}",
+        batch_records=1,
+    )
+    await publish(
+        bootstrap, topic, [traced(1, value("call.initiated", id="1")), value("call.ringing", id="2")]
+    )
+    sampler = Failing(span.format(topic))
+    try:
+        with pytest.raises(RuntimeError, match="the sampler fails"):
+            async with asyncio.timeout(30):
+                await Ingest(settings, TracerProvider(sampler)).run()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+    assert sampler.failed
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 0
+    assert sum(one.committed for one in await consumer_lag(bootstrap, topic, settings.consumer_group)) == 0
 
 
 async def test_of_a_batch_only_so_many_records_are_followed(

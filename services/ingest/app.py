@@ -25,8 +25,8 @@ from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 
 from services.ingest.arrivals import sort_out
 from services.ingest.assignment import Assignment
-from services.ingest.batch_trace import BatchTrace, untraced
-from services.ingest.consumer import Consumer
+from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
+from services.ingest.consumer import Consumer, FaultListener
 from services.ingest.header_names import read_any_header_name
 from services.ingest.metrics import Metrics, Standing
 from services.ingest.writer import Writer
@@ -68,7 +68,7 @@ class Ingest:
         self._batch_in_hand: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batch_in_hand.set_result(None)
         self._follow = untraced
-        middlewares: list[Any] = []
+        middlewares: list[Any] = [partial(FaultListener, self._fail)]  # around all others
         if tracer_provider is not None:
             from services.ingest.traces import Traces
 
@@ -171,8 +171,9 @@ class Ingest:
         FastStream goes on after whatever a handler raises, and a later commit would pass over the batch: so a
         fault ends the process, and no batch comes after it.
         """
-        trace = self._follow(records)
+        trace = UNTRACED
         try:
+            trace = self._follow(records)
             with trace.step("parse"):
                 arrivals, bad_records = await sort_out(records, datetime.now(UTC))
             with trace.step("wait for the batch before"):
@@ -200,8 +201,8 @@ class Ingest:
                     with trace.step("commit offsets"):
                         await self._commit(records, trace)
         except Exception as fault:
-            trace.end(fault)
             self._fail(fault)
+            trace.end(fault)
         finally:
             trace.end()
 

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError
+from faststream import BaseMiddleware, ContextRepo
 
 STOP_SECONDS: Final = 3
 
@@ -58,3 +60,26 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         except Exception as fault:
             self._on_fault(fault)
             raise
+
+
+class FaultListener(BaseMiddleware[Any, Any]):
+    """Tells `on_fault` of whatever is raised between the poll and the handler's return, by another
+    middleware or by the parser: FastStream is silent about it, and a later commit would pass over the batch.
+    """
+
+    def __init__(
+        self, on_fault: Callable[[Exception], None], records: Any, /, *, context: ContextRepo
+    ) -> None:
+        super().__init__(records, context=context)
+        self._on_fault = on_fault
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        """As FastStream's, which does no more than let the fault go on."""
+        if isinstance(exc_val, Exception):
+            self._on_fault(exc_val)
+        return await super().after_processed(exc_type, exc_val, exc_tb)
