@@ -123,6 +123,8 @@ def is_passing(error: BaseException) -> bool:
             return _is_passing_fault_of_pooler(error)
         state = error.sqlstate or ""
         return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return False
     if isinstance(error, asyncpg.InterfaceError):
         return "connection" in str(error) or "another operation" in str(error)
     return isinstance(error, OSError | TimeoutError | TablesOutdated | asyncpg.InternalClientError)
@@ -147,6 +149,8 @@ def told(error: BaseException) -> str:
         # Not `str(error)`: that has the DETAIL, which quotes rows.
         message = f": {error.message}" if state[:2] in _TOLD_CLASSES and error.message else ""
         return f"{kind} (SQLSTATE {state}){message}"
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return str(error).partition("\n")[0]  # what follows is a hint, of parameters that we don't have
     if isinstance(error, OSError | TablesOutdated) or type(error) is asyncpg.InterfaceError:
         return str(error) or kind
     return kind

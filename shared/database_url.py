@@ -47,6 +47,10 @@ def check_url(url: str) -> str:
         raise ValueError("be a URL such as postgresql://user@host:5432/database") from None
     for name, values in said.items():
         _check_parameter(name, values[-1])
+    mode = said.get("sslmode", [""])[-1]
+    if mode.startswith("verify-") and "sslrootcert" not in said:
+        # asyncpg would look for one in the home directory, which a container's user need not have.
+        raise ValueError(f"name in sslrootcert the authority's certificates, which sslmode={mode} needs")
     return url
 
 

@@ -236,6 +236,18 @@ async def test_a_fault_that_does_not_pass_ends_the_process(
     assert await database.fetchval("SELECT count(*) FROM call_events") == 0
 
 
+async def test_an_address_that_can_not_be_used_is_no_fault_of_a_record(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+) -> None:
+    """asyncpg counts it among the ill-formed values, too."""
+    await publish(bootstrap, topic, call(0))
+    ingest = start_ingest(database_url=f"{database_url}?sslnegotiation=direct")
+    await until(lambda: has_ended(ingest), "ingest to end")
+    assert ingest.said("ends: direct TLS requires sslmode=require, verify-ca, or verify-full")
+    assert not ingest.said("quarantines")
+    assert await lag(bootstrap, topic, f"{GROUP}-{topic}") == 4
+
+
 async def test_a_rule_that_most_records_break_ends_the_process(
     start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
 ) -> None:

@@ -42,6 +42,12 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (
         DatabaseSettings,
         "DATABASE_URL",
+        "postgresql://u:secret@h/x?sslmode=verify-full",
+        "name in sslrootcert the authority's certificates, which sslmode=verify-full needs",
+    ),
+    (
+        DatabaseSettings,
+        "DATABASE_URL",
         "postgresql://u:secret@h/x?connect_timeout=3",
         "do without connect_timeout, which is only known to libpq",
     ),

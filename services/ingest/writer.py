@@ -78,7 +78,7 @@ class Writer:
         while not self._stopping.is_set():
             try:
                 with self._trace.step("try"):
-                    await self._write_once(arrivals, bad_records)
+                    stored = await self._store(await self._connected(), arrivals, bad_records)
             except Overtaken as overtaken:
                 self.waiting = None
                 self._metrics.retries.labels("overtaken").inc()
@@ -100,6 +100,8 @@ class Writer:
                 logger.info("halves a batch: %s", too_large)
                 return await self._write_halves(arrivals, bad_records)
             except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
+                if self._connection is None:  # what is refused is how to connect, not a record
+                    raise
                 self.waiting = None
                 self._metrics.retries.labels("refused").inc()
                 self.close()
@@ -117,30 +119,46 @@ class Writer:
                 self.waiting = None
                 if away_since is not None:
                     logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
+                self._tell(arrivals, bad_records, stored)
                 return True
             await backoff.wait(self._stopping)
         return False
 
-    async def _write_once(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+    async def _connected(self) -> Connection:
+        """The connection, made anew where there is none; it is None for as long as that can't be done."""
         settings = self._settings
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(
+            self.close()
+            connection = await connect(
                 settings.database_url,
                 application_name="callfold-ingest",
                 pooler=settings.database_pooler,
                 timeout_seconds=settings.database_connect_timeout_seconds,
                 settings=SESSION,
             )
-            await check_step(self._connection)
-        stored = await store(
-            self._connection,
+            try:
+                await check_step(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
+        return self._connection
+
+    async def _store(
+        self, connection: Connection, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
+    ) -> Changes:
+        return await store(
+            connection,
             arrivals,
             bad_records,
             now=datetime.now(UTC),
-            create_organizations=settings.unknown_organizations == "create",
+            create_organizations=self._settings.unknown_organizations == "create",
             check=self._breaker.check,
             step=self._trace.step,
         )
+
+    def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
+        """What a transaction did, once it is committed."""
         quarantined = len(bad_records) + len(stored.refused)
         self._breaker.stored(len(arrivals) + len(bad_records), quarantined)
         self._stored(stored, quarantined)
