@@ -312,7 +312,7 @@ async def test_a_pool_that_stays_busy_is_answered_503(database_url: str, databas
         async with app.state.databases.primary.connection():
             answer = await api.get("/calls", headers=bearing(acme.key))
             assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
-            # A process with many requests is ready: with the others unready as well, nobody would be answered.
+            # Many requests leave it ready: with the others unready as well, nobody would be answered.
             assert (await api.get("/health/ready")).status_code == 200
             assert await why_waiting(app) is None
         assert (await api.get("/calls", headers=bearing(acme.key))).status_code == 200

@@ -1,12 +1,14 @@
 """The manifests in deploy/kubernetes: each by Kubernetes' own schema, and all of them together."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import trustme
 import yaml
 
 from shared import settings
@@ -15,6 +17,7 @@ DIRECTORY = Path(__file__).parent.parent / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 """1.30 has the sleep before a pod is stopped."""
 
+AUTHORITIES = "/etc/callfold/ca.pem"
 Manifest = dict[str, Any]
 
 
@@ -80,8 +83,11 @@ def test_all_but_the_example_of_a_secret_are_applied() -> None:
     assert KUSTOMIZATION["images"] == [{"name": "callfold", "newTag": version("callfold")}]
 
 
-def test_every_setting_exists_and_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = named("ConfigMap", "callfold")["data"] | named("Secret", "callfold")["stringData"]
+@pytest.mark.parametrize("secret", ["callfold", "callfold-api"])
+def test_every_setting_exists_and_can_be_read(
+    secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = named("ConfigMap", "callfold")["data"] | named("Secret", secret)["stringData"]
     known = {
         f"{settings.PREFIX}{field.upper()}": of
         for of in vars(settings).values()
@@ -89,10 +95,42 @@ def test_every_setting_exists_and_can_be_read(monkeypatch: pytest.MonkeyPatch) -
         for field in of.model_fields
     }
     assert set(given) <= set(known)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
+    mount(given, monkeypatch, tmp_path)
     for of in {known[name] for name in given}:
         of()
+
+
+def mount(given: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Lets the settings of a pod be read here; the authorities' file is elsewhere."""
+    authorities = directory / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authorities))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value.replace(AUTHORITIES, str(authorities)))
+
+
+def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = (DIRECTORY.parent.parent / "docs" / "deploy.md").read_text()
+    (overlay,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", page, re.DOTALL)
+    patch = yaml.safe_load(yaml.safe_load(overlay)["patches"][0]["patch"])
+    typed = re.findall(r"create secret generic (\S+) ((?:.*\\\n)*.*)", page)
+    secrets = {name: dict(re.findall(r"--from-literal=(\w+)='(.*?)'", literals)) for name, literals in typed}
+    settings_of = {
+        "callfold-ingest": settings.IngestSettings,
+        "callfold-aggregator": settings.AggregatorSettings,
+        "callfold-api": settings.ApiSettings,
+    }
+    for workload, of in settings_of.items():
+        (container,) = containers(named("Deployment", workload))
+        given = named(patch["kind"], patch["metadata"]["name"])["data"] | patch["data"]
+        for source in container["envFrom"]:
+            given |= secrets[source["secretRef"]["name"]] if "secretRef" in source else {}
+        with monkeypatch.context() as pod_environment:
+            mount(given, pod_environment, tmp_path)
+            read = of()
+        assert read.database_url.endswith("sslmode=verify-full&sslrootcert=" + str(tmp_path / "ca.pem"))
+        assert ("CALLFOLD_KAFKA_PASSWORD" in given) == (workload != "callfold-api")
+    assert secrets["callfold"]["CALLFOLD_DATABASE_URL"] != secrets["callfold-api"]["CALLFOLD_DATABASE_URL"]
+    assert f"kubectl create namespace {yaml.safe_load(overlay)['namespace']}\n" in page
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda each: each["metadata"]["name"])
@@ -111,10 +149,14 @@ def test_no_container_may_more_than_it_needs(workload: Manifest) -> None:
         }
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
+        secret = "callfold-api" if workload["metadata"]["name"] == "callfold-api" else "callfold"
         assert container["envFrom"] == [
             {"configMapRef": {"name": "callfold"}},
-            {"secretRef": {"name": "callfold"}},
+            {"secretRef": {"name": secret}},
         ]
+        (mounted,) = container["volumeMounts"]
+        assert mounted["mountPath"] == str(Path(AUTHORITIES).parent)
+        assert [volume["name"] for volume in pod(workload)["volumes"]] == [mounted["name"]]
 
 
 @pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=lambda each: each["metadata"]["name"])
@@ -143,6 +185,7 @@ def test_every_service_is_asked_whether_it_lives_and_is_ready(deployment: Manife
 def test_a_stop_has_the_time_that_it_takes() -> None:
     ingest = settings.IngestSettings.model_fields["stop_timeout_seconds"].default
     assert pod(named("Deployment", "callfold-ingest"))["terminationGracePeriodSeconds"] > ingest
+    assert f"CALLFOLD_STOP_TIMEOUT_SECONDS ({ingest:g})" in (DIRECTORY / "ingest.yaml").read_text()
     api = pod(named("Deployment", "callfold-api"))
     before = api["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert api["terminationGracePeriodSeconds"] > before + 10

@@ -61,7 +61,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
-        old. It takes a connection of its own: one that waits behind requests would tell how many there are."""
+        old. It takes a connection of its own: one that waits behind requests would tell of those."""
         async with self._connection_of(self._pool_of_health) as connection:
             await check_step(connection)
 

@@ -34,8 +34,8 @@ router.head("/ready", include_in_schema=False)(ready)
 
 
 async def why_waiting(app: FastAPI) -> str | None:
-    """Why the application is not ready, for the operator: the fault that the client's error is from. None when
-    it is ready."""
+    """Why the application is not ready, for the operator: the fault behind the client's error; None when it
+    is."""
     if not hasattr(app.state, "databases"):
         return "is starting"
     for database in _each(app):
