@@ -63,6 +63,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             self._context.load_verify_locations(ca_file)
         self._one_at_a_time = asyncio.Lock()
         self._token = ""
+        self._was_taken = False
         self._good_until = 0.0
         self._fault: str | None = None
         self._no_try_until = 0.0
@@ -79,6 +80,19 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
                 raise TokenUnavailable(self._fault)
             return self._token
 
+    def taken(self, token: str) -> None:
+        """Hears that the broker took this token."""
+        self._was_taken = self._was_taken or token == self._token
+
+    def replaces(self, token: str) -> bool:
+        """Hears that the broker refused this token, and whether there is, or may be, another to try. One that
+        was taken before is over earlier than the endpoint said: keys change, and clocks differ."""
+        if token != self._token:
+            return True
+        if self._was_taken:
+            self._good_until = 0.0
+        return self._was_taken
+
     async def _ask(self, now: float) -> None:
         try:
             async with httpx.AsyncClient(verify=self._context, timeout=ENDPOINT_SECONDS) as client:
@@ -90,6 +104,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             self._no_try_until = time.monotonic() + RETRY_SECONDS
             return
         self._fault = None
+        self._was_taken = self._was_taken and granted.access_token == self._token
         self._token = granted.access_token
         spare = min(SPARE_SECONDS_MAX, granted.expires_in * SPARE_SHARE)
         self._good_until = now + granted.expires_in - spare
@@ -137,6 +152,17 @@ def _status(answer: bytes) -> str:
 class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
     async def step(self, payload: bytes | None) -> Any:
         """As aiokafka's, but an answer with something in it is a refusal (RFC 7628, 3.2.2)."""
+        provider = self._sasl_oauth_token_provider
+        asks_for_tokens = isinstance(provider, ClientCredentials)
         if payload:
-            raise SaslAuthenticationFailed(f"the token is refused ({_status(payload)})")
+            refused = f"the token is refused ({_status(payload)})"
+            if asks_for_tokens and provider.replaces(self._token):
+                raise TokenUnavailable(refused)
+            raise SaslAuthenticationFailed(refused)
+        if self._token_sent and asks_for_tokens:
+            provider.taken(self._token)
         return await super().step(payload)
+
+    def _build_oauth_client_request(self, token: str, token_extensions: str) -> str:
+        self._token = token
+        return str(super()._build_oauth_client_request(token, token_extensions))

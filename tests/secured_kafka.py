@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import signal
 import subprocess
 import time
@@ -74,7 +75,8 @@ class Issuer:
     def token(self, subject: str, *, lifetime_seconds: float = 3600) -> str:
         now = time.time()
         claims: dict[str, object] = {"iss": "https://identity.example.com", "aud": "kafka", "sub": subject}
-        claims |= {"iat": int(now), "exp": int(now + lifetime_seconds)}
+        # In whole seconds, and not over before its time.
+        claims |= {"iat": int(now), "exp": math.ceil(now + lifetime_seconds)}
         signed = f"{_part({'alg': 'RS256', 'kid': 'one'})}.{_part(claims)}"
         signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{signed}.{_base64(signature)}"

@@ -137,6 +137,29 @@ async def test_connections_that_the_broker_cuts_off_when_their_session_is_over_a
     assert endpoint.granted in (0, 2), "one token for waiting for the topic, and one for all of consuming"
 
 
+async def test_a_token_that_is_over_before_its_time_is_replaced(
+    secured: SecuredKafka,
+    endpoint: TokenEndpoint,
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+) -> None:
+    endpoint.lifetime_seconds, endpoint.told_seconds = 1, 3600
+    ingest = start_ingest(**with_token_url(secured, endpoint))
+    await until(lambda: has_granted(endpoint, 4), "ingest to have asked for a token again, and again")
+    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 10)
+    assert ingest.said("the token is refused (invalid_token)")
+    assert ingest.stop() == 0
+
+
+async def has_granted(endpoint: TokenEndpoint, times: int) -> bool:
+    return endpoint.granted >= times
+
+
 async def test_a_token_endpoint_that_is_away_is_waited_for(
     secured: SecuredKafka,
     endpoint: TokenEndpoint,

@@ -19,13 +19,15 @@ SCOPE = "kafka"
 
 
 class TokenEndpoint(ThreadingHTTPServer):
-    """What can change while it runs: `lifetime_seconds` of its tokens, and `away`, when it answers 503."""
+    """What can change while it runs: `lifetime_seconds` of its tokens, what it says of them (`told_seconds`,
+    the truth unless set), and `away`, when it answers 503."""
 
     def __init__(self, issuer: Issuer, ca: trustme.CA, subject: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.issuer = issuer
         self.subject = subject
         self.lifetime_seconds = 3600
+        self.told_seconds: int | None = None
         self.away = False
         self.granted = 0
         self.refused = 0
@@ -80,7 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
             endpoint.granted += 1
             seconds = endpoint.lifetime_seconds
             token = endpoint.issuer.token(endpoint.subject, lifetime_seconds=seconds)
-            self._answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": seconds})
+            told = endpoint.told_seconds or seconds
+            self._answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": told})
 
     def _answer(self, status: int, body: dict[str, object]) -> None:
         self.send_response(status)
