@@ -47,6 +47,23 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return None
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Iterator[None]:
+    """Says at the end, where it is read, that a run passed without what it was asked for."""
+    yield
+    if config.getoption("--containers") and (missing := missing_engine()):
+        skipped = [each for each in terminalreporter.getreports("skipped") if "containers" in each.keywords]
+        files = ", ".join(sorted({each.nodeid.partition("::")[0] for each in skipped}))
+        terminalreporter.write_line(
+            f"--containers: {missing}. NOT TESTED: the servers' images, for which the embedded servers "
+            f"stood in, and {len(skipped)} tests of {files or 'no file'}.",
+            yellow=True,
+            bold=True,
+        )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reason = missing_engine() if config.getoption("--containers") else "needs --containers"
     for item in items:

@@ -1,6 +1,7 @@
 """PostgreSQL and Kafka from their official images, for the same tests: `./check --containers`."""
 
 import asyncio
+import functools
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ POSTGRES_IMAGE = "postgres:18"
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 
 
+@functools.cache
 def missing_engine() -> str | None:
     """Why no container can be started here; None where one can."""
     try:
