@@ -1,6 +1,7 @@
 """Kafka: the topic. Reading it is ingest's, writing it the telephony systems'."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,10 @@ from shared.kafka_client import (
 
 logger = logging.getLogger("callfold.kafka")
 
+CLOSE_SECONDS: Final = 3
+TRY_SECONDS: Final = 10
+"""How long each broker has, while the topic is waited for, until it is said that there is none."""
+
 RECORD_BYTES_MAX: Final = 5 * 1024 * 1024
 """What the topic lets through: more than an event may have, so that a larger one is seen and quarantined."""
 
@@ -37,7 +42,10 @@ async def administration(
         await admin.start()
         yield admin
     finally:
-        await admin.close()
+        # It would wait half a minute for a broker that does not answer the end of TLS.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await admin.close()
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
@@ -69,8 +77,21 @@ async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replicati
 
 
 async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> None:
-    """Returns when the broker answers and has the topic, or when `stop` is set. Raises KafkaRefusal when the
-    broker and we don't take each other."""
+    """Returns when the broker answers and has the topic, or when `stop` is set, whatever the broker does.
+    Raises KafkaRefusal when the broker and we don't take each other."""
+    looking = asyncio.create_task(_look_for_topic(broker, topic, stop))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        looking.cancel()
+        await asyncio.wait({looking})
+    if not looking.cancelled():
+        looking.result()
+
+
+async def _look_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> None:
     backoff = Backoff()
     said = ""
     where = address(broker)
@@ -78,7 +99,7 @@ async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> Non
         faults: list[Exception] = []
         try:
             with connection_faults(faults.append):
-                async with administration(broker) as admin:
+                async with administration(broker, request_seconds=TRY_SECONDS) as admin:
                     if await partitions_of(admin, topic):
                         return
             missing = f"the broker at {where} has no topic {topic}, or does not let this user see it"

@@ -2,14 +2,18 @@
 is over by then, with a clean exit status and nothing lost."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from services.ops.embedded.servers import Servers
 from shared.database import Connection
+from tests import seed
+from tests.api import bearing, until_somebody_waits_for_a_lock
 from tests.ingesting import GROUP, StartIngest, call, caught_up, has_said
 from tests.processes import Service, lag, publish, until
 
@@ -17,8 +21,8 @@ LONGEST_SECONDS = 9
 
 
 @pytest.fixture
-async def silent_url() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The URL of a database that takes connections and never answers, and whether one has come."""
+async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The address of a server that takes connections and never answers, and whether one has come."""
     has_come, over = asyncio.Event(), asyncio.Event()
 
     async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,14 +31,21 @@ async def silent_url() -> AsyncIterator[tuple[str, asyncio.Event]]:
         writer.close()
 
     server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
-    yield f"postgresql://postgres@127.0.0.1:{server.sockets[0].getsockname()[1]}/callfold", has_come
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", has_come
     over.set()
     server.close()
 
 
-async def assert_stops(service: Service) -> None:
+@pytest.fixture
+def silent_url(silent: tuple[str, asyncio.Event]) -> tuple[str, asyncio.Event]:
+    """The same as a database."""
+    address, has_come = silent
+    return f"postgresql://postgres@{address}/callfold", has_come
+
+
+async def assert_stops(service: Service, *clean: int) -> None:
     began = time.monotonic()
-    assert await asyncio.to_thread(service.stop) == 0, service.log.read_text()
+    assert await asyncio.to_thread(service.stop) in (0, *clean), service.log.read_text()
     assert time.monotonic() - began < LONGEST_SECONDS
 
 
@@ -84,6 +95,15 @@ async def test_ingest_before_it_has_found_a_broker(start_ingest: StartIngest) ->
     await assert_stops(ingest)
 
 
+async def test_ingest_while_the_first_broker_does_not_answer(
+    start_ingest: StartIngest, silent: tuple[str, asyncio.Event]
+) -> None:
+    address, has_come = silent
+    ingest = start_ingest(kafka_bootstrap=address)
+    await has_come.wait()
+    await assert_stops(ingest)
+
+
 async def test_aggregator_while_the_database_does_not_answer(
     silent_url: tuple[str, asyncio.Event], tmp_path: Path
 ) -> None:
@@ -104,3 +124,33 @@ async def test_aggregator_in_a_statement_that_hangs(
             "the aggregator to be in the middle of its statement",
         )
         await assert_stops(aggregator)
+
+
+async def test_the_api_in_a_statement_that_hangs(
+    database_url: str, database: Connection, tmp_path: Path, free_tcp_port: int
+) -> None:
+    acme = await seed.tenant(database)
+    api = Service("api", tmp_path / "api.log", database_url=database_url, api_port=str(free_tcp_port))
+    await until(lambda: has_said(api, "Uvicorn running"), "the API to be up")
+    async with (
+        database.transaction(),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}", trust_env=False) as client,
+    ):
+        await database.execute("LOCK TABLE calls")
+        asked = asyncio.create_task(client.get("/calls", headers=bearing(acme.key)))
+        await until_somebody_waits_for_a_lock(database)
+        await assert_stops(api, -signal.SIGTERM)
+        await asyncio.gather(asked, return_exceptions=True)
+
+
+async def test_the_api_while_the_database_does_not_answer(
+    silent_url: tuple[str, asyncio.Event], tmp_path: Path, free_tcp_port: int
+) -> None:
+    url, has_come = silent_url
+    api = Service("api", tmp_path / "api.log", database_url=url, api_port=str(free_tcp_port))
+    await until(lambda: has_said(api, "Uvicorn running"), "the API to be up")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}", trust_env=False) as client:
+        asked = asyncio.create_task(client.get("/calls", headers=bearing(f"kros_live_{'0' * 32}")))
+        await has_come.wait()
+        await assert_stops(api, -signal.SIGTERM)
+        await asyncio.gather(asked, return_exceptions=True)
