@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
@@ -65,18 +66,6 @@ def _rule(field: FieldInfo) -> str:
     return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
 
 
-def _check_http_url(url: str) -> str:
-    """Raises ValueError with the rule."""
-    try:
-        address = urlsplit(url)
-        known = address.scheme in ("http", "https") and address.hostname and address.port != 0
-    except ValueError:
-        known = None
-    if not known:
-        raise ValueError("be a URL such as http://host:4318/v1/traces")
-    return url
-
-
 def _check_hosts(hosts: str) -> str:
     """Kafka's addresses. Raises ValueError with the rule."""
     for host in hosts.split(","):
@@ -99,16 +88,38 @@ def _check_file(file: Path) -> Path:
         raise ValueError(f"name a file that can be read ({error.strerror})") from None
 
 
-def _check_web_url(url: str) -> str:
-    """An address of the web. Raises ValueError with the rule."""
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = None
-    if not known:
-        raise ValueError("be a URL such as https://identity.example.com/token")
+def _web_url(example: str) -> AfterValidator:
+    """Takes an address of the web without credentials, which belong in settings of their own: an address is
+    logged."""
+
+    def check(url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+        except ValueError:
+            known = None
+        if not known:
+            raise ValueError(f"be a URL such as {example}")
+        if "@" in parts.netloc:
+            raise ValueError(f"be a URL such as {example}, without a user or password in it")
+        return url
+
+    return AfterValidator(check)
+
+
+def _check_token_url(url: str) -> str:
+    """The client's secret goes there. Raises ValueError with the rule."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not _is_this_machine(parts.hostname):
+        raise ValueError("begin with https:// unless its host is this machine")
     return url
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 ReadableFile = Annotated[Path, AfterValidator(_check_file)]
@@ -134,7 +145,7 @@ class TelemetrySettings(_Settings):
     """What needs the extra `telemetry`."""
 
     faststream_metrics: bool = Field(False, description="FastStream's own metrics beside callfold's")
-    traces_url: Annotated[str, AfterValidator(_check_http_url)] | None = Field(
+    traces_url: Annotated[str, _web_url("http://host:4318/v1/traces")] | None = Field(
         None,
         description="OTLP over HTTP, such as http://collector:4318/v1/traces; without it, no traces",
     )
@@ -175,9 +186,10 @@ class KafkaSettings(_Settings):
         None, description="PEM; without it, the key is in the certificate's file"
     )
     kafka_key_password: SecretStr | None = None
-    kafka_token_url: Annotated[str, AfterValidator(_check_web_url)] | None = Field(
-        None, description="OAUTHBEARER: the token endpoint of the client-credentials grant"
-    )
+    kafka_token_url: (
+        Annotated[str, _web_url("https://identity.example.com/token"), AfterValidator(_check_token_url)]
+        | None
+    ) = Field(None, description="OAUTHBEARER: the token endpoint of the client-credentials grant")
     kafka_token_file: Path | None = Field(
         None, description="OAUTHBEARER: a file that holds the token, read anew whenever one is needed"
     )

@@ -60,6 +60,21 @@ WRONG: list[tuple[dict[str, str], str]] = [
         {**OAUTH, **GRANT, "token_url": "identity/token"},
         "TOKEN_URL must be a URL such as https://identity.example.com/token.",
     ),
+    *(
+        (
+            {**OAUTH, **GRANT, "token_url": f"https://{userinfo}@identity.example.com/token"},
+            "TOKEN_URL must be a URL such as https://identity.example.com/token, without a user or password "
+            "in it.",
+        )
+        for userinfo in (f"callfold:{SECRET}", SECRET)
+    ),
+    *(
+        (
+            {**OAUTH, **GRANT, "token_url": f"http://{host}/token"},
+            "TOKEN_URL must begin with https:// unless its host is this machine.",
+        )
+        for host in ("identity.example.com", "192.0.2.1:8080", "127.0.0.1.example.com")
+    ),
     (
         {**SSL, "ca_file": "nowhere.pem"},
         "CA_FILE must name a file that can be read (No such file or directory).",
@@ -89,6 +104,10 @@ GOOD: list[dict[str, str]] = [
     {**SCRAM, **PASSWORD, "ca_file": "ca.pem"},
     {**SCRAM, **PASSWORD, "security_protocol": "SASL_PLAINTEXT"},
     {**OAUTH, **GRANT},
+    *(
+        {**OAUTH, **GRANT, "token_url": f"http://{host}/token"}
+        for host in ("localhost:8080", "127.0.0.1", "[::1]")
+    ),
     {**OAUTH, **GRANT, "token_scope": "kafka"},
     {**OAUTH, "token_file": "/run/secrets/token"},
 ]

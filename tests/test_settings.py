@@ -65,6 +65,12 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (ApiSettings, "API_PORT", "65536", "be a whole number from 1 to 65535"),
     (ApiSettings, "TRACES_URL", "collector:4318", "be a URL such as http://host:4318/v1/traces"),
     (ApiSettings, "TRACES_URL", "http://collector:x", "be a URL such as http://host:4318/v1/traces"),
+    (
+        ApiSettings,
+        "TRACES_URL",
+        "http://user:secret@collector:4318/v1/traces",
+        "be a URL such as http://host:4318/v1/traces, without a user or password in it",
+    ),
     (ApiSettings, "TRACES_RATIO", "2", "be a number from 0 to 1"),
     (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
