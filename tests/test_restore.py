@@ -2,6 +2,7 @@
 
 import asyncio
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from tests.processes import publish, until
 from tests.seed import Tenant
 
 ALL_CALLS = "SELECT * FROM calls ORDER BY organization_id, id"
-DELETED_SINCE = "SELECT call_id FROM deleted_calls WHERE deleted_at > $1"
+BACKUP = Path(__file__).parents[1] / "docs" / "backup.md"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ async def restored_server(places: Places, moment: str) -> AsyncIterator[str]:
         yield url
 
 
+def deleted_since(moment: str) -> str:
+    """The statement of docs/backup.md, for another moment."""
+    (found,) = re.findall(r"SELECT [^;]*FROM audit_log[^;]*;", BACKUP.read_text())
+    return re.sub(r"at > '[^']*'", f"at > '{moment}'", found)
+
+
 async def _archived(database: Connection) -> None:
     """Returns when the archive has all WAL up to now."""
     segment = await database.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
@@ -168,15 +175,24 @@ async def test_back_to_a_moment_and_forward_again(
             assert (proved.status, proved.json["exact"]) == (0, True)
             assert (proved.json["calls"], proved.json["tombstones"]) == (39, 1), "as it was at the moment"
 
-            start_ingest(database_url=restored_url, consumer_group="after-the-restore")
-            again = "the whole topic to be read again"
-            await until(lambda: has_committed(bootstrap, topic, "after-the-restore"), again)
-            assert await restored.fetchval("SELECT count(*) FROM calls") == 59, "the deleted one is back"
-            for row in await database.fetch(DELETED_SINCE, moment):
-                await _delete(restored_url, tenant, row["call_id"])
+            addresses = {"database_url": restored_url, "kafka_bootstrap": bootstrap, "topic": topic}
+            replayed = await callfold("replay", "--from", moment.isoformat(), "--json", **addresses)
+            assert replayed.json["new_calls"] >= 20
+            start_ingest(database_url=restored_url)
+            await publish(bootstrap, topic, keyed(call(60, organization_id=tenant.id)))
+            await caught_up(bootstrap, topic)
+            assert await restored.fetchval("SELECT count(*) FROM calls") == 60, "the deleted one is back"
+            deleted = await database.fetch(deleted_since(str(moment)))
+            assert [row["subject"] for row in deleted] == [str(UUID(int=2))]
+            for row in deleted:
+                await _delete(restored_url, tenant, UUID(row["subject"]))
+            start_ingest(consumer_group="the-old-one-too", database_url=url)
+            await until(
+                lambda: has_committed(bootstrap, topic, "the-old-one-too"), "the old one to have it all"
+            )
             assert await restored.fetch(ALL_CALLS) == await database.fetch(ALL_CALLS)
             proved = await callfold("verify", "--json", database_url=restored_url)
-            assert (proved.json["exact"], proved.json["calls"], proved.json["tombstones"]) == (True, 58, 2)
+            assert (proved.json["exact"], proved.json["calls"], proved.json["tombstones"]) == (True, 59, 2)
             await restored.close()
         await database.close()
 
