@@ -36,6 +36,18 @@ def aggregator(roles: None, database_url: str, tmp_path: Path) -> Iterator[Servi
         service.kill()
 
 
+async def test_the_api_waits_for_the_rights_of_its_role(database_url: str, database: Connection) -> None:
+    await database.execute("CREATE ROLE callfold_new LOGIN")
+    try:
+        async with serving(database_url.replace("postgres@", "callfold_new@")) as api:
+            answer = await api.get("/health/ready")
+            assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+            await database.execute("GRANT SELECT ON alembic_version TO callfold_new")
+            assert (await api.get("/health/ready")).status_code == 200
+    finally:
+        await database.execute("DROP OWNED BY callfold_new; DROP ROLE callfold_new")
+
+
 @pytest.mark.usefixtures("roles")
 async def test_each_role_can_do_its_work(
     start_ingest: StartIngest,

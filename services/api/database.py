@@ -62,8 +62,11 @@ class Database:
     async def check(self) -> None:
         """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
         old. It takes a connection of its own: one that waits behind requests would tell of those."""
-        async with self._connection_of(self._pool_of_health) as connection:
-            await check_step(connection)
+        try:
+            async with self._connection_of(self._pool_of_health) as connection:
+                await check_step(connection)
+        except asyncpg.InsufficientPrivilegeError as error:  # the role has yet to be given its rights
+            raise self._unavailable(error) from error
 
     @asynccontextmanager
     async def _connection_of(self, pool: Pool) -> AsyncIterator[Connection]:
