@@ -86,6 +86,8 @@ def connection_faults(hear: Callable[[Exception], None]) -> Iterator[None]:
 
 
 class _Listener(logging.Handler):
+    """Hears aiokafka's warnings: its loggers must let them through, whatever CALLFOLD_LOG_LEVEL is."""
+
     def __init__(self, hear: Callable[[Exception], None]) -> None:
         super().__init__(logging.WARNING)
         self._hear = hear
@@ -123,9 +125,11 @@ def refusal(error: BaseException | None) -> str | None:
 
 
 def cause(error: Exception, heard: Sequence[Exception]) -> Exception:
-    """What aiokafka raised, or, where that only says that there is no connection, what was heard of it."""
-    without_reason = isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError)
-    return heard[-1] if heard and without_reason else error
+    """What aiokafka raised, or, where that only says that there is no connection, what was heard of it: of
+    several brokers' reasons rather one that does not pass by itself."""
+    if not heard or not isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError):
+        return error
+    return next((one for one in heard if refusal(one)), heard[-1])
 
 
 def fault(error: Exception) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
-from shared.kafka_client import client_options
+from shared.kafka_client import cause, client_options
 from shared.kafka_security import ssl_context
 from shared.settings import IngestSettings, InvalidSetting, KafkaSettings
 from tests.secured_kafka import pkcs8
@@ -165,3 +166,12 @@ def test_a_broker_must_always_prove_who_it_is() -> None:
         assert context.check_hostname
         assert context.verify_mode == ssl.CERT_REQUIRED
     assert len(ssl_context(own).get_ca_certs()) == 1, "an own authority is the only one"
+
+
+def test_of_several_brokers_reasons_the_one_that_does_not_pass_counts() -> None:
+    refused, away = SaslAuthenticationFailed("wrong password"), ConnectionRefusedError("away")
+    no_broker = KafkaConnectionError("Unable to bootstrap")
+    assert cause(no_broker, [refused, away]) is refused
+    assert cause(no_broker, [OSError("gone"), away]) is away
+    assert cause(no_broker, []) is no_broker
+    assert cause(refused, [away]) is refused
