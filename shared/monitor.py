@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from shared.database import told
 from shared.settings import PREFIX, MonitorSettings
 
 HEAD_BYTES_MAX: Final = 8 * 1024
@@ -112,11 +113,20 @@ class _Monitor:
 
     async def _reason_to_wait(self) -> str | None:
         asked = asyncio.ensure_future(self._why_waiting())
+        asked.add_done_callback(_retrieve)  # one that came too late
         try:
             done, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
             return asked.result() if done else f"no answer for {READY_SECONDS} s"
+        except Exception as fault:
+            return f"can't tell: {told(fault)}"
         finally:
             asked.cancel()
+
+
+def _retrieve(asked: "asyncio.Future[str | None]") -> None:
+    """Takes note of what a question raised, which asyncio would call forgotten."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _json(code: HTTPStatus, **content: str) -> _Answer:

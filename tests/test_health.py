@@ -1,6 +1,7 @@
 """Health on the monitor's port: what each service says of itself while servers come and go."""
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.ops.embedded.servers import Servers
 from shared.kafka import ensure_topic
-from shared.monitor import READY_SECONDS
+from shared.monitor import READY_SECONDS, WhyWaiting, monitored
 from shared.probe import TIMEOUT_SECONDS
+from shared.settings import MonitorSettings
 from tests.ingesting import StartIngest, call, caught_up, has_ended
 from tests.monitoring import Monitor
 from tests.processes import Service, publish, until
@@ -223,3 +226,31 @@ async def test_the_monitor_answers_what_it_knows_and_hangs_up_on_the_rest(
     assert await asyncio.to_thread(aggregator.stop) == 0, "who asks and says nothing more holds up no end"
     writer.close()
     assert "ERROR" not in aggregator.log.read_text()
+
+
+async def raises() -> str | None:
+    raise ValueError("SECRET")
+
+
+async def raises_when_it_is_too_late() -> str | None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise ValueError("SECRET")
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        (raises, "can't tell: ValueError"),
+        (raises_when_it_is_too_late, f"no answer for {READY_SECONDS} s"),
+    ],
+)
+async def test_a_question_that_raises_is_answered_and_nothing_is_forgotten(
+    question: WhyWaiting, reason: str, monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = MonitorSettings(monitor_port=monitor.port)
+    async with monitored(settings, CollectorRegistry(), question):
+        assert await monitor.reason_to_wait() == reason
+    gc.collect()
+    assert not caplog.records
