@@ -7,6 +7,7 @@ and `offset`, or, for all that one request logs, `about`.
 
 import logging
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -34,6 +35,7 @@ def configure(service: str) -> None:
     settings = LogSettings()
     as_text = sys.stderr.isatty() if settings.log_format == "auto" else settings.log_format == "text"
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(settings.log_level)  # for loggers with a level of their own, too
     handler.setFormatter(_Text() if as_text else _Json(service))
     handler.addFilter(_complete)
     logging.basicConfig(handlers=[handler], level=settings.log_level)
@@ -41,6 +43,8 @@ def configure(service: str) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     sys.excepthook = _log_the_end
+    threading.excepthook = _log_a_threads_end
+    sys.unraisablehook = _log_unraisable
 
 
 def about(**ids: object) -> None:
@@ -66,6 +70,24 @@ def _log_the_end(kind: type[BaseException], error: BaseException, trace: Traceba
         sys.__excepthook__(kind, error, trace)
         return
     logging.getLogger("callfold").critical("ends: %s", told(error), exc_info=(kind, error, trace))
+
+
+def _log_a_threads_end(end: threading.ExceptHookArgs) -> None:
+    if end.exc_value is not None and not isinstance(end.exc_value, SystemExit):
+        name = end.thread.name if end.thread else "unknown"
+        _log_fault(f"the thread {name} ends", end.exc_value)
+
+
+def _log_unraisable(fault: "sys.UnraisableHookArgs") -> None:
+    # Not the object that it is about: its representation may be anything.
+    if fault.exc_value is not None:
+        _log_fault("an exception that nobody could be told of", fault.exc_value)
+
+
+def _log_fault(what: str, error: BaseException) -> None:
+    logging.getLogger("callfold").error(
+        "%s: %s", what, told(error), exc_info=(type(error), error, error.__traceback__)
+    )
 
 
 def _traced(error: BaseException | None) -> str:

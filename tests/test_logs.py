@@ -42,14 +42,19 @@ raise ValueError("MARK")
 
 
 def written(log_format: str) -> list[str]:
+    return lines_of(WRITTEN, status=1, log_format=log_format)
+
+
+def lines_of(program: str, *, status: int, **settings: str) -> list[str]:
+    """What a program logs that ends so; nothing secret is in it."""
     done = subprocess.run(
-        [sys.executable, "-c", WRITTEN],
-        env={**os.environ, "CALLFOLD_LOG_FORMAT": log_format},
+        [sys.executable, "-c", program],
+        env={**os.environ, **{f"CALLFOLD_{name.upper()}": said for name, said in settings.items()}},
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert "MARK" not in done.stderr
     return done.stderr.splitlines()
 
@@ -92,6 +97,45 @@ def test_a_line_for_people() -> None:
     assert said == "INFO callfold.test: stored 3 topic=call-events partition=1 offset=7"
     assert second.endswith(f"waits organization_id={UUID(int=1)} key_id={UUID(int=2)}")
     assert trace[0] == "Traceback (most recent call last):"
+
+
+BESIDE = """
+import logging, threading
+from shared import logs
+from shared.kafka_client import connection_faults
+logs.configure("ingest")
+
+class Unraisable:
+    def __repr__(self):
+        return "MARK"
+    def __del__(self):
+        raise ValueError("MARK")
+
+def end():
+    raise KeyError("MARK")
+
+Unraisable()
+thread = threading.Thread(target=end, name="writer")
+thread.start()
+thread.join()
+
+heard = []
+with connection_faults(heard.append):
+    logging.getLogger("aiokafka").handle(
+        logging.LogRecord("aiokafka", logging.WARNING, "client.py", 1, "%s", (OSError("away"),), None)
+    )
+logging.getLogger("aiokafka.conn").warning("below the level")
+assert len(heard) == 1
+"""
+
+
+def test_what_is_raised_beside_the_program_is_a_line_too_and_a_level_holds_for_libraries() -> None:
+    entries = parsed(lines_of(BESIDE, status=0, log_level="ERROR"))
+    assert [(entry["level"], entry["message"]) for entry in entries] == [
+        ("ERROR", "an exception that nobody could be told of: ValueError"),
+        ("ERROR", "the thread writer ends: KeyError"),
+    ]
+    assert all("Traceback" in entry["exception"] for entry in entries)
 
 
 SECRET_RECORDS: list[bytes | tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]] = [
