@@ -1,6 +1,7 @@
 """Ingest through faults: killed at any point of a batch, owners that meet, servers that go away."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from services.ops.embedded.servers import Servers
 from services.ops.lag import consumer_lag
 from services.ops.proof import prove
 from shared.database import Connection
+from tests.events import value
 from tests.ingesting import (
     GROUP,
     StartIngest,
@@ -201,6 +203,32 @@ async def test_records_that_the_broker_removed_before_they_were_read_are_told(
     assert second.said(f"partition {partition}: 2 records (offsets 4 to 5) were removed by the broker")
     assert await database.fetchval("SELECT count(*) FROM call_events") == 6
     assert (await prove(database_url)).exact
+
+
+async def test_records_that_the_broker_removes_while_ingest_can_not_read_are_told(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    """Some are read or fetched by then, and stored: told are the others, each, and once."""
+    await publish(bootstrap, topic, [value("call.initiated")])
+    async with transaction_held_open(database):
+        ingest = start_ingest()
+        await until(lambda: _waits_for_lock(database), "ingest to be in the middle of its transaction")
+        for n in range(6):
+            await publish(bootstrap, topic, call(n))
+        lags = await consumer_lag(bootstrap, topic, f"{GROUP}-{topic}")
+        (partition,) = {one.partition for one in lags if one.lag}
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=25)})
+        await admin.close()
+    await until(lambda: has_said(ingest, "were removed by the broker"), "ingest to tell of the records")
+    await publish(bootstrap, topic, call(6))
+    await caught_up(bootstrap, topic)
+    ((removed, first, last),) = re.findall(
+        rf"partition {partition}: (\d+) records \(offsets (\d+) to (\d+)\) were", ingest.log.read_text()
+    )
+    assert (int(last), int(removed)) == (24, 25 - int(first))
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 29 - int(removed)
 
 
 async def test_a_fault_in_polling_ends_the_process_before_anything_is_passed_over(

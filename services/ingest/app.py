@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import ConsumerRecord as Record
-from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker, KafkaMessage
@@ -24,7 +23,7 @@ from faststream.kafka.message import FAKE_CONSUMER
 from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 
 from services.ingest.arrivals import sort_out
-from services.ingest.assignment import Assignment
+from services.ingest.assignment import ASK_SECONDS, Assignment, offsets_of
 from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
 from services.ingest.consumer import Consumer, FaultListener
 from services.ingest.header_names import read_any_header_name
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger("callfold.ingest")
-
-ENDS_SECONDS: Final = 5
-"""How old the ends of partitions are at most that the lag is counted to."""
 
 _timestamp_ms = attrgetter("timestamp")
 
@@ -127,7 +123,7 @@ class Ingest:
         self._broker.config.broker_config.builder = partial(
             Consumer, self._fail, self.metrics.progress.set_to_current_time, **options
         )
-        following = asyncio.create_task(self._follow_ends())
+        following = asyncio.create_task(self._follow_partitions())
         try:
             with connection_faults(self._hear):
                 await self._app.run()
@@ -141,12 +137,12 @@ class Ingest:
         if self._failure is not None:
             raise self._failure
 
-    async def _follow_ends(self) -> None:
-        """Keeps the lag true while nothing is fetched."""
+    async def _follow_partitions(self) -> None:
+        """Keeps the lag true while nothing is fetched, and sees what the broker removes."""
         while True:
-            await asyncio.sleep(ENDS_SECONDS)
+            await asyncio.sleep(ASK_SECONDS)
             try:
-                await self._assignment.ask_ends(time.time() - ENDS_SECONDS)
+                await self._assignment.ask()
             except KafkaError as error:
                 logger.debug("the lag is as old as the broker's last answer: %s", error)
 
@@ -174,6 +170,7 @@ class Ingest:
         trace = UNTRACED
         try:
             trace = self._follow(records)
+            self._assignment.read(offsets_of(records))
             with trace.step("parse"):
                 arrivals, bad_records = await sort_out(records, datetime.now(UTC))
             with trace.step("wait for the batch before"):
@@ -237,9 +234,9 @@ class Ingest:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
-        next_offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
-        self._assignment.stored(next_offsets)
-        mine = {p: offset for p, offset in next_offsets.items() if p in consumer.assignment()}
+        offsets = offsets_of(records)
+        self._assignment.stored(offsets)
+        mine = {p: those.stop for p, those in offsets.items() if p in consumer.assignment()}
         try:
             if mine:
                 await consumer.commit(mine)
