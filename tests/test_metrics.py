@@ -150,7 +150,12 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
 
 
 async def test_tries_that_begin_again_are_counted_by_their_reason(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, monitor: Monitor
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    rival: Connection,
+    monitor: Monitor,
 ) -> None:
     await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
     start_ingest(monitor_port=str(monitor.port))
@@ -164,8 +169,8 @@ async def test_tries_that_begin_again_are_counted_by_their_reason(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name = 'callfold-ingest' AND datname = current_database()"
     )
-    async with database.transaction():
-        await database.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+    async with rival.transaction():
+        await rival.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
         await publish(bootstrap, topic, call(0))
 
         async def cut_off() -> bool:
