@@ -78,6 +78,8 @@ class Changes:
     """By which the days were found."""
     deltas: Mapping[Cell, Measures]
     refused: Sequence[Refused]
+    of_unknown_organizations: int
+    """How many of the refused."""
     duplicates: int
     of_deleted_calls: Sequence[Event]
     statuses: Mapping[str, int]
@@ -120,24 +122,23 @@ def changes(
     }
     statuses: Counter[str] = Counter()
     deltas = Deltas()
-    duplicates = 0
+    duplicates = of_unknown_organizations = 0
     for arrived, known in touched:
         if arrived and not create_organizations and arrived[0].organization_id not in zones:
             reason = f"organization_id: there is no organization {arrived[0].organization_id}"
             refused += [Refused(event, reason) for event in arrived]
+            of_unknown_organizations += len(arrived)
             continue
-        if arrived and arrived[0].organization_id in oldest:
-            since = oldest[arrived[0].organization_id]
-            reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
-            refused += [Refused(event, reason) for event in arrived if event.timestamp < since]
-            arrived = [event for event in arrived if event.timestamp >= since]
-            if not arrived:
-                continue
         if known.deleted:
             of_deleted_calls += arrived
             continue
         fresh = [event for event in distinct(arrived) if event.id not in known.events]
         duplicates += len(arrived) - len(fresh)
+        if fresh and fresh[0].organization_id in oldest:
+            since = oldest[fresh[0].organization_id]
+            reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
+            refused += [Refused(event, reason) for event in fresh if event.timestamp < since]
+            fresh = [event for event in fresh if event.timestamp >= since]
         room = max(CALL_EVENTS_MAX - len(known.events), 0)
         if len(fresh) > room:
             reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
@@ -167,6 +168,7 @@ def changes(
         time_zones={id_: it.time_zone for id_, it in organizations.items()},
         deltas=deltas.changes(),
         refused=refused,
+        of_unknown_organizations=of_unknown_organizations,
         duplicates=duplicates,
         of_deleted_calls=of_deleted_calls,
         statuses=statuses,

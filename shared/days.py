@@ -17,9 +17,11 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
     """Gives the organization this time zone (an IANA name), and each of its calls the day that it has there,
     with the counts, within the caller's transaction; how many calls were moved.
 
-    The mass is moved first, while ingest goes on by the old zone. What ingest wrote meanwhile is moved under
-    the lock that it takes, without waiting, at the end of each write: for that moment its batches begin
-    again, and the first one after it reads the new zone.
+    The mass is moved first, the oldest calls first, while ingest goes on by the old zone; a batch with a call
+    that was moved begins again until the end. What ingest wrote meanwhile is moved under the lock that it
+    takes, without waiting, at the end of each write: for that moment all batches begin again, and the first
+    one after it reads the new zone. Ingest may be the winner of a deadlock: then all of it is to be tried
+    again.
     Raises `LookupError` where there is no such organization, and asyncpg's errors.
     """
     since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
@@ -63,6 +65,7 @@ _CALLS: Final = """
 SELECT id, created_at, day, revision FROM calls
 WHERE organization_id = $1
     AND ($2::text IS NULL OR age(xmin) <= age($2::text::xid) AND xmin <> pg_current_xact_id()::xid)
+ORDER BY created_at
 """
 
 _PARTS: Final = ", ".join(f"sum(sign * {name})" for name in Measures._fields)

@@ -65,13 +65,13 @@ async def store(
     now: datetime,
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
-    check: Callable[[int, int], None] = lambda _records, _bad_records: None,
+    check: Callable[[int], None] = lambda _of_unknown_organizations: None,
     step: Callable[[str], AbstractContextManager[object]] = nullcontext,
 ) -> Changes:
     """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
     it, in UTC, or are quarantined; those older than their organization keeps at `now` (aware) are, too.
-    `check` is asked, before anything is written, with how many records there are and how many of them are
-    bad, and may refuse the batch by raising. Each of the three parts is done within `step`.
+    `check` is told, before anything is written, how many events are of organizations that are refused, and
+    may stop the batch by raising. Each of the three parts is done within `step`.
     Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is stored."""
     by_call = group(arrivals)
     with step("read"):
@@ -85,7 +85,7 @@ async def store(
             *bad_records,
             *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
         ]
-    check(len(arrivals) + len(bad_records) - len(batch.refused), len(bad_records))
+    check(batch.of_unknown_organizations)
     with step("write"):
         await write(connection, batch, bad_records)
     return batch
@@ -134,7 +134,7 @@ async def write(connection: Connection, batch: Changes, bad_records: Sequence[Ba
     """Writes the changes and the bad records in one transaction. Raises `Overtaken` when what was read is no
     longer so, and asyncpg's errors; then nothing is written."""
     try:
-        async with connection.transaction():
+        async with connection.transaction(isolation="read_committed"):
             await _write(connection, batch, bad_records)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name not in ("calls_pkey", "call_events_pkey"):

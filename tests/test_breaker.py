@@ -1,13 +1,22 @@
 """The breaker: a producer gone wrong pauses ingest, rather than emptying its topic into the quarantine."""
 
+import asyncio
+from contextlib import closing
+from uuid import UUID
+
 import pytest
 
 from services.ingest.breaker import Breaker, TooManyBadRecords
+from services.ingest.metrics import IDLE, Metrics
+from services.ingest.writer import Writer
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.events import value
+from shared.quarantine import BadRecord
+from shared.settings import IngestSettings
+from tests.events import ORGANIZATION, event, value
 from tests.ingesting import StartIngest, call, caught_up, has_said, keyed
 from tests.processes import lag, publish, until
+from tests.storing import arrivals, record
 
 Batch = tuple[int, int]
 """Records, and how many of them are bad."""
@@ -57,6 +66,33 @@ async def test_ingest_pauses_says_why_and_goes_on_when_it_is_let(
     await caught_up(bootstrap, topic)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 400
     assert (await prove(database_url)).exact
+
+
+async def test_events_beyond_the_retention_open_nothing(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    """A new group that reads all of a topic is no producer gone wrong."""
+    await database.execute(
+        "INSERT INTO organizations (id, name, retention_days) VALUES ($1, 'Acme', 1)", ORGANIZATION
+    )
+    old = [value("call.updated", id=str(n), timestamp="2026-01-01T00:00:00Z") for n in range(200)]
+    await publish(bootstrap, topic, old)
+    start_ingest(breaker_records="100")
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 200
+
+
+async def test_half_of_a_batch_is_not_judged_by_itself(database_url: str, database: Connection) -> None:
+    """A record that PostgreSQL refuses halves the batch, and all that is bad goes with one half."""
+    await database.execute("ALTER TABLE call_events ADD CHECK (id <> 'never')")
+    good = [event("call.updated", call_id=UUID(int=n + 1)) for n in range(110)]
+    batch = arrivals(*good, event("call.updated", id="never"))
+    bad = [BadRecord(record(b"no event", offset=n + 1_000), "the value is not JSON") for n in range(100)]
+    settings = IngestSettings(database_url=database_url, breaker_records=50)
+    with closing(Writer(settings, Metrics(IDLE), asyncio.Event())) as writer:
+        assert await asyncio.wait_for(writer.write(batch, bad), 20)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 101
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 110
 
 
 async def test_events_that_their_organization_does_not_take_count_as_bad(

@@ -12,6 +12,7 @@ from services.aggregator.reap import reap
 from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
 from shared.database import Connection
+from shared.delete import delete
 from shared.event import Event
 from shared.retention import kept_since
 from shared.store import write
@@ -185,6 +186,19 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
     assert [row["reason"] for row in reasons] == [
         "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept"
     ]
+    assert (await prove(database_url)).exact
+
+
+async def test_redelivery_of_what_is_there_or_deleted_changes_nothing_however_old(
+    database: Connection, database_url: str
+) -> None:
+    """Its age is no reason to quarantine a copy: least of all of what somebody deleted."""
+    await stored(database, *ended(40), *ended(40, n=2))
+    assert await delete(database, ORGANIZATION, UUID(int=2), livemode=True, actor="test")
+    await keep(database, 30)
+    again = await stored(database, *ended(40), *ended(40, n=2))
+    assert (again.duplicates, len(again.of_deleted_calls), again.refused) == (2, 2, [])
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
     assert (await prove(database_url)).exact
 
 

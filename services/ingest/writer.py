@@ -55,6 +55,7 @@ class Writer:
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
         self._connection: Connection | None = None
         self._refusals = 0
+        self._records = self._bad_records = 0
         self._trace = UNTRACED
 
     async def write(
@@ -64,7 +65,11 @@ class Writer:
         not pass."""
         self._refusals = 0
         self._trace = trace
-        return await self._write(arrivals, bad_records)
+        self._records, self._bad_records = len(arrivals) + len(bad_records), len(bad_records)
+        stored = await self._write(arrivals, bad_records)
+        if stored:
+            self._breaker.stored(self._records, self._bad_records)
+        return stored
 
     def close(self) -> None:
         """Hangs up; what is not committed is rolled back."""
@@ -153,14 +158,19 @@ class Writer:
             bad_records,
             now=datetime.now(UTC),
             create_organizations=self._settings.unknown_organizations == "create",
-            check=self._breaker.check,
+            check=self._check,
             step=self._trace.step,
         )
+
+    def _check(self, of_unknown_organizations: int) -> None:
+        """Asks the breaker about the whole batch, of which this may be a part. What is refused for its age,
+        or because its call has too many events, is no producer gone wrong."""
+        self._breaker.check(self._records, self._bad_records + of_unknown_organizations)
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
         """What a transaction did, once it is committed."""
         quarantined = len(bad_records) + len(stored.refused)
-        self._breaker.stored(len(arrivals) + len(bad_records), quarantined)
+        self._bad_records += stored.of_unknown_organizations
         self._stored(stored, quarantined)
         self._metrics.count(stored, len(bad_records))
         self._trace.stored(arrivals, bad_records, stored)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
 
+import asyncpg
 import typer
 
 from services.ops.addresses import (
@@ -21,9 +22,11 @@ from services.ops.operator import operator
 from services.ops.org import check_name, check_time_zone
 from services.ops.printing import counted, print_json
 from shared.audit import write_audit
-from shared.database import Connection
+from shared.database import Backoff, Connection
 from shared.days import move_days
 from shared.retention import RETENTION_DAYS_MAX
+
+TRIES: Final = 5
 
 OrganizationArgument = Annotated[str, typer.Argument(metavar="UUID", help="Its id.", show_default=False)]
 
@@ -51,8 +54,9 @@ def set_time_zone(
     """Let an organization's days begin in another time zone.
 
     Each call moves to its day there, and the counts with it, at once: before it every answer has the old
-    days, after it the new ones. Ingest goes on; only calls that are moving just then wait for the end. What
-    calls beyond the retention were counted for keeps its old days.
+    days, after it the new ones. Ingest goes on; batches with calls that were moved wait for the end, and for
+    a moment all do. What calls beyond the retention were counted for keeps its old days. No ingest of an
+    older callfold may run beside it.
     """
     organization_id = read_uuid(organization, "The id")
     moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
@@ -106,10 +110,20 @@ async def _update(
 async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: str) -> int:
     async with database(find_database(state)) as connection:
         await require_organization(connection, organization_id, state)
-        async with connection.transaction():
-            moved = await move_days(connection, organization_id, time_zone)
-            details = f"{time_zone}, {counted(moved, 'call')} moved"
-            await _audit(connection, organization_id, "time zone changed", details)
+        backoff = Backoff(first_seconds=0.5)
+        for _ in range(TRIES):
+            try:
+                return await _move(connection, organization_id, time_zone)
+            except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError):
+                await backoff.wait(asyncio.Event())
+    raise Failure(f"Ingest was faster {TRIES} times; nothing was changed. Try again at a quieter time.")
+
+
+async def _move(connection: Connection, organization_id: UUID, time_zone: str) -> int:
+    async with connection.transaction(isolation="read_committed"):
+        moved = await move_days(connection, organization_id, time_zone)
+        details = f"{time_zone}, {counted(moved, 'call')} moved"
+        await _audit(connection, organization_id, "time zone changed", details)
     return moved
 
 
