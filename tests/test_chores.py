@@ -11,6 +11,7 @@ from services.aggregator.prune import Counts, prune
 from services.aggregator.reap import reap
 from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
+from shared.changes import CALL_EVENTS_MAX
 from shared.database import Connection
 from shared.delete import delete
 from shared.event import Event
@@ -109,6 +110,25 @@ async def test_many_calls_of_many_organizations_and_days_are_ended(
     assert await reap(database, NOON + timedelta(days=2), SILENCE) == 900
     assert await counted_calls(database) == {"failed": 1800}
     assert (await prove(database_url)).exact
+
+
+async def test_an_event_that_can_not_be_read_keeps_no_other_call_from_its_end(
+    database: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 4)))
+    await database.execute("UPDATE call_events SET payload = '{}' WHERE call_id = $1", UUID(int=2))
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 2
+    assert await counted_calls(database) == {"failed": 2, "initiated": 1}
+    (said,) = caplog.records
+    assert said.getMessage() == "a silent call stays open: one of its stored events can't be read"
+    assert said.__dict__["call_id"] == UUID(int=2)
+
+
+async def test_a_call_that_may_have_no_more_events_stays_open(database: Connection) -> None:
+    full = (event("call.updated", id=str(n), timestamp=NOON, cost="1") for n in range(CALL_EVENTS_MAX))
+    await stored(database, *full)
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE, dry_run=True) == 0
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 0
 
 
 def test_what_is_kept_begins_with_the_organizations_day() -> None:

@@ -4,8 +4,12 @@ import asyncio
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
+from services.ops.failure import Failure
+from services.ops.overtaken import until_not_overtaken
+from services.ops.progress import progress
 from services.ops.proof import prove
 from services.ops.rebuild import rebuild_organization
 from services.ops.refold import refold_calls
@@ -178,3 +182,54 @@ async def test_ingest_and_refold_of_one_call_exclude_each_other(
 
 async def _waits(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
+
+async def test_a_refold_goes_on_where_calls_lost_their_rows_before(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 4)))
+    await database.execute("DELETE FROM calls WHERE id = $1", UUID(int=1))
+    await callfold("rebuild", database_url=database_url)
+    after = f"{ORGANIZATION}/{UUID(int=2)}"
+    done = await callfold("refold", "--after", after, "--json", database_url=database_url)
+    assert (done.json["calls"], done.json["mended"]) == (2, 1)
+    assert (await prove(database_url)).exact
+
+
+async def test_an_interrupted_command_says_its_last_place(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C in a coroutine is a cancellation there."""
+    at_work = asyncio.Event()
+
+    async def work() -> None:
+        with progress("calls", 3) as told:
+            told(2, "the second")
+            at_work.set()
+            await asyncio.Event().wait()
+
+    working = asyncio.create_task(work())
+    await at_work.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    def fail() -> None:
+        with progress("calls", 3) as told:
+            told(3, "the third")
+            raise Failure("The database is away.")
+
+    with pytest.raises(Failure):
+        fail()
+    assert capsys.readouterr().err == "Interrupted behind the second.\nInterrupted behind the third.\n"
+
+
+async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:
+    async def faster_then_done() -> str:
+        if tries.pop() > 1:
+            raise asyncpg.DeadlockDetectedError("deadlock detected")
+        return "done"
+
+    tries = [1, 2, 3]
+    assert await until_not_overtaken(faster_then_done) == "done"
+    tries = [2] * 20
+    with pytest.raises(Failure, match=r"20 times in a row \(deadlock detected\)"):
+        await until_not_overtaken(faster_then_done)

@@ -159,6 +159,32 @@ async def test_an_archive_of_bad_lines_opens_no_breaker(
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 2_000
 
 
+async def test_a_dry_run_counts_a_call_of_several_batches_once(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "long.ndjson"
+    lines = [value("call.updated", id=str(n)) for n in range(5_002)]
+    archive.write_bytes(b"\n".join([*lines, lines[0]]))
+    told = {}
+    for dry in (("--dry-run",), ()):
+        command = ("replay", "--file", str(archive), "--json", *dry)
+        done = await callfold(*command, database_url=database_url, unknown_organizations="create")
+        told[bool(dry)] = (*counts(done.json), done.json["new_calls"], done.json["changed_calls"])
+    assert told[True] == told[False] == (5_003, 5_002, 1, 0, 0, 0, 1, 1)
+
+
+async def test_a_dry_run_of_calls_that_are_large_in_the_database(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "large.ndjson"
+    archive.write_bytes(b"\n".join(e for n in range(4) for e in call(n)))
+    command = ("replay", "--file", str(archive), "--json")
+    await callfold(*command, database_url=database_url, unknown_organizations="create")
+    await database.execute("UPDATE call_events SET payload = payload || repeat(' ', 6 << 20)")
+    would = await callfold(*command, "--dry-run", database_url=database_url)
+    assert counts(would.json) == (16, 0, 16, 0, 0, 0)
+
+
 WRONG = [
     (("--from-offset", "1"), "An offset is one of a partition: name that with --partition."),
     (("--from", "yesterday"), "--from must be a time with an offset, such as 2026-11-24T10:00:00Z"),

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from shared.changes import CallKey, KnownCall, TouchedCall, changes
+from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
 from shared.count import UTC
 from shared.database import Connection
-from shared.event import MISSING_HANGUP, Event, read_stored
+from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
 from shared.fold import FINAL, fold
 from shared.store import Overtaken, TooLarge, read_known, write
 
@@ -35,7 +35,10 @@ async def reap(
     dry_run: bool = False,
 ) -> int:
     """Ends the calls of which no event is younger than `silence` at `now`; how many. Of one organization, or
-    of all. Which days have such calls the counts tell. Raises asyncpg's errors."""
+    of all. Which days have such calls the counts tell.
+
+    A call stays open that has as many events as a call may have, the end being one more, or an event that
+    can't be read. Raises asyncpg's errors."""
     ended = 0
     silent_since = now - silence
     latest_day = (silent_since + timedelta(days=1)).date()  # later than the day in any time zone
@@ -50,7 +53,7 @@ async def reap(
 
 def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
     """The end of a call that has been silent since then, at the time of its last event; None for one that
-    ended, or that spoke again. Pure."""
+    ended, or that spoke again. Pure. Raises InvalidEvent."""
     if not known.events:
         return None
     events = [read_stored(payload) for payload in known.events.values()]
@@ -76,21 +79,39 @@ def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
 async def _end(connection: Connection, keys: Sequence[CallKey], silent_since: datetime) -> int:
     try:
         organizations, known = await read_known(connection, keys)
-        touched = [
-            TouchedCall((end,), call)
-            for call in known
-            if (end := missing_hangup(call, silent_since)) is not None
-        ]
-        batch = changes(touched, organizations)
+        batch = changes(_touched(keys, known, silent_since), organizations)
         await write(connection, batch, [])
+        return len(batch.events)
     except TooLarge:
-        half = len(keys) // 2
-        first = await _end(connection, keys[:half], silent_since)
-        return first + await _end(connection, keys[half:], silent_since)
+        pass
     except Overtaken:
-        logger.info("%d silent calls spoke again; the next round looks at them", len(keys))
-        return 0
-    return len(batch.events)
+        if len(keys) == 1:
+            logger.info("a silent call spoke again", extra=_ids(keys[0]))
+            return 0
+    half = len(keys) // 2
+    first = await _end(connection, keys[:half], silent_since)
+    return first + await _end(connection, keys[half:], silent_since)
+
+
+def _touched(
+    keys: Sequence[CallKey], known: Sequence[KnownCall], silent_since: datetime
+) -> Sequence[TouchedCall]:
+    """The calls that are to be ended, each with its end."""
+    touched = []
+    for key, call in zip(keys, known, strict=True):
+        try:
+            end = missing_hangup(call, silent_since)
+        except InvalidEvent:
+            logger.error("a silent call stays open: one of its stored events can't be read", extra=_ids(key))
+            continue
+        if end is not None:
+            touched.append(TouchedCall((end,), call))
+    return touched
+
+
+def _ids(key: CallKey) -> dict[str, object]:
+    """Which call it is, for a log."""
+    return {"organization_id": key[0], "call_id": key[1]}
 
 
 _FIRST: Final = UUID(int=0)
@@ -111,6 +132,7 @@ ORDER BY organization_id, livemode, day
 _SILENT: Final = f"""
 SELECT id FROM calls
 WHERE organization_id = $1 AND livemode = $2 AND day = $3 AND status IN {_OPEN} AND id > $5
+    AND version < {CALL_EVENTS_MAX}
     AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
     AND created_at < least(($3::date + 2)::timestamp AT TIME ZONE 'UTC', $4)
     AND NOT EXISTS (

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import asyncpg
+
+from services.ops.failure import Failure
 from shared.database import Backoff
 from shared.store import Overtaken
 
@@ -12,12 +15,16 @@ _T = TypeVar("_T")
 
 
 async def until_not_overtaken(attempt: Callable[[], Awaitable[_T]]) -> _T:
-    """What the first attempt that is not overtaken answers. Raises the last `Overtaken` after many."""
+    """What the first attempt answers that is not overtaken, nor chosen as a deadlock's victim. Raises Failure
+    after many."""
     backoff = Backoff(longest_seconds=1)
     for _ in range(TRIES):
         try:
             return await attempt()
-        except Overtaken as overtaken:
-            last = overtaken
+        except (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as faster:
+            reason = str(faster).partition("\n")[0]
         await backoff.wait(asyncio.Event())
-    raise last
+    raise Failure(
+        f"Others changed the same calls first, {TRIES} times in a row ({reason}): "
+        "what was done before stays; run it again when less is going on."
+    )

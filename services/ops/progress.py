@@ -22,7 +22,8 @@ Told = Callable[[int, str], None]
 @contextmanager
 def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterator[Told]:
     """Shows how many of these things are done, at which rate, and the time that is left; nothing where
-    standard error is no terminal. When the work is interrupted, the last place is said."""
+    standard error is no terminal. When the work does not come to its end, by an interrupt or a fault, the
+    last place is said."""
     place = ""
     shown = not quiet and sys.stderr.isatty()
     columns = (
@@ -50,7 +51,7 @@ def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterato
                 )
 
             yield told
-    except (KeyboardInterrupt, SystemExit):
-        if place:
+    except BaseException as end:  # an interrupt is a CancelledError in here
+        if place and not isinstance(end, GeneratorExit):
             print(f"Interrupted behind {place}.", file=sys.stderr)
         raise

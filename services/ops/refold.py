@@ -86,7 +86,7 @@ def refold(
 
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
     """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
-    asyncpg's errors, and `Overtaken` when others are faster again and again."""
+    asyncpg's errors, and Failure when others are faster again and again."""
     try:
         return await until_not_overtaken(lambda: _refold_once(connection, keys, dry_run))
     except TooLarge:
@@ -96,8 +96,10 @@ async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_r
 
 
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:
-    organizations, known = await read_known(connection, keys)
-    rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
+    # One snapshot: a row that ingest changes in between is not held against the events it had before.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        organizations, known = await read_known(connection, keys)
+        rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
     stored = {(row[0], row[1]): tuple(row) for row in rows}
     off: list[TouchedCall] = []
     done = Refolded(calls=len(keys))
@@ -142,9 +144,11 @@ async def _refold(
 async def _keys(
     connection: Connection, organization_id: UUID | None, after: CallKey | None
 ) -> AsyncIterator[Sequence[CallKey]]:
-    """The calls that have a row, then those that only have events, each in the order of their keys."""
-    for statement in (_CALLS, _CALLS_WITHOUT_ROW):
-        last = after or (_FIRST, _FIRST)
+    """The calls that have a row, those behind `after`; then all that only have events. Both in the order of
+    their keys."""
+    first = organization_id or _FIRST, _FIRST
+    for statement, begin in ((_CALLS, after or first), (_CALLS_WITHOUT_ROW, first)):
+        last = begin
         while rows := await connection.fetch(
             statement, organization_id, *last, CHUNK_CALLS, timeout=STATEMENT_SECONDS
         ):

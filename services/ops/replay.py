@@ -36,12 +36,12 @@ from services.ops.replay_source import (
     read_span,
     span_consumer,
 )
-from shared.changes import Arrival, Changes, TouchedCall, changes, group
+from shared.changes import Arrival, CallKey, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event, EventType, call_uuid
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import read_known
+from shared.store import TooLarge, read_known
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
@@ -198,18 +198,28 @@ async def _batches(
 def _dry(connection: Connection, settings: IngestSettings, done: Replayed) -> Take:
     """Tells what a batch would change; what an earlier batch would have stored counts as there."""
     seen: set[int] = set()
+    made: set[CallKey] = set()
     create = settings.unknown_organizations == "create"
 
     async def tell(arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
-        by_call = group(arrivals)
-        organizations, known = await read_known(connection, list(by_call))
+        fresh = [arrival for arrival in arrivals if _mark(arrival[1]) not in seen]
+        by_call = group(fresh)
+        try:
+            organizations, known = await read_known(connection, list(by_call))
+        except TooLarge:
+            half = len(arrivals) // 2
+            await tell(arrivals[:half], bad_records)
+            await tell(arrivals[half:], [])
+            return
         touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
         batch = changes(touched, organizations, now=datetime.now(UTC), create_organizations=create)
-        again = [event for event in batch.events if _mark(event) in seen]
-        seen.update(map(_mark, batch.events))
+        new_calls = {(call.organization_id, call.id) for call, _ in batch.new_calls}
         done.count(batch, len(bad_records) + len(batch.refused))
-        done.new -= len(again)
-        done.duplicate += len(again)
+        done.duplicate += len(arrivals) - len(fresh)
+        done.new_calls -= len(new_calls & made)
+        done.changed_calls += len(new_calls & made)
+        seen.update(map(_mark, batch.events))
+        made.update(new_calls)
 
     return tell
 
