@@ -25,6 +25,7 @@ from faststream.kafka.prometheus import KafkaPrometheusMiddleware
 from services.ingest.arrivals import sort_out
 from services.ingest.assignment import ASK_SECONDS, Assignment, offsets_of
 from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
+from services.ingest.connections import expect_closed_transports
 from services.ingest.consumer import Consumer, FaultListener
 from services.ingest.header_names import read_any_header_name
 from services.ingest.metrics import Metrics, Standing
@@ -48,6 +49,7 @@ class Ingest:
 
     def __init__(self, settings: IngestSettings, tracer_provider: "TracerProvider | None" = None) -> None:
         read_any_header_name()
+        expect_closed_transports()
         self._settings = settings
         self._stopping = asyncio.Event()
         self._assignment = Assignment(lambda: self._subscriber.consumer)
