@@ -65,8 +65,16 @@ def test_each_waits_for_what_it_needs(services: dict[str, Any]) -> None:
     others = {name: {**healthy, "required": False} for name in ("kafka-2", "kafka-3")}
     assert services["topic"]["depends_on"] == {"kafka": healthy, **others}
     for service in OURS:
-        waits_for = services[service]["depends_on"]
-        assert waits_for == {one: {"condition": "service_completed_successfully"} for one in ONE_SHOT}
+        # A one-shot that fails must not take down who records and who answers: they wait by themselves.
+        condition = "service_completed_successfully" if service == "aggregator" else "service_started"
+        assert services[service]["depends_on"] == {one: {"condition": condition} for one in ONE_SHOT}
+
+
+def test_one_builds_the_image_and_all_of_ours_take_it(services: dict[str, Any]) -> None:
+    assert [name for name, one in services.items() if "build" in one] == ["migrate"]
+    assert {services[name]["image"] for name in (*OURS, *ONE_SHOT)} == {"${IMAGE:-callfold}"}
+    for service in OURS:  # or `up --build ingest` would not build it
+        assert "migrate" in services[service]["depends_on"]
 
 
 def test_every_setting_is_one_that_callfold_has() -> None:

@@ -131,6 +131,26 @@ async def _assert_answers(compose: Compose, totals: Totals, key: str) -> None:
     assert (page["total"], len(page["data"])) == (totals.by_status.total(), 1)
 
 
+async def test_a_one_shot_that_fails_takes_nobody_down(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of ours are made anew beside `topic`, which then finds fewer partitions than it was told."""
+    start = ("up", "--detach", "--wait", *OURS)
+    with monkeypatch.context() as changed:
+        changed.setenv("PARTITIONS", "9")
+        with pytest.raises(AssertionError, match='service "topic" didn\'t complete successfully'):
+            await asyncio.to_thread(compose, *start)
+    for service in ("ingest", "api"):
+
+        async def is_healthy(service: str = service) -> bool:
+            state = (await asyncio.to_thread(compose.inspect, service))["State"]
+            return bool(state["Health"]["Status"] == "healthy")
+
+        await until(is_healthy, f"{service} to be healthy")
+    await asyncio.to_thread(compose, *start)
+    assert compose.inspect("aggregator")["State"]["Health"]["Status"] == "healthy"
+
+
 async def test_prometheus_scrapes_all_and_answers_what_the_dashboard_asks(
     compose: Compose, customer: tuple[Organization, str, str]
 ) -> None:

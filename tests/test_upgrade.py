@@ -208,6 +208,18 @@ async def test_the_command_says_who_is_in_the_way(
     assert (await callfold("migrate", database_url=database_url)).status == 0
 
 
+async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_are(
+    database_url: str, database: Connection, scripts: Path
+) -> None:
+    await asyncio.to_thread(upgrade, database_url, scripts=scripts)
+    done = await callfold("migrate", database_url=database_url)
+    assert done.status == 0
+    assert "of a newer callfold (step 0003): this one runs on it" in done.output
+    assert await asyncio.to_thread(upgrade, database_url) == "0003"
+    assert await database.fetchval("SELECT version_num FROM alembic_version") == "0003"
+    assert await database.fetchval(TABLE_OR_COLUMN)
+
+
 @pytest.fixture
 async def empty_database_url(running: Servers) -> AsyncIterator[str]:
     name = f"empty_{uuid.uuid4().hex}"

@@ -12,10 +12,10 @@ from services.ops.failure import Failure
 def migrate(state: StateOption = None) -> None:
     """Make the tables in a new database, or bring those of an older callfold up to date.
 
-    Harmless where they are: it can run at each start, and of two at once the second waits.
+    Harmless where they are: it can run at each start, and of two at once the second waits. Tables of a newer
+    callfold stay as they are, for this one runs on them.
     """
     # Here, because Alembic would slow the start of every other command.
-    from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
     from shared.migrations import TablesBusy
@@ -26,14 +26,15 @@ def migrate(state: StateOption = None) -> None:
     try:
         with database_faults(place):
             try:
-                to_newest(place.address, place.pooler)
+                newer = to_newest(place.address, place.pooler)
             except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
-    except CommandError as error:
-        raise Failure(f"The database is of a newer callfold than this one ({error}): install that.") from None
     except TablesBusy as busy:
         raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
-    typer.echo("The database is up to date.")
+    if newer is None:
+        typer.echo("The database is up to date.")
+    else:
+        typer.echo(f"The database is of a newer callfold (step {newer}): this one runs on it, nothing to do.")
 
 
 async def _connects(place: Place) -> None:

@@ -23,12 +23,15 @@ class TablesBusy(Exception):
     """A step's locks could not be had in several tries. Nothing of that step is there."""
 
 
-def upgrade(database_url: str, pooler: Pooler = "none", *, scripts: Path = HERE) -> None:
+def upgrade(database_url: str, pooler: Pooler = "none", *, scripts: Path = HERE) -> str | None:
     """Brings the database to the newest step of `scripts`, where it may be already. Of two at once the second
-    waits. Raises `TablesBusy`."""
+    waits. Returns the step of tables that are newer than that, which stay as they are: those are good for
+    older processes, too. Raises `TablesBusy`."""
+    config = _config(database_url, pooler, scripts)
     for pause in (*PAUSES_SECONDS, None):
         try:
-            return command.upgrade(_config(database_url, pooler, scripts), "head")
+            command.upgrade(config, "head")
+            break
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in _IN_THE_WAY:
                 raise
@@ -38,7 +41,8 @@ def upgrade(database_url: str, pooler: Pooler = "none", *, scripts: Path = HERE)
                     "that step was done, and it can be tried again"
                 ) from None
         time.sleep(pause)
-    return None
+    newer: str | None = config.attributes.get("newer_step")
+    return newer
 
 
 def _config(database_url: str, pooler: Pooler, scripts: Path) -> Config:

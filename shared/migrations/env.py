@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from alembic import context
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event
 
 from shared.database import connect
@@ -27,9 +28,21 @@ def _run(connection: Connection) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
+    newest, there = context.script.get_current_head(), _step(connection)
+    if there is not None and newest is not None and there > newest:
+        context.config.attributes["newer_step"] = there
+        return
     context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _step(connection: Connection) -> str | None:
+    """The step that the tables are at, also one that is not known here."""
+    try:
+        return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        connection.rollback()  # each step begins a transaction of its own
 
 
 @asynccontextmanager
