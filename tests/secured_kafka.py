@@ -5,7 +5,6 @@ import base64
 import json
 import math
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import trustme
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from services.ops.embedded import kafka
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
+from tests.kafka_requests import administer, allow, set_password
 
 SESSION_SECONDS: Final = 2
 """How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
@@ -107,35 +104,13 @@ class SecuredKafka:
     def ca_file(self) -> str:
         return str(self.directory / "ca.pem")
 
-    def set_password(self, mechanism: str, user: str, password: str) -> None:
+    async def set_password(self, mechanism: str, user: str, password: str) -> None:
         """Makes the user, or gives it another password."""
-        java = kafka.command(self.directory / "kafka")[:-2]
-        subprocess.run(
-            [
-                *java,
-                "kafka.admin.ConfigCommand",
-                *("--bootstrap-server", self.plain, "--alter"),
-                *("--add-config", f"{mechanism}=[password={password}]"),
-                *("--entity-type", "users", "--entity-name", user),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
+        await administer(self.plain, set_password(mechanism, user, password))
 
     async def allow(self, user: str, resource: int, name: str, operations: Sequence[int]) -> None:
         """Gives the user these operations on all topics or groups whose name begins so."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.plain)
-        await admin.start()
-        try:
-            acls = [
-                (resource, name, PREFIXED, f"User:{user}", "*", operation, ALLOWED)
-                for operation in operations
-            ]
-            answer = await admin._send_request(CreateAcls(acls))
-            assert [code for code, _ in answer.results] == [0] * len(acls), answer
-        finally:
-            await admin.close()
+        await administer(self.plain, allow(user, resource, name, operations))
 
 
 @contextmanager
@@ -218,51 +193,6 @@ def pkcs8(key: trustme.Blob, password: str | None = None) -> bytes:
         encryption = serialization.BestAvailableEncryption(password.encode())
     loaded = serialization.load_pem_private_key(key.bytes(), None)
     return loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-TOPIC, GROUP, PREFIXED, ALLOWED = 2, 3, 4, 3
-READ, CREATE, DESCRIBE, DESCRIBE_CONFIGS = 3, 5, 8, 10
-
-
-class CreateAclsResponse(Response):  # type: ignore[misc]
-    API_KEY = 30
-    API_VERSION = 1
-    SCHEMA = Schema(
-        ("throttle_time_ms", Int32),
-        ("results", Array(("error_code", Int16), ("error_message", String("utf-8")))),
-    )
-
-
-class CreateAclsRequest(RequestStruct):  # type: ignore[misc]
-    API_KEY = 30
-    API_VERSION = 1
-    RESPONSE_TYPE = CreateAclsResponse
-    SCHEMA = Schema(
-        (
-            "creations",
-            Array(
-                ("resource_type", Int8),
-                ("resource_name", String("utf-8")),
-                ("pattern_type", Int8),
-                ("principal", String("utf-8")),
-                ("host", String("utf-8")),
-                ("operation", Int8),
-                ("permission_type", Int8),
-            ),
-        )
-    )
-
-
-class CreateAcls(Request[CreateAclsRequest]):  # type: ignore[misc]
-    """aiokafka has no request of its own for it."""
-
-    API_KEY = 30
-
-    def __init__(self, creations: list[tuple[int, str, int, str, str, int, int]]) -> None:
-        self._creations = creations
-
-    def build(self, request_struct_class: type[CreateAclsRequest]) -> CreateAclsRequest:
-        return request_struct_class(self._creations)
 
 
 def _part(content: dict[str, object]) -> str:

@@ -14,13 +14,10 @@ from shared.database import Connection
 from tests.command_line import callfold
 from tests.ingesting import GROUP as GROUPS
 from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, keyed
+from tests.kafka_requests import DESCRIBE_CONFIGS, GROUP, READ, TOPIC
 from tests.processes import Service, publish, until
 from tests.secured_kafka import (
-    DESCRIBE_CONFIGS,
-    GROUP,
     KEY_PASSWORD,
-    READ,
-    TOPIC,
     SecuredKafka,
     Settings,
     sasl,
@@ -35,13 +32,11 @@ SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[SecuredKafka]:
-    """The broker, with a user that may do nothing yet."""
+    """The broker, for whose users nothing is allowed yet."""
     with (
         tempfile.TemporaryDirectory(prefix="callfold-kafka-") as scratch,
         secured_kafka(Path(scratch)) as one,
     ):
-        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
-            one.set_password(mechanism, USER, "scram-secret")
         yield one
 
 
@@ -49,6 +44,8 @@ def secured() -> Iterator[SecuredKafka]:
 async def bootstrap(secured: SecuredKafka) -> str:
     """The listener by which topics are made and records published; from now on the user may do what
     docs/kafka.md says that callfold needs, and no more."""
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+        await secured.set_password(mechanism, USER, "scram-secret")
     await secured.allow(USER, TOPIC, "call-events-", [READ, DESCRIBE_CONFIGS])
     await secured.allow(USER, GROUP, GROUPS, [READ])
     return secured.plain
@@ -200,7 +197,7 @@ async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_o
     database_url: str,
     database: Connection,
 ) -> None:
-    secured.set_password("SCRAM-SHA-256", "other", "old-secret")
+    await secured.set_password("SCRAM-SHA-256", "other", "old-secret")
     await secured.allow("other", TOPIC, topic, [READ])
     await secured.allow("other", GROUP, GROUPS, [READ])
     old, new = (
@@ -210,7 +207,7 @@ async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_o
     await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
     first = start_ingest(**old)
     await caught_up(bootstrap, topic)
-    secured.set_password("SCRAM-SHA-256", "other", "new-secret")
+    await secured.set_password("SCRAM-SHA-256", "other", "new-secret")
     await until(lambda: has_ended(first), "ingest to end")
     assert first.exit_status == 1
     assert first.log.read_text().count("the broker refuses the credentials") == 1
