@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -10,6 +11,8 @@ from aiokafka import ConsumerRecord as Record
 
 from shared.database import Connection
 
+NO_TIMESTAMP: Final = -1
+"""Kafka's, of a record without one."""
 _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
 
 
@@ -24,9 +27,12 @@ class BadRecord:
 
     @property
     def id(self) -> UUID:
-        """One for each record of each topic that ever had this name: the time tells a topic made anew."""
+        """One for each record of each topic that ever had this name: the time tells a topic made anew. Lines
+        of a file have no time: the value tells another file of the same name."""
         record = self.record
         place = f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}"
+        if record.timestamp == NO_TIMESTAMP:
+            place += f"/{sha256(record.value or b'').hexdigest()}"
         return uuid5(_NAMESPACE, place)
 
 

@@ -1,12 +1,14 @@
 """Calls that never ended are ended; calls that are older than is kept go."""
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from services.aggregator.chores import do_chores
 from services.aggregator.prune import Counts, prune
 from services.aggregator.reap import reap
 from services.aggregator.store import apply_deltas
@@ -16,10 +18,12 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.event import Event
 from shared.retention import kept_since
+from shared.settings import AggregatorSettings
 from shared.store import write
 from tests.command_line import callfold
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.ingesting import counted_calls
+from tests.processes import until
 from tests.storing import prepared, stored
 
 SILENCE = timedelta(hours=4)
@@ -237,9 +241,74 @@ async def test_a_call_that_gets_an_event_while_it_is_pruned(
     assert (await prove(database_url)).exact
 
 
+async def test_who_says_that_calls_are_kept_for_ever_loses_none_from_then_on(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """Here while the organization's calls are about to be pruned."""
+    await stored(database, *ended(40))
+    await keep(database, 30)
+    async with rival.transaction():
+        await rival.execute("UPDATE organizations SET retention_days = NULL")
+        pruning = asyncio.create_task(prune(database, NOON, counts="drop"))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await until(lambda: rival.fetchval(waits), "the prune to wait for the operator")
+    assert await pruning == 0
+    assert await counted_calls(database) == {"completed": 1}
+    assert (await prove(database_url)).exact
+
+
+async def test_live_and_test_calls_are_pruned_in_parts(database: Connection, database_url: str) -> None:
+    start = NOON - timedelta(days=40)
+    await stored(
+        database,
+        *(
+            event("call.initiated", call_id=UUID(int=n), timestamp=start, livemode=n % 3 > 0)
+            for n in range(1, 2_000)
+        ),
+    )
+    await keep(database, 30)
+    assert await prune(database, NOON) == 1_999
+    assert (await prove(database_url)).exact
+
+
+async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_from_nothing(
+    database: Connection, rival: Connection, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stored(database, *ended(40))
+    await keep(database, 30)
+    stop = asyncio.Event()
+    settings = AggregatorSettings(database_url=database_url, prune_counts="drop")
+    async with rival.transaction():
+        await rival.execute("LOCK TABLE daily_call_counts")  # which the end of silent calls reads
+        chores = asyncio.create_task(do_chores(settings, stop))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await until(lambda: rival.fetchval(waits), "the chores to wait")
+        await database.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'callfold-chores' AND wait_event_type = 'Lock'"
+        )
+        gone = "SELECT NOT EXISTS (SELECT FROM calls)"
+        await until(lambda: database.fetchval(gone), "the old call to go")
+
+    async def done_again() -> bool:
+        return "can end silent calls again" in caplog.messages
+
+    await until(done_again, "the chore to be done")
+    stop.set()
+    await chores
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("can't end silent calls now: ")
+    log = await database.fetchrow("SELECT actor, action, details FROM audit_log")
+    assert tuple(log or ()) == ("aggregator", "calls and their counts pruned", "1 calls")
+
+
 async def test_prune_by_command(database: Connection, database_url: str) -> None:
     await stored(database, *ended(40))
     await keep(database, 30)
     done = await callfold("prune", "--counts", "drop", database_url=database_url)
     assert done.output == "1 call removed; their counts go, too.\n"
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0
+    log = await database.fetchrow("SELECT action, subject, details FROM audit_log")
+    assert tuple(log or ()) == ("calls pruned", "all organizations", "counts: drop")

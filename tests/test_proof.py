@@ -14,7 +14,9 @@ from shared.database import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
 from shared.store import store
-from tests.events import CALL, NOON, ORGANIZATION, table, value
+from tests.command_line import callfold
+from tests.events import CALL, NOON, ORGANIZATION, event, table, value
+from tests.storing import stored
 
 NO_BAD_RECORDS: Sequence[BadRecord] = ()
 ANSWERED_CALL = """
@@ -233,3 +235,12 @@ async def test_of_many_differences_the_first_are_kept_and_all_are_counted(
     proof = await prove_connection(database)
     assert len(proof.differences) == 10
     assert (proof.differences_found, proof.calls, proof.events) == (300, 300, 300)
+
+
+async def test_a_sample_is_told_as_one(database: Connection, database_url: str) -> None:
+    await stored(database, event("call.initiated"))
+    for calls, sentence in (("all", "every call is"), ("1", "each call of the sample is")):
+        told = await callfold("verify", "--calls", calls, database_url=database_url)
+        assert f"EXACT: every count and {sentence} proved." in told.output
+        as_json = await callfold("verify", "--calls", calls, "--json", database_url=database_url)
+        assert as_json.json["sampled"] == (calls != "all")

@@ -1,5 +1,6 @@
 """The quarantine as an operator has it: looked at, let in once it can be, or discarded."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +8,7 @@ import pytest
 
 from services.ops.proof import prove
 from services.ops.readable import lines_of
+from services.ops.redrive import Redriven, redrive
 from shared.database import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord
@@ -14,6 +16,7 @@ from shared.store import store
 from tests.command_line import callfold
 from tests.events import NOON, ORGANIZATION, event, value
 from tests.ingesting import counted_calls
+from tests.processes import until
 from tests.storing import record, stored
 
 STRANGER = UUID(int=9)
@@ -82,11 +85,11 @@ async def test_what_became_an_event_is_let_in_and_counted(database: Connection, 
     """Events of an organization that nobody had created, and one that stays bad."""
     good = value("call.initiated", organization_id=STRANGER)
     ids = await quarantined(database, good, b"{", reason="organization_id: there is no organization")
-    refusing = {"database_url": database_url, "unknown_organizations": "quarantine"}
-    still = await callfold("quarantine", "redrive", "--all", "--json", **refusing)
+    still = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
     assert still.json == {"tried": 2, "let_in": 0, "still_bad": 2}
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", STRANGER)
-    done = await callfold("quarantine", "redrive", "--reason", "no organization", "--json", **refusing)
+    command = ("quarantine", "redrive", "--reason", "no organization", "--json")
+    done = await callfold(*command, database_url=database_url)
     assert done.json == {"tried": 1, "let_in": 1, "still_bad": 0}
     left = await database.fetch("SELECT id, reason FROM quarantined_records")
     assert [row["id"] for row in left] == [ids[1]]
@@ -109,6 +112,7 @@ async def test_letting_in_what_is_there_already_changes_nothing(
 async def test_a_record_that_postgresql_refuses_stays_and_holds_no_other(
     database: Connection, database_url: str
 ) -> None:
+    await stored(database, event("call.initiated"))
     await database.execute("ALTER TABLE call_events ADD CHECK (id <> 'never')")
     await quarantined(database, *(value("call.updated", id=one) for one in ("1", "never", "2")))
     done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
@@ -121,16 +125,47 @@ async def test_a_record_that_postgresql_refuses_stays_and_holds_no_other(
 async def test_discarded_records_leave_a_line_in_the_audit_log(
     database: Connection, database_url: str
 ) -> None:
-    first, _ = await quarantined(database, b"{", b"[")
+    reason = "type: secret@example.com is no type"
+    first, _ = await quarantined(database, b"{", b"[", reason=reason)
     assert (await callfold("quarantine", "discard", first, database_url=database_url)).output == (
         "1 record discarded.\n"
     )
     log = await database.fetch("SELECT actor, action, subject, details FROM audit_log")
     assert [tuple(row)[1:] for row in log] == [
-        ("quarantined record discarded", str(first), "topic/0/0: the value is not JSON")
+        ("quarantined record discarded", str(first), "topic/0/0: type")
     ]
     assert log[0]["actor"].startswith("operator ")
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
+
+
+async def test_many_are_discarded_in_parts(database: Connection, database_url: str) -> None:
+    await quarantined(database, *([b"{"] * 1_200))
+    done = await callfold("quarantine", "discard", "--all", "--json", database_url=database_url)
+    assert done.json == {"discarded": 1_200}
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
+    assert await database.fetchval("SELECT count(DISTINCT subject) FROM audit_log") == 1_200
+
+
+async def test_large_records_are_tried_a_few_at_a_time(database: Connection, database_url: str) -> None:
+    """And all of them."""
+    await quarantined(database, *([b"[" * 3_000_000] * 12), b"{")
+    done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
+    assert done.json == {"tried": 13, "let_in": 0, "still_bad": 13}
+
+
+async def test_what_is_discarded_while_it_is_tried_again_stays_discarded(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    await stored(database, event("call.initiated"))
+    ids = await quarantined(database, value("call.ringing", id="2"), value("call.answered", id="3"))
+    async with rival.transaction():
+        await rival.execute("DELETE FROM quarantined_records WHERE id = $1", ids[1])
+        trying = asyncio.create_task(redrive(database, ids, NOON))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await until(lambda: rival.fetchval(waits), "the redrive to wait for the discard")
+    assert await trying == Redriven(tried=1, let_in=1, still_bad=0)
+    assert await counted_calls(database) == {"ringing": 1}
+    assert (await prove(database_url)).exact
 
 
 @pytest.mark.parametrize("command", ["redrive", "discard"])

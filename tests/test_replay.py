@@ -11,8 +11,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from services.ops.proof import prove
+from services.ops.replay_source import read_file
 from shared.database import Connection
 from shared.delete import delete
+from shared.event import VALUE_BYTES_MAX
 from tests.command_line import callfold
 from tests.events import ORGANIZATION, value
 from tests.ingesting import StartIngest, assert_exact, call, caught_up, counted_calls, keyed
@@ -23,7 +25,12 @@ BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
 
 @pytest.fixture
 def addresses(bootstrap: str, topic: str, database_url: str) -> dict[str, str]:
-    return {"kafka_bootstrap": bootstrap, "topic": topic, "database_url": database_url}
+    return {
+        "kafka_bootstrap": bootstrap,
+        "topic": topic,
+        "database_url": database_url,
+        "unknown_organizations": "create",
+    }
 
 
 async def replay(addresses: dict[str, str], *options: str | UUID) -> dict[str, Any]:
@@ -135,7 +142,8 @@ async def test_an_archive_is_loaded_from_a_file(
     archive = tmp_path / "2026.ndjson"
     lines = [*call(0), b"", b"no event", *call(1), b"[" * 2_000_000, *call(0)]
     archive.write_bytes(b"\r\n".join(lines))
-    first = await callfold("replay", "--file", str(archive), "--json", database_url=database_url)
+    creating = ("replay", "--file", str(archive), "--create-organizations", "--json")
+    first = await callfold(*creating, database_url=database_url)
     assert counts(first.json) == (14, 8, 4, 2, 0, 0)
     again = await callfold("replay", "--file", str(archive), database_url=database_url)
     assert again.output == (
@@ -183,6 +191,42 @@ async def test_a_dry_run_of_calls_that_are_large_in_the_database(
     await database.execute("UPDATE call_events SET payload = payload || repeat(' ', 6 << 20)")
     would = await callfold(*command, "--dry-run", database_url=database_url)
     assert counts(would.json) == (16, 0, 16, 0, 0, 0)
+
+
+async def test_no_organization_is_created_unless_that_was_said(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "call.ndjson"
+    archive.write_bytes(b"\n".join(call(0)))
+    command = ("replay", "--file", str(archive), "--json")
+    assert counts((await callfold(*command, database_url=database_url)).json) == (4, 0, 0, 4, 0, 0)
+    creating = {"database_url": database_url, "unknown_organizations": "create"}
+    unless = await callfold(*command, "--no-create-organizations", **creating)
+    assert counts(unless.json) == (4, 0, 0, 4, 0, 0)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 4
+    assert counts((await callfold(*command, **creating)).json) == (4, 4, 0, 0, 0, 0)
+    log = await database.fetch("SELECT action, details FROM audit_log")
+    assert [tuple(row) for row in log] == [("records replayed", str(archive))] * 3
+
+
+async def test_bad_lines_of_two_files_of_one_name_are_all_kept(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    for directory in ("monday", "tuesday"):
+        archive = tmp_path / directory / "dead.ndjson"
+        archive.parent.mkdir()
+        archive.write_text(directory)
+        for _ in range(2):
+            await callfold("replay", "--file", str(archive), database_url=database_url)
+    kept = await database.fetch("SELECT topic, value FROM quarantined_records ORDER BY value")
+    assert [tuple(row) for row in kept] == [("dead.ndjson", b"monday"), ("dead.ndjson", b"tuesday")]
+
+
+async def test_a_file_is_read_in_batches_of_so_many_bytes(tmp_path: Path) -> None:
+    archive = tmp_path / "large.ndjson"
+    archive.write_bytes(b"\n".join([b"x" * VALUE_BYTES_MAX] * 40))
+    batches = [len(batch) async for batch in read_file(str(archive))]
+    assert batches == [16, 16, 8]
 
 
 WRONG = [

@@ -2,27 +2,38 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
 
 from services.aggregator.prune import prune
 from services.aggregator.reap import reap
-from shared.database import PASSING_TYPES, Backoff, connect, is_passing
+from shared.audit import NO_ORGANIZATION, write_audit
+from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import AggregatorSettings
 from shared.step import check_step
 
 logger = logging.getLogger("callfold.aggregator")
 
+STATEMENT_SECONDS: Final = 600
+ACTOR: Final = "aggregator"
+Chore = Callable[[Connection, AggregatorSettings, datetime], Awaitable[None]]
+
 
 async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
     """Ends silent calls and applies retention, over and over, until `stop` is set. Several aggregators may do
-    so at once: each call is ended once, and pruned once. Raises what does not pass."""
+    so at once: each call is ended once, and pruned once. A chore that can't be done is tried again soon, and
+    keeps the other from nothing. Raises what does not pass."""
     backoff = Backoff(longest_seconds=60)
+    failing: set[str] = set()
     while not stop.is_set():
-        try:
-            await _do_them_once(settings)
-        except PASSING_TYPES as fault:
-            if not is_passing(fault):
-                raise
+        for name, chore in CHORES.items():
+            if await _can_do(name, chore, settings, said=name in failing):
+                failing.discard(name)
+            else:
+                failing.add(name)
+        if failing:
             await backoff.wait(stop)
             continue
         backoff.reset()
@@ -32,20 +43,55 @@ async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
             continue
 
 
-async def _do_them_once(settings: AggregatorSettings) -> None:
-    connection = await connect(
-        settings.database_url,
-        application_name="callfold-chores",
-        pooler=settings.database_pooler,
-        timeout_seconds=settings.database_connect_timeout_seconds,
-        settings={"lock_timeout": "10s", "jit": "off"},
-    )
+async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said: bool) -> bool:
+    """Does a chore once; false, and a warning unless that was `said`, when the database keeps it from being
+    done."""
     try:
-        await check_step(connection)
-        now = datetime.now(UTC)
-        if ended := await reap(connection, now, timedelta(hours=settings.silence_hours)):
-            logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
-        if pruned := await prune(connection, now, counts=settings.prune_counts):
-            logger.info("pruned %d calls that are older than their organizations keep", pruned)
-    finally:
-        connection.terminate()
+        connection = await connect(
+            settings.database_url,
+            application_name="callfold-chores",
+            pooler=settings.database_pooler,
+            timeout_seconds=settings.database_connect_timeout_seconds,
+            command_timeout_seconds=STATEMENT_SECONDS,
+            settings={"lock_timeout": "10s", "jit": "off"},
+        )
+        try:
+            await check_step(connection)
+            await chore(connection, settings, datetime.now(UTC))
+        finally:
+            connection.terminate()
+    except PASSING_TYPES as fault:
+        if not is_passing(fault):
+            raise
+        if not said:
+            logger.warning("can't %s now: %s", name, told(fault))
+        return False
+    if said:
+        logger.info("can %s again", name)
+    return True
+
+
+async def _end_silent_calls(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
+    if ended := await reap(connection, now, timedelta(hours=settings.silence_hours)):
+        logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
+
+
+async def _apply_retention(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
+    pruned = await prune(connection, now, counts=settings.prune_counts)
+    if not pruned:
+        return
+    logger.info("pruned %d calls that are older than their organizations keep", pruned)
+    if settings.prune_counts == "drop":
+        await write_audit(
+            connection,
+            organization_id=NO_ORGANIZATION,
+            actor=ACTOR,
+            action="calls and their counts pruned",
+            subject="",
+            details=f"{pruned:,} calls",
+        )
+
+
+CHORES: Final[Mapping[str, Chore]] = MappingProxyType(
+    {"end silent calls": _end_silent_calls, "apply retention": _apply_retention}
+)

@@ -1,7 +1,7 @@
 """Retention: calls and events older than their organization keeps go, in small transactions."""
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from shared.count import (
@@ -17,7 +17,16 @@ from shared.database import Connection
 from shared.retention import kept_since
 
 CHUNK_CALLS: Final = 1_000
+MODES: Final = (True, False)
 Counts = Literal["keep", "drop"]
+
+
+class Kept(NamedTuple):
+    """How long an organization keeps its calls, and where its days begin."""
+
+    owner: UUID
+    time_zone: str
+    retention_days: int
 
 
 async def prune(
@@ -32,28 +41,35 @@ async def prune(
     answers how many.
 
     With `keep`, what was counted stays counted, and is remembered as pruned; with `drop` the daily counts go,
-    too, also those of calls that were pruned before. Of one organization, or of all.
+    too, also those of calls that were pruned before. Of one organization, or of all. An organization whose
+    retention or time zone changes meanwhile is left to the next run.
     Raises asyncpg's errors; the chunks before it are done.
     """
     pruned = 0
-    for owner, zone_name, retention_days in await connection.fetch(_RETENTIONS, organization_id):
-        zone = time_zone(zone_name)
-        before = kept_since(now, zone, retention_days)
+    for row in await connection.fetch(_RETENTIONS, organization_id):
+        kept = Kept(*row)
+        before = kept_since(now, time_zone(kept.time_zone), kept.retention_days)
         if dry_run:
-            pruned += await connection.fetchval(_COUNT, owner, before)
+            pruned += await connection.fetchval(_COUNT, kept.owner, before)
             continue
-        while removed := await _prune_some(connection, owner, before, counts):
-            pruned += removed
+        for livemode in MODES:
+            while removed := await _prune_some(connection, kept, livemode, before, counts):
+                pruned += removed
         if counts == "drop":
-            await _drop_pruned(connection, owner, local_day(before, zone))
+            await _drop_pruned(connection, kept, before)
     return pruned
 
 
-async def _prune_some(connection: Connection, owner: UUID, before: datetime, counts: Counts) -> int:
+async def _prune_some(
+    connection: Connection, kept: Kept, livemode: bool, before: datetime, counts: Counts
+) -> int:
     """One small transaction. The calls are locked before their events are read: an ingest that is just
     storing more of them has committed them, or finds its call gone, and begins again."""
+    owner = kept.owner
     async with connection.transaction(isolation="read_committed"):
-        ids = [id_ for (id_,) in await connection.fetch(_LOCK, owner, before, CHUNK_CALLS)]
+        if not await _still_kept(connection, kept):
+            return 0
+        ids = [id_ for (id_,) in await connection.fetch(_LOCK, owner, livemode, before, CHUNK_CALLS)]
         if not ids:
             return 0
         await connection.execute(_PRUNE_EVENTS, owner, ids)
@@ -63,10 +79,18 @@ async def _prune_some(connection: Connection, owner: UUID, before: datetime, cou
         return len(ids)
 
 
-async def _drop_pruned(connection: Connection, owner: UUID, before: object) -> None:
+async def _drop_pruned(connection: Connection, kept: Kept, before: datetime) -> None:
+    day = local_day(before, time_zone(kept.time_zone))
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute(_DROP_PRUNED, owner, before)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        if await _still_kept(connection, kept):
+            await connection.execute(_DROP_PRUNED, kept.owner, day)
+            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+
+
+async def _still_kept(connection: Connection, kept: Kept) -> bool:
+    """Whether an organization keeps its calls as it did; if so, it does until this transaction ends: whoever
+    is told that they are kept longer loses none from then on."""
+    return await connection.fetchval(_STILL_KEPT, *kept) is not None
 
 
 _RETENTIONS: Final = """
@@ -75,11 +99,18 @@ WHERE retention_days IS NOT NULL AND ($1::uuid IS NULL OR id = $1)
 ORDER BY id
 """
 
+_STILL_KEPT: Final = """
+SELECT id FROM organizations WHERE id = $1 AND time_zone = $2 AND retention_days = $3 FOR SHARE
+"""
+
 _OLD: Final = "organization_id = $1 AND livemode IN (false, true) AND created_at < $2"
 
 _COUNT: Final = f"SELECT count(*) FROM calls WHERE {_OLD}"  # noqa: S608
 
-_LOCK: Final = f"SELECT id FROM calls WHERE {_OLD} LIMIT $3 FOR UPDATE SKIP LOCKED"  # noqa: S608
+_LOCK: Final = """
+SELECT id FROM calls WHERE organization_id = $1 AND livemode = $2 AND created_at < $3
+ORDER BY created_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
+"""
 
 _PRUNE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = ANY($2::uuid[])"
 

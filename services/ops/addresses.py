@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
-from shared.database import Connection, connect, is_passing
+from shared.database import COMMAND_SECONDS, Connection, connect, is_passing
 from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
 
@@ -108,10 +108,16 @@ def settings_from_environment(of: type[_Settings]) -> _Settings:
 
 
 @asynccontextmanager
-async def database(place: Place) -> AsyncIterator[Connection]:
-    """A connection for one command. Its expected faults become Failure: away, refused, not migrated."""
+async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> AsyncIterator[Connection]:
+    """A connection for one command, whose statements may each take so long. Its expected faults become
+    Failure: away, refused, not migrated."""
     with database_faults(place):
-        connection = await connect(place.address, application_name="callfold-ops", pooler=place.pooler)
+        connection = await connect(
+            place.address,
+            application_name="callfold-ops",
+            pooler=place.pooler,
+            command_timeout_seconds=statement_seconds,
+        )
         try:
             yield connection
         finally:

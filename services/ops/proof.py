@@ -89,9 +89,12 @@ class Proof:
     tombstones: int
     differences: tuple[Difference, ...]
     differences_found: int
+    sampled: bool = False
+    """Whether only some of the calls were proved, and events without a call not looked for."""
 
     @property
     def exact(self) -> bool:
+        """Whether nothing is off of what was proved."""
         return self.differences_found == 0
 
     def first_differences(self, count: int) -> Sequence[Difference]:
@@ -142,7 +145,9 @@ async def prove_connection(
         calls, events = await _prove_calls(
             connection, organization_id, sample, zones, found, lambda proved: told(proved, expected)
         )
-    return Proof(snapshot, cells, calls, events, deltas, tombstones, found.kept(), found.count)
+    return Proof(
+        snapshot, cells, calls, events, deltas, tombstones, found.kept(), found.count, sample is not None
+    )
 
 
 @dataclass

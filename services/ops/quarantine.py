@@ -1,7 +1,6 @@
 """`callfold quarantine`: the records that are no events: looked at, let in once they can be, or discarded."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -16,19 +15,20 @@ from services.ops.addresses import (
     database,
     find_database,
     read_uuid,
-    settings_from_environment,
 )
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit_run, operator
 from services.ops.printing import console, counted, print_json, table
 from services.ops.progress import progress
 from services.ops.readable import lines_of
+from services.ops.redrive import Redriven
 from services.ops.redrive import redrive as try_again
-from shared.audit import NO_ORGANIZATION, write_audit
-from shared.settings import IngestSettings
+from shared.audit import NO_ORGANIZATION
 
 BATCH_RECORDS: Final = 500
+BATCH_BYTES: Final = 16 * 1024 * 1024
+STATEMENT_SECONDS: Final = 3600
 LIST_MAX: Final = 10_000
 
 app = typer.Typer(
@@ -47,15 +47,6 @@ TopicOption = Annotated[
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="The records' ids.", show_default=False)
 ]
-
-
-@dataclass(frozen=True)
-class Redriven:
-    """What became of the records that were tried again."""
-
-    tried: int
-    let_in: int
-    still_bad: int
 
 
 @app.command("list", cls=Command)
@@ -129,7 +120,7 @@ def redrive(
     """Try records again, as if they came now: after an organization was created, say.
 
     What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
-    that holds now. Harmless to repeat.
+    that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
     """
     chosen = _chosen(ids, reason, topic, everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
@@ -148,7 +139,8 @@ def discard(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove records for good. The audit log keeps who did it, and which they were; not what they said."""
+    """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
+    not what they said."""
     discarded = asyncio.run(_discard(state, _chosen(ids, reason, topic, everything)))
     if as_json:
         print_json({"discarded": discarded})
@@ -192,33 +184,36 @@ async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
 
 
 async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
-    create = settings_from_environment(IngestSettings).unknown_organizations == "create"
-    tried = let_in = 0
-    async with database(place) as connection:
+    done = Redriven()
+    async with database(place, STATEMENT_SECONDS) as connection:
+        await audit_run(connection, "quarantined records tried again", details=_said(chosen))
         expected = await connection.fetchval(_HOW_MANY, *chosen)
         with progress("records", expected, quiet=quiet) as told:
             last = UUID(int=0)
-            while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS):
-                last = rows[-1]["id"]
-                tried += len(rows)
-                let_in += await try_again(connection, rows, datetime.now(UTC), create_organizations=create)
-                told(tried, str(last))
-    return Redriven(tried, let_in, tried - let_in)
+            while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS, BATCH_BYTES):
+                ids = [id_ for (id_,) in rows]
+                last = ids[-1]
+                done += await try_again(connection, ids, datetime.now(UTC))
+                told(done.tried, str(last))
+    return done
 
 
 async def _discard(state: Path | None, chosen: Choice) -> int:
-    async with database(find_database(state)) as connection, connection.transaction():
-        rows = await connection.fetch(_DISCARD, *chosen)
-        for record_id, place, reason in rows:
-            await write_audit(
-                connection,
-                organization_id=NO_ORGANIZATION,
-                actor=operator(),
-                action="quarantined record discarded",
-                subject=str(record_id),
-                details=f"{place}: {reason}",
-            )
-    return len(rows)
+    discarded = 0
+    actor = operator()
+    async with database(find_database(state), STATEMENT_SECONDS) as connection:
+        while some := await connection.fetchval(_DISCARD, *chosen, BATCH_RECORDS, NO_ORGANIZATION, actor):
+            discarded += some
+    return discarded
+
+
+def _said(chosen: Choice) -> str:
+    """Which records were chosen, for the audit log."""
+    ids, reason, topic = chosen
+    if ids is not None:
+        return counted(len(ids), "id")
+    parts = [] if reason is None else ["by their reason"]
+    return ", ".join(parts if topic is None else [*parts, f"of topic {topic}"]) or "all"
 
 
 def _hex(value: bytes | None) -> str | None:
@@ -250,11 +245,29 @@ GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $5
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
 
+# So many as have together no more than so many bytes, but one at least.
 _NEXT: Final = f"""
-SELECT * FROM quarantined_records WHERE {_CHOSEN} AND id > $4 ORDER BY id LIMIT $5
+SELECT id FROM (
+    SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
+    FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
+              + pg_column_size(header_values) AS bytes
+          FROM quarantined_records WHERE {_CHOSEN} AND id > $4 ORDER BY id LIMIT $5) AS record
+) AS record
+WHERE so_far - bytes < $6 ORDER BY id
 """  # noqa: S608
 
+# Of the reason only the rule, which stands before the colon: what follows may quote the record.
 _DISCARD: Final = f"""
-DELETE FROM quarantined_records WHERE {_CHOSEN}
-RETURNING id, topic || '/' || partition || '/' || "offset" AS place, reason
+WITH gone AS (
+    DELETE FROM quarantined_records
+    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} ORDER BY id LIMIT $4 FOR UPDATE)
+    RETURNING id, topic, partition, "offset", reason
+), logged AS (
+    INSERT INTO audit_log (organization_id, actor, action, subject, details)
+    SELECT $5, $6, 'quarantined record discarded', id::text,
+        topic || '/' || partition || '/' || "offset" || ': ' || split_part(reason, ':', 1)
+    FROM gone
+    RETURNING 1
+)
+SELECT count(*) FROM logged
 """  # noqa: S608

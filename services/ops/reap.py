@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
@@ -18,8 +18,11 @@ from services.ops.addresses import (
     require_organization,
     settings_from_environment,
 )
+from services.ops.operator import audit_run
 from services.ops.printing import counted, print_json
 from shared.settings import AggregatorSettings
+
+STATEMENT_SECONDS: Final = 3600
 
 
 def reap(
@@ -57,9 +60,11 @@ def reap(
 
 
 async def _reap(state: Path | None, silence: timedelta, organization_id: UUID | None, dry_run: bool) -> int:
-    async with database(find_database(state)) as connection:
+    async with database(find_database(state), STATEMENT_SECONDS) as connection:
         if organization_id is not None:
             await require_organization(connection, organization_id, state)
+        if not dry_run:
+            await audit_run(connection, "silent calls ended", organization_id, f"silent for {silence}")
         now = datetime.now(UTC)
         return await end_silent_calls(
             connection, now, silence, organization_id=organization_id, dry_run=dry_run

@@ -88,7 +88,7 @@ async def rebuild_organization(
     if dry_run:
         found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)
         return found
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
         # A statement of its own: the next one's snapshot has what another rebuild did.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
         cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)

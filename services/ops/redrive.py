@@ -1,8 +1,10 @@
 """Quarantined records tried again, as if they came now."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 from aiokafka import ConsumerRecord
@@ -11,37 +13,45 @@ from services.ingest.arrivals import sort_out
 from services.ops.overtaken import until_not_overtaken
 from shared.changes import TouchedCall, changes, group
 from shared.database import Connection
-from shared.store import TooLarge, read_known, write
+from shared.store import Overtaken, TooLarge, read_known, write
 
 
-async def redrive(
-    connection: Connection, rows: Sequence[Any], now: datetime, *, create_organizations: bool = True
-) -> int:
-    """Tries these rows of the quarantine again; how many were let in. They leave the quarantine in the
-    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware).
-    Raises asyncpg's errors, and `Overtaken` when others are faster again and again."""
-    try:
-        return await until_not_overtaken(
-            lambda: _redrive_once(connection, rows, now, create_organizations=create_organizations)
+@dataclass(frozen=True)
+class Redriven:
+    """What became of the records that were tried again."""
+
+    tried: int = 0
+    let_in: int = 0
+    still_bad: int = 0
+
+    def __add__(self, other: "Redriven") -> "Redriven":
+        return Redriven(
+            self.tried + other.tried, self.let_in + other.let_in, self.still_bad + other.still_bad
         )
+
+
+async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    """Tries these records of the quarantine again, as far as they are still there. They leave it in the
+    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware).
+    Raises asyncpg's errors, and Failure when others are faster again and again."""
+    try:
+        return await until_not_overtaken(lambda: _redrive_once(connection, ids, now))
     except (TooLarge, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
-        if len(rows) == 1:
-            await connection.execute(_STILL_BAD, [rows[0]["id"]], [f"PostgreSQL refuses it: {refusal}"])
-            return 0
-    half = len(rows) // 2
-    first = await redrive(connection, rows[:half], now, create_organizations=create_organizations)
-    return first + await redrive(connection, rows[half:], now, create_organizations=create_organizations)
+        if len(ids) == 1:
+            await connection.execute(_STILL_BAD, ids, [f"PostgreSQL refuses it: {refusal}"])
+            return Redriven(1, 0, 1)
+    half = len(ids) // 2
+    return await redrive(connection, ids[:half], now) + await redrive(connection, ids[half:], now)
 
 
-async def _redrive_once(
-    connection: Connection, rows: Sequence[Any], now: datetime, *, create_organizations: bool
-) -> int:
+async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    rows = await connection.fetch(_READ, ids)
     records = [_record(row) for row in rows]
     arrivals, bad_records = await sort_out(records, now)
     by_call = group(arrivals)
     organizations, known = await read_known(connection, list(by_call))
     touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
-    batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
+    batch = changes(touched, organizations, now=now, create_organizations=False)
     record_of = {id(event): record for record, event in arrivals}
     reasons = {id(bad.record): bad.reason for bad in bad_records}
     reasons |= {id(record_of[id(event)]): reason for event, reason in batch.refused}
@@ -52,10 +62,12 @@ async def _redrive_once(
         if id(record) in reasons
     }
     async with connection.transaction():
+        if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
+            raise Overtaken("a record was discarded or let in meanwhile")
         await write(connection, batch, [])
         await connection.execute(_LET_IN, let_in)
         await connection.execute(_STILL_BAD, list(still_bad), list(still_bad.values()))
-    return len(let_in)
+    return Redriven(len(rows), len(let_in), len(still_bad))
 
 
 def _record(row: Any) -> ConsumerRecord:
@@ -64,6 +76,10 @@ def _record(row: Any) -> ConsumerRecord:
     place = row["topic"], row["partition"], row["offset"]
     return ConsumerRecord(*place, -1, 0, row["key"], row["value"], None, -1, -1, headers)
 
+
+_READ: Final = "SELECT * FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id"
+
+_LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 
 _LET_IN: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
 

@@ -18,6 +18,7 @@ from services.ops.addresses import (
     read_uuid,
     require_organization,
 )
+from services.ops.operator import audit_run
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
@@ -130,10 +131,12 @@ async def _refold(
     state: Path | None, organization_id: UUID | None, after: CallKey | None, dry_run: bool, *, quiet: bool
 ) -> Refolded:
     done = Refolded()
-    async with database(find_database(state)) as connection:
+    async with database(find_database(state), STATEMENT_SECONDS) as connection:
         if organization_id is not None:
             await require_organization(connection, organization_id, state)
-        expected = await connection.fetchval(_EXPECTED, organization_id, timeout=STATEMENT_SECONDS)
+        if not dry_run:
+            await audit_run(connection, "calls folded anew", organization_id)
+        expected = await connection.fetchval(_EXPECTED, organization_id)
         with progress("calls", expected, quiet=quiet) as told:
             async for keys in _keys(connection, organization_id, after):
                 done += await refold_calls(connection, keys, dry_run=dry_run)
@@ -149,9 +152,7 @@ async def _keys(
     first = organization_id or _FIRST, _FIRST
     for statement, begin in ((_CALLS, after or first), (_CALLS_WITHOUT_ROW, first)):
         last = begin
-        while rows := await connection.fetch(
-            statement, organization_id, *last, CHUNK_CALLS, timeout=STATEMENT_SECONDS
-        ):
+        while rows := await connection.fetch(statement, organization_id, *last, CHUNK_CALLS):
             last = rows[-1][0], rows[-1][1]
             yield [(owner, call_id) for owner, call_id in rows]
 

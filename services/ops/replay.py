@@ -26,6 +26,7 @@ from services.ops.addresses import (
     settings_from_environment,
 )
 from services.ops.failure import Failure
+from services.ops.operator import audit_run
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from services.ops.replay_source import (
@@ -47,6 +48,7 @@ Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
 Take = Callable[[Sequence[Arrival], Sequence[BadRecord]], Awaitable[object]]
 TYPES: Final = get_args(EventType)
+STATEMENT_SECONDS: Final = 3600
 
 
 @dataclass
@@ -113,6 +115,15 @@ def replay(
             help="A file of one event a line in place of a topic; - is standard input.",
         ),
     ] = None,
+    create_organizations: Annotated[
+        bool | None,
+        typer.Option(
+            "--create-organizations/--no-create-organizations",
+            help="Whether events of an organization that is not there create it, or are quarantined; as "
+            "CALLFOLD_UNKNOWN_ORGANIZATIONS says where that is set, and quarantined otherwise.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -129,7 +140,8 @@ def replay(
             "A file has no partitions, offsets or record times: leave those options out with --file."
         )
     chosen = _chosen(organization, call, event_type)
-    done = asyncio.run(_replay(state, file, span, chosen, dry_run, quiet=as_json))
+    settings = _settings(create_organizations)
+    done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, quiet=as_json))
     if as_json:
         print_json(asdict(done))
         return
@@ -142,16 +154,37 @@ def replay(
     typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
 
 
+def _settings(create_organizations: bool | None) -> IngestSettings:
+    """Ingest's. Without a word of the operator no organization is created: the shell may lack what ingest is
+    set to."""
+    settings = settings_from_environment(IngestSettings)
+    if create_organizations is None:
+        said = "unknown_organizations" in settings.model_fields_set
+        create_organizations = said and settings.unknown_organizations == "create"
+    unknown = "create" if create_organizations else "quarantine"
+    # What an operator replays on purpose is no producer gone wrong.
+    return settings.model_copy(update={"unknown_organizations": unknown, "breaker_share": 1.0})
+
+
 async def _replay(
-    state: Path | None, file: str | None, span: Span, chosen: Chosen | None, dry_run: bool, *, quiet: bool
+    state: Path | None,
+    settings: IngestSettings,
+    file: str | None,
+    span: Span,
+    chosen: Chosen | None,
+    dry_run: bool,
+    *,
+    quiet: bool,
 ) -> Replayed:
     done = Replayed(dry_run=dry_run)
     place = find_database(state) if file is not None else find_both(state)[0]
-    # What an operator replays on purpose is no producer gone wrong.
-    settings = settings_from_environment(IngestSettings).model_copy(
-        update={"database_url": place.address, "database_pooler": place.pooler, "breaker_share": 1.0}
-    )
-    async with database(place) as connection, _batches(state, file, span) as (batches, expected):
+    settings = settings.model_copy(update={"database_url": place.address, "database_pooler": place.pooler})
+    async with (
+        database(place, STATEMENT_SECONDS) as connection,
+        _batches(state, file, span) as (batches, expected),
+    ):
+        if not dry_run:
+            await audit_run(connection, "records replayed", details=file or f"topic {span.topic}")
         writer = Writer(settings, Metrics(IDLE), asyncio.Event(), done.count)
         take = _dry(connection, settings, done) if dry_run else writer.write
         with closing(writer), progress("records", expected, quiet=quiet) as told:

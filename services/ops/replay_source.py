@@ -17,11 +17,12 @@ from services.ops.failure import Failure
 from shared.event import VALUE_BYTES_MAX
 from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
+from shared.quarantine import NO_TIMESTAMP
 
 BATCH_RECORDS: Final = 5_000
+BATCH_BYTES: Final = 16 * 1024 * 1024
 POLL_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 60.0
-NO_TIMESTAMP: Final = -1
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,18 @@ async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
 def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
     name = "standard input" if path == "-" else Path(path).name
     batch: list[ConsumerRecord] = []
+    batch_bytes = 0
     try:
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as lines:
             for number in count(1):
                 line = _line(lines)
                 if line:
                     batch.append(_record(name, number, line))
-                if batch and (line is None or len(batch) == BATCH_RECORDS):
+                    batch_bytes += len(line)
+                is_full = len(batch) == BATCH_RECORDS or batch_bytes >= BATCH_BYTES
+                if batch and (line is None or is_full):
                     yield batch
-                    batch = []
+                    batch, batch_bytes = [], 0
                 if line is None:
                     return
     except OSError as error:

@@ -46,7 +46,8 @@ def verify(
         typer.Option(
             "--calls",
             metavar="all|N",
-            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way.",
+            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way; "
+            "events without a call are only looked for with all.",
         ),
     ] = "all",
     state: StateOption = None,
@@ -79,6 +80,7 @@ def as_wire(proof: Proof) -> dict[str, object]:
     """The proof as a script reads it."""
     return {
         "exact": proof.exact,
+        "sampled": proof.sampled,
         "snapshot": proof.snapshot,
         "cells": proof.cells,
         "calls": proof.calls,
@@ -100,7 +102,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     to.print(f"  {_right(proof.events, 'event')}")
     to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
     if proof.exact:
-        to.print("EXACT: every count and every call is proved.", style="bold green")
+        of_calls = "each call of the sample" if proof.sampled else "every call"
+        to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
         return
     to.print(f"NOT EXACT: {counted(proof.differences_found, 'difference')}.", style="bold red")
     for difference in proof.first_differences(DIFFERENCES_PRINTED):

@@ -50,4 +50,4 @@ async def replay(stage: Stage, planned: Planned) -> None:
     """A span of the topic is read once more, beside ingest, which may not have read it yet."""
     begin = int(random.Random(planned.chance).random() * stage.published / 4)
     span = ("--from-offset", str(begin), "--to-offset", str(begin + REPLAYED_RECORDS))
-    await callfold(stage, "replay", "--partition", str(planned.target), *span)
+    await callfold(stage, "replay", "--create-organizations", "--partition", str(planned.target), *span)
