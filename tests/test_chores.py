@@ -84,6 +84,21 @@ async def test_a_call_that_speaks_while_it_is_ended(
     assert (await prove(database_url)).exact
 
 
+async def test_a_call_that_speaks_keeps_no_other_from_its_end(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 8)))
+    batch = await prepared(rival, event("call.completed", id="4", call_id=UUID(int=3)))
+    async with rival.transaction():
+        await write(rival, batch, [])
+        reaping = asyncio.create_task(reap(database, NOON + timedelta(hours=5), SILENCE))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await until(lambda: rival.fetchval(waits), "the end to wait for ingest")
+    assert await reaping == 6
+    assert await counted_calls(database) == {"failed": 6, "completed": 1}
+    assert (await prove(database_url)).exact
+
+
 async def test_two_who_end_the_same_calls(database: Connection, rival: Connection, database_url: str) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n + 1)) for n in range(50)))
     later = NOON + timedelta(hours=5)

@@ -180,6 +180,19 @@ async def test_ingest_and_refold_of_one_call_exclude_each_other(
     assert (await prove(database_url)).exact
 
 
+async def test_a_call_that_changes_while_a_dry_refold_reads_it_is_not_off(
+    database: Connection, rival: Connection
+) -> None:
+    await stored(database, initiated)
+    batch = await prepared(rival, completed)
+    async with rival.transaction():
+        await rival.execute("LOCK TABLE call_events")  # between the call's row and its events
+        reading = asyncio.create_task(refold_calls(database, [(ORGANIZATION, CALL)], dry_run=True))
+        await until(lambda: _waits(rival), "the refold to read the events")
+        await write(rival, batch, [])
+    assert (await reading).mended == 0
+
+
 async def _waits(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 

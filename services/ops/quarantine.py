@@ -202,8 +202,10 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
     discarded = 0
     actor = operator()
     async with database(find_database(state), STATEMENT_SECONDS) as connection:
-        while some := await connection.fetchval(_DISCARD, *chosen, BATCH_RECORDS, NO_ORGANIZATION, actor):
-            discarded += some
+        last = UUID(int=0)
+        while rows := await connection.fetch(_DISCARD, *chosen, last, BATCH_RECORDS, NO_ORGANIZATION, actor):
+            last = rows[-1]["id"]
+            discarded += len(rows)
     return discarded
 
 
@@ -260,14 +262,14 @@ WHERE so_far - bytes < $6 ORDER BY id
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records
-    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} ORDER BY id LIMIT $4 FOR UPDATE)
+    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $4
+                 ORDER BY id LIMIT $5 FOR UPDATE)
     RETURNING id, topic, partition, "offset", reason
 ), logged AS (
     INSERT INTO audit_log (organization_id, actor, action, subject, details)
-    SELECT $5, $6, 'quarantined record discarded', id::text,
+    SELECT $6, $7, 'quarantined record discarded', id::text,
         topic || '/' || partition || '/' || "offset" || ': ' || split_part(reason, ':', 1)
     FROM gone
-    RETURNING 1
 )
-SELECT count(*) FROM logged
+SELECT id FROM gone ORDER BY id
 """  # noqa: S608
