@@ -32,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--storm", action="store_true", help="the long storms of faults, and no other test")
     parser.addoption("--seeds", type=int, default=20, help="how many storms (20)")
     parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")
+    parser.addoption(
+        "--simulation-examples",
+        type=int,
+        default=100,
+        metavar="N",
+        help="how many interleavings tests/test_simulation.py tries (100)",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,82 @@
+"""A topic and its consumer group, in memory: what Kafka promises ingest, and nothing more."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiokafka import ConsumerRecord as Record
+
+PARTITIONS: Final = 3
+NOW: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+class Topic:
+    """Records by partition."""
+
+    def __init__(self) -> None:
+        self.partitions: list[list[Record[Any, Any]]] = [[] for _ in range(PARTITIONS)]
+
+    def publish(self, partition: int, value: bytes) -> None:
+        """Appends a record."""
+        offset = len(self.partitions[partition])
+        self.partitions[partition].append(
+            Record("call-events", partition, offset, 0, 0, b"key", value, None, 0, len(value), ())
+        )
+
+
+class Group:
+    """The consumer group: which member owns which partition, and the committed offsets. A member that has not
+    heard of a rebalance goes on with what it had, and may not commit."""
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.committed = [0] * PARTITIONS
+        self.generation = 0
+        self.owners: Sequence[str] = [""] * PARTITIONS
+
+    def rebalance(self, owners: Sequence[str]) -> None:
+        """Gives the partitions to these members."""
+        self.generation += 1
+        self.owners = owners
+
+
+class Member:
+    """A process of the group."""
+
+    def __init__(self, group: Group, name: str) -> None:
+        self._group = group
+        self._name = name
+        self._generation = -1
+        self._positions: dict[int, int] = {}
+
+    def rejoin(self) -> None:
+        """Hears of a rebalance, if there was one: reads on where the offsets were committed."""
+        group = self._group
+        if self._generation != group.generation:
+            self._generation = group.generation
+            mine = [partition for partition, owner in enumerate(group.owners) if owner == self._name]
+            self._positions = {partition: group.committed[partition] for partition in mine}
+
+    def poll(self, most: int) -> list[Record[Any, Any]]:
+        """The next records of its partitions."""
+        self.rejoin()
+        records: list[Record[Any, Any]] = []
+        for partition, position in self._positions.items():
+            some = self._group.topic.partitions[partition][position:][: most - len(records)]
+            self._positions[partition] = position + len(some)
+            records += some
+        return records
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a poll would bring something."""
+        return self._generation != self._group.generation or any(
+            position < len(self._group.topic.partitions[partition])
+            for partition, position in self._positions.items()
+        )
+
+    def commit(self, records: Iterable[Record[Any, Any]]) -> None:
+        """Commits the offsets behind these records, where the partition is still its own."""
+        for record in records:
+            if self._generation == self._group.generation and record.partition in self._positions:
+                self._group.committed[record.partition] = record.offset + 1

@@ -1,0 +1,127 @@
+"""What must hold after every commit, seen by a reader with a fresh snapshot; and what must hold at the end.
+
+Between two steps nothing is written, so several statements see one state.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import astuple
+
+from services.ops.proof import prove_connection
+from services.ops.proof_statements import CELLS
+from shared.changes import CallKey
+from shared.count import local_day
+from shared.database import Connection
+from shared.event import InvalidEvent, read, read_stored
+from shared.fold import FINAL, Call, fold
+from tests.simulation.topic import NOW, Group
+
+EventKey = tuple[UUID, UUID, str]
+RANK: Final = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(FINAL, 3)
+
+
+class Watcher:
+    """Remembers what it saw, for some things must never be undone."""
+
+    def __init__(self, connection: Connection, group: Group) -> None:
+        self._connection = connection
+        self._group = group
+        self._snapshot = ""
+        self._passed = [0] * len(group.committed)
+        self._ranks: dict[CallKey, int] = {}
+        self._stored: set[EventKey] = set()
+        self._ever_stored: set[EventKey] = set()
+        self._deleted: set[CallKey] = set()
+        self._ever_pruned: set[tuple[UUID]] = set()
+        self._quarantined: set[tuple[int, int]] = set()
+
+    async def look(self) -> None:
+        """Counts are a recount, calls are folds, and nothing goes back."""
+        snapshot = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
+        if snapshot == self._snapshot:
+            return  # no transaction that wrote is over
+        self._snapshot = snapshot
+        off = [tuple(row) for row in await self._connection.fetch(CELLS, None) if row[1] is not None]
+        assert not off, f"cells are off: {off}"
+        rows = await self._connection.fetch(_CALLS)
+        others = await self._connection.fetchrow(_OTHERS)
+        assert others is not None
+        stored, deleted, quarantined, with_retention = (set(some or ()) for some in others)
+        self._ever_pruned |= with_retention
+        assert deleted >= self._deleted, f"tombstones are gone: {self._deleted - deleted}"
+        self._check_calls(rows, deleted)
+        calls = {(row[0], row[1]) for row in rows}
+        assert calls == {key[:2] for key in stored}, "a call without events, or events without their call"
+        gone = self._stored - stored
+        lost = [key for key in gone if key[:2] not in deleted and key[:1] not in self._ever_pruned]
+        assert not lost, f"stored events are gone: {lost}"
+        self._stored, self._deleted, self._quarantined = stored, deleted, quarantined
+        self._ever_stored |= stored
+
+    def look_at_offsets(self) -> None:
+        """No committed offset is beyond a record that is nowhere. (It may go back: a batch that was in hand
+        when its partition went and came again commits late.)"""
+        for partition, committed in enumerate(self._group.committed):
+            for record in self._group.topic.partitions[partition][self._passed[partition] : committed]:
+                assert self._is_somewhere(record), f"passed over: {record}"
+            self._passed[partition] = max(self._passed[partition], committed)
+
+    @property
+    def calls(self) -> Sequence[CallKey]:
+        """The calls that there are, in the order of their appearance."""
+        return list(self._ranks)
+
+    async def sees_deltas(self) -> bool:
+        """Whether an aggregator has work."""
+        return bool(await self._connection.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)"))
+
+    async def look_back(self) -> None:
+        """At the end, when all has been read: the whole proof, and every record is somewhere."""
+        await self.look()
+        proof = await prove_connection(self._connection)
+        assert proof.exact, proof.differences
+        assert proof.deltas == 0
+        for record in chain(*self._group.topic.partitions):
+            assert self._is_somewhere(record), f"lost: {record}"
+
+    def _check_calls(self, rows: Sequence[Any], deleted: set[CallKey]) -> None:
+        ranks: dict[CallKey, int] = {}
+        for *row, zone, payloads in rows:
+            key = row[0], row[1]
+            assert key not in deleted, f"a deleted call is back: {key}"
+            call = fold([read_stored(payload) for payload in payloads])
+            expected = [*astuple(call), local_day(call.created_at, ZoneInfo(zone))]
+            assert row == expected, f"a call is not the fold of its events: {row}, must be {expected}"
+            ranks[key] = RANK[call.status]
+            assert ranks[key] >= self._ranks.get(key, 0), f"a status went back: {row}"
+        self._ranks = {key: ranks[key] for key in (*self._ranks, *ranks) if key in ranks}
+
+    def _is_somewhere(self, record: Any) -> bool:
+        if (record.partition, record.offset) in self._quarantined:
+            return True
+        try:
+            event = read(record.value, NOW)
+        except InvalidEvent:
+            return False
+        key = event.organization_id, event.call_id
+        return key in self._deleted or (*key, event.id) in self._ever_stored
+
+
+_CALLS: Final = f"""
+SELECT {", ".join(f"calls.{name}" for name in Call.__struct_fields__)}, day, time_zone,
+       ARRAY(SELECT payload FROM call_events
+             WHERE call_events.organization_id = calls.organization_id AND call_id = calls.id)
+FROM calls JOIN organizations ON organizations.id = calls.organization_id
+ORDER BY calls.organization_id, calls.id
+"""  # noqa: S608
+
+_OTHERS: Final = """
+SELECT (SELECT array_agg((organization_id, call_id, id)) FROM call_events),
+       (SELECT array_agg((organization_id, call_id)) FROM deleted_calls),
+       (SELECT array_agg((partition, "offset")) FROM quarantined_records),
+       (SELECT array_agg(ROW(id)) FROM organizations WHERE retention_days IS NOT NULL)
+"""
