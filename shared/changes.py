@@ -132,13 +132,16 @@ def changes(
         if known.deleted:
             of_deleted_calls += arrived
             continue
-        fresh = [event for event in distinct(arrived) if event.id not in known.events]
-        duplicates += len(arrived) - len(fresh)
-        if fresh and fresh[0].organization_id in oldest:
-            since = oldest[fresh[0].organization_id]
+        unknown = [event for event in arrived if event.id not in known.events]
+        duplicates += len(arrived) - len(unknown)
+        if unknown and unknown[0].organization_id in oldest:
+            since = oldest[unknown[0].organization_id]
             reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
-            refused += [Refused(event, reason) for event in fresh if event.timestamp < since]
-            fresh = [event for event in fresh if event.timestamp >= since]
+            refused += [Refused(event, reason) for event in unknown if event.timestamp < since]
+            unknown = [event for event in unknown if event.timestamp >= since]
+        # Only now: what is refused must not pass for the first of its id, and take the next with it.
+        fresh = distinct(unknown)
+        duplicates += len(unknown) - len(fresh)
         room = max(CALL_EVENTS_MAX - len(known.events), 0)
         if len(fresh) > room:
             reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"

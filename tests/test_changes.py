@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from datetime import timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCal
 from shared.count import Cell, Measures, counted
 from shared.event import Event
 from shared.fold import distinct, fold
-from tests.events import ORGANIZATION, events_of_calls
+from tests.events import NOON, ORGANIZATION, event, events_of_calls
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
@@ -44,8 +45,8 @@ class Stored:
         by_call = group([(None, event) for event in batch])
         touched = [TouchedCall(arrived, self.known(key)) for key, arrived in by_call.items()]
         made = changes(touched, ORGANIZATIONS)
-        for event in made.events:
-            self.events.setdefault((event.organization_id, event.call_id), {})[event.id] = event
+        for one in made.events:
+            self.events.setdefault((one.organization_id, one.call_id), {})[one.id] = one
         for cell, measures in made.deltas.items():
             add(self.sums, cell, measures)
         return made
@@ -92,3 +93,14 @@ def test_events_of_a_deleted_call_are_dropped_and_no_others(calls: list[list[Eve
     assert made.of_deleted_calls == gone
     assert made.events == kept
     assert [call.id for call, _ in made.new_calls] == [kept[0].call_id]
+
+
+def test_an_event_that_is_too_old_takes_none_of_its_id_with_it() -> None:
+    """As if they came in two batches."""
+    old = event("call.initiated", id="1", timestamp=NOON - timedelta(days=3))
+    young = event("call.ringing", id="1")
+    organizations = {ORGANIZATION: Organization("UTC", retention_days=1)}
+    made = changes([TouchedCall([old, young, old, young], KnownCall())], organizations, now=NOON)
+    assert made.events == [young]
+    assert [refused.event for refused in made.refused] == [old, old]
+    assert made.duplicates == 1

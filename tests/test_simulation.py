@@ -85,7 +85,6 @@ class Laboratory:
         self._loop = uvloop.new_event_loop()
         self.observer: Connection = self.run(asyncpg.connect(database_url))
         self.schedule: Schedule = self.run(self._schedule(database_url))
-        self.examples = 0
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Between two calls, everything stands still."""
