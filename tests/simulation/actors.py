@@ -235,5 +235,6 @@ class Redrive:
     """What was quarantined for its age is let in when retention ended."""
 
     async def do(self, connection: Connection) -> None:
-        rows = await connection.fetch("SELECT * FROM quarantined_records ORDER BY id")
-        await redrive(connection, rows, NOW)
+        rows = await connection.fetch("SELECT id FROM quarantined_records ORDER BY id")
+        if rows:
+            await redrive(connection, [row["id"] for row in rows], NOW)
