@@ -150,6 +150,7 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
     assert exact.status == 0
     assert exact.json == {
         "exact": True,
+        "sampled": False,
         "snapshot": exact.json["snapshot"],
         "cells": 1,
         "calls": 1,
