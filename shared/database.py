@@ -73,6 +73,8 @@ def _clear_faults(database_url: str, pooler: Pooler) -> Iterator[None]:
         raise ConnectionError(
             f"TLS fails, perhaps because the server refuses the certificate in sslcert ({error})"
         ) from error
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise ConnectionError("none of its hosts is what target_session_attrs asks for") from error
     except asyncpg.ProtocolViolationError as error:
         if pooler == "none" and "unsupported startup parameter" in str(error):
             told = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"

@@ -84,13 +84,27 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
         (lambda url: url.rpartition("/")[0] + "/nowhere", "There is no database nowhere on 127.0.0.1"),
         (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings it up to date"),
         (lambda url: url.replace("postgres@", "nobody:secret@"), "PostgreSQL refuses the connection"),
+        (lambda url: f"{url}?target_session_attrs=standby", "none of its hosts is what target_session_attrs"),
+        (
+            lambda _: f"postgresql://{NOTHING_LISTENS}/secret@{NOTHING_LISTENS}/callfold",
+            "can't be reached at the address in CALLFOLD_DATABASE_URL (is its password percent-encoded?)",
+        ),
         (lambda _: "postgresql://nobody:secret@[/callfold", "CALLFOLD_DATABASE_URL must be a URL such as"),
         (
             lambda _: "mysql://nobody:secret@127.0.0.1/callfold",
             "CALLFOLD_DATABASE_URL must begin with postgresql://.",
         ),
     ],
-    ids=["away", "no database", "not migrated", "refused", "malformed", "of another kind"],
+    ids=[
+        "away",
+        "no database",
+        "not migrated",
+        "refused",
+        "no standby",
+        "a slash in the password",
+        "malformed",
+        "of another kind",
+    ],
 )
 async def test_a_database_that_is_not_there(
     database_url: str, command: tuple[str | UUID, ...], address: Callable[[str], str], sentence: str

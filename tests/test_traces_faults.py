@@ -175,7 +175,7 @@ def test_without_the_extra_the_setting_is_refused(
         1,
         "",
         "Error: CALLFOLD_TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
-        "pip install 'callfold[telemetry]'.\n",
+        "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers.\n",
     )
 
 

@@ -238,7 +238,11 @@ def _said(error: OSError) -> str:
 
 
 def _without_secrets(database_url: str) -> str:
-    """The URL without what must not be shown."""
+    """The URL without what must not be shown. A password whose `/`, `?`, `#` or `@` is not percent-encoded
+    ends up in other parts of the URL: then nothing of it is shown."""
     parts = urlsplit(database_url)
+    said = parts.path + parts.query + parts.fragment
+    if "@" in said or ":" in parts.path or parts.netloc.count("@") > 1:
+        return "the address in CALLFOLD_DATABASE_URL (is its password percent-encoded?)"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.path.lstrip('/') or 'postgres'} on {host or 'this machine'}"
