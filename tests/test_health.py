@@ -192,6 +192,21 @@ async def test_a_port_in_use_ends_the_process_with_a_sentence(
     )
 
 
+async def test_the_apis_own_port_in_use_ends_it_with_a_sentence(
+    start: Start, free_tcp_port_factory: Callable[[], int]
+) -> None:
+    port = free_tcp_port_factory()
+    with socket.create_server(("127.0.0.1", port)):
+        service = start("api", api_port=str(port))
+        await until(lambda: has_ended(service), "the process to end")
+    assert service.exit_status == 1
+    *_, last = service.log.read_text().splitlines()
+    assert last == (
+        f"Error: CALLFOLD_API_PORT: port {port} of 127.0.0.1 can't be had, "
+        "for the reason that is logged above."
+    )
+
+
 REQUESTS: list[tuple[bytes, bytes]] = [
     (b"GET /health/live HTTP/1.1\r\n\r\n", b"200"),
     (b"HEAD /health/live?x=1 HTTP/1.0\r\n\r\n", b"200"),

@@ -12,7 +12,7 @@ from services.api.app import create_app
 from services.api.health import why_waiting
 from shared import logs, traces
 from shared.monitor import monitored
-from shared.settings import ApiSettings, exit_when_invalid
+from shared.settings import PREFIX, ApiSettings, exit_when_invalid
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -22,7 +22,7 @@ STOP_SECONDS = 7
 
 
 async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
-    """Runs one process; exits with uvicorn's status when the port can't be had."""
+    """Runs one process; exits with a sentence when the port can't be had."""
     app = create_app(settings)
     served: Any = app
     if tracer_provider is not None:
@@ -45,7 +45,13 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
         )
     )
     async with monitored(settings, app.state.metrics.registry, partial(why_waiting, app)):
-        await server.serve()
+        try:
+            await server.serve()
+        except SystemExit:  # uvicorn has logged the fault itself
+            if server.lifespan.should_exit:  # which was not the port's
+                raise
+            port = f"port {settings.api_port} of {settings.api_host}"
+            sys.exit(f"Error: {PREFIX}API_PORT: {port} can't be had, for the reason that is logged above.")
     if not server.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
 
