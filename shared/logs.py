@@ -6,6 +6,7 @@ and `offset`, or, for all that one request logs, `about`.
 """
 
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -19,7 +20,7 @@ from pythonjsonlogger.core import LogData
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from shared.database import told
-from shared.settings import LogSettings
+from shared.settings import LogSettings, misspelt
 
 _IDS: Final = ("organization_id", "call_id", "key_id", "topic", "partition", "offset")
 _FIELDS: Final = {"timestamp": "timestamp", "levelname": "level", "name": "logger", "message": "message"}
@@ -45,6 +46,8 @@ def configure(service: str) -> None:
     sys.excepthook = _log_the_end
     threading.excepthook = _log_a_threads_end
     sys.unraisablehook = _log_unraisable
+    for sentence in misspelt(os.environ):
+        logging.getLogger("callfold.settings").warning(sentence)
 
 
 def about(**ids: object) -> None:

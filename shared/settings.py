@@ -1,8 +1,9 @@
 """Settings, read from the environment with the prefix `CALLFOLD_`: a class for each thing configured."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
@@ -258,3 +259,16 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
     api_pool_connections: int = Field(10, ge=1)
     api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A sentence for each variable that is nearly named as a setting is: it would be passed over in silence.
+    Others that begin with `CALLFOLD_` may be somebody's own."""
+    services = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings)
+    known = {f"{PREFIX}{field.upper()}" for of in services for field in of.model_fields}
+    others = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
+    return [
+        f"{name} is no setting, and does nothing: did you mean {near[0]}?"
+        for name in others
+        if (near := get_close_matches(name, known, n=1, cutoff=0.9))
+    ]

@@ -26,8 +26,8 @@ def start(settings: TelemetrySettings, service: str, *, root_ratio: float) -> "T
         if (missing.name or "").partition(".")[0] != "opentelemetry":
             raise
         raise InvalidSetting(
-            f"{PREFIX}TRACES_URL is set, but OpenTelemetry's SDK is not installed: `pip install '.[telemetry]'` "
-            "in a clone, an image built with LOCK=telemetry in containers."
+            f"{PREFIX}TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
+            "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers."
         ) from None
     return tracer_provider(settings.traces_url, service, root_ratio)
 

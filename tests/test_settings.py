@@ -126,3 +126,20 @@ def test_a_service_with_a_wrong_setting_ends_with_the_sentence(
         env=os.environ | {f"CALLFOLD_{name}": value},
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"Error: CALLFOLD_{name} must {rule}.\n")
+
+
+@pytest.mark.parametrize("service", ["ingest", "aggregator", "api"])
+def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) -> None:
+    names = {"CALLFOLD_LOGLEVEL": "DEBUG", "CALLFOLD_API_SERVICE_PORT": "80", "CALLFOLD_PROGRAM": "callfold"}
+    done = subprocess.run(
+        [sys.executable, "-m", f"services.{service}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | names | {"CALLFOLD_DATABASE_URL": "mysql://", "CALLFOLD_LOG_FORMAT": "text"},
+    )
+    warned, end = done.stderr.splitlines()
+    assert warned.endswith(
+        "CALLFOLD_LOGLEVEL is no setting, and does nothing: did you mean CALLFOLD_LOG_LEVEL?"
+    )
+    assert end.startswith("Error: CALLFOLD_DATABASE_URL must")

@@ -15,6 +15,7 @@ def needs_extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise Failure(
-            f"This command needs callfold's extra `{name}`, which is no part of this installation (there is no "
-            f"{error.name} here): in a clone, `./callfold` has it, and so has `pip install '.[{name}]'`."
+            f"This command needs callfold's extra `{name}`, which is no part of this installation (there "
+            f"is no {error.name} here): in a clone, `./callfold` has it, and so has "
+            f"`pip install '.[{name}]'`."
         ) from None
