@@ -1,6 +1,6 @@
 """How long from produce to visible in `action=trends`, at a steady load.
 
-    python -m benchmarks.freshness [--rate 1000] [--seconds 60]
+    .venv/bin/python -m benchmarks.freshness [--rate 1000] [--seconds 60]
 
 All three services run on servers of their own, durability on. Beside the load, one probe at a time is
 published: a call with a phone number of its own, for which the trends are asked (every 2 ms) until they

@@ -1,6 +1,6 @@
 """Records per second from a preloaded backlog to exact counts, beside the floor, in one run.
 
-    python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
+    .venv/bin/python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
 
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
 pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is

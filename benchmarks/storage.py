@@ -1,6 +1,6 @@
 """What a call costs on disk and on the wire: tables, indexes, WAL and Kafka's log, and connections.
 
-    python -m benchmarks.storage [--calls 100000] [--rate 0]
+    .venv/bin/python -m benchmarks.storage [--calls 100000] [--rate 0]
 
 Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums,
 and prints bytes per call. The two differ: of a backlog, most calls are stored once and whole; live traffic

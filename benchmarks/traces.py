@@ -1,6 +1,6 @@
 """What traces add to ingest's processor time, a record, and to the API's, a request.
 
-    python -m benchmarks.traces [--rounds 20]
+    .venv/bin/python -m benchmarks.traces [--rounds 20]
 
 Batches of 10,000 records go the way that they go in ingest, without what has to be done there anyway: through
 FastStream's middleware, the choice of the records to follow, their spans, the steps of the batch, and the
