@@ -56,7 +56,7 @@ class _Exporter(trace_exporter.OTLPSpanExporter):
 
     def __init__(self, url: str) -> None:
         super().__init__(endpoint=url, timeout=REQUEST_SECONDS)
-        self._host = urlsplit(url).netloc.rpartition("@")[2]
+        self._host = urlsplit(url).netloc
         self._away = False
         self._reason = ""
         logging.getLogger(trace_exporter.__name__).addFilter(self._keep_reason)
