@@ -84,7 +84,7 @@ class Laboratory:
     def __init__(self, database_url: str) -> None:
         self._loop = uvloop.new_event_loop()
         self.observer: Connection = self.run(asyncpg.connect(database_url))
-        self.schedule: Schedule = self.run(self._schedule(database_url))
+        self.schedule = Schedule(database_url, self.observer)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Between two calls, everything stands still."""
@@ -98,9 +98,6 @@ class Laboratory:
         self.run(self.schedule.close())
         self.run(self.observer.close())
         self._loop.close()
-
-    async def _schedule(self, database_url: str) -> Schedule:
-        return Schedule(database_url, self.observer)
 
 
 _MAKE_ORGANIZATION: Final = "INSERT INTO organizations (id, name) VALUES ($1, 'Acme')"
