@@ -73,6 +73,8 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         "phone_number_id",
         "start_date",
         "end_date",
+        "from_date",
+        "to_date",
         "x-organization-id",
     }
 

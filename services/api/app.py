@@ -4,15 +4,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import calls, documentation, health
+from services.api import call, calls, documentation, health
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.metrics import Measured, Metrics
 from shared.settings import ApiSettings
+
+# In this order: what is more special comes before `/calls/{id}`.
+_ROUTERS: Final = (calls.router, call.router)
 
 
 def _utc_now() -> datetime:
@@ -41,8 +45,9 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     app.state.metrics = Metrics(lambda: _connections(app))
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)
-    app.include_router(calls.router)
-    app.include_router(calls.router, prefix="/v1", include_in_schema=False)
+    for router in _ROUTERS:
+        app.include_router(router)
+        app.include_router(router, prefix="/v1", include_in_schema=False)
     handle_errors(app)
     return app
 

@@ -17,7 +17,7 @@ CELLS: Final = """
 WHERE organization_id = $1 AND livemode = $2
     AND ($3::date IS NULL OR day >= $3)
     AND ($4::date IS NULL OR day <= $4)
-    AND ($5::text IS NULL OR status = $5)
+    AND ($5::text[] IS NULL OR status = ANY ($5))
     AND ($6::text IS NULL OR direction = $6)
     AND ($7::uuid IS NULL OR phone_number_id = $7)
 """

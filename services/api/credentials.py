@@ -17,7 +17,8 @@ from shared.credentials import key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEY: Final = """
-SELECT api_keys.id, api_keys.organization_id, api_keys.livemode, api_keys.key_hash, organizations.time_zone
+SELECT api_keys.id, api_keys.organization_id, api_keys.livemode, api_keys.key_hash, organizations.time_zone,
+    pg_postmaster_start_time()::text || ' ' || pg_current_snapshot()::text AS state
 FROM api_keys JOIN organizations ON organizations.id = api_keys.organization_id
 WHERE api_keys.key_hash = $1 AND api_keys.revoked_at IS NULL
 """
@@ -29,8 +30,10 @@ class Caller(NamedTuple):
     organization_id: UUID
     livemode: bool
     zone: ZoneInfo
-    key_id: UUID
-    # Scopes and the plan's rate limits belong here, and are enforced in `caller`.
+    actor: str
+    """Who it is, for the audit log: an API key by its id, a user by theirs."""
+    state: str
+    """Which state of the database the credentials were found in: while it is the same, so is every answer."""
 
 
 _bearer = HTTPBearer(
@@ -87,7 +90,9 @@ async def _holder_of_key(database: Database, key: str | None) -> Caller:
     if row is None or not same or row["livemode"] != livemode:
         raise unauthorized("This API key is unknown or revoked.")
     logs.about(organization_id=row["organization_id"], key_id=row["id"])
-    return Caller(row["organization_id"], livemode, time_zone(row["time_zone"]), row["id"])
+    return Caller(
+        row["organization_id"], livemode, time_zone(row["time_zone"]), f"API key {row['id']}", row["state"]
+    )
 
 
 def _uuid(text: str) -> UUID:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -26,6 +27,8 @@ SESSION: Final = {
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
 }
+
+_BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
@@ -58,6 +61,18 @@ class Database:
         """A connection for the block. Raises the 503 `ApiError` when the database is away, stays busy, or
         has not the tables yet."""
         return self._connection_of(self._pool)
+
+    @asynccontextmanager
+    async def snapshot(self, organization_id: UUID) -> AsyncIterator[Connection]:
+        """A connection for the block, all of whose statements see one state of the database, and of it only
+        what is this organization's. Raises what `connection` raises."""
+        async with self.connection() as connection:
+            # In one message, so that it takes no longer than a BEGIN.
+            await connection.execute(f"{_BEGIN_SNAPSHOT} {_set_organization(organization_id)}")
+            try:
+                yield connection
+            finally:
+                await _end(connection)
 
     async def check(self) -> None:
         """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
@@ -105,6 +120,31 @@ class Database:
         return unavailable(
             "DATABASE_UNAVAILABLE", f"The {self.name} can't be asked now; try again in a moment."
         )
+
+
+@asynccontextmanager
+async def changing(connection: Connection, organization_id: UUID) -> AsyncIterator[None]:
+    """A transaction for the block, that may change what is this organization's, and nothing else. Raises
+    asyncpg's errors."""
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(_set_organization(organization_id))
+        yield
+
+
+async def _end(connection: Connection) -> None:
+    """Ends a transaction that changed nothing. The connection is of no more use when that can't be done."""
+    if connection.is_closed():
+        return
+    try:
+        await connection.execute("ROLLBACK", timeout=_RELEASE_SECONDS)
+    except BaseException:
+        connection.terminate()
+        raise
+
+
+def _set_organization(organization_id: UUID) -> str:
+    """For this transaction, whose rows the policies of the tables let through."""
+    return f"SET LOCAL callfold.organization = '{organization_id}';"
 
 
 class Databases(NamedTuple):

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from services.api import models
-from services.api.filters import query_parameters
+from services.api.filters import CallsQuery, query_parameters
 
 TITLE: Final = "callfold"
 DESCRIPTION: Final = """
@@ -89,7 +89,7 @@ GET_CALLS: Final[dict[str, Any]] = {
     "summary": "The list of calls, the status breakdown, or the daily counts",
     "response_model": models.CallsAnswer,
     "response_description": "What `action` asks for.",
-    "openapi_extra": {"parameters": query_parameters()},
+    "openapi_extra": {"parameters": query_parameters(CallsQuery)},
     "responses": {
         **_ERRORS,
         200: {

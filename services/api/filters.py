@@ -3,11 +3,11 @@
 import re
 from collections.abc import Collection
 from datetime import date
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.credentials import Caller
@@ -17,6 +17,8 @@ from shared.event import Status
 
 PAGE_MAX: Final = 1_000_000
 LIMIT_MAX: Final = 100
+
+Query = TypeVar("Query", bound=BaseModel)
 
 _is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
@@ -40,28 +42,29 @@ def _page(page: int) -> int:
     return page
 
 
+def _statuses(text: object) -> list[str]:
+    names = text.split(",") if isinstance(text, str) else []
+    if not names or any(name not in _STATUSES for name in names):
+        raise ValueError(f"must be one of {', '.join(_STATUSES)}, or several of them separated by commas")
+    return names
+
+
+_STATUSES: Final = get_args(Status)
 Day = Annotated[date, BeforeValidator(_day)]
+Statuses = Annotated[
+    list[Status],
+    BeforeValidator(_statuses),
+    WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(_STATUSES)})(,({'|'.join(_STATUSES)}))*$"}),
+]
 
 
-class CallsQuery(BaseModel):
-    """What `GET /calls` can be asked."""
+class CellsQuery(BaseModel):
+    """Which cells can be asked for: what stats, trends and the list have in common."""
 
-    action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
+    status: Statuses | SkipJsonSchema[None] = Field(
         None,
-        description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
-        "daily counts.",
-    )
-    page: Annotated[int, AfterValidator(_page)] = Field(
-        1,
-        ge=1,
-        description="Which page of the list, from 1. Stats and trends have no pages.",
-        json_schema_extra={"maximum": PAGE_MAX},
-    )
-    limit: int = Field(
-        20, ge=1, le=LIMIT_MAX, description="How many calls a page has. Stats and trends have no pages."
-    )
-    status: Status | SkipJsonSchema[None] = Field(
-        None, description="Only calls with this status.", examples=["completed"]
+        description="Only calls with this status, or one of these, separated by commas.",
+        examples=["completed", "busy,no_answer"],
     )
     direction: Literal["inbound", "outbound", "unknown"] | SkipJsonSchema[None] = Field(
         None, description="Only calls of this direction; `unknown`: only those of which none is known."
@@ -83,50 +86,80 @@ class CallsQuery(BaseModel):
         "with it; without it, today.",
         examples=["2026-11-30"],
     )
+    from_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `start_date`.")
+    to_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
+
+
+class CallsQuery(CellsQuery):
+    """What `GET /calls` can be asked."""
+
+    action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
+        None,
+        description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
+        "daily counts.",
+    )
+    page: Annotated[int, AfterValidator(_page)] = Field(
+        1,
+        ge=1,
+        description="Which page of the list, from 1. Stats and trends have no pages.",
+        json_schema_extra={"maximum": PAGE_MAX},
+    )
+    limit: int = Field(
+        20, ge=1, le=LIMIT_MAX, description="How many calls a page has. Stats and trends have no pages."
+    )
 
 
 class Filters(NamedTuple):
-    """Which calls, or which cells, are asked for: the parameters $1 to $7 of every such statement. None: all.
-
-    More filters come here and into the statements' WHERE; the cells can be filtered by their own dimensions
-    only.
-    """
+    """Which cells are asked for: the parameters $1 to $7 of every such statement. None: all."""
 
     organization_id: UUID
     livemode: bool
     start_date: date | None
     end_date: date | None
-    status: str | None
+    status: list[Status] | None
     direction: str | None
     phone_number_id: UUID | None
 
 
-def filters_of(caller: Caller, query: CallsQuery) -> Filters:
+def filters_of(caller: Caller, query: CellsQuery) -> Filters:
     """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
-    if query.start_date and query.end_date and query.start_date > query.end_date:
+    start = _one_of("start_date", query.start_date, "from_date", query.from_date)
+    end = _one_of("end_date", query.end_date, "to_date", query.to_date)
+    if start and end and start > end:
         raise invalid_parameter("start_date", "must not be after end_date")
     if query.phone_number_id == NO_PHONE_NUMBER:
         raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
     return Filters(
         caller.organization_id,
         caller.livemode,
-        query.start_date,
-        query.end_date,
+        start,
+        end,
         query.status,
         query.direction,
         query.phone_number_id,
     )
 
 
-async def calls_query(request: Request) -> CallsQuery:
-    """The dependency that reads the query. Raises the 400 `ApiError`.
+def _one_of(name: str, day: date | None, other_name: str, other: date | None) -> date | None:
+    if day is not None and other is not None:
+        raise invalid_parameter(other_name, f"is another word for {name}, which is given, too")
+    return day or other
+
+
+def read_query(request: Request, model: type[Query]) -> Query:
+    """The query as this model has it. Raises the 400 `ApiError`.
 
     FastAPI would do it, too, but at several times the cost, and of a parameter given twice it drops one.
     """
     try:
-        return CallsQuery.model_validate(_each_once(request, CallsQuery.model_fields))
+        return model.model_validate(_each_once(request, model.model_fields))
     except ValidationError as error:
         raise broken_rule(error.errors()[0]) from None
+
+
+async def calls_query(request: Request) -> CallsQuery:
+    """The dependency that reads the query of `GET /calls`. Raises the 400 `ApiError`."""
+    return read_query(request, CallsQuery)
 
 
 async def no_query(request: Request) -> None:
@@ -148,9 +181,9 @@ def _each_once(request: Request, known: Collection[str]) -> dict[str, str]:
     return given
 
 
-def query_parameters() -> list[dict[str, object]]:
-    """What the OpenAPI document says of the query."""
-    properties = CallsQuery.model_json_schema()["properties"]
+def query_parameters(model: type[BaseModel]) -> list[dict[str, object]]:
+    """What the OpenAPI document says of the query that this model is."""
+    properties = model.model_json_schema()["properties"]
     return [
         {
             "name": name,

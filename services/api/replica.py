@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from services.api.credentials import Caller
-from services.api.database import Connection, Database
+from services.api.database import Database
 from services.api.errors import ApiError, unavailable
 
 REPLAY_SECONDS: Final = 2.0
@@ -22,11 +22,12 @@ SELECT EXISTS (SELECT FROM deleted_calls WHERE organization_id = $1 AND call_id 
 """
 
 
-async def is_deleted(connection: Connection, caller: Caller, call_id: UUID) -> bool:
-    """Whether this database has the call's tombstone."""
-    deleted: bool = await connection.fetchval(
-        IS_DELETED, caller.organization_id, call_id, timeout=REPLAY_SECONDS
-    )
+async def is_deleted(database: Database, caller: Caller, call_id: UUID) -> bool:
+    """Whether this database has the call's tombstone. Raises the 503 `ApiError`."""
+    async with database.snapshot(caller.organization_id) as connection:
+        deleted: bool = await connection.fetchval(
+            IS_DELETED, caller.organization_id, call_id, timeout=REPLAY_SECONDS
+        )
     return deleted
 
 
@@ -37,9 +38,8 @@ async def wait_until_deleted(replica: Database, caller: Caller, call_id: UUID) -
     pause_seconds = _FIRST_PAUSE_SECONDS
     try:
         while True:
-            async with replica.connection() as connection:
-                if await is_deleted(connection, caller, call_id):
-                    return
+            if await is_deleted(replica, caller, call_id):
+                return
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(pause_seconds)
