@@ -55,6 +55,15 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/health/live", "get"),
         ("/health/ready", "get"),
     }
+    assert {
+        route: operation["security"][0]["Bearer"]
+        for route, operation in routes.items()
+        if "security" in operation
+    } == {
+        ("/calls", "get"): [],  # calls:read or analytics:read, by its action
+        ("/calls/{id}", "get"): ["calls:read"],
+        ("/calls/{id}", "delete"): ["calls:write"],
+    }
     assert [server["url"] for server in document["servers"]] == ["/", "/v1"]
     for (path, _), operation in routes.items():
         assert operation["summary"]
@@ -62,7 +71,8 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), parameter
         if path.startswith("/calls"):
-            assert operation["security"] == [{"Bearer": []}, {"x-api-key": []}]
+            by_bearer, by_header = operation["security"]
+            assert by_bearer["Bearer"] == by_header["x-api-key"]
             assert {"400", "401", "403", "503", "default"} < set(operation["responses"])
     assert {parameter["name"] for parameter in routes["/calls", "get"]["parameters"]} == {
         "action",

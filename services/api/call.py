@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from services.api import documentation
 from services.api.calls import COLUMNS, call_of
-from services.api.credentials import AnyCaller, Caller
+from services.api.credentials import Caller, Reader, Writer
 from services.api.database import Connection, Database, Databases, changing
 from services.api.encoding import answer
 from services.api.errors import no_such_call, unavailable
@@ -53,7 +53,7 @@ log = logging.getLogger("callfold.api")
 
 
 @router.get("/calls/{id}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
-async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
+async def get_call(request: Request, caller: Reader, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recording."""
     logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
@@ -62,7 +62,7 @@ async def get_call(request: Request, caller: AnyCaller, call_id: CallId) -> Resp
 
 
 @router.delete("/calls/{id}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
-async def delete_call(request: Request, caller: AnyCaller, call_id: CallId) -> Response:
+async def delete_call(request: Request, caller: Writer, call_id: CallId) -> Response:
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
     later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;
     the code `REPLICA_BEHIND` says that the call is deleted, and that they will in a moment."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from services.api import documentation, models
 from services.api.counts import CELLS
-from services.api.credentials import AnyCaller
+from services.api.credentials import AnyCaller, require
 from services.api.database import Connection, Databases
 from services.api.encoding import answer, number
 from services.api.filters import CallsQuery, Filters, calls_query, filters_of
@@ -52,6 +52,7 @@ async def get_calls(
     and with the calls."""
     databases: Databases = request.app.state.databases
     now: datetime = request.app.state.clock()
+    require(caller, "analytics:read" if query.action else "calls:read")
     filters = filters_of(caller, query)
     async with databases.reading.snapshot(caller.organization_id) as connection:
         if query.action == "stats":

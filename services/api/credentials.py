@@ -1,12 +1,12 @@
 """Credentials: who asks, for which organization, and in which mode."""
 
 import hmac
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.database import Database
@@ -24,6 +24,12 @@ WHERE api_keys.key_hash = $1 AND api_keys.revoked_at IS NULL
 """
 
 
+Scope = Literal["calls:read", "calls:write", "analytics:read"]
+"""What credentials may let somebody do: see calls, delete them, see what is counted of them."""
+
+SCOPES: Final[frozenset[Scope]] = frozenset(get_args(Scope))
+
+
 class Caller(NamedTuple):
     """Who asks: all that a route may serve them follows from it."""
 
@@ -32,6 +38,8 @@ class Caller(NamedTuple):
     zone: ZoneInfo
     actor: str
     """Who it is, for the audit log: an API key by its id, a user by theirs."""
+    scopes: frozenset[Scope]
+    """What they may do."""
     state: str
     """Which state of the database the credentials were found in: while it is the same, so is every answer."""
 
@@ -48,6 +56,7 @@ _api_key = APIKeyHeader(
 
 async def caller(
     request: Request,
+    needed: SecurityScopes,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     api_key: Annotated[str | None, Security(_api_key)],
     x_organization_id: Annotated[
@@ -58,10 +67,10 @@ async def caller(
         ),
     ] = None,
 ) -> Caller:
-    """Whose credentials the request bears.
+    """Whose credentials the request bears, who may do what the route needs.
 
     Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for one
-    that is not theirs, 503 when the database can't be asked.
+    that is not theirs and for a scope that they lack, 503 when the database can't be asked.
     """
     credentials = bearer.credentials if bearer else None
     if credentials and api_key and credentials != api_key:
@@ -69,10 +78,21 @@ async def caller(
     found = await _holder_of_key(request.app.state.databases.primary, credentials or api_key)
     if x_organization_id is not None and _uuid(x_organization_id) != found.organization_id:
         raise forbidden("These credentials are not of the organization in x-organization-id.")
+    for scope in needed.scopes:
+        require(found, scope)
     return found
 
 
+def require(caller: Caller, scope: str) -> None:
+    """Raises the 403 `ApiError` when the caller lacks this scope: for routes whose query decides it."""
+    if scope not in caller.scopes:
+        raise forbidden(f"These credentials lack the scope {scope}.")
+
+
 AnyCaller = Annotated[Caller, Depends(caller)]
+Reader = Annotated[Caller, Security(caller, scopes=["calls:read"])]
+Writer = Annotated[Caller, Security(caller, scopes=["calls:write"])]
+Analyst = Annotated[Caller, Security(caller, scopes=["analytics:read"])]
 
 
 async def _holder_of_key(database: Database, key: str | None) -> Caller:
@@ -91,7 +111,12 @@ async def _holder_of_key(database: Database, key: str | None) -> Caller:
         raise unauthorized("This API key is unknown or revoked.")
     logs.about(organization_id=row["organization_id"], key_id=row["id"])
     return Caller(
-        row["organization_id"], livemode, time_zone(row["time_zone"]), f"API key {row['id']}", row["state"]
+        row["organization_id"],
+        livemode,
+        time_zone(row["time_zone"]),
+        f"API key {row['id']}",
+        SCOPES,
+        row["state"],
     )
 
 
