@@ -2,7 +2,12 @@
 
 import hashlib
 import secrets
-from typing import Final
+from typing import Final, Literal, get_args
+
+Scope = Literal["calls:read", "calls:write", "analytics:read"]
+"""What credentials let somebody do: see calls, delete them, see what is counted of them."""
+
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 LIVE_PREFIX: Final = "kros_live_"
 TEST_PREFIX: Final = "kros_test_"

@@ -4,15 +4,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import kafka_security
 from shared.database_url import check_url
@@ -114,6 +114,18 @@ def _check_token_url(url: str) -> str:
     if parts.scheme != "https" and not _is_this_machine(parts.hostname):
         raise ValueError("begin with https:// unless its host is this machine")
     return url
+
+
+def _networks(text: object) -> object:
+    """Networks, separated by commas. Raises ValueError with the rule."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return tuple(ip_network(network.strip()) for network in text.split(",") if network.strip())
+    except ValueError:
+        raise ValueError(
+            "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts"
+        ) from None
 
 
 def _is_this_machine(host: str | None) -> bool:
@@ -259,6 +271,12 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
     api_pool_connections: int = Field(10, ge=1)
     api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)
+    api_key_use_interval_seconds: float = Field(
+        60, gt=0, description="how long a key's last use may wait to be written down"
+    )
+    api_trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+    ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
 
 
 def misspelt(names: Iterable[str]) -> list[str]:

@@ -22,7 +22,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR
+
+from shared.credentials import SCOPES
 
 metadata = MetaData(
     naming_convention={
@@ -49,6 +51,7 @@ organizations = Table(
     ),
     Column("retention_days", Integer, comment="null: calls are kept for ever"),
     Column("created_at", _instant, nullable=False, server_default=_now),
+    Column("plan", Text, nullable=False, server_default="unlimited", comment="by CALLFOLD_PLANS"),
     CheckConstraint("retention_days > 0", name="retention_days"),
 )
 
@@ -65,6 +68,16 @@ api_keys = Table(
     Column("hint", Text, nullable=False, comment="the key's first and last letters, to tell keys apart"),
     Column("created_at", _instant, nullable=False, server_default=_now),
     Column("revoked_at", _instant),
+    Column(
+        "scopes",
+        ARRAY(Text),
+        nullable=False,
+        server_default=f"{{{','.join(SCOPES)}}}",
+        comment="what the key may do",
+    ),
+    Column("expires_at", _instant, comment="null: never"),
+    Column("allowed_networks", ARRAY(CIDR), comment="from where it may be used; null: anywhere"),
+    Column("last_used_at", _instant, comment="up to a minute late"),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("key_hash"),
 )

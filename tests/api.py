@@ -18,11 +18,11 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @asynccontextmanager
 async def serving(
-    database_url: str, *, now: datetime = NOW, **settings: Any
+    database_url: str, *, now: datetime = NOW, peer: str = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an API whose clock stands still at `now`."""
+    """A client, at the address `peer`, of an API whose clock stands still at `now`."""
     app = create_app(ApiSettings(database_url=database_url, **settings), clock=lambda: now)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 50_000))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api") as client,

@@ -1,6 +1,7 @@
 """Rows to test with, as ingest would have written them: calls folded from events, with their counts."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from shared.count import counted
-from shared.credentials import key_hash, key_hint, new_key
+from shared.credentials import SCOPES, key_hash, key_hint, new_key
 from shared.database import Connection
 from shared.event import Event, Status, read
 from shared.fold import fold
@@ -36,19 +37,30 @@ async def tenant(database: Connection, time_zone: str = "UTC") -> Tenant:
 
 
 async def key(
-    database: Connection, organization_id: UUID, livemode: bool, *, revoked: bool = False, text: str = ""
+    database: Connection,
+    organization_id: UUID,
+    livemode: bool = True,
+    *,
+    revoked: bool = False,
+    text: str = "",
+    scopes: Sequence[str] = SCOPES,
+    expires_at: datetime | None = None,
+    networks: Sequence[str] | None = None,
 ) -> str:
     """A key of an organization; with `text`, this one."""
     made = text or new_key(livemode)
     await database.execute(
-        "INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint, revoked_at) "
-        "VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
+        "INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint, revoked_at, scopes, "
+        "expires_at, allowed_networks) VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END, $7, $8, $9)",
         organization_id,
         uuid4(),
         livemode,
         key_hash(made),
         key_hint(made),
         revoked,
+        scopes,
+        expires_at,
+        networks,
     )
     return made
 

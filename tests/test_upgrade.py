@@ -18,6 +18,7 @@ from services.ops.proof import prove
 from shared import migrations
 from shared.database import Connection
 from shared.migrations import TablesBusy, upgrade
+from shared.step import NEEDED_STEP
 from tests import seed
 from tests.api import bearing
 from tests.command_line import callfold
@@ -26,11 +27,12 @@ from tests.ingesting import StartIngest, call, caught_up, has_said, keyed
 from tests.processes import Service, publish, until
 from tests.seed import Tenant
 
-EXPANDING_STEP = """
+NEWER_STEP = f"{int(NEEDED_STEP) + 1:04}"
+EXPANDING_STEP = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0003", "0002"
+revision, down_revision = "{NEWER_STEP}", "{NEEDED_STEP}"
 
 
 def upgrade() -> None:
@@ -52,7 +54,7 @@ def scripts(tmp_path: Path) -> Path:
     """The migrations of a callfold that is a step newer than this one."""
     newer = tmp_path / "migrations"
     shutil.copytree(migrations.HERE, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "0003_the_trunk.py").write_text(EXPANDING_STEP)
+    (newer / "versions" / f"{NEWER_STEP}_the_trunk.py").write_text(EXPANDING_STEP)
     return newer
 
 
@@ -155,7 +157,7 @@ async def test_a_newer_step_comes_while_the_older_services_work(
         await asyncio.to_thread(upgrade, database_url, scripts=scripts)
     await caught_up(bootstrap, topic)
 
-    assert await database.fetchval("SELECT version_num FROM alembic_version") == "0003"
+    assert await database.fetchval("SELECT version_num FROM alembic_version") == NEWER_STEP
     assert await database.fetchval(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'calls_trunk_idx'::regclass"
     )
@@ -186,7 +188,7 @@ async def test_a_step_behind_a_long_reader_gives_up_and_holds_nobody_up(
             with pytest.raises(TablesBusy, match="nothing of that step was done"):
                 await asyncio.to_thread(upgrade, database_url, scripts=scripts)
         assert not await database.fetchval(TABLE_OR_COLUMN)
-        assert await database.fetchval("SELECT version_num FROM alembic_version") == "0002"
+        assert await database.fetchval("SELECT version_num FROM alembic_version") == NEEDED_STEP
         await asyncio.to_thread(upgrade, database_url, scripts=scripts)
         assert await database.fetchval(TABLE_OR_COLUMN)
     await caught_up(bootstrap, topic)
@@ -214,9 +216,9 @@ async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_
     await asyncio.to_thread(upgrade, database_url, scripts=scripts)
     done = await callfold("migrate", database_url=database_url)
     assert done.status == 0
-    assert "of a newer callfold (step 0003): this one runs on it" in done.output
-    assert await asyncio.to_thread(upgrade, database_url) == "0003"
-    assert await database.fetchval("SELECT version_num FROM alembic_version") == "0003"
+    assert f"of a newer callfold (step {NEWER_STEP}): this one runs on it" in done.output
+    assert await asyncio.to_thread(upgrade, database_url) == NEWER_STEP
+    assert await database.fetchval("SELECT version_num FROM alembic_version") == NEWER_STEP
     assert await database.fetchval(TABLE_OR_COLUMN)
 
 
@@ -248,7 +250,9 @@ async def test_services_wait_for_tables_that_are_not_there_or_too_old(
     await publish(bootstrap, topic, [value("call.initiated")])
     for service in early_services:
         await until(
-            lambda service=service: has_said(service, "its tables are not there, and step 0002 is needed"),  # type: ignore[misc]
+            lambda service=service: has_said(
+                service, f"its tables are not there, and step {NEEDED_STEP} is needed"
+            ),  # type: ignore[misc]
             "word of what is missing",
         )
         assert service.running

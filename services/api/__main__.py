@@ -40,6 +40,7 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,  # it would believe whoever speaks from this machine
             timeout_graceful_shutdown=STOP_SECONDS,
             reset_contextvars=True,  # what one request's logs are about is nothing to the next
         )

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from services.api import call, calls, documentation, health
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
+from services.api.key_uses import KeyUses
 from services.api.metrics import Measured, Metrics
 from shared.settings import ApiSettings
 
@@ -28,7 +29,11 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_databases(settings) as databases:
+        uses = app.state.key_uses
+        async with (
+            open_databases(settings) as databases,
+            uses.written(databases.primary, settings.api_key_use_interval_seconds),
+        ):
             app.state.databases = databases
             yield
 
@@ -42,6 +47,8 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         redirect_slashes=False,
     )
     app.state.clock = clock
+    app.state.trusted_proxies = settings.api_trusted_proxies
+    app.state.key_uses = KeyUses()
     app.state.metrics = Metrics(lambda: _connections(app))
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)

@@ -1,7 +1,9 @@
 """Credentials: who asks, for which organization, and in which mode."""
 
 import hmac
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -9,7 +11,8 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.database import Database
+from services.api.client_address import Network, client_address, is_in
+from services.api.database import Databases
 from services.api.errors import forbidden, invalid_parameter, unauthorized
 from shared import logs
 from shared.count import time_zone
@@ -17,17 +20,9 @@ from shared.credentials import key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEY: Final = """
-SELECT api_keys.id, api_keys.organization_id, api_keys.livemode, api_keys.key_hash, organizations.time_zone,
-    pg_postmaster_start_time()::text || ' ' || pg_current_snapshot()::text AS state
-FROM api_keys JOIN organizations ON organizations.id = api_keys.organization_id
-WHERE api_keys.key_hash = $1 AND api_keys.revoked_at IS NULL
+SELECT key.*, pg_postmaster_start_time()::text || ' ' || pg_current_snapshot()::text AS state
+FROM callfold_key($1) AS key
 """
-
-
-Scope = Literal["calls:read", "calls:write", "analytics:read"]
-"""What credentials may let somebody do: see calls, delete them, see what is counted of them."""
-
-SCOPES: Final[frozenset[Scope]] = frozenset(get_args(Scope))
 
 
 class Caller(NamedTuple):
@@ -38,8 +33,10 @@ class Caller(NamedTuple):
     zone: ZoneInfo
     actor: str
     """Who it is, for the audit log: an API key by its id, a user by theirs."""
-    scopes: frozenset[Scope]
+    scopes: frozenset[str]
     """What they may do."""
+    plan: str
+    """The organization's plan, by which its requests are limited."""
     state: str
     """Which state of the database the credentials were found in: while it is the same, so is every answer."""
 
@@ -75,7 +72,7 @@ async def caller(
     credentials = bearer.credentials if bearer else None
     if credentials and api_key and credentials != api_key:
         raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
-    found = await _holder_of_key(request.app.state.databases.primary, credentials or api_key)
+    found = await _holder_of_key(request, credentials or api_key)
     if x_organization_id is not None and _uuid(x_organization_id) != found.organization_id:
         raise forbidden("These credentials are not of the organization in x-organization-id.")
     for scope in needed.scopes:
@@ -95,7 +92,7 @@ Writer = Annotated[Caller, Security(caller, scopes=["calls:write"])]
 Analyst = Annotated[Caller, Security(caller, scopes=["analytics:read"])]
 
 
-async def _holder_of_key(database: Database, key: str | None) -> Caller:
+async def _holder_of_key(request: Request, key: str | None) -> Caller:
     if not key:
         raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
     livemode = key_livemode(key)
@@ -103,21 +100,35 @@ async def _holder_of_key(database: Database, key: str | None) -> Caller:
         # The place of a JWT of Supabase Auth: a Bearer that is no key of ours.
         raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
     hashed = key_hash(key)
-    async with database.connection() as connection:
+    databases: Databases = request.app.state.databases
+    async with databases.primary.connection() as connection:
         row = await connection.fetchrow(KEY, hashed)
     # An unknown key takes the same way as one that is known, up to here.
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
-    if row is None or not same or row["livemode"] != livemode:
-        raise unauthorized("This API key is unknown or revoked.")
+    now: datetime = request.app.state.clock()
+    expired = row is not None and row["expires_at"] is not None and row["expires_at"] <= now
+    if row is None or not same or row["livemode"] != livemode or expired:
+        raise unauthorized("This API key is unknown, expired or revoked.")
     logs.about(organization_id=row["organization_id"], key_id=row["id"])
+    if row["allowed_networks"] is not None:
+        _check_address(request, row["allowed_networks"])
+    request.app.state.key_uses.note(row["id"], now)
     return Caller(
-        row["organization_id"],
-        livemode,
-        time_zone(row["time_zone"]),
-        f"API key {row['id']}",
-        SCOPES,
-        row["state"],
+        organization_id=row["organization_id"],
+        livemode=livemode,
+        zone=time_zone(row["time_zone"]),
+        actor=f"API key {row['id']}",
+        scopes=frozenset(row["scopes"]),
+        plan=row["plan"],
+        state=row["state"],
     )
+
+
+def _check_address(request: Request, allowed_networks: Sequence[Network]) -> None:
+    """Raises the 403 `ApiError` when the request comes from elsewhere."""
+    address = client_address(request, request.app.state.trusted_proxies)
+    if address is None or not is_in(address, allowed_networks):
+        raise forbidden(f"This API key may not be used from {address or 'an address that is not told'}.")
 
 
 def _uuid(text: str) -> UUID:

@@ -92,7 +92,12 @@ class Database:
                 yield acquired
             finally:
                 await pool.release(acquired, timeout=_RELEASE_SECONDS)
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, TablesOutdated) as error:
+        except (
+            asyncpg.UndefinedTableError,
+            asyncpg.UndefinedColumnError,
+            asyncpg.UndefinedFunctionError,
+            TablesOutdated,
+        ) as error:
             self._say_away(error)
             raise outdated() from error
         except _FAULTS as error:

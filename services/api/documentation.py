@@ -44,7 +44,7 @@ _BAD_PARAMETER = _error(
     rule="must be at most 100",
 )
 _UNAUTHORIZED = _error(
-    "No credentials, or none that we know.", "UNAUTHORIZED", "This API key is unknown or revoked."
+    "No credentials, or none that we know.", "UNAUTHORIZED", "This API key is unknown, expired or revoked."
 )
 _UNAUTHORIZED["headers"] = {
     "WWW-Authenticate": {"description": "The scheme to use.", "schema": {"type": "string"}}
