@@ -1,11 +1,14 @@
 """The operator's commands: organizations, keys, verify, lag, migrate."""
 
+from datetime import UTC, datetime
 from importlib.metadata import version
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from services.ops.key import read_expiry
 from services.ops.lag import PartitionLag, consumer_lag
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
@@ -75,7 +78,18 @@ async def test_a_key_is_shown_once_and_only_its_hash_is_kept(
             database_url=database_url,
         )
     ).json
-    assert list(made) == ["key", "id", "organization_id", "livemode", "name", "hint", "created_at"]
+    assert list(made) == [
+        "key",
+        "id",
+        "organization_id",
+        "livemode",
+        "name",
+        "hint",
+        "created_at",
+        "scopes",
+        "expires_at",
+        "allowed_networks",
+    ]
     assert key_livemode(made["key"]) is livemode is made["livemode"]
     row = await database.fetchrow("SELECT * FROM api_keys")
     assert row is not None
@@ -87,7 +101,68 @@ async def test_a_key_is_shown_once_and_only_its_hash_is_kept(
     (key,) = (
         await callfold("key", "list", "--organization", organization, "--json", database_url=database_url)
     ).json
-    assert key == {name: value for name, value in made.items() if name != "key"} | {"revoked_at": None}
+    assert key == {name: value for name, value in made.items() if name != "key"} | {
+        "revoked_at": None,
+        "last_used_at": None,
+    }
+
+
+async def test_a_key_is_made_with_scopes_an_end_and_networks(
+    database_url: str, database: Connection, organization: UUID
+) -> None:
+    await database.execute("UPDATE organizations SET time_zone = 'America/St_Johns'")
+    options = {
+        "--scope": ["analytics:read", "calls:read"],
+        "--expires": ["2199-12-31"],
+        "--network": ["203.0.113.0/24", "2001:db8::1"],
+    }
+    given = [word for option, values in options.items() for value in values for word in (option, value)]
+    create = ("key", "create", "--organization", organization)
+
+    made = (await callfold(*create, *given, "--json", database_url=database_url)).json
+
+    assert made["scopes"] == ["calls:read", "analytics:read"]
+    assert made["expires_at"] == "2200-01-01T03:30:00Z"
+    assert made["allowed_networks"] == ["203.0.113.0/24", "2001:db8::1/128"]
+    listed = (await callfold("key", "list", "--organization", organization, database_url=database_url)).output
+    for shown in ("calls:read, analytics:read", "2200-01-01 03:30", "203.0.113.0/24, 2001:db8::1/128"):
+        assert shown in listed
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--scope", "calls", "--scope must be one of calls:read, calls:write, analytics:read, not 'calls'."),
+        ("--expires", "tomorrow", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "2199-12-31T10:00", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "99999999d", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "2020-01-01", "--expires must be in the future: 2020-01-01 is over."),
+        ("--expires", "0d", "--expires must be in the future: 0d is over."),
+        ("--network", "office", "--network must be a network such as 203.0.113.0/24: 'office'"),
+        ("--network", "203.0.113.1/24", "203.0.113.1/24 has host bits set."),
+    ],
+)
+async def test_a_key_that_can_not_be_made_is_said(
+    database_url: str, organization: UUID, option: str, value: str, sentence: str
+) -> None:
+    create = ("key", "create", "--organization", organization)
+
+    done = await callfold(*create, option, value, database_url=database_url)
+
+    assert done.status == 1
+    assert sentence in done.failure
+
+
+def test_the_end_of_a_key_is_read_as_it_is_typed() -> None:
+    now, berlin = datetime(2026, 11, 24, 12, tzinfo=UTC), ZoneInfo("Europe/Berlin")
+    expected = {
+        "90d": datetime(2027, 2, 22, 12, tzinfo=UTC),
+        "2026-11-24": datetime(2026, 11, 24, 23, tzinfo=UTC),
+        "2027-03-28": datetime(2027, 3, 28, 22, tzinfo=UTC),
+        "2026-11-24T13:00:01+01:00": datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC),
+    }
+
+    assert {text: read_expiry(text, now, berlin) for text in expected} == expected
 
 
 @pytest.mark.parametrize("by", ["id", "key"])

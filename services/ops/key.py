@@ -1,8 +1,11 @@
 """`callfold key`: the API keys of an organization. Only a hash of each is kept: a key is shown once."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 import typer
@@ -20,7 +23,8 @@ from services.ops.failure import Failure
 from services.ops.org import check_name
 from services.ops.printing import console, print_json, table
 from services.ops.program import suggestion
-from shared.credentials import key_hash, key_hint, key_livemode, new_key
+from shared.count import time_zone
+from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
 
 app = typer.Typer(
@@ -37,11 +41,50 @@ def create(
     organization: OrganizationOption,
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the key is for.")] = "",
     test: Annotated[bool, typer.Option("--test", help="A key that sees test calls only.")] = False,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help=f"What it may do: {', '.join(SCOPES)}; can be given several times. Without it, all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="Until when it works: a day, to its end in the organization's time zone, a time with an "
+            "offset, or a number of days from now, as 90d. Without it, until it is revoked.",
+        ),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network",
+            metavar="CIDR",
+            help="From where it may be used, as 203.0.113.0/24; can be given several times. Without it, from "
+            "anywhere.",
+            show_default=False,
+        ),
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create an API key, and show it this one time."""
-    made = asyncio.run(_create(state, read_uuid(organization, "--organization"), name, livemode=not test))
+    organization_id = read_uuid(organization, "--organization")
+    scopes, networks = _read_scopes(scope), _read_networks(network)
+    made = asyncio.run(
+        _create(
+            state,
+            organization_id,
+            check_name(name) if name else name,
+            expires,
+            livemode=not test,
+            scopes=scopes,
+            allowed_networks=networks,
+        )
+    )
     if as_json:
         print_json(made)
         return
@@ -56,7 +99,8 @@ def create(
 def list_keys(
     organization: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """List an organization's keys, the oldest first: what each is for and how it begins and ends."""
+    """List an organization's keys, the oldest first: what each is for, may do, and how it begins and ends.
+    The last use is up to a minute late."""
     found = asyncio.run(_list(state, read_uuid(organization, "--organization")))
     if as_json:
         print_json(found)
@@ -67,12 +111,15 @@ def list_keys(
             key["hint"],
             _mode(key),
             key["name"],
-            _minute(key["created_at"]),
-            _minute(key["revoked_at"]),
+            "all" if key["scopes"] == list(SCOPES) else _listed(key["scopes"]),
+            "any" if key["allowed_networks"] is None else _listed(key["allowed_networks"]),
+            *(_minute(key[f"{what}_at"]) for what in ("created", "expires", "last_used", "revoked")),
         )
         for key in found
     ]
-    console().print(table(["id", "key", "mode", "name", "created (UTC)", "revoked (UTC)"], rows))
+    columns = ["id", "key", "mode", "name", "scopes", "networks"]
+    instants = ["created (UTC)", "expires (UTC)", "last used (UTC)", "revoked (UTC)"]
+    console().print(table(columns + instants, rows))
 
 
 @app.command(cls=Command)
@@ -97,23 +144,77 @@ def revoke(
 
 
 async def create_key(
-    connection: Connection, organization_id: UUID, name: str, *, livemode: bool
+    connection: Connection,
+    organization_id: UUID,
+    name: str,
+    *,
+    livemode: bool,
+    scopes: Sequence[Scope] = SCOPES,
+    expires_at: datetime | None = None,
+    allowed_networks: Sequence[str] | None = None,
 ) -> dict[str, object]:
     """A new key, with the key itself under "key"; the organization must be there."""
     key = new_key(livemode)
     row = await connection.fetchrow(
-        _CREATE, organization_id, uuid4(), name, livemode, key_hash(key), key_hint(key)
+        _CREATE,
+        organization_id,
+        uuid4(),
+        name,
+        livemode,
+        key_hash(key),
+        key_hint(key),
+        scopes,
+        expires_at,
+        allowed_networks,
     )
     return {"key": key, **(row or {})}
 
 
+def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
+    """From when on a key works no more, as an operator types it; days end in `zone`. Raises Failure."""
+    try:
+        if text.endswith("d") and text[:-1].isdecimal():
+            expires_at = now + timedelta(days=int(text[:-1]))
+        elif len(text) == len("2026-11-24"):
+            expires_at = datetime.combine(date.fromisoformat(text) + timedelta(days=1), time(), zone)
+        else:
+            expires_at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        expires_at = None
+    if expires_at is None or expires_at.tzinfo is None:
+        raise Failure(
+            "--expires must be a day such as 2027-01-31, a time with an offset such as 2027-01-31T18:00:00Z, "
+            f"or a number of days such as 90d, not {text!r}."
+        )
+    if expires_at <= now:
+        raise Failure(f"--expires must be in the future: {text} is over.")
+    return expires_at
+
+
+def _read_scopes(texts: list[str] | None) -> list[Scope]:
+    for text in texts or ():
+        if text not in SCOPES:
+            raise Failure(f"--scope must be one of {', '.join(SCOPES)}, not {text!r}.")
+    return [scope for scope in SCOPES if not texts or scope in texts]
+
+
+def _read_networks(texts: list[str] | None) -> list[str] | None:
+    """Networks as they are kept; a bare address is one of its own."""
+    try:
+        return [str(ip_network(text.strip())) for text in texts] if texts else None
+    except ValueError as error:
+        raise Failure(f"--network must be a network such as 203.0.113.0/24: {error}.") from None
+
+
 async def _create(
-    state: Path | None, organization_id: UUID, name: str, *, livemode: bool
+    state: Path | None, organization_id: UUID, name: str, expires: str | None, **limits: Any
 ) -> dict[str, object]:
-    name = check_name(name) if name else name
     async with database(find_database(state)) as connection:
         await require_organization(connection, organization_id, state)
-        return await create_key(connection, organization_id, name, livemode=livemode)
+        if expires is not None:
+            zone = await connection.fetchval(_TIME_ZONE, organization_id)
+            limits["expires_at"] = read_expiry(expires.strip(), datetime.now(UTC), time_zone(zone))
+        return await create_key(connection, organization_id, name, **limits)
 
 
 async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, object]]:
@@ -143,18 +244,28 @@ def _mode(key: dict[str, object]) -> str:
     return "live" if key["livemode"] else "test"
 
 
+def _listed(words: object) -> str:
+    return ", ".join(words) if isinstance(words, list) else ""
+
+
 def _minute(instant: object) -> str:
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
-_COLUMNS: Final = "id, organization_id, livemode, name, hint, created_at"
+_COLUMNS: Final = (
+    "id, organization_id, livemode, name, hint, created_at, scopes, expires_at, "
+    "allowed_networks::text[] AS allowed_networks"
+)
 _CREATE: Final = f"""
-INSERT INTO api_keys (organization_id, id, name, livemode, key_hash, hint) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO api_keys (
+    organization_id, id, name, livemode, key_hash, hint, scopes, expires_at, allowed_networks
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 RETURNING {_COLUMNS}
 """  # noqa: S608
 _LIST: Final = f"""
-SELECT {_COLUMNS}, revoked_at FROM api_keys WHERE organization_id = $1 ORDER BY created_at, id
+SELECT {_COLUMNS}, revoked_at, last_used_at FROM api_keys WHERE organization_id = $1 ORDER BY created_at, id
 """  # noqa: S608
+_TIME_ZONE: Final = "SELECT time_zone FROM organizations WHERE id = $1"
 _FIND: Final = """
 SELECT organization_id, id, revoked_at FROM api_keys
 WHERE (id = $1 OR key_hash = $2) AND organization_id = coalesce($3, organization_id)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from services.ops import key, org, org_change, quarantine
+from services.ops import key, member, org, org_change, quarantine
 from services.ops.commands import Command, Group
 from services.ops.demo import demo
 from services.ops.down import down
@@ -56,6 +56,7 @@ for command in (up, down, status, demo, verify, lag, migrate, topic, replay, reb
 org_change.register(org.app)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
+app.add_typer(member.app, name="member")
 app.add_typer(quarantine.app, name="quarantine")
 
 
