@@ -1,0 +1,35 @@
+"""A FastAPI route that answers a constant, served as the API is: what no route with a database behind it can
+be faster than.
+
+    .venv/bin/python -m benchmarks.bare PORT
+"""
+
+import sys
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI, Response
+
+PATH = "/constant"
+
+app = FastAPI()
+
+
+@app.get(PATH)
+async def constant() -> Response:
+    """Bytes that are made already: nothing is left to be encoded."""
+    return Response(b'{"status":"live"}', media_type="application/json")
+
+
+if __name__ == "__main__":
+    config = uvicorn.Config(
+        app,
+        port=int(sys.argv[1]),
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        reset_contextvars=True,
+    )
+    uvloop.run(uvicorn.Server(config).serve())

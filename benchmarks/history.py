@@ -1,0 +1,218 @@
+"""A database with a history: a year of calls of one large organization and 300 small ones.
+
+Calls and events are made by SQL from their number, so the same arguments give the same rows: each call is the
+fold of one event, which says all of it. The counts are made as an operator would mend them, by `rebuild`, and
+applied by the aggregator's own statement.
+"""
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.aggregator.store import apply_deltas
+from services.ops.rebuild import rebuild_organization
+from shared.credentials import key_hash, key_hint
+from shared.database import Connection, connect
+from shared.migrations import upgrade
+from shared.step import NEEDED_STEP
+
+DAYS: Final = 366
+FIRST_DAY: Final = date(2025, 11, 1)
+LAST_DAY: Final = FIRST_DAY + timedelta(days=DAYS - 1)
+ORGANIZATION: Final = UUID("00000000-0000-4000-8000-000000000000")
+"""The large one, with two of five calls."""
+SMALL_ORGANIZATIONS: Final = 300
+PHONE_NUMBERS: Final = 20
+"""Of the large organization; a small one has one."""
+KEY: Final = "kros_live_benchmark_0123456789_0123456789_0123456789"
+
+_APPLIED_AT_ONCE: Final = 20_000
+_STATEMENT_SECONDS: Final = 3600
+
+
+def _bits(salt: int) -> str:
+    """A random whole number from 0 of a call: the same each time, from the call's own number."""
+    return f"(hashint8extended(n, {salt}) & 4294967295)"
+
+
+def _share(salt: int) -> str:
+    """The same, from 0 up to but not 1."""
+    return f"({_bits(salt)} / 4294967296.0::float8)"
+
+
+def _wait(salt: int) -> str:
+    """A random waiting time, 1 on average."""
+    return f"-ln(1 - {_share(salt)})"
+
+
+# Instants are made of whole milliseconds, which neither JSON nor arithmetic rounds.
+_MADE: Final = f"""
+SELECT organization_id, id, 'evt_' || to_hex(hashint8extended(n, 1)) AS event_id, status, direction,
+    '+4930' || 10000000 + ({_bits(2)} & 8388607) AS from_number,
+    '+1212' || 10000000 + ({_bits(3)} & 8388607) AS to_number,
+    phone_number_id, duration, (duration * 0.0125)::numeric(14, 4) AS cost, latency_ms,
+    CASE status
+        WHEN 'completed' THEN 'NORMAL_CLEARING' WHEN 'busy' THEN 'USER_BUSY'
+        WHEN 'no_answer' THEN 'NO_ANSWER' WHEN 'canceled' THEN 'ORIGINATOR_CANCEL'
+        ELSE (ARRAY['CALL_REJECTED', 'UNALLOCATED_NUMBER', 'NETWORK_OUT_OF_ORDER', 'SWITCH_CONGESTION'])
+            [1 + ({_bits(4)} & 3)]
+    END AS hangup_cause,
+    CASE WHEN duration > 0 AND {_share(5)} < 0.3
+        THEN 'https://recordings.example/' || id || '.wav' END AS recording_url,
+    created_at,
+    CASE WHEN status = 'completed' THEN created_at + rung END AS answered_at,
+    created_at + rung + coalesce(duration, 0) * interval '1 second' AS completed_at
+FROM (
+    SELECT n, md5('call ' || n)::uuid AS id,
+        CASE WHEN large THEN '{ORGANIZATION}'
+            ELSE md5('organization ' || {_bits(6)} % {SMALL_ORGANIZATIONS})::uuid
+        END AS organization_id,
+        md5(CASE WHEN large THEN 'number ' || {_bits(7)} % {PHONE_NUMBERS}
+            ELSE 'number of ' || {_bits(6)} % {SMALL_ORGANIZATIONS} END)::uuid AS phone_number_id,
+        status,
+        CASE WHEN {_share(8)} < 0.6 THEN 'inbound' ELSE 'outbound' END AS direction,
+        CASE WHEN status = 'completed' THEN 1 + floor(120 * {_wait(9)})::int END AS duration,
+        CASE WHEN status = 'completed' THEN 80 + floor(250 * {_wait(10)})::int END AS latency_ms,
+        '{FIRST_DAY}'::date::timestamptz
+            + (n * ({DAYS} * 86400000.0 / $3))::bigint * interval '1 millisecond' AS created_at,
+        (1500 + 6000 * {_wait(11)})::bigint * interval '1 millisecond' AS rung
+    FROM (
+        SELECT n, n % 5 < 2 AS large,
+            (ARRAY['completed', 'no_answer', 'busy', 'failed', 'canceled'])
+                [1 + width_bucket({_share(12)}, ARRAY[0.72, 0.85, 0.92, 0.97]::float8[])] AS status
+        FROM generate_series($1::bigint, $2::bigint - 1) AS n
+    ) AS numbered
+) AS made
+"""  # noqa: S608 - made of constants
+
+_EVENTS: Final = f"""
+INSERT INTO call_events (organization_id, call_id, id, type, occurred_at, payload)
+SELECT organization_id, id, event_id, 'call.initiated', created_at,
+    json_strip_nulls(json_build_object(
+        'id', event_id, 'type', 'call.initiated', 'organization_id', organization_id, 'call_id', id,
+        'timestamp', created_at, 'livemode', true,
+        'data', json_build_object(
+            'status', status, 'direction', direction, 'from_number', from_number, 'to_number', to_number,
+            'phone_number_id', phone_number_id, 'duration', duration, 'cost', cost, 'latency_ms', latency_ms,
+            'hangup_cause', hangup_cause, 'recording_url', recording_url,
+            'answered_at', answered_at, 'completed_at', completed_at)))
+FROM ({_MADE}) AS made
+"""  # noqa: S608
+
+_COLUMNS: Final = (
+    "organization_id, id, status, direction, from_number, to_number, phone_number_id, duration, cost, "
+    "latency_ms, hangup_cause, recording_url, created_at, answered_at, completed_at"
+)
+
+# The organizations are in UTC.
+_CALLS: Final = f"""
+INSERT INTO calls ({_COLUMNS}, livemode, day, version)
+SELECT {_COLUMNS}, true, created_at::date, 1 FROM ({_MADE}) AS made
+"""  # noqa: S608
+
+_ORGANIZATIONS: Final = f"""
+INSERT INTO organizations (id, name)
+SELECT '{ORGANIZATION}'::uuid, 'large'
+UNION ALL
+SELECT md5('organization ' || n)::uuid, 'small' FROM generate_series(0, {SMALL_ORGANIZATIONS - 1}) AS n
+"""  # noqa: S608
+
+_KEY: Final = f"""
+INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint)
+VALUES ('{ORGANIZATION}', gen_random_uuid(), true, $1, $2)
+"""  # noqa: S608
+
+_INDEXES: Final = """
+SELECT 'ALTER TABLE ' || conrelid::regclass || ' DROP CONSTRAINT ' || conname AS drop,
+    'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || conname || ' ' || pg_get_constraintdef(oid)
+        AS make
+FROM pg_constraint WHERE contype = 'p' AND conrelid IN ('calls'::regclass, 'call_events'::regclass)
+UNION ALL
+SELECT 'DROP INDEX ' || indexrelid::regclass, pg_get_indexdef(indexrelid)
+FROM pg_index
+WHERE indrelid IN ('calls'::regclass, 'call_events'::regclass) AND NOT indisprimary
+"""
+
+
+def phone_number(number: int) -> UUID:
+    """The id of one of the large organization's phone numbers, counted from 0."""
+    return UUID(hashlib.md5(f"number {number}".encode()).hexdigest())  # noqa: S324 (as the SQL above makes it)
+
+
+def name_of(calls: int) -> str:
+    """What the database of so many calls is called: another one for other tables or other rows."""
+    made_by = hashlib.sha256(f"{_EVENTS}{_CALLS}{_ORGANIZATIONS}".encode()).hexdigest()
+    return f"calls_{calls}_{NEEDED_STEP}_{made_by[:8]}"
+
+
+async def ensure(url_of: Callable[[str], str], calls: int) -> str:
+    """The URL of a database with so many calls, made unless it is there; `url_of` knows that of any database
+    of the server. Raises asyncpg's errors."""
+    name = name_of(calls)
+    server = await connect(url_of("postgres"), application_name="callfold-benchmark")
+    try:
+        if not await server.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name):
+            # Made under another name: one that was interrupted is not taken for whole.
+            await server.execute('DROP DATABASE IF EXISTS "filling"')
+            await server.execute('CREATE DATABASE "filling"')
+            await asyncio.to_thread(upgrade, url_of("filling"))
+            await _fill(url_of("filling"), calls)
+            await server.execute(f'ALTER DATABASE "filling" RENAME TO "{name}"')
+    finally:
+        await server.close()
+    return url_of(name)
+
+
+async def _fill(url: str, calls: int) -> None:
+    connection = await asyncpg.connect(
+        url,
+        command_timeout=_STATEMENT_SECONDS,
+        server_settings={"timezone": "UTC", "maintenance_work_mem": "1GB", "synchronous_commit": "off"},
+    )
+    try:
+        indexes = await connection.fetch(_INDEXES)
+        for index in indexes:
+            await connection.execute(index["drop"])
+        await connection.execute(_ORGANIZATIONS)
+        await connection.execute(_KEY, key_hash(KEY), key_hint(KEY))
+        for table, statement in (("events", _EVENTS), ("calls", _CALLS)):
+            with _Told(f"{calls:,} {table}"):
+                await connection.execute(statement, 0, calls, calls)
+        with _Told(f"{len(indexes)} indexes"):
+            for index in indexes:
+                await connection.execute(index["make"])
+        with _Told("vacuum"):
+            await connection.execute("VACUUM (ANALYZE) calls, call_events, organizations")
+        with _Told("counts"):
+            await _count(connection)
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+async def _count(connection: Connection) -> None:
+    for (organization_id,) in await connection.fetch("SELECT id FROM organizations ORDER BY id"):
+        await rebuild_organization(connection, organization_id, actor="benchmark")
+        while await apply_deltas(connection, _APPLIED_AT_ONCE):
+            pass
+
+
+class _Told:
+    """Says how long the block took."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        print(f"  {self._what}: {time.perf_counter() - self._began:.1f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""Writes as ingest does, in a process of its own: so many transactions a second, each of a few records, until
+SIGTERM; then it says how many it were.
+
+    .venv/bin/python -m benchmarks.writing DATABASE_URL COMMITS_PER_SECOND
+"""
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+import msgspec
+import uvloop
+from aiokafka import ConsumerRecord
+
+from benchmarks.history import LAST_DAY, ORGANIZATION, phone_number
+from services.ingest.writer import SESSION
+from shared.changes import Arrival
+from shared.database import connect
+from shared.event import read
+from shared.store import store
+
+CALLS_PER_COMMIT: Final = 10
+NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 12, tzinfo=UTC)
+
+
+class Traffic:
+    """Calls of the large organization: each batch begins some, and ends those that the one before began."""
+
+    def __init__(self, calls: int = CALLS_PER_COMMIT) -> None:
+        self._calls = calls
+        self._open: list[UUID] = []
+        self._chance = random.Random(1)
+
+    def batch(self) -> Sequence[Arrival]:
+        """The next batch, as the store takes it."""
+        new = [uuid4() for _ in range(self._calls)]
+        arrivals = [
+            self._arrival(call_id, "call.completed", {"duration": 60, "cost": 0.75}) for call_id in self._open
+        ]
+        for call_id in new:
+            data = {"direction": "inbound", "phone_number_id": str(phone_number(self._chance.randrange(20)))}
+            arrivals.append(self._arrival(call_id, "call.initiated", data))
+        self._open = new
+        return arrivals
+
+    def _arrival(self, call_id: UUID, type_: str, data: Mapping[str, object]) -> Arrival:
+        value = msgspec.json.encode(
+            {
+                "id": f"evt_{uuid4().hex}",
+                "type": type_,
+                "organization_id": ORGANIZATION,
+                "call_id": call_id,
+                "timestamp": NOW + timedelta(seconds=60 * (type_ == "call.completed")),
+                "data": data,
+            }
+        )
+        return ConsumerRecord("topic", 0, 0, 0, 0, None, value, None, 0, len(value), ()), read(value, NOW)
+
+
+async def write(url: str, commits_per_second: float) -> int:
+    """Writes until SIGTERM; how many transactions. Raises asyncpg's errors."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    connection = await connect(url, application_name="callfold-benchmark", settings=SESSION)
+    traffic, commits, began = Traffic(), 0, time.perf_counter()
+    print("writes", flush=True)
+    while not stop.is_set():
+        await store(connection, traffic.batch(), [], now=NOW)
+        commits += 1
+        try:
+            pause_seconds = began + commits / commits_per_second - time.perf_counter()
+            await asyncio.wait_for(stop.wait(), max(pause_seconds, 0))
+        except TimeoutError:
+            continue
+    await connection.close()
+    return commits
+
+
+if __name__ == "__main__":
+    print(uvloop.run(write(sys.argv[1], float(sys.argv[2]))))
