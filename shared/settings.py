@@ -277,6 +277,9 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
     api_trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
+    api_answers_mib: float = Field(
+        16, ge=0, description="stats and trends kept for as long as nothing changes; 0: none are"
+    )
 
 
 def misspelt(names: Iterable[str]) -> list[str]:

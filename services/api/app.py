@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import call, calls, documentation, health
+from services.api import answers, call, calls, documentation, health
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
@@ -49,6 +49,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     app.state.clock = clock
     app.state.trusted_proxies = settings.api_trusted_proxies
     app.state.key_uses = KeyUses()
+    app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))
     app.state.metrics = Metrics(lambda: _connections(app))
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)

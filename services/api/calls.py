@@ -9,6 +9,7 @@ from asyncpg import Record
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.api import documentation, models
+from services.api.answers import answered
 from services.api.counts import CELLS
 from services.api.credentials import AnyCaller, require
 from services.api.database import Connection, Databases
@@ -54,12 +55,19 @@ async def get_calls(
     now: datetime = request.app.state.clock()
     require(caller, "analytics:read" if query.action else "calls:read")
     filters = filters_of(caller, query)
+    if query.action == "stats":
+        return await answered(
+            request, caller, ("stats", filters), lambda connection: stats(connection, filters, caller.zone)
+        )
+    if query.action == "trends":
+        today = local_day(now, caller.zone)
+        return await answered(
+            request,
+            caller,
+            ("trends", filters, today),
+            lambda connection: trends(connection, filters, caller.zone, today),
+        )
     async with databases.reading.snapshot(caller.organization_id) as connection:
-        if query.action == "stats":
-            return answer(await stats(connection, filters, caller.zone))
-        if query.action == "trends":
-            today = local_day(now, caller.zone)
-            return answer(await trends(connection, filters, caller.zone, today))
         return answer(await calls(connection, filters, query.page, query.limit))
 
 

@@ -12,17 +12,17 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.client_address import Network, client_address, is_in
-from services.api.database import Databases
+from services.api.database import STATE, Databases
 from services.api.errors import forbidden, invalid_parameter, unauthorized
 from shared import logs
 from shared.count import time_zone
 from shared.credentials import key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
-KEY: Final = """
-SELECT key.*, pg_postmaster_start_time()::text || ' ' || pg_current_snapshot()::text AS state
+KEY: Final = f"""
+SELECT key.*, {STATE} AS state
 FROM callfold_key($1) AS key
-"""
+"""  # noqa: S608 - made of constants
 
 
 class Caller(NamedTuple):
@@ -37,8 +37,9 @@ class Caller(NamedTuple):
     """What they may do."""
     plan: str
     """The organization's plan, by which its requests are limited."""
-    state: str
-    """Which state of the database the credentials were found in: while it is the same, so is every answer."""
+    state: str | None
+    """Which state of the primary the credentials were found in (`STATE`): while it is the same, so is every
+    answer."""
 
 
 _bearer = HTTPBearer(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.api.errors import ApiError, outdated, unavailable
+from services.api.errors import ApiError, being_stopped, outdated, unavailable
 from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
 from shared.step import TablesOutdated, check_step
@@ -27,6 +27,15 @@ SESSION: Final = {
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
 }
+
+# A snapshot tells which transactions are in sight, and its text changes with each that ends. After a crash,
+# numbers of transactions that nobody had to keep are given out again, and the postmaster may have lived on:
+# but the statistics are reset then. A standby's snapshot does not tell all that is in progress.
+STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
+    ' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(), pg_current_snapshot()
+) END"""
+"""An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
+standby. Within a function it is the caller's statement's only when that function is STABLE."""
 
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
@@ -106,10 +115,7 @@ class Database:
                 raise
             raise self._unavailable(error) from error
         except asyncio.CancelledError as error:
-            # Only a stop that has waited long enough cancels a request; it is still answered.
-            raise unavailable(
-                "DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment."
-            ) from error
+            raise being_stopped() from error
         if self._away:
             self._away = False
             log.warning("the %s answers again", self.name)

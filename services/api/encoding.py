@@ -10,15 +10,20 @@ from fastapi import Response
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+def encode(content: object) -> bytes:
+    """The JSON of an answer. Instants are written in RFC 3339 with Z, decimals as numbers digit by digit."""
+    return _encode(content)
+
+
 def answer(
     content: object, *, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A JSON answer. Instants are written in RFC 3339 with Z, decimals as numbers digit by digit.
+    """A JSON answer.
 
     Handlers build plain dicts of what the database said; the models in models.py describe them, and the
     tests hold the two together. Validating each answer at run time would cost more than the query.
     """
-    return Response(_encode(content), status, headers, media_type="application/json")
+    return Response(encode(content), status, headers, media_type="application/json")
 
 
 def number(value: Decimal) -> int | Decimal:

@@ -65,6 +65,11 @@ def unavailable(code: str, sentence: str) -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
 
 
+def being_stopped() -> ApiError:
+    """503: only a stop that has waited long enough cancels a request; it is still answered."""
+    return unavailable("DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment.")
+
+
 def outdated() -> ApiError:
     """503: the database's tables are older than this service."""
     return unavailable("DATABASE_OUTDATED", "The database's tables are not migrated yet.")
