@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import answers, call, calls, documentation, health
+from services.api import answers, call, calls, document, documentation, health
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
@@ -57,6 +58,8 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         app.include_router(router)
         app.include_router(router, prefix="/v1", include_in_schema=False)
     handle_errors(app)
+    complete = partial(document.complete, app.openapi, (health.router, *_ROUTERS))
+    app.openapi = cache(complete)  # type: ignore[method-assign]
     return app
 
 

@@ -1,0 +1,104 @@
+"""The OpenAPI document is one that tools can read: valid, with true examples, and with a name for all that a
+generated client needs to name."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from services.api.app import create_app
+from shared.settings import ApiSettings
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return create_app(ApiSettings(database_url="postgresql://postgres@127.0.0.1:1/none")).openapi()
+
+
+def operations(document: Any) -> Iterator[tuple[str, Any]]:
+    """Each operation with its name."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def answers(document: Any) -> Iterator[tuple[str, Any]]:
+    """What each operation may answer with each status and media type."""
+    for name, operation in operations(document):
+        for status, response in operation["responses"].items():
+            for media_type, said in response.get("content", {}).items():
+                yield f"{name}, {status}, {media_type}", said
+
+
+def violations(document: Any, schema: Any, value: Any) -> list[str]:
+    """How a value breaks a schema of the document."""
+    whole = {**schema, "components": document["components"]}
+    validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+def test_it_is_openapi_3_1(document: Any) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+def test_every_example_is_what_it_is_an_example_of(document: Any) -> None:
+    examples: list[tuple[str, Any, Any]] = []
+    for name, said in answers(document):
+        shown = [each["value"] for each in said.get("examples", {}).values()]
+        shown += [said["example"]] if "example" in said else []
+        examples += [(name, said["schema"], value) for value in shown]
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            examples += [
+                (f"{name} {parameter['name']}", schema, value) for value in schema.get("examples", [])
+            ]
+    for name, schema in document["components"]["schemas"].items():
+        examples += [(name, schema, value) for value in schema.get("examples", [])]
+
+    assert {name for name, _, _ in examples} >= {"GET /calls, 200, application/json", "CallDetail"}
+    assert {
+        name: broken for name, schema, value in examples if (broken := violations(document, schema, value))
+    } == {}
+
+
+def test_every_answer_of_an_error_shows_one(document: Any) -> None:
+    bare = [
+        name
+        for name, said in answers(document)
+        if ", 200," not in name and not (said.get("example") or said.get("examples"))
+    ]
+    assert bare == []
+
+
+def test_a_generated_client_has_a_name_for_everything(document: Any) -> None:
+    """Each operation has an id of its own that is a function's name, and each object, and each choice
+    between objects, is a schema with a name."""
+    ids = Counter(operation["operationId"] for _, operation in operations(document))
+    assert [name for name, number in ids.items() if number > 1 or not name.isidentifier()] == []
+
+    for name, schema in document["components"]["schemas"].items():
+        assert name.isidentifier(), name
+        for field, described in schema.get("properties", {}).items():
+            assert list(_nameless_objects(described)) == [], f"{name}.{field}"
+    for name, said in answers(document):
+        if name.endswith("json"):
+            assert set(said["schema"]) == {"$ref"}, name
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            assert list(_nameless_objects(parameter["schema"])) == [], f"{name} {parameter['name']}"
+
+
+def _nameless_objects(schema: Any) -> Iterator[Any]:
+    """The objects with fields of their own within a schema, that are not there by reference."""
+    if "properties" in schema:
+        yield schema
+    for key in ("anyOf", "oneOf", "allOf"):
+        for choice in schema.get(key, []):
+            yield from _nameless_objects(choice)
+    if isinstance(schema.get("items"), dict):
+        yield from _nameless_objects(schema["items"])
