@@ -22,7 +22,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 from shared.database import told
 from shared.settings import LogSettings, misspelt
 
-_IDS: Final = ("organization_id", "call_id", "key_id", "topic", "partition", "offset")
+_IDS: Final = ("organization_id", "call_id", "key_id", "user_id", "topic", "partition", "offset")
 _FIELDS: Final = {"timestamp": "timestamp", "levelname": "level", "name": "logger", "message": "message"}
 _NAMES: Final = (*_FIELDS.values(), "service", *_IDS, "exception")
 

@@ -18,6 +18,8 @@ from shared import kafka_security
 from shared.database_url import check_url
 
 PREFIX: Final = "CALLFOLD_"
+JWT_SECRET_BYTES_MIN: Final = 32
+"""As many as the signature itself has (RFC 7518, 3.2)."""
 Pooler = Literal["none", "transaction"]
 
 
@@ -108,8 +110,15 @@ def _web_url(example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_jwt_secret(secret: SecretStr) -> SecretStr:
+    """Raises ValueError with the rule."""
+    if len(secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
+        raise ValueError(f"have at least {JWT_SECRET_BYTES_MIN} letters")
+    return secret
+
+
 def _check_token_url(url: str) -> str:
-    """The client's secret goes there. Raises ValueError with the rule."""
+    """A secret goes there, or keys to be trusted come from there. Raises ValueError with the rule."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname):
         raise ValueError("begin with https:// unless its host is this machine")
@@ -260,7 +269,39 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
     )
 
 
-class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings):
+class TokenSettings(_Settings):
+    """The JWTs of Supabase Auth by which users ask; without a secret and a JWKS, no token is taken."""
+
+    jwt_secret: Annotated[SecretStr, AfterValidator(_check_jwt_secret)] | None = Field(
+        None, description="what tokens of HS256 are signed with"
+    )
+    jwt_jwks_url: (
+        Annotated[
+            str,
+            _web_url("https://project.supabase.co/auth/v1/.well-known/jwks.json"),
+            AfterValidator(_check_token_url),
+        ]
+        | None
+    ) = Field(None, description="where the public keys of RS256 and ES256 are published")
+    jwt_jwks_file: ReadableFile | None = Field(
+        None,
+        description="a file with those keys in place of a URL; it is read again when it may have changed",
+    )
+    jwt_audience: str = Field("authenticated", min_length=1, description="what a token's aud must be or have")
+    jwt_issuer: str | None = Field(
+        None, min_length=1, description="what a token's iss must be; without it, any that has the right key"
+    )
+
+    @model_validator(mode="after")
+    def _one_place_of_keys(self) -> Self:
+        if self.jwt_jwks_url is not None and self.jwt_jwks_file is not None:
+            raise ValueError(
+                f"{PREFIX}JWT_JWKS_URL and {PREFIX}JWT_JWKS_FILE are two places for one thing: set one."
+            )
+        return self
+
+
+class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         repr=False,

@@ -1,7 +1,7 @@
 """The API, served in this process from a real database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +18,15 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @asynccontextmanager
 async def serving(
-    database_url: str, *, now: datetime = NOW, peer: str = "127.0.0.1", **settings: Any
+    database_url: str,
+    *,
+    now: datetime = NOW,
+    clock: Callable[[], datetime] | None = None,
+    peer: str = "127.0.0.1",
+    **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, at the address `peer`, of an API whose clock stands still at `now`."""
-    app = create_app(ApiSettings(database_url=database_url, **settings), clock=lambda: now)
+    """A client, at the address `peer`, of an API whose clock stands still at `now`, or is `clock`."""
+    app = create_app(ApiSettings(database_url=database_url, **settings), clock=clock or (lambda: now))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 50_000))
     async with (
         app.router.lifespan_context(app),

@@ -72,6 +72,21 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         "be a URL such as http://host:4318/v1/traces, without a user or password in it",
     ),
     (ApiSettings, "TRACES_RATIO", "2", "be a number from 0 to 1"),
+    (
+        ApiSettings,
+        "API_TRUSTED_PROXIES",
+        "10.0.0.0/8, 192.168.0.1/16",
+        "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts",
+    ),
+    (ApiSettings, "JWT_SECRET", "x" * 31, "have at least 32 letters"),
+    (
+        ApiSettings,
+        "JWT_JWKS_URL",
+        "http://auth.example.com/jwks.json",
+        "begin with https:// unless its host is this machine",
+    ),
+    (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a file that can be read (No such file or directory)"),
+    (ApiSettings, "JWT_AUDIENCE", "", "not be empty"),
     (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
 
@@ -101,10 +116,19 @@ def test_an_address_that_can_be_used_is_taken_as_it_is(
     assert getattr(IngestSettings(), setting) == value
 
 
+def test_the_keys_of_tokens_come_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLFOLD_JWT_JWKS_URL", "https://auth.example.com/jwks.json")
+    monkeypatch.setenv("CALLFOLD_JWT_JWKS_FILE", __file__)
+    with pytest.raises(
+        InvalidSetting, match="CALLFOLD_JWT_JWKS_URL and CALLFOLD_JWT_JWKS_FILE are two places"
+    ):
+        ApiSettings()
+
+
 def test_no_password_is_shown_with_the_settings() -> None:
-    secret = "postgresql://u:secret@h/x"
-    shown = ApiSettings(database_url=secret, api_replica_url=secret)
-    assert "secret" not in f"{shown!r} {shown}"
+    url = "postgresql://u:hidden-words@h/x"
+    shown = ApiSettings(database_url=url, api_replica_url=url, jwt_secret="hidden-words" * 3)
+    assert "hidden-words" not in f"{shown!r} {shown}"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
 from services.api.metrics import Measured, Metrics
+from services.api.tokens import tokens
 from shared.settings import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
@@ -36,7 +37,11 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
             uses.written(databases.primary, settings.api_key_use_interval_seconds),
         ):
             app.state.databases = databases
-            yield
+            try:
+                yield
+            finally:
+                if app.state.tokens is not None:
+                    await app.state.tokens.close()
 
     app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet
         redoc_url=None,
@@ -51,6 +56,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     app.state.trusted_proxies = settings.api_trusted_proxies
     app.state.key_uses = KeyUses()
     app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))
+    app.state.tokens = tokens(settings)
     app.state.metrics = Metrics(lambda: _connections(app))
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)

@@ -13,15 +13,20 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.client_address import Network, client_address, is_in
 from services.api.database import STATE, Databases
-from services.api.errors import forbidden, invalid_parameter, unauthorized
+from services.api.errors import ApiError, forbidden, invalid_parameter, unauthorized
+from services.api.tokens import Tokens
 from shared import logs
 from shared.count import time_zone
-from shared.credentials import key_hash, key_livemode
+from shared.credentials import SCOPES, key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEY: Final = f"""
 SELECT key.*, {STATE} AS state
 FROM callfold_key($1) AS key
+"""  # noqa: S608 - made of constants
+MEMBER: Final = f"""
+SELECT member.*, {STATE} AS state
+FROM callfold_member($1, $2) AS member
 """  # noqa: S608 - made of constants
 
 
@@ -45,7 +50,8 @@ class Caller(NamedTuple):
 _bearer = HTTPBearer(
     auto_error=False,
     scheme_name="Bearer",
-    description="An API key: `kros_live_…` sees live data, `kros_test_…` test data.",
+    description="An API key: `kros_live_…` sees live data, `kros_test_…` test data. Or, where that is set "
+    "up, a user's JWT of Supabase Auth, which sees live data.",
 )
 _api_key = APIKeyHeader(
     name="x-api-key", auto_error=False, scheme_name="x-api-key", description="The same API key, by itself."
@@ -60,7 +66,8 @@ async def caller(
     x_organization_id: Annotated[
         str | SkipJsonSchema[None],
         Header(
-            description="The organization that is asked about: the key's own, as it is without this.",
+            description="The organization that is asked about. Without this it is the key's own, and with a "
+            "user's token the first one that they belong to.",
             json_schema_extra={"format": "uuid"},
         ),
     ] = None,
@@ -73,9 +80,14 @@ async def caller(
     credentials = bearer.credentials if bearer else None
     if credentials and api_key and credentials != api_key:
         raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
-    found = await _holder_of_key(request, credentials or api_key)
-    if x_organization_id is not None and _uuid(x_organization_id) != found.organization_id:
-        raise forbidden("These credentials are not of the organization in x-organization-id.")
+    tokens: Tokens | None = request.app.state.tokens
+    if tokens is not None and bearer and not api_key and key_livemode(bearer.credentials) is None:
+        user_id = await tokens.user(bearer.credentials, request.app.state.clock())
+        found = await _member(request, user_id, _uuid(x_organization_id))
+    else:
+        found = await _holder_of_key(request, credentials or api_key)
+        if _uuid(x_organization_id) not in (None, found.organization_id):
+            raise _not_theirs()
     for scope in needed.scopes:
         require(found, scope)
     return found
@@ -98,7 +110,6 @@ async def _holder_of_key(request: Request, key: str | None) -> Caller:
         raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
     livemode = key_livemode(key)
     if livemode is None:
-        # The place of a JWT of Supabase Auth: a Bearer that is no key of ours.
         raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
     hashed = key_hash(key)
     databases: Databases = request.app.state.databases
@@ -125,6 +136,30 @@ async def _holder_of_key(request: Request, key: str | None) -> Caller:
     )
 
 
+async def _member(request: Request, user_id: UUID, organization_id: UUID | None) -> Caller:
+    """A user as a member of this organization, or of their first. Users may do all that there is, with live
+    data."""
+    databases: Databases = request.app.state.databases
+    async with databases.primary.connection() as connection:
+        row = await connection.fetchrow(MEMBER, user_id, organization_id)
+    if row is None:
+        raise forbidden("This user belongs to no organization.") if organization_id is None else _not_theirs()
+    logs.about(organization_id=row["organization_id"], user_id=user_id)
+    return Caller(
+        organization_id=row["organization_id"],
+        livemode=True,
+        zone=time_zone(row["time_zone"]),
+        actor=f"user {user_id}",
+        scopes=frozenset(SCOPES),
+        plan=row["plan"],
+        state=row["state"],
+    )
+
+
+def _not_theirs() -> ApiError:
+    return forbidden("These credentials are not of the organization in x-organization-id.")
+
+
 def _check_address(request: Request, allowed_networks: Sequence[Network]) -> None:
     """Raises the 403 `ApiError` when the request comes from elsewhere."""
     address = client_address(request, request.app.state.trusted_proxies)
@@ -132,8 +167,8 @@ def _check_address(request: Request, allowed_networks: Sequence[Network]) -> Non
         raise forbidden(f"This API key may not be used from {address or 'an address that is not told'}.")
 
 
-def _uuid(text: str) -> UUID:
+def _uuid(text: str | None) -> UUID | None:
     try:
-        return UUID(text)
+        return None if text is None else UUID(text)
     except ValueError:
         raise invalid_parameter("x-organization-id", "must be a UUID") from None

@@ -60,7 +60,8 @@ _NO_SUCH_CALL = _error(
     "There is no such call.",
 )
 _UNAVAILABLE = _error(
-    "The database can't be asked now.",
+    "The database can't be asked now; or, with the code `SIGNING_KEYS_UNAVAILABLE`, the keys by which users' "
+    "tokens are checked.",
     "DATABASE_UNAVAILABLE",
     "The database can't be asked now; try again in a moment.",
 )
