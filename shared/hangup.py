@@ -1,0 +1,153 @@
+"""Hangup causes: the names under which ended calls are counted, and which of them say that the network did
+its work.
+
+The names are those of ITU-T Q.850 as switches spell them, and the switches' own. A cause is known by exact
+spelling: a name in upper or lower letters, Q.850's number, or a SIP status (`SIP 486`, `SIP_486`, `sip:486`).
+Whatever else a source says is counted as OTHER.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+NONE: Final = "NONE"
+"""An ended call without a cause."""
+OTHER: Final = "OTHER"
+
+_Q850: Final = {
+    1: "UNALLOCATED_NUMBER",
+    2: "NO_ROUTE_TRANSIT_NET",
+    3: "NO_ROUTE_DESTINATION",
+    6: "CHANNEL_UNACCEPTABLE",
+    7: "CALL_AWARDED_DELIVERED",
+    16: "NORMAL_CLEARING",
+    17: "USER_BUSY",
+    18: "NO_USER_RESPONSE",
+    19: "NO_ANSWER",
+    20: "SUBSCRIBER_ABSENT",
+    21: "CALL_REJECTED",
+    22: "NUMBER_CHANGED",
+    23: "REDIRECTION_TO_NEW_DESTINATION",
+    25: "EXCHANGE_ROUTING_ERROR",
+    26: "NON_SELECTED_USER_CLEARING",
+    27: "DESTINATION_OUT_OF_ORDER",
+    28: "INVALID_NUMBER_FORMAT",
+    29: "FACILITY_REJECTED",
+    30: "RESPONSE_TO_STATUS_ENQUIRY",
+    31: "NORMAL_UNSPECIFIED",
+    34: "NORMAL_CIRCUIT_CONGESTION",
+    38: "NETWORK_OUT_OF_ORDER",
+    41: "NORMAL_TEMPORARY_FAILURE",
+    42: "SWITCH_CONGESTION",
+    43: "ACCESS_INFO_DISCARDED",
+    44: "REQUESTED_CHAN_UNAVAIL",
+    45: "PRE_EMPTED",
+    47: "RESOURCE_UNAVAILABLE",
+    50: "FACILITY_NOT_SUBSCRIBED",
+    52: "OUTGOING_CALL_BARRED",
+    54: "INCOMING_CALL_BARRED",
+    57: "BEARERCAPABILITY_NOTAUTH",
+    58: "BEARERCAPABILITY_NOTAVAIL",
+    63: "SERVICE_UNAVAILABLE",
+    65: "BEARERCAPABILITY_NOTIMPL",
+    66: "CHAN_NOT_IMPLEMENTED",
+    69: "FACILITY_NOT_IMPLEMENTED",
+    79: "SERVICE_NOT_IMPLEMENTED",
+    81: "INVALID_CALL_REFERENCE",
+    88: "INCOMPATIBLE_DESTINATION",
+    95: "INVALID_MSG_UNSPECIFIED",
+    96: "MANDATORY_IE_MISSING",
+    97: "MESSAGE_TYPE_NONEXIST",
+    98: "WRONG_MESSAGE",
+    99: "IE_NONEXIST",
+    100: "INVALID_IE_CONTENTS",
+    101: "WRONG_CALL_STATE",
+    102: "RECOVERY_ON_TIMER_EXPIRE",
+    103: "MANDATORY_IE_LENGTH_ERROR",
+    111: "PROTOCOL_ERROR",
+    127: "INTERWORKING",
+}
+_OF_SWITCHES: Final = (
+    "ORIGINATOR_CANCEL",
+    "CRASH",
+    "SYSTEM_SHUTDOWN",
+    "LOSE_RACE",
+    "MANAGER_REQUEST",
+    "BLIND_TRANSFER",
+    "ATTENDED_TRANSFER",
+    "ALLOTTED_TIMEOUT",
+    "USER_CHALLENGE",
+    "MEDIA_TIMEOUT",
+    "PICKED_OFF",
+    "USER_NOT_REGISTERED",
+    "PROGRESS_TIMEOUT",
+    "GATEWAY_DOWN",
+    "MISSING_HANGUP",
+)
+_SIP: Final = {  # as RFC 3398 maps them to Q.850, and the caller's own cancel
+    400: "NORMAL_TEMPORARY_FAILURE",
+    401: "CALL_REJECTED",
+    402: "CALL_REJECTED",
+    403: "CALL_REJECTED",
+    404: "UNALLOCATED_NUMBER",
+    405: "SERVICE_UNAVAILABLE",
+    406: "SERVICE_NOT_IMPLEMENTED",
+    407: "CALL_REJECTED",
+    408: "RECOVERY_ON_TIMER_EXPIRE",
+    410: "NUMBER_CHANGED",
+    480: "NO_USER_RESPONSE",
+    481: "NORMAL_TEMPORARY_FAILURE",
+    484: "INVALID_NUMBER_FORMAT",
+    485: "UNALLOCATED_NUMBER",
+    486: "USER_BUSY",
+    487: "ORIGINATOR_CANCEL",
+    500: "NORMAL_TEMPORARY_FAILURE",
+    501: "SERVICE_NOT_IMPLEMENTED",
+    502: "NETWORK_OUT_OF_ORDER",
+    503: "NORMAL_TEMPORARY_FAILURE",
+    504: "RECOVERY_ON_TIMER_EXPIRE",
+    600: "USER_BUSY",
+    603: "CALL_REJECTED",
+    604: "UNALLOCATED_NUMBER",
+}
+
+CAUSES: Final[tuple[str, ...]] = (NONE, OTHER, *_Q850.values(), *_OF_SWITCHES)
+"""By index, which is stored: new ones come at the end, and none ever goes."""
+
+_EFFECTIVE_NAMES: Final = (
+    # The called side decided, or did not react.
+    "NORMAL_CLEARING",
+    "USER_BUSY",
+    "NO_USER_RESPONSE",
+    "NO_ANSWER",
+    "SUBSCRIBER_ABSENT",
+    "CALL_REJECTED",
+    "NUMBER_CHANGED",
+    "NON_SELECTED_USER_CLEARING",
+    "NORMAL_UNSPECIFIED",
+    "USER_NOT_REGISTERED",
+    # The calling side gave up, or another phone took the call.
+    "ORIGINATOR_CANCEL",
+    "LOSE_RACE",
+    "PICKED_OFF",
+)
+EFFECTIVE: Final = frozenset(map(CAUSES.index, _EFFECTIVE_NAMES))
+"""The causes, by index, with which a call that was not answered counts for the network effectiveness ratio of
+ITU-T E.425: the network delivered it, and people or their phones did the rest."""
+
+
+def _spellings() -> dict[str, int]:
+    index = {name: n for n, name in enumerate(CAUSES)}
+    spellings = {spelt: n for name, n in index.items() for spelt in (name, name.lower())}
+    spellings |= {str(number): index[name] for number, name in _Q850.items()}
+    for status, name in _SIP.items():
+        spellings |= {f"{before}{status}": index[name] for before in ("SIP ", "SIP_", "sip ", "sip_", "sip:")}
+    return spellings
+
+
+SPELLINGS: Final[Mapping[str, int]] = _spellings()
+"""The index of a cause by each of its spellings."""
+
+
+def cause_index(hangup_cause: str | None) -> int:
+    """Under which of `CAUSES` an ended call with this cause counts."""
+    return 0 if hangup_cause is None else SPELLINGS.get(hangup_cause, 1)

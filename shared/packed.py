@@ -1,0 +1,57 @@
+"""Packed numbers: many counts in one, such as the buckets of a histogram. Pure.
+
+Count number n is the n-th group of so many decimal digits, from the right: with 12 digits a group, 3 in group
+0 and 5 in group 2 are 5000000000000000000000003. Sums and differences of packed numbers are those of their
+counts, so that PostgreSQL's own numeric adds up, takes away and compares histograms as it does any other
+measure. A count may be negative; each must be smaller than half of what its digits can hold.
+"""
+
+from collections.abc import Iterable
+from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from typing import Final
+
+DIGITS: Final = 12
+"""Of a group that counts calls: enough for 500 billion of them."""
+
+EXACT: Final = Context(
+    prec=100_000,
+    traps=[Clamped, DivisionByZero, Inexact, InvalidOperation, Overflow],
+    Emax=999_999,
+    Emin=-999_999,
+)
+"""Decimal arithmetic that never rounds: Python's own context does, beyond 28 digits."""
+
+NOTHING: Final = Decimal(0)
+
+
+def power(group: int, digits: int = DIGITS) -> Decimal:
+    """A count of one in this group."""
+    return Decimal((0, (1,), group * digits))
+
+
+def pack(counts: Iterable[int], digits: int = DIGITS) -> Decimal:
+    """These counts, the first in group 0, as one number."""
+    packed = NOTHING
+    for group, count in enumerate(counts):
+        packed = EXACT.add(packed, EXACT.multiply(power(group, digits), count))
+    return packed
+
+
+def unpack(packed: str | Decimal, digits: int = DIGITS) -> list[int]:
+    """The counts of a packed number (or of its text, as PostgreSQL gives it), up to the last that is not
+    zero."""
+    text = packed if isinstance(packed, str) else f"{packed:f}"
+    sign = -1 if text.startswith("-") else 1
+    text = text.removeprefix("-")
+    whole = 10**digits
+    counts: list[int] = []
+    carried = 0
+    for end in range(len(text), 0, -digits):
+        count = int(text[max(end - digits, 0) : end]) + carried
+        carried = count * 2 >= whole  # a negative count has borrowed from the group above it
+        counts.append(sign * (count - whole * carried))
+    if carried:
+        counts.append(sign)
+    while counts and not counts[-1]:
+        counts.pop()
+    return counts
