@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord as Record
 
-from shared.count import UTC, Cell, Counted, Deltas, Measures, counted, time_zone
+from shared.count import UTC, Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour, time_zone
 from shared.event import Event, read_stored
 from shared.fold import Call, distinct, fold
 from shared.retention import kept_since
@@ -71,11 +71,11 @@ class Changes:
     organizations: Sequence[UUID]
     """The ones that nobody created."""
     events: Sequence[Event]
-    new_calls: Sequence[tuple[Call, date]]
-    changed_calls: Sequence[tuple[Call, date, Written]]
+    new_calls: Sequence[tuple[Call, LocalHour]]
+    changed_calls: Sequence[tuple[Call, LocalHour, Written]]
     """Each with the state of its row that it replaces."""
     time_zones: Mapping[UUID, str]
-    """By which the days were found."""
+    """By which the days and hours were found."""
     deltas: Mapping[Cell, Measures]
     refused: Sequence[Refused]
     of_unknown_organizations: int
@@ -109,8 +109,8 @@ def changes(
     """What these events change. Pure. With `now` (aware), events older than is kept then are refused. A call
     for which nothing arrives is folded anew from what is stored of it."""
     events: list[Event] = []
-    new_calls: list[tuple[Call, date]] = []
-    changed_calls: list[tuple[Call, date, Written]] = []
+    new_calls: list[tuple[Call, LocalHour]] = []
+    changed_calls: list[tuple[Call, LocalHour, Written]] = []
     refused: list[Refused] = []
     of_deleted_calls: list[Event] = []
     strangers: set[UUID] = set()
@@ -153,11 +153,12 @@ def changes(
         zone = zones.get(call.organization_id)
         if zone is None:
             strangers.add(call.organization_id)
-        counts = counted(call, zone or UTC)
+        when = local_hour(call.created_at, zone or UTC)
+        counts = counted_at(call, when)
         if known.row is None or known.counted is None:
-            new_calls.append((call, counts.cell.day))
+            new_calls.append((call, when))
         else:
-            changed_calls.append((call, counts.cell.day, known.row))
+            changed_calls.append((call, when, known.row))
             deltas.take(known.counted)
         if known.counted is None or known.counted.cell.status != call.status:
             statuses[call.status] += 1

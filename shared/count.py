@@ -1,14 +1,19 @@
 """The count: which cell a call is counted in, with which measures, and the delta when that changes. Pure."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
+from operator import add, neg
 from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from shared.event import Status
-from shared.fold import Call
+from shared.event import Direction, Status
+from shared.fold import FINAL, Call
+from shared.hangup import CAUSES, EFFECTIVE, cause_index
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
+from shared.packed import DIGITS, EXACT, NOTHING, power
 
 UTC: Final = ZoneInfo("UTC")
 NO_PHONE_NUMBER: Final = UUID(int=0)
@@ -29,6 +34,10 @@ class Cell(NamedTuple):
     status: Status
 
 
+TOTAL: Final = tuple(name for name in Cell._fields if name != "phone_number_id")
+"""What a total is kept by: a cell of all phone numbers."""
+
+
 class Measures(NamedTuple):
     """What is counted in a cell, or, as a delta, what is added to it (negative: taken away)."""
 
@@ -38,6 +47,48 @@ class Measures(NamedTuple):
     cost_cents: Decimal
     latency_ms: int
     latency_calls: int
+    effective: int
+    """Calls that the network did its work for: the numerator of ITU-T E.425's NER (`shared.hangup`)."""
+    durations: Decimal
+    """From here on packed (`shared.packed`). Answered calls by the bucket of their duration."""
+    answer_delays: Decimal
+    """Answered calls by the bucket of the time from their creation to the answer."""
+    latencies: Decimal
+    """Calls with a latency by its bucket."""
+    hangup_causes: Decimal
+    """Ended calls by `shared.hangup.CAUSES`."""
+    hour_calls: Decimal
+    """This and what follows: by the hour of the day (`LocalHour`), 0 to 24."""
+    hour_answered: Decimal
+    hour_duration_seconds: Decimal
+    hour_cost: Decimal
+    """In ten thousandths of a cent."""
+
+
+PACKED_DIGITS: Final[Mapping[str, int]] = {
+    "durations": DIGITS,
+    "answer_delays": DIGITS,
+    "latencies": DIGITS,
+    "hangup_causes": DIGITS,
+    "hour_calls": DIGITS,
+    "hour_answered": DIGITS,
+    "hour_duration_seconds": 20,
+    "hour_cost": 24,
+}
+"""The packed measures, with the digits of a group."""
+HOURS: Final = 25
+"""A day has up to 25 hours, where the clock goes back; what a longer one has more counts in the last."""
+UNANSWERED_EFFECTIVE: Final[frozenset[Status]] = frozenset({"busy", "no_answer", "canceled"})
+"""What a call that was not answered may come to when the network did its work, whatever its cause."""
+
+
+class LocalHour(NamedTuple):
+    """When a call counts: the organization's day, and the hour of that day, counted from its first instant
+    and not read from the clock, which may go back or forth. Null in rows of before there were hours: then the
+    call counts in none."""
+
+    day: date
+    hour: int | None
 
 
 class Counted(NamedTuple):
@@ -60,26 +111,117 @@ def local_day(instant: datetime, zone: ZoneInfo) -> date:
     return instant.astimezone(zone).date()
 
 
+@lru_cache(maxsize=4096)
+def day_begin(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant (in UTC) of a day on the calendar of a time zone: where the clock skips midnight,
+    or the whole day, that of the leap. Raises OverflowError where it lies outside of the years 1 to 9999."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def local_hour(instant: datetime, zone: ZoneInfo) -> LocalHour:
+    """The day and the hour of an (aware) instant on the calendar of a time zone."""
+    day = local_day(instant, zone)
+    hours = (instant - day_begin(day, zone)) // _HOUR
+    return LocalHour(day, min(max(hours, 0), HOURS - 1))
+
+
 def counted(call: Call, zone: ZoneInfo) -> Counted:
     """What a call counts for, in an organization with this time zone."""
+    return counted_at(call, local_hour(call.created_at, zone))
+
+
+def counted_at(call: Call, when: LocalHour) -> Counted:
+    """What a call counts for, at this day and hour."""
+    return counted_as(
+        call.organization_id,
+        call.livemode,
+        *when,
+        call.direction,
+        call.phone_number_id,
+        call.status,
+        call.duration,
+        call.cost,
+        call.latency_ms,
+        call.hangup_cause,
+        call.created_at,
+        call.answered_at,
+    )
+
+
+def counted_as(
+    organization_id: UUID,
+    livemode: bool,
+    day: date,
+    hour: int | None,
+    direction: Direction | None,
+    phone_number_id: UUID | None,
+    status: Status,
+    duration: int | None,
+    cost: Decimal | None,
+    latency_ms: int | None,
+    hangup_cause: str | None,
+    created_at: datetime,
+    answered_at: datetime | None,
+) -> Counted:
+    """What a call with these fields counts for: they are columns of `calls`, too. `shared/counted_sql.py`
+    says the same in SQL."""
+    answered = int(answered_at is not None)
+    cause = cause_index(hangup_cause) if status in FINAL else None
+    of_hour = _OF_HOURS.get(hour, _OF_NO_HOUR)
+    durations = answer_delays = latencies = NOTHING
+    if answered_at is not None:
+        answer_delays = _POWERS[bucket((answered_at - created_at) // _MILLISECOND, ANSWER_DELAYS)]
+        if duration is not None:
+            durations = _POWERS[bucket(duration, DURATIONS)]
+    if latency_ms is not None:
+        latencies = _POWERS[bucket(latency_ms, LATENCIES)]
     return Counted(
         Cell(
-            call.organization_id,
-            call.livemode,
-            local_day(call.created_at, zone),
-            call.direction or NO_DIRECTION,
-            call.phone_number_id or NO_PHONE_NUMBER,
-            call.status,
+            organization_id,
+            livemode,
+            day,
+            direction or NO_DIRECTION,
+            phone_number_id or NO_PHONE_NUMBER,
+            status,
         ),
         Measures(
-            1,
-            call.answered_at is not None,
-            call.duration or 0,
-            call.cost or Decimal(0),
-            call.latency_ms or 0,
-            call.latency_ms is not None,
+            calls=1,
+            answered=answered,
+            duration_seconds=duration or 0,
+            cost_cents=cost or NOTHING,
+            latency_ms=latency_ms or 0,
+            latency_calls=int(latency_ms is not None),
+            effective=int(answered or status in UNANSWERED_EFFECTIVE or cause in EFFECTIVE),
+            durations=durations,
+            answer_delays=answer_delays,
+            latencies=latencies,
+            hangup_causes=NOTHING if cause is None else _POWERS[cause],
+            hour_calls=of_hour.calls,
+            hour_answered=of_hour.calls if answered else NOTHING,
+            hour_duration_seconds=EXACT.multiply(of_hour.second, duration) if duration else NOTHING,
+            hour_cost=EXACT.multiply(of_hour.cent, cost) if cost else NOTHING,
         ),
     )
+
+
+CALL_COLUMNS: Final = (*Call.__struct_fields__, *LocalHour._fields)
+"""The columns of `calls` that say what a call is and when it counts."""
+COUNTED_COLUMNS: Final = (
+    "organization_id",
+    "livemode",
+    "day",
+    "hour",
+    "direction",
+    "phone_number_id",
+    "status",
+    "duration",
+    "cost",
+    "latency_ms",
+    "hangup_cause",
+    "created_at",
+    "answered_at",
+)
+"""The columns of `calls` that `counted_as` takes, in its order."""
 
 
 class Deltas:
@@ -95,10 +237,9 @@ class Deltas:
 
     def take(self, before: Counted) -> None:
         """Takes away what a call counted for before."""
-        calls, answered, duration, cost, latency, latency_calls = before.measures
-        self.add(
-            Counted(before.cell, Measures(-calls, -answered, -duration, -cost, -latency, -latency_calls))
-        )
+        measures = before.measures
+        taken = (*map(neg, measures[:_PACKED]), *map(EXACT.minus, measures[_PACKED:]))
+        self.add(Counted(before.cell, Measures._make(taken)))
 
     def changes(self) -> Mapping[Cell, Measures]:
         """The cells that do change, with their changes."""
@@ -106,4 +247,29 @@ class Deltas:
 
 
 def _sum(a: Measures, b: Measures) -> Measures:
-    return Measures(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5])
+    return Measures._make((*map(add, a[:_PACKED], b[:_PACKED]), *map(EXACT.add, a[_PACKED:], b[_PACKED:])))
+
+
+class _OfHour(NamedTuple):
+    """What one call, one second and one cent count for in an hour."""
+
+    calls: Decimal
+    second: Decimal
+    cent: Decimal
+
+
+_HOUR: Final = timedelta(hours=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_PACKED: Final = len(Measures._fields) - len(PACKED_DIGITS)
+_POWERS: Final = tuple(
+    map(power, range(max(len(CAUSES), *map(len, (DURATIONS, ANSWER_DELAYS, LATENCIES))) + 1))
+)
+_OF_HOURS: Final[Mapping[int | None, _OfHour]] = {
+    hour: _OfHour(
+        power(hour),
+        power(hour, PACKED_DIGITS["hour_duration_seconds"]),
+        EXACT.multiply(power(hour, PACKED_DIGITS["hour_cost"]), 10_000),
+    )
+    for hour in range(HOURS)
+}
+_OF_NO_HOUR: Final = _OfHour(NOTHING, NOTHING, NOTHING)

@@ -1,11 +1,12 @@
-"""Moving the calls of an organization to the days of another time zone, exact at every snapshot."""
+"""Moving the calls of an organization to the days and hours of another time zone, exact at every snapshot."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER, Cell, Measures, local_day
+from shared.count import COUNTED_COLUMNS, DELTAS_CHANNEL, LocalHour, Measures, local_hour
+from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.database import Connection
 from shared.store import DAYS_LOCK
 
@@ -14,8 +15,8 @@ STATEMENT_SECONDS: Final = 3600
 
 
 async def move_days(connection: Connection, organization_id: UUID, time_zone: str) -> int:
-    """Gives the organization this time zone (an IANA name), and each of its calls the day that it has there,
-    with the counts, within the caller's transaction; how many calls were moved.
+    """Gives the organization this time zone (an IANA name), and each of its calls the day and hour that it
+    has there, with the counts, within the caller's transaction; how many calls were moved.
 
     The mass is moved first, the oldest calls first, while ingest goes on by the old zone; a batch with a call
     that was moved begins again until the end. What ingest wrote meanwhile is moved under the lock that it
@@ -42,9 +43,9 @@ async def _move(connection: Connection, organization_id: UUID, zone: ZoneInfo, s
     cursor = await prepared.cursor(organization_id, since, timeout=STATEMENT_SECONDS)
     while rows := await cursor.fetch(CHUNK_CALLS, timeout=STATEMENT_SECONDS):
         moving = [
-            (id_, day, now, revision)
-            for id_, created_at, day, revision in rows
-            if (now := local_day(created_at, zone)) != day
+            (id_, *before, *now, revision)
+            for id_, created_at, *before, revision in rows
+            if (now := local_hour(created_at, zone)) != tuple(before)
         ]
         if moving:
             moved += await _move_some(connection, organization_id, moving)
@@ -62,31 +63,30 @@ _SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2 WHERE id = $1 R
 
 # The second time only what is newer is read: a row's xmin is the transaction that wrote it.
 _CALLS: Final = """
-SELECT id, created_at, day, revision FROM calls
+SELECT id, created_at, day, hour, revision FROM calls
 WHERE organization_id = $1
     AND ($2::text IS NULL OR age(xmin) <= age($2::text::xid) AND xmin <> pg_current_xact_id()::xid)
 ORDER BY created_at
 """
 
-_PARTS: Final = ", ".join(f"sum(sign * {name})" for name in Measures._fields)
+_COLUMNS: Final = ", ".join(f"calls.{name}" for name in COUNTED_COLUMNS if name not in LocalHour._fields)
 
 _MOVE: Final = f"""
 WITH moved AS (
-    UPDATE calls SET day = moving.now, revision = calls.revision + 1
-    FROM unnest($2::uuid[], $3::date[], $4::date[], $5::integer[]) AS moving(id, before, now, revision)
+    UPDATE calls SET day = moving.day_now, hour = moving.hour_now, revision = calls.revision + 1
+    FROM unnest($2::uuid[], $3::date[], $4::smallint[], $5::date[], $6::smallint[], $7::integer[])
+        AS moving(id, day_before, hour_before, day_now, hour_now, revision)
     WHERE calls.organization_id = $1 AND calls.id = moving.id AND calls.revision = moving.revision
-        AND calls.day = moving.before
-    RETURNING calls.organization_id, livemode, moving.before, moving.now,
-        coalesce(direction, '{NO_DIRECTION}') AS direction,
-        coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
-        1 AS calls, (answered_at IS NOT NULL)::int AS answered, coalesce(duration, 0) AS duration_seconds,
-        coalesce(cost, 0) AS cost_cents, coalesce(latency_ms, 0) AS latency_ms,
-        (latency_ms IS NOT NULL)::int AS latency_calls
+        AND calls.day = moving.day_before AND calls.hour IS NOT DISTINCT FROM moving.hour_before
+    RETURNING {_COLUMNS}, day_before, hour_before, day_now, hour_now
 ), counted AS (
-    INSERT INTO daily_call_deltas ({", ".join((*Cell._fields, *Measures._fields))})
-    SELECT organization_id, livemode, day, direction, phone_number_id, status, {_PARTS}
-    FROM moved, LATERAL (VALUES (before, -1), (now, 1)) AS side(day, sign)
-    GROUP BY organization_id, livemode, day, direction, phone_number_id, status
+    SELECT sign, {COUNTED}
+    FROM moved,
+        LATERAL (VALUES (day_before, hour_before, -1), (day_now, hour_now, 1)) AS side(day, hour, sign)
+), written AS (
+    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    SELECT {CELL}, {", ".join(f"sum(sign * {name})" for name in Measures._fields)}
+    FROM counted GROUP BY {CELL}
 )
 SELECT count(*) FROM moved
 """  # noqa: S608

@@ -4,7 +4,8 @@ from typing import Final
 from uuid import UUID
 
 from shared.audit import write_audit
-from shared.count import DELTAS_CHANNEL, NO_DIRECTION, NO_PHONE_NUMBER
+from shared.count import DELTAS_CHANNEL, Measures
+from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.database import AnyConnection
 
 
@@ -22,7 +23,7 @@ async def delete(
         if await connection.fetchrow(_LOCK, organization_id, livemode, call_id) is None:
             return False
         await connection.execute(_DELETE_EVENTS, organization_id, call_id)
-        await connection.execute(_DELETE_CALL, organization_id, call_id, NO_DIRECTION, NO_PHONE_NUMBER)
+        await connection.execute(_DELETE_CALL, organization_id, call_id)
         await write_audit(
             connection,
             organization_id=organization_id,
@@ -38,9 +39,9 @@ _LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 A
 
 _DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
 
-# What the call counted for (`shared.count.counted`) is taken away from the cell that it is in: that of its
-# `day` as it stands, whatever the organization's time zone has become since.
-_DELETE_CALL: Final = """
+# What the call counted for is taken away from the cell that it is in: that of its `day` and `hour` as they
+# stand, whatever the organization's time zone has become since.
+_DELETE_CALL: Final = f"""
 WITH gone AS (
     DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *
 ), tombstone AS (
@@ -48,13 +49,7 @@ WITH gone AS (
     SELECT organization_id, id FROM gone
     ON CONFLICT DO NOTHING
 )
-INSERT INTO daily_call_deltas (
-    organization_id, livemode, day, direction, phone_number_id, status,
-    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
-)
-SELECT
-    organization_id, livemode, day, coalesce(direction, $3), coalesce(phone_number_id, $4), status,
-    -1, -(answered_at IS NOT NULL)::int, -coalesce(duration, 0), -coalesce(cost, 0),
-    -coalesce(latency_ms, 0), -(latency_ms IS NOT NULL)::int
-FROM gone
-"""
+INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)}
+FROM (SELECT {COUNTED} FROM gone) AS counted
+"""  # noqa: S608

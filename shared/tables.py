@@ -15,6 +15,7 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     UniqueConstraint,
@@ -40,6 +41,9 @@ STATUSES = "('initiated', 'ringing', 'in_progress', 'completed', 'failed', 'busy
 _instant = DateTime(timezone=True)
 _cents = Numeric(14, 4)
 _now = func.now()
+_never_toasted = {
+    "toast_tuple_target": "8160"
+}  # a row of counts stays in its page, as it is: it is read by the thousand
 
 organizations = Table(
     "organizations",
@@ -50,6 +54,13 @@ organizations = Table(
         "time_zone", Text, nullable=False, server_default="UTC", comment="IANA name; days are counted in it"
     ),
     Column("retention_days", Integer, comment="null: calls are kept for ever"),
+    Column(
+        "has_totals",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="false for one of before daily_call_totals, until a rebuild: read its counts",
+    ),
     Column("created_at", _instant, nullable=False, server_default=_now),
     Column("plan", Text, nullable=False, server_default="unlimited", comment="by CALLFOLD_PLANS"),
     CheckConstraint("retention_days > 0", name="retention_days"),
@@ -117,6 +128,11 @@ calls = Table(
     Column(
         "day", Date, nullable=False, comment="the organization's day of created_at, under which it counts now"
     ),
+    Column(
+        "hour",
+        SmallInteger,
+        comment="of that day, from its first instant on: 0 to 24; null: of before, and counted in none",
+    ),
     Column("version", Integer, nullable=False, comment="how many events it is the fold of"),
     Column(
         "revision",
@@ -163,15 +179,23 @@ deleted_calls = Table(
 )
 
 
-def _cell_columns() -> list[Column[object]]:
+def _total_columns() -> list[Column[object]]:
     return [
         Column("organization_id", Uuid, nullable=False),
         Column("livemode", Boolean, nullable=False),
         Column("day", Date, nullable=False),
         Column("direction", Text, nullable=False, comment="'unknown' where the call has none"),
-        Column("phone_number_id", Uuid, nullable=False, comment="the nil UUID where the call has none"),
         Column("status", Text, nullable=False),
     ]
+
+
+def _cell_columns() -> list[Column[object]]:
+    number = Column("phone_number_id", Uuid, nullable=False, comment="the nil UUID where the call has none")
+    return [*_total_columns(), number]
+
+
+def _packed_column(name: str, comment: str) -> Column[object]:
+    return Column(name, Numeric, nullable=False, server_default="0", comment=comment)
 
 
 def _measure_columns() -> list[Column[object]]:
@@ -182,6 +206,21 @@ def _measure_columns() -> list[Column[object]]:
         Column("cost_cents", Numeric(22, 4), nullable=False),
         Column("latency_ms", BigInteger, nullable=False),
         Column("latency_calls", BigInteger, nullable=False, comment="how many calls have a latency"),
+        Column(
+            "effective",
+            BigInteger,
+            nullable=False,
+            server_default="0",
+            comment="calls that the network did its work for",
+        ),
+        _packed_column("durations", "answered calls by seconds: shared/packed.py, shared/histogram.py"),
+        _packed_column("answer_delays", "answered calls by milliseconds until the answer"),
+        _packed_column("latencies", "calls with a latency by milliseconds"),
+        _packed_column("hangup_causes", "ended calls by cause: shared/hangup.py"),
+        _packed_column("hour_calls", "by the hour of the day, as all that follows"),
+        _packed_column("hour_answered", "answered calls"),
+        _packed_column("hour_duration_seconds", "20 digits an hour"),
+        _packed_column("hour_cost", "ten thousandths of a cent, 24 digits an hour"),
     ]
 
 
@@ -191,7 +230,17 @@ daily_call_counts = Table(
     *_cell_columns(),
     *_measure_columns(),
     PrimaryKeyConstraint("organization_id", "livemode", "day", "direction", "phone_number_id", "status"),
-    postgresql_with={"fillfactor": "70"},
+    postgresql_with={"fillfactor": "70", **_never_toasted},
+)
+
+# The counts summed over all phone numbers, kept beside them by the same deltas: a year is some thousand rows.
+daily_call_totals = Table(
+    "daily_call_totals",
+    metadata,
+    *_total_columns(),
+    *_measure_columns(),
+    PrimaryKeyConstraint("organization_id", "livemode", "day", "direction", "status"),
+    postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
 # Rows live for moments. Without scale factors, vacuum follows them at any size.
@@ -210,6 +259,7 @@ daily_call_deltas = Table(
         "autovacuum_analyze_scale_factor": "0",
         "autovacuum_analyze_threshold": "50000",
         "autovacuum_vacuum_cost_delay": "0",
+        **_never_toasted,
     },
 )
 
@@ -220,6 +270,7 @@ pruned_call_counts = Table(
     *_cell_columns(),
     *_measure_columns(),
     PrimaryKeyConstraint("organization_id", "livemode", "day", "direction", "phone_number_id", "status"),
+    postgresql_with=_never_toasted,
 )
 
 # Who did what that can't be undone, or that counts follow from.

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from shared.count import counted
+from shared.count import TOTAL, Cell, Measures, counted, local_hour
+from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.credentials import SCOPES, key_hash, key_hint, new_key
 from shared.database import Connection
 from shared.event import Event, Status, read
@@ -133,7 +133,7 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
             "VALUES ($1, $2, $3, $4, $5, $6)",
             [(e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload) for e in events],
         )
-        row = {**msgspec.structs.asdict(made), "day": count.cell.day}
+        row = {**msgspec.structs.asdict(made), **local_hour(made.created_at, tenant.zone)._asdict()}
         await database.execute(
             f"INSERT INTO calls ({', '.join(row)}) VALUES ({_parameters(len(row))})",  # noqa: S608
             *row.values(),
@@ -148,30 +148,33 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
 async def apply_deltas(database: Connection) -> None:
     """What the aggregator does."""
     async with database.transaction():
-        for row in await database.fetch("DELETE FROM daily_call_deltas RETURNING *"):
-            await _apply(
-                database, *(value for name, value in row.items() if name not in ("id", "written_at"))
-            )
+        for row in await database.fetch(f"DELETE FROM daily_call_deltas RETURNING {CELL}, {MEASURES}"):  # noqa: S608
+            await _apply(database, *row)
 
 
 async def _apply(database: Connection, *row: object) -> None:
+    await _add(database, "daily_call_counts", dict(zip(_COLUMNS, row, strict=True)), Cell._fields)
+    total = {name: value for name, value in zip(_COLUMNS, row, strict=True) if name != "phone_number_id"}
+    await _add(database, "daily_call_totals", total, TOTAL)
+
+
+async def _add(database: Connection, table: str, row: dict[str, object], key: Sequence[str]) -> None:
     await database.execute(
-        f"INSERT INTO daily_call_counts AS counts ({_CELL}, {_MEASURES}) VALUES ({_parameters(12)}) "  # noqa: S608
-        f"ON CONFLICT ({_CELL}) DO UPDATE SET {_ADDED}",
-        *row,
+        f"INSERT INTO {table} AS kept ({', '.join(row)}) VALUES ({_parameters(len(row))}) "  # noqa: S608
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {_ADDED}",
+        *row.values(),
     )
 
 
 async def _delta(database: Connection, *row: object) -> None:
     await database.execute(
-        f"INSERT INTO daily_call_deltas ({_CELL}, {_MEASURES}) VALUES ({_parameters(12)})",  # noqa: S608
+        f"INSERT INTO daily_call_deltas ({CELL}, {MEASURES}) VALUES ({_parameters(len(row))})",  # noqa: S608
         *row,
     )
 
 
-_CELL = "organization_id, livemode, day, direction, phone_number_id, status"
-_MEASURES = "calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls"
-_ADDED = ", ".join(f"{name} = counts.{name} + excluded.{name}" for name in _MEASURES.split(", "))
+_COLUMNS = (*Cell._fields, *Measures._fields)
+_ADDED = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 
 
 def _parameters(number: int) -> str:
@@ -180,25 +183,22 @@ def _parameters(number: int) -> str:
 
 async def recount(database: Connection) -> dict[tuple[object, ...], tuple[object, ...]]:
     """The invariant's difference: the cells whose counts and deltas are not what the calls make them."""
+    cell = len(Cell._fields)
     return {
-        tuple(row)[:6]: tuple(row)[6:]
+        tuple(row)[:cell]: tuple(row)[cell:]
         for row in await database.fetch(
             f"""
-            SELECT {_CELL}, sum(calls) AS calls, sum(answered) AS answered, sum(duration_seconds) AS duration,
-                sum(cost_cents) AS cost, sum(latency_ms) AS latency, sum(latency_calls) AS latency_calls
+            SELECT {CELL}, {", ".join(f"sum({name})" for name in Measures._fields)}
             FROM (
-                SELECT {_CELL}, {_MEASURES} FROM daily_call_counts
+                SELECT {CELL}, {MEASURES} FROM daily_call_counts
                 UNION ALL
-                SELECT {_CELL}, {_MEASURES} FROM daily_call_deltas
+                SELECT {CELL}, {MEASURES} FROM daily_call_deltas
                 UNION ALL
-                SELECT organization_id, livemode, day, coalesce(direction, 'unknown'),
-                    coalesce(phone_number_id, '00000000-0000-0000-0000-000000000000'), status,
-                    -1, -(answered_at IS NOT NULL)::int, -coalesce(duration, 0), -coalesce(cost, 0),
-                    -coalesce(latency_ms, 0), -(latency_ms IS NOT NULL)::int
-                FROM calls
+                SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)}
+                FROM (SELECT {COUNTED} FROM calls) AS call
             ) AS parts
-            GROUP BY {_CELL}
+            GROUP BY {CELL}
             """  # noqa: S608
         )
-        if any(row[measure] != Decimal(0) for measure in range(6, 12))
+        if any(tuple(row)[cell:])
     }

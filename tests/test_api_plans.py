@@ -44,7 +44,9 @@ SELECT organization_id, livemode, day, direction, phone_number_id, status, count
 FROM calls GROUP BY 1, 2, 3, 4, 5, 6;
 INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, status,
     calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls)
-SELECT * FROM daily_call_counts LIMIT 200;
+SELECT organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
+FROM daily_call_counts LIMIT 200;
 ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_deltas;
 """
 

@@ -13,6 +13,7 @@ from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCal
 from shared.count import Cell, Measures, counted
 from shared.event import Event
 from shared.fold import distinct, fold
+from shared.packed import EXACT
 from tests.events import NOON, ORGANIZATION, event, events_of_calls
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -23,7 +24,7 @@ Sums = defaultdict[tuple[Cell, int], Decimal]
 def add(sums: Sums, cell: Cell, measures: Measures) -> None:
     numbers: tuple[int | Decimal, ...] = measures
     for n, measure in enumerate(numbers):
-        sums[cell, n] += Decimal(measure)
+        sums[cell, n] = EXACT.add(sums[cell, n], measure)
 
 
 class Stored:

@@ -1,16 +1,20 @@
 """Which day a call counts in, and how deltas sum up."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.count import Counted, Deltas, counted, local_day
+from shared.count import PACKED_DIGITS, Counted, Deltas, counted, day_begin, local_day, local_hour
 from shared.event import Event
 from shared.fold import fold
+from shared.hangup import CAUSES
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
+from shared.packed import unpack
 from tests.events import ORGANIZATION, event, events_of_a_call
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -47,6 +51,120 @@ def test_the_day_is_the_organizations_own(zone: str, instant: str, day: str) -> 
     assert local_day(datetime.fromisoformat(instant), ZoneInfo(zone)) == date.fromisoformat(day)
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "begin"),
+    [
+        ("UTC", "2026-11-24", "2026-11-24T00:00:00Z"),
+        ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00:00Z"),
+        ("Europe/Berlin", "2026-03-30", "2026-03-29T22:00:00Z"),
+        ("Asia/Kolkata", "2026-11-24", "2026-11-23T18:30:00Z"),
+        # Sao Paulo: until 2018 the clock went from midnight to 1:00.
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z"),
+        # St John's: the first of two midnights.
+        ("America/St_Johns", "2010-11-07", "2010-11-07T02:30:00Z"),
+        ("America/St_Johns", "1995-10-29", "1995-10-29T02:30:00Z"),
+        # Apia: the day that was left out begins, and ends, with the leap.
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00Z"),
+        ("Pacific/Apia", "2011-12-31", "2011-12-30T10:00:00Z"),
+    ],
+)
+def test_a_day_begins_at_its_first_instant(zone: str, day: str, begin: str) -> None:
+    assert day_begin(date.fromisoformat(day), ZoneInfo(zone)) == datetime.fromisoformat(begin)
+
+
+@pytest.mark.parametrize(
+    ("zone", "instant", "day", "hour"),
+    [
+        ("UTC", "2026-11-24T00:00:00Z", "2026-11-24", 0),
+        ("UTC", "2026-11-24T23:59:59.999999Z", "2026-11-24", 23),
+        # Berlin's day of 23 hours: at 3:00 on the clock two have passed.
+        ("Europe/Berlin", "2026-03-29T00:59:59Z", "2026-03-29", 1),
+        ("Europe/Berlin", "2026-03-29T01:00:00Z", "2026-03-29", 2),
+        ("Europe/Berlin", "2026-03-29T21:59:59Z", "2026-03-29", 22),
+        # Its day of 25: the hour from 2:00 to 3:00 comes twice.
+        ("Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25", 2),
+        ("Europe/Berlin", "2026-10-25T01:30:00Z", "2026-10-25", 3),
+        ("Europe/Berlin", "2026-10-25T22:59:59Z", "2026-10-25", 24),
+        # Lord Howe goes back by half an hour: the day has 24 and a half.
+        ("Australia/Lord_Howe", "2026-04-05T12:59:59Z", "2026-04-05", 23),
+        ("Australia/Lord_Howe", "2026-04-05T13:29:59Z", "2026-04-05", 24),
+        # St John's: what comes again of the day before is in its 25th hour, ...
+        ("America/St_Johns", "2010-11-07T02:31:00Z", "2010-11-06", 24),
+        ("America/St_Johns", "1995-10-29T03:29:59Z", "1995-10-28", 24),
+        # ... and the day, of which a minute has been, goes on in its second hour.
+        ("America/St_Johns", "2010-11-07T02:30:30Z", "2010-11-07", 0),
+        ("America/St_Johns", "2010-11-07T03:30:00Z", "2010-11-07", 1),
+        ("America/St_Johns", "2010-11-08T03:29:59Z", "2010-11-07", 24),
+        ("Pacific/Apia", "2011-12-30T10:00:00Z", "2011-12-31", 0),
+    ],
+)
+def test_hours_are_counted_from_the_first_instant_of_the_day(
+    zone: str, instant: str, day: str, hour: int
+) -> None:
+    at = datetime.fromisoformat(instant)
+    assert local_hour(at, ZoneInfo(zone)) == (date.fromisoformat(day), hour)
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.sampled_from(sorted(available_timezones())),
+)
+def test_every_instant_has_an_hour_in_every_zone(instant: datetime, zone: str) -> None:
+    day, hour = local_hour(instant, ZoneInfo(zone))
+    assert day == local_day(instant, ZoneInfo(zone))
+    assert hour is not None
+    since = instant - day_begin(day, ZoneInfo(zone))
+    assert timedelta(hours=hour) <= since
+    assert since < timedelta(hours=hour + 1) or hour == 24
+
+
+def test_a_call_counts_in_distributions_and_in_its_hour() -> None:
+    call = fold(
+        [
+            event("call.initiated", id="1"),
+            event("call.answered", id="2", timestamp="2026-11-24T12:00:12.345Z", latency_ms=480),
+            event("call.completed", id="3", duration=61, cost="12.3456", hangup_cause="NORMAL_CLEARING"),
+        ]
+    )
+    measures = counted(call, ZoneInfo("Europe/Berlin")).measures
+    assert measures.effective == 1
+    told_of = {
+        "durations": (DURATIONS, 61),
+        "answer_delays": (ANSWER_DELAYS, 12_345),
+        "latencies": (LATENCIES, 480),
+    }
+    for name, (thresholds, value) in told_of.items():
+        assert unpack(getattr(measures, name)) == [0] * bucket(value, thresholds) + [1]
+    assert unpack(measures.hangup_causes)[CAUSES.index("NORMAL_CLEARING")] == 1
+    at_13 = [0] * 13
+    assert unpack(measures.hour_calls) == unpack(measures.hour_answered) == [*at_13, 1]
+    assert unpack(measures.hour_duration_seconds, PACKED_DIGITS["hour_duration_seconds"]) == [*at_13, 61]
+    assert unpack(measures.hour_cost, PACKED_DIGITS["hour_cost"]) == [*at_13, 123_456]
+
+
+@pytest.mark.parametrize(
+    ("data", "effective"),
+    [
+        ({"status": "busy"}, 1),
+        ({"status": "no_answer", "hangup_cause": "NETWORK_OUT_OF_ORDER"}, 1),
+        ({"status": "canceled"}, 1),
+        ({"status": "failed", "hangup_cause": "CALL_REJECTED"}, 1),
+        ({"status": "failed", "hangup_cause": "SIP 603"}, 1),
+        ({"status": "failed", "hangup_cause": "NETWORK_OUT_OF_ORDER"}, 0),
+        ({"status": "failed", "hangup_cause": "who knows"}, 0),
+        ({"status": "failed"}, 0),
+    ],
+)
+def test_an_unanswered_call_is_effective_by_its_status_or_cause(data: dict[str, str], effective: int) -> None:
+    assert counted(fold([event("call.failed", **data)]), UTC_ZONE).measures.effective == effective
+
+
+def test_what_has_not_ended_is_in_no_distribution_of_causes() -> None:
+    measures = counted(fold([event("call.ringing", hangup_cause="USER_BUSY")]), UTC_ZONE).measures
+    assert measures.effective == 0
+    assert not unpack(measures.hangup_causes)
+
+
 def test_a_call_is_counted_in_its_cell_with_its_measures() -> None:
     call = fold(
         [
@@ -56,13 +174,13 @@ def test_a_call_is_counted_in_its_cell_with_its_measures() -> None:
     )
     cell, measures = counted(call, UTC_ZONE)
     assert cell == (ORGANIZATION, True, date(2026, 11, 24), "inbound", UUID(int=7), "completed")
-    assert measures == (1, True, 61, Decimal("12.3456"), 0, True)
+    assert measures[:6] == (1, True, 61, Decimal("12.3456"), 0, True)
 
 
 def test_what_is_not_known_counts_as_unknown_and_nothing() -> None:
     cell, measures = counted(fold([event("call.ringing")]), UTC_ZONE)
     assert cell == (ORGANIZATION, True, date(2026, 11, 24), "unknown", UUID(int=0), "ringing")
-    assert measures == (1, False, 0, Decimal(0), 0, False)
+    assert measures[:6] == (1, False, 0, Decimal(0), 0, False)
 
 
 @given(events_of_a_call)

@@ -239,7 +239,8 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
     await database.execute("UPDATE calls SET duration = 8, cost = 0.5")
     off = await callfold("verify", "--json", "--organization", ORGANIZATION, database_url=database_url)
     assert off.status == 1
-    call, cell = off.json["differences"]
+    call, cell, total = off.json["differences"]
+    assert (cell["cell"]["phone_number_id"], total["cell"]["phone_number_id"]) == (str(UUID(int=0)), None)
     assert (cell["kind"], cell["stored"]["duration_seconds"], cell["expected"]["duration_seconds"]) == (
         "cell",
         7,
@@ -252,7 +253,7 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
     )
     told = await callfold("verify", database_url=database_url)
     assert told.status == 1
-    assert "NOT EXACT: 2 differences" in told.output
+    assert "NOT EXACT: 3 differences" in told.output
     assert "duration is 8, must be 7, cost is 0.5000, must be None" in told.output
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -75,12 +75,6 @@ DAMAGE = {
         {"calls": 2},
         {"calls": 1},
     ),
-    "a cell is gone": (
-        "DELETE FROM daily_call_deltas",
-        "cell",
-        {"calls": 0, "answered": 0, "duration_seconds": 0, "cost_cents": 0, "latency_ms": 0},
-        {"calls": 1, "answered": 1, "duration_seconds": 60, "latency_ms": 120, "latency_calls": 1},
-    ),
     "a delta was applied twice": (
         "INSERT INTO daily_call_counts SELECT organization_id, livemode, day, direction, phone_number_id, "
         "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls "
@@ -89,10 +83,11 @@ DAMAGE = {
         {"calls": 2, "duration_seconds": 120},
         {"calls": 1, "duration_seconds": 60},
     ),
-    "a cost is off by its last decimal": (
-        "UPDATE daily_call_deltas SET cost_cents = cost_cents + 0.0001",
+    "a total is one too high": (
+        "INSERT INTO daily_call_totals SELECT organization_id, livemode, day, direction, status, "
+        "1, 0, 0, 0, 0, 0 FROM daily_call_deltas",
         "cell",
-        {"calls": 1},
+        {"calls": 2},
         {"calls": 1},
     ),
     "a cell of nothing is there": (
@@ -177,14 +172,66 @@ async def test_damage_is_found_and_named(proved: Connection, damage: str) -> Non
         assert str(difference.call_id) in str(difference)
 
 
+DELTA_DAMAGED: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "a cell is gone": (
+        "DELETE FROM daily_call_deltas",
+        {"calls": 0, "answered": 0, "duration_seconds": 0, "cost_cents": 0, "latency_ms": 0},
+        {"calls": 1, "answered": 1, "duration_seconds": 60, "latency_ms": 120, "latency_calls": 1},
+    ),
+    "a cost is off by its last decimal": (
+        "UPDATE daily_call_deltas SET cost_cents = cost_cents + 0.0001",
+        {"calls": 1},
+        {"calls": 1},
+    ),
+    "a duration is in another bucket": (
+        "UPDATE daily_call_deltas SET durations = durations * 1000000000000",
+        {"durations": {26: 1}},
+        {"durations": {25: 1}},
+    ),
+    "an hour has a call more": (
+        "UPDATE daily_call_deltas SET hour_calls = hour_calls + 1",
+        {"hour_calls": {0: 1, 12: 1}},
+        {"hour_calls": {12: 1}},
+    ),
+    "a cost is in another hour": (
+        "UPDATE daily_call_deltas SET hour_cost = 1",
+        {"hour_cost": {0: 1}},
+        {"hour_cost": {12: 15_000}},
+    ),
+    "a cause is not counted": (
+        "UPDATE daily_call_deltas SET hangup_causes = 0",
+        {"hangup_causes": {}},
+        {"hangup_causes": {7: 1}},
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DELTA_DAMAGED)
+async def test_a_delta_that_is_off_is_so_in_its_count_and_in_its_total(
+    proved: Connection, damage: str
+) -> None:
+    statement, stored, expected = DELTA_DAMAGED[damage]
+    await proved.execute(statement)
+    proof = await prove_connection(proved)
+    assert _kinds(proof) == ["cell", "cell"]
+    assert [str(one).split(" of ")[0] for one in proof.differences] == [
+        "cell 2026-11-24 live inbound no phone number completed",
+        "cell 2026-11-24 live inbound all phone numbers completed",
+    ]
+    for difference in proof.differences:
+        assert {name: difference.stored[name] for name in stored} == stored
+        assert {name: difference.expected[name] for name in expected} == expected
+
+
 async def test_a_day_of_another_time_zone_is_off(proved: Connection) -> None:
     await proved.execute("UPDATE organizations SET time_zone = 'Pacific/Auckland'")
     (difference,) = (await prove_connection(proved)).differences
     assert difference.kind == "call"
-    assert {name: str(day) for name, day in difference.stored.items()} == {"day": "2026-11-24"}
-    assert {name: str(day) for name, day in difference.expected.items()} == {"day": "2026-11-25"}
+    assert difference.stored == {"day": date(2026, 11, 24), "hour": 12}
+    assert difference.expected == {"day": date(2026, 11, 25), "hour": 1}
     assert str(difference) == (
-        f"call {CALL} of organization {ORGANIZATION}: day is 2026-11-24, must be 2026-11-25"
+        f"call {CALL} of organization {ORGANIZATION}: "
+        "day is 2026-11-24, must be 2026-11-25, hour is 12, must be 1"
     )
 
 
@@ -201,10 +248,10 @@ async def test_a_deleted_call_leaves_nothing_to_prove(proved: Connection) -> Non
     await proved.execute(
         """
         INSERT INTO deleted_calls (organization_id, call_id) SELECT organization_id, id FROM calls;
-        INSERT INTO daily_call_counts
-        SELECT organization_id, livemode, day, direction, phone_number_id, status,
-               -calls, -answered, -duration_seconds, -cost_cents, -latency_ms, -latency_calls
-        FROM daily_call_deltas;
+        UPDATE daily_call_deltas
+        SET calls = 0, answered = 0, duration_seconds = 0, cost_cents = 0, latency_ms = 0, latency_calls = 0,
+            effective = 0, durations = 0, answer_delays = 0, latencies = 0, hangup_causes = 0, hour_calls = 0,
+            hour_answered = 0, hour_duration_seconds = 0, hour_cost = 0;
         DELETE FROM calls;
         DELETE FROM call_events;
         """

@@ -35,6 +35,17 @@ COUNTS_DAMAGED = {
         INSERT INTO daily_call_counts SELECT organization_id, livemode, day, direction, phone_number_id,
         status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
         FROM daily_call_deltas""",
+    "a count was lost": """
+        INSERT INTO daily_call_totals SELECT organization_id, livemode, day, direction, status, calls,
+        answered, duration_seconds, cost_cents, latency_ms, latency_calls, effective, durations,
+        answer_delays, latencies, hangup_causes, hour_calls, hour_answered, hour_duration_seconds, hour_cost
+        FROM daily_call_deltas WHERE direction = 'inbound'; DELETE FROM daily_call_deltas WHERE direction =
+    'inbound'""",
+    "a total was added": """
+        INSERT INTO daily_call_totals SELECT organization_id, livemode, day, direction, status, 1, 0, 0, 0,
+        0, 0 FROM daily_call_deltas LIMIT 1""",
+    "a histogram is off": "UPDATE daily_call_deltas SET durations = durations + 1000000000000",
+    "an hour is off": "UPDATE daily_call_deltas SET hour_calls = hour_calls * 1000000000000",
     "a call was changed": "UPDATE calls SET direction = 'outbound', duration = duration + 1",
 }
 
@@ -74,7 +85,7 @@ async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
     await callfold("rebuild", "--organization", ORGANIZATION, database_url=database_url)
     assert await off() == {(OTHER, "2026-11-24")}
     log = await database.fetch("SELECT organization_id, action, details FROM audit_log ORDER BY at")
-    assert [tuple(row) for row in log] == [(ORGANIZATION, "counts rebuilt", "1 cell")] * 2
+    assert [tuple(row) for row in log] == [(ORGANIZATION, "counts rebuilt", "2 cells")] * 2
 
 
 async def test_two_rebuilds_at_once_mend_a_difference_once(
@@ -86,7 +97,7 @@ async def test_two_rebuilds_at_once_mend_a_difference_once(
         rebuild_organization(database, ORGANIZATION, actor="one"),
         rebuild_organization(rival, ORGANIZATION, actor="other"),
     )
-    assert sorted(mended) == [0, 1]
+    assert sorted(mended) == [0, 2], "a count and a total"
     assert (await prove(database_url)).exact
 
 
@@ -96,7 +107,7 @@ async def test_what_ingest_stores_during_a_rebuild_is_not_corrected_away(
     await stored(database, initiated)
     await database.execute("DELETE FROM daily_call_deltas")
     async with database.transaction():
-        assert await rebuild_organization(database, ORGANIZATION, actor="one") == 1
+        assert await rebuild_organization(database, ORGANIZATION, actor="one") == 2
         await stored(rival, answered, completed)
     assert (await prove(database_url)).exact
 

@@ -110,6 +110,7 @@ _EMPTY: Final = ";".join(
         "calls",
         "daily_call_counts",
         "daily_call_deltas",
+        "daily_call_totals",
         "deleted_calls",
         "organizations",
         "pruned_call_counts",

@@ -154,8 +154,10 @@ async def test_an_organization_that_is_created_meanwhile_has_its_own_time_zone(
 async def test_what_a_call_counted_for_is_taken_from_its_row(database: Connection, database_url: str) -> None:
     """A row that is not the fold of its events (the fold changed since) has counted for what it says."""
     await store(database, arrivals(initiated, completed), [], now=NOON)
-    await database.execute("UPDATE calls SET duration = 7, status = 'failed'")
-    await database.execute("UPDATE daily_call_deltas SET duration_seconds = 7, status = 'failed'")
+    await database.execute("UPDATE calls SET latency_ms = 7, direction = 'inbound'")
+    await database.execute(
+        "UPDATE daily_call_deltas SET latency_ms = 7, latency_calls = 1, latencies = 1, direction = 'inbound'"
+    )
     await store(database, arrivals(answered), [], now=NOON)
     assert (await prove(database_url)).exact
 

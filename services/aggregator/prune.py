@@ -4,15 +4,8 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from shared.count import (
-    DELTAS_CHANNEL,
-    NO_DIRECTION,
-    NO_PHONE_NUMBER,
-    Cell,
-    Measures,
-    local_day,
-    time_zone,
-)
+from shared.count import DELTAS_CHANNEL, Cell, Measures, local_day, time_zone
+from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS
 from shared.database import Connection
 from shared.retention import kept_since
 
@@ -114,26 +107,22 @@ ORDER BY created_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
 
 _PRUNE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = ANY($2::uuid[])"
 
-_COLUMNS: Final = ", ".join((*Cell._fields, *Measures._fields))
+_COLUMNS: Final = f"{CELL}, {MEASURES}"
 
 _GONE: Final = f"""
 WITH gone AS (
     DELETE FROM calls WHERE organization_id = $1 AND id = ANY($2::uuid[]) RETURNING *
 ), counted AS (
-    SELECT organization_id, livemode, day, coalesce(direction, '{NO_DIRECTION}') AS direction,
-        coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
-        count(*) AS calls, count(answered_at) AS answered,
-        coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
-        coalesce(sum(latency_ms), 0) AS latency_ms, count(latency_ms) AS latency_calls
-    FROM gone GROUP BY 1, 2, 3, 4, 5, 6
+    SELECT {CELL}, {SUMS}
+    FROM (SELECT {COUNTED} FROM gone) AS call GROUP BY {CELL}
 )
 """  # noqa: S608
 
 _PRUNE_AND_KEEP: Final = f"""
 {_GONE}
 INSERT INTO pruned_call_counts AS pruned ({_COLUMNS})
-SELECT {_COLUMNS} FROM counted ORDER BY {", ".join(Cell._fields)}
-ON CONFLICT ({", ".join(Cell._fields)}) DO UPDATE
+SELECT {_COLUMNS} FROM counted ORDER BY {CELL}
+ON CONFLICT ({CELL}) DO UPDATE
 SET {", ".join(f"{name} = pruned.{name} + excluded.{name}" for name in Measures._fields)}
 """  # noqa: S608
 

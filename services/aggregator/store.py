@@ -1,26 +1,30 @@
-"""One statement: takes a bounded number of deltas and adds them to the counts, so that at every snapshot a
-delta is in one of the two tables, never in both or neither."""
+"""One statement: takes a bounded number of deltas and adds them to counts and totals, so that at every
+snapshot a delta waits or is in both, and never in neither."""
 
 from typing import Final
 
-from shared.count import Cell, Measures
+from shared.count import Measures
+from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
 from shared.database import Connection
 
-_cell = ", ".join(Cell._fields)
-_measures = ", ".join(Measures._fields)
+_ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 
 # SKIP LOCKED lets aggregators work side by side; one order of cells keeps them from waiting in a circle.
 _APPLY: Final = f"""
 WITH taken AS (
     DELETE FROM daily_call_deltas
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM daily_call_deltas LIMIT $1 FOR UPDATE SKIP LOCKED))
-    RETURNING {_cell}, {_measures}
-), applied AS (
-    INSERT INTO daily_call_counts AS counts ({_cell}, {_measures})
-    SELECT {_cell}, {", ".join(f"sum({measure})" for measure in Measures._fields)}
-    FROM taken GROUP BY {_cell} ORDER BY {_cell}
-    ON CONFLICT ({_cell}) DO UPDATE
-    SET {", ".join(f"{measure} = counts.{measure} + excluded.{measure}" for measure in Measures._fields)}
+    RETURNING {CELL}, {MEASURES}
+), summed AS (
+    SELECT {CELL}, {SUMS} FROM taken GROUP BY {CELL}
+), counts AS (
+    INSERT INTO daily_call_counts AS kept ({CELL}, {MEASURES})
+    SELECT {CELL}, {MEASURES} FROM summed ORDER BY {CELL}
+    ON CONFLICT ({CELL}) DO UPDATE SET {_ADDED}
+), totals AS (
+    INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})
+    SELECT {TOTAL}, {SUMS} FROM summed GROUP BY {TOTAL} ORDER BY {TOTAL}
+    ON CONFLICT ({TOTAL}) DO UPDATE SET {_ADDED}
 )
 SELECT count(*) FROM taken
 """  # noqa: S608

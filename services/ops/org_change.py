@@ -53,17 +53,17 @@ def set_time_zone(
 ) -> None:
     """Let an organization's days begin in another time zone.
 
-    Each call moves to its day there, and the counts with it, at once: before it every answer has the old
-    days, after it the new ones. Ingest goes on; batches with calls that were moved wait for the end, and for
-    a moment all do. What calls beyond the retention were counted for keeps its old days. No ingest of an
-    older callfold may run beside it.
+    Each call moves to its day and hour there, and the counts with it, at once: before it every answer has the
+    old days, after it the new ones. Ingest goes on; batches with calls that were moved wait for the end,
+    and for a moment all do. What calls beyond the retention were counted for keeps its old days. No ingest
+    of an older callfold may run beside it.
     """
     organization_id = read_uuid(organization, "The id")
     moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
     if as_json:
         print_json({"organization_id": organization_id, "time_zone": time_zone, "moved_calls": moved})
         return
-    days = f"{counted(moved, 'call')} moved to another day"
+    days = f"{counted(moved, 'call')} moved to another day or hour"
     typer.echo(f"The days of organization {organization_id} begin in {time_zone}; {days}.")
 
 

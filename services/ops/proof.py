@@ -17,18 +17,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from msgspec.structs import astuple
 
 from services.ops import proof_statements as statements
-from shared.count import NO_PHONE_NUMBER, Cell, Measures, local_day
+from shared.count import CALL_COLUMNS, NO_PHONE_NUMBER, PACKED_DIGITS, Cell, Measures, local_hour
 from shared.database import Connection, connect
 from shared.event import Event, InvalidEvent, read_stored
-from shared.fold import Call, fold
+from shared.fold import fold
+from shared.packed import unpack
 
 DIFFERENCES_KEPT: Final = 10_000
 CHUNK_ROWS: Final = 5_000
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 STATEMENT_SECONDS: Final = 6 * 3600
 UTC_ZONE: Final = ZoneInfo("UTC")
-CALL_COLUMNS: Final = (*Call.__struct_fields__, "day")
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
+_NUMBERS: Final[Mapping[object, str]] = {NO_PHONE_NUMBER: "no phone number", None: "all phone numbers"}
 _Key = tuple[UUID, UUID]
 
 Kind = Literal[
@@ -58,7 +59,7 @@ class Difference:
         if self.cell is not None:
             _, livemode, day, direction, phone_number_id, status = self.cell.values()
             mode = "live" if livemode else "test"
-            number = "no phone number" if phone_number_id == NO_PHONE_NUMBER else phone_number_id
+            number = _NUMBERS.get(phone_number_id, phone_number_id)
             subject = f"cell {day} {mode} {direction} {number} {status}"
         elif self.kind == "event":
             subject = f"event {self.event_id} of call {self.call_id}"
@@ -192,7 +193,8 @@ async def _zones(
 
 
 async def _prove_cells(connection: Connection, organization_id: UUID | None, found: _Findings) -> int:
-    """Counts plus deltas against a recount of the calls, in one statement. Returns how many cells."""
+    """Counts plus deltas, and totals plus deltas, against a recount of the calls, in one statement. Returns
+    how many cells there are; a total is a cell of no phone number id in what is found."""
     cells = 0
     width, measures = len(Cell._fields), len(Measures._fields)
     async for rows in _chunks(connection, statements.CELLS, organization_id):
@@ -201,10 +203,19 @@ async def _prove_cells(connection: Connection, organization_id: UUID | None, fou
             if off[0] is None:
                 continue  # the one row of a whole without a difference
             cell = dict(zip(Cell._fields, off, strict=False))
-            stored = dict(zip(Measures._fields, off[width:], strict=False))
-            expected = dict(zip(Measures._fields, off[width + measures :], strict=True))
+            stored = _readable(off[width : width + measures])
+            expected = _readable(off[width + measures :])
             found.add(Difference("cell", off[0], stored, expected, cell=cell))
     return cells
+
+
+def _readable(measures: Sequence[Any]) -> dict[str, object]:
+    """The measures by name, packed ones taken apart: what is counted in each of their groups that has any."""
+    named: dict[str, object] = dict(zip(Measures._fields, measures, strict=True))
+    for name, digits in PACKED_DIGITS.items():
+        counts = unpack(named[name], digits)  # type: ignore[arg-type]
+        named[name] = {group: count for group, count in enumerate(counts) if count}
+    return named
 
 
 async def _prove_tombstones(connection: Connection, organization_id: UUID | None, found: _Findings) -> None:
@@ -263,7 +274,7 @@ def _prove_call(row: Any, event_rows: Sequence[Any], zone: ZoneInfo, found: _Fin
     if len(events) < len(read):
         return
     call = fold(events)
-    expected: tuple[object, ...] = (*astuple(call), local_day(call.created_at, zone))
+    expected: tuple[object, ...] = (*astuple(call), *local_hour(call.created_at, zone))
     stored = tuple(row)
     if stored == expected:
         return

@@ -2,17 +2,18 @@
 
 from typing import Final
 
-from shared.count import NO_DIRECTION, NO_PHONE_NUMBER, Cell, Measures
-from shared.fold import Call
+from shared.count import CALL_COLUMNS, PACKED_DIGITS, Measures
+from shared.counted_sql import CELL, COUNTED, MEASURES, TOTAL
 
-_CELL: Final = ", ".join(Cell._fields)
-_MEASURES: Final = ", ".join(Measures._fields)
 _SUMS: Final = ", ".join(
-    f"sum({name}) AS {name}" if name == "cost_cents" else f"sum({name})::bigint AS {name}"
+    f"sum({name}) AS {name}"
+    if name == "cost_cents" or name in PACKED_DIGITS
+    else f"sum({name})::bigint AS {name}"
     for name in Measures._fields
 )
 _KEPT: Final = ", ".join(f"coalesce(kept.{name}, 0) AS kept_{name}" for name in Measures._fields)
 _RECOUNTED: Final = ", ".join(f"coalesce(recount.{name}, 0) AS true_{name}" for name in Measures._fields)
+_BOTH: Final = ", ".join(f"{side}_{name}" for side in ("kept", "true") for name in Measures._fields)
 OFF: Final = " OR ".join(f"kept_{name} <> true_{name}" for name in Measures._fields)
 
 PLAN_FOR_THE_WHOLE: Final = """
@@ -36,28 +37,33 @@ ZONES: Final = "SELECT id, time_zone FROM organizations WHERE $1::uuid IS NULL O
 def compared(where: str) -> str:
     """The cells of which a condition over the columns of a cell holds: what the counts and deltas say of each
     (`kept_…`), and what they must say (`true_…`): a recount of the calls, and what pruned calls went on
-    counting for. The beginning of a statement, up to its common table expression `compared`."""
+    counting for. `compared_totals` is the same of the totals. The beginning of a statement, up to these two
+    common table expressions."""
     return f"""
 WITH kept AS (
-    SELECT {_CELL}, {_SUMS}
-    FROM (SELECT {_CELL}, {_MEASURES} FROM daily_call_counts WHERE {where}
+    SELECT {CELL}, {_SUMS}
+    FROM (SELECT {CELL}, {MEASURES} FROM daily_call_counts WHERE {where}
           UNION ALL
-          SELECT {_CELL}, {_MEASURES} FROM daily_call_deltas WHERE {where}) AS part
-    GROUP BY {_CELL}
+          SELECT {CELL}, {MEASURES} FROM daily_call_deltas WHERE {where}) AS part
+    GROUP BY {CELL}
 ), recount AS (
-    SELECT {_CELL}, {_SUMS}
-    FROM (SELECT organization_id, livemode, day, coalesce(direction, '{NO_DIRECTION}') AS direction,
-                 coalesce(phone_number_id, '{NO_PHONE_NUMBER}') AS phone_number_id, status,
-                 count(*) AS calls, count(answered_at) AS answered,
-                 coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
-                 coalesce(sum(latency_ms), 0) AS latency_ms, count(latency_ms) AS latency_calls
-          FROM calls WHERE {where}
-          GROUP BY 1, 2, 3, 4, 5, 6
+    SELECT {CELL}, {_SUMS}
+    FROM (SELECT {CELL}, {_SUMS} FROM (SELECT {COUNTED} FROM calls WHERE {where}) AS call GROUP BY {CELL}
           UNION ALL
-          SELECT {_CELL}, {_MEASURES} FROM pruned_call_counts WHERE {where}) AS part
-    GROUP BY {_CELL}
+          SELECT {CELL}, {MEASURES} FROM pruned_call_counts WHERE {where}) AS part
+    GROUP BY {CELL}
 ), compared AS (
-    SELECT {_CELL}, {_KEPT}, {_RECOUNTED} FROM kept FULL JOIN recount USING ({_CELL})
+    SELECT {CELL}, {_KEPT}, {_RECOUNTED} FROM kept FULL JOIN recount USING ({CELL})
+), kept_totals AS (
+    SELECT {TOTAL}, {_SUMS}
+    FROM (SELECT {TOTAL}, {MEASURES} FROM daily_call_totals WHERE {where}
+          UNION ALL
+          SELECT {TOTAL}, {MEASURES} FROM daily_call_deltas WHERE {where}) AS part
+    GROUP BY {TOTAL}
+), compared_totals AS (
+    SELECT {TOTAL}, {_KEPT}, {_RECOUNTED}
+    FROM kept_totals AS kept
+    FULL JOIN (SELECT {TOTAL}, {_SUMS} FROM recount GROUP BY {TOTAL}) AS recount USING ({TOTAL})
 )
 """  # noqa: S608
 
@@ -66,8 +72,13 @@ CELLS: Final = f"""
 {compared("$1::uuid IS NULL OR organization_id = $1")}
 SELECT whole.cells, off.*
 FROM (SELECT count(*) AS cells FROM compared) AS whole
-LEFT JOIN (SELECT * FROM compared WHERE {OFF}) AS off ON true
-ORDER BY {_CELL}
+LEFT JOIN (
+    SELECT {CELL}, {_BOTH} FROM compared WHERE {OFF}
+    UNION ALL
+    SELECT {CELL}, {_BOTH} FROM (SELECT *, NULL::uuid AS phone_number_id FROM compared_totals) AS total
+    WHERE {OFF}
+) AS off ON true
+ORDER BY {CELL}
 """  # noqa: S608
 
 TOMBSTONES_WITH_CALLS: Final = """
@@ -86,18 +97,18 @@ ORDER BY organization_id, call_id
 # The sample is the same in both statements, for it is the same in one snapshot by one seed.
 _SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
 
-_CALL: Final = ", ".join(Call.__struct_fields__)
+_CALL: Final = ", ".join(CALL_COLUMNS)
 _EVENT: Final = "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, payload"
 _ASKED: Final = "$1::uuid IS NULL OR organization_id = $1"
 
-CALLS: Final = f"SELECT {_CALL}, day FROM calls WHERE {_ASKED} ORDER BY organization_id, id"  # noqa: S608
+CALLS: Final = f"SELECT {_CALL} FROM calls WHERE {_ASKED} ORDER BY organization_id, id"  # noqa: S608
 
 EVENTS: Final = f"""
 SELECT {_EVENT} FROM call_events AS stored WHERE {_ASKED} ORDER BY organization_id, call_id
 """  # noqa: S608
 
 SAMPLED_CALLS: Final = f"""
-SELECT {_CALL}, day FROM calls {_SAMPLE} WHERE {_ASKED} ORDER BY organization_id, id
+SELECT {_CALL} FROM calls {_SAMPLE} WHERE {_ASKED} ORDER BY organization_id, id
 """  # noqa: S608
 
 SAMPLED_EVENTS: Final = f"""

@@ -23,7 +23,8 @@ from services.ops.operator import operator
 from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
 from shared.audit import write_audit
-from shared.count import DELTAS_CHANNEL, Cell, Measures
+from shared.count import DELTAS_CHANNEL, Measures
+from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
 from shared.database import Connection
 
 REPAIR_LOCK: Final = 4_107_402_003
@@ -57,7 +58,8 @@ def rebuild(
     """Mend counts that are not a recount of the calls.
 
     In one snapshot per organization the counts are compared with the calls, and what is off is corrected by
-    deltas: nothing is locked, ingest and readers go on, and see the old or the new. Calls that are not the
+    differences that are added to them: nothing is locked, ingest and readers go on, and see the old or the
+    new. Calls that are not the
     fold of their events are `refold`'s to mend: run that first.
     """
     organization_id = None if organization is None else read_uuid(organization, "--organization")
@@ -82,8 +84,8 @@ async def rebuild_organization(
     actor: str,
     dry_run: bool = False,
 ) -> int:
-    """Corrects one organization's counts of these days (None: all), in one transaction; how many cells were
-    off. Raises asyncpg's errors; then nothing is corrected."""
+    """Corrects one organization's counts and totals of these days (None: all), in one transaction; how many
+    cells of both were off. Raises asyncpg's errors; then nothing is corrected."""
     arguments = organization_id, since, until
     if dry_run:
         found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)
@@ -92,6 +94,8 @@ async def rebuild_organization(
         # A statement of its own: the next one's snapshot has what another rebuild did.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
         cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
+        if since is None and until is None:
+            await connection.execute(_HAS_TOTALS, organization_id)
         if cells:
             await write_audit(
                 connection,
@@ -140,6 +144,7 @@ async def _organizations(connection: Connection, organization_id: UUID | None) -
 _ORGANIZATIONS: Final = """
 SELECT id FROM organizations
 UNION SELECT organization_id FROM daily_call_counts
+UNION SELECT organization_id FROM daily_call_totals
 UNION SELECT organization_id FROM daily_call_deltas
 UNION SELECT organization_id FROM calls
 ORDER BY 1
@@ -151,14 +156,35 @@ _ASKED: Final = """
 organization_id = $1 AND ($2::date IS NULL OR day >= $2) AND ($3::date IS NULL OR day <= $3)
 """
 
-_COUNT: Final = f"{compared(_ASKED)} SELECT count(*) FROM compared WHERE {OFF}"  # noqa: S608
-
-_CORRECT: Final = f"""
-{compared(_ASKED)}, corrected AS (
-    INSERT INTO daily_call_deltas ({", ".join((*Cell._fields, *Measures._fields))})
-    SELECT {", ".join(Cell._fields)}, {", ".join(f"true_{name} - kept_{name}" for name in Measures._fields)}
-    FROM compared WHERE {OFF}
-    RETURNING 1
-)
-SELECT count(*) FROM corrected
+_COUNT: Final = f"""
+{compared(_ASKED)}
+SELECT (SELECT count(*) FROM compared WHERE {OFF}) + (SELECT count(*) FROM compared_totals WHERE {OFF})
 """  # noqa: S608
+
+_DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name in Measures._fields)
+
+# The deltas that mend the counts come to the totals, too: these lack the rest, which is added to them at
+# once, and so to whatever the aggregator makes of them meanwhile.
+_CORRECT: Final = f"""
+{compared(_ASKED)}, mended AS (
+    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
+    RETURNING {TOTAL}, {MEASURES}
+), rest AS (
+    SELECT {TOTAL}, {SUMS}
+    FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
+          UNION ALL
+          SELECT {TOTAL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM mended) AS part
+    GROUP BY {TOTAL}
+), mended_totals AS (
+    INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})
+    SELECT {TOTAL}, {MEASURES} FROM rest
+    WHERE {" OR ".join(f"{name} <> 0" for name in Measures._fields)}
+    ORDER BY {TOTAL}
+    ON CONFLICT ({TOTAL}) DO UPDATE
+    SET {", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)}
+)
+SELECT (SELECT count(*) FROM mended) + (SELECT count(*) FROM compared_totals WHERE {OFF})
+"""  # noqa: S608
+
+_HAS_TOTALS: Final = "UPDATE organizations SET has_totals = true WHERE id = $1 AND NOT has_totals"

@@ -23,9 +23,9 @@ from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from shared.changes import CallKey, KnownCall, Organization, TouchedCall, changes
+from shared.count import CALL_COLUMNS
 from shared.database import Connection
 from shared.event import InvalidEvent
-from shared.fold import Call
 from shared.store import TooLarge, read_known, write
 
 CHUNK_CALLS: Final = 500
@@ -123,8 +123,8 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
 def _folded(known: KnownCall, organizations: dict[UUID, Organization]) -> tuple[object, ...]:
     """The row that a call's events make."""
     made = changes([TouchedCall((), known)], organizations)
-    call, day = made.new_calls[0] if made.new_calls else made.changed_calls[0][:2]
-    return (*astuple(call), day)
+    call, when = made.new_calls[0] if made.new_calls else made.changed_calls[0][:2]
+    return (*astuple(call), *when)
 
 
 async def _refold(
@@ -188,7 +188,7 @@ GROUP BY organization_id, call_id ORDER BY organization_id, call_id LIMIT $4
 """
 
 _ROWS: Final = f"""
-SELECT {", ".join(f"calls.{name}" for name in (*Call.__struct_fields__, "day"))}
+SELECT {", ".join(f"calls.{name}" for name in CALL_COLUMNS)}
 FROM unnest($1::uuid[], $2::uuid[]) AS key(organization_id, call_id)
 JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
 """  # noqa: S608

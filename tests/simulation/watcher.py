@@ -14,10 +14,10 @@ from msgspec.structs import astuple
 from services.ops.proof import prove_connection
 from services.ops.proof_statements import CELLS
 from shared.changes import CallKey
-from shared.count import local_day
+from shared.count import CALL_COLUMNS, local_hour
 from shared.database import Connection
 from shared.event import InvalidEvent, read, read_stored
-from shared.fold import FINAL, Call, fold
+from shared.fold import FINAL, fold
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]
@@ -94,7 +94,7 @@ class Watcher:
             key = row[0], row[1]
             assert key not in deleted, f"a deleted call is back: {key}"
             call = fold([read_stored(payload) for payload in payloads])
-            expected = [*astuple(call), local_day(call.created_at, ZoneInfo(zone))]
+            expected = [*astuple(call), *local_hour(call.created_at, ZoneInfo(zone))]
             assert row == expected, f"a call is not the fold of its events: {row}, must be {expected}"
             ranks[key] = RANK[call.status]
             assert ranks[key] >= self._ranks.get(key, 0), f"a status went back: {row}"
@@ -112,7 +112,7 @@ class Watcher:
 
 
 _CALLS: Final = f"""
-SELECT {", ".join(f"calls.{name}" for name in Call.__struct_fields__)}, day, time_zone,
+SELECT {", ".join(f"calls.{name}" for name in CALL_COLUMNS)}, time_zone,
        ARRAY(SELECT payload FROM call_events
              WHERE call_events.organization_id = calls.organization_id AND call_id = calls.id)
 FROM calls JOIN organizations ON organizations.id = calls.organization_id

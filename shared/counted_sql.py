@@ -1,0 +1,84 @@
+"""What a call counts for, in SQL: `shared.count.counted_as`, once more, over a row of the table `calls`.
+
+Whoever takes calls away or counts them within the database (a delete, retention, a change of days, the proof)
+does it by these expressions. tests/test_counted_sql.py holds the two equal.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from shared import count
+from shared.count import (
+    HOURS,
+    NO_DIRECTION,
+    NO_PHONE_NUMBER,
+    PACKED_DIGITS,
+    UNANSWERED_EFFECTIVE,
+    Cell,
+    Measures,
+)
+from shared.fold import FINAL
+from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
+
+CELL: Final = ", ".join(Cell._fields)
+TOTAL: Final = ", ".join(count.TOTAL)
+MEASURES: Final = ", ".join(Measures._fields)
+SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in Measures._fields)
+
+
+def _texts(values: Sequence[str]) -> str:
+    return ", ".join(f"'{value}'" for value in sorted(values))
+
+
+def _packed(measure: str, groups: int, group: str, count: str = "1") -> str:
+    """This count in this group of a packed measure; nothing where either is null."""
+    powers = ",".join(f"1e{n * PACKED_DIGITS[measure]}" for n in range(groups))
+    return f"coalesce(('{{{powers}}}'::numeric[])[1 + {group}] * {count}, 0)"
+
+
+def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
+    those = ",".join(map(str, thresholds))
+    return _packed(measure, len(thresholds) + 1, f"width_bucket(({value})::bigint, '{{{those}}}'::bigint[])")
+
+
+_ANSWERED: Final = "answered_at IS NOT NULL"
+_ENDED: Final = f"status IN ({_texts(list(FINAL))})"
+_SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
+_INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"
+_CAUSE: Final = f"CASE WHEN hangup_cause IS NULL THEN 0 ELSE coalesce({_INDEX}, 1) END"
+_EFFECTIVE: Final = (
+    f"({_ANSWERED} OR status IN ({_texts(list(UNANSWERED_EFFECTIVE))}) "
+    f"OR {_ENDED} AND {_CAUSE} IN ({', '.join(map(str, sorted(EFFECTIVE)))}))::int"
+)
+_DELAY: Final = "floor(extract(epoch FROM answered_at - created_at) * 1000)"
+
+_CELL: Final = {
+    **{name: name for name in Cell._fields},
+    "direction": f"coalesce(direction, '{NO_DIRECTION}')",
+    "phone_number_id": f"coalesce(phone_number_id, '{NO_PHONE_NUMBER}')",
+}
+_MEASURES: Final = {
+    "calls": "1",
+    "answered": f"({_ANSWERED})::int",
+    "duration_seconds": "coalesce(duration, 0)",
+    "cost_cents": "coalesce(cost, 0)",
+    "latency_ms": "coalesce(latency_ms, 0)",
+    "latency_calls": "(latency_ms IS NOT NULL)::int",
+    "effective": _EFFECTIVE,
+    "durations": _histogram("durations", DURATIONS, f"CASE WHEN {_ANSWERED} THEN duration END"),
+    "answer_delays": _histogram("answer_delays", ANSWER_DELAYS, _DELAY),
+    "latencies": _histogram("latencies", LATENCIES, "latency_ms"),
+    "hangup_causes": _packed("hangup_causes", len(CAUSES), f"CASE WHEN {_ENDED} THEN {_CAUSE} END"),
+    "hour_calls": _packed("hour_calls", HOURS, "hour"),
+    "hour_answered": _packed("hour_answered", HOURS, "hour", f"({_ANSWERED})::int"),
+    "hour_duration_seconds": _packed("hour_duration_seconds", HOURS, "hour", "duration"),
+    "hour_cost": _packed("hour_cost", HOURS, "hour", "trunc(cost * 10000)"),
+}
+
+COUNTED: Final = ", ".join(
+    f"{expression} AS {name}"
+    for name, expression in {**_CELL, **{name: _MEASURES[name] for name in Measures._fields}}.items()
+)
+"""The cell of a call and its measures, to follow SELECT, each under its name."""
