@@ -9,19 +9,18 @@ import asyncio
 import hashlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
-
-import asyncpg
 
 from services.aggregator.store import apply_deltas
 from services.ops.rebuild import rebuild_organization
 from shared.credentials import key_hash, key_hint
 from shared.database import Connection, connect
 from shared.migrations import upgrade
-from shared.step import NEEDED_STEP
+from shared.step import NEEDED_STEP, READ_STEP
 
 DAYS: Final = 366
 FIRST_DAY: Final = date(2025, 11, 1)
@@ -147,14 +146,14 @@ def phone_number(number: int) -> UUID:
 
 
 def name_of(calls: int) -> str:
-    """What the database of so many calls is called: another one for other tables or other rows."""
+    """What the database of so many calls is called: another one for other rows."""
     made_by = hashlib.sha256(f"{_EVENTS}{_CALLS}{_ORGANIZATIONS}".encode()).hexdigest()
-    return f"calls_{calls}_{NEEDED_STEP}_{made_by[:8]}"
+    return f"calls_{calls}_{made_by[:8]}"
 
 
 async def ensure(url_of: Callable[[str], str], calls: int) -> str:
-    """The URL of a database with so many calls, made unless it is there; `url_of` knows that of any database
-    of the server. Raises asyncpg's errors."""
+    """The URL of a database with so many calls, made unless it is there, at the newest step; `url_of` knows
+    that of any database of the server. Raises asyncpg's errors."""
     name = name_of(calls)
     server = await connect(url_of("postgres"), application_name="callfold-benchmark")
     try:
@@ -162,57 +161,67 @@ async def ensure(url_of: Callable[[str], str], calls: int) -> str:
             # Made under another name: one that was interrupted is not taken for whole.
             await server.execute('DROP DATABASE IF EXISTS "filling"')
             await server.execute('CREATE DATABASE "filling"')
-            await asyncio.to_thread(upgrade, url_of("filling"))
-            await _fill(url_of("filling"), calls)
+            await _make(url_of("filling"), calls)
             await server.execute(f'ALTER DATABASE "filling" RENAME TO "{name}"')
     finally:
         await server.close()
+    await _renew(url_of(name))
     return url_of(name)
 
 
-async def _fill(url: str, calls: int) -> None:
-    connection = await asyncpg.connect(
-        url,
-        command_timeout=_STATEMENT_SECONDS,
-        server_settings={"timezone": "UTC", "maintenance_work_mem": "1GB", "synchronous_commit": "off"},
-    )
-    try:
+async def _make(url: str, calls: int) -> None:
+    await asyncio.to_thread(upgrade, url)
+    async with _session(url) as connection:
         indexes = await connection.fetch(_INDEXES)
         for index in indexes:
             await connection.execute(index["drop"])
         await connection.execute(_ORGANIZATIONS)
         await connection.execute(_KEY, key_hash(KEY), key_hint(KEY))
         for table, statement in (("events", _EVENTS), ("calls", _CALLS)):
-            with _Told(f"{calls:,} {table}"):
+            with _told(f"{calls:,} {table}"):
                 await connection.execute(statement, 0, calls, calls)
-        with _Told(f"{len(indexes)} indexes"):
+        with _told(f"{len(indexes)} indexes"):
             for index in indexes:
                 await connection.execute(index["make"])
-        with _Told("vacuum"):
-            await connection.execute("VACUUM (ANALYZE) calls, call_events, organizations")
-        with _Told("counts"):
+        await connection.execute("VACUUM (ANALYZE) calls, call_events, organizations")
+        await _count(connection)
+
+
+async def _renew(url: str) -> None:
+    """Takes a database of an older step to the newest, with its counts."""
+    async with _session(url) as connection:
+        if await connection.fetchval(READ_STEP) != NEEDED_STEP:
+            await asyncio.to_thread(upgrade, url)
             await _count(connection)
+
+
+async def _count(connection: Connection) -> None:
+    with _told("counts"):
+        for (organization_id,) in await connection.fetch("SELECT id FROM organizations ORDER BY id"):
+            await rebuild_organization(connection, organization_id, actor="benchmark")
+            while await apply_deltas(connection, _APPLIED_AT_ONCE):
+                pass
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[Connection]:
+    connection = await connect(
+        url,
+        application_name="callfold-benchmark",
+        command_timeout_seconds=_STATEMENT_SECONDS,
+        settings={"maintenance_work_mem": "1GB", "synchronous_commit": "off"},
+    )
+    try:
+        yield connection
     finally:
         await connection.close()
 
 
-async def _count(connection: Connection) -> None:
-    for (organization_id,) in await connection.fetch("SELECT id FROM organizations ORDER BY id"):
-        await rebuild_organization(connection, organization_id, actor="benchmark")
-        while await apply_deltas(connection, _APPLIED_AT_ONCE):
-            pass
-
-
-class _Told:
+@contextmanager
+def _told(what: str) -> Iterator[None]:
     """Says how long the block took."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        print(f"  {self._what}: {time.perf_counter() - self._began:.1f} s", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    yield
+    print(f"  {what}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
