@@ -39,6 +39,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="how many interleavings tests/test_simulation.py tries (100)",
     )
+    parser.addoption(
+        "--schemathesis-examples",
+        type=int,
+        default=20,
+        metavar="N",
+        help="how many requests tests/test_api_schemathesis.py makes up for each route (20)",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
