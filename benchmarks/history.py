@@ -112,8 +112,8 @@ _COLUMNS: Final = (
 
 # The organizations are in UTC.
 _CALLS: Final = f"""
-INSERT INTO calls ({_COLUMNS}, livemode, day, version)
-SELECT {_COLUMNS}, true, created_at::date, 1 FROM ({_MADE}) AS made
+INSERT INTO calls ({_COLUMNS}, livemode, day, hour, version)
+SELECT {_COLUMNS}, true, created_at::date, extract(hour FROM created_at), 1 FROM ({_MADE}) AS made
 """  # noqa: S608
 
 _ORGANIZATIONS: Final = f"""
