@@ -189,6 +189,21 @@ class DatabaseSettings(_Settings):
     )
 
 
+def _check_ascii(password: SecretStr) -> SecretStr:
+    text = password.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("be of letters, digits and signs of ASCII")
+    return password
+
+
+class RolesSettings(_Settings):
+    """What `callfold migrate --roles` needs."""
+
+    roles_password: Annotated[SecretStr, AfterValidator(_check_ascii)] | None = Field(
+        None, description="the password of each service's role; without it, whatever each has stays"
+    )
+
+
 class KafkaSettings(_Settings):
     kafka_bootstrap: Annotated[str, AfterValidator(_check_hosts)] = Field(
         "127.0.0.1:9092", description="host:port, several separated by commas"
@@ -326,7 +341,7 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
 def misspelt(names: Iterable[str]) -> list[str]:
     """A sentence for each variable that is nearly named as a setting is: it would be passed over in silence.
     Others that begin with `CALLFOLD_` may be somebody's own."""
-    services = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings)
+    services = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings, RolesSettings)
     known = {f"{PREFIX}{field.upper()}" for of in services for field in of.model_fields}
     others = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
     return [

@@ -10,7 +10,9 @@ import httpx
 
 from services.api.app import create_app
 from shared.database import Connection
+from shared.roles import API
 from shared.settings import ApiSettings
+from tests.roles import as_role
 from tests.seed import Tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -23,10 +25,15 @@ async def serving(
     now: datetime = NOW,
     clock: Callable[[], datetime] | None = None,
     peer: str = "127.0.0.1",
+    role: str = API,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, at the address `peer`, of an API whose clock stands still at `now`, or is `clock`."""
-    app = create_app(ApiSettings(database_url=database_url, **settings), clock=clock or (lambda: now))
+    """A client, at the address `peer`, of an API whose clock stands still at `now`, or is `clock`. The API
+    connects as its role to the tests' databases, whose owner the URLs name."""
+    if "api_replica_url" in settings:
+        settings["api_replica_url"] = as_role(settings["api_replica_url"], role)
+    read = ApiSettings(database_url=as_role(database_url, role), **settings)
+    app = create_app(read, clock=clock or (lambda: now))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 50_000))
     async with (
         app.router.lifespan_context(app),

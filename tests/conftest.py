@@ -14,6 +14,7 @@ from services.ops.embedded.servers import Servers, servers
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
+from shared.migrations.roles import give_roles
 from tests.collector import Collector, collecting
 from tests.containers import missing_engine, servers_in_containers
 from tests.ingesting import GROUP, StartIngest
@@ -103,16 +104,18 @@ def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 async def template(running: Servers) -> str:
-    """A migrated database that is never used, only copied."""
+    """A migrated database, with the services' roles, that is never used, only copied."""
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {TEMPLATE}")
     await asyncio.to_thread(upgrade, running.database_url(TEMPLATE))
+    await give_roles(running.database_url(TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture
 async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
-    """A fresh, migrated database for this test."""
+    """A fresh, migrated database for this test, whose owner this URL is of: `tests.roles.as_role` names
+    another."""
     name = f"test_{uuid.uuid4().hex}"
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")

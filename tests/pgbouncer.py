@@ -12,6 +12,7 @@ import pytest
 from services.ops.embedded.postgres import operating_user
 from services.ops.embedded.servers import Server, Servers
 from services.ops.embedded.state import free_ports
+from shared.roles import ROLES
 from tests.processes import until
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -49,7 +50,7 @@ async def pgbouncer(running: Servers, directory: Path, *, pool_size: int) -> Asy
     (port,) = free_ports(1)
     user = operating_user()
     users, ini = directory / "users.txt", directory / "pgbouncer.ini"
-    users.write_text('"postgres" ""\n')
+    users.write_text("".join(f'"{name}" ""\n' for name in ("postgres", *ROLES)))
     ini.write_text(
         INI.format(postgres_port=running.postgres_port, port=port, users=users, pool_size=pool_size)
     )

@@ -175,7 +175,8 @@ async def test_a_query_that_holds_up_the_replay_is_answered_503(
     acme = await seed.tenant(database)
     await database.execute(
         "ALTER TABLE daily_call_counts RENAME TO kept; CREATE VIEW daily_call_counts AS "
-        "SELECT * FROM kept WHERE (SELECT true FROM pg_sleep(60))"
+        "SELECT * FROM kept WHERE (SELECT true FROM pg_sleep(60)); "
+        "GRANT SELECT ON daily_call_counts TO callfold_api"
     )
     await replica.catch_up(database)
     at_replica = await asyncpg.connect(replica.url(database_url))

@@ -21,6 +21,7 @@ from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
 from shared.database import Connection
 from shared.migrations import upgrade
+from shared.migrations.roles import give_roles
 from tests import seed
 from tests.api import bearing, serving
 from tests.command_line import callfold
@@ -99,6 +100,7 @@ async def archiving_server(places: Places) -> AsyncIterator[str]:
         await database.execute("CREATE DATABASE callfold")
         await database.close()
         await asyncio.to_thread(upgrade, url)
+        await give_roles(url)
         yield url
 
 

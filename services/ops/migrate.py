@@ -1,25 +1,44 @@
 """`callfold migrate`: the database's tables, brought to the newest step."""
 
 import asyncio
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
-from services.ops.addresses import Place, StateOption, database, database_faults, find_database
+from services.ops.addresses import (
+    Place,
+    StateOption,
+    database,
+    database_faults,
+    find_database,
+    settings_from_environment,
+)
 from services.ops.failure import Failure
+from shared.settings import RolesSettings
+
+RolesOption = Annotated[
+    bool,
+    typer.Option(
+        "--roles",
+        help="Make the services' roles, too, with their rights and the walls between organizations; with "
+        "CALLFOLD_ROLES_PASSWORD, that is the password of each.",
+    ),
+]
 
 
-def migrate(state: StateOption = None) -> None:
+def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
     """Make the tables in a new database, or bring those of an older callfold up to date.
 
     Harmless where they are: it can run at each start, and of two at once the second waits. Tables of a newer
     callfold stay as they are, for this one runs on them.
     """
+    secret = settings_from_environment(RolesSettings).roles_password
     # Here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
     from shared.migrations import TablesBusy
     from shared.migrations import upgrade as to_newest
+    from shared.migrations.roles import MayNotMakeRoles, give_roles
 
     place = find_database(state)
     asyncio.run(_connects(place))
@@ -29,10 +48,15 @@ def migrate(state: StateOption = None) -> None:
                 newer = to_newest(place.address, place.pooler)
             except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
+            if roles and newer is None:  # what those of a newer callfold may do is not ours to say
+                password = None if secret is None else secret.get_secret_value()
+                asyncio.run(give_roles(place.address, place.pooler, password=password))
     except TablesBusy as busy:
         raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
+    except MayNotMakeRoles as refused:
+        raise Failure(f"{refused}.") from None
     if newer is None:
-        typer.echo("The database is up to date.")
+        typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
         typer.echo(f"The database is of a newer callfold (step {newer}): this one runs on it, nothing to do.")
 

@@ -1,0 +1,172 @@
+"""Giving the services' roles what shared/roles.py says, beside running services."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode
+from collections import defaultdict
+from typing import Final
+
+import asyncpg
+
+from shared import roles
+from shared.database import Connection, connect
+from shared.migrations import PAUSES_SECONDS, TablesBusy
+from shared.migrations.alone import LOCK_TIMEOUT, alone
+from shared.settings import Pooler
+
+ITERATIONS: Final = 4096
+_OTHERS_FIRST: Final = (
+    asyncpg.InternalServerError,
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateObjectError,
+)
+"""Roles are of the whole cluster: another database's run made one, or changed its row, at the same time."""
+_TRIES: Final = 20
+
+
+class MayNotMakeRoles(Exception):
+    """Who connects has not the right to; its text is a sentence without an end."""
+
+
+async def give_roles(database_url: str, pooler: Pooler = "none", *, password: str | None = None) -> None:
+    """Makes the roles that are missing and gives each its rights and policies, on tables of the newest step;
+    each gets this password, if one is given. Changes only what is not so yet: a second run locks nothing.
+
+    A table's changes are one transaction, which gives way as a step does. Raises `MayNotMakeRoles`,
+    `TablesBusy` and asyncpg's errors; the tables before stay done.
+    """
+    async with alone(database_url, pooler):
+        connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
+        try:
+            await _make_roles(connection, password)
+            for pause in (*PAUSES_SECONDS, None):
+                try:
+                    await _give(connection)
+                    return
+                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+                    if pause is None:
+                        raise TablesBusy(
+                            "The tables are in use, and a lock that is needed for the roles' policies was "
+                            "never free: it can be tried again"
+                        ) from None
+                await asyncio.sleep(pause)
+        finally:
+            await connection.close(timeout=5)
+
+
+async def _make_roles(connection: Connection, password: str | None) -> None:
+    for _ in range(_TRIES):
+        try:
+            for statement in await _missing_of_roles(connection):
+                await connection.execute(statement)
+            if password is not None:
+                for role in roles.ROLES:
+                    await connection.execute(f"ALTER ROLE {role} PASSWORD '{scram_verifier(password)}'")
+            return
+        except _OTHERS_FIRST:
+            continue
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise MayNotMakeRoles(
+                f"The roles can't be made by who connects ({error.message}): that needs CREATEROLE, or "
+                "somebody who has it makes them before"
+            ) from None
+    raise TablesBusy("Others are changing the roles all the time: it can be tried again")
+
+
+async def _missing_of_roles(connection: Connection) -> list[str]:
+    """The statements that make the roles as they are to be. BYPASSRLS only where it can be given: without it
+    a service stores by INSERT, which costs more."""
+    there = {row["rolname"]: row for row in await connection.fetch(_ROLES, roles.ROLES)}
+    may_give = await connection.fetchval(_MAY_GIVE_BYPASS)
+    statements = []
+    for role in roles.ROLES:
+        is_to_bypass = role != roles.API
+        if role not in there:
+            created = roles.create_role(role)
+            statements.append(created if may_give else created.removesuffix(" BYPASSRLS"))
+        elif is_to_bypass and may_give and not there[role]["rolbypassrls"]:
+            statements.append(f"ALTER ROLE {role} BYPASSRLS")
+        elif not is_to_bypass and there[role]["rolbypassrls"]:
+            statements.append(f"ALTER ROLE {role} NOBYPASSRLS")
+    return statements
+
+
+def scram_verifier(password: str) -> str:
+    """What PostgreSQL keeps in a password's place (RFC 5803). Made here, so that no log of the server's can
+    have the password; of ASCII alone, for which it need not be normalized."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    parts = [b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${ITERATIONS}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
+async def _give(connection: Connection) -> None:
+    for statements in (await missing(connection)).values():
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            for statement in statements:
+                await connection.execute(statement)
+
+
+async def missing(connection: Connection) -> dict[str, list[str]]:
+    """The statements that bring rights and policies to what they are to be, by what they change: a table or
+    a function."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    there = {tuple(row) for row in await connection.fetch(_RIGHTS, roles.ROLES, roles.all_tables())}
+    for role, table, right in sorted(roles.rights() - there):
+        found[table].append(f"GRANT {right} ON {table} TO {role}")
+    for role, table, right in sorted(there - roles.rights()):
+        found[table].append(f"REVOKE {right} ON {table} FROM {role}")
+    callable_ = {tuple(row) for row in await connection.fetch(_CALLABLE, roles.ROLES)}
+    for role, functions in roles.FUNCTION_RIGHTS.items():
+        for function in functions:
+            if (role, function) not in callable_:
+                found[function].append(f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
+    enabled = {row[0] for row in await connection.fetch(_WALLED, list(roles.tenant_tables()))}
+    policies = {row[:2]: row for row in map(tuple, await connection.fetch(_POLICIES))}
+    for policy in roles.policies():
+        as_is = policies.get((policy.table, policy.name))
+        if as_is != (policy.table, policy.name, "ALL", sorted(policy.roles), policy.condition, None):
+            if as_is is not None:
+                found[policy.table].append(f"DROP POLICY {policy.name} ON {policy.table}")
+            found[policy.table].append(roles.create_policy(policy))
+    for table in roles.tenant_tables():
+        if table not in enabled:
+            found[table].append(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    return dict(found)
+
+
+_ROLES: Final = "SELECT rolname, rolbypassrls FROM pg_roles WHERE rolname = ANY ($1::text[])"
+
+_MAY_GIVE_BYPASS: Final = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+
+_RIGHTS: Final = """
+WITH role AS (SELECT oid, rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1::text[])),
+of_us AS (SELECT oid, relname::text AS name, relacl FROM pg_class WHERE oid = ANY ($2::text[]::regclass[]))
+SELECT role.name, of_us.name, privilege_type
+FROM of_us, aclexplode(relacl) AS acl JOIN role ON role.oid = acl.grantee
+UNION ALL
+SELECT role.name, of_us.name, privilege_type || ' (' || attname || ')'
+FROM of_us JOIN pg_attribute ON attrelid = of_us.oid, aclexplode(attacl) AS acl
+    JOIN role ON role.oid = acl.grantee
+"""
+
+_CALLABLE: Final = """
+SELECT rolname::text, pg_proc.oid::regprocedure::text
+FROM pg_proc, aclexplode(proacl) AS acl JOIN pg_roles ON pg_roles.oid = acl.grantee
+WHERE rolname = ANY ($1::text[])
+"""
+
+_WALLED: Final = (
+    "SELECT relname::text FROM pg_class WHERE oid = ANY ($1::text[]::regclass[]) AND relrowsecurity"
+)
+
+_POLICIES: Final = """
+SELECT tablename::text, policyname::text, cmd, array(SELECT unnest(roles)::text COLLATE "C" ORDER BY 1),
+    CASE WHEN qual LIKE '(%' THEN qual ELSE '(' || qual || ')' END, with_check
+FROM pg_policies WHERE schemaname = current_schema() AND permissive = 'PERMISSIVE'
+"""

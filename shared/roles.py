@@ -1,0 +1,145 @@
+"""The services' roles in PostgreSQL: what each may do, and the walls between organizations.
+
+Every table of theirs has row-level security. Whoever connects as `callfold_api` sees and changes, in a
+transaction, the rows of the organization that the transaction has set, and outside of one no row at all,
+whatever a statement forgets to ask for. The other three work for all organizations.
+"""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from shared.tables import metadata
+
+INGEST: Final = "callfold_ingest"
+AGGREGATOR: Final = "callfold_aggregator"
+API: Final = "callfold_api"
+OPERATOR: Final = "callfold_operator"
+ROLES: Final = (INGEST, AGGREGATOR, API, OPERATOR)
+
+RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    INGEST: (
+        ("SELECT", "alembic_version, deleted_calls"),
+        ("SELECT, INSERT", "organizations, call_events, quarantined_records"),
+        ("SELECT, INSERT, UPDATE", "calls"),
+        ("INSERT", "daily_call_deltas"),
+    ),
+    AGGREGATOR: (
+        ("SELECT", "alembic_version, organizations, deleted_calls"),
+        ("SELECT, INSERT, UPDATE", "daily_call_counts, daily_call_totals"),
+        ("SELECT, INSERT, UPDATE, DELETE", "daily_call_deltas, calls, call_events, pruned_call_counts"),
+        ("UPDATE (id)", "organizations"),  # a row is locked while its calls are pruned
+        ("INSERT", "audit_log"),
+    ),
+    API: (
+        ("SELECT", "alembic_version, daily_call_counts, daily_call_totals"),
+        ("SELECT, INSERT", "daily_call_deltas, deleted_calls"),
+        ("SELECT, UPDATE, DELETE", "calls"),
+        ("SELECT, DELETE", "call_events"),
+        ("INSERT", "audit_log"),
+    ),
+    OPERATOR: (
+        ("SELECT", "alembic_version, deleted_calls, daily_call_counts"),
+        ("SELECT, INSERT, UPDATE", "organizations, api_keys, daily_call_totals"),
+        ("SELECT, INSERT, DELETE", "members"),
+        (
+            "SELECT, INSERT, UPDATE, DELETE",
+            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records",
+        ),
+        ("SELECT, INSERT", "audit_log"),  # which nobody changes
+    ),
+}
+"""What each role may do with which tables, and nothing else."""
+
+FUNCTION_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
+    # By them alone credentials are found, before it is known whose they are.
+    API: (
+        "callfold_key(bytea)",
+        "callfold_member(uuid,uuid)",
+        "callfold_keys_used(uuid[],timestamp with time zone[])",
+    ),
+}
+"""The functions that a role may call, by name and types of arguments."""
+
+
+class Policy(NamedTuple):
+    """Who sees which rows of a table; `condition` as PostgreSQL itself writes it."""
+
+    name: str
+    table: str
+    roles: tuple[str, ...]
+    condition: str
+
+
+_ASKED: Final = "(NULLIF(current_setting('callfold.organization'::text, true), ''::text))::uuid"
+"""The transaction's organization. Once a session had one set, what is left of it is an empty text."""
+
+
+def policies() -> tuple[Policy, ...]:
+    """The walls: two policies for each table that has rows of organizations."""
+    found = []
+    for table, owner in tenant_tables().items():
+        found += [
+            Policy("callfold_own_rows", table, (API,), f"({owner} = {_ASKED})"),
+            Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, OPERATOR), "(true)"),
+        ]
+    return tuple(found)
+
+
+def tenant_tables() -> dict[str, str]:
+    """The tables whose rows are of organizations, each with the column that says of which."""
+    owners = {name: "id" if name == "organizations" else "organization_id" for name in metadata.tables}
+    return {name: owner for name, owner in owners.items() if owner in metadata.tables[name].columns}
+
+
+def all_tables() -> tuple[str, ...]:
+    """Every table, that of the step included."""
+    return (*metadata.tables, "alembic_version")
+
+
+def rights() -> frozenset[tuple[str, str, str]]:
+    """Each right of each role: the role, the table, and what it may do there."""
+    return frozenset(
+        (role, table, right)
+        for role, grants in RIGHTS.items()
+        for each, tables in grants
+        for table in tables.split(", ")
+        for right in each.split(", ")
+    )
+
+
+def create_role(role: str) -> str:
+    """The statement that makes it."""
+    # COPY, by which calls are stored, does not know row-level security.
+    return f"CREATE ROLE {role} LOGIN{'' if role == API else ' BYPASSRLS'}"
+
+
+def create_policy(policy: Policy) -> str:
+    """The statement that makes it."""
+    roles = ", ".join(policy.roles)
+    return f"CREATE POLICY {policy.name} ON {policy.table} TO {roles}\n    USING {policy.condition}"
+
+
+def by_hand() -> str:
+    """All of it as statements for a database where nothing of it is yet."""
+    blocks = [
+        [
+            create_role(role),
+            *(f"GRANT {rights} ON {_wrapped(tables)} TO {role}" for rights, tables in RIGHTS[role]),
+            *(f"GRANT EXECUTE ON FUNCTION {each} TO {role}" for each in FUNCTION_RIGHTS.get(role, ())),
+        ]
+        for role in ROLES
+    ]
+    of_table = policies()
+    blocks += [
+        [
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            *(create_policy(policy) for policy in of_table if policy.table == table),
+        ]
+        for table in tenant_tables()
+    ]
+    return "\n\n".join("\n".join(f"{statement};" for statement in block) for block in blocks if block)
+
+
+def _wrapped(tables: str) -> str:
+    return textwrap.fill(tables, 80, subsequent_indent="    ")
