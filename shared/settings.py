@@ -1,7 +1,7 @@
 """Settings, read from the environment with the prefix `CALLFOLD_`: a class for each thing configured."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import kafka_security
 from shared.database_url import check_url
+from shared.plans import Plan, read_plans
 
 PREFIX: Final = "CALLFOLD_"
 JWT_SECRET_BYTES_MIN: Final = 32
@@ -115,6 +116,32 @@ def _check_jwt_secret(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
         raise ValueError(f"have at least {JWT_SECRET_BYTES_MIN} letters")
     return secret
+
+
+def _plans(text: object) -> object:
+    """Plans as they are written. Raises ValueError with the rule."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return read_plans(text)
+    except ValueError as error:
+        raise ValueError(f"be plans such as free=5/s,5000/day;pro=50/s ({error})") from None
+
+
+def _check_rate_limit_url(url: SecretStr) -> SecretStr:
+    """Raises ValueError with the rule, without the password that may be in it."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        known = (
+            parts.scheme in ("valkey", "valkeys", "redis", "rediss") and parts.hostname and parts.port != 0
+        )
+    except ValueError:
+        known = None
+    if not known:
+        raise ValueError(
+            "be a URL such as valkey://host:6379/0, redis://, or with TLS valkeys:// or rediss://"
+        )
+    return url
 
 
 def _check_token_url(url: str) -> str:
@@ -316,7 +343,18 @@ class TokenSettings(_Settings):
         return self
 
 
-class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings):
+class LimitSettings(_Settings):
+    plans: Annotated[Mapping[str, Plan], NoDecode, BeforeValidator(_plans)] = Field(
+        default_factory=lambda: read_plans(""),
+        description="how many requests a key or a user may make, by the plan of the organization: "
+        "free=5/s,5000/day;pro=50/s",
+    )
+    rate_limit_url: Annotated[SecretStr, AfterValidator(_check_rate_limit_url)] | None = Field(
+        None, description="Valkey or Redis, where the processes count together; without it each counts alone"
+    )
+
+
+class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings, LimitSettings):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         repr=False,

@@ -47,6 +47,7 @@ async def test_an_organization_is_created_and_listed(database_url: str) -> None:
         "name": "Ärzte am Platz",
         "time_zone": "America/St_Johns",
         "retention_days": None,
+        "plan": "unlimited",
         "created_at": made["created_at"],
     }
     plain = await callfold("org", "create", "Second", database_url=database_url)

@@ -23,7 +23,8 @@ STOP_SECONDS = 7
 
 async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
     """Runs one process; exits with a sentence when the port can't be had."""
-    app = create_app(settings)
+    with exit_when_invalid():  # where a setting needs what is not installed
+        app = create_app(settings)
     served: Any = app
     if tracer_provider is not None:
         from services.api.traces import TracedApplication

@@ -15,6 +15,7 @@ from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
 from services.api.metrics import Measured, Metrics
+from services.api.rate_limits import TellingLimits, rate_limits
 from services.api.tokens import tokens
 from shared.settings import ApiSettings
 
@@ -40,6 +41,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
             try:
                 yield
             finally:
+                await app.state.rate_limits.close()
                 if app.state.tokens is not None:
                     await app.state.tokens.close()
 
@@ -57,7 +59,10 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     app.state.key_uses = KeyUses()
     app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))
     app.state.tokens = tokens(settings)
+    app.state.rate_limits = rate_limits(settings)
     app.state.metrics = Metrics(lambda: _connections(app))
+    if app.state.rate_limits.any:
+        app.add_middleware(TellingLimits)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)
     for router in _ROUTERS:

@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from services.api.client_address import Network, client_address, is_in
 from services.api.database import STATE, Databases
 from services.api.errors import ApiError, forbidden, invalid_parameter, unauthorized
+from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
 from shared import logs
 from shared.count import time_zone
@@ -75,7 +76,8 @@ async def caller(
     """Whose credentials the request bears, who may do what the route needs.
 
     Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for one
-    that is not theirs and for a scope that they lack, 503 when the database can't be asked.
+    that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when the
+    database can't be asked.
     """
     credentials = bearer.credentials if bearer else None
     if credentials and api_key and credentials != api_key:
@@ -86,8 +88,11 @@ async def caller(
         found = await _member(request, user_id, _uuid(x_organization_id))
     else:
         found = await _holder_of_key(request, credentials or api_key)
-        if _uuid(x_organization_id) not in (None, found.organization_id):
-            raise _not_theirs()
+    # What is refused from here on counts, too: it was somebody's request.
+    limits: RateLimits = request.app.state.rate_limits
+    await limits.count(request.scope, found.plan, found.actor)
+    if _uuid(x_organization_id) not in (None, found.organization_id):
+        raise _not_theirs()
     for scope in needed.scopes:
         require(found, scope)
     return found

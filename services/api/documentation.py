@@ -11,7 +11,14 @@ Exact call records and exact daily counts, made from the events that telephony s
 
 **Credentials.** Each request bears an API key, as `Authorization: Bearer kros_live_…` or in `x-api-key`. A
 `kros_live_…` key sees live data, a `kros_test_…` key test data; the two never mix. Two different keys in one
-request are refused. `x-organization-id` may name the key's own organization, and no other.
+request are refused. `x-organization-id` may name the key's own organization, and no other. Where it is set
+up, a user's JWT of Supabase Auth is taken as Bearer, too: it sees the live data of the organizations of which
+the user is a member. Each route says which scope it needs: a key has all of them unless it was made with
+fewer.
+
+**Limits.** Where the organization's plan has limits, the answers to its keys and users say in
+`X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` how much is left of the limit that is
+reached first. Beyond it the answer is 429 with `Retry-After`.
 
 **Days** are those of the organization's own time zone. **Instants** are RFC 3339 in UTC. **Money** is in
 cents, with up to 4 decimals.
@@ -54,6 +61,22 @@ _FORBIDDEN = _error(
     "FORBIDDEN",
     "These credentials are not of the organization in x-organization-id.",
 )
+_TOO_MANY = _error(
+    "More requests than the organization's plan allows a key or a user.",
+    "RATE_LIMIT_EXCEEDED",
+    "These are more requests than the plan allows; try again in 1 s.",
+)
+_TOO_MANY["model"] = models.TooManyRequests
+_TOO_MANY["content"]["application/json"]["example"]["retry_after"] = 1
+_TOO_MANY["headers"] = {
+    name: {"description": description, "schema": {"type": "integer"}}
+    for name, description in (
+        ("Retry-After", "Seconds to wait before asking again."),
+        ("X-RateLimit-Limit", "How many requests the limit allows that is reached first."),
+        ("X-RateLimit-Remaining", "How many of them are left."),
+        ("X-RateLimit-Reset", "When it begins anew, in seconds since 1970."),
+    )
+}
 _NO_SUCH_CALL = _error(
     "No such call: it never was, was deleted, or belongs to another organization or mode.",
     "NOT_FOUND",
@@ -81,6 +104,7 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: _BAD_PARAMETER,
     401: _UNAUTHORIZED,
     403: _FORBIDDEN,
+    429: _TOO_MANY,
     503: _UNAVAILABLE,
     "default": _ANYTHING_ELSE,
 }

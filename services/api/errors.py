@@ -25,13 +25,16 @@ class ApiError(Exception):
         *,
         details: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
+        """`more`: what stands beside `error`, `code` and `details`."""
         super().__init__(sentence)
         self.status = status
         self.code = code
         self.sentence = sentence
         self.details = details or {}
         self.headers = headers
+        self.more = more or {}
 
 
 def invalid_parameter(field: str, rule: str) -> ApiError:
@@ -60,6 +63,17 @@ def no_such_call() -> ApiError:
     return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such call.")
 
 
+def too_many_requests(retry_after_seconds: int) -> ApiError:
+    """429: as many requests as the plan has, in this second or on this day."""
+    return ApiError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "RATE_LIMIT_EXCEEDED",
+        f"These are more requests than the plan allows; try again in {retry_after_seconds} s.",
+        headers={"Retry-After": str(retry_after_seconds)},
+        more={"retry_after": retry_after_seconds},
+    )
+
+
 def unavailable(code: str, sentence: str) -> ApiError:
     """503: asking again in a moment may help."""
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
@@ -85,7 +99,7 @@ def handle_errors(app: FastAPI) -> None:
 
 async def _api_error(_: Request, error: ApiError) -> Response:
     return answer(
-        {"error": error.sentence, "code": error.code, "details": error.details},
+        {"error": error.sentence, "code": error.code, **error.more, "details": error.details},
         status=error.status,
         headers=error.headers,
     )

@@ -257,3 +257,9 @@ class Error(BaseModel):
     details: dict[str, Any] = Field(
         description="What else is known of it. With INVALID_PARAMETER: `field` and the `rule` that it breaks."
     )
+
+
+class TooManyRequests(Error):
+    """The answer to one request too many."""
+
+    retry_after: int = Field(description="Seconds to wait before asking again, as in `Retry-After`.", ge=1)

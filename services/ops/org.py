@@ -59,10 +59,17 @@ def list_organizations(state: StateOption = None, as_json: JsonOption = False) -
         print_json(found)
         return
     rows = [
-        (one["id"], one["name"] or "(unnamed)", one["time_zone"], one["retention_days"], _minute(one))
+        (
+            one["id"],
+            one["name"] or "(unnamed)",
+            one["time_zone"],
+            one["retention_days"],
+            one["plan"],
+            _minute(one),
+        )
         for one in found
     ]
-    console().print(table(["id", "name", "time zone", "kept for days", "created (UTC)"], rows))
+    console().print(table(["id", "name", "time zone", "kept for days", "plan", "created (UTC)"], rows))
 
 
 def check_name(name: str) -> str:
@@ -105,6 +112,6 @@ def _minute(one: dict[str, object]) -> str:
     return f"{one['created_at']:%Y-%m-%d %H:%M}"
 
 
-_COLUMNS: Final = "id, name, time_zone, retention_days, created_at"
+_COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at"
 _CREATE: Final = f"INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING {_COLUMNS}"  # noqa: S608
 _LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608

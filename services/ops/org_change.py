@@ -1,4 +1,4 @@
-"""`callfold org rename`, `set-time-zone`, `set-retention`: what of an organization can change."""
+"""`callfold org rename`, `set-time-zone`, `set-retention`, `set-plan`: what of an organization can change."""
 
 import asyncio
 from pathlib import Path
@@ -15,6 +15,7 @@ from services.ops.addresses import (
     find_database,
     read_uuid,
     require_organization,
+    settings_from_environment,
 )
 from services.ops.commands import Command
 from services.ops.failure import Failure
@@ -24,7 +25,9 @@ from services.ops.printing import counted, print_json
 from shared.audit import write_audit
 from shared.database import Backoff, Connection
 from shared.days import move_days
+from shared.plans import is_plan_name
 from shared.retention import RETENTION_DAYS_MAX
+from shared.settings import LimitSettings
 
 TRIES: Final = 5
 
@@ -83,10 +86,38 @@ def set_retention(
     typer.echo(f"The calls of organization {organization_id} are kept {how_long}.")
 
 
+def set_plan(
+    organization: OrganizationArgument,
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="PLAN", help="A plan of CALLFOLD_PLANS, or unlimited.", show_default=False),
+    ],
+    state: StateOption = None,
+) -> None:
+    """Give an organization another plan: how many requests each of its keys and users may make, from now on.
+
+    What a plan allows is said to the API, by CALLFOLD_PLANS. Where that is set for this command, too, a plan
+    that it does not have is refused.
+    """
+    organization_id = read_uuid(organization, "The id")
+    _check_plan(plan)
+    asyncio.run(_update(state, organization_id, _SET_PLAN, plan, "plan changed", plan))
+    typer.echo(f"The plan of organization {organization_id} is {plan}.")
+
+
 def register(app: typer.Typer) -> None:
     """Adds these commands to those of `org`."""
-    for command in (rename, set_time_zone, set_retention):
+    for command in (rename, set_time_zone, set_retention, set_plan):
         app.command(cls=Command)(command)
+
+
+def _check_plan(plan: str) -> None:
+    """Raises Failure for a plan that can't be, or is none of those that are set."""
+    settings = settings_from_environment(LimitSettings)
+    if not is_plan_name(plan):
+        raise Failure(f"PLAN must have up to 40 of a-z, 0-9, - and _, not {plan!r}.")
+    if "plans" in settings.model_fields_set and plan not in settings.plans:
+        raise Failure(f"PLAN must be one of {', '.join(settings.plans)}, by CALLFOLD_PLANS, not {plan!r}.")
 
 
 def _read_days(text: str) -> int | None:
@@ -139,4 +170,5 @@ async def _audit(connection: Connection, organization_id: UUID, action: str, det
 
 
 _RENAME: Final = "UPDATE organizations SET name = $2 WHERE id = $1"
+_SET_PLAN: Final = "UPDATE organizations SET plan = $2 WHERE id = $1"
 _SET_RETENTION: Final = "UPDATE organizations SET retention_days = $2 WHERE id = $1"
