@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, with what it leaves out of that."""
+"""The OpenAPI document: what FastAPI makes of the routes, with what it leaves out of that, and how to ask."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -8,11 +8,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from services.api.documentation import SAMPLES
+
 _EXAMPLES: Final = ("example", "examples")
 
 
 def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -> dict[str, Any]:
-    """The document that `made` gives, of these routers' routes, with its examples as they were given.
+    """The document that `made` gives, of these routers' routes, with its examples as they were given and
+    command lines to try.
 
     FastAPI drops every null, also those that an example means: what it shows would lack fields that every
     answer has.
@@ -23,7 +26,16 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
         if not route.include_in_schema:
             continue
         for method in route.methods or ():
-            answers = document["paths"][route.path_format][method.lower()]["responses"]
+            operation = document["paths"][route.path_format][method.lower()]
+            operation["x-codeSamples"] = [
+                {
+                    "lang": "Shell",
+                    "label": "curl",
+                    "source": _curl(method, path, secured="security" in operation),
+                }
+                for path in SAMPLES.get(operation["operationId"], ())
+            ]
+            answers = operation["responses"]
             for status, response in route.responses.items():
                 for media_type, said in response.get("content", {}).items():
                     answers[str(status)]["content"][media_type].update(_examples(said))
@@ -37,6 +49,12 @@ class _Unsorted(GenerateJsonSchema):
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:
         return value
+
+
+def _curl(method: str, path: str, *, secured: bool) -> str:
+    words = ["curl", *(["-X", method] if method != "GET" else [])]
+    words += ['-H "Authorization: Bearer $KEY"'] if secured else []
+    return " ".join([*words, f'"$URL{path}"'])
 
 
 def _examples(said: Mapping[str, Any]) -> dict[str, Any]:

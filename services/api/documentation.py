@@ -170,3 +170,16 @@ READY: Final[dict[str, Any]] = {
     "responses": {503: _UNAVAILABLE},
     "openapi_extra": _AT_THE_ROOT,
 }
+
+SAMPLES: Final[dict[str, tuple[str, ...]]] = {
+    "get_calls": (
+        "/calls?status=completed,busy&start_date=2026-11-01&limit=50",
+        "/calls?action=stats&start_date=2026-11-01",
+        "/calls?action=trends&direction=inbound",
+    ),
+    "get_call": ("/calls/$ID",),
+    "delete_call": ("/calls/$ID",),
+    "live": ("/health/live",),
+    "ready": ("/health/ready",),
+}
+"""What each operation may be asked, to be tried in a shell."""

@@ -1,0 +1,288 @@
+"""`python -m services.api.reference > docs/api.md`: the OpenAPI document as a page to read."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from services.api.app import create_app
+from shared.settings import ApiSettings
+
+_OPENING: Final = """\
+# The HTTP API
+
+*Made of the OpenAPI document by `python -m services.api.reference > docs/api.md`. A running API has the
+document itself at `/openapi.json`, and at `/docs` a page to try it out.*
+"""
+
+_PARAMETERS: Final = ("parameter", "value", "what for")
+
+_SETUP: Final = """
+Which keys there are, users' tokens, scopes, networks and limits: [access.md](access.md).
+
+In the examples, variables say where the API is, who asks, and for which call:
+
+    URL=http://127.0.0.1:8000
+    KEY=kros_live_…
+    ID=0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e
+"""
+
+_CLIENTS: Final = """
+## Clients
+
+Clients in many languages can be generated from the document. In Python, with
+[openapi-python-client](https://github.com/openapi-generators/openapi-python-client):
+
+    pip install openapi-python-client
+    openapi-python-client generate --url "$URL/openapi.json"
+    pip install ./callfold-client
+
+    from callfold_client import AuthenticatedClient
+    from callfold_client.api.calls import get_calls
+
+    client = AuthenticatedClient(base_url=URL, token=KEY)
+    for call in get_calls.sync(client=client, status="completed", limit=50).data:
+        print(call.id, call.created_at, call.duration)
+
+In TypeScript, with [Hey API](https://heyapi.dev):
+
+    npm install @hey-api/openapi-ts typescript@5
+    npx openapi-ts --input "$URL/openapi.json" --output callfold
+
+    import { client } from "./callfold/client.gen";
+    import { getCalls } from "./callfold";
+
+    client.setConfig({ baseUrl: URL, auth: KEY });
+    const { data } = await getCalls({ query: { status: "completed", limit: 50 } });
+"""
+
+
+def reference(document: dict[str, Any]) -> str:
+    """The page, in Markdown, from the document."""
+    parts = [
+        _OPENING,
+        document["info"]["description"],
+        _SETUP,
+        *_contents(document),
+        *_every_route(document),
+        *_routes(document),
+        *_objects(document),
+        _CLIENTS,
+    ]
+    return "\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each operation with its name; what tells of calls comes first, health last."""
+    for health in (False, True):
+        for path, methods in document["paths"].items():
+            if path.startswith("/health") is health:
+                for method, operation in methods.items():
+                    yield f"{method.upper()} {path}", operation
+
+
+def _contents(document: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        (f"[`{name}`](#{_anchor(name)})", operation["summary"], _scope(operation))
+        for name, operation in _operations(document)
+    ]
+    yield "## Routes\n\n" + _table(("route", "what for", "scope"), rows)
+
+
+def _every_route(document: dict[str, Any]) -> Iterator[str]:
+    """What is the same for all routes that need credentials: said once."""
+    parameters, responses = _shared(document)
+    yield "## Every route"
+    yield "All but health take this:\n\n" + _table(_PARAMETERS, map(_parameter, parameters.values()))
+    yield "and may answer with these errors:\n\n" + _table(
+        ("status", "code", "when"),
+        [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
+    )
+    yield "An error:\n\n" + _indented(_json(_content(responses["400"])["example"]))
+
+
+def _shared(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters and the errors that all operations with credentials have, by name and status."""
+    secured = [operation for _, operation in _operations(document) if "security" in operation]
+    parameters = [_by_name(operation) for operation in secured]
+    first, *others = secured
+    return (
+        {
+            name: parameter
+            for name, parameter in parameters[0].items()
+            if all(each.get(name) == parameter for each in parameters)
+        },
+        {
+            status: response
+            for status, response in first["responses"].items()
+            if not status.startswith("2") and all(status in other["responses"] for other in others)
+        },
+    )
+
+
+def _by_name(operation: dict[str, Any]) -> dict[str, Any]:
+    return {parameter["name"]: parameter for parameter in operation.get("parameters", [])}
+
+
+def _routes(document: dict[str, Any]) -> Iterator[str]:
+    shared_parameters, shared_responses = _shared(document)
+    for name, operation in _operations(document):
+        yield f"## {name}"
+        yield operation["description"]
+        yield _indented("\n".join(sample["source"] for sample in operation["x-codeSamples"]))
+        own = [
+            parameter
+            for name, parameter in _by_name(operation).items()
+            if parameter != shared_parameters.get(name)
+        ]
+        if own:
+            yield _table(_PARAMETERS, map(_parameter, own))
+        yield _table(
+            ("status", "body", "when"),
+            [
+                (status, _body(response), _when(response))
+                for status, response in sorted(operation["responses"].items())
+                if response != shared_responses.get(status)
+            ],
+        )
+        yield from _examples(document, operation)
+
+
+def _parameter(parameter: dict[str, Any]) -> tuple[str, ...]:
+    schema = parameter["schema"]
+    value = _type(schema)
+    if parameter.get("required"):
+        value += ", required"
+    if "default" in schema:
+        value += f", else {_literal(schema['default'])}"
+    shown = " or ".join(_literal(example) for example in schema.get("examples", []))
+    what = parameter["description"] + (f" For example {shown}." if shown else "")
+    where = "" if parameter["in"] == "query" else f" ({parameter['in']})"
+    return f"`{parameter['name']}`{where}", value, what
+
+
+def _code(response: dict[str, Any]) -> str:
+    return _literal(_content(response)["example"]["code"])
+
+
+def _content(response: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = response["content"]["application/json"]
+    return content
+
+
+def _body(response: dict[str, Any]) -> str:
+    if "content" not in response:
+        return "none"
+    return ", ".join(
+        _type(said["schema"]) if media_type == "application/json" else f"`{media_type}`"
+        for media_type, said in response["content"].items()
+    )
+
+
+def _when(response: dict[str, Any]) -> str:
+    headers = response.get("headers", {})
+    told = [f"`{name}`: {header['description']}" for name, header in headers.items()]
+    return " ".join([response["description"], *told])
+
+
+def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
+    """What an operation answers with 200: its own examples, or those of what it answers."""
+    for media_type, said in operation["responses"].get("200", {}).get("content", {}).items():
+        examples = [(example["summary"], example["value"]) for example in said.get("examples", {}).values()]
+        if "example" in said:
+            examples.append(("An answer", said["example"]))
+        name = _name(said["schema"])
+        if not examples and name:
+            schema = document["components"]["schemas"][name]
+            examples = [("An answer", example) for example in schema.get("examples", [])]
+        for summary, value in examples:
+            text = _json(value) if media_type == "application/json" else value
+            yield f"{summary}:\n\n{_indented(text)}"
+
+
+def _objects(document: dict[str, Any]) -> Iterator[str]:
+    yield "## Objects"
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        yield f"### {name}\n\n{schema['description']}"
+        choices = schema.get("oneOf") or schema.get("anyOf")
+        if choices:
+            yield "One of " + ", ".join(_type(choice) for choice in choices) + "."
+        elif "enum" in schema:
+            yield _type(schema)
+        else:
+            yield _table(
+                ("field", "type", "what it is"),
+                [
+                    (f"`{field}`", _type(described), described["description"])
+                    for field, described in schema.get("properties", {}).items()
+                ],
+            )
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """What a value may be, in a few words."""
+    if name := _name(schema):
+        return f"[{name}](#{_anchor(name)})"
+    for key in ("anyOf", "oneOf"):
+        if key in schema:
+            return " or ".join(dict.fromkeys(_type(choice) for choice in schema[key]))
+    if "const" in schema:
+        return _literal(schema["const"])
+    if "enum" in schema:
+        return ", ".join(_literal(value) for value in schema["enum"])
+    kind: str = schema.get("type", "anything")
+    if kind == "array":
+        return f"list of {_type(schema['items'])}"
+    if kind == "object":
+        return "object"
+    limits = [f"from {schema['minimum']:,.0f}"] if schema.get("minimum") else []
+    limits += [f"to {schema['maximum']:,.0f}"] if "maximum" in schema else []
+    return " ".join([schema.get("format", kind), *limits])
+
+
+def _name(schema: dict[str, Any]) -> str | None:
+    """The name of the schema that this one refers to."""
+    reference: str = schema.get("$ref", "")
+    return reference.rpartition("/")[2] or None
+
+
+def _scope(operation: dict[str, Any]) -> str:
+    if "security" not in operation:
+        return "none needed"
+    scopes = {scope for each in operation["security"] for names in each.values() for scope in names}
+    return ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "by what is asked"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table of Markdown; a line break or a bar in a cell would end it."""
+    lines = [" | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join(
+        [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {line} |" for line in lines)]
+    )
+
+
+def _literal(value: object) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" if line else "" for line in text.splitlines())
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it of a heading."""
+    kept = (character for character in heading.lower() if character.isalnum() or character in " -_")
+    return "".join(kept).replace(" ", "-")
+
+
+def main() -> None:
+    """Prints the page."""
+    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
+    print(reference(app.openapi()), end="")
+
+
+if __name__ == "__main__":
+    main()
