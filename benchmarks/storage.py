@@ -35,7 +35,7 @@ SELECT c.relname AS table, s.n_live_tup AS rows,
        pg_relation_size(c.oid) + coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS heap,
        pg_indexes_size(c.oid) AS indexes, s.n_tup_upd AS updates, s.n_tup_hot_upd AS hot_updates
 FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
-WHERE c.relname IN ('calls', 'call_events', 'daily_call_counts', 'daily_call_deltas')
+WHERE c.relname IN ('calls', 'call_events', 'daily_call_counts', 'daily_call_totals', 'daily_call_deltas')
 ORDER BY 1
 """
 INDEXES: Final = "SELECT indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_stat_user_indexes"

@@ -1,6 +1,8 @@
 """The count: which cell a call is counted in, with which measures, and the delta when that changes. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from datetime import UTC as FIXED_UTC
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -12,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from shared.event import Direction, Status
 from shared.fold import FINAL, Call
 from shared.hangup import CAUSES, EFFECTIVE, cause_index
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from shared.packed import DIGITS, EXACT, NOTHING, power
 
 UTC: Final = ZoneInfo("UTC")
@@ -115,14 +117,13 @@ def local_day(instant: datetime, zone: ZoneInfo) -> date:
 def day_begin(day: date, zone: ZoneInfo) -> datetime:
     """The first instant (in UTC) of a day on the calendar of a time zone: where the clock skips midnight,
     or the whole day, that of the leap. Raises OverflowError where it lies outside of the years 1 to 9999."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    return datetime.combine(day, time(), zone).astimezone(FIXED_UTC)
 
 
 def local_hour(instant: datetime, zone: ZoneInfo) -> LocalHour:
     """The day and the hour of an (aware) instant on the calendar of a time zone."""
     day = local_day(instant, zone)
-    hours = (instant - day_begin(day, zone)) // _HOUR
-    return LocalHour(day, min(max(hours, 0), HOURS - 1))
+    return LocalHour(day, min((instant - day_begin(day, zone)) // _HOUR, HOURS - 1))
 
 
 def counted(call: Call, zone: ZoneInfo) -> Counted:
@@ -168,13 +169,11 @@ def counted_as(
     answered = int(answered_at is not None)
     cause = cause_index(hangup_cause) if status in FINAL else None
     of_hour = _OF_HOURS.get(hour, _OF_NO_HOUR)
-    durations = answer_delays = latencies = NOTHING
+    durations = answer_delays = NOTHING
     if answered_at is not None:
-        answer_delays = _POWERS[bucket((answered_at - created_at) // _MILLISECOND, ANSWER_DELAYS)]
+        answer_delays = _POWERS[bisect_right(ANSWER_DELAYS, (answered_at - created_at) // _MILLISECOND)]
         if duration is not None:
-            durations = _POWERS[bucket(duration, DURATIONS)]
-    if latency_ms is not None:
-        latencies = _POWERS[bucket(latency_ms, LATENCIES)]
+            durations = _POWERS[bisect_right(DURATIONS, duration)]
     return Counted(
         Cell(
             organization_id,
@@ -185,21 +184,21 @@ def counted_as(
             status,
         ),
         Measures(
-            calls=1,
-            answered=answered,
-            duration_seconds=duration or 0,
-            cost_cents=cost or NOTHING,
-            latency_ms=latency_ms or 0,
-            latency_calls=int(latency_ms is not None),
-            effective=int(answered or status in UNANSWERED_EFFECTIVE or cause in EFFECTIVE),
-            durations=durations,
-            answer_delays=answer_delays,
-            latencies=latencies,
-            hangup_causes=NOTHING if cause is None else _POWERS[cause],
-            hour_calls=of_hour.calls,
-            hour_answered=of_hour.calls if answered else NOTHING,
-            hour_duration_seconds=EXACT.multiply(of_hour.second, duration) if duration else NOTHING,
-            hour_cost=EXACT.multiply(of_hour.cent, cost) if cost else NOTHING,
+            1,
+            answered,
+            duration or 0,
+            cost or NOTHING,
+            latency_ms or 0,
+            int(latency_ms is not None),
+            int(answered or status in UNANSWERED_EFFECTIVE or cause in EFFECTIVE),
+            durations,
+            answer_delays,
+            NOTHING if latency_ms is None else _POWERS[bisect_right(LATENCIES, latency_ms)],
+            NOTHING if cause is None else _POWERS[cause],
+            of_hour.calls,
+            of_hour.calls if answered else NOTHING,
+            of_hour.second * duration if duration else NOTHING,
+            of_hour.cent * cost if cost else NOTHING,
         ),
     )
 
@@ -237,9 +236,8 @@ class Deltas:
 
     def take(self, before: Counted) -> None:
         """Takes away what a call counted for before."""
-        measures = before.measures
-        taken = (*map(neg, measures[:_PACKED]), *map(EXACT.minus, measures[_PACKED:]))
-        self.add(Counted(before.cell, Measures._make(taken)))
+        # One call's numbers have few digits other than zero, which Python's own context does not round.
+        self.add(Counted(before.cell, Measures._make(map(neg, before.measures))))
 
     def changes(self) -> Mapping[Cell, Measures]:
         """The cells that do change, with their changes."""

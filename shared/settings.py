@@ -301,6 +301,12 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
 
 class AggregatorSettings(DatabaseSettings, MonitorSettings):
     aggregate_deltas: int = Field(20_000, ge=1, description="the most deltas applied in one statement")
+    aggregate_rest_seconds: float = Field(
+        0.25,
+        gt=0,
+        description="how long it rests after it applied some: a row of counts is written once for what comes "
+        "meanwhile; no answer depends on it",
+    )
     aggregate_interval_seconds: float = Field(1, gt=0, description="the longest wait between two looks")
     chores_interval_seconds: float = Field(
         300, gt=0, description="how long it rests between ending silent calls and applying retention"

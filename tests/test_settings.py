@@ -60,6 +60,7 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (IngestSettings, "UNKNOWN_ORGANIZATIONS", "maybe", "be create or quarantine"),
     (IngestSettings, "BATCH_RECORDS", "0", "be a whole number from 1 to 100000"),
     (AggregatorSettings, "AGGREGATE_DELTAS", "many", "be a whole number, 1 or more"),
+    (AggregatorSettings, "AGGREGATE_REST_SECONDS", "0", "be a number greater than 0"),
     (AggregatorSettings, "AGGREGATE_INTERVAL_SECONDS", "0", "be a number greater than 0"),
     (ApiSettings, "API_PORT", "abc", "be a whole number from 1 to 65535"),
     (ApiSettings, "API_PORT", "65536", "be a whole number from 1 to 65535"),

@@ -45,7 +45,7 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
                 application_name="callfold-aggregator",
                 pooler=settings.database_pooler,
                 timeout_seconds=settings.database_connect_timeout_seconds,
-                settings={"lock_timeout": "10s", "jit": "off"},
+                settings={"lock_timeout": "10s", "jit": "off", "work_mem": "64MB"},
             )
             try:
                 await check_step(connection)
@@ -69,8 +69,8 @@ async def _follow(
     stop: asyncio.Event,
     backoff: Backoff,
 ) -> None:
-    """Applies what waits, then waits for word of more, at most an interval long. Through a pooler no word
-    comes, for nothing listens there for longer than a transaction."""
+    """Applies what waits, then rests, and waits for word of more, at most an interval long. Through a pooler
+    no word comes, for nothing listens there for longer than a transaction."""
     news = asyncio.Event()
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
@@ -90,6 +90,8 @@ async def _follow(
                 metrics.wait(*await waiting_deltas(connection))
             if applied == settings.aggregate_deltas:
                 continue
+            if applied:
+                await asyncio.wait((stopped,), timeout=settings.aggregate_rest_seconds)
             word = asyncio.ensure_future(news.wait())
             await asyncio.wait(
                 (word, stopped),
