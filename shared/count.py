@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from operator import add, neg
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -237,7 +237,8 @@ class Deltas:
     def take(self, before: Counted) -> None:
         """Takes away what a call counted for before."""
         # One call's numbers have few digits other than zero, which Python's own context does not round.
-        self.add(Counted(before.cell, Measures._make(map(neg, before.measures))))
+        measures: tuple[Any, ...] = before.measures
+        self.add(Counted(before.cell, Measures._make(map(neg, measures))))
 
     def changes(self) -> Mapping[Cell, Measures]:
         """The cells that do change, with their changes."""

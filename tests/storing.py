@@ -31,3 +31,8 @@ async def prepared(connection: Connection, *events: Event) -> Changes:
 async def stored(connection: Connection, *events: Event, now: datetime = NOON) -> Changes:
     """A batch that is stored at this time."""
     return await store(connection, arrivals(*events), [], now=now)
+
+
+async def waits_for_a_lock(connection: Connection) -> bool:
+    """Whether anybody on the server does."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))

@@ -16,7 +16,7 @@ from shared.store import Overtaken, write
 from tests.command_line import callfold
 from tests.events import CALL, ORGANIZATION, event
 from tests.processes import until
-from tests.storing import prepared, stored
+from tests.storing import prepared, stored, waits_for_a_lock
 
 OTHER = UUID(int=7)
 LATE = "2026-11-24T23:30:00Z"
@@ -33,10 +33,6 @@ async def days(database: Connection) -> dict[date, int]:
         "UNION ALL SELECT day, calls FROM daily_call_deltas) c GROUP BY day HAVING sum(calls) <> 0"
     )
     return {row["day"]: row["calls"] for row in rows}
-
-
-async def waits_for_a_lock(connection: Connection) -> bool:
-    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
 async def test_calls_and_counts_move_together(database: Connection, database_url: str) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.aggregator.store import apply_deltas
 from services.ops.failure import Failure
 from services.ops.overtaken import until_not_overtaken
 from services.ops.progress import progress
@@ -14,11 +15,12 @@ from services.ops.proof import prove
 from services.ops.rebuild import rebuild_organization
 from services.ops.refold import refold_calls
 from shared.database import Connection
+from shared.packed import unpack
 from shared.store import Overtaken, write
 from tests.command_line import callfold
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.processes import until
-from tests.storing import prepared, stored
+from tests.storing import prepared, stored, waits_for_a_lock
 
 OTHER = UUID(int=7)
 initiated = event("call.initiated", id="1", direction="inbound")
@@ -257,3 +259,59 @@ async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:
     tries = [2] * 20
     with pytest.raises(Failure, match=r"20 times in a row \(deadlock detected\)"):
         await until_not_overtaken(faster_then_done)
+
+
+OF_BEFORE = """
+UPDATE calls SET hour = NULL;
+UPDATE daily_call_counts SET effective = 0, durations = 0, answer_delays = 0, latencies = 0, hangup_causes =
+    0, hour_calls = 0, hour_answered = 0, hour_duration_seconds = 0, hour_cost = 0;
+DELETE FROM daily_call_totals;
+UPDATE organizations SET has_totals = false;
+"""
+
+
+async def test_what_was_counted_before_there_were_hours_and_totals_gets_them(
+    database: Connection, database_url: str
+) -> None:
+    """After an upgrade: `refold` gives the calls their hours, `rebuild` the counts their distributions."""
+    await stored(database, initiated, answered, of_another)
+    await apply_deltas(database, 100)
+    await database.execute(OF_BEFORE)
+    await stored(database, completed)
+    await apply_deltas(database, 100)
+    assert (await callfold("refold", database_url=database_url)).status == 0
+    assert (await callfold("rebuild", database_url=database_url)).status == 0
+    proof = await prove(database_url)
+    assert proof.exact, proof.differences
+    assert await database.fetchval("SELECT bool_and(has_totals) FROM organizations")
+    (hours,) = await database.fetchrow(
+        "SELECT hour_calls::text FROM daily_call_totals WHERE organization_id = $1 AND calls > 0",
+        ORGANIZATION,
+    ) or ("",)
+    assert unpack(hours)[12] == 1
+
+
+async def test_rebuild_of_some_days_does_not_tell_that_the_totals_are_whole(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, initiated)
+    await database.execute("UPDATE organizations SET has_totals = false")
+    await callfold("rebuild", "--from", "2026-11-24", database_url=database_url)
+    assert not await database.fetchval("SELECT has_totals FROM organizations")
+
+
+async def test_a_mended_total_and_the_aggregator_add_up(
+    database: Connection, rival: Connection, database_url: str
+) -> None:
+    """The aggregator waits for the row that a rebuild adds to, and adds to what it finds then."""
+    await stored(database, initiated, answered)
+    await apply_deltas(database, 100)
+    await database.execute("UPDATE daily_call_totals SET calls = 9, durations = 5")
+    await stored(database, event("call.answered", id="9", call_id=UUID(int=4), direction="inbound"))
+    async with database.transaction():
+        assert await rebuild_organization(database, ORGANIZATION, actor="one") == 1
+        applying = asyncio.create_task(apply_deltas(rival, 100))
+        await until(lambda: waits_for_a_lock(database), "the aggregator to wait for the total")
+    assert await applying == 1
+    proof = await prove(database_url)
+    assert proof.exact, proof.differences
