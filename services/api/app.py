@@ -20,7 +20,7 @@ from services.api.tokens import tokens
 from shared.settings import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
-_ROUTERS: Final = (calls.router, call.router)
+ROUTERS: Final = (calls.router, call.router)
 
 
 def _utc_now() -> datetime:
@@ -65,11 +65,11 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         app.add_middleware(TellingLimits)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(health.router)
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
         app.include_router(router, prefix="/v1", include_in_schema=False)
     handle_errors(app)
-    complete = partial(document.complete, app.openapi, (health.router, *_ROUTERS))
+    complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
     app.openapi = cache(complete)  # type: ignore[method-assign]
     return app
 
