@@ -99,12 +99,13 @@ PASSING_TYPES = (
 )
 """What `is_passing` can judge; anything else never passes."""
 
-_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
+_PASSING_CLASSES: Final = frozenset({"08", "28", "40", "53", "57"})
 _PASSING_STATES: Final = frozenset(
     {
         "55P03",  # a lock that could not be had in time
         "25P03",  # a transaction that was idle for too long, as of a process that slept
         "25006",  # a server that is a standby now: the primary is elsewhere, or will be
+        "42501",  # a right that the role has yet to be given
     }
 )
 _PROTOCOL_VIOLATION: Final = "08P01"
@@ -115,7 +116,7 @@ _is_misconfigured = re.compile(
 
 def is_passing(error: BaseException) -> bool:
     """Whether waiting, and a new connection, helps: the server is away, starting, overloaded, closed the
-    connection, chose us as a deadlock's victim, or has yet to be migrated.
+    connection, chose us as a deadlock's victim, or has yet to be migrated, and our role or its rights made.
 
     For connections that do one thing at a time: there, "another operation is in progress" is asyncpg's word
     for one that broke in the middle.

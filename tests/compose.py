@@ -59,8 +59,8 @@ class Compose:
         )
 
     def callfold(self, *arguments: str) -> str:
-        """A command of the operator's, in the container of ingest."""
-        return self("exec", "-T", "ingest", "callfold", *arguments)
+        """A command of the operator's, in a container of its own."""
+        return self("run", "--rm", "-T", "callfold", *arguments)
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What the engine knows of the service's one container, also of one that has ended."""

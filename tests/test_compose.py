@@ -12,6 +12,7 @@ import yaml
 
 from services.ops.embedded.kafka import PROPERTIES
 from shared import settings
+from shared.roles import ROLES
 from tests.compose import OURS, ROOT, SERVERS, docker
 
 FILES = sorted(ROOT.glob("docker-compose*.yml"))
@@ -52,7 +53,7 @@ def test_each_is_bounded_watched_and_starts_again(services: dict[str, Any]) -> N
     for name, one in services.items():
         assert one["mem_limit"], name
         assert one["logging"]["options"]["max-size"], name
-        if name in ONE_SHOT:
+        if name in (*ONE_SHOT, "callfold"):
             assert (one["restart"], one["healthcheck"]) == ("no", {"disable": True})
         else:
             assert one["restart"] == "unless-stopped", name
@@ -70,9 +71,20 @@ def test_each_waits_for_what_it_needs(services: dict[str, Any]) -> None:
         assert services[service]["depends_on"] == {one: {"condition": condition} for one in ONE_SHOT}
 
 
+def test_each_connects_as_its_own_role(services: dict[str, Any]) -> None:
+    password = "${POSTGRES_PASSWORD:-only-for-trying}"
+    users = {**{f"callfold_{name}": name for name in OURS}, "callfold_operator": "callfold"}
+    assert set(users) == set(ROLES)
+    for user, service in {**users, "callfold": "migrate"}.items():
+        url = services[service]["environment"]["CALLFOLD_DATABASE_URL"]
+        assert url == f"postgresql://{user}:{password}@postgres:5432/callfold"
+    assert services["migrate"]["command"] == ["callfold", "migrate", "--roles"]
+    assert services["migrate"]["environment"]["CALLFOLD_ROLES_PASSWORD"] == password
+
+
 def test_one_builds_the_image_and_all_of_ours_take_it(services: dict[str, Any]) -> None:
     assert [name for name, one in services.items() if "build" in one] == ["migrate"]
-    assert {services[name]["image"] for name in (*OURS, *ONE_SHOT)} == {"${IMAGE:-callfold}"}
+    assert {services[name]["image"] for name in (*OURS, *ONE_SHOT, "callfold")} == {"${IMAGE:-callfold}"}
     for service in OURS:  # or `up --build ingest` would not build it
         assert "migrate" in services[service]["depends_on"]
 
@@ -85,6 +97,7 @@ def test_every_setting_is_one_that_callfold_has() -> None:
             settings.IngestSettings,
             settings.AggregatorSettings,
             settings.ApiSettings,
+            settings.RolesSettings,
         )
         for field in of.model_fields
     }

@@ -121,8 +121,8 @@ async def test_outside_of_a_request_there_is_nothing_to_see(
 async def test_what_the_api_has_no_use_for_it_can_not_read(
     api_database: Database, tenants: tuple[Tenant, Tenant], table: str
 ) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        async with api_database.snapshot(tenants[0].id) as connection:
+    async with api_database.snapshot(tenants[0].id) as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetch(f"SELECT FROM {table}")
 
 
@@ -191,3 +191,14 @@ async def test_deletes_and_details_behind_the_walls(
             assert answer.status_code == 404
         assert (await api.delete(f"/calls/{call_id}", headers=bearing(acme.key))).status_code == 204
     assert not await seed.recount(database)
+
+
+@pytest.mark.parametrize(("role", "walled"), [(roles.API, True), (roles.OPERATOR, False), (OWNER, False)])
+async def test_the_api_says_when_it_stands_before_the_walls(
+    database_url: str, caplog: pytest.LogCaptureFixture, role: str, walled: bool
+) -> None:
+    async with serving(database_url, role=role) as api:
+        for _ in range(2):
+            assert (await api.get("/health/ready")).status_code == 200
+    said = [record for record in caplog.records if "row-level security does not apply" in record.message]
+    assert len(said) == (0 if walled else 1)

@@ -39,6 +39,9 @@ standby. Within a function it is the caller's statement's only when that functio
 
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
+# Null while there are no tables.
+_IS_WALLED: Final = "SELECT row_security_active(to_regclass('calls')::oid)"
+
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
@@ -86,11 +89,8 @@ class Database:
     async def check(self) -> None:
         """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
         old. It takes a connection of its own: one that waits behind requests would tell of those."""
-        try:
-            async with self._connection_of(self._pool_of_health) as connection:
-                await check_step(connection)
-        except asyncpg.InsufficientPrivilegeError as error:  # the role has yet to be given its rights
-            raise self._unavailable(error) from error
+        async with self._connection_of(self._pool_of_health) as connection:
+            await check_step(connection)
 
     @asynccontextmanager
     async def _connection_of(self, pool: Pool) -> AsyncIterator[Connection]:
@@ -186,8 +186,11 @@ async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
 async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Database]:
     seconds = settings.api_statement_timeout_seconds
 
+    said = False
+
     async def opened(*_: object, **__: object) -> asyncpg.Connection:
-        return await connect(
+        nonlocal said
+        connection = await connect(
             url,
             application_name="callfold-api",
             pooler=settings.database_pooler,
@@ -195,6 +198,14 @@ async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Dat
             command_timeout_seconds=seconds + 1,  # the server's own comes first, unless the server is gone
             settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
         )
+        if not said and await connection.fetchval(_IS_WALLED) is False:
+            said = True
+            log.warning(
+                "the %s lets this role see the rows of all organizations, for row-level security does not "
+                "apply to it: connect as callfold_api, which `callfold migrate --roles` makes",
+                name,
+            )
+        return connection
 
     pool, pool_of_health = [
         await asyncpg.create_pool(min_size=0, max_size=connections, connect=opened, reset=_nothing)

@@ -31,6 +31,7 @@ from services.ops.failure import Failure
 from services.ops.program import suggestion
 from shared.kafka import ensure_topic
 from shared.migrations import TablesBusy, upgrade
+from shared.migrations.roles import give_roles
 from shared.settings import IngestSettings
 
 PARTITIONS = 8
@@ -184,7 +185,9 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
     await _ready(state, "kafka", lambda: kafka.answers(state.kafka))
     await postgres.create_database(state.ports.postgres, DATABASE)
     try:
-        await asyncio.to_thread(upgrade, state.database_url)
+        newer = await asyncio.to_thread(upgrade, state.database_url)
+        if newer is None:
+            await give_roles(state.database_url)
     except TablesBusy as busy:
         raise Failure(f"{busy}.") from None
     await ensure_topic(state.kafka, settings.topic, PARTITIONS)

@@ -57,7 +57,15 @@ class State:
 
     @property
     def database_url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/{DATABASE}"
+        """As the owner, which commands are."""
+        return self._database_url("postgres")
+
+    def database_url_of(self, service: str) -> str:
+        """As the service's own role (shared/roles.py)."""
+        return self._database_url(f"callfold_{service}")
+
+    def _database_url(self, user: str) -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.ports.postgres}/{DATABASE}"
 
     @property
     def kafka(self) -> str:

@@ -103,7 +103,10 @@ def configuration(state: State) -> str:
         "postgres": postgres.command(state.postgres_directory, state.ports.postgres),
         "kafka": kafka.command(state.kafka_directory),
     } | {name: [sys.executable, "-P", "-m", f"services.{name}"] for name in SERVICES}
-    variables = {name: [f"CALLFOLD_MONITOR_PORT={port}"] for name, port in state.ports.monitors.items()}
+    variables = {
+        name: [f"CALLFOLD_MONITOR_PORT={port}", f'CALLFOLD_DATABASE_URL="{state.database_url_of(name)}"']
+        for name, port in state.ports.monitors.items()
+    }
     # A name that stays: a restarted ingest takes its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
