@@ -20,7 +20,7 @@ from shared.migrations.roles import give_roles, missing
 from tests import seed
 from tests.api import bearing, get, serving
 from tests.command_line import callfold
-from tests.ingesting import StartIngest, assert_exact, call, caught_up
+from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_said
 from tests.processes import Service, publish, until
 from tests.roles import as_role
 
@@ -198,6 +198,26 @@ async def test_the_api_waits_for_the_rights_of_its_role(database_url: str, datab
         assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
         await give_roles(database_url)
         assert (await api.get("/health/ready")).status_code == 200
+
+
+async def test_ingest_waits_for_its_role_and_for_its_rights(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """As in compose, where it starts beside what makes them."""
+    role = f"callfold_late_{topic.rpartition('-')[2]}"
+    await publish(bootstrap, topic, call(0))
+    ingest = start_ingest(database_url=as_role(database_url, role))
+    await until(lambda: has_said(ingest, "waits for the database: Invalid"), "ingest to say so")
+    await database.execute(f"CREATE ROLE {role} LOGIN BYPASSRLS")
+    try:
+        told = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)"
+        await until(lambda: database.fetchval(told, role), "ingest to connect")
+        await database.execute(f"GRANT callfold_ingest TO {role}")
+        await caught_up(bootstrap, topic)
+        await assert_exact(database_url, database, 1)
+        assert ingest.stop() == 0, "it never ended"
+    finally:
+        await database.execute(f"DROP ROLE {role}")
 
 
 async def test_each_role_can_do_its_work(
