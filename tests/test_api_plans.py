@@ -128,7 +128,7 @@ async def reads(database: Database, statement: str, *parameters: object) -> dict
 async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
     by_index = {"api_keys": (0, 1), "members": (0, 0), "organizations": (0, 1)}
 
-    assert await reads(api_database, credentials.KEY, key_hash("o7")) == by_index
+    assert await reads(api_database, credentials.KEYS, [key_hash("o7")]) == by_index
 
 
 async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:

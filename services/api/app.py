@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from services.api import answers, call, calls, document, documentation, health
+from services.api.credentials import Found
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
@@ -38,6 +39,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
             uses.written(databases.primary, settings.api_key_use_interval_seconds),
         ):
             app.state.databases = databases
+            app.state.found = Found(databases.primary)
             try:
                 yield
             finally:
@@ -64,10 +66,11 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     if app.state.rate_limits.any:
         app.add_middleware(TellingLimits)
     app.add_middleware(Measured, metrics=app.state.metrics)
+    # In this order: each router that a request passes over costs some microseconds.
+    for prefix in ("", "/v1"):
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix, include_in_schema=not prefix)
     app.include_router(health.router)
-    for router in ROUTERS:
-        app.include_router(router)
-        app.include_router(router, prefix="/v1", include_in_schema=False)
     handle_errors(app)
     complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
     app.openapi = cache(complete)  # type: ignore[method-assign]

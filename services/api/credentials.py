@@ -7,13 +7,16 @@ from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import Depends, Header, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
-from pydantic.json_schema import SkipJsonSchema
+from asyncpg import Record
+from fastapi import Depends, Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 
 from services.api.client_address import Network, client_address, is_in
-from services.api.database import STATE, Databases
+from services.api.database import STATE, Database
 from services.api.errors import ApiError, forbidden, invalid_parameter, unauthorized
+from services.api.lookups import Lookups
 from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
 from shared import logs
@@ -21,14 +24,18 @@ from shared.count import time_zone
 from shared.credentials import SCOPES, key_hash, key_livemode
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
-KEY: Final = f"""
+KEYS: Final = f"""
 SELECT key.*, {STATE} AS state
-FROM callfold_key($1) AS key
+FROM unnest($1::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key
 """  # noqa: S608 - made of constants
-MEMBER: Final = f"""
-SELECT member.*, {STATE} AS state
-FROM callfold_member($1, $2) AS member
+MEMBERS: Final = f"""
+SELECT asked.number, member.*, {STATE} AS state
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (user_id, organization_id, number),
+    callfold_member(asked.user_id, asked.organization_id) AS member
 """  # noqa: S608 - made of constants
+
+
+_Asked = tuple[UUID, UUID | None]
 
 
 class Caller(NamedTuple):
@@ -48,54 +55,47 @@ class Caller(NamedTuple):
     answer."""
 
 
-_bearer = HTTPBearer(
-    auto_error=False,
-    scheme_name="Bearer",
-    description="An API key: `kros_live_…` sees live data, `kros_test_…` test data. Or, where that is set "
-    "up, a user's JWT of Supabase Auth, which sees live data.",
-)
-_api_key = APIKeyHeader(
-    name="x-api-key", auto_error=False, scheme_name="x-api-key", description="The same API key, by itself."
-)
+class _Credentials(SecurityBase):
+    """The dependency by which routes get their caller: a single one, for each costs a request more than to
+    read a header does. To FastAPI it is the scheme `Bearer`; `document.py` adds what else may be borne."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "Bearer"
+        self.model = HTTPBearer(
+            description="An API key: `kros_live_…` sees live data, `kros_test_…` test data. Or, where that "
+            "is set up, a user's JWT of Supabase Auth, which sees live data."
+        )
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:
+        """Whose credentials the request bears, who may do what the route needs.
+
+        Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for
+        one that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when
+        the database can't be asked.
+        """
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+        api_key = request.headers.get("x-api-key", "")
+        organization_id = request.headers.get("x-organization-id")
+        if bearer and api_key and bearer != api_key:
+            raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
+        tokens: Tokens | None = request.app.state.tokens
+        if tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
+            user_id = await tokens.user(bearer, request.app.state.clock())
+            found = await _member(request, user_id, _uuid(organization_id))
+        else:
+            found = await _holder_of_key(request, bearer or api_key)
+        # What is refused from here on counts, too: it was somebody's request.
+        limits: RateLimits = request.app.state.rate_limits
+        await limits.count(request.scope, found.plan, found.actor)
+        if _uuid(organization_id) not in (None, found.organization_id):
+            raise _not_theirs()
+        for scope in needed.scopes:
+            require(found, scope)
+        return found
 
 
-async def caller(
-    request: Request,
-    needed: SecurityScopes,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-    api_key: Annotated[str | None, Security(_api_key)],
-    x_organization_id: Annotated[
-        str | SkipJsonSchema[None],
-        Header(
-            description="The organization that is asked about. Without this it is the key's own, and with a "
-            "user's token the first one that they belong to.",
-            json_schema_extra={"format": "uuid"},
-        ),
-    ] = None,
-) -> Caller:
-    """Whose credentials the request bears, who may do what the route needs.
-
-    Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for one
-    that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when the
-    database can't be asked.
-    """
-    credentials = bearer.credentials if bearer else None
-    if credentials and api_key and credentials != api_key:
-        raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
-    tokens: Tokens | None = request.app.state.tokens
-    if tokens is not None and bearer and not api_key and key_livemode(bearer.credentials) is None:
-        user_id = await tokens.user(bearer.credentials, request.app.state.clock())
-        found = await _member(request, user_id, _uuid(x_organization_id))
-    else:
-        found = await _holder_of_key(request, credentials or api_key)
-    # What is refused from here on counts, too: it was somebody's request.
-    limits: RateLimits = request.app.state.rate_limits
-    await limits.count(request.scope, found.plan, found.actor)
-    if _uuid(x_organization_id) not in (None, found.organization_id):
-        raise _not_theirs()
-    for scope in needed.scopes:
-        require(found, scope)
-    return found
+caller: Final = _Credentials()
 
 
 def require(caller: Caller, scope: str) -> None:
@@ -104,22 +104,42 @@ def require(caller: Caller, scope: str) -> None:
         raise forbidden(f"These credentials lack the scope {scope}.")
 
 
+class Found:
+    """Where credentials are found: those of all requests that wait at once, in one statement."""
+
+    def __init__(self, primary: Database) -> None:
+        self._primary = primary
+        self.keys = Lookups(self._keys)
+        """By the key's hash."""
+        self.members = Lookups(self._members)
+        """By the user, and the organization that they ask about."""
+
+    async def _keys(self, hashes: Sequence[bytes]) -> dict[bytes, Record]:
+        async with self._primary.connection() as connection:
+            rows = await connection.fetch(KEYS, hashes)
+        return {row["key_hash"]: row for row in rows}
+
+    async def _members(self, asked: Sequence[_Asked]) -> dict[_Asked, Record]:
+        async with self._primary.connection() as connection:
+            rows = await connection.fetch(MEMBERS, *zip(*asked, strict=True))
+        return {asked[row["number"] - 1]: row for row in rows}
+
+
 AnyCaller = Annotated[Caller, Depends(caller)]
 Reader = Annotated[Caller, Security(caller, scopes=["calls:read"])]
 Writer = Annotated[Caller, Security(caller, scopes=["calls:write"])]
 Analyst = Annotated[Caller, Security(caller, scopes=["analytics:read"])]
 
 
-async def _holder_of_key(request: Request, key: str | None) -> Caller:
+async def _holder_of_key(request: Request, key: str) -> Caller:
     if not key:
         raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
     livemode = key_livemode(key)
     if livemode is None:
         raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
     hashed = key_hash(key)
-    databases: Databases = request.app.state.databases
-    async with databases.primary.connection() as connection:
-        row = await connection.fetchrow(KEY, hashed)
+    found: Found = request.app.state.found
+    row = await found.keys.get(hashed)
     # An unknown key takes the same way as one that is known, up to here.
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
     now: datetime = request.app.state.clock()
@@ -144,9 +164,8 @@ async def _holder_of_key(request: Request, key: str | None) -> Caller:
 async def _member(request: Request, user_id: UUID, organization_id: UUID | None) -> Caller:
     """A user as a member of this organization, or of their first. Users may do all that there is, with live
     data."""
-    databases: Databases = request.app.state.databases
-    async with databases.primary.connection() as connection:
-        row = await connection.fetchrow(MEMBER, user_id, organization_id)
+    found: Found = request.app.state.found
+    row = await found.members.get((user_id, organization_id))
     if row is None:
         raise forbidden("This user belongs to no organization.") if organization_id is None else _not_theirs()
     logs.about(organization_id=row["organization_id"], user_id=user_id)

@@ -12,6 +12,21 @@ from services.api.documentation import SAMPLES
 
 _EXAMPLES: Final = ("example", "examples")
 
+_API_KEY: Final = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "x-api-key",
+    "description": "The same API key, by itself.",
+}
+_ORGANIZATION: Final = {
+    "name": "x-organization-id",
+    "in": "header",
+    "required": False,
+    "description": "The organization that is asked about. Without this it is the key's own, and with a "
+    "user's token the first one that they belong to.",
+    "schema": {"type": "string", "format": "uuid", "title": "X-Organization-Id"},
+}
+
 
 def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -> dict[str, Any]:
     """The document that `made` gives, of these routers' routes, with its examples as they were given and
@@ -21,6 +36,11 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
     answer has.
     """
     document = made()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "security" in operation:
+                _complete_credentials(operation)
+    document["components"]["securitySchemes"]["x-api-key"] = _API_KEY
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     for route in routes:
         if not route.include_in_schema:
@@ -42,6 +62,15 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
         for name, schema in _schemas(route.response_model).items():
             document["components"]["schemas"][name].update(_examples(schema))
     return document
+
+
+def _complete_credentials(operation: dict[str, Any]) -> None:
+    """Beside `Bearer`, which FastAPI knows of: whatever needs credentials takes a key by itself, too, and is
+    told about which organization."""
+    operation["security"] += [
+        {"x-api-key": scopes} for each in operation["security"] for scopes in each.values()
+    ]
+    operation.setdefault("parameters", []).append(_ORGANIZATION)
 
 
 class _Unsorted(GenerateJsonSchema):
