@@ -377,9 +377,25 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
+    recording_store_url: Annotated[str, _web_url("https://example.s3.amazonaws.com/")] | None = Field(
+        None,
+        description="what the URLs of recordings begin with whose links are to be signed as S3 has it: "
+        "endpoint, bucket, folder; without it every link is its source's",
+    )
+    recording_store_region: str = "us-east-1"
+    recording_store_key_id: str | None = None
+    recording_store_secret: SecretStr | None = None
+    recording_link_seconds: int = Field(300, ge=1, le=604_800, description="how long such a link works")
     api_answers_mib: float = Field(
         16, ge=0, description="stats and trends kept for as long as nothing changes; 0: none are"
     )
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        if self.recording_store_url and not (self.recording_store_key_id and self.recording_store_secret):
+            needed = f"{PREFIX}RECORDING_STORE_KEY_ID and {PREFIX}RECORDING_STORE_SECRET"
+            raise ValueError(f"{PREFIX}RECORDING_STORE_URL needs {needed} to sign links with.")
+        return self
 
 
 def misspelt(names: Iterable[str]) -> list[str]:

@@ -265,7 +265,7 @@ async def test_detail_has_the_events_in_order_as_they_were_sent(
 
     listed = (await get(api, acme, "/calls"))["data"][0]
     assert {field: answer[field] for field in listed} == listed
-    assert set(answer) - set(listed) == {"events", "recording"}
+    assert set(answer) - set(listed) == {"events", "events_total", "recording"}
     assert answer["recording"] == {"url": "https://recordings.example.com/1.mp3"}
     # Of two events at one time, "B" comes before "a", as it does in the fold.
     assert [event["id"] for event in answer["events"]] == ["b", "B", "a", "recording"]

@@ -52,6 +52,8 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/calls", "get"),
         ("/calls/{id}", "get"),
         ("/calls/{id}", "delete"),
+        ("/calls/{id}/events", "get"),
+        ("/calls/{id}/recording", "get"),
         ("/health/live", "get"),
         ("/health/ready", "get"),
     }
@@ -62,6 +64,8 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
     } == {
         ("/calls", "get"): [],  # calls:read or analytics:read, by its action
         ("/calls/{id}", "get"): ["calls:read"],
+        ("/calls/{id}/events", "get"): ["calls:read"],
+        ("/calls/{id}/recording", "get"): ["calls:read"],
         ("/calls/{id}", "delete"): ["calls:write"],
     }
     assert [server["url"] for server in document["servers"]] == ["/", "/v1"]
@@ -105,7 +109,8 @@ def _examples() -> Iterator[tuple[type[BaseModel], Any]]:
     yield models.CallList, models.LIST_EXAMPLE
     yield models.CallStats, models.STATS_EXAMPLE
     yield models.CallTrends, models.TRENDS_EXAMPLE
-    for model in (models.Call, models.CallDetail, models.Event):
+    of_one = models.Call, models.CallDetail, models.Event, models.EventList, models.RecordingLink
+    for model in of_one:
         for example in model.model_json_schema()["examples"]:
             yield model, example
 
@@ -116,7 +121,7 @@ async def test_examples_are_answers(document: Any) -> None:
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, response in operation["responses"].items():
-                if status not in ("200", "204"):
+                if status not in ("200", "204", "304"):
                     (models.TooManyRequests if status == "429" else models.Error).model_validate(
                         response["content"]["application/json"]["example"], extra="forbid"
                     )
@@ -145,6 +150,8 @@ async def test_real_answers_are_what_is_documented(api: httpx.AsyncClient, datab
         (models.CallList, await get(api, acme, "/calls")),
         (models.CallDetail, await get(api, acme, f"/calls/{bare}")),
         (models.CallDetail, await get(api, acme, f"/calls/{full}")),
+        (models.EventList, await get(api, acme, f"/calls/{full}/events")),
+        (models.RecordingLink, await get(api, acme, f"/calls/{full}/recording")),
         (models.CallStats, await get(api, acme, "/calls?action=stats")),
         (models.CallTrends, await get(api, acme, "/calls?action=trends")),
         (models.Health, (await api.get("/health/live")).json()),

@@ -16,7 +16,9 @@ import pytest
 
 from services.api import call, calls, credentials, stats, trends
 from services.api.database import Database, open_databases
+from services.api.events import EVENTS, EVENTS_MAX
 from services.api.filters import Filters
+from services.api.recording import RECORDING
 from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
 from shared.database import Connection
@@ -178,7 +180,13 @@ async def test_a_call_and_its_events_are_found_by_their_keys(
         "FROM calls, generate_series(1, 3) AS n WHERE day > '2026-09-01'; ANALYZE call_events"
     )
 
-    found = await scans(api_database, call.DETAIL, ACME, True, UUID(int=1))
+    page = await scans(api_database, EVENTS, ACME, True, UUID(int=1), EVENTS_MAX, 0)
+    assert page["call_events"] == Scan("call_events", "call_events_pkey", 3)
+    recording = await scans(api_database, RECORDING, ACME, True, UUID(int=1))
+    assert recording["calls"].by == "calls_pkey"
+    assert recording["call_events"].by == "call_events_pkey"
+
+    found = await scans(api_database, call.DETAIL, ACME, True, UUID(int=1), EVENTS_MAX, 0)
 
     assert found["calls"] == Scan("calls", "calls_pkey", 1)
     assert found["call_events"] == Scan("call_events", "call_events_pkey", 3)

@@ -10,18 +10,19 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import answers, call, calls, document, documentation, health
+from services.api import answers, call, calls, document, documentation, events, health, recording
 from services.api.credentials import Found
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
 from services.api.metrics import Measured, Metrics
 from services.api.rate_limits import TellingLimits, rate_limits
+from services.api.recording_store import RecordingStore
 from services.api.tokens import tokens
 from shared.settings import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
-ROUTERS: Final = (calls.router, call.router)
+ROUTERS: Final = (calls.router, events.router, recording.router, call.router)
 
 
 def _utc_now() -> datetime:
@@ -62,6 +63,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))
     app.state.tokens = tokens(settings)
     app.state.rate_limits = rate_limits(settings)
+    app.state.recording_store = _recording_store(settings)
     app.state.metrics = Metrics(lambda: _connections(app))
     if app.state.rate_limits.any:
         app.add_middleware(TellingLimits)
@@ -75,6 +77,18 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
     app.openapi = cache(complete)  # type: ignore[method-assign]
     return app
+
+
+def _recording_store(settings: ApiSettings) -> RecordingStore | None:
+    if settings.recording_store_url is None:
+        return None
+    return RecordingStore(
+        settings.recording_store_url,
+        settings.recording_store_region,
+        settings.recording_store_key_id or "",
+        settings.recording_store_secret.get_secret_value() if settings.recording_store_secret else "",
+        settings.recording_link_seconds,
+    )
 
 
 def _connections(app: FastAPI) -> dict[str, float]:

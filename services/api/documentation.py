@@ -82,6 +82,22 @@ _NO_SUCH_CALL = _error(
     "NOT_FOUND",
     "There is no such call.",
 )
+_NO_RECORDING = _error(
+    "No such call; or no event of it has told of a recording.",
+    "NOT_FOUND",
+    "This call has no recording, or none yet.",
+)
+_ETAG: Final[dict[str, Any]] = {
+    "ETag": {
+        "description": "Names this answer. In If-None-Match it asks for an answer only if it is another now.",
+        "schema": {"type": "string"},
+    }
+}
+_TAGGED: Final[dict[str, Any]] = {"headers": _ETAG}
+_NOT_MODIFIED: Final[dict[str, Any]] = {
+    "description": "It is still the answer that If-None-Match names.",
+    "headers": _ETAG,
+}
 _UNAVAILABLE = _error(
     "The database can't be asked now; or, with the code `SIGNING_KEYS_UNAVAILABLE`, the keys by which users' "
     "tokens are checked.",
@@ -117,7 +133,9 @@ GET_CALLS: Final[dict[str, Any]] = {
     "openapi_extra": {"parameters": query_parameters(CallsQuery)},
     "responses": {
         **_ERRORS,
+        304: _NOT_MODIFIED,
         200: {
+            "headers": _ETAG,
             "content": {
                 "application/json": {
                     "examples": {
@@ -135,7 +153,7 @@ GET_CALLS: Final[dict[str, Any]] = {
                         },
                     }
                 }
-            }
+            },
         },
     },
 }
@@ -144,7 +162,21 @@ GET_CALL: Final[dict[str, Any]] = {
     "summary": "One call with its events",
     "response_model": models.CallDetail,
     "response_description": "The call.",
-    "responses": {**_ERRORS, 404: _NO_SUCH_CALL},
+    "responses": {**_ERRORS, 200: _TAGGED, 304: _NOT_MODIFIED, 404: _NO_SUCH_CALL},
+}
+GET_EVENTS: Final[dict[str, Any]] = {
+    "operation_id": "get_call_events",
+    "summary": "The events of one call",
+    "response_model": models.EventList,
+    "response_description": "A page of them.",
+    "responses": {**_ERRORS, 200: _TAGGED, 304: _NOT_MODIFIED, 404: _NO_SUCH_CALL},
+}
+GET_RECORDING: Final[dict[str, Any]] = {
+    "operation_id": "get_call_recording",
+    "summary": "A link to the recording of one call",
+    "response_model": models.RecordingLink,
+    "response_description": "The link.",
+    "responses": {**_ERRORS, 404: _NO_RECORDING},
 }
 DELETE_CALL: Final[dict[str, Any]] = {
     "operation_id": "delete_call",
@@ -178,6 +210,8 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "/calls?action=trends&direction=inbound",
     ),
     "get_call": ("/calls/$ID",),
+    "get_call_events": ("/calls/$ID/events?offset=0&limit=100",),
+    "get_call_recording": ("/calls/$ID/recording",),
     "delete_call": ("/calls/$ID",),
     "live": ("/health/live",),
     "ready": ("/health/ready",),

@@ -74,6 +74,11 @@ def too_many_requests(retry_after_seconds: int) -> ApiError:
     )
 
 
+def no_recording() -> ApiError:
+    """404: the call is there, and no event has told of a recording."""
+    return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "This call has no recording, or none yet.")
+
+
 def unavailable(code: str, sentence: str) -> ApiError:
     """503: asking again in a moment may help."""
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})

@@ -41,6 +41,20 @@ EVENT_EXAMPLE: dict[str, Any] = {
     "livemode": True,
     "data": {"duration": 93, "cost": 4.65, "hangup_cause": "NORMAL_CLEARING", "campaign": "autumn"},
 }
+EVENTS_EXAMPLE: dict[str, Any] = {
+    "data": [EVENT_EXAMPLE],
+    "total": 1,
+    "offset": 0,
+    "limit": 100,
+    "next_offset": None,
+}
+RECORDING_EXAMPLE: dict[str, Any] = {
+    "recording_url": "https://recordings.example.com/0b8f6c1e.mp3",
+    "expires_at": None,
+    "duration_seconds": 86,
+    "format": "mp3",
+    "size_bytes": 345600,
+}
 BY_STATUS_EXAMPLE = {
     "initiated": 0,
     "ringing": 1,
@@ -132,7 +146,9 @@ class Event(BaseModel):
 class Recording(BaseModel):
     """A call's recording."""
 
-    url: str = Field(description="Where the source keeps it.")
+    url: str | None = Field(
+        description="Where the source keeps it: a link of http or https; null where it is none."
+    )
 
 
 class CallDetail(Call):
@@ -145,13 +161,49 @@ class CallDetail(Call):
                     **CALL_EXAMPLE,
                     "recording": {"url": CALL_EXAMPLE["recording_url"]},
                     "events": [EVENT_EXAMPLE],
+                    "events_total": 1,
                 }
             ]
         }
     )
 
     recording: Recording | None = Field(description="Null while there is none.")
-    events: list[Event] = Field(description="All events of the call, by timestamp, then id.")
+    events: list[Event] = Field(
+        description="The events of the call, by timestamp, then id: the first 1,000, or 4 MiB of them."
+    )
+    events_total: int = Field(
+        description="How many events the call has; those beyond `events` are at `/calls/{id}/events`.", ge=0
+    )
+
+
+class EventList(BaseModel):
+    """A page of a call's events."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EVENTS_EXAMPLE]})
+
+    data: list[Event] = Field(description="The events of this page, by timestamp, then id.")
+    total: int = Field(description="How many events the call has.", ge=0)
+    offset: int = Field(description="How many of them are before this page.", ge=0)
+    limit: int = Field(description="How many a page has at most; fewer where they are large.", ge=1)
+    next_offset: int | None = Field(description="The offset of the next page; null after the last.", ge=1)
+
+
+class RecordingLink(BaseModel):
+    """A link to a call's recording, and what is known of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [RECORDING_EXAMPLE]})
+
+    recording_url: str | None = Field(
+        description="A link of http or https to the recording; null where its source named none."
+    )
+    expires_at: datetime | None = Field(
+        description="When the link stops working, in UTC; null where that is not known."
+    )
+    duration_seconds: float | None = Field(description="How long it is, as its source said.", ge=0)
+    format: str | None = Field(
+        description="Its format, as its source said, or as the URL's path ends.", examples=["mp3"]
+    )
+    size_bytes: int | None = Field(description="How large it is, as its source said.", ge=0)
 
 
 class CallList(BaseModel):

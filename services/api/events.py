@@ -1,0 +1,121 @@
+"""The events of one call: the first of them in its detail, all of them page by page."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+
+from services.api import documentation
+from services.api.conditional import conditional, etag_of
+from services.api.credentials import Reader
+from services.api.database import Databases
+from services.api.encoding import encode
+from services.api.errors import no_such_call
+from services.api.filters import query_parameters, read_query
+from services.api.paths import CallId
+from shared import logs
+
+EVENTS_MAX: Final = 1000
+"""How many events an answer has at most."""
+EVENTS_BYTES_MAX: Final = 4 * 2**20
+"""How large they are together at most; a single one has up to 1 MiB."""
+
+# In the fold's order, which compares ids letter by letter, whatever the database's collation. Their sizes are
+# known without reading those that are too large to be in the row itself.
+PAGE: Final = f"""
+SELECT id, type, occurred_at, payload
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER (
+        ORDER BY occurred_at, id COLLATE "C" ROWS UNBOUNDED PRECEDING
+    ) AS bytes
+    FROM (
+        SELECT id, type, occurred_at, payload
+        FROM call_events
+        WHERE organization_id = $1 AND call_id = $3
+        ORDER BY occurred_at, id COLLATE "C"
+        LIMIT $4 OFFSET $5
+    ) AS asked
+) AS measured
+WHERE bytes <= {EVENTS_BYTES_MAX}
+ORDER BY occurred_at, id COLLATE "C"
+"""  # noqa: S608 - made of constants
+"""The events of the call $3 of the organization $1, from $5 on at most $4; its first is never too large."""
+
+EVENTS: Final = f"""
+SELECT version AS total, page.*
+FROM calls LEFT JOIN LATERAL ({PAGE}) AS page ON true
+WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
+ORDER BY page.occurred_at, page.id COLLATE "C"
+"""  # noqa: S608 - made of constants
+
+
+class EventsQuery(BaseModel):
+    """What `GET /calls/{id}/events` can be asked."""
+
+    offset: int = Field(0, ge=0, le=1_000_000, description="How many of the call's events to pass over.")
+    limit: int = Field(100, ge=1, le=EVENTS_MAX, description="How many events a page has at most.")
+
+
+async def events_query(request: Request) -> EventsQuery:
+    """The dependency that reads the query. Raises the 400 `ApiError`."""
+    return read_query(request, EventsQuery)
+
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get(
+    "/calls/{id}/events",
+    openapi_extra={"parameters": query_parameters(EventsQuery)},
+    **documentation.GET_EVENTS,
+)
+async def get_events(
+    request: Request, caller: Reader, call_id: CallId, query: Annotated[EventsQuery, Depends(events_query)]
+) -> Response:
+    """The events of a call in order of time, page by page: those that its detail has, and those beyond.
+    A page ends early where its events are large; `next_offset` says where the next one begins."""
+    logs.about(call_id=call_id)
+    databases: Databases = request.app.state.databases
+    async with databases.reading.snapshot(caller.organization_id) as connection:
+        rows = await connection.fetch(
+            EVENTS, caller.organization_id, caller.livemode, call_id, query.limit, query.offset
+        )
+    if not rows:
+        raise no_such_call()
+    total = rows[0]["total"]
+    data = [event(*list(row.values())[1:]) for row in rows if row["id"] is not None]
+    end = query.offset + len(data)
+    body = encode(
+        {
+            "data": data,
+            "total": total,
+            "offset": query.offset,
+            "limit": query.limit,
+            "next_offset": end if data and end < total else None,
+        }
+    )
+    return conditional(request, body, etag_of(body))
+
+
+def event(id_: str, type_: str, timestamp: datetime, payload: str) -> dict[str, object]:
+    """An event as it is answered, from a row of `PAGE`."""
+    said = _decode_payload(payload)
+    return {
+        "id": id_,
+        "type": type_,
+        "timestamp": timestamp,
+        "livemode": said.livemode is not False,
+        "data": {} if bytes(said.data) == b"null" else said.data,
+    }
+
+
+class _Payload(msgspec.Struct):
+    """What of an event's record no column has; `data` letter by letter."""
+
+    livemode: bool | None = True
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode

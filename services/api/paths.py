@@ -1,0 +1,11 @@
+"""The parameters in paths."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path
+
+CallId = Annotated[
+    UUID,
+    Path(alias="id", description="The call's id.", examples=["0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e"]),
+]

@@ -1,0 +1,146 @@
+"""The recording of one call: a link to it, and what its source said of it."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.api import documentation
+from services.api.credentials import Reader
+from services.api.database import Databases
+from services.api.encoding import answer
+from services.api.errors import no_recording, no_such_call
+from services.api.filters import no_query
+from services.api.paths import CallId
+from services.api.recording_store import RecordingStore
+from shared import logs
+
+# What is said of a recording is said by the last event that it is ready.
+RECORDING: Final = """
+SELECT recording_url, (
+    SELECT payload
+    FROM call_events
+    WHERE call_events.organization_id = $1 AND call_id = $3 AND type = 'recording.ready'
+    ORDER BY occurred_at DESC, call_events.id COLLATE "C" DESC
+    LIMIT 1
+) AS payload
+FROM calls
+WHERE organization_id = $1 AND livemode = $2 AND id = $3
+"""
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get("/calls/{id}/recording", dependencies=[Depends(no_query)], **documentation.GET_RECORDING)
+async def get_recording(request: Request, caller: Reader, call_id: CallId) -> Response:
+    """A link to the call's recording, and what is known of it. Where callfold signs links to the store that
+    recordings are in, the link is good until `expires_at`, for whoever has it; any other is its source's."""
+    logs.about(call_id=call_id)
+    databases: Databases = request.app.state.databases
+    async with databases.reading.snapshot(caller.organization_id) as connection:
+        row = await connection.fetchrow(RECORDING, caller.organization_id, caller.livemode, call_id)
+    if row is None:
+        raise no_such_call()
+    if row["recording_url"] is None:
+        raise no_recording()
+    store: RecordingStore | None = request.app.state.recording_store
+    now: datetime = request.app.state.clock()
+    # A link is a secret for as long as it is good.
+    return answer(
+        recording(row["recording_url"], row["payload"], store, now), headers={"Cache-Control": "no-store"}
+    )
+
+
+def recording(
+    url: str, payload: str | None, store: RecordingStore | None, now: datetime
+) -> dict[str, object]:
+    """What is known of a recording, by its URL and the record of the event that it is ready; what is not, is
+    null. The store signs for who asks `now`."""
+    said = _said(url, payload)
+    signed = store.signed(url, now) if store else None
+    end = now + timedelta(seconds=store.link_seconds) if store and signed else None
+    return {
+        "recording_url": signed or web_link(url),
+        "expires_at": end or _instant(said, "expires_at", "recording_expires_at"),
+        "duration_seconds": _number(said, "recording_duration", "duration_seconds", "duration"),
+        "format": _text(said, "recording_format", "format") or _suffix(url),
+        "size_bytes": _whole(_number(said, "size_bytes", "recording_size", "size")),
+    }
+
+
+def web_link(url: str | None) -> str | None:
+    """The URL, where it is one to follow: of http or https, with a host. Any other might run as a script."""
+    if url is None or not _is_plain(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        return url if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None
+
+
+_is_plain = re.compile(r"[^\s\x00-\x20\x7f\\]+").fullmatch
+_of_path = re.compile(r"\.([A-Za-z0-9]{1,8})$").search
+
+
+def _said(url: str, payload: str | None) -> Mapping[str, Any]:
+    """The data of the event that this recording is ready; nothing where it was another."""
+    if payload is None:
+        return {}
+    data = _decode(payload).data or {}
+    return data if data.get("recording_url") in (None, url) else {}
+
+
+class _Payload(msgspec.Struct):
+    data: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Payload).decode
+
+
+def _number(said: Mapping[str, Any], *names: str) -> float | int | None:
+    """The first of these that is a number, or a text of one."""
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, str) and _is_number(value):
+            value = float(value) if "." in value else int(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
+            return value
+    return None
+
+
+_is_number = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?").fullmatch
+
+
+def _whole(number: float | None) -> int | None:
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _text(said: Mapping[str, Any], *names: str) -> str | None:
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, str) and 0 < len(value) <= 100:
+            return value
+    return None
+
+
+def _suffix(url: str) -> str | None:
+    """The format that the end of the path names: mp3 of `…/1.mp3?version=2`."""
+    found = _of_path(re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2])
+    return found[1].lower() if found else None
+
+
+def _instant(said: Mapping[str, Any], *names: str) -> datetime | None:
+    """The first of these that is an instant in RFC 3339 with an offset, in UTC."""
+    for name in names:
+        try:
+            instant = msgspec.convert(said.get(name), datetime)
+            if instant.tzinfo is not None:
+                return instant.astimezone(UTC)
+        except (msgspec.ValidationError, OverflowError):
+            pass
+    return None
