@@ -133,6 +133,22 @@ async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
     assert await reads(api_database, credentials.KEYS, [key_hash("o7")]) == by_index
 
 
+async def test_a_member_is_looked_up_by_the_user(api_database: Database, database: Connection) -> None:
+    """No more is read than what the user belongs to, which is six organizations here."""
+    await database.execute(
+        "INSERT INTO members SELECT id, lpad(to_hex(n % 500), 32, '0')::uuid, now() + n * interval '1 s' "
+        "FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM organizations) AS numbered;"
+        "ANALYZE members"
+    )
+
+    for organization_id in (None, UUID(int=1007)):
+        read = await reads(api_database, credentials.MEMBER, UUID(int=7), organization_id)
+        for table in ("members", "organizations"):
+            from_end_to_end, by_index = read[table]
+            assert from_end_to_end == 0
+            assert 1 <= by_index <= 6
+
+
 async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:
     async def listing(filters: Filters, page: int = 1) -> Scan:
         limit, offset = 20, 20 * (page - 1)

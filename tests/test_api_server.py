@@ -89,3 +89,18 @@ async def test_a_stop_lets_the_request_in_hand_finish(
         answer = await asked
         assert (answer.status_code, json.loads(answer.content)["total"]) == (200, 1)
         assert await asyncio.wait_for(api.wait(), 10) in (0, -signal.SIGTERM)
+
+
+async def test_who_speaks_from_this_machine_is_not_believed_unless_trusted(
+    database_url: str, database: Connection, free_tcp_port: int
+) -> None:
+    """The server itself would take X-Forwarded-For from loopback for the peer's address."""
+    acme = await seed.tenant(database)
+    key = await seed.key(database, acme.id, networks=["203.0.113.0/24"])
+    forwarded = {**bearing(key), "X-Forwarded-For": "203.0.113.9"}
+    for trusted, status in (("", 403), ("10.0.0.0/8", 403), ("127.0.0.0/8", 200)):
+        async with (
+            process(database_url, free_tcp_port, api_trusted_proxies=trusted),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}") as client,
+        ):
+            assert (await client.get("/calls", headers=forwarded)).status_code == status, trusted
