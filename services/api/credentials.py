@@ -34,6 +34,7 @@ FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (user_id, organizat
     callfold_member(asked.user_id, asked.organization_id) AS member
 """  # noqa: S608 - made of constants
 
+_SAY_WHO: Final = frozenset({b"authorization", b"x-api-key", b"x-organization-id"})
 
 _Asked = tuple[UUID, UUID | None]
 
@@ -73,10 +74,11 @@ class _Credentials(SecurityBase):
         one that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when
         the database can't be asked.
         """
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        said = _said_of_themselves(request)
+        scheme, _, bearer = said.get("authorization", "").partition(" ")
         bearer = bearer.strip() if scheme.lower() == "bearer" else ""
-        api_key = request.headers.get("x-api-key", "")
-        organization_id = request.headers.get("x-organization-id")
+        api_key = said.get("x-api-key", "")
+        organization_id = said.get("x-organization-id")
         if bearer and api_key and bearer != api_key:
             raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
         tokens: Tokens | None = request.app.state.tokens
@@ -96,6 +98,16 @@ class _Credentials(SecurityBase):
 
 
 caller: Final = _Credentials()
+
+
+def _said_of_themselves(request: Request) -> dict[str, str]:
+    """The headers that say who asks, by name. Raises the 401 `ApiError` for two of one name that disagree:
+    whoever stands before us may have believed the other one."""
+    said: dict[bytes, bytes] = {}
+    for name, value in request.scope["headers"]:
+        if name in _SAY_WHO and said.setdefault(name, value) != value:
+            raise unauthorized(f"The header {name.decode()} is given twice; send one of them.")
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in said.items()}
 
 
 def require(caller: Caller, scope: str) -> None:

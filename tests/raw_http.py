@@ -1,0 +1,39 @@
+"""HTTP letter by letter, for requests that no client library would send."""
+
+import asyncio
+from typing import NamedTuple
+
+LONGEST_SECONDS = 20
+
+
+class Answer(NamedTuple):
+    """What came back until the server closed; `status` 0: it closed without a word."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+async def ask(port: int, request: bytes) -> Answer:
+    """What these bytes are answered on loopback. A server that closes before it has read all of them may have
+    answered, too."""
+    async with asyncio.timeout(LONGEST_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(request)
+            try:
+                await writer.drain()
+                answer = await reader.read()
+            except ConnectionError:
+                answer = b""
+        finally:
+            writer.transport.abort()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(b" ", 2)
+    return Answer(int(words[1]) if len(words) > 2 else 0, head, body)
+
+
+def request(method: str, target: bytes, *lines: bytes) -> bytes:
+    """A request with these lines in its head, after which the server is to close."""
+    first = method.encode() + b" " + target + b" HTTP/1.1"
+    return b"\r\n".join((first, b"Host: api", b"Connection: close", *lines, b"", b""))
