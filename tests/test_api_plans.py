@@ -142,7 +142,7 @@ async def test_a_member_is_looked_up_by_the_user(api_database: Database, databas
     )
 
     for organization_id in (None, UUID(int=1007)):
-        read = await reads(api_database, credentials.MEMBER, UUID(int=7), organization_id)
+        read = await reads(api_database, credentials.MEMBERS, [UUID(int=7)], [organization_id])
         for table in ("members", "organizations"):
             from_end_to_end, by_index = read[table]
             assert from_end_to_end == 0
