@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
-from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,7 +48,7 @@ class RateLimits:
         self, plans: Mapping[str, Plan], storage: Storage, pool: "ConnectionPool | None" = None
     ) -> None:
         self._limits = {name: tuple(_items(plan)) for name, plan in plans.items()}
-        self._limiter = FixedWindowRateLimiter(storage)
+        self._storage = storage
         self._pool = pool
         self._away = False
         self._no_try_until = 0.0
@@ -91,9 +90,14 @@ class RateLimits:
         """The windows up to the first that is full: a request that is refused counts in no longer one."""
         windows, taken = [], True
         for limit in limits:
-            taken = await self._limiter.hit(limit, who)
-            resets_at, remaining = await self._limiter.get_window_stats(limit, who)
-            windows.append(Window(limit.amount, remaining, resets_at))
+            # The library's fixed windows, with the number that its strategy keeps to itself: asked for again,
+            # it would cost another round trip, and be that of others' requests, too.
+            key = limit.key_for(who)
+            count = await self._storage.incr(key, limit.get_expiry())
+            windows.append(
+                Window(limit.amount, max(0, limit.amount - count), await self._storage.get_expiry(key))
+            )
+            taken = count <= limit.amount
             if not taken:
                 break
         return windows, taken
