@@ -32,7 +32,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("INSERT", "audit_log"),
     ),
     API: (
-        ("SELECT", "alembic_version, daily_call_counts, daily_call_totals"),
+        ("SELECT", "alembic_version, daily_call_counts, daily_call_totals, pruned_call_counts"),
         ("SELECT, INSERT", "daily_call_deltas, deleted_calls"),
         ("SELECT, UPDATE, DELETE", "calls"),
         ("SELECT, DELETE", "call_events"),

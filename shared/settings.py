@@ -371,6 +371,9 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_pool_connections: int = Field(10, ge=1)
     api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)
+    api_search_calls: int = Field(
+        200_000, ge=1, description="the most calls that a list may look at for what no index or count knows"
+    )
     api_key_use_interval_seconds: float = Field(
         60, gt=0, description="how long a key's last use may wait to be written down"
     )

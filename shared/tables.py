@@ -152,6 +152,23 @@ calls = Table(
         text("id DESC"),
         postgresql_where=text("phone_number_id IS NOT NULL"),
     ),
+    *(
+        Index(
+            f"calls_newest_of_{column.removesuffix('_id')}_idx",
+            "organization_id",
+            "livemode",
+            column,
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text(f"{column} IS NOT NULL"),
+            postgresql_ops=operators,
+        )
+        for column, operators in (
+            ("from_number", {"from_number": "text_pattern_ops"}),  # finds numbers by how they begin
+            ("to_number", {"to_number": "text_pattern_ops"}),
+            ("endpoint_id", {}),
+        )
+    ),
     CheckConstraint(f"status IN {STATUSES}", name="status"),
     CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
     postgresql_with={"fillfactor": "85"},  # room in the page for the next version of a row (HOT)

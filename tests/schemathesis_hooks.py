@@ -15,6 +15,11 @@ BETWEEN_PARAMETERS = re.compile(
     "|must be less than 366 days before"
     "|leaves no room for"
     "|must not be the nil UUID"
+    "|must not be given together with"
+    "|must be the next_cursor of a list with the same filters and order"
+    "|is for the list of calls alone"
+    "|must be a day with action="
+    "|must be an instant that the calendar has"  # as a leap second is not
 )
 
 

@@ -75,8 +75,11 @@ async def test_a_call_has_these_fields(api: httpx.AsyncClient, database: Connect
         ],
         "total": 1,
         "page": 1,
+        "offset": 0,
         "limit": 20,
         "total_pages": 1,
+        "next_cursor": None,
+        "transcripts_left_out": [],
     }
 
 
@@ -133,8 +136,11 @@ async def test_an_organization_without_calls_has_no_pages(
         "data": [],
         "total": 0,
         "page": 1,
+        "offset": 0,
         "limit": 20,
         "total_pages": 0,
+        "next_cursor": None,
+        "transcripts_left_out": [],
     }
 
 

@@ -11,23 +11,26 @@ import httpx
 import pytest
 
 from services.api.app import create_app
+from services.api.call_filters import CallsQuery
 from services.api.health import why_waiting
 from shared.database import Connection
 from shared.settings import ApiSettings
 from tests import seed
 from tests.api import bearing, get, serving, until_somebody_waits_for_a_lock
 
-KNOWN = "status, direction, phone_number_id, start_date, end_date, from_date, to_date, action, page, limit"
+KNOWN = ", ".join(CallsQuery.model_fields)
 A_STATUS = (
     "must be one of initiated, ringing, in_progress, completed, failed, busy, no_answer, canceled, "
     "or several of them separated by commas"
 )
-A_DAY = "must be a day written as YYYY-MM-DD"
+A_DAY = "must be a day written as YYYY-MM-DD, or an instant such as 2026-11-01T08:00:00Z"
+DAY_WITH_STATS = "must be a day with action=stats; instants are for lists"
 NO_DAY = "must be a day that the calendar has"
-NO_PAGE = (
-    "must be at most 1000000: each page reads over all before it; narrow the list with start_date and "
-    "end_date instead"
-)
+NO_INSTANT = "must be an instant that the calendar has"
+NO_PAGE = "must be at most 1000000000"
+NO_CURSOR = "must be the next_cursor of a list with the same filters and order"
+A_TEXT = "must be a text without null characters"
+DIGITS = "must be at least 3 digits of a number, and at most 64"
 UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
 
 # What is asked, and the field and rule that are said to be broken.
@@ -37,7 +40,7 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?action=STATS", "action", "must be one of 'stats' or 'trends'"),
     ("/calls?page=0", "page", "must be at least 1"),
     ("/calls?page=-1", "page", "must be at least 1"),
-    ("/calls?page=1000001", "page", NO_PAGE),
+    ("/calls?page=1000000001", "page", NO_PAGE),
     ("/calls?page=9223372036854775808", "page", NO_PAGE),
     (f"/calls?page={10**30}", "page", NO_PAGE),
     (f"/calls?page={'9' * 5000}", "page", "must be a whole number"),
@@ -76,7 +79,48 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?start_date=", "start_date", A_DAY),
     ("/calls?start_date=20261124", "start_date", A_DAY),
     ("/calls?start_date=1795478400", "start_date", A_DAY),
-    ("/calls?start_date=2026-11-24T00:00:00Z", "start_date", A_DAY),
+    ("/calls?action=stats&start_date=2026-11-24T00:00:00Z", "start_date", DAY_WITH_STATS),
+    ("/calls?start_date=2026-11-24T00:00:00", "start_date", A_DAY),
+    ("/calls?start_date=2026-11-24T00:00Z", "start_date", A_DAY),
+    ("/calls?start_date=2026-11-24T24:00:01Z", "start_date", NO_INSTANT),
+    ("/calls?start_date=2026-02-29T00:00:00Z", "start_date", NO_INSTANT),
+    ("/calls?end_date=0001-01-01T00:00:00%2B14:00", "end_date", NO_INSTANT),
+    (
+        "/calls?start_date=2026-11-24T10:00:00Z&end_date=2026-11-24T09:00:00Z",
+        "start_date",
+        "must not be after end_date",
+    ),
+    ("/calls?offset=-1", "offset", "must be at least 0"),
+    (f"/calls?offset={10**30}", "offset", "must be at most 100000000000"),
+    ("/calls?page=1&offset=0", "offset", "must not be given together with page"),
+    ("/calls?page=1&cursor=x", "cursor", "must not be given together with page"),
+    ("/calls?offset=1&cursor=x", "cursor", "must not be given together with offset"),
+    ("/calls?cursor=x", "cursor", NO_CURSOR),
+    ("/calls?cursor=", "cursor", NO_CURSOR),
+    ("/calls?cursor=%00", "cursor", NO_CURSOR),
+    (f"/calls?cursor={'A' * 513}", "cursor", "must have at most 512 characters"),
+    ("/calls?sort=status", "sort", "must be one of 'created_at', 'duration' or 'cost'"),
+    ("/calls?order=down", "order", "must be one of 'desc' or 'asc'"),
+    ("/calls?total=1", "total", "must be true or false"),
+    ("/calls?has_recording=", "has_recording", "must be true or false"),
+    ("/calls?endpoint_id=1", "endpoint_id", "must be a UUID"),
+    ("/calls?from_number=", "from_number", A_TEXT),
+    ("/calls?to_number=a%00", "to_number", A_TEXT),
+    (f"/calls?to_number={'1' * 257}", "to_number", "must have at most 256 characters"),
+    ("/calls?from_number=*", "from_number", "must have letters, digits or signs of ASCII before its last *"),
+    ("/calls?external_id=%00", "external_id", A_TEXT),
+    ("/calls?hangup_cause=", "hangup_cause", A_TEXT),
+    ("/calls?number=12", "number", DIGITS),
+    ("/calls?number=12a4", "number", DIGITS),
+    (f"/calls?number={'1' * 65}", "number", DIGITS),
+    ("/calls?min_duration=-1", "min_duration", "must be at least 0"),
+    ("/calls?max_duration=2147483648", "max_duration", "must be at most 2147483647"),
+    (
+        "/calls?action=stats&from_number=%2B49",
+        "from_number",
+        "is for the list of calls alone, not for action=stats",
+    ),
+    ("/calls?action=trends&order=asc", "order", "is for the list of calls alone, not for action=trends"),
     ("/calls?start_date=2026-11-24%0A", "start_date", A_DAY),
     ("/calls?start_date=-001-01-01", "start_date", A_DAY),
     ("/calls?start_date=10000-01-01", "start_date", A_DAY),
@@ -158,7 +202,10 @@ async def test_odd_questions_that_are_fine(api: httpx.AsyncClient, database: Con
     acme = await seed.tenant(database)
 
     for path in (
-        "/calls?page=1000000&limit=100",
+        "/calls?page=1000000000&limit=100",
+        "/calls?page=1000000000&status=busy",
+        "/calls?page=1000000000&sort=cost",
+        "/calls?offset=100000000000",
         "/calls?page=1000000&limit=100&start_date=0001-01-01&end_date=9999-12-31",
         "/calls?action=stats&start_date=0001-01-01&end_date=9999-12-31",
         "/calls?action=stats&page=2",

@@ -8,18 +8,18 @@ conditions come before any of the statement's own.
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
 
-from services.api import call, calls, credentials, stats, trends
+from services.api import call, credentials, days, pages, stats, trends
+from services.api.call_filters import CallFilters
 from services.api.database import Database, open_databases
 from services.api.events import EVENTS, EVENTS_MAX
 from services.api.filters import Filters
 from services.api.recording import RECORDING
-from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
 from shared.database import Connection
 from shared.settings import ApiSettings
@@ -33,12 +33,13 @@ INSERT INTO organizations (id, name)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 'o' || n FROM generate_series(1, 3000) n;
 INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint)
 SELECT id, gen_random_uuid(), true, sha256(name::bytea), name FROM organizations;
-INSERT INTO calls (organization_id, id, livemode, status, direction, phone_number_id, created_at, day,
-    version)
+INSERT INTO calls (organization_id, id, livemode, status, direction, phone_number_id, endpoint_id,
+    from_number, to_number, created_at, day, version)
 SELECT lpad(to_hex(CASE WHEN n % 10 = 0 THEN 2 + n % 100 ELSE 1 END), 32, '0')::uuid,
     lpad(to_hex(n), 32, '0')::uuid, true, CASE n % 3 WHEN 0 THEN 'busy' ELSE 'completed' END,
     CASE n % 2 WHEN 0 THEN 'inbound' ELSE 'outbound' END, lpad(to_hex(n % 50), 32, '0')::uuid,
-    at, (at AT TIME ZONE 'UTC')::date, 1
+    lpad(to_hex(n % 50), 32, '0')::uuid, '+493' || lpad((n % 400)::text, 5, '0'),
+    '+493' || lpad((n % 400)::text, 5, '0'), at, (at AT TIME ZONE 'UTC')::date, 1
 FROM (
     SELECT n, '2026-11-24T12:00:00Z'::timestamptz - n * interval '15 minutes' AS at
     FROM generate_series(1, 30000) n
@@ -78,6 +79,11 @@ class Scan(NamedTuple):
 async def scans(database: Database, statement: str, *parameters: object) -> dict[str, Scan]:
     """Asks the statement a dozen times, as a request of the organization that its first parameter names, and
     then says how it is carried out, by table."""
+    return {scan.table: scan for scan in await all_scans(database, statement, *parameters)}
+
+
+async def all_scans(database: Database, statement: str, *parameters: object) -> list[Scan]:
+    """The same for a statement that reads a table more than once."""
     owner = parameters[0] if isinstance(parameters[0], UUID) else ACME
     async with database.snapshot(owner) as connection:
         for _ in range(12):
@@ -91,7 +97,7 @@ async def scans(database: Database, statement: str, *parameters: object) -> dict
     assert plans is not None
     assert plans["generic_plans"] == 0
     assert plans["custom_plans"] >= 12
-    return {scan.table: scan for scan in _scans(json.loads(explained)[0]["Plan"])}
+    return list(_scans(json.loads(explained)[0]["Plan"]))
 
 
 def _scans(node: dict[str, Any], table: str = "") -> Iterator[Scan]:
@@ -149,29 +155,69 @@ async def test_a_member_is_looked_up_by_the_user(api_database: Database, databas
             assert 1 <= by_index <= 6
 
 
+def searched(**filters: Any) -> CallFilters:
+    """Filters of a list."""
+    return CallFilters.of_cells(asked())._replace(**filters)
+
+
 async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:
-    async def listing(filters: Filters, page: int = 1) -> Scan:
-        limit, offset = 20, 20 * (page - 1)
-        return (await scans(api_database, calls.LIST, *filters, NO_DIRECTION, limit, offset))["calls"]
+    async def listing(*, page: int = 1, look_at: int | None = None, **filters: Any) -> Scan:
+        place = (None, None, look_at, 20, 20 * (page - 1))
+        return (await scans(api_database, pages.PAGE["desc"], *searched(**filters), *place))["calls"]
 
     newest = "calls_newest_idx"
-    assert await listing(asked()) == Scan("calls", newest, 20)
-    assert await listing(asked(), page=5) == Scan("calls", newest, 100)
-    assert (await listing(asked(status=["busy"]))).by == newest
-    assert (await listing(asked(status=["busy"]))).rows <= 100
+    assert await listing() == Scan("calls", newest, 20)
+    assert await listing(page=5) == Scan("calls", newest, 100)
+    assert (await listing(status=["busy"])).by == newest
+    assert (await listing(status=["busy"])).rows <= 100
     # Days far back: the index is entered at their end, not read from today on.
-    old = await listing(asked(start_date=date(2026, 2, 1), end_date=date(2026, 2, 28)))
+    old = await listing(start_date=date(2026, 2, 1), end_date=date(2026, 2, 28))
     assert old.by == newest
     assert old.rows <= 20 + 2 * 96
-    assert await listing(asked(start_date=date(2027, 1, 1))) == Scan("calls", newest, 0)
-    few = await listing(asked(organization_id=UUID(int=12)))
+    assert await listing(start_date=date(2027, 1, 1)) == Scan("calls", newest, 0)
+    few = await listing(organization_id=UUID(int=12))
     assert few == Scan("calls", newest, 20)
+    # Where no call has the status, reading ends where it must.
+    assert await listing(status=["canceled"], look_at=500) == Scan("calls", newest, 500)
 
-    one_number = await listing(asked(phone_number_id=PHONE))
-    assert one_number == Scan("calls", "calls_newest_of_phone_number_idx", 20)
-    assert await listing(asked(phone_number_id=UUID(int=999))) == Scan(
-        "calls", "calls_newest_of_phone_number_idx", 0
-    )
+    known: dict[str, tuple[Any, Any]] = {
+        "phone_number": (PHONE, UUID(int=999)),
+        "endpoint": (PHONE, UUID(int=999)),
+        "from_number": ("+49300003", "+490"),
+        "to_number": ("+49300003", "+490"),
+    }
+    for name, (some, none) in known.items():
+        index = f"calls_newest_of_{name}_idx"
+        column = name if name.endswith("_number") and name != "phone_number" else f"{name}_id"
+        assert await listing(**{column: some}) == Scan("calls", index, 20)
+        assert await listing(**{column: none}) == Scan("calls", index, 0)
+
+
+async def test_a_cursor_enters_the_index_where_it_points(api_database: Database) -> None:
+    place = (datetime(2026, 5, 1, tzinfo=UTC), UUID(int=7), None, 20, 0)
+    for order in pages.PAGE:
+        found = await scans(api_database, pages.PAGE[order], *searched(), *place)
+        assert found["calls"] == Scan("calls", "calls_newest_idx", 20)
+        found = await scans(api_database, pages.PAGE[order], *searched(from_number="+49300003"), *place)
+        assert found["calls"] == Scan("calls", "calls_newest_of_from_number_idx", 20)
+
+
+async def test_what_is_searched_for_is_found_by_its_index(api_database: Database) -> None:
+    async def search(**filters: Any) -> set[Scan]:
+        place = (None, None, None, 20, 0)
+        statement = pages.SEARCH["created_at", "desc"]
+        return set(await all_scans(api_database, statement, *searched(**filters), *place))
+
+    assert await search(id=UUID(int=7)) == {Scan("calls", "calls_pkey", 1)}
+    for column in ("from", "to"):
+        prefix = {f"{column}_first": "+4930003", f"{column}_after": "+4930004"}
+        found = await search(**prefix)
+        assert {scan.by for scan in found} == {f"calls_newest_of_{column}_number_idx", "calls_pkey"}
+    span = {"start_date": date(2026, 11, 20), "end_date": date(2026, 11, 21)}
+    for filters in ({"hangup_cause": "USER_BUSY"}, {"number_part": "0031"}, {"min_duration": 1}):
+        found = await search(**span, **filters)
+        assert {scan.by for scan in found} == {"calls_newest_idx", "calls_pkey"}
+        assert all(scan.rows <= 5 * 96 for scan in found)
 
 
 async def test_counts_are_read_by_organization_and_days(api_database: Database) -> None:
@@ -179,7 +225,8 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
     statements = [
         (stats.STATS, november),
         (trends.TRENDS, november),
-        (calls.LIST, (*november, NO_DIRECTION, 20, 0)),
+        (days.DAYS, november),
+        (days.TOTAL, november),
     ]
 
     for statement, parameters in statements:

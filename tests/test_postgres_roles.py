@@ -45,6 +45,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "deleted_calls": "SELECT, INSERT",
         "daily_call_counts": "SELECT",
         "daily_call_totals": "SELECT",
+        "pruned_call_counts": "SELECT",
         "daily_call_deltas": "SELECT, INSERT",
         "audit_log": "INSERT",
     }

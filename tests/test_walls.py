@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.api import calls, stats, trends
+from services.api import pages, stats, trends
 from services.api.database import Database, changing, open_databases
 from services.ops.embedded.servers import Servers
 from shared import roles
@@ -29,6 +29,7 @@ READABLE = (
     "daily_call_counts",
     "daily_call_totals",
     "daily_call_deltas",
+    "pruned_call_counts",
 )
 """What the API may read of an organization."""
 
@@ -41,6 +42,11 @@ async def tenants(database: Connection) -> tuple[Tenant, Tenant]:
         for n in range(calls_):
             await seed.call(database, tenant, applied=n == 0)
         await database.execute("INSERT INTO deleted_calls VALUES ($1, $2)", tenant.id, uuid4())
+        await database.execute(
+            "INSERT INTO pruned_call_counts "
+            "VALUES ($1, true, '2020-01-01', 'inbound', $1, 'busy', 0, 0, 0, 0, 0, 0)",
+            tenant.id,
+        )
         await database.execute("INSERT INTO members VALUES ($1, $2)", tenant.id, uuid4())
         await database.execute(
             "INSERT INTO audit_log (organization_id, actor, action, subject) VALUES ($1, 'x', 'y', 'z')",
@@ -161,11 +167,16 @@ async def test_the_api_without_its_where_answers_only_for_who_asks(
 ) -> None:
     """The mistake that the walls are for: each statement loses the organization that it asks for."""
     acme, neighbour = tenants
-    for module, name in ((stats, "STATS"), (trends, "TRENDS"), (calls, "LIST")):
-        asked: str = getattr(module, name)
+    asked_by: tuple[tuple[dict[Any, str], str], ...] = (
+        (vars(stats), "STATS"),
+        (vars(trends), "TRENDS"),
+        (pages.PAGE_WITH_TOTAL, "desc"),
+    )
+    for statements, name in asked_by:
+        asked = statements[name]
         forgetful = asked.replace("organization_id = $1 AND", "$1::uuid IS NOT NULL AND")
         assert forgetful != asked
-        monkeypatch.setattr(module, name, forgetful)
+        monkeypatch.setitem(statements, name, forgetful)
     async with serving(database_url) as api:
         for tenant, total in ((acme, 2), (neighbour, 3), (acme, 2)):
             page = await get(api, tenant, "/calls")

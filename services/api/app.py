@@ -58,6 +58,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         redirect_slashes=False,
     )
     app.state.clock = clock
+    app.state.search_calls = settings.api_search_calls
     app.state.trusted_proxies = settings.api_trusted_proxies
     app.state.key_uses = KeyUses()
     app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))

@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.api import documentation
-from services.api.calls import COLUMNS, call_of
+from services.api.calls import call_of
 from services.api.conditional import conditional, etag_of
 from services.api.credentials import Caller, Reader, Writer
 from services.api.database import Connection, Database, Databases, changing
@@ -17,6 +17,7 @@ from services.api.encoding import encode
 from services.api.errors import no_such_call, unavailable
 from services.api.events import EVENTS_MAX, PAGE, event
 from services.api.filters import no_query
+from services.api.pages import COLUMNS
 from services.api.paths import CallId
 from services.api.recording import web_link
 from services.api.replica import is_deleted, wait_until_deleted

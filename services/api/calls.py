@@ -1,45 +1,35 @@
 """The list of calls; and the one route that also serves stats and trends."""
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from asyncpg import Record
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.api import documentation, models
+from services.api import documentation
 from services.api.answers import answered
-from services.api.counts import CELLS
+from services.api.call_filters import CallFilters, CallsQuery, Order, Sort, call_filters_of, calls_query
 from services.api.credentials import AnyCaller, require
+from services.api.cursor import Place, cursor, place_of
 from services.api.database import Connection, Databases
 from services.api.encoding import answer, number
-from services.api.filters import CallsQuery, Filters, calls_query, filters_of
+from services.api.errors import invalid_parameter
+from services.api.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
 from services.api.stats import stats
 from services.api.trends import trends
-from shared.count import NO_DIRECTION, local_day
+from shared.count import local_day
 
-FIELDS: Final = tuple(models.Call.model_fields)
-COLUMNS: Final = ", ".join(FIELDS)
+TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much transcript a page has; those of the calls after that are left out."""
 
-# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
-LIST: Final = f"""
-SELECT total.calls AS total, page.*
-FROM (SELECT coalesce(sum(calls), 0)::bigint AS calls FROM {CELLS}) AS total
-LEFT JOIN (
-    SELECT {COLUMNS}
-    FROM calls
-    WHERE organization_id = $1 AND livemode = $2
-        AND ($3::date IS NULL OR day >= $3 AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC')
-        AND ($4::date IS NULL OR day <= $4 AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC')
-        AND ($5::text[] IS NULL OR status = ANY ($5))
-        AND ($6::text IS NULL OR coalesce(direction, $8::text) = $6)
-        AND ($7::uuid IS NULL OR phone_number_id = $7)
-    ORDER BY created_at DESC, id DESC
-    LIMIT $9 OFFSET $10
-) AS page ON true
-ORDER BY page.created_at DESC, page.id DESC
-"""  # noqa: S608 - made of constants
+TRANSCRIPTS: Final = """
+SELECT id, transcript FROM calls WHERE organization_id = $1 AND id = ANY ($2::uuid[])
+"""
 
 router = APIRouter(tags=["calls"])
 
@@ -54,35 +44,80 @@ async def get_calls(
     databases: Databases = request.app.state.databases
     now: datetime = request.app.state.clock()
     require(caller, "analytics:read" if query.action else "calls:read")
-    filters = filters_of(caller, query)
+    filters = call_filters_of(caller, query)
+    cells = filters.cells
     if query.action == "stats":
         return await answered(
-            request, caller, ("stats", filters), lambda connection: stats(connection, filters, caller.zone)
+            request, caller, ("stats", cells), lambda connection: stats(connection, cells, caller.zone)
         )
     if query.action == "trends":
         today = local_day(now, caller.zone)
         return await answered(
             request,
             caller,
-            ("trends", filters, today),
-            lambda connection: trends(connection, filters, caller.zone, today),
+            ("trends", cells, today),
+            lambda connection: trends(connection, cells, caller.zone, today),
         )
+    page = _page_of(query, filters, request.app.state.search_calls)
     async with databases.reading.snapshot(caller.organization_id) as connection:
-        return answer(await calls(connection, filters, query.page, query.limit))
+        return answer(await calls(connection, filters, page, caller.zone))
 
 
-async def calls(connection: Connection, filters: Filters, page: int, limit: int) -> dict[str, object]:
-    """One page of the asked calls and their exact total, of one snapshot."""
-    offset = (page - 1) * limit
-    rows = await connection.fetch(LIST, *filters, NO_DIRECTION, limit, offset)
-    total: int = rows[0]["total"]
+async def calls(
+    connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo
+) -> dict[str, object]:
+    """One page of the asked calls and their exact total, of one snapshot. Raises what `read_page` raises."""
+    found = await read_page(connection, filters, page, zone)
+    rows = found.rows[: page.limit]
+    transcripts, left_out = await _transcripts(connection, filters.organization_id, rows)
+    following = None
+    if len(found.rows) > page.limit:
+        last = Place(rows[-1]["value"], rows[-1]["created_at"], rows[-1]["id"])
+        following = cursor(last, question(filters, page.sort, page.order))
     return {
-        "data": [call_of(row) for row in rows if row["id"] is not None],
-        "total": total,
-        "page": page,
-        "limit": limit,
-        "total_pages": math.ceil(total / limit),
+        "data": [
+            call_of(row) | {"transcript": transcripts.get(row["id"], row["transcript"])} for row in rows
+        ],
+        "total": found.total,
+        "page": None if page.after else page.offset // page.limit + 1,
+        "offset": None if page.after else page.offset,
+        "limit": page.limit,
+        "total_pages": None if found.total is None else math.ceil(found.total / page.limit),
+        "next_cursor": following,
+        "transcripts_left_out": left_out,
     }
+
+
+def _page_of(query: CallsQuery, filters: CallFilters, search_calls: int) -> Page:
+    """The asked page. Raises the 400 `ApiError` for a place that is given twice, or by a foreign cursor."""
+    places = [name for name in ("page", "offset", "cursor") if getattr(query, name) is not None]
+    if len(places) > 1:
+        raise invalid_parameter(places[1], f"must not be given together with {places[0]}")
+    offset = query.offset or ((query.page or 1) - 1) * query.limit
+    after = None
+    if query.cursor is not None:
+        after = place_of(query.cursor, question(filters, query.sort, query.order))
+    return Page(query.limit, offset, after, query.sort, query.order, query.total, search_calls)
+
+
+def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ...]:
+    """What a cursor is bound to."""
+    return (*filters, sort, order)
+
+
+async def _transcripts(
+    connection: Connection, organization_id: UUID, rows: Sequence[Record]
+) -> tuple[dict[UUID, str], list[UUID]]:
+    """The long transcripts of a page by call, as many as it may have; and the calls whose are left out."""
+    fitting: list[UUID] = []
+    left_out: list[UUID] = []
+    bytes_ = 0
+    for row in rows:
+        bytes_ += row["transcript_bytes"]
+        if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
+            (fitting if bytes_ <= TRANSCRIPTS_BYTES_MAX else left_out).append(row["id"])
+    read = await connection.fetch(TRANSCRIPTS, organization_id, fitting) if fitting else []
+    return {row["id"]: row["transcript"] for row in read}, left_out
 
 
 def call_of(row: Record) -> dict[str, object]:

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from services.api import models
-from services.api.filters import CallsQuery, query_parameters
+from services.api.call_filters import CallsQuery
+from services.api.filters import query_parameters
 
 TITLE: Final = "callfold"
 DESCRIPTION: Final = """

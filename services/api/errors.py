@@ -48,6 +48,11 @@ def invalid_parameter(field: str, rule: str) -> ApiError:
     )
 
 
+def too_many_calls(sentence: str, calls_max: int) -> ApiError:
+    """400: more calls would have to be looked at than one request may."""
+    return ApiError(HTTPStatus.BAD_REQUEST, "TOO_MANY_CALLS", sentence, details={"calls_max": calls_max})
+
+
 def unauthorized(sentence: str) -> ApiError:
     """401: nobody whom we know."""
     return ApiError(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", sentence, headers={"WWW-Authenticate": "Bearer"})
@@ -134,6 +139,8 @@ def _rule(broken: Mapping[str, Any]) -> str:
             return f"must be at least {context['ge']}"
         case "less_than_equal":
             return f"must be at most {context['le']}"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters"
         case "uuid_parsing":
             return "must be a UUID"
         case "value_error":

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.credentials import Caller
@@ -15,31 +15,22 @@ from services.api.errors import broken_rule, invalid_parameter
 from shared.count import NO_PHONE_NUMBER
 from shared.event import Status
 
-PAGE_MAX: Final = 1_000_000
 LIMIT_MAX: Final = 100
 
 Query = TypeVar("Query", bound=BaseModel)
 
-_is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
 
-def _day(text: object) -> date:
-    """Stricter than Pydantic, which also takes times and seconds since 1970 for days."""
-    if not isinstance(text, str) or not _is_day(text):
+def as_day(text: object) -> date:
+    """A day as a query has it, stricter than Pydantic, which takes times and seconds since 1970, too. Raises
+    ValueError with the rule."""
+    if not isinstance(text, str) or not is_day(text):
         raise ValueError("must be a day written as YYYY-MM-DD")
     try:
         return date.fromisoformat(text)
     except ValueError:
         raise ValueError("must be a day that the calendar has") from None
-
-
-def _page(page: int) -> int:
-    if page > PAGE_MAX:
-        raise ValueError(
-            f"must be at most {PAGE_MAX}: each page reads over all before it; "
-            "narrow the list with start_date and end_date instead"
-        )
-    return page
 
 
 def _statuses(text: object) -> list[str]:
@@ -50,7 +41,7 @@ def _statuses(text: object) -> list[str]:
 
 
 _STATUSES: Final = get_args(Status)
-Day = Annotated[date, BeforeValidator(_day)]
+Day = Annotated[date, BeforeValidator(as_day)]
 Statuses = Annotated[
     list[Status],
     BeforeValidator(_statuses),
@@ -90,25 +81,6 @@ class CellsQuery(BaseModel):
     to_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
 
 
-class CallsQuery(CellsQuery):
-    """What `GET /calls` can be asked."""
-
-    action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
-        None,
-        description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
-        "daily counts.",
-    )
-    page: Annotated[int, AfterValidator(_page)] = Field(
-        1,
-        ge=1,
-        description="Which page of the list, from 1. Stats and trends have no pages.",
-        json_schema_extra={"maximum": PAGE_MAX},
-    )
-    limit: int = Field(
-        20, ge=1, le=LIMIT_MAX, description="How many calls a page has. Stats and trends have no pages."
-    )
-
-
 class Filters(NamedTuple):
     """Which cells are asked for: the parameters $1 to $7 of every such statement. None: all."""
 
@@ -123,12 +95,11 @@ class Filters(NamedTuple):
 
 def filters_of(caller: Caller, query: CellsQuery) -> Filters:
     """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
-    start = _one_of("start_date", query.start_date, "from_date", query.from_date)
-    end = _one_of("end_date", query.end_date, "to_date", query.to_date)
+    start = one_of("start_date", query.start_date, "from_date", query.from_date)
+    end = one_of("end_date", query.end_date, "to_date", query.to_date)
     if start and end and start > end:
         raise invalid_parameter("start_date", "must not be after end_date")
-    if query.phone_number_id == NO_PHONE_NUMBER:
-        raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
+    check_phone_number(query.phone_number_id)
     return Filters(
         caller.organization_id,
         caller.livemode,
@@ -140,7 +111,14 @@ def filters_of(caller: Caller, query: CellsQuery) -> Filters:
     )
 
 
-def _one_of(name: str, day: date | None, other_name: str, other: date | None) -> date | None:
+def check_phone_number(phone_number_id: UUID | None) -> None:
+    """Raises the 400 `ApiError` for what stands in a cell for none."""
+    if phone_number_id == NO_PHONE_NUMBER:
+        raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
+
+
+def one_of(name: str, day: date | None, other_name: str, other: date | None) -> date | None:
+    """What is given under one of two names. Raises the 400 `ApiError` where both are."""
     if day is not None and other is not None:
         raise invalid_parameter(other_name, f"is another word for {name}, which is given, too")
     return day or other
@@ -155,11 +133,6 @@ def read_query(request: Request, model: type[Query]) -> Query:
         return model.model_validate(_each_once(request, model.model_fields))
     except ValidationError as error:
         raise broken_rule(error.errors()[0]) from None
-
-
-async def calls_query(request: Request) -> CallsQuery:
-    """The dependency that reads the query of `GET /calls`. Raises the 400 `ApiError`."""
-    return read_query(request, CallsQuery)
 
 
 async def no_query(request: Request) -> None:

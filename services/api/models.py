@@ -69,8 +69,11 @@ LIST_EXAMPLE: dict[str, Any] = {
     "data": [CALL_EXAMPLE],
     "total": 120,
     "page": 1,
+    "offset": 0,
     "limit": 1,
     "total_pages": 120,
+    "next_cursor": "J8kH0vM3xk2c7cVf2m1nRZOhMNf_AAAAAGWg2wDYEAuPbB56UlxVjToKS48cLT4",
+    "transcripts_left_out": [],
 }
 STATS_EXAMPLE: dict[str, Any] = {
     "total": 120,
@@ -211,11 +214,27 @@ class CallList(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [LIST_EXAMPLE]})
 
-    data: list[Call] = Field(description="The calls of this page, newest first.")
-    total: int = Field(description="How many calls there are on all pages: exact.", ge=0)
-    page: int = Field(description="The page that this is, from 1.", ge=1)
+    data: list[Call] = Field(description="The calls of this page, in the asked order.")
+    total: int | None = Field(
+        description="How many calls there are on all pages: exact. Null with `total=false`.", ge=0
+    )
+    page: int | None = Field(
+        description="The page that this is, or in which it begins, from 1. Null with `cursor`.", ge=1
+    )
+    offset: int | None = Field(
+        description="How many calls of the list come before this page. Null with `cursor`.", ge=0
+    )
     limit: int = Field(description="How many calls a page has at most.", ge=1)
-    total_pages: int = Field(description="How many pages there are; 0 without calls.", ge=0)
+    total_pages: int | None = Field(
+        description="How many pages there are; 0 without calls. Null with `total=false`.", ge=0
+    )
+    next_cursor: str | None = Field(
+        description="What to ask for as `cursor` to get the next page; null where there is none."
+    )
+    transcripts_left_out: list[UUID] = Field(
+        description="The calls of this page whose `transcript` is null here alone: the page's are over 4 MiB "
+        "together. Ask for each call by itself, or for smaller pages."
+    )
 
 
 class ByStatus(BaseModel):

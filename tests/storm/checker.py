@@ -6,8 +6,10 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from services.api.call_filters import CallFilters
 from services.api.calls import calls
 from services.api.filters import Filters
+from services.api.pages import Page
 from services.api.stats import stats
 from services.api.trends import trends
 from tests.storm.program import callfold
@@ -55,7 +57,7 @@ async def _agree(stage: Stage, organization_id: UUID, livemode: bool) -> None:
     ):
         connection: Any = session  # the API's own come from a pool
         recount, first, last = await connection.fetchrow(RECOUNT, organization_id, livemode)
-        listed = await calls(connection, asked, 1, 1)
+        listed = await calls(connection, CallFilters.of_cells(asked), Page(1), ZoneInfo("UTC"))
         counted = await stats(connection, asked, ZoneInfo("UTC"))
         days: Any = {"data": ()}
         if recount:
