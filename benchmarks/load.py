@@ -187,7 +187,8 @@ async def at_rate(
     loop = asyncio.get_running_loop()
     numbers = count()
     total = int(per_second * seconds)
-    idle: list[_Connection] = []
+    # Each in its turn, so that none rests until the API hangs up.
+    idle: deque[_Connection] = deque()
     waiting: deque[float] = deque()
 
     def answered(connection: _Connection, now: float) -> None:
@@ -204,7 +205,7 @@ async def at_rate(
         now, n = time.perf_counter(), next(numbers)
         planned = min(began + n / per_second, now)
         if idle:
-            idle.pop().send(planned)
+            idle.popleft().send(planned)
         else:
             waiting.append(planned)
         if n + 1 < total:
