@@ -44,6 +44,7 @@ from services.ops.embedded.servers import Server, postgres_server
 from services.ops.embedded.state import free_ports
 from services.ops.embedded.waiting import attempts
 from services.ops.proof import prove_connection
+from shared import roles
 from shared.database import Connection, connect
 from shared.store import store
 
@@ -56,7 +57,6 @@ CONNECTIONS: Final = 32
 COMMITS_PER_SECOND: Final = (10, 50)
 SLOW_TIMES: Final = 7
 """How often is asked what takes long."""
-API_ROLE: Final = "callfold_api"
 
 # The same as action=stats, from the calls themselves.
 RECOUNT: Final = """
@@ -244,7 +244,7 @@ async def measure_first(stand: Stand, database: Connection, times: int) -> None:
         load = one_by_one(stand.port, asked(path), times=times, before_each=change)
         await stand.take(f"first {name} after a change", "one by one", load)
         if name == "stats":
-            spent = await database.fetchval(_SPENT, API_ROLE, "%")
+            spent = await database.fetchval(_SPENT, roles.API, "%")
             stand.report.first_stats_in_database_ms = spent / times
 
 
@@ -267,16 +267,24 @@ async def measure_recount(report: Report, url: str) -> None:
 
 
 async def measure_lists(stand: Stand, deep_page: int, rate: float, seconds: float) -> None:
-    """The first page and a deep one."""
-    await stand.rate("list, page 1", asked("/calls"), rate, seconds)
-    load = one_by_one(
-        stand.port, asked(f"/calls?page={deep_page}"), times=SLOW_TIMES, before_each=_nothing_before
-    )
-    await stand.take(f"list, page {deep_page:,}", "one by one", load)
-
-
-async def _nothing_before() -> None:
-    return
+    """The first page and a deep one, which is reached by its cursor and by its number, with total and
+    without."""
+    async with httpx.AsyncClient() as client:
+        before = await client.get(
+            f"http://127.0.0.1:{stand.port}/calls?page={deep_page - 1}",
+            headers={"Authorization": f"Bearer {KEY}"},
+        )
+    cursor = before.raise_for_status().json()["next_cursor"]
+    pages = {
+        "page 1": "page=1",
+        f"page {deep_page:,} by cursor": f"cursor={cursor}",
+        f"page {deep_page:,} by number": f"page={deep_page}",
+    }
+    for name, query in pages.items():
+        await stand.rate(f"list, {name}", asked(f"/calls?{query}", 5_000), rate, seconds)
+        await stand.rate(
+            f"list, {name}, total=false", asked(f"/calls?{query}&total=false", 5_000), rate, seconds
+        )
 
 
 async def measure_calls(stand: Stand, database: Connection, rate: float, seconds: float) -> None:
@@ -313,14 +321,12 @@ async def measure(server: Server, port: int, directory: Path, options: argparse.
     url = await ensure(lambda name: f"postgresql://postgres@127.0.0.1:{port}/{name}", options.calls)
     database = await connect(url, application_name="callfold-benchmark", settings=SESSION)
     await database.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-    if not await database.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", API_ROLE):
-        await database.execute(f"CREATE ROLE {API_ROLE} LOGIN SUPERUSER")
     seconds, rate = options.seconds, options.rate
     log = directory / "processes.log"
     floors = [await measure_bare(report, log, seconds)]
     with ExitStack() as stack:
         (api_port,) = free_ports(1)
-        api_url = url.replace("postgres@", f"{API_ROLE}@")
+        api_url = url.replace("postgres@", f"{roles.API}@")
         stack.enter_context(process(log, "services.aggregator", CALLFOLD_DATABASE_URL=url))
         api = stack.enter_context(
             process(log, "services.api", CALLFOLD_DATABASE_URL=api_url, CALLFOLD_API_PORT=str(api_port))

@@ -30,6 +30,7 @@ if __name__ == "__main__":
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         reset_contextvars=True,
     )
     uvloop.run(uvicorn.Server(config).serve())

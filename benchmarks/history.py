@@ -20,6 +20,7 @@ from services.ops.rebuild import rebuild_organization
 from shared.credentials import key_hash, key_hint
 from shared.database import Connection, connect
 from shared.migrations import upgrade
+from shared.migrations.roles import give_roles
 from shared.step import NEEDED_STEP, READ_STEP
 
 DAYS: Final = 366
@@ -152,8 +153,8 @@ def name_of(calls: int) -> str:
 
 
 async def ensure(url_of: Callable[[str], str], calls: int) -> str:
-    """The URL of a database with so many calls, made unless it is there, at the newest step; `url_of` knows
-    that of any database of the server. Raises asyncpg's errors."""
+    """The URL of a database with so many calls, made unless it is there, at the newest step and with the
+    services' roles; `url_of` knows that of any database of the server. Raises asyncpg's errors."""
     name = name_of(calls)
     server = await connect(url_of("postgres"), application_name="callfold-benchmark")
     try:
@@ -166,6 +167,7 @@ async def ensure(url_of: Callable[[str], str], calls: int) -> str:
     finally:
         await server.close()
     await _renew(url_of(name))
+    await give_roles(url_of(name))
     return url_of(name)
 
 
