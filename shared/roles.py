@@ -71,8 +71,11 @@ class Policy(NamedTuple):
     condition: str
 
 
-_ASKED: Final = "(NULLIF(current_setting('callfold.organization'::text, true), ''::text))::uuid"
-"""The transaction's organization. Once a session had one set, what is left of it is an empty text."""
+_ASKED: Final = (
+    "( SELECT (NULLIF(current_setting('callfold.organization'::text, true), ''::text))::uuid AS \"nullif\")"
+)
+"""The transaction's organization; once a session had one set, what is left of it is an empty text. As a
+query of its own it is asked for once a statement: by itself it would be for each row of a UNION's parts."""
 
 
 def policies() -> tuple[Policy, ...]:
