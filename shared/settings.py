@@ -368,6 +368,11 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
+    api_connections: int = Field(1000, ge=1, description="of clients; further ones are answered 503")
+    api_keep_alive_seconds: int = Field(65, ge=1, description="how long a client's connection may be idle")
+    api_client_seconds: float = Field(
+        10, gt=0, description="how long a client may take to ask, and to read on, before it is cut off"
+    )
     api_pool_connections: int = Field(10, ge=1)
     api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)

@@ -10,6 +10,7 @@ import uvloop
 
 from services.api.app import create_app
 from services.api.health import why_waiting
+from services.api.server import Limits, bounded
 from shared import logs, traces
 from shared.monitor import monitored
 from shared.settings import PREFIX, ApiSettings, exit_when_invalid
@@ -35,7 +36,8 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             served,
             host=settings.api_host,
             port=settings.api_port,
-            http="httptools",
+            http=bounded(Limits(settings.api_connections, settings.api_client_seconds)),
+            timeout_keep_alive=settings.api_keep_alive_seconds,
             ws="none",
             lifespan="on",
             access_log=False,
