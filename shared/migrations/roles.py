@@ -77,7 +77,7 @@ async def _make_roles(connection: Connection, password: str | None) -> None:
 
 async def _missing_of_roles(connection: Connection) -> list[str]:
     """The statements that make the roles as they are to be. BYPASSRLS only where it can be given: without it
-    a service stores by INSERT, which costs more."""
+    a service can't COPY, and has to connect as the tables' owner."""
     there = {row["rolname"]: row for row in await connection.fetch(_ROLES, roles.ROLES)}
     may_give = await connection.fetchval(_MAY_GIVE_BYPASS)
     statements = []
