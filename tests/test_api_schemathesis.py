@@ -14,10 +14,12 @@ import pytest
 
 from shared.database import Connection
 from shared.event import Status
+from shared.roles import API
 from tests import seed
 from tests.api import bearing
 from tests.monitoring import Monitor
 from tests.processes import Service, until
+from tests.roles import as_role
 
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 CALLS = 80
@@ -72,7 +74,7 @@ async def test_schemathesis_finds_nothing(
     api = Service(
         "api",
         tmp_path / "log",
-        database_url=database_url,
+        database_url=as_role(database_url, API),
         monitor_port=str(monitor.port),
         api_port=str(port),
     )
