@@ -2,12 +2,13 @@
 one is attacked from its first day."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 from uuid import UUID, uuid4
 
 import jwt
@@ -146,7 +147,7 @@ async def site(
         api.stop()
 
     assert [each.labels for each in requests.samples if each.labels.get("status", "")[:1] == "5"] == []
-    assert await database.fetchval("SELECT count(*) FROM calls") == 2
+    assert await database.fetchval("SELECT count(*) FROM calls") >= 2
     assert await database.fetchval("SELECT count(*) FROM api_keys") >= 4
     assert await seed.recount(database) == {}
     log = api.log.read_text()
@@ -271,6 +272,46 @@ async def test_ids_of_another_organization_open_nothing(site: Site, database: Co
     for title, answer in answers.items():
         assert b"MARK-acme" not in answer.body, title
         assert answer.status != 200 or counts_nothing(answer), title
+
+
+async def test_a_cursor_is_good_for_the_list_that_it_was_given_for_and_no_other(
+    site: Site, database: Connection
+) -> None:
+    await _call(database, site.acme, "acme", created_at="2026-11-23T10:00:00Z")
+    answer = await ask(site.port, request("GET", b"/calls?limit=1", key_of(site.acme)))
+    given: str = json.loads(answer.body)["next_cursor"]
+    test_key = b"x-api-key: " + site.acme.test_key.encode()
+
+    def asked(cursor: str, *, line: bytes = key_of(site.acme), more: str = "") -> bytes:
+        return request("GET", f"/calls?limit=1{more}&cursor={quote(cursor)}".encode(), line)
+
+    foreign = {
+        "another organization's": asked(given, line=key_of(site.mallory)),
+        "another mode's": asked(given, line=test_key),
+        "of other filters": asked(given, more="&status=completed"),
+        "of other days": asked(given, more="&start_date=2020-01-01"),
+        "with a page": asked(given, more="&page=2"),
+        "empty": asked(""),
+        "huge": asked("A" * 20_000),
+        "of a JSON": asked("eyJpZCI6MX0"),
+        "with a byte that is no letter": asked(given + "é"),
+        "with padding": asked(given + "=="),
+        "with a space": asked(given + " "),
+        "twice": asked(given, more=f"&cursor={given}"),
+    }
+    foreign |= {f"cut to {length}": asked(given[:length]) for length in range(len(given))}
+    for place, letter in enumerate(given):
+        for other in ("A", "B", "!", chr(ord(letter) ^ 1)):
+            if other != letter:
+                changed = given[:place] + other + given[place + 1 :]
+                foreign[f"{other} at {place}"] = asked(changed)
+
+    answers = await site.ask(foreign.items())
+
+    taken = {title: answer for title, answer in answers.items() if answer.status != 400}
+    assert taken == {}
+    followed = json.loads((await ask(site.port, asked(given))).body)
+    assert [call["created_at"] for call in followed["data"]] == ["2026-11-23T10:00:00Z"]
 
 
 async def test_credentials_that_are_none_are_refused_by_every_route(site: Site, database: Connection) -> None:

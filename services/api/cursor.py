@@ -37,7 +37,7 @@ def cursor(place: Place, question: Sequence[object]) -> str:
     whoever makes up a cursor names a place in their own list, as they may with dates, too.
     """
     packed = _encode(place)
-    return urlsafe_b64encode(_digest(packed, question) + packed).rstrip(b"=").decode()
+    return _written(_digest(packed, question) + packed)
 
 
 def place_of(text: str, question: Sequence[object]) -> Place:
@@ -45,11 +45,16 @@ def place_of(text: str, question: Sequence[object]) -> Place:
     try:
         decoded = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
         digest, packed = decoded[:_DIGEST_BYTES], decoded[_DIGEST_BYTES:]
-        if hmac.compare_digest(digest, _digest(packed, question)):
+        same = hmac.compare_digest(digest, _digest(packed, question))
+        if same and _written(decoded) == text:  # decoding passes over letters that are none
             return _decode(packed)
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         pass
     raise invalid_parameter("cursor", "must be the next_cursor of a list with the same filters and order")
+
+
+def _written(bound: bytes) -> str:
+    return urlsafe_b64encode(bound).rstrip(b"=").decode()
 
 
 def _digest(packed: bytes, question: Sequence[object]) -> bytes:

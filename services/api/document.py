@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from services.api import models
 from services.api.documentation import SAMPLES
 
 _EXAMPLES: Final = ("example", "examples")
@@ -24,7 +25,12 @@ _ORGANIZATION: Final = {
     "required": False,
     "description": "The organization that is asked about. Without this it is the key's own, and with a "
     "user's token the first one that they belong to.",
-    "schema": {"type": "string", "format": "uuid", "title": "X-Organization-Id"},
+    # Not by its format: clients that openapi-python-client generates could not put a UUID into a header.
+    "schema": {
+        "type": "string",
+        "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+        "examples": [models.CALL_EXAMPLE["organization_id"]],
+    },
 }
 
 
