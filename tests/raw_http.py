@@ -17,20 +17,25 @@ class Answer(NamedTuple):
 async def ask(port: int, request: bytes) -> Answer:
     """What these bytes are answered on loopback. A server that closes before it has read all of them may have
     answered, too."""
-    async with asyncio.timeout(LONGEST_SECONDS):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(request)
-            try:
-                await writer.drain()
-                answer = await reader.read()
-            except ConnectionError:
-                answer = b""
-        finally:
-            writer.transport.abort()
+    try:
+        answer = await asyncio.wait_for(_answer(port, request), LONGEST_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"neither answered nor closed: {request[:100]!r}") from None
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     return Answer(int(words[1]) if len(words) > 2 else 0, head, body)
+
+
+async def _answer(port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        await writer.drain()
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
 
 
 def request(method: str, target: bytes, *lines: bytes) -> bytes:

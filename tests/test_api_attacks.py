@@ -378,7 +378,11 @@ async def test_requests_that_are_no_good_http(site: Site) -> None:
         ("CONNECT", request("CONNECT", b"api:443", key), {400, 404, 405}),
         ("PROPFIND", request("PROPFIND", b"/calls", key), {405}),
         ("a lower case method", request("get", b"/calls", key), {400}),
-        ("another host", b"GET http://other.example/calls HTTP/1.1\r\nHost: x\r\n" + key + END, {200, 400}),
+        (
+            "another host",
+            b"GET http://other.example/calls HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + key + END,
+            {200, 400},
+        ),
         ("a folded header", request("GET", b"/calls", key, b"x-organization-id: a", b" b"), {400}),
         ("a null byte in a header", request("GET", b"/calls", key, b"x-organization-id: a\0b"), {400}),
         ("a bare line feed", request("GET", b"/calls", key, b"x-organization-id: a\nX-Other: b"), {400}),
@@ -402,6 +406,10 @@ async def test_requests_that_are_no_good_http(site: Site) -> None:
         ("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + END, {400}),
         ("HTTP/0.9", b"GET /calls\r\n\r\n", {400, 401}),
         ("HTTP/9.9", b"GET /calls HTTP/9.9\r\nHost: x\r\n" + key + END, {400, 505}),
+        ("a megabyte of header", request("GET", b"/calls", key, b"X-Large: " + b"a" * 1_000_000), TOO_LARGE),
+        ("20,000 headers", request("GET", b"/calls", key, *[b"X-Many: a"] * 20_000), TOO_LARGE),
+        ("a megabyte of key", request("GET", b"/calls", b"x-api-key: " + b"a" * 1_000_000), TOO_LARGE),
+        ("a terabyte of body", request("GET", b"/calls", key, b"Content-Length: 1000000000000"), TOO_LARGE),
     ]
 
     answers = await site.ask((what, sent) for what, sent, _ in expected)
