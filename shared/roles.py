@@ -33,6 +33,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     ),
     API: (
         ("SELECT", "alembic_version, daily_call_counts, daily_call_totals, pruned_call_counts"),
+        ("SELECT (id), SELECT (has_totals)", "organizations"),
         ("SELECT, INSERT", "daily_call_deltas, deleted_calls"),
         ("SELECT, UPDATE, DELETE", "calls"),
         ("SELECT, DELETE", "call_events"),

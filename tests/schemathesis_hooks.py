@@ -13,13 +13,16 @@ from schemathesis.openapi.checks import RejectedPositiveData
 BETWEEN_PARAMETERS = re.compile(
     "is another word for"
     "|must not be after end_date"
-    "|must be less than 366 days before"
+    "|must be less than [0-9]+ days before"
     "|leaves no room for"
     "|must not be the nil UUID"
     "|must not be given together with"
     "|must be the next_cursor of a list with the same filters and order"
     "|is for the list of calls alone"
-    "|must be a day with action="
+    "|is for action=|is not for action=|instants are for lists"
+    "|must be one of 'peak_concurrency'|must be percentiles or hangup_causes"  # of the other action
+    "|which needs start_date and end_date|which is of at most [0-9]+ days"
+    "|is not for the hour|can be hour only between"
     "|must be an instant that the calendar has"  # as a leap second is not
 )
 

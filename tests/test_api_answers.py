@@ -21,7 +21,7 @@ from services.api.credentials import Caller
 from services.api.database import STATE, open_databases
 from services.api.database import Connection as PooledConnection
 from services.api.filters import CellsQuery, filters_of
-from services.api.stats import stats
+from services.api.stats import StatsAsked, stats
 from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database import Connection
@@ -282,7 +282,8 @@ class Interleaving:
         async def compute(connection: PooledConnection) -> object:
             gate = self._gates[place] = asyncio.Event()
             await gate.wait()
-            return await stats(connection, filters_of(caller, CellsQuery()), caller.zone)
+            asked = StatsAsked(filters_of(caller, CellsQuery()))
+            return await stats(connection, asked, caller.zone)
 
         return await self.answers[place].get(self._databases.reading, caller, "stats", compute)
 

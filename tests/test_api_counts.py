@@ -1,15 +1,11 @@
 """Stats and trends: what is counted, on which days, in whose time zone."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
-from uuid import UUID
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
-from services.api.errors import ApiError
-from services.api.filters import Filters
-from services.api.trends import span
 from shared.database import Connection
 from tests import seed
 from tests.api import get, serving
@@ -24,6 +20,20 @@ NO_CALLS_BY_STATUS = {
     "no_answer": 0,
     "canceled": 0,
 }
+
+FIGURES = {
+    "seizures",
+    "asr",
+    "ner",
+    "acd",
+    "average_cost",
+    "short_calls",
+    "short_call_share",
+    "hangup_causes",
+    "percentiles",
+}
+"""Told since, and tested in tests/test_api_figures.py."""
+NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99"))
 
 
 @pytest.fixture
@@ -45,7 +55,10 @@ async def test_stats_are_the_status_breakdown(api: httpx.AsyncClient, database: 
     await seed.call(database, acme, status="no_answer")
     await seed.call(database, acme, status="ringing")
 
-    assert await get(api, acme, "/calls", action="stats") == {
+    stats = await get(api, acme, "/calls", action="stats")
+    assert stats == await get(api, acme, "/calls/stats")
+    before = {name: value for name, value in stats.items() if name not in FIGURES}
+    assert before == {
         "total": 6,
         "by_status": {
             "initiated": 0,
@@ -76,6 +89,10 @@ async def test_stats_without_calls_have_no_ratios(api: httpx.AsyncClient, databa
     stats = await get(api, acme, "/calls", action="stats", start_date="2026-11-01", end_date="2026-11-30")
 
     assert stats == {
+        **dict.fromkeys(("asr", "ner", "acd", "average_cost", "short_call_share")),
+        **dict.fromkeys(("seizures", "short_calls"), 0),
+        "hangup_causes": {},
+        "percentiles": dict.fromkeys(("duration", "answer_delay_ms", "latency_ms"), NO_PERCENTILES),
         "total": 0,
         "by_status": NO_CALLS_BY_STATUS,
         "by_direction": {"inbound": 0, "outbound": 0, "unknown": 0},
@@ -99,8 +116,22 @@ async def test_trends_have_a_row_for_every_day(api: httpx.AsyncClient, database:
 
     trends = await get(api, acme, "/calls", action="trends", start_date="2026-11-21", end_date="2026-11-24")
 
+    assert trends == await get(
+        api, acme, "/calls/trends", start_date="2026-11-21", end_date="2026-11-24", interval="day"
+    )
+    assert trends["data"][0] == {
+        "date": "2026-11-21",
+        "total": 0,
+        "by_status": NO_CALLS_BY_STATUS,
+        "answered": 0,
+        "duration": 0,
+        "cost": 0,
+        "short_calls": 0,
+        **dict.fromkeys(("asr", "ner", "acd", "average_cost", "average_latency_ms", "short_call_share")),
+    }
     nothing = {"total": 0, "by_status": NO_CALLS_BY_STATUS, "answered": 0, "duration": 0, "cost": 0}
-    assert trends == {
+    counts = [{name: row[name] for name in ("date", *nothing)} for row in trends["data"]]
+    assert {**trends, "data": counts} == {
         "data": [
             {"date": "2026-11-21", **nothing},
             {
@@ -119,6 +150,7 @@ async def test_trends_have_a_row_for_every_day(api: httpx.AsyncClient, database:
                 "by_status": {**NO_CALLS_BY_STATUS, "ringing": 1},
             },
         ],
+        "interval": "day",
         "start_date": "2026-11-21",
         "end_date": "2026-11-24",
         "time_zone": "UTC",
@@ -206,45 +238,3 @@ async def test_days_are_the_organizations_across_clock_changes_and_years(
             assert (await get(api, acme, "/calls", **one))["total"] == days.count(day)
             assert len((await get(api, acme, "/calls", **one))["data"]) == days.count(day)
             assert (await get(api, acme, "/calls", action="stats", **one))["total"] == days.count(day)
-
-
-TODAY = date(2026, 11, 24)
-ASKED_SPANS: list[tuple[str | None, str | None, str, str]] = [
-    (None, None, "2026-10-26", "2026-11-24"),
-    ("2026-11-01", None, "2026-11-01", "2026-11-24"),
-    ("2025-11-24", None, "2025-11-24", "2026-11-24"),
-    ("2026-12-24", None, "2026-12-24", "2026-12-24"),
-    ("9999-12-31", None, "9999-12-31", "9999-12-31"),
-    (None, "2026-01-05", "2025-12-07", "2026-01-05"),
-    ("2026-11-24", "2026-11-24", "2026-11-24", "2026-11-24"),
-    ("2025-11-24", "2026-11-24", "2025-11-24", "2026-11-24"),  # 366 days
-    ("9999-12-01", "9999-12-31", "9999-12-01", "9999-12-31"),
-    ("0001-01-01", "0001-12-31", "0001-01-01", "0001-12-31"),
-]
-IMPOSSIBLE_SPANS: list[tuple[str | None, str | None, str]] = [
-    ("2025-11-23", "2026-11-24", "start_date must be less than 366 days before end_date."),
-    ("0001-01-01", "9999-12-31", "start_date must be less than 366 days before end_date."),
-    (
-        "2025-11-23",
-        None,
-        "start_date must be less than 366 days before today, where no end_date is given.",
-    ),
-    (None, "0001-01-01", "end_date leaves no room for 30 days; give start_date, too."),
-]
-
-
-def asked(start: str | None, end: str | None) -> Filters:
-    first, last = (text and date.fromisoformat(text) for text in (start, end))
-    return Filters(UUID(int=1), True, first or None, last or None, None, None, None)
-
-
-@pytest.mark.parametrize(("start", "end", "first", "last"), ASKED_SPANS)
-def test_the_days_of_trends(start: str | None, end: str | None, first: str, last: str) -> None:
-    assert span(asked(start, end), TODAY) == (date.fromisoformat(first), date.fromisoformat(last))
-
-
-@pytest.mark.parametrize(("start", "end", "sentence"), IMPOSSIBLE_SPANS)
-def test_days_that_trends_cannot_have(start: str | None, end: str | None, sentence: str) -> None:
-    with pytest.raises(ApiError) as raised:
-        span(asked(start, end), TODAY)
-    assert (raised.value.status, raised.value.sentence) == (400, sentence)

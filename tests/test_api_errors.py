@@ -24,13 +24,17 @@ A_STATUS = (
     "or several of them separated by commas"
 )
 A_DAY = "must be a day written as YYYY-MM-DD, or an instant such as 2026-11-01T08:00:00Z"
-DAY_WITH_STATS = "must be a day with action=stats; instants are for lists"
+DAY_WITH_STATS = "must be a whole day, as all that is counted by days; instants are for lists"
 NO_DAY = "must be a day that the calendar has"
 NO_INSTANT = "must be an instant that the calendar has"
 NO_PAGE = "must be at most 1000000000"
 NO_CURSOR = "must be the next_cursor of a list with the same filters and order"
 A_TEXT = "must be a text without null characters"
 DIGITS = "must be at least 3 digits of a number, and at most 64"
+_OF_CELLS = "status, direction, phone_number_id, start_date, end_date, from_date, to_date"
+OF_STATS = f"{_OF_CELLS}, group_by, compare, include"
+OF_TRENDS = f"{_OF_CELLS}, interval, group_by, compare, include"
+DISTRIBUTIONS = "must be percentiles or hangup_causes, or both separated by a comma"
 UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
 
 # What is asked, and the field and rule that are said to be broken.
@@ -156,9 +160,36 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?%FF=1", "\ufffd", UNKNOWN),
     ("/calls?=1", "", UNKNOWN),
     (f"/calls?{'x' * 5000}=1", "x" * 100, UNKNOWN),
-    ("/calls?action=stats&group_by=status", "group_by", UNKNOWN),
+    ("/calls?group_by=status", "group_by", "is for action=stats or action=trends, not for the list of calls"),
+    ("/calls?action=stats&page=2", "page", "is for the list of calls alone, not for action=stats"),
+    ("/calls?action=stats&interval=day", "interval", "is not for action=stats"),
+    ("/calls/stats?page=2", "page", f"is not a parameter of this route, which has {OF_STATS}"),
+    ("/calls/stats?action=stats", "action", f"is not a parameter of this route, which has {OF_STATS}"),
+    ("/calls/stats?start_date=2026-11-01T00:00:00Z", "start_date", DAY_WITH_STATS),
+    ("/calls/stats?start_date=2026-11", "start_date", "must be a day written as YYYY-MM-DD"),
+    ("/calls/stats?group_by=endpoint", "group_by", "must be one of 'phone_number', 'direction' or 'status'"),
+    ("/calls/stats?compare=previous", "compare", "asks for previous, which needs start_date and end_date"),
+    ("/calls/stats?compare=next", "compare", "must be one of 'previous'"),
+    (
+        "/calls/stats?include=peak_concurrency&start_date=2026-11-01",
+        "include",
+        "asks for peak_concurrency, which needs start_date and end_date",
+    ),
+    (
+        "/calls/stats?include=peak_concurrency&start_date=2026-10-01&end_date=2026-11-01",
+        "include",
+        "asks for peak_concurrency, which is of at most 31 days, and not of 32",
+    ),
+    ("/calls/trends?interval=year", "interval", "must be one of 'hour', 'day', 'week' or 'month'"),
+    ("/calls/trends?include=", "include", DISTRIBUTIONS),
+    ("/calls/trends?include=percentiles,p50", "include", DISTRIBUTIONS),
+    (
+        "/calls/trends?interval=hour&include=percentiles",
+        "include",
+        "is not for the hour: what it asks for is counted by the day",
+    ),
+    ("/calls/trends?limit=2", "limit", f"is not a parameter of this route, which has {OF_TRENDS}"),
     ("/calls/1", "id", "must be a UUID"),
-    ("/calls/stats", "id", "must be a UUID"),
     ("/calls/%00", "id", "must be a UUID"),
     ("/calls/%FF", "id", "must be a UUID"),
     ("/calls/'%20OR%201=1--", "id", "must be a UUID"),
@@ -208,7 +239,13 @@ async def test_odd_questions_that_are_fine(api: httpx.AsyncClient, database: Con
         "/calls?offset=100000000000",
         "/calls?page=1000000&limit=100&start_date=0001-01-01&end_date=9999-12-31",
         "/calls?action=stats&start_date=0001-01-01&end_date=9999-12-31",
-        "/calls?action=stats&page=2",
+        "/calls/stats?status=busy,busy&phone_number_id=6F1C2F0E5D1B4D0A9A593F0F6F2B7C11",
+        "/calls/stats?group_by=phone_number&compare=previous&start_date=0001-01-02&end_date=0001-01-02",
+        "/calls/stats?include=peak_concurrency&start_date=0001-01-01&end_date=0001-01-31",
+        "/calls/stats?include=peak_concurrency&start_date=9999-12-01&end_date=9999-12-31",
+        "/calls/trends?interval=week&start_date=9999-12-01&end_date=9999-12-31&include=hangup_causes",
+        "/calls/trends?interval=month&start_date=0001-01-01&end_date=0010-12-31&group_by=status",
+        "/calls/trends?interval=hour&start_date=0001-02-03&end_date=0001-02-28&compare=previous",
         "/calls?action=trends&start_date=9999-01-01&end_date=9999-12-31",
         "/calls?",
         "/calls?&&",

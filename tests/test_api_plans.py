@@ -9,17 +9,19 @@ conditions come before any of the statement's own.
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 import pytest
 
-from services.api import call, credentials, days, pages, stats, trends
+from services.api import call, concurrency, credentials, days, pages, sums
 from services.api.call_filters import CallFilters
 from services.api.database import Database, open_databases
 from services.api.events import EVENTS, EVENTS_MAX
 from services.api.filters import Filters
+from services.api.intervals import Interval
 from services.api.recording import RECORDING
+from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
 from shared.database import Connection
 from shared.settings import ApiSettings
@@ -47,12 +49,15 @@ FROM (
 INSERT INTO daily_call_counts
 SELECT organization_id, livemode, day, direction, phone_number_id, status, count(*), 0, 0, 0, 0, 0
 FROM calls GROUP BY 1, 2, 3, 4, 5, 6;
+INSERT INTO daily_call_totals
+SELECT organization_id, livemode, day, direction, status, sum(calls), 0, 0, 0, 0, 0
+FROM daily_call_counts GROUP BY 1, 2, 3, 4, 5;
 INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, status,
     calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls)
 SELECT organization_id, livemode, day, direction, phone_number_id, status,
     calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
 FROM daily_call_counts LIMIT 200;
-ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_deltas;
+ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_totals, daily_call_deltas;
 """
 
 
@@ -222,17 +227,48 @@ async def test_what_is_searched_for_is_found_by_its_index(api_database: Database
 
 async def test_counts_are_read_by_organization_and_days(api_database: Database) -> None:
     november = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 24))
-    statements = [
-        (stats.STATS, november),
-        (trends.TRENDS, november),
-        (days.DAYS, november),
-        (days.TOTAL, november),
-    ]
+    by_phone_number = november._replace(phone_number_id=PHONE)
 
-    for statement, parameters in statements:
+    async def reads(statement: str, *parameters: object) -> str:
+        """The one table of counts that a statement reads, by its key and no further than its days."""
         found = await scans(api_database, statement, *parameters)
-        assert found["daily_call_counts"].by == "daily_call_counts_pkey"
-        assert found["daily_call_counts"].rows <= 24 * 96
+        read = {name: scan for name, scan in found.items() if scan.rows and name != "daily_call_deltas"}
+        (counts,) = read.keys() - {"organizations", "calls"}
+        assert found[counts].by == f"{counts}_pkey"
+        assert found[counts].rows <= 24 * 96
+        return counts
+
+    for filters, table in ((november, "daily_call_totals"), (by_phone_number, "daily_call_counts")):
+        assert await reads(sums.sums_statement(filters), *filters) == table
+        for interval in get_args(Interval):
+            statement = sums.parts_statement(filters, interval, "status", sums.DISTRIBUTIONS)
+            assert await reads(statement, *filters, 0, 20_000) == table
+        assert await reads(sums.groups_statement(filters, "direction"), *filters, 1000) == table
+    by_number = sums.groups_statement(november, "phone_number")
+    assert await reads(by_number, *november, 1000) == "daily_call_counts"
+    for statement in (days.DAYS, days.TOTAL):
+        assert await reads(statement, *november) == "daily_call_counts"
+
+
+async def test_totals_are_read_only_where_they_are_complete(
+    api_database: Database, database: Connection
+) -> None:
+    await database.execute("UPDATE organizations SET has_totals = false WHERE id = $1", ACME)
+
+    found = await scans(api_database, sums.sums_statement(asked()), *asked())
+
+    assert found["daily_call_totals"].rows == 0
+    assert found["daily_call_counts"].rows > 0
+
+
+async def test_a_peak_is_looked_for_among_the_calls_of_its_days(api_database: Database) -> None:
+    week = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 7))
+    begin, end = (datetime(2026, 11, day, tzinfo=UTC) for day in (2, 8))
+
+    found = await scans(api_database, concurrency.PEAK, *week, begin, end, NO_DIRECTION)
+
+    assert found["calls"].by == "calls_newest_idx"
+    assert found["calls"].rows <= 9 * 96
 
 
 async def test_a_call_and_its_events_are_found_by_their_keys(

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.api import pages, stats, trends
+from services.api import pages, sums
 from services.api.database import Database, changing, open_databases
 from services.ops.embedded.servers import Servers
 from shared import roles
@@ -168,8 +168,8 @@ async def test_the_api_without_its_where_answers_only_for_who_asks(
     """The mistake that the walls are for: each statement loses the organization that it asks for."""
     acme, neighbour = tenants
     asked_by: tuple[tuple[dict[Any, str], str], ...] = (
-        (vars(stats), "STATS"),
-        (vars(trends), "TRENDS"),
+        (vars(sums), "CELLS"),
+        (vars(sums), "TOTALS"),
         (pages.PAGE_WITH_TOTAL, "desc"),
     )
     for statements, name in asked_by:

@@ -10,7 +10,18 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import answers, call, calls, document, documentation, events, health, recording
+from services.api import (
+    answers,
+    call,
+    calls,
+    document,
+    documentation,
+    events,
+    health,
+    recording,
+    stats,
+    trends,
+)
 from services.api.credentials import Found
 from services.api.database import Databases, open_databases
 from services.api.errors import handle_errors
@@ -22,7 +33,14 @@ from services.api.tokens import tokens
 from shared.settings import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
-ROUTERS: Final = (calls.router, events.router, recording.router, call.router)
+ROUTERS: Final = (
+    calls.router,
+    stats.router,
+    trends.router,
+    events.router,
+    recording.router,
+    call.router,
+)
 
 
 def _utc_now() -> datetime:

@@ -44,7 +44,7 @@ router = APIRouter(tags=["calls"])
 log = logging.getLogger("callfold.api")
 
 
-@router.get("/calls/{id}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
+@router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, caller: Reader, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recording. Of a call with more than 1,000 events, or
     more than 4 MiB of them, it has the first; `GET /calls/{id}/events` has all."""
@@ -56,7 +56,7 @@ async def get_call(request: Request, caller: Reader, call_id: CallId) -> Respons
     return conditional(request, body, etag_of(body))
 
 
-@router.delete("/calls/{id}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
+@router.delete("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
 async def delete_call(request: Request, caller: Writer, call_id: CallId) -> Response:
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
     later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;

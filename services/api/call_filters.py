@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Final, Literal, NamedTuple
 from uuid import UUID
 
-from fastapi import Request
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -20,7 +19,6 @@ from services.api.filters import (
     check_phone_number,
     is_day,
     one_of,
-    read_query,
 )
 from shared.event import Status, call_uuid
 
@@ -101,7 +99,6 @@ Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Order = Literal["desc", "asc"]
 Sort = Literal["created_at", "duration", "cost"]
 
-_WITH_ACTION: Final = CellsQuery.model_fields.keys() | {"action", "page", "limit"}
 _NUMBER_EXAMPLES: Final = ["+4930901820", "+4930*"]
 
 
@@ -196,16 +193,6 @@ class CallsQuery(FiltersQuery):
         "that is the same, it is ordered by `created_at`, then by `id`.",
     )
     total: Flag = Field(True, description="`false`: `total` and `total_pages` are null, which may be faster.")
-
-    def refuse_with_action(self) -> None:
-        """Raises the 400 `ApiError` for what stats and trends can't be asked."""
-        for name in sorted(self.model_fields_set - _WITH_ACTION):
-            raise invalid_parameter(name, f"is for the list of calls alone, not for action={self.action}")
-        for name in ("start_date", "end_date", "from_date", "to_date"):
-            if isinstance(getattr(self, name), datetime):
-                raise invalid_parameter(
-                    name, f"must be a day with action={self.action}; instants are for lists"
-                )
 
 
 class CallFilters(NamedTuple):
@@ -338,11 +325,3 @@ def _number_or_span(number: str | None) -> tuple[str | None, str | None, str | N
         return number, None, None
     prefix = number[:-1]
     return None, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
-
-
-async def calls_query(request: Request) -> CallsQuery:
-    """The dependency that reads the query of `GET /calls`. Raises the 400 `ApiError`."""
-    query = read_query(request, CallsQuery)
-    if query.action is not None:
-        query.refuse_with_action()
-    return query

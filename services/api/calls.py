@@ -1,8 +1,7 @@
 """The list of calls; and the one route that also serves stats and trends."""
 
 import math
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Final
 from uuid import UUID
@@ -12,17 +11,17 @@ from asyncpg import Record
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.api import documentation
-from services.api.answers import answered
-from services.api.call_filters import CallFilters, CallsQuery, Order, Sort, call_filters_of, calls_query
+from services.api.call_filters import CallFilters, CallsQuery, Order, Sort, call_filters_of
+from services.api.count_filters import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
 from services.api.credentials import AnyCaller, require
 from services.api.cursor import Place, cursor, place_of
 from services.api.database import Connection, Databases
 from services.api.encoding import answer, number
 from services.api.errors import invalid_parameter
+from services.api.filters import read_query
 from services.api.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
-from services.api.stats import stats
-from services.api.trends import trends
-from shared.count import local_day
+from services.api.stats import get_stats
+from services.api.trends import get_trends
 
 TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
 """How much transcript a page has; those of the calls after that are left out."""
@@ -33,31 +32,48 @@ SELECT id, transcript FROM calls WHERE organization_id = $1 AND id = ANY ($2::uu
 
 router = APIRouter(tags=["calls"])
 
+_QUERIES: Final[Mapping[str | None, type[CallsQuery | StatsQuery | TrendsQuery]]] = {
+    None: CallsQuery,
+    "stats": StatsByAction,
+    "trends": TrendsByAction,
+}
+
+
+def _other_action(name: str, action: str | None) -> str:
+    """The rule that a parameter breaks which others of these have."""
+    if action is None:
+        return "is for action=stats or action=trends, not for the list of calls"
+    if name in CallsQuery.model_fields:
+        return f"is for the list of calls alone, not for action={action}"
+    return f"is not for action={action}"
+
+
+async def query_by_action(request: Request) -> CallsQuery | StatsQuery | TrendsQuery:
+    """The dependency that reads the query as its action has it. Raises the 400 `ApiError`."""
+    action = request.query_params.get("action")
+    model = _QUERIES.get(action, CallsQuery)
+    for name in request.query_params if action is None or action in _QUERIES else ():
+        if name not in model.model_fields and any(name in other.model_fields for other in _QUERIES.values()):
+            raise invalid_parameter(name, _other_action(name, action))
+    return read_query(request, model)
+
 
 @router.get("/calls", **documentation.GET_CALLS)
 async def get_calls(
-    request: Request, caller: AnyCaller, query: Annotated[CallsQuery, Depends(calls_query)]
+    request: Request,
+    caller: AnyCaller,
+    query: Annotated[CallsQuery | StatsQuery | TrendsQuery, Depends(query_by_action)],
 ) -> Response:
     """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
     daily counts. All three take the same filters, and their numbers agree at any moment: with each other
     and with the calls."""
+    require(caller, "calls:read" if isinstance(query, CallsQuery) else "analytics:read")
+    if isinstance(query, StatsQuery):
+        return await get_stats(request, caller, query)
+    if isinstance(query, TrendsQuery):
+        return await get_trends(request, caller, query)
     databases: Databases = request.app.state.databases
-    now: datetime = request.app.state.clock()
-    require(caller, "analytics:read" if query.action else "calls:read")
     filters = call_filters_of(caller, query)
-    cells = filters.cells
-    if query.action == "stats":
-        return await answered(
-            request, caller, ("stats", cells), lambda connection: stats(connection, cells, caller.zone)
-        )
-    if query.action == "trends":
-        today = local_day(now, caller.zone)
-        return await answered(
-            request,
-            caller,
-            ("trends", cells, today),
-            lambda connection: trends(connection, cells, caller.zone, today),
-        )
     page = _page_of(query, filters, request.app.state.search_calls)
     async with databases.reading.snapshot(caller.organization_id) as connection:
         return answer(await calls(connection, filters, page, caller.zone))

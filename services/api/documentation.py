@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from services.api import models
+from services.api import figure_models, models
 from services.api.call_filters import CallsQuery
+from services.api.count_filters import StatsQuery, TrendsQuery, parameters_by_action
 from services.api.filters import query_parameters
 
 TITLE: Final = "callfold"
@@ -131,7 +132,7 @@ GET_CALLS: Final[dict[str, Any]] = {
     "summary": "The list of calls, the status breakdown, or the daily counts",
     "response_model": models.CallsAnswer,
     "response_description": "What `action` asks for.",
-    "openapi_extra": {"parameters": query_parameters(CallsQuery)},
+    "openapi_extra": {"parameters": query_parameters(CallsQuery) + parameters_by_action()},
     "responses": {
         **_ERRORS,
         304: _NOT_MODIFIED,
@@ -146,17 +147,33 @@ GET_CALLS: Final[dict[str, Any]] = {
                         },
                         "stats": {
                             "summary": "action=stats: the status breakdown",
-                            "value": models.STATS_EXAMPLE,
+                            "value": figure_models.STATS_EXAMPLE,
                         },
                         "trends": {
                             "summary": "action=trends: the daily counts",
-                            "value": models.TRENDS_EXAMPLE,
+                            "value": figure_models.TRENDS_EXAMPLE,
                         },
                     }
                 }
             },
         },
     },
+}
+GET_STATS: Final[dict[str, Any]] = {
+    "operation_id": "get_stats",
+    "summary": "The status breakdown and the figures",
+    "response_model": figure_models.CallStats,
+    "response_description": "The figures.",
+    "openapi_extra": {"parameters": query_parameters(StatsQuery)},
+    "responses": _ERRORS,
+}
+GET_TRENDS: Final[dict[str, Any]] = {
+    "operation_id": "get_trends",
+    "summary": "The counts by the hour, day, week or month",
+    "response_model": figure_models.CallTrends,
+    "response_description": "A row for each interval.",
+    "openapi_extra": {"parameters": query_parameters(TrendsQuery)},
+    "responses": _ERRORS,
 }
 GET_CALL: Final[dict[str, Any]] = {
     "operation_id": "get_call",

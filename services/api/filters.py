@@ -25,6 +25,8 @@ is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 def as_day(text: object) -> date:
     """A day as a query has it, stricter than Pydantic, which takes times and seconds since 1970, too. Raises
     ValueError with the rule."""
+    if isinstance(text, str) and is_day(text[:10]) and text[10:11] in ("T", "t"):
+        raise ValueError("must be a whole day, as all that is counted by days; instants are for lists")
     if not isinstance(text, str) or not is_day(text):
         raise ValueError("must be a day written as YYYY-MM-DD")
     try:

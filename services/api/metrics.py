@@ -99,7 +99,9 @@ def route_taken(scope: Scope) -> str:
     route = scope.get("route")
     if route is None:
         return _OTHER
-    template: str = route.path.removeprefix("/v1")  # where FastAPI has an included router's prefix in it
+    template: str = route.path_format.removeprefix(
+        "/v1"
+    )  # where FastAPI has an included router's prefix in it
     if template == "/calls" and b"action=" in scope["query_string"]:
         for parameter in scope["query_string"].split(b"&"):
             if parameter in _ACTIONS:

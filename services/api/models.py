@@ -1,17 +1,14 @@
 """The answers: every field with its meaning. They make the OpenAPI document, and the tests hold the real
 answers to them."""
 
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from services.api.figure_models import CallStats, CallTrends, Cents
 from shared.event import Direction, EventType, Status
-
-Cents = Annotated[Decimal, WithJsonSchema({"type": "number"})]
-Ratio = Annotated[float, Field(ge=0)]
 
 CALL_EXAMPLE: dict[str, Any] = {
     "id": "0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e",
@@ -55,16 +52,6 @@ RECORDING_EXAMPLE: dict[str, Any] = {
     "format": "mp3",
     "size_bytes": 345600,
 }
-BY_STATUS_EXAMPLE = {
-    "initiated": 0,
-    "ringing": 1,
-    "in_progress": 2,
-    "completed": 90,
-    "failed": 2,
-    "busy": 3,
-    "no_answer": 21,
-    "canceled": 1,
-}
 LIST_EXAMPLE: dict[str, Any] = {
     "data": [CALL_EXAMPLE],
     "total": 120,
@@ -74,35 +61,6 @@ LIST_EXAMPLE: dict[str, Any] = {
     "total_pages": 120,
     "next_cursor": "J8kH0vM3xk2c7cVf2m1nRZOhMNf_AAAAAGWg2wDYEAuPbB56UlxVjToKS48cLT4",
     "transcripts_left_out": [],
-}
-STATS_EXAMPLE: dict[str, Any] = {
-    "total": 120,
-    "by_status": BY_STATUS_EXAMPLE,
-    "by_direction": {"inbound": 80, "outbound": 40, "unknown": 0},
-    "answered": 93,
-    "answer_rate": 0.775,
-    "total_duration": 11160,
-    "average_duration": 120.0,
-    "total_cost": 558.25,
-    "average_latency_ms": 401.5,
-    "start_date": "2026-11-01",
-    "end_date": None,
-    "time_zone": "Europe/Berlin",
-}
-TRENDS_EXAMPLE: dict[str, Any] = {
-    "data": [
-        {
-            "date": "2026-11-24",
-            "total": 120,
-            "by_status": BY_STATUS_EXAMPLE,
-            "answered": 93,
-            "duration": 11160,
-            "cost": 558.25,
-        }
-    ],
-    "start_date": "2026-11-24",
-    "end_date": "2026-11-24",
-    "time_zone": "Europe/Berlin",
 }
 
 
@@ -235,72 +193,6 @@ class CallList(BaseModel):
         description="The calls of this page whose `transcript` is null here alone: the page's are over 4 MiB "
         "together. Ask for each call by itself, or for smaller pages."
     )
-
-
-class ByStatus(BaseModel):
-    """How many calls are in each status."""
-
-    initiated: int = Field(description="Not ringing yet.", ge=0)
-    ringing: int = Field(description="Ringing now.", ge=0)
-    in_progress: int = Field(description="Answered, and not over.", ge=0)
-    completed: int = Field(description="Answered, and over.", ge=0)
-    failed: int = Field(description="Ended by a fault.", ge=0)
-    busy: int = Field(description="Ended at a busy line.", ge=0)
-    no_answer: int = Field(description="Ended without an answer.", ge=0)
-    canceled: int = Field(description="Ended by the caller before an answer.", ge=0)
-
-
-class ByDirection(BaseModel):
-    """How many calls have each direction."""
-
-    inbound: int = Field(description="To the organization.", ge=0)
-    outbound: int = Field(description="From the organization.", ge=0)
-    unknown: int = Field(description="Of no known direction.", ge=0)
-
-
-class CallStats(BaseModel):
-    """The status breakdown of the asked calls: the answer to `action=stats`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [STATS_EXAMPLE]})
-
-    total: int = Field(description="How many calls there are.", ge=0)
-    by_status: ByStatus = Field(description="How many in each status; together `total`.")
-    by_direction: ByDirection = Field(description="How many of each direction; together `total`.")
-    answered: int = Field(description="How many were answered.", ge=0)
-    answer_rate: Ratio | None = Field(description="`answered` / `total`; null without calls.")
-    total_duration: int = Field(description="Seconds of all calls.", ge=0)
-    average_duration: Ratio | None = Field(
-        description="`total_duration` / `answered`, in seconds; null without answered calls."
-    )
-    total_cost: Cents = Field(description="Cents of all calls, exact to 4 decimals.")
-    average_latency_ms: Ratio | None = Field(
-        description="The average latency of the calls that have one, in milliseconds; null without any."
-    )
-    start_date: date | None = Field(description="The first day, as asked; null: from the beginning.")
-    end_date: date | None = Field(description="The last day, as asked; null: without end.")
-    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
-
-
-class DailyCount(BaseModel):
-    """The counts of one day."""
-
-    date: Annotated[date, Field(description="The day, on the organization's calendar.")]
-    total: int = Field(description="How many calls were created that day.", ge=0)
-    by_status: ByStatus = Field(description="How many of them are in each status; together `total`.")
-    answered: int = Field(description="How many of them were answered.", ge=0)
-    duration: int = Field(description="Seconds of all of them.", ge=0)
-    cost: Cents = Field(description="Cents of all of them, exact to 4 decimals.")
-
-
-class CallTrends(BaseModel):
-    """The daily counts of the asked calls: the answer to `action=trends`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [TRENDS_EXAMPLE]})
-
-    data: list[DailyCount] = Field(description="Every day of the span in order, also those without calls.")
-    start_date: date = Field(description="The first day of the span.")
-    end_date: date = Field(description="The last day of the span.")
-    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
 
 
 def _exactly_one(schema: dict[str, Any]) -> None:

@@ -4,6 +4,16 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path
+from starlette.convertors import StringConvertor, register_url_convertor
+
+
+class CallConvertor(StringConvertor):
+    """What may stand for a call: not the names of the routes beside it, which have other methods."""
+
+    regex = "(?!(?:stats|trends)$)[^/]+"
+
+
+register_url_convertor("call", CallConvertor())
 
 CallId = Annotated[
     UUID,

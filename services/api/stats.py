@@ -1,55 +1,89 @@
-"""Stats: the status breakdown of any span."""
+"""Stats: the status breakdown and telephony's figures of any span."""
 
-from decimal import Decimal
-from typing import Final, get_args
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
-from services.api.counts import CELLS
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.api import documentation, figures
+from services.api.answers import answered
+from services.api.concurrency import peak_concurrency
+from services.api.count_filters import PEAK_DAYS_MAX, StatsQuery
+from services.api.credentials import Analyst, Caller
 from services.api.database import Connection
-from services.api.encoding import number
-from services.api.filters import Filters
-from shared.count import NO_DIRECTION
-from shared.event import Direction, Status
+from services.api.errors import invalid_parameter
+from services.api.filters import Filters, filters_of, read_query
+from services.api.intervals import Span, previous
+from services.api.sums import GroupBy, sums, sums_by_group
 
-STATS: Final = f"""
-SELECT status, direction,
-    sum(calls)::bigint AS calls,
-    sum(answered)::bigint AS answered,
-    sum(duration_seconds)::bigint AS duration_seconds,
-    sum(cost_cents) AS cost_cents,
-    sum(latency_ms)::bigint AS latency_ms,
-    sum(latency_calls)::bigint AS latency_calls
-FROM {CELLS}
-GROUP BY status, direction
-"""  # noqa: S608 - made of constants
+router = APIRouter(tags=["figures"])
 
 
-async def stats(connection: Connection, filters: Filters, zone: ZoneInfo) -> dict[str, object]:
-    """The status breakdown of the asked calls; a ratio without a denominator is null."""
-    by_status = dict.fromkeys(get_args(Status), 0)
-    by_direction = dict.fromkeys((*get_args(Direction), NO_DIRECTION), 0)
-    total = answered = duration = latency = latency_calls = 0
-    cost = Decimal(0)
-    for row in await connection.fetch(STATS, *filters):
-        total += row["calls"]
-        by_status[row["status"]] += row["calls"]
-        by_direction[row["direction"]] += row["calls"]
-        answered += row["answered"]
-        duration += row["duration_seconds"]
-        cost += row["cost_cents"]
-        latency += row["latency_ms"]
-        latency_calls += row["latency_calls"]
-    return {
-        "total": total,
-        "by_status": by_status,
-        "by_direction": by_direction,
-        "answered": answered,
-        "answer_rate": answered / total if total else None,
-        "total_duration": duration,
-        "average_duration": duration / answered if answered else None,
-        "total_cost": number(cost),
-        "average_latency_ms": latency / latency_calls if latency_calls else None,
-        "start_date": filters.start_date,
-        "end_date": filters.end_date,
-        "time_zone": zone.key,
+class StatsAsked(NamedTuple):
+    """What stats are asked for."""
+
+    filters: Filters
+    group_by: GroupBy | None = None
+    previous: Span | None = None
+    """The span to compare with."""
+    peak_of: Span | None = None
+    """The span whose peak of concurrency is asked for."""
+
+
+async def stats_query(request: Request) -> StatsQuery:
+    """The dependency that reads the query of stats. Raises the 400 `ApiError`."""
+    return read_query(request, StatsQuery)
+
+
+@router.get("/calls/stats", **documentation.GET_STATS)
+async def get_stats(
+    request: Request, caller: Analyst, query: Annotated[StatsQuery, Depends(stats_query)]
+) -> Response:
+    """The status breakdown and the figures of the asked calls, over any span: exact at the moment of the
+    answer. `GET /calls?action=stats` answers the same."""
+    asked = stats_asked(caller, query)
+    return await answered(
+        request, caller, ("stats", asked), lambda connection: stats(connection, asked, caller.zone)
+    )
+
+
+def stats_asked(caller: Caller, query: StatsQuery) -> StatsAsked:
+    """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
+    filters = filters_of(caller, query)
+    days = Span(filters.start_date, filters.end_date) if filters.start_date and filters.end_date else None
+    for name, needs_days in (("compare", query.compare), ("include", query.include)):
+        if needs_days and days is None:
+            raise invalid_parameter(name, f"asks for {needs_days}, which needs start_date and end_date")
+    if query.include and days and days.days > PEAK_DAYS_MAX:
+        rule = f"asks for {query.include}, which is of at most {PEAK_DAYS_MAX} days, and not of {days.days}"
+        raise invalid_parameter("include", rule)
+    before = previous(days) if query.compare and days else None
+    return StatsAsked(filters, query.group_by, before, days if query.include else None)
+
+
+async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
+    """The asked figures, of one snapshot. Raises the 400 `ApiError` for too many calls to find a peak in."""
+    told = await _stats_of(connection, asked, zone)
+    if asked.previous:
+        start, end = asked.previous
+        before = asked._replace(
+            filters=asked.filters._replace(start_date=start, end_date=end),
+            peak_of=asked.peak_of and asked.previous,
+        )
+        told["previous"] = await _stats_of(connection, before, zone)
+    return {**told, "time_zone": zone.key}
+
+
+async def _stats_of(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
+    """The same of the filters' own days alone."""
+    told: dict[str, object] = {
+        **figures.of_stats(await sums(connection, asked.filters)),
+        "start_date": asked.filters.start_date,
+        "end_date": asked.filters.end_date,
     }
+    if asked.group_by:
+        groups = await sums_by_group(connection, asked.filters, asked.group_by)
+        told["groups"] = [{"group": group, **figures.of_stats(of_group)} for group, of_group in groups]
+    if asked.peak_of:
+        told["peak_concurrency"] = await peak_concurrency(connection, asked.filters, asked.peak_of, zone)
+    return told

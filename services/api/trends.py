@@ -1,87 +1,168 @@
-"""Trends: the daily counts, a row for every day."""
+"""Trends: the counts of each hour, day, week or month."""
 
-from datetime import date, timedelta
-from typing import Final, get_args
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
-from asyncpg import Record
+from fastapi import APIRouter, Depends, Request, Response
 
-from services.api.counts import CELLS
+from services.api import documentation, figures
+from services.api.answers import answered
+from services.api.count_filters import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
+from services.api.credentials import Analyst, Caller
 from services.api.database import Connection
-from services.api.encoding import number
-from services.api.errors import invalid_parameter
-from services.api.filters import Filters
-from shared.event import Status
+from services.api.errors import ApiError, invalid_parameter
+from services.api.filters import Filters, filters_of, read_query
+from services.api.intervals import Interval, Span, hour_starts, intervals, previous, span
+from services.api.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
+from shared.count import local_day
 
-DAYS: Final = 30
-"""How many days are answered when no first one is asked for."""
-DAYS_MAX: Final = 366
-
-_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
-_PER_STATUS = ",\n    ".join(
-    f"coalesce(sum(calls) FILTER (WHERE status = '{status}'), 0)::bigint AS {status}" for status in _STATUSES
-)
-
-TRENDS: Final = f"""
-SELECT day,
-    sum(calls)::bigint AS total,
-    sum(answered)::bigint AS answered,
-    sum(duration_seconds)::bigint AS duration,
-    sum(cost_cents) AS cost,
-    {_PER_STATUS}
-FROM {CELLS}
-GROUP BY day
-"""  # noqa: S608 - made of constants
+router = APIRouter(tags=["figures"])
 
 
-def span(filters: Filters, today: date) -> tuple[date, date]:
-    """The first and the last day of the asked trends: as asked; from `start_date` until today; 30 days up to
-    `end_date`; or the last 30 days. Raises the 400 `ApiError` for more than 366 days, or for no such days."""
-    first, last = filters.start_date, filters.end_date
-    last = last or max(today, first or today)
-    if first is None:
-        try:
-            first = last - timedelta(days=DAYS - 1)
-        except OverflowError:
-            rule = f"leaves no room for {DAYS} days; give start_date, too"
-            raise invalid_parameter("end_date", rule) from None
-    if (last - first).days >= DAYS_MAX:
-        end = "end_date" if filters.end_date else "today, where no end_date is given"
-        raise invalid_parameter("start_date", f"must be less than {DAYS_MAX} days before {end}")
-    return first, last
+class TrendsAsked(NamedTuple):
+    """What trends are asked for."""
+
+    filters: Filters
+    """Their days are the span's."""
+    span: Span
+    interval: Interval = "day"
+    group_by: GroupBy | None = None
+    previous: Span | None = None
+    """The span to compare with."""
+    distributions: Sequence[Distribution] = ()
 
 
-async def trends(connection: Connection, filters: Filters, zone: ZoneInfo, today: date) -> dict[str, object]:
-    """The daily counts of the asked calls; `today` is the organization's. Raises what `span` raises."""
-    first, last = span(filters, today)
-    rows = await connection.fetch(TRENDS, *filters._replace(start_date=first, end_date=last))
-    counted = {row["day"]: row for row in rows}
-    days = (first + timedelta(days=after) for after in range((last - first).days + 1))
+async def trends_query(request: Request) -> TrendsQuery:
+    """The dependency that reads the query of trends. Raises the 400 `ApiError`."""
+    return read_query(request, TrendsQuery)
+
+
+@router.get("/calls/trends", **documentation.GET_TRENDS)
+async def get_trends(
+    request: Request, caller: Analyst, query: Annotated[TrendsQuery, Depends(trends_query)]
+) -> Response:
+    """The counts of each hour, day, week or month of a span, also of those without calls: exact at the moment
+    of the answer, as stats are. `GET /calls?action=trends` answers the same."""
+    now: datetime = request.app.state.clock()
+    asked = trends_asked(caller, query, local_day(now, caller.zone))
+    return await answered(
+        request, caller, ("trends", asked), lambda connection: trends(connection, asked, caller.zone)
+    )
+
+
+def trends_asked(caller: Caller, query: TrendsQuery, today: date) -> TrendsAsked:
+    """What a caller may see, narrowed to what they ask for; `today` is the organization's. Raises the 400
+    `ApiError`."""
+    filters = filters_of(caller, query)
+    asked = span(filters.start_date, filters.end_date, today, query.interval)
+    if query.include and query.interval == "hour":
+        raise invalid_parameter("include", "is not for the hour: what it asks for is counted by the day")
+    return TrendsAsked(
+        filters._replace(start_date=asked.start, end_date=asked.end),
+        asked,
+        query.interval,
+        query.group_by,
+        previous(asked) if query.compare else None,
+        query.include,
+    )
+
+
+async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> dict[str, object]:
+    """The asked counts, of one snapshot. Raises the 400 `ApiError` for more rows than there may be."""
+    parts = await _sums_by_part(connection, asked, asked.span)
+    before = await _sums_by_part(connection, asked, asked.previous) if asked.previous else None
+    groups = _groups(parts) if asked.group_by else [None]
+    moments = list(_moments(asked, zone, parts))
+    if len(groups) * len(moments) > _rows_max(asked):
+        raise _too_many_rows(asked)
     return {
-        "data": [_day(day, counted[day]) if day in counted else _day_without_calls(day) for day in days],
-        "start_date": first,
-        "end_date": last,
+        "data": [_row(asked, group, moment, parts, before) for group in groups for moment in moments],
+        "interval": asked.interval,
+        "start_date": asked.span.start,
+        "end_date": asked.span.end,
         "time_zone": zone.key,
     }
 
 
-def _day(day: date, row: Record) -> dict[str, object]:
-    return {
-        "date": day,
-        "total": row["total"],
-        "by_status": {status: row[status] for status in _STATUSES},
-        "answered": row["answered"],
-        "duration": row["duration"],
-        "cost": number(row["cost"]),
-    }
+class _Moment(NamedTuple):
+    """An hour or another interval, and how it is told."""
+
+    start: date
+    hour: int | None
+    told: Mapping[str, object]
 
 
-def _day_without_calls(day: date) -> dict[str, object]:
-    return {
-        "date": day,
-        "total": 0,
-        "by_status": dict.fromkeys(_STATUSES, 0),
-        "answered": 0,
-        "duration": 0,
-        "cost": 0,
-    }
+async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) -> dict[Part, Sums]:
+    """The sums of these days in the intervals of the asked span."""
+    try:
+        return await sums_by_part(
+            connection,
+            asked.filters._replace(start_date=days.start, end_date=days.end),
+            asked.interval,
+            asked.group_by,
+            asked.distributions,
+            days_after=(asked.span.start - days.start).days,
+            most=_rows_max(asked),
+        )
+    except TooManyParts:
+        raise _too_many_rows(asked) from None
+
+
+def _groups(parts: Mapping[Part, Sums]) -> list[str | None]:
+    """The one with most calls first; of those with equally many, by name."""
+    calls: Counter[str | None] = Counter()
+    for part, sums in parts.items():
+        calls[part.group] += sums.calls
+    return sorted(calls, key=lambda group: (-calls[group], group))
+
+
+def _moments(asked: TrendsAsked, zone: ZoneInfo, parts: Iterable[Part]) -> Iterator[_Moment]:
+    """Every interval of the span, in order."""
+    hours: dict[date, int] = {}
+    for part in parts:
+        if part.hour is not None:
+            hours[part.start] = max(hours.get(part.start, 0), part.hour + 1)
+    for start, end in intervals(asked.span, asked.interval):
+        if asked.interval == "hour":
+            for hour, hour_start in enumerate(hour_starts(start, zone, at_least=hours.get(start, 0))):
+                yield _Moment(start, hour, {"date": start, "hour_start": hour_start})
+        elif asked.interval == "day":
+            yield _Moment(start, None, {"date": start})
+        else:
+            yield _Moment(start, None, {"date": start, "start_date": start, "end_date": end})
+
+
+def _row(
+    asked: TrendsAsked,
+    group: str | None,
+    moment: _Moment,
+    parts: Mapping[Part, Sums],
+    before: Mapping[Part, Sums] | None,
+) -> dict[str, object]:
+    part = Part(group, moment.start, moment.hour)
+    row = {**moment.told, **_figures(asked, parts.get(part, NO_CALLS))}
+    if asked.group_by:
+        row["group"] = group
+    if before is not None:
+        row["previous"] = _figures(asked, before.get(part, NO_CALLS))
+    return row
+
+
+def _figures(asked: TrendsAsked, sums: Sums) -> dict[str, object]:
+    if asked.interval == "hour":
+        return figures.of_hour(sums)
+    return figures.of_days(sums, asked.distributions)
+
+
+def _rows_max(asked: TrendsAsked) -> int:
+    return ROWS_WITH_DISTRIBUTIONS_MAX if asked.distributions else ROWS_MAX
+
+
+def _too_many_rows(asked: TrendsAsked) -> ApiError:
+    rule = (
+        f"makes more than {_rows_max(asked)} rows; ask for fewer days, longer intervals or one phone number"
+    )
+    return invalid_parameter("group_by", rule)

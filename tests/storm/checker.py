@@ -4,14 +4,15 @@ import asyncio
 import random
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.api.call_filters import CallFilters
 from services.api.calls import calls
 from services.api.filters import Filters
+from services.api.intervals import Span
 from services.api.pages import Page
-from services.api.stats import stats
-from services.api.trends import trends
+from services.api.stats import StatsAsked, stats
+from services.api.trends import TrendsAsked, trends
+from shared.count import UTC
 from tests.storm.program import callfold
 from tests.storm.stage import Stage, StormBroke, connected, passes
 
@@ -57,13 +58,12 @@ async def _agree(stage: Stage, organization_id: UUID, livemode: bool) -> None:
     ):
         connection: Any = session  # the API's own come from a pool
         recount, first, last = await connection.fetchrow(RECOUNT, organization_id, livemode)
-        listed = await calls(connection, CallFilters.of_cells(asked), Page(1), ZoneInfo("UTC"))
-        counted = await stats(connection, asked, ZoneInfo("UTC"))
+        listed = await calls(connection, CallFilters.of_cells(asked), Page(1), UTC)
+        counted = await stats(connection, StatsAsked(asked), UTC)
         days: Any = {"data": ()}
         if recount:
-            days = await trends(
-                connection, asked._replace(start_date=first, end_date=last), ZoneInfo("UTC"), last
-            )
+            of_days = asked._replace(start_date=first, end_date=last)
+            days = await trends(connection, TrendsAsked(of_days, Span(first, last)), UTC)
     totals = recount, listed["total"], counted["total"], sum(day["total"] for day in days["data"])
     if len(set(totals)) != 1:
         raise StormBroke(f"calls, list, stats and trends of {organization_id} in one snapshot: {totals}")

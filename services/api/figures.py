@@ -1,0 +1,136 @@
+"""Figures: what telephony reads from sums of calls, each with its formula. Pure.
+
+docs/figures.md has the same formulas for people, with a worked example.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from services.api.encoding import number
+from services.api.sums import SHORT_SECONDS, Distribution, Sums
+from shared.fold import FINAL
+from shared.hangup import CAUSES
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, percentile
+from shared.packed import unpack
+
+PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+_CENT_DECIMALS: Final = Decimal("0.0001")
+
+Figures = dict[str, object]
+
+
+def of_stats(sums: Sums) -> Figures:
+    """All figures of the calls that add up to these sums; a ratio without a denominator is None."""
+    return {
+        "total": sums.calls,
+        "by_status": sums.by_status,
+        "by_direction": sums.by_direction,
+        "answered": sums.answered,
+        "answer_rate": _ratio(sums.answered, sums.calls),
+        "seizures": _seizures(sums),
+        "asr": _asr(sums),
+        "ner": _ner(sums),
+        "total_duration": sums.duration_seconds,
+        "average_duration": _acd(sums),
+        "acd": _acd(sums),
+        "total_cost": number(sums.cost_cents),
+        "average_cost": _average_cost(sums),
+        "average_latency_ms": _average_latency_ms(sums),
+        "short_calls": _short_calls(sums),
+        "short_call_share": _short_call_share(sums),
+        "hangup_causes": _hangup_causes(sums),
+        "percentiles": _percentiles(sums),
+    }
+
+
+def of_hour(sums: Sums) -> Figures:
+    """The figures that are known by the hour."""
+    return {
+        "total": sums.calls,
+        "by_status": sums.by_status,
+        "answered": sums.answered,
+        "duration": sums.duration_seconds,
+        "cost": number(sums.cost_cents),
+        "asr": _asr(sums),
+        "acd": _acd(sums),
+        "average_cost": _average_cost(sums),
+    }
+
+
+def of_days(sums: Sums, distributions: Collection[Distribution]) -> Figures:
+    """The figures of a day, week or month in trends; with those distributions."""
+    figures: Figures = {
+        **of_hour(sums),
+        "ner": _ner(sums),
+        "average_latency_ms": _average_latency_ms(sums),
+        "short_calls": _short_calls(sums),
+        "short_call_share": _short_call_share(sums),
+    }
+    return figures | {name: _DISTRIBUTIONS[name](sums) for name in distributions}
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _seizures(sums: Sums) -> int:
+    """Calls that are decided: over, or answered."""
+    return sum(sums.by_status[status] for status in FINAL) + sums.answered_going_on
+
+
+def _asr(sums: Sums) -> float | None:
+    """Answer-seizure ratio, ITU-T E.425."""
+    return _ratio(sums.answered, _seizures(sums))
+
+
+def _ner(sums: Sums) -> float | None:
+    """Network effectiveness ratio, ITU-T E.425."""
+    return _ratio(sums.effective, _seizures(sums))
+
+
+def _acd(sums: Sums) -> float | None:
+    """Average call duration, in seconds."""
+    return _ratio(sums.duration_seconds, sums.answered)
+
+
+def _average_cost(sums: Sums) -> int | Decimal | None:
+    """Cents a call, answered or not."""
+    return number((sums.cost_cents / sums.calls).quantize(_CENT_DECIMALS)) if sums.calls else None
+
+
+def _average_latency_ms(sums: Sums) -> float | None:
+    return _ratio(sums.latency_ms, sums.latency_calls)
+
+
+def _short_calls(sums: Sums) -> int:
+    return below(unpack(sums.short_durations), DURATIONS, SHORT_SECONDS)
+
+
+def _short_call_share(sums: Sums) -> float | None:
+    return _ratio(_short_calls(sums), sums.answered)
+
+
+def _hangup_causes(sums: Sums) -> dict[str, int]:
+    """Ended calls by cause, the most frequent first; of equally many, by name."""
+    calls = zip(CAUSES, unpack(sums.hangup_causes), strict=False)
+    return dict(sorted(((cause, n) for cause, n in calls if n), key=lambda of: (-of[1], of[0])))
+
+
+def _percentiles(sums: Sums) -> dict[str, dict[str, float | None]]:
+    return {
+        "duration": _of_each(unpack(sums.durations), DURATIONS),
+        "answer_delay_ms": _of_each(unpack(sums.answer_delays), ANSWER_DELAYS),
+        "latency_ms": _of_each(unpack(sums.latencies), LATENCIES),
+    }
+
+
+def _of_each(buckets: Sequence[int], thresholds: Sequence[int]) -> dict[str, float | None]:
+    return {name: percentile(buckets, thresholds, share) for name, share in PERCENTILES.items()}
+
+
+_DISTRIBUTIONS: Final[Mapping[Distribution, Callable[[Sums], object]]] = {
+    "percentiles": _percentiles,
+    "hangup_causes": _hangup_causes,
+}

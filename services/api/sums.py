@@ -1,0 +1,237 @@
+"""Sums: what is added up over the asked cells, in PostgreSQL: of all calls, or by groups and intervals."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from itertools import chain
+from typing import Final, Literal, NamedTuple, get_args
+
+from asyncpg import Record
+
+from services.api.counts import CELLS, TOTALS
+from services.api.database import Connection
+from services.api.filters import Filters
+from services.api.intervals import Interval
+from shared.count import HOURS, NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
+from shared.event import Direction, Status
+from shared.fold import FINAL
+from shared.histogram import DURATIONS, bucket
+from shared.packed import DIGITS, unpack
+
+GroupBy = Literal["phone_number", "direction", "status"]
+Distribution = Literal["percentiles", "hangup_causes"]
+
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+DIRECTIONS: Final[tuple[str, ...]] = (*get_args(Direction), NO_DIRECTION)
+DISTRIBUTIONS: Final[tuple[Distribution, ...]] = get_args(Distribution)
+SHORT_SECONDS: Final = 6
+"""An answered call below this is a short one."""
+GROUPS_MAX: Final = 1000
+"""How many groups are told apart at most: the largest. All others are one more."""
+NO_NUMBER_GROUP: Final = "none"
+OTHER_GROUPS: Final = "other"
+
+
+class Sums(NamedTuple):
+    """What the asked calls add up to. Distributions are packed, and empty where they were not asked for."""
+
+    by_status: Mapping[Status, int] = dict.fromkeys(STATUSES, 0)
+    by_direction: Mapping[str, int] = dict.fromkeys(DIRECTIONS, 0)
+    answered: int = 0
+    answered_going_on: int = 0
+    """Those of the answered that are not over."""
+    duration_seconds: int = 0
+    cost_cents: Decimal = Decimal(0)
+    latency_ms: int = 0
+    latency_calls: int = 0
+    effective: int = 0
+    short_durations: str = "0"
+    """The buckets of `durations` below `SHORT_SECONDS`."""
+    durations: str = "0"
+    answer_delays: str = "0"
+    latencies: str = "0"
+    hangup_causes: str = "0"
+
+    @property
+    def calls(self) -> int:
+        return sum(self.by_status.values())
+
+
+NO_CALLS: Final = Sums()
+
+_GOING_ON: Final = ", ".join(f"'{status}'" for status in STATUSES if status not in FINAL)
+_SHORT: Final = f"1e{DIGITS * bucket(SHORT_SECONDS - 1, DURATIONS) + DIGITS}::numeric"
+
+# Each sum over cells, and the type that it is read as. A packed one is text: so it is unpacked.
+_PLAIN: Final[Mapping[str, tuple[str, str]]] = {
+    **{status: (f"sum(calls) FILTER (WHERE status = '{status}')", "bigint") for status in STATUSES},
+    **{name: (f"sum(calls) FILTER (WHERE direction = '{name}')", "bigint") for name in DIRECTIONS},
+    "answered": ("sum(answered)", "bigint"),
+    "answered_going_on": (f"sum(answered) FILTER (WHERE status IN ({_GOING_ON}))", "bigint"),
+    "duration_seconds": ("sum(duration_seconds)", "bigint"),
+    "cost_cents": ("sum(cost_cents)", "numeric"),
+    "latency_ms": ("sum(latency_ms)", "bigint"),
+    "latency_calls": ("sum(latency_calls)", "bigint"),
+    "effective": ("sum(effective)", "bigint"),
+    "short_durations": (f"mod(sum(durations), {_SHORT})", "text"),
+}
+_DISTRIBUTIONS: Final[Mapping[Distribution, Mapping[str, tuple[str, str]]]] = {
+    "percentiles": {name: (f"sum({name})", "text") for name in ("durations", "answer_delays", "latencies")},
+    "hangup_causes": {"hangup_causes": ("sum(hangup_causes)", "text")},
+}
+_OF_HOURS: Final[Mapping[str, tuple[str, str]]] = {
+    **{status: (f"sum(hour_calls) FILTER (WHERE status = '{status}')", "text") for status in STATUSES},
+    "answered": ("sum(hour_answered)", "text"),
+    "answered_going_on": (f"sum(hour_answered) FILTER (WHERE status IN ({_GOING_ON}))", "text"),
+    "duration_seconds": ("sum(hour_duration_seconds)", "text"),
+    "cost_cents": ("trunc(sum(hour_cost))", "text"),
+}
+_DIGITS_OF_HOURS: Final = dict.fromkeys(_OF_HOURS, DIGITS) | {
+    "duration_seconds": PACKED_DIGITS["hour_duration_seconds"],
+    "cost_cents": PACKED_DIGITS["hour_cost"],
+}
+_GROUPS: Final[Mapping[GroupBy | None, str]] = {
+    None: "NULL::text",
+    "phone_number": f"coalesce(nullif(phone_number_id, '{NO_PHONE_NUMBER}')::text, '{NO_NUMBER_GROUP}')",
+    "direction": "direction",
+    "status": "status",
+}
+# $8 are the days from those that are counted to those of the interval they are counted in.
+_DAY: Final = "day + $8::int"
+_STARTS: Final[Mapping[Interval, str]] = {
+    "hour": _DAY,
+    "day": _DAY,
+    "week": f"greatest(date_trunc('week', ({_DAY})::timestamp)::date, $3::date + $8::int)",
+    "month": f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, $3::date + $8::int)",
+}
+
+
+async def sums(connection: Connection, filters: Filters) -> Sums:
+    """What the asked calls add up to."""
+    (row,) = await connection.fetch(sums_statement(filters), *filters)
+    return _sums(row)
+
+
+async def sums_by_group(
+    connection: Connection, filters: Filters, group_by: GroupBy
+) -> list[tuple[str, Sums]]:
+    """The same by group, the one with most calls first, and at the end those beyond `GROUPS_MAX` as one."""
+    rows = await connection.fetch(groups_statement(filters, group_by), *filters, GROUPS_MAX)
+    return [(row["group"], _sums(row)) for row in rows]
+
+
+class Part(NamedTuple):
+    """The place of sums in trends."""
+
+    group: str | None
+    start: date
+    hour: int | None
+
+
+class TooManyParts(Exception):
+    """There are more parts than were to be read."""
+
+
+async def sums_by_part(
+    connection: Connection,
+    filters: Filters,
+    interval: Interval,
+    group_by: GroupBy | None,
+    distributions: Sequence[Distribution],
+    *,
+    days_after: int,
+    most: int,
+) -> dict[Part, Sums]:
+    """What the asked calls add up to by group and interval; parts without calls may be missing. The filters'
+    first day is the first interval's start. A day is counted so many days after itself: so the days of an
+    earlier span come into the intervals of a later. Raises TooManyParts for more than so many."""
+    by_hour = interval == "hour"
+    rows_max = most // HOURS if by_hour else most
+    statement = parts_statement(filters, interval, group_by, distributions)
+    rows = await connection.fetch(statement, *filters, days_after, rows_max + 1)
+    if len(rows) > rows_max:
+        raise TooManyParts
+    if not by_hour:
+        return {Part(row["group"], row["start"], None): _sums(row) for row in rows}
+    return {
+        Part(row["group"], row["start"], hour): of_hour
+        for row in rows
+        for hour, of_hour in enumerate(_sums_of_hours(row))
+    }
+
+
+def sums_statement(filters: Filters) -> str:
+    """The statement of `sums`."""
+    return f"SELECT {_read(_with(DISTRIBUTIONS))} FROM {_cells(filters)}"  # noqa: S608 - made of constants, as all here
+
+
+def groups_statement(filters: Filters, group_by: GroupBy) -> str:
+    """The statement of `sums_by_group`."""
+    added = _with(DISTRIBUTIONS)
+    of_group = ", ".join(f"{sum_} AS {name}" for name, (sum_, _) in added.items())
+    merged = _read({name: (f"sum({name})", kind) for name, (_, kind) in added.items()})
+    return f"""
+    SELECT CASE WHEN place <= $8 THEN "group" ELSE '{OTHER_GROUPS}' END AS "group", {merged}
+    FROM (
+        SELECT *, row_number() OVER (ORDER BY calls DESC, "group") AS place
+        FROM (
+            SELECT {_GROUPS[group_by]} AS "group", sum(calls) AS calls, {of_group}
+            FROM {_cells(filters, group_by)}
+            GROUP BY 1
+            HAVING sum(calls) <> 0
+        ) AS groups
+    ) AS placed
+    GROUP BY 1
+    ORDER BY min(place)
+    """  # noqa: S608
+
+
+def parts_statement(
+    filters: Filters, interval: Interval, group_by: GroupBy | None, distributions: Sequence[Distribution]
+) -> str:
+    """The statement of `sums_by_part`."""
+    added = _OF_HOURS if interval == "hour" else _with(distributions)
+    return f"""
+    SELECT {_GROUPS[group_by]} AS "group", {_STARTS[interval]} AS start, {_read(added)}
+    FROM {_cells(filters, group_by)}
+    GROUP BY 1, 2
+    HAVING sum(calls) <> 0
+    LIMIT $9
+    """  # noqa: S608
+
+
+def _cells(filters: Filters, group_by: GroupBy | None = None) -> str:
+    """The asked cells, from as few rows as there are for them."""
+    by_phone_number = filters.phone_number_id is not None or group_by == "phone_number"
+    return CELLS if by_phone_number else TOTALS
+
+
+def _with(distributions: Iterable[Distribution]) -> dict[str, tuple[str, str]]:
+    asked = (_DISTRIBUTIONS[name].items() for name in distributions)
+    return dict(chain(_PLAIN.items(), *asked))
+
+
+def _read(added: Mapping[str, tuple[str, str]]) -> str:
+    return ", ".join(f"coalesce({sum_}, 0)::{kind} AS {name}" for name, (sum_, kind) in added.items())
+
+
+def _sums(row: Record) -> Sums:
+    return NO_CALLS._replace(
+        by_status={status: row[status] for status in STATUSES},
+        by_direction={direction: row[direction] for direction in DIRECTIONS},
+        **{name: row[name] for name in Sums._fields[2:] if name in row},
+    )
+
+
+def _sums_of_hours(row: Record) -> Iterator[Sums]:
+    """The sums of each hour of a day, from the first on, up to the last that has any calls."""
+    hours = {name: unpack(row[name], digits) for name, digits in _DIGITS_OF_HOURS.items()}
+    for hour in range(max(map(len, hours.values()))):
+        of_hour = {name: values[hour] if hour < len(values) else 0 for name, values in hours.items()}
+        yield NO_CALLS._replace(
+            by_status={status: of_hour[status] for status in STATUSES},
+            answered=of_hour["answered"],
+            answered_going_on=of_hour["answered_going_on"],
+            duration_seconds=of_hour["duration_seconds"],
+            cost_cents=Decimal(of_hour["cost_cents"]).scaleb(-4),
+        )

@@ -1,0 +1,212 @@
+"""The figures of stats and trends: the documented example, and what a look at each call gives."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.api.intervals import Interval, Span, previous
+from services.api.sums import STATUSES, GroupBy
+from shared.count import local_day, local_hour
+from shared.database import Connection
+from shared.fold import Call, fold
+from tests import seed
+from tests.api import get, serving
+from tests.figures import Made, check, peak_of
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures.md"
+GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
+DAY = {"start_date": "2026-11-24", "end_date": "2026-11-24"}
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(database_url) as client:
+        yield client
+
+
+def table(heading: str) -> Iterator[dict[str, str]]:
+    """The rows of the documentation's table whose first column has this heading, the last such table."""
+    names: list[str] = []
+    rows: list[dict[str, str]] = []
+    for line in FIGURES.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] == heading:
+            names, rows = cells, []
+        elif not cells:
+            names = []
+        elif names and cells[0] != "---":
+            rows.append(dict(zip(names, cells, strict=True)))
+    return iter(rows)
+
+
+async def test_the_documented_example(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+    for documented in table("created"):
+        given = {name: text for name, text in documented.items() if text}
+        created_at = datetime.fromisoformat(f"2026-11-24T{given.pop('created')}Z")
+        answered_after = given.pop("answered after", None)
+        made = Made(
+            created_at,
+            status=given.pop("status"),
+            answer_delay=timedelta(seconds=int(answered_after)) if answered_after else None,
+            duration=int(given.pop("duration", "0")) or None,
+            data=given | ({"latency_ms": int(given["latency_ms"])} if "latency_ms" in given else {}),
+        )
+        await seed.store(database, acme, made.events(acme))
+
+    stats = await get(api, acme, "/calls/stats", **DAY, include="peak_concurrency")
+
+    figures = list(table("figure"))
+    assert len(figures) == 20
+    for figure in figures:
+        name, expected = figure["figure"].strip("`"), float(figure["value"])
+        value = stats
+        for part in name.split("."):
+            value = value[part]
+        assert value == pytest.approx(expected, rel=0.05 if "percentiles" in name else 1e-4), name
+    assert stats["peak_concurrency"] == {"calls": 2, "at": "2026-11-24T09:31:05Z"}
+
+
+BEGIN = datetime(2026, 3, 23, tzinfo=UTC)
+CAUSES = [None, None, "NORMAL_CLEARING", "normal_clearing", "USER_BUSY", "486", "SIP 486", "34", "what?"]
+NUMBERS = [None, "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11", "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c12"]
+_data = st.fixed_dictionaries(
+    {},
+    optional={
+        "direction": st.sampled_from(["inbound", "outbound"]),
+        "phone_number_id": st.sampled_from(NUMBERS),
+        "cost": st.decimals(0, 1000, places=4).map(str),
+        "latency_ms": st.integers(10, 60_000),
+        "hangup_cause": st.sampled_from(CAUSES),
+    },
+)
+_made = st.builds(
+    Made,
+    created_at=st.integers(0, 16 * 24 * 60 * 60).map(lambda seconds: BEGIN + timedelta(seconds=seconds)),
+    status=st.sampled_from(STATUSES),
+    answer_delay=st.none() | st.integers(100, 600_000).map(lambda ms: timedelta(milliseconds=ms)),
+    duration=st.none() | st.integers(0, 10) | st.integers(0, 40_000),
+    data=_data,
+)
+_spans = st.tuples(st.integers(0, 9), st.integers(1, 9)).map(
+    lambda of: Span(date(2026, 3, 22) + timedelta(of[0]), date(2026, 3, 21) + timedelta(of[0] + of[1]))
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"]),
+    made=st.lists(st.tuples(_made, st.booleans()), max_size=12),
+    days=_spans,
+    group_by=st.sampled_from(GROUPS),
+)
+async def test_every_figure_is_what_a_look_at_each_call_gives(
+    api: httpx.AsyncClient,
+    database: Connection,
+    zone: str,
+    made: list[tuple[Made, bool]],
+    days: Span,
+    group_by: GroupBy,
+) -> None:
+    acme = await seed.tenant(database, zone)
+    every = []
+    for call, applied in made:
+        events = call.events(acme)
+        every.append(fold(events))
+        await seed.store(database, acme, events, applied=applied)
+    world = World(api, acme, every, days)
+
+    await world.check_stats(group_by)
+    for interval in get_args(Interval):
+        await world.check_trends(interval, None)
+    await world.check_trends("day", group_by)
+
+
+class World(NamedTuple):
+    """Calls, who may see them, and the days that are asked for."""
+
+    api: httpx.AsyncClient
+    acme: seed.Tenant
+    calls: list[Call]
+    days: Span
+
+    def created(self, days: Span, group_by: GroupBy | None = None, group: str | None = None) -> list[Call]:
+        """The calls of these days, or of a group of them."""
+        return [
+            call
+            for call in self.calls
+            if days.start <= local_day(call.created_at, self.acme.zone) <= days.end
+            and (group_by is None or _group(call, group_by) == group)
+        ]
+
+    @property
+    def asked(self) -> dict[str, object]:
+        return {"start_date": self.days.start, "end_date": self.days.end, "compare": "previous"}
+
+    async def check_stats(self, group_by: GroupBy) -> None:
+        """Stats with all that can be asked of them; and that the list has as many calls."""
+        stats = await get(
+            self.api, self.acme, "/calls/stats", **self.asked, group_by=group_by, include="peak_concurrency"
+        )
+        listed = await get(self.api, self.acme, "/calls", start_date=self.days.start, end_date=self.days.end)
+        assert listed["total"] == stats["total"]
+        for answer, days in ((stats, self.days), (stats["previous"], previous(self.days))):
+            check(answer, self.created(days))
+            groups = [row["group"] for row in answer["groups"]]
+            counts = [row["total"] for row in answer["groups"]]
+            assert sorted(groups) == sorted({_group(call, group_by) for call in self.created(days)})
+            assert counts == sorted(counts, reverse=True)
+            for row in answer["groups"]:
+                check(row, self.created(days, group_by, row["group"]))
+            peak = answer["peak_concurrency"]
+            at = peak["at"] and datetime.fromisoformat(peak["at"])
+            reaching = self.created(Span(days.start - timedelta(1), days.end))
+            begin, end = (
+                datetime.combine(day, time(), self.acme.zone).astimezone(UTC)
+                for day in (days.start, days.end + timedelta(1))
+            )
+            assert {**peak, "at": at} == peak_of(reaching, begin, end)
+
+    async def check_trends(self, interval: Interval, group_by: GroupBy | None) -> None:
+        """Every row of trends, and that together they are the whole."""
+        more: dict[str, str] = {} if group_by is None else {"group_by": group_by}
+        if interval != "hour":
+            more["include"] = "percentiles,hangup_causes"
+        trends = await get(self.api, self.acme, "/calls/trends", interval=interval, **self.asked, **more)
+        assert sum(row["total"] for row in trends["data"]) == len(self.created(self.days))
+        shift = timedelta(self.days.days)
+        for row in trends["data"]:
+            day = date.fromisoformat(row["date"])
+            last = date.fromisoformat(row["end_date"]) if "end_date" in row else day
+            calls = self.created(Span(day, last), group_by, row.get("group"))
+            before = self.created(Span(day - shift, last - shift), group_by, row.get("group"))
+            if interval == "hour":
+                begin = datetime.fromisoformat(row["hour_start"]).astimezone(UTC)
+                hour = (begin - datetime.combine(day, time(), self.acme.zone).astimezone(UTC)) // HOUR
+                calls = [call for call in calls if begin <= call.created_at < begin + HOUR]
+                before = [call for call in before if local_hour(call.created_at, self.acme.zone).hour == hour]
+            check(row, calls)
+            check(row["previous"], before)
+
+
+HOUR = timedelta(hours=1)
+
+
+def _group(call: Call, group_by: GroupBy) -> str:
+    match group_by:
+        case "phone_number":
+            return str(call.phone_number_id or "none")
+        case "direction":
+            return call.direction or "unknown"
+        case "status":
+            return call.status
