@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple, get_args
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from shared.count import local_day, local_hour
 from shared.database import Connection
 from shared.fold import Call, fold
 from tests import seed
-from tests.api import get, serving
+from tests.api import bearing, get, serving
 from tests.figures import Made, check, peak_of
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures.md"
@@ -210,3 +211,113 @@ def _group(call: Call, group_by: GroupBy) -> str:
             return call.direction or "unknown"
         case "status":
             return call.status
+
+
+_CELLS_OF_NUMBERS = """
+INSERT INTO {table} (organization_id, livemode, day, direction, {phone_number_id} status, calls, answered,
+    duration_seconds, cost_cents, latency_ms, latency_calls)
+SELECT $1, true, '2026-01-01'::date + day, 'inbound', {number} 'busy', {calls}, 0, 0, 0, 0, 0
+FROM generate_series(0, $2 - 1) AS day{of_numbers}
+"""
+
+
+async def count_numbers(database: Connection, tenant: seed.Tenant, numbers: int, days: int = 1) -> None:
+    """So many phone numbers with calls on so many days from January 1st: number n has n calls a day."""
+    counts = _CELLS_OF_NUMBERS.format(
+        table="daily_call_counts",
+        phone_number_id="phone_number_id,",
+        number="lpad(to_hex(n), 32, '0')::uuid,",
+        calls="n",
+        of_numbers=", generate_series(1, $3) AS n",
+    )
+    totals = _CELLS_OF_NUMBERS.format(
+        table="daily_call_totals",
+        phone_number_id="",
+        number="",
+        calls="$3::int * ($3 + 1) / 2",
+        of_numbers="",
+    )
+    for statement in (counts, totals):
+        await database.execute(statement, tenant.id, days, numbers)
+
+
+async def test_the_largest_groups_are_told_apart_and_all_others_together(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await count_numbers(database, acme, 1002)
+
+    stats = await get(api, acme, "/calls/stats", group_by="phone_number")
+
+    assert stats["total"] == 1002 * 1003 / 2
+    assert [(row["group"], row["total"], row["by_status"]["busy"]) for row in stats["groups"]] == [
+        *[(str(UUID(int=number)), number, number) for number in range(1002, 2, -1)],
+        ("other", 1 + 2, 1 + 2),
+    ]
+
+
+async def test_more_rows_than_trends_may_have_are_refused(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await count_numbers(database, acme, 55, days=366)
+    year = {"start_date": "2026-01-01", "end_date": "2027-01-01", "group_by": "phone_number"}
+    month = year | {"end_date": "2026-01-31", "interval": "hour"}
+
+    for asked, rows_max in (
+        (year, 20_000),
+        (month, 20_000),
+        (year | {"interval": "week", "include": "percentiles"}, 2_000),
+    ):
+        response = await api.get("/calls/trends", params=asked, headers=bearing(acme.key))
+        assert (response.status_code, response.json()["error"]) == (
+            400,
+            f"group_by makes more than {rows_max} rows; ask for fewer days, longer intervals or one phone number.",
+        )
+    assert len((await get(api, acme, "/calls/trends", **year | {"interval": "month"}))["data"]) == 55 * 13
+
+
+async def test_a_peak_is_not_looked_for_among_too_many_calls(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await count_numbers(database, acme, 632)  # 200,028 calls
+    asked = {"end_date": "2026-01-02", "include": "peak_concurrency"}
+
+    for first in ("2026-01-01", "2026-01-02"):  # also where they are those of the day before
+        response = await api.get(
+            "/calls/stats", params=asked | {"start_date": first}, headers=bearing(acme.key)
+        )
+        assert (response.status_code, response.json()["code"]) == (400, "TOO_MANY_CALLS")
+        assert "200,028 calls are in this span and the day before" in response.json()["error"]
+    assert (
+        await get(api, acme, "/calls/stats", **asked, start_date="2026-01-02", phone_number_id=UUID(int=9))
+    )["peak_concurrency"] == {"calls": 0, "at": None}
+
+
+async def test_what_is_counted_by_phone_number_alone_is_told_until_a_rebuild(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    """Of an organization of before there were totals."""
+    acme = await seed.tenant(database)
+    await seed.call(database, acme, applied=True)
+    await database.execute("DELETE FROM daily_call_totals")
+    await database.execute("UPDATE organizations SET has_totals = false")
+    await seed.call(database, acme)
+
+    assert (await get(api, acme, "/calls/stats"))["total"] == 2
+
+
+async def test_all_of_a_call_that_changes_moves(api: httpx.AsyncClient, database: Connection) -> None:
+    """A call that is deleted is in no figure any more."""
+    acme = await seed.tenant(database)
+    asked = {**DAY, "include": "peak_concurrency", "compare": "previous", "group_by": "status"}
+    empty = await get(api, acme, "/calls/stats", **asked)
+    call_id = await seed.call(
+        database, acme, duration=3, cost="1.5", latency_ms=20, hangup_cause="USER_BUSY", applied=True
+    )
+    assert (await get(api, acme, "/calls/stats", **asked))["short_calls"] == 1
+
+    assert (await api.delete(f"/calls/{call_id}", headers=bearing(acme.key))).status_code == 204
+
+    assert await get(api, acme, "/calls/stats", **asked) == empty

@@ -23,6 +23,7 @@ Figures = dict[str, object]
 
 def of_stats(sums: Sums) -> Figures:
     """All figures of the calls that add up to these sums; a ratio without a denominator is None."""
+    short_calls = _short_calls(sums)
     return {
         "total": sums.calls,
         "by_status": sums.by_status,
@@ -38,8 +39,8 @@ def of_stats(sums: Sums) -> Figures:
         "total_cost": number(sums.cost_cents),
         "average_cost": _average_cost(sums),
         "average_latency_ms": _average_latency_ms(sums),
-        "short_calls": _short_calls(sums),
-        "short_call_share": _short_call_share(sums),
+        "short_calls": short_calls,
+        "short_call_share": _ratio(short_calls, sums.answered),
         "hangup_causes": _hangup_causes(sums),
         "percentiles": _percentiles(sums),
     }
@@ -61,12 +62,13 @@ def of_hour(sums: Sums) -> Figures:
 
 def of_days(sums: Sums, distributions: Collection[Distribution]) -> Figures:
     """The figures of a day, week or month in trends; with those distributions."""
+    short_calls = _short_calls(sums)
     figures: Figures = {
         **of_hour(sums),
         "ner": _ner(sums),
         "average_latency_ms": _average_latency_ms(sums),
-        "short_calls": _short_calls(sums),
-        "short_call_share": _short_call_share(sums),
+        "short_calls": short_calls,
+        "short_call_share": _ratio(short_calls, sums.answered),
     }
     return figures | {name: _DISTRIBUTIONS[name](sums) for name in distributions}
 
@@ -106,10 +108,6 @@ def _average_latency_ms(sums: Sums) -> float | None:
 
 def _short_calls(sums: Sums) -> int:
     return below(unpack(sums.short_durations), DURATIONS, SHORT_SECONDS)
-
-
-def _short_call_share(sums: Sums) -> float | None:
-    return _ratio(_short_calls(sums), sums.answered)
 
 
 def _hangup_causes(sums: Sums) -> dict[str, int]:
