@@ -246,8 +246,9 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         assert await reads(sums.groups_statement(filters, "direction"), *filters, 1000) == table
     by_number = sums.groups_statement(november, "phone_number")
     assert await reads(by_number, *november, 1000) == "daily_call_counts"
-    for statement in (days.DAYS, days.TOTAL):
-        assert await reads(statement, *november) == "daily_call_counts"
+    for statements in (days.DAYS, days.TOTAL):
+        assert await reads(statements[False], *november) == "daily_call_totals"
+        assert await reads(statements[True], *by_phone_number) == "daily_call_counts"
 
 
 async def test_totals_are_read_only_where_they_are_complete(

@@ -167,10 +167,10 @@ async def test_the_api_without_its_where_answers_only_for_who_asks(
 ) -> None:
     """The mistake that the walls are for: each statement loses the organization that it asks for."""
     acme, neighbour = tenants
-    asked_by: tuple[tuple[dict[Any, str], str], ...] = (
+    asked_by: tuple[tuple[dict[Any, str], Any], ...] = (
         (vars(sums), "CELLS"),
         (vars(sums), "TOTALS"),
-        (pages.PAGE_WITH_TOTAL, "desc"),
+        (pages.PAGE_WITH_TOTAL, ("desc", False)),
     )
     for statements, name in asked_by:
         asked = statements[name]

@@ -13,29 +13,28 @@ WHERE organization_id = $1 AND livemode = $2
     AND ($7::uuid IS NULL OR phone_number_id = $7)
 """
 _COLUMNS: Final = ", ".join((*Cell._fields, *Measures._fields))
-_TOTAL_COLUMNS: Final = _COLUMNS.replace("phone_number_id", "NULL::uuid AS phone_number_id")
 _HAS_TOTALS: Final = "(SELECT has_totals FROM organizations WHERE id = $1)"
 
-# The counts and the changes not yet applied to them, in one statement and so in one snapshot: exact with or
-# without an aggregator running. The planner pushes the WHERE into each table.
-CELLS: Final = f"""
-(
-    SELECT {_COLUMNS} FROM daily_call_counts
-    UNION ALL
-    SELECT {_COLUMNS} FROM daily_call_deltas
-) AS cells
-{_ASKED}
-"""  # noqa: S608 - made of constants
+
+def counted_rows(columns: str, *, by_phone_number: bool) -> str:
+    """These columns of the counts and of the changes not yet applied to them, in one statement and so in one
+    snapshot: exact with or without an aggregator running. The planner pushes a WHERE around it into each
+    table. Where no phone number is asked for, it is null, and far fewer rows are read."""
+    deltas = f"SELECT {columns} FROM daily_call_deltas"  # noqa: S608 - made of constants, as all that follows
+    if by_phone_number:
+        return f"SELECT {columns} FROM daily_call_counts UNION ALL {deltas}"  # noqa: S608
+    of_totals = columns.replace("phone_number_id", "NULL::uuid AS phone_number_id")
+    return f"""
+        SELECT {of_totals} FROM daily_call_totals WHERE {_HAS_TOTALS}
+        UNION ALL
+        SELECT {columns} FROM daily_call_counts WHERE NOT {_HAS_TOTALS}
+        UNION ALL
+        {deltas}
+    """  # noqa: S608
+
+
+CELLS: Final = f"({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells {_ASKED}"
 """The asked cells, to follow FROM; its parameters are `Filters`."""
 
-TOTALS: Final = f"""
-(
-    SELECT {_TOTAL_COLUMNS} FROM daily_call_totals WHERE {_HAS_TOTALS}
-    UNION ALL
-    SELECT {_COLUMNS} FROM daily_call_counts WHERE NOT {_HAS_TOTALS}
-    UNION ALL
-    SELECT {_COLUMNS} FROM daily_call_deltas
-) AS cells
-{_ASKED}
-"""  # noqa: S608 - made of constants
+TOTALS: Final = f"({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells {_ASKED}"
 """The same without phone numbers, from far fewer rows: none may be asked for."""

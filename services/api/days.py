@@ -5,40 +5,55 @@ from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from services.api.counts import counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
 from shared.count import UTC
 
-# The calls that are there, which are what can be listed: without those that were pruned and go on counting.
-_LISTED_CELLS: Final = """
-(
-    SELECT organization_id, livemode, day, direction, phone_number_id, status, calls FROM daily_call_counts
-    UNION ALL
-    SELECT organization_id, livemode, day, direction, phone_number_id, status, calls FROM daily_call_deltas
-    UNION ALL
-    SELECT organization_id, livemode, day, direction, phone_number_id, status, -calls FROM pruned_call_counts
-) AS cells
-WHERE organization_id = $1 AND livemode = $2
-    AND ($3::date IS NULL OR day >= $3)
-    AND ($4::date IS NULL OR day <= $4)
-    AND ($7::uuid IS NULL OR phone_number_id = $7)
-"""
 _MATCHES: Final = """
 ($5::text[] IS NULL OR status = ANY ($5)) AND ($6::text IS NULL OR direction = $6)
 """
 
-TOTAL: Final = f"""
-SELECT coalesce(sum(calls), 0)::bigint AS calls FROM {_LISTED_CELLS} AND {_MATCHES}
-"""  # noqa: S608 - made of constants
-"""How many calls a list has; its parameters are `Filters`."""
 
-DAYS: Final = f"""
-SELECT day, coalesce(sum(calls) FILTER (WHERE {_MATCHES}), 0)::bigint AS listed, sum(calls)::bigint AS calls
-FROM {_LISTED_CELLS}
-GROUP BY day
-HAVING sum(calls) > 0
-ORDER BY day
-"""  # noqa: S608 - made of constants
+def _listed(*, by_phone_number: bool) -> str:
+    """The cells of the calls that are there, which are what can be listed: without those that were pruned and
+    go on counting."""
+    columns = "organization_id, livemode, day, direction, phone_number_id, status, calls"
+    return f"""
+        (
+            {counted_rows(columns, by_phone_number=by_phone_number)}
+            UNION ALL
+            SELECT {columns.replace("calls", "-calls")} FROM pruned_call_counts
+        ) AS cells
+        WHERE organization_id = $1 AND livemode = $2
+            AND ($3::date IS NULL OR day >= $3)
+            AND ($4::date IS NULL OR day <= $4)
+            AND ($7::uuid IS NULL OR phone_number_id = $7)
+    """  # noqa: S608 - made of constants
+
+
+def _total(*, by_phone_number: bool) -> str:
+    return f"""
+        SELECT coalesce(sum(calls), 0)::bigint AS calls
+        FROM {_listed(by_phone_number=by_phone_number)} AND {_MATCHES}
+    """  # noqa: S608 - made of constants
+
+
+def _days(*, by_phone_number: bool) -> str:
+    return f"""
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {_MATCHES}), 0)::bigint AS listed,
+            sum(calls)::bigint AS calls
+        FROM {_listed(by_phone_number=by_phone_number)}
+        GROUP BY day
+        HAVING sum(calls) > 0
+        ORDER BY day
+    """  # noqa: S608 - made of constants
+
+
+TOTAL: Final = {by: _total(by_phone_number=by) for by in (False, True)}
+"""How many calls a list has, by whether it is of one phone number; its parameters are `Filters`."""
+DAYS: Final = {by: _days(by_phone_number=by) for by in (False, True)}
+"""How many each day has, likewise."""
 
 
 class Day(NamedTuple):
@@ -62,7 +77,8 @@ class Run(NamedTuple):
 
 async def days_of(connection: Connection, filters: Filters) -> list[Day]:
     """The days that have calls, the oldest first. Raises asyncpg's errors."""
-    return [Day(*row) for row in await connection.fetch(DAYS, *filters)]
+    rows = await connection.fetch(DAYS[filters.phone_number_id is not None], *filters)
+    return [Day(*row) for row in rows]
 
 
 def place(days: Sequence[Day], offset: int, zone: ZoneInfo) -> tuple[list[Day], int]:

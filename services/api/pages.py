@@ -107,10 +107,11 @@ def _page(order: Order) -> str:
     """  # noqa: S608 - made of constants
 
 
-def _page_with_total(order: Order) -> str:
+def _page_with_total(order: Order, by_phone_number: bool) -> str:
     direction = _DIRECTIONS[order]
     return f"""
-        SELECT total.calls AS total, page.* FROM ({TOTAL}) AS total LEFT JOIN ({PAGE[order]}) AS page ON true
+        SELECT total.calls AS total, page.*
+        FROM ({TOTAL[by_phone_number]}) AS total LEFT JOIN ({PAGE[order]}) AS page ON true
         ORDER BY page.created_at {direction}, page.id {direction}
     """  # noqa: S608 - made of constants
 
@@ -139,8 +140,9 @@ _SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 PAGE: Final = {order: _page(order) for order in _DIRECTIONS}
 """A page by time. Parameters: `CallFilters`, the place to go on from (time, id), how many calls to look at,
 limit, offset."""
-PAGE_WITH_TOTAL: Final = {order: _page_with_total(order) for order in _DIRECTIONS}
-"""The same with the total by the counts, for filters of cells alone."""
+PAGE_WITH_TOTAL: Final = {(order, by): _page_with_total(order, by) for order in _DIRECTIONS for by in TOTAL}
+"""The same with the total by the counts, for filters of cells alone; by the order, and whether it is of one
+phone number."""
 SEARCH: Final = {(sort, order): _search(sort, order) for sort in _SORTS for order in _DIRECTIONS}
 """A page of what is searched for, with the total. Parameters: `CallFilters`, the place (value, time, id),
 limit, offset."""
@@ -181,7 +183,8 @@ async def read_page(connection: Connection, filters: CallFilters, page: Page, zo
         return await _found_by_days(connection, filters, page, zone)
     if not page.total:
         return Found(await _read(connection, filters, page), None)
-    rows = await connection.fetch(PAGE_WITH_TOTAL[page.order], *_parameters(filters, page))
+    statement = PAGE_WITH_TOTAL[page.order, filters.phone_number_id is not None]
+    rows = await connection.fetch(statement, *_parameters(filters, page))
     return Found([row for row in rows if row["id"] is not None], rows[0]["total"])
 
 
