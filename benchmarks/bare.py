@@ -1,5 +1,5 @@
-"""A FastAPI route that answers a constant, served as the API is: what no route with a database behind it can
-be faster than.
+"""A FastAPI route that answers a constant, by uvicorn with the API's settings and without its limits: what no
+route with a database behind it can be faster than.
 
     .venv/bin/python -m benchmarks.bare PORT
 """
