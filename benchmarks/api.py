@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -390,6 +391,7 @@ def main() -> None:
     parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to fold anew at the end")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and not without what it started
     with tempfile.TemporaryDirectory() as scratch:
         directory: Path = options.state or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)
