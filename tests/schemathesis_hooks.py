@@ -10,6 +10,9 @@ import schemathesis
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from services.api.count_filters import StatsQuery, TrendsQuery
+from services.api.filters import CellsQuery
+
 BETWEEN_PARAMETERS = re.compile(
     "is another word for"
     "|must not be after end_date"
@@ -27,6 +30,8 @@ BETWEEN_PARAMETERS = re.compile(
 )
 
 
+OF_EVERY_ACTION = {"action", *CellsQuery.model_fields}
+OF_ACTIONS_ALONE = {*StatsQuery.model_fields, *TrendsQuery.model_fields} - OF_EVERY_ACTION
 INSTEAD_OF_EACH_OTHER = (
     ("cursor", "offset", "page"),
     ("start_date", "from_date"),
@@ -43,6 +48,10 @@ def before_call(
     organization is the key's own, no schema can say either."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
+    if "action" in case.query:
+        case.query = {name: value for name, value in case.query.items() if name in OF_EVERY_ACTION}
+    elif case.path == "/calls":
+        case.query = {name: value for name, value in case.query.items() if name not in OF_ACTIONS_ALONE}
     for names in INSTEAD_OF_EACH_OTHER:
         for name in [name for name in names if name in case.query][1:]:
             del case.query[name]

@@ -156,20 +156,18 @@ async def site(
 
 
 async def _call(database: Connection, tenant: Tenant, name: str, **data: Any) -> UUID:
-    return await seed.call(
-        database,
-        tenant,
-        from_number=f"MARK-{name}",
-        to_number="MARK-to",
-        recording_url=f"https://recordings.example.com/MARK-{name}.mp3",
-        transcript=f"MARK-{name}",
-        hangup_cause=f"MARK-{name}",
-        duration=60,
-        cost="1.25",
-        latency_ms=300,
-        direction="inbound",
-        **data,
-    )
+    known: dict[str, Any] = {
+        "from_number": f"MARK-{name}",
+        "to_number": "MARK-to",
+        "recording_url": f"https://recordings.example.com/MARK-{name}.mp3",
+        "transcript": f"MARK-{name}",
+        "hangup_cause": f"MARK-{name}",
+        "duration": 60,
+        "cost": "1.25",
+        "latency_ms": 300,
+        "direction": "inbound",
+    }
+    return await seed.call(database, tenant, **{**known, **data})
 
 
 def key_of(tenant: Tenant) -> bytes:

@@ -45,6 +45,23 @@ def test_it_is_openapi_3_1(document: Any) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
+PYDANTICS_OWN = {"ge", "gt", "le", "lt", "max_length", "min_length"}
+"""What it writes into a schema where a limit is beside, and not within, a type that may be null."""
+
+
+def test_no_limit_of_a_parameter_is_lost(document: Any) -> None:
+    lost = {
+        f"{name} {parameter['name']}": PYDANTICS_OWN & set(parameter["schema"])
+        for name, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+    }
+    assert {name: limits for name, limits in lost.items() if limits} == {}
+
+
+def test_every_operation_shows_how_to_ask(document: Any) -> None:
+    assert [name for name, operation in operations(document) if not operation["x-codeSamples"]] == []
+
+
 def test_every_example_is_what_it_is_an_example_of(document: Any) -> None:
     examples: list[tuple[str, Any, Any]] = []
     for name, said in answers(document):

@@ -167,16 +167,12 @@ class CallsQuery(FiltersQuery):
         description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
         "daily counts.",
     )
-    page: int | SkipJsonSchema[None] = Field(
+    page: Annotated[int, Field(ge=1, le=PAGE_MAX)] | SkipJsonSchema[None] = Field(
         None,
-        ge=1,
-        le=PAGE_MAX,
         description="Which page of the list: 1 without this. Stats and trends have no pages.",
     )
-    offset: int | SkipJsonSchema[None] = Field(
+    offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] | SkipJsonSchema[None] = Field(
         None,
-        ge=0,
-        le=OFFSET_MAX,
         description="In place of `page`: how many calls of the list to pass over.",
     )
     cursor: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(

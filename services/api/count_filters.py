@@ -67,7 +67,7 @@ class TrendsQuery(CellsQuery):
         None, description="`previous`: in each row also the same of its days in the span just before."
     )
     include: Distributions = Field(
-        [],
+        default_factory=list,
         description="`percentiles`, `hangup_causes`, or both separated by a comma: in each row also these. "
         "They are not known by the hour.",
         examples=["percentiles,hangup_causes"],

@@ -227,6 +227,11 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "/calls?action=stats&start_date=2026-11-01",
         "/calls?action=trends&direction=inbound",
     ),
+    "get_stats": (
+        "/calls/stats?start_date=2026-11-01&end_date=2026-11-30&compare=previous",
+        "/calls/stats?group_by=phone_number",
+    ),
+    "get_trends": ("/calls/trends?interval=week&start_date=2026-09-01&end_date=2026-11-30",),
     "get_call": ("/calls/$ID",),
     "get_call_events": ("/calls/$ID/events?offset=0&limit=100",),
     "get_call_recording": ("/calls/$ID/recording",),

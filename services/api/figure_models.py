@@ -47,6 +47,8 @@ FIGURES_EXAMPLE: dict[str, Any] = {
         "latency_ms": {"p50": 388.1, "p90": 554.9, "p95": 622.7, "p99": 861.2},
     },
 }
+GROUP_EXAMPLE: dict[str, Any] = {"group": "inbound", **FIGURES_EXAMPLE}
+SPAN_EXAMPLE: dict[str, Any] = {**FIGURES_EXAMPLE, "start_date": "2026-11-01", "end_date": None}
 STATS_EXAMPLE: dict[str, Any] = {
     **FIGURES_EXAMPLE,
     "start_date": "2026-11-01",
@@ -200,6 +202,8 @@ class PeakConcurrency(BaseModel):
 class GroupFigures(CallFigures):
     """The figures of one group."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [GROUP_EXAMPLE]})
+
     group: str = Field(
         description="The phone number's id, the direction or the status; `none`: calls without a phone "
         "number; `other`: of all phone numbers beyond the 1,000 with most calls."
@@ -208,6 +212,8 @@ class GroupFigures(CallFigures):
 
 class SpanFigures(CallFigures):
     """The figures of calls created in a span of days."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [SPAN_EXAMPLE]})
 
     start_date: date | None = Field(description="The first day, as asked; null: from the beginning.")
     end_date: date | None = Field(description="The last day, as asked; null: without end.")
