@@ -48,7 +48,11 @@ def test_a_lock_of_the_image_is_a_part_of_the_lock(lock: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "requirement"),
-    [("runtime", "callfold"), ("telemetry", "callfold[telemetry]"), ("build", "hatchling")],
+    [
+        ("runtime", "callfold[valkey]"),
+        ("telemetry", "callfold[telemetry,valkey]"),
+        ("build", "hatchling"),
+    ],
 )
 def test_a_lock_of_the_image_has_all_that_is_needed_and_no_more(lock: str, requirement: str) -> None:
     elsewhere, asked_for = {"colorama"}, {"hatchling"}  # the first is Windows'
