@@ -2,13 +2,28 @@
 answers to them."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+from typing_extensions import TypeAliasType
 
 from services.api.figure_models import CallStats, CallTrends, Cents
-from shared.event import Direction, EventType, Status
+from shared import event
+
+# Types with names, so that a generated client has them, too.
+CallStatus = TypeAliasType(
+    "CallStatus", Annotated[event.Status, Field(description="How far a call is, or how it ended.")]
+)
+CallDirection = TypeAliasType(
+    "CallDirection", Annotated[event.Direction, Field(description="As the organization sees the call.")]
+)
+EventType = TypeAliasType(
+    "EventType",
+    Annotated[
+        Literal[event.EventType, "callfold.missing_hangup"], Field(description="What an event tells of.")
+    ],
+)
 
 CALL_EXAMPLE: dict[str, Any] = {
     "id": "0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e",
@@ -73,8 +88,8 @@ class Call(BaseModel):
     external_id: str | None = Field(description="The source's own call id, where that is no UUID.")
     from_number: str | None = Field(description="Who called: E.164, or what the source has.")
     to_number: str | None = Field(description="Who was called: E.164, or what the source has.")
-    direction: Direction | None = Field(description="As the organization sees it; null until known.")
-    status: Status = Field(description="How far the call is, or how it ended.")
+    direction: CallDirection | None = Field(description="As the organization sees it; null until known.")
+    status: CallStatus = Field(description="How far the call is, or how it ended.")
     duration: int | None = Field(description="Seconds, as the source counted them.", ge=0)
     cost: Cents | None = Field(description="Cents, with up to 4 decimals.")
     latency_ms: int | None = Field(description="The source's latency, in milliseconds.", ge=0)
@@ -96,7 +111,7 @@ class Event(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EVENT_EXAMPLE]})
 
     id: str = Field(description="The source's id of the event.")
-    type: EventType | Literal["callfold.missing_hangup"] = Field(
+    type: EventType = Field(
         description="What happened. `callfold.missing_hangup` is callfold's own: a call that never ended."
     )
     timestamp: datetime = Field(description="The event's own time, in UTC.")
