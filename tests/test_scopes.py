@@ -19,7 +19,7 @@ NEEDED = re.findall(r"^\| `([A-Z]+) (/\S+)` \| `(\S+)` \|$", PAGE.read_text(), r
 
 def test_every_route_is_in_the_table() -> None:
     routes = {
-        (method, route.path)
+        (method, route.path_format)
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
