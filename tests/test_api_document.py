@@ -110,6 +110,19 @@ def test_a_generated_client_has_a_name_for_everything(document: Any) -> None:
             assert list(_nameless_objects(parameter["schema"])) == [], f"{name} {parameter['name']}"
 
 
+def test_a_generated_client_sends_nothing_that_its_action_refuses(document: Any) -> None:
+    """Some send every default of a route, and those of `GET /calls` are not for all of its actions."""
+    parameters = document["paths"]["/calls"]["get"]["parameters"]
+    schemas = [each for parameter in parameters for each in _all_schemas(parameter["schema"])]
+    assert [schema for schema in schemas if "default" in schema] == []
+
+
+def _all_schemas(schema: Any) -> Iterator[Any]:
+    yield schema
+    for choice in schema.get("anyOf", []):
+        yield from _all_schemas(choice)
+
+
 def _nameless_objects(schema: Any) -> Iterator[Any]:
     """The objects with fields of their own within a schema, that are not there by reference."""
     if "properties" in schema:

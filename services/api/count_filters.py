@@ -100,7 +100,12 @@ def parameters_by_action() -> list[dict[str, object]]:
                 f"With `action={action}`: {parameter['description']}"
                 for action, parameter in by_action.items()
             ),
-            "schema": {"anyOf": [parameter["schema"] for parameter in by_action.values()]},
+            "schema": _either([parameter["schema"] for parameter in by_action.values()]),
         }
         for by_action in by_name.values()
     ]
+
+
+def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    different = [schema for place, schema in enumerate(schemas) if schema not in schemas[:place]]
+    return {"anyOf": different} if len(different) > 1 else different[0]

@@ -127,12 +127,25 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "default": _ANYTHING_ELSE,
 }
 
+
+def _defaults_told(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameters that not every action has, with their defaults in words: a generated client would send them
+    along with an action that refuses them."""
+    told = []
+    for parameter in parameters:
+        schema = dict(parameter["schema"])
+        default = schema.pop("default", None)
+        words = "" if default is None else f" `{str(default).lower()}` without it."
+        told.append({**parameter, "description": parameter["description"] + words, "schema": schema})
+    return told
+
+
 GET_CALLS: Final[dict[str, Any]] = {
     "operation_id": "get_calls",
     "summary": "The list of calls, the status breakdown, or the daily counts",
     "response_model": models.CallsAnswer,
     "response_description": "What `action` asks for.",
-    "openapi_extra": {"parameters": query_parameters(CallsQuery) + parameters_by_action()},
+    "openapi_extra": {"parameters": _defaults_told(query_parameters(CallsQuery) + parameters_by_action())},
     "responses": {
         **_ERRORS,
         304: _NOT_MODIFIED,
