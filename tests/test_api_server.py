@@ -196,6 +196,29 @@ async def test_who_does_not_read_is_cut_off_and_who_reads_slowly_is_not(
     assert ends == [False, True]
 
 
+async def test_who_reads_answer_after_answer_is_never_cut_off(
+    database_url: str, database: Connection, free_tcp_port: int
+) -> None:
+    acme = await seed.tenant(database)
+    asks = []
+    for length in (200_000, 1_000_000):
+        call_id = await seed.call(database, acme, transcript="x" * length)
+        ask = f"GET /calls/{call_id} HTTP/1.1\r\nHost: api\r\nx-api-key: {acme.key}\r\n\r\n"
+        asks.append((ask.encode(), length))
+    loop = asyncio.get_running_loop()
+    async with process(database_url, free_tcp_port, api_client_seconds="0.1"):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", free_tcp_port))
+            for ask, length in asks * 100:
+                await loop.sock_sendall(client, ask)
+                received = 0
+                while received < length:
+                    received += len(got := await loop.sock_recv(client, 8192))
+                    assert got, "it was cut off"
+
+
 async def until_cut_off(client: socket.socket) -> None:
     """Returns when the server has closed its side, without reading anything."""
     async with asyncio.timeout(20):

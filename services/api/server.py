@@ -71,6 +71,8 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._head_bytes_parsed = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
+        self._unread_answer: object = None
+        self._has_read = False
         self._reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -182,16 +184,24 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().pause_writing()
         self._await_reading()
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._has_read = True
+
     def _await_reading(self) -> None:
         if self._reading_timer is None:
             self._unread_bytes = self.transport.get_write_buffer_size()
+            self._unread_answer, self._has_read = self.cycle, False
             self._reading_timer = self.loop.call_later(self.limits.client_seconds, self._check_reading)
 
     def _check_reading(self) -> None:
-        """Cuts off who has read nothing since the last look."""
+        """Cuts off who has read nothing since the last look; what is unread may be another answer's now."""
         self._reading_timer = None
         unread_bytes = self.transport.get_write_buffer_size()
-        if unread_bytes >= self._unread_bytes:
+        has_read = (
+            self._has_read or self._unread_answer is not self.cycle or unread_bytes < self._unread_bytes
+        )
+        if not has_read:
             # The kernel, too, is to forget what it holds for them.
             client: socket.socket = self.transport.get_extra_info("socket")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
