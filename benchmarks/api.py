@@ -223,7 +223,8 @@ async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None  # noqa: S101 (a pipe)
-                await asyncio.to_thread(writer.stdout.readline)
+                if not await asyncio.to_thread(writer.stdout.readline):
+                    raise RuntimeError("benchmarks.writing ended before it wrote anything")
                 began = time.perf_counter()
                 await measure_counts(stand, rate, seconds, f" at {commits_per_second} commits/s")
             finally:

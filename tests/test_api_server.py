@@ -203,8 +203,8 @@ async def test_who_reads_answer_after_answer_is_never_cut_off(
     asks = []
     for length in (200_000, 1_000_000):
         call_id = await seed.call(database, acme, transcript="x" * length)
-        ask = f"GET /calls/{call_id} HTTP/1.1\r\nHost: api\r\nx-api-key: {acme.key}\r\n\r\n"
-        asks.append((ask.encode(), length))
+        head = f"GET /calls/{call_id} HTTP/1.1\r\nHost: api\r\nx-api-key: {acme.key}\r\n\r\n"
+        asks.append((head.encode(), length))
     loop = asyncio.get_running_loop()
     async with process(database_url, free_tcp_port, api_client_seconds="0.1"):
         with socket.socket() as client:
