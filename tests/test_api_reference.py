@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,16 @@ from shared.settings import ApiSettings
 from tests import seed
 from tests.api import serving
 
+PAGE = Path(__file__).parent.parent / "docs" / "api.md"
+
 
 @pytest.fixture(scope="module")
 def document() -> Any:
     return create_app(ApiSettings(database_url="postgresql://postgres@127.0.0.1:1/none")).openapi()
+
+
+def test_the_page_is_that_of_this_document(document: Any) -> None:
+    assert PAGE.read_text() == reference(document), "python -m services.api.reference > docs/api.md"
 
 
 def test_the_page_tells_of_every_route_parameter_and_object_and_its_links_lead_somewhere(

@@ -33,26 +33,37 @@ Clients in many languages can be generated from the document. In Python, with
 [openapi-python-client](https://github.com/openapi-generators/openapi-python-client):
 
     pip install openapi-python-client
-    openapi-python-client generate --url "$URL/openapi.json"
+    echo "literal_enums: true" > client.yaml
+    openapi-python-client generate --url "$URL/openapi.json" --config client.yaml
     pip install ./callfold-client
+
+and then
 
     from callfold_client import AuthenticatedClient
     from callfold_client.api.calls import get_calls
+    from callfold_client.api.figures import get_stats
 
     client = AuthenticatedClient(base_url=URL, token=KEY)
-    for call in get_calls.sync(client=client, status="completed", limit=50).data:
+    page = get_calls.sync(client=client, status="completed", limit=50)
+    for call in page.data:
         print(call.id, call.created_at, call.duration)
+    print(get_stats.sync(client=client, compare="previous", start_date=first, end_date=last).asr)
 
 In TypeScript, with [Hey API](https://heyapi.dev):
 
     npm install @hey-api/openapi-ts typescript@5
     npx openapi-ts --input "$URL/openapi.json" --output callfold
 
+and then
+
     import { client } from "./callfold/client.gen";
-    import { getCalls } from "./callfold";
+    import { getCall, getStats } from "./callfold";
 
     client.setConfig({ baseUrl: URL, auth: KEY });
-    const { data } = await getCalls({ query: { status: "completed", limit: 50 } });
+    const call = await getCall({ path: { id } });
+    console.log(call.data?.status, call.data?.events.length);
+    const stats = await getStats({ query: { start_date: "2026-11-01" } });
+    console.log(stats.data?.asr);
 """
 
 
