@@ -20,6 +20,7 @@ from tests.events import ORGANIZATION, value
 from tests.ingesting import StartIngest, call, caught_up, has_ended
 from tests.monitoring import Monitor
 from tests.processes import Service, publish, until
+from tests.raw_http import ask
 
 WRITTEN = """
 import logging
@@ -244,6 +245,13 @@ async def test_the_apis_log_has_ids_and_no_content(
         ("GET", "/calls?status=MARK-status", {}, 400),
         ("GET", "/MARK-path?MARK-query=1", {}, 404),
         ("GET", "/calls/MARK-id", {}, 400),
+        ("GET", "/calls?from_number=MARK-from&hangup_cause=MARK-cause", {}, 200),
+        ("GET", "/calls?external_id=MARK-sid", {}, 200),
+        ("GET", "/calls?cursor=MARK-cursor", {}, 400),
+        ("GET", "/calls/stats?group_by=MARK-group", {}, 400),
+        ("GET", f"/calls/{one}/events?offset=MARK", {}, 400),
+        ("GET", f"/calls/{one}/recording", {}, 404),
+        ("GET", "/calls", {"x-MARK": "MARK" * 20_000}, 431),
         ("GET", "/calls", {"Authorization": "Bearer kros_live_MARK-key"}, 401),
         ("GET", "/calls", {"Authorization": "Bearer MARK.jwt.signature"}, 401),
         ("GET", "/calls", {"x-organization-id": "MARK-organization"}, 400),
@@ -255,6 +263,12 @@ async def test_the_apis_log_has_ids_and_no_content(
             for method, path, headers, status in requests:
                 answer = await client.request(method, path, headers=bearing(acme.key) | headers)
                 assert answer.status_code == status, path
+            for no_http in (
+                b"MARK",
+                b"GET /MARK MARK\r\nMARK\r\n\r\n",
+                b"GET / HTTP/1.1\r\nMARK: \0\r\n\r\n",
+            ):
+                await ask(port, no_http + b"\r\n\r\n")
             await database.execute(RULES)
             await database.execute(
                 "CREATE TRIGGER tell BEFORE DELETE ON calls FOR EACH ROW EXECUTE FUNCTION tell()"
