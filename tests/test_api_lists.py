@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.api.call_filters import CallFilters
+from services.api.calls import question
 from services.api.cursor import Place, cursor, place_of
 from services.api.errors import ApiError
+from services.api.filters import Filters
 from shared.database import Connection
 from shared.event import Status, call_uuid
 from tests import seed
@@ -293,7 +296,7 @@ async def test_a_cursor_is_for_its_own_list_alone(api: httpx.AsyncClient, databa
 places = st.builds(
     Place,
     st.decimals(min_value=-1, max_value=Decimal("9999999999.9999"), places=4) | st.just(Decimal("Infinity")),
-    st.datetimes(timezones=st.just(UTC)),
+    st.datetimes(datetime.min.replace(year=1970), datetime.max.replace(year=9998), timezones=st.just(UTC)),
     st.uuids(),
 )
 questions = st.tuples(
@@ -326,6 +329,37 @@ def test_any_other_text_is_no_cursor(text: bytes) -> None:
             place_of(written, ())
 
 
+@pytest.mark.parametrize(
+    ("value", "created_at"),
+    [
+        *((value, "2026-11-24T10:00:00Z") for value in ("NaN", "sNaN", "-Infinity", "1E+99999", "1E-99999")),
+        *((value, "2026-11-24T10:00:00Z") for value in ("0E+99999999", "10000000000", "-2")),
+        *(("0", instant) for instant in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z")),
+        ("0", "2026-11-24T10:00:00"),
+    ],
+)
+async def test_a_cursor_that_somebody_made_up_names_a_place_where_a_call_can_be(
+    api: httpx.AsyncClient, database: Connection, value: str, created_at: str
+) -> None:
+    """Its digest has no secret: a tenant can make one for any place."""
+    acme = await seed.tenant(database, "America/New_York")
+    await seed.call(database, acme)
+    of_all = CallFilters.of_cells(Filters(acme.id, True, None, None, None, None, None))
+    of_completed = of_all._replace(status=["completed"])
+    place = Place(Decimal(value), datetime.fromisoformat(created_at), uuid4())
+    lists: list[tuple[dict[str, str], tuple[object, ...]]] = [
+        ({"sort": "cost"}, question(of_all, "cost", "desc")),
+        ({"status": "completed"}, question(of_completed, "created_at", "desc")),
+        ({}, question(of_all, "created_at", "desc")),
+    ]
+    for asked, of_list in lists:
+        made_up = cursor(place, of_list)
+
+        answer = await api.get("/calls", params={**asked, "cursor": made_up}, headers=bearing(acme.key))
+
+        assert answer.json()["details"]["field"] == "cursor", answer.text
+
+
 async def test_any_walk_is_the_whole_list(api: httpx.AsyncClient, database: Connection) -> None:
     """Random calls, of which many have the same time, duration or cost; walked by cursor, page and offset."""
     chance = random.Random(7)
@@ -351,10 +385,10 @@ async def test_any_walk_is_the_whole_list(api: httpx.AsyncClient, database: Conn
         {"max_duration": 5},
     ]
 
-    for question in questions:
+    for asked in questions:
         for sort in ("created_at", "duration", "cost"):
             for order in ("desc", "asc"):
-                query = {**question, "sort": sort, "order": order}
+                query = {**asked, "sort": sort, "order": order}
                 whole = await get(api, acme, "/calls", limit=100, **query)
                 calls = whole["data"]
                 assert calls == sorted(

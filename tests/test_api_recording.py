@@ -1,5 +1,6 @@
 """`GET /calls/{id}/recording`: a link that may be followed, and what the source said of the recording."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from services.api.recording_store import RecordingStore
@@ -89,6 +91,21 @@ async def test_what_is_not_known_is_null(
     call_id = await recorded(database, acme, {"recording_url": URL, **said})
     answer = await get(api, acme, f"/calls/{call_id}/recording")
     assert answer == {"recording_url": URL, **NOTHING, **known}
+
+
+async def test_a_number_that_no_float_can_hold_is_not_known(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    """JSON bounds no number, and ingest none that the fold does not read."""
+    acme = await seed.tenant(database)
+    said = seed.event(acme, "one", START, "recording.ready", recording_url=URL, size_bytes=1, volume=1)
+    huge = msgspec.structs.replace(
+        said, payload=re.sub(r'("(?:size_bytes|volume)": )1', r"\g<1>1e400", said.payload)
+    )
+    call_id = await seed.store(database, acme, [huge])
+    assert huge.payload.count("1e400") == 2
+
+    assert await get(api, acme, f"/calls/{call_id}/recording") == {"recording_url": URL, **NOTHING}
 
 
 async def test_what_was_said_of_another_recording_is_not_said_of_this_one(

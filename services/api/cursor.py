@@ -4,7 +4,7 @@ import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Final
@@ -13,8 +13,11 @@ from uuid import UUID
 import msgspec
 
 from services.api.errors import invalid_parameter
+from shared.event import COST_CENTS_MAX, EARLIEST
 
 _DIGEST_BYTES: Final = 16
+_EXPONENTS: Final = range(-4, 1)
+"""Of the values as PostgreSQL tells them: cents have 4 decimals, seconds none."""
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True):
@@ -47,10 +50,22 @@ def place_of(text: str, question: Sequence[object]) -> Place:
         digest, packed = decoded[:_DIGEST_BYTES], decoded[_DIGEST_BYTES:]
         same = hmac.compare_digest(digest, _digest(packed, question))
         if same and _written(decoded) == text:  # decoding passes over letters that are none
-            return _decode(packed)
+            return _checked(_decode(packed))
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         pass
     raise invalid_parameter("cursor", "must be the next_cursor of a list with the same filters and order")
+
+
+def _checked(place: Place) -> Place:
+    """The place. Raises ValueError where no call can be there: a digest that anybody can make says nothing of
+    numbers and times that neither PostgreSQL nor the calendar can take."""
+    value, created_at = place.value, place.created_at
+    is_known = value.as_tuple().exponent in _EXPONENTS and -1 <= value <= COST_CENTS_MAX
+    if not is_known and str(value) != "Infinity":
+        raise ValueError("no call is sorted by such a value")
+    if created_at.tzinfo is None or created_at < EARLIEST or created_at.year == date.max.year:
+        raise ValueError("no call is created then")
+    return place
 
 
 def _written(bound: bytes) -> str:

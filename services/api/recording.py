@@ -99,7 +99,8 @@ class _Payload(msgspec.Struct):
     data: dict[str, Any] | None = None
 
 
-_decode = msgspec.json.Decoder(_Payload).decode
+# A number too large for a float is infinite, and so none that is known.
+_decode = msgspec.json.Decoder(_Payload, float_hook=float).decode
 
 
 def _number(said: Mapping[str, Any], *names: str) -> float | int | None:
