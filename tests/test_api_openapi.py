@@ -54,6 +54,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/calls", "get"),
         ("/calls/stats", "get"),
         ("/calls/trends", "get"),
+        ("/calls/export", "get"),
         ("/calls/{id}", "get"),
         ("/calls/{id}", "delete"),
         ("/calls/{id}/events", "get"),
@@ -69,6 +70,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/calls", "get"): [],  # calls:read or analytics:read, by its action
         ("/calls/stats", "get"): ["analytics:read"],
         ("/calls/trends", "get"): ["analytics:read"],
+        ("/calls/export", "get"): ["calls:read"],
         ("/calls/{id}", "get"): ["calls:read"],
         ("/calls/{id}/events", "get"): ["calls:read"],
         ("/calls/{id}/recording", "get"): ["calls:read"],

@@ -23,7 +23,7 @@ async def test_a_request_has_a_span_in_its_callers_trace(
 ) -> None:
     acme = await seed.tenant(database)
     number = NUMBER[1:]
-    paths = ["/calls?status=completed", f"/v1/calls/{number}", f"/calls?from_number={number}", f"/{number}"]
+    paths = ["/calls?status=completed", f"/v1/calls/{number}", f"/calls?caller={number}", f"/{number}"]
     async with (
         process(database_url, free_tcp_port, traces_url=collector.url, traces_ratio="0") as api,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}") as client,

@@ -17,6 +17,7 @@ from services.api import (
     document,
     documentation,
     events,
+    export,
     health,
     recording,
     stats,
@@ -37,6 +38,7 @@ ROUTERS: Final = (
     calls.router,
     stats.router,
     trends.router,
+    export.router,
     events.router,
     recording.router,
     call.router,
@@ -76,6 +78,7 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         redirect_slashes=False,
     )
     app.state.clock = clock
+    app.state.export_seconds = settings.api_export_seconds
     app.state.search_calls = settings.api_search_calls
     app.state.trusted_proxies = settings.api_trusted_proxies
     app.state.key_uses = KeyUses()

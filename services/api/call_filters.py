@@ -159,6 +159,14 @@ class FiltersQuery(CellsQuery):
     order: Order = Field("desc", description="`desc`: the newest, longest or dearest first; `asc`: last.")
 
 
+class ExportQuery(FiltersQuery):
+    """What `GET /calls/export` can be asked."""
+
+    format: Literal["csv", "ndjson"] = Field(
+        "csv", description="`csv`: with a header, by RFC 4180; `ndjson`: a JSON object a line."
+    )
+
+
 class CallsQuery(FiltersQuery):
     """What `GET /calls` can be asked."""
 

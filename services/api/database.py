@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
-from services.api.errors import ApiError, being_stopped, outdated, unavailable
+from services.api.errors import ApiError, being_stopped, exports_busy, outdated, unavailable
 from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
 from shared.step import TablesOutdated, check_step
@@ -53,11 +54,13 @@ log = logging.getLogger("callfold.api")
 class Database:
     """Connections for one request each. Neither opening nor losing the database stops the process."""
 
-    def __init__(self, name: str, pool: Pool, pool_of_health: Pool, wait_seconds: float) -> None:
+    def __init__(self, name: str, pools: "Pools", wait_seconds: float) -> None:
         """`name` is what it is called in sentences."""
         self.name = name
-        self._pool = pool
-        self._pool_of_health = pool_of_health
+        self._pool = pools.requests
+        self._pool_of_health = pools.health
+        self._pool_of_exports = pools.exports
+        self._exports = 0
         self._wait_seconds = wait_seconds
         self._away = False
 
@@ -74,11 +77,27 @@ class Database:
         has not the tables yet."""
         return self._connection_of(self._pool)
 
-    @asynccontextmanager
-    async def snapshot(self, organization_id: UUID) -> AsyncIterator[Connection]:
+    def snapshot(self, organization_id: UUID) -> AbstractAsyncContextManager[Connection]:
         """A connection for the block, all of whose statements see one state of the database, and of it only
         what is this organization's. Raises what `connection` raises."""
-        async with self.connection() as connection:
+        return self._snapshot_of(self._pool, organization_id)
+
+    @asynccontextmanager
+    async def export(self, organization_id: UUID) -> AsyncIterator[Connection]:
+        """The same for as long as an export takes, and of connections that no other request waits for. Raises
+        the 503 `ApiError` also when so many exports run already."""
+        if self._exports >= self._pool_of_exports.get_max_size():
+            raise exports_busy()
+        self._exports += 1
+        try:
+            async with self._snapshot_of(self._pool_of_exports, organization_id) as connection:
+                yield connection
+        finally:
+            self._exports -= 1
+
+    @asynccontextmanager
+    async def _snapshot_of(self, pool: Pool, organization_id: UUID) -> AsyncIterator[Connection]:
+        async with self._connection_of(pool) as connection:
             # In one message, so that it takes no longer than a BEGIN.
             await connection.execute(f"{_BEGIN_SNAPSHOT} {_set_organization(organization_id)}")
             try:
@@ -158,6 +177,14 @@ def _set_organization(organization_id: UUID) -> str:
     return f"SET LOCAL callfold.organization = '{organization_id}';"
 
 
+class Pools(NamedTuple):
+    """Connections by what they are for, so that none of it has to wait for the other."""
+
+    requests: Pool
+    health: Pool
+    exports: Pool
+
+
 class Databases(NamedTuple):
     """Where to ask what."""
 
@@ -184,11 +211,9 @@ async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
 
 @asynccontextmanager
 async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Database]:
-    seconds = settings.api_statement_timeout_seconds
-
     said = False
 
-    async def opened(*_: object, **__: object) -> asyncpg.Connection:
+    async def opened(seconds: float, *_: object, **__: object) -> asyncpg.Connection:
         nonlocal said
         connection = await connect(
             url,
@@ -207,18 +232,26 @@ async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Dat
             )
         return connection
 
-    pool, pool_of_health = [
-        await asyncpg.create_pool(min_size=0, max_size=connections, connect=opened, reset=_nothing)
-        for connections in (settings.api_pool_connections, 1)
-    ]
+    pools = Pools._make(
+        [
+            await asyncpg.create_pool(
+                min_size=0, max_size=connections, connect=partial(opened, seconds), reset=_nothing
+            )
+            for connections, seconds in (
+                (settings.api_pool_connections, settings.api_statement_timeout_seconds),
+                (1, settings.api_statement_timeout_seconds),
+                (settings.api_export_connections, settings.api_export_seconds),
+            )
+        ]
+    )
     try:
-        yield Database(name, pool, pool_of_health, settings.api_pool_wait_seconds)
+        yield Database(name, pools, settings.api_pool_wait_seconds)
     finally:
         try:
-            await asyncio.wait_for(asyncio.gather(pool.close(), pool_of_health.close()), _CLOSE_SECONDS)
+            await asyncio.wait_for(asyncio.gather(*(pool.close() for pool in pools)), _CLOSE_SECONDS)
         except TimeoutError:
-            pool.terminate()
-            pool_of_health.terminate()
+            for pool in pools:
+                pool.terminate()
 
 
 async def _nothing(_: object) -> None:

@@ -2,8 +2,10 @@
 
 from typing import Any, Final
 
+from fastapi import Response
+
 from services.api import figure_models, models
-from services.api.call_filters import CallsQuery
+from services.api.call_filters import CallsQuery, ExportQuery
 from services.api.count_filters import StatsQuery, TrendsQuery, parameters_by_action
 from services.api.filters import query_parameters
 
@@ -187,6 +189,34 @@ GET_TRENDS: Final[dict[str, Any]] = {
     "response_description": "A row for each interval.",
     "openapi_extra": {"parameters": query_parameters(TrendsQuery)},
     "responses": _ERRORS,
+}
+_EXPORT_BUSY = {
+    **_UNAVAILABLE,
+    "description": "The database can't be asked now; or, with the code `EXPORTS_BUSY`, as many exports run "
+    "as may at once.",
+}
+EXPORT_CALLS: Final[dict[str, Any]] = {
+    "operation_id": "export_calls",
+    "summary": "All calls of a list, as CSV or JSON lines",
+    "response_class": Response,
+    "response_description": "The calls, as a file.",
+    "openapi_extra": {"parameters": query_parameters(ExportQuery)},
+    "responses": {
+        **_ERRORS,
+        200: {
+            "content": {
+                "text/csv": {"schema": {"type": "string"}, "example": models.CSV_EXAMPLE},
+                "application/x-ndjson": {"schema": {"type": "string"}, "example": models.NDJSON_EXAMPLE},
+            },
+            "headers": {
+                "Content-Disposition": {
+                    "description": "What to call the file.",
+                    "schema": {"type": "string"},
+                }
+            },
+        },
+        503: _EXPORT_BUSY,
+    },
 }
 GET_CALL: Final[dict[str, Any]] = {
     "operation_id": "get_call",

@@ -89,6 +89,12 @@ def unavailable(code: str, sentence: str) -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
 
 
+def exports_busy() -> ApiError:
+    """503: as many exports run as may."""
+    sentence = "As many exports are running as may at once; try again when one is done."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "EXPORTS_BUSY", sentence, headers={"Retry-After": "10"})
+
+
 def being_stopped() -> ApiError:
     """503: only a stop that has waited long enough cancels a request; it is still answered."""
     return unavailable("DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment.")

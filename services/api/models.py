@@ -1,6 +1,7 @@
 """The answers: every field with its meaning. They make the OpenAPI document, and the tests hold the real
 answers to them."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -46,6 +47,13 @@ CALL_EXAMPLE: dict[str, Any] = {
     "completed_at": "2026-11-24T10:01:40.500000Z",
     "transcript": None,
 }
+NDJSON_EXAMPLE: str = json.dumps(CALL_EXAMPLE, separators=(",", ":")) + "\n"
+CSV_EXAMPLE: str = (
+    ",".join(CALL_EXAMPLE)
+    + "\r\n"
+    + ",".join("" if value is None else str(value) for value in CALL_EXAMPLE.values()).replace(",+", ",'+")
+    + "\r\n"
+).replace("True", "true")
 EVENT_EXAMPLE: dict[str, Any] = {
     "id": "evt_7Qm2",
     "type": "call.completed",

@@ -276,9 +276,8 @@ async def _searched(connection: Connection, filters: CallFilters, page: Page) ->
 async def _narrowed(connection: Connection, filters: CallFilters, search_calls: int) -> CallFilters | None:
     """The same filters, within the days that have any such calls; None where there are none. Raises the 400
     `ApiError` where neither an index nor their span leaves few enough to look at."""
-    for by_index in filters.by_each_index():
-        if await _count(connection, by_index, search_calls) <= search_calls:
-            return filters
+    if await has_few(connection, filters, search_calls):
+        return filters
     if filters.created_from or filters.created_before:
         if await _count(connection, filters.by_span, search_calls) > search_calls:
             raise _too_many_to_search(f"More than {search_calls:,}", search_calls)
@@ -292,6 +291,14 @@ async def _narrowed(connection: Connection, filters: CallFilters, search_calls: 
     if calls > search_calls:
         raise _too_many_to_search(f"{calls:,}", search_calls)
     return filters._replace(start_date=first, end_date=last)
+
+
+async def has_few(connection: Connection, filters: CallFilters, most: int) -> bool:
+    """Whether what some index knows of the filters leaves at most so many calls. Raises asyncpg's errors."""
+    for by_index in filters.by_each_index():
+        if await _count(connection, by_index, most) <= most:
+            return True
+    return False
 
 
 async def _count(connection: Connection, filters: CallFilters, most: int) -> int:

@@ -10,7 +10,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 class CallConvertor(StringConvertor):
     """What may stand for a call: not the names of the routes beside it, which have other methods."""
 
-    regex = "(?!(?:stats|trends)$)[^/]+"
+    regex = "(?!(?:export|stats|trends)$)[^/]+"
 
 
 register_url_convertor("call", CallConvertor())

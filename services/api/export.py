@@ -1,0 +1,229 @@
+"""The export: all calls of a list in one answer, of one snapshot, streamed in constant memory."""
+
+import asyncio
+import csv
+import io
+import logging
+import zlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from services.api import documentation
+from services.api.call_filters import CallFilters, ExportQuery, Order, call_filters_of
+from services.api.calls import call_of
+from services.api.credentials import Reader
+from services.api.database import Connection, Database, Databases
+from services.api.encoding import encode
+from services.api.errors import ApiError
+from services.api.filters import read_query
+from services.api.pages import FIELDS, MATCHING, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
+
+BLOCK_BYTES: Final = 128 * 1024
+CHUNK_CALLS: Final = 500
+"""How many calls are read at once, with up to 16 KiB of transcript each."""
+SEND_SECONDS: Final = 30
+"""How long a client may take nothing before it is given up."""
+
+EXPORT: Final[dict[Order, str]] = {
+    order: f"SELECT {READ} FROM calls WHERE {MATCHING} ORDER BY {ordered_by_time(order)}"  # noqa: S608
+    for order in ("desc", "asc")
+}
+_TRANSCRIPT: Final = "SELECT transcript FROM calls WHERE organization_id = $1 AND id = $2"
+# A sort would read all calls before the first is sent; an index has them in order.
+_BY_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
+
+_TEXTS: Final = frozenset(
+    {"external_id", "from_number", "to_number", "hangup_cause", "recording_url", "transcript"}
+)
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+Format = Literal["csv", "ndjson"]
+_MEDIA_TYPES: Final[dict[Format, str]] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
+
+router = APIRouter(tags=["calls"])
+
+log = logging.getLogger("callfold.api")
+
+
+class ExportCut(Exception):
+    """An export that ends in its middle. The server closes the connection, so that no client takes what it
+    has for the whole."""
+
+
+async def export_query(request: Request) -> ExportQuery:
+    """The dependency that reads the query of `GET /calls/export`. Raises the 400 `ApiError`."""
+    return read_query(request, ExportQuery)
+
+
+@router.get("/calls/export", **documentation.EXPORT_CALLS)
+async def export_calls(
+    request: Request, caller: Reader, query: Annotated[ExportQuery, Depends(export_query)]
+) -> Response:
+    """All calls of a list, newest first, as CSV or as JSON lines, streamed: of one state of the database,
+    however long it takes. What ends without its end (a chunk of no bytes) is not whole: the connection is cut
+    when something fails in the middle.
+
+    **CSV** is that of RFC 4180, in UTF-8, with a header. A text that begins with `=`, `+`, `-`, `@`, tab or
+    carriage return has a `'` before it, which keeps spreadsheets from taking it for a formula; phone numbers
+    have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are the list's calls,
+    letter by letter. With `Accept-Encoding: gzip` it is compressed.
+
+    Few exports run at once: `EXPORTS_BUSY` says to come back. Who takes nothing for 30 s is cut off.
+    """
+    databases: Databases = request.app.state.databases
+    asked = Asked(call_filters_of(caller, query), query.order, query.format, request.app.state.search_calls)
+    compressed = _takes_gzip(request.headers.get("accept-encoding", ""))
+    return Export(databases.reading, asked, compressed, request.app.state.export_seconds)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether a client that sent this Accept-Encoding takes gzip."""
+    for each in accepted.lower().split(","):
+        name, _, quality = each.partition(";")
+        if name.strip() == "gzip":
+            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+class Asked(NamedTuple):
+    """What is exported, and how."""
+
+    filters: CallFilters
+    order: Order
+    format: Format
+    search_calls: int
+
+
+class Export(StreamingResponse):
+    """The answer. It holds a connection while it is sent, and no longer than `seconds`."""
+
+    def __init__(self, database: Database, asked: Asked, compressed: bool, seconds: float) -> None:
+        headers = {
+            "Content-Disposition": f'attachment; filename="calls.{asked.format}"',
+            "Cache-Control": "private, no-store",
+            "Vary": "Accept-Encoding",
+        }
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
+        super().__init__((), headers=headers, media_type=_MEDIA_TYPES[asked.format])
+        self._database = database
+        self._asked = asked
+        self._compressed = compressed
+        self._seconds = seconds
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it. Raises the 503 `ApiError` before the first byte, and `ExportCut` after it."""
+        sending = asyncio.create_task(self._send_all(send))
+        leaving = asyncio.create_task(_until_left(receive))
+        try:
+            done, _ = await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+        if sending not in done:
+            return
+        try:
+            sending.result()
+        except ApiError as error:
+            if not self._started:
+                raise
+            log.warning("an export was cut: %s", error.code)
+            raise ExportCut(error.code) from None
+
+    async def _send_all(self, send: Send) -> None:
+        ends = asyncio.get_running_loop().time() + self._seconds
+        compressor = zlib.compressobj(level=4, wbits=31) if self._compressed else None
+        async with (
+            self._database.export(self._asked.filters.organization_id) as connection,
+            aclosing(_blocks(connection, self._asked, self._seconds)) as blocks,
+        ):
+            async for block in blocks:
+                if not self._started:
+                    await self._send(send, _start(self.status_code, self.raw_headers), ends)
+                    self._started = True
+                body = await asyncio.to_thread(compressor.compress, block) if compressor else block
+                if body:
+                    await self._send(send, _body(body, more=True), ends)
+            await self._send(send, _body(compressor.flush() if compressor else b"", more=False), ends)
+
+    async def _send(self, send: Send, message: Message, ends: float) -> None:
+        """Raises `ExportCut` when the client takes nothing for long, or all of it took too long."""
+        left = min(SEND_SECONDS, ends - asyncio.get_running_loop().time())
+        try:
+            async with asyncio.timeout(left):
+                await send(message)
+        except TimeoutError:
+            log.warning("an export was cut: its client took too long")
+            raise ExportCut from None
+
+
+def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def _body(body: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _blocks(connection: Connection, asked: Asked, seconds: float) -> AsyncGenerator[bytes, None]:
+    """The export in blocks of some hundred kilobytes; the first comes also when there is no call."""
+    filters = asked.filters
+    if not await has_few(connection, filters, asked.search_calls):
+        await connection.execute(_BY_INDEX)
+    prepared = await connection.prepare(EXPORT[asked.order], name="", timeout=seconds)
+    cursor = await prepared.cursor(*filters, timeout=seconds)
+    block = bytearray(_csv_row(FIELDS) if asked.format == "csv" else b"")
+    rows = await cursor.fetch(CHUNK_CALLS, timeout=seconds)
+    first = True
+    while rows:
+        for row in rows:
+            call = call_of(row)
+            if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
+                organization_id = filters.organization_id
+                call["transcript"] = await connection.fetchval(_TRANSCRIPT, organization_id, row["id"])
+            block += _csv_call(call) if asked.format == "csv" else encode(call) + b"\n"
+            if len(block) >= BLOCK_BYTES:
+                yield bytes(block)
+                first = False
+                block.clear()
+        rows = await cursor.fetch(CHUNK_CALLS, timeout=seconds)
+    if block or first:
+        yield bytes(block)
+
+
+def _csv_call(call: dict[str, Any]) -> bytes:
+    return _csv_row([_cell(field, value) for field, value in call.items()])
+
+
+def _csv_row(cells: Sequence[object]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\r\n").writerow(cells)
+    return written.getvalue().encode()
+
+
+def _cell(field: str, value: object) -> object:
+    """A value as a cell has it: empty for none, as in JSON for all but texts, and of these no formula."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case str() if field in _TEXTS and value.startswith(_FORMULA):
+            return f"'{value}"
+        case _:
+            return value
