@@ -26,7 +26,7 @@ CALLS = int(os.environ.get("EXPORTED_CALLS", "150000"))
 MOST_GROWTH_BYTES = 8 * 1024 * 1024
 
 MORE_THAN_BUFFERS = 20_000, 8_000
-"""So many calls with such transcripts are more than the sockets of this machine take from a server at once."""
+"""So many calls with such transcripts are more than sockets take from a server at once."""
 
 MANY = """
 INSERT INTO calls (organization_id, id, livemode, status, from_number, transcript, created_at, day, version)
