@@ -27,6 +27,8 @@ SESSION: Final = {
     # plan would have to keep every one, and would not know a large tenant from a small.
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
+    # To start workers takes longer than to answer, and other requests want the processors, too.
+    "max_parallel_workers_per_gather": "0",
 }
 
 # A snapshot tells which transactions are in sight, and its text changes with each that ends. After a crash,

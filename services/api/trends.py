@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -19,6 +19,8 @@ from services.api.filters import Filters, filters_of, read_query
 from services.api.intervals import Interval, Span, hour_starts, intervals, previous, span
 from services.api.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
 from shared.count import local_day
+
+ROWS_AT_ONCE: Final = 400
 
 router = APIRouter(tags=["figures"])
 
@@ -79,10 +81,14 @@ async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> 
     moments = list(_moments(asked, zone, parts))
     if len(groups) * len(moments) > _rows_max(asked):
         raise _too_many_rows(asked)
-    # Twenty thousand rows take a good part of a second, in which others are answered, too.
-    data = await asyncio.to_thread(
-        lambda: [_row(asked, group, moment, parts, before) for group in groups for moment in moments]
-    )
+
+    def rows() -> list[dict[str, object]]:
+        return [_row(asked, group, moment, parts, before) for group in groups for moment in moments]
+
+    # Twenty thousand rows take a good part of a second, in which others are answered, too. A year of days is
+    # done before the threads have taken turns.
+    few = len(groups) * len(moments) <= ROWS_AT_ONCE
+    data = rows() if few else await asyncio.to_thread(rows)
     return {
         "data": data,
         "interval": asked.interval,
