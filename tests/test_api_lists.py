@@ -2,6 +2,7 @@
 
 import base64
 import random
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -407,3 +408,134 @@ def _key(call: dict[str, Any], sort: str, order: str) -> tuple[Any, ...]:
     if value is None:
         value = -1 if order == "desc" else float("inf")
     return value, call["created_at"], UUID(call["id"])
+
+
+MANY = """
+WITH made AS (
+    INSERT INTO calls (organization_id, id, livemode, status, created_at, day, version)
+    SELECT $1, gen_random_uuid(), true, CASE n % 10 WHEN 0 THEN 'busy' ELSE 'completed' END,
+        at, (at AT TIME ZONE 'UTC')::date, 1
+    FROM (
+        SELECT n, '2026-11-24T12:00:00Z'::timestamptz - n * interval '10 minutes' AS at
+        FROM generate_series(1, $2::int) n
+    ) AS times
+    RETURNING *
+)
+INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls)
+SELECT organization_id, livemode, day, 'unknown', '00000000-0000-0000-0000-000000000000', status,
+    count(*), 0, 0, 0, 0, 0
+FROM made GROUP BY 1, 2, 3, 6
+"""
+
+
+async def test_a_deep_page_is_the_one_that_walking_there_finds(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await database.execute(MANY, acme.id, 3_000)
+    newest_first = [
+        str(row["id"])
+        for row in await database.fetch("SELECT id FROM calls ORDER BY created_at DESC, id DESC")
+    ]
+
+    for order, expected in (("desc", newest_first), ("asc", newest_first[::-1])):
+        for offset in (999, 1_001, 1_500, 2_222, 2_990, 3_000):
+            answer = await get(api, acme, "/calls", order=order, offset=offset, limit=30)
+            assert ids(answer) == expected[offset : offset + 30]
+            assert answer["total"] == 3_000
+            assert (answer["next_cursor"] is None) == (offset + 30 >= 3_000)
+    last = await get(api, acme, "/calls", page=60, limit=50)
+    assert (ids(last), last["total_pages"]) == (newest_first[-50:], 60)
+
+
+async def test_what_was_pruned_counts_on_but_is_in_no_list(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    kept = await seed.call(database, acme, "2026-11-24T10:00:00Z", applied=True)
+    pruned = await seed.call(database, acme, "2020-01-01T10:00:00Z", applied=True)
+    await database.execute(
+        "INSERT INTO pruned_call_counts SELECT * FROM daily_call_counts WHERE day < '2021-01-01'"
+    )
+    await database.execute("DELETE FROM calls WHERE id = $1", pruned)
+
+    for query in ({}, {"status": "completed"}):
+        listed = await get(api, acme, "/calls", order="asc", **query)
+        assert (ids(listed), listed["total"]) == ([str(kept)], 1)
+        assert (await get(api, acme, "/calls", action="stats", **query))["total"] == 2
+
+
+async def test_days_that_overlap_where_a_clock_was_put_back_over_midnight(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    """At 00:01 of 29 October 2000, St. John's went back to 23:01 of the 28th."""
+    acme = await seed.tenant(database, "America/St_Johns")
+    back = datetime(2000, 10, 29, 2, 31, tzinfo=UTC)
+    made = [
+        str(await seed.call(database, acme, (back + timedelta(seconds=seconds)).isoformat()))
+        for seconds in (-7200, -3700, -61, -59, -1, 0, 1, 60, 3539, 3541, 7200)
+    ][::-1]
+    days = [row["day"] for row in await database.fetch("SELECT day FROM calls ORDER BY created_at DESC")]
+    assert days != sorted(days, reverse=True), "or this shows nothing"
+
+    for order, expected in (("desc", made), ("asc", made[::-1])):
+        for offset in range(len(made)):
+            answer = await get(api, acme, "/calls", status="completed", order=order, offset=offset, limit=3)
+            assert ids(answer) == expected[offset : offset + 3], offset
+        walked = await walk(api, acme, status="completed", order=order, limit=2)
+        assert [call["id"] for call in walked] == expected
+
+
+async def test_what_would_look_at_too_many_calls_is_told_by_how_many(
+    database_url: str, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await database.execute(MANY, acme.id, 600)
+    await seed.call(database, acme, "2026-11-24T11:59:00Z", from_number="+4930")
+    await seed.call(database, acme, "2026-11-20T11:59:00Z", "canceled")
+    first_of_many = "start_date=2026-11-24"
+    too_many = {
+        "hangup_cause=USER_BUSY": "602 calls are in this span",
+        "sort=duration": "602 calls are in this span",
+        "number=4930&start_date=2026-11-21": "[0-9]+ calls are in this span",
+        "has_recording=true&start_date=2026-11-20T00:00:00Z": "More than 150 calls are in this span",
+        "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or ask for it with total=false",
+        "status=busy,canceled&limit=100": "More than 150 other calls lie between those of this page",
+    }
+    fine = [
+        "status=completed",
+        "status=canceled",  # which one day alone has
+        "status=busy&limit=10",
+        "from_number=%2B4930*",
+        "from_number=%2B4930&hangup_cause=USER_BUSY",
+        "start_date=2026-11-20T00:00:00Z&total=false",
+        f"hangup_cause=USER_BUSY&{first_of_many}",
+        f"sort=cost&{first_of_many}",
+        "offset=550&limit=100",
+    ]
+    async with serving(database_url, api_search_calls=150) as api:
+        for query, sentence in too_many.items():
+            answer = await api.get(f"/calls?{query}", headers=bearing(acme.key))
+            assert (answer.status_code, answer.json()["code"]) == (400, "TOO_MANY_CALLS"), query
+            assert re.match(sentence, answer.json()["error"]), answer.text
+            assert answer.json()["details"] == {"calls_max": 150}
+        for query in fine:
+            answer = await api.get(f"/calls?{query}", headers=bearing(acme.key))
+            assert answer.status_code == 200, answer.text
+
+
+async def test_a_page_has_four_mebibytes_of_transcripts(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+    sizes = [10, 20_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000, 20_000, 10]
+    made = [
+        str(await seed.call(database, acme, f"2026-11-{20 - n}T10:00:00Z", transcript="x" * size))
+        for n, size in enumerate(sizes)
+    ]
+
+    answer = await get(api, acme, "/calls")
+
+    given = [None if call["transcript"] is None else len(call["transcript"]) for call in answer["data"]]
+    assert given == [10, 20_000, *[1_000_000] * 4, None, None, 10]
+    assert answer["transcripts_left_out"] == made[6:8]
+    assert (await get(api, acme, "/calls", offset=6))["transcripts_left_out"] == []
