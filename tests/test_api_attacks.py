@@ -2,6 +2,8 @@
 one is attacked from its first day."""
 
 import asyncio
+import csv
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 from uuid import UUID, uuid4
 
+import httpx
 import jwt
 import pytest
 
@@ -311,6 +314,58 @@ async def test_a_cursor_is_good_for_the_list_that_it_was_given_for_and_no_other(
     assert taken == {}
     followed = json.loads((await ask(site.port, asked(given))).body)
     assert [call["created_at"] for call in followed["data"]] == ["2026-11-23T10:00:00Z"]
+
+
+TEXTS_THAT_MEAN_HARM = (
+    "=1+1",
+    '=HYPERLINK("https://other.example","MARK")',
+    "+4930901820",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\uff1d1+1",
+    "'",
+    "'=1+1",
+    '"',
+    '",=1,"',
+    "a\r\nX-Injected: 1\r\n\r\n<html>",
+    "a,b;c|d",
+    "\u202e0281090394+",
+    "<script>alert(1)</script>",
+    "\x1b[2J\x07",
+    "\ufeff=1",
+)
+
+
+async def test_an_export_holds_harmful_texts_as_what_they_are(site: Site, database: Connection) -> None:
+    for number, text in enumerate(TEXTS_THAT_MEAN_HARM):
+        await _call(
+            database, site.acme, text, created_at=f"2026-10-{number + 1:02}T10:00:00Z", to_number=text
+        )
+    asked = {"order": "asc", "end_date": "2026-10-31"}
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{site.port}", headers={"x-api-key": site.acme.key}, trust_env=False
+    ) as client:
+        sheet = await client.get("/calls/export", params={**asked, "format": "csv"})
+        lines = await client.get("/calls/export", params={**asked, "format": "ndjson"})
+
+    said = [f"MARK-{text}" for text in TEXTS_THAT_MEAN_HARM]
+    for answer in (sheet, lines):
+        assert answer.status_code == 200, answer.text
+        assert "X-Injected" not in answer.headers
+        assert answer.headers["Content-Disposition"].isascii()
+    calls = [json.loads(line) for line in lines.text.split("\n")[:-1]]
+    assert [(call["from_number"], call["to_number"]) for call in calls] == list(
+        zip(said, TEXTS_THAT_MEAN_HARM, strict=True)
+    )
+    rows = list(csv.DictReader(io.StringIO(sheet.text, newline=""), strict=True))
+    assert [row["from_number"] for row in rows] == said
+    assert [row["to_number"].removeprefix("'") for row in rows] == list(TEXTS_THAT_MEAN_HARM)
+    for row in rows:
+        assert None not in row.values()
+        assert not row["to_number"].startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))
 
 
 async def test_credentials_that_are_none_are_refused_by_every_route(site: Site, database: Connection) -> None:

@@ -22,7 +22,7 @@ from tests.processes import Service, until
 from tests.roles import as_role
 
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
-CALLS = 80
+CALLS = 120
 
 CONFIGURATION = """
 hooks = {hooks}
@@ -41,7 +41,7 @@ max-examples = {examples}
 values = {call_ids}
 
 [parameters]
-"path.id" = {{ dictionary = "calls", probability = 0.6 }}
+"path.id" = {{ dictionary = "calls", probability = 0.9 }}
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "304", "404"]
@@ -142,6 +142,6 @@ async def _call(database: Connection, tenant: seed.Tenant, number: int) -> str:
             tenant,
             status=statuses[number % len(statuses)],
             call_id=f"{number}@pbx.example" if number % 3 else None,
-            **(known if number % 4 else {}),
+            **(known if number % 10 else {}),
         )
     )

@@ -275,6 +275,7 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "/calls/stats?group_by=phone_number",
     ),
     "get_trends": ("/calls/trends?interval=week&start_date=2026-09-01&end_date=2026-11-30",),
+    "export_calls": ("/calls/export?format=csv&start_date=2026-11-01&status=completed",),
     "get_call": ("/calls/$ID",),
     "get_call_events": ("/calls/$ID/events?offset=0&limit=100",),
     "get_call_recording": ("/calls/$ID/recording",),

@@ -41,7 +41,8 @@ _BY_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_so
 _TEXTS: Final = frozenset(
     {"external_id", "from_number", "to_number", "hangup_cause", "recording_url", "transcript"}
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_DEFUSED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+"""How a formula may begin, in wide letters, too; and what is put before it, so that it can be taken away."""
 
 Format = Literal["csv", "ndjson"]
 _MEDIA_TYPES: Final[dict[Format, str]] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
@@ -69,10 +70,10 @@ async def export_calls(
     however long it takes. What ends without its end (a chunk of no bytes) is not whole: the connection is cut
     when something fails in the middle.
 
-    **CSV** is that of RFC 4180, in UTF-8, with a header. A text that begins with `=`, `+`, `-`, `@`, tab or
-    carriage return has a `'` before it, which keeps spreadsheets from taking it for a formula; phone numbers
-    have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are the list's calls,
-    letter by letter. With `Accept-Encoding: gzip` it is compressed.
+    **CSV** is that of RFC 4180, in UTF-8, with a header. A text that begins with `=`, `+`, `-`, `@`, tab, a
+    line break or `'` has a `'` before it, which keeps spreadsheets from taking it for a formula; phone
+    numbers have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are the
+    list's calls, letter by letter. With `Accept-Encoding: gzip` it is compressed.
 
     Few exports run at once: `EXPORTS_BUSY` says to come back. Who takes nothing for 30 s is cut off.
     """
@@ -223,7 +224,7 @@ def _cell(field: str, value: object) -> object:
             return "true" if value else "false"
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
-        case str() if field in _TEXTS and value.startswith(_FORMULA):
+        case str() if field in _TEXTS and value.startswith(_DEFUSED):
             return f"'{value}"
         case _:
             return value
