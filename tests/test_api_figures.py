@@ -285,10 +285,13 @@ async def test_a_peak_is_not_looked_for_among_too_many_calls(
     await count_numbers(database, acme, 632)  # 200,028 calls
     asked = {"end_date": "2026-01-02", "include": "peak_concurrency"}
 
-    for first in ("2026-01-01", "2026-01-02"):  # also where they are those of the day before
-        response = await api.get(
-            "/calls/stats", params=asked | {"start_date": first}, headers=bearing(acme.key)
-        )
+    for more in (
+        {"start_date": "2026-01-01"},
+        {"start_date": "2026-01-02"},  # where they are those of the day before
+        {"start_date": "2026-01-01", "status": "busy"},  # and where few are asked for among them
+        {"start_date": "2026-01-01", "direction": "outbound"},
+    ):
+        response = await api.get("/calls/stats", params=asked | more, headers=bearing(acme.key))
         assert (response.status_code, response.json()["code"]) == (400, "TOO_MANY_CALLS")
         assert "200,028 calls are in this span and the day before" in response.json()["error"]
     of_one = {**asked, "start_date": "2026-01-02", "phone_number_id": str(UUID(int=9))}
