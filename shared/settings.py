@@ -377,7 +377,9 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
     api_statement_timeout_seconds: float = Field(10, gt=0)
     api_export_connections: int = Field(
-        2, ge=1, description="how many exports run at once; another is answered 503"
+        2,
+        ge=1,
+        description="how many exports run at once, all but one of them of one organization; another is 503",
     )
     api_export_seconds: float = Field(900, gt=0, description="how long one export may take")
     api_search_calls: int = Field(

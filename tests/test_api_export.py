@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psutil
 import pytest
 
+from services.api.database import open_databases
+from services.api.errors import ApiError
 from shared.database import Connection
 from shared.roles import API
+from shared.settings import ApiSettings
 from tests import seed
 from tests.api import bearing, get, serving
 from tests.processes import Service, until
@@ -219,6 +223,19 @@ async def test_a_client_that_leaves_ends_the_query(
             assert await database.fetchval(EXPORTING, API) == 1
         await until(is_over(database), "the export to end")
         assert (await get(client, acme, "/calls"))["total"] == 0  # of the counts, which MANY left out
+
+
+async def test_the_exports_of_one_organization_leave_others_theirs(database_url: str) -> None:
+    acme, globex = uuid4(), uuid4()
+    settings = ApiSettings(database_url=as_role(database_url, API), api_export_connections=2)
+    async with open_databases(settings) as (database, _):
+        async with database.export(acme):
+            with pytest.raises(ApiError, match="As many exports are running as may at once"):
+                await database.export(acme).__aenter__()
+            async with database.export(globex):
+                pass
+        async with database.export(acme):
+            pass
 
 
 async def test_a_client_that_takes_too_long_is_cut_off(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -62,7 +63,7 @@ class Database:
         self._pool = pools.requests
         self._pool_of_health = pools.health
         self._pool_of_exports = pools.exports
-        self._exports = 0
+        self._exports: Counter[UUID] = Counter()
         self._wait_seconds = wait_seconds
         self._away = False
 
@@ -87,15 +88,17 @@ class Database:
     @asynccontextmanager
     async def export(self, organization_id: UUID) -> AsyncIterator[Connection]:
         """The same for as long as an export takes, and of connections that no other request waits for. Raises
-        the 503 `ApiError` also when so many exports run already."""
-        if self._exports >= self._pool_of_exports.get_max_size():
+        the 503 `ApiError` also when so many exports run already: of one organization all but one of them, so
+        that it keeps nobody else from theirs."""
+        most = self._pool_of_exports.get_max_size()
+        if self._exports.total() >= most or self._exports[organization_id] >= max(1, most - 1):
             raise exports_busy()
-        self._exports += 1
+        self._exports[organization_id] += 1
         try:
             async with self._snapshot_of(self._pool_of_exports, organization_id) as connection:
                 yield connection
         finally:
-            self._exports -= 1
+            self._exports -= Counter([organization_id])  # which forgets who has none left
 
     @asynccontextmanager
     async def _snapshot_of(self, pool: Pool, organization_id: UUID) -> AsyncIterator[Connection]:

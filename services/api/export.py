@@ -75,7 +75,8 @@ async def export_calls(
     numbers have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are the
     list's calls, letter by letter. With `Accept-Encoding: gzip` it is compressed.
 
-    Few exports run at once: `EXPORTS_BUSY` says to come back. Who takes nothing for 30 s is cut off.
+    Few exports run at once, and those of one organization leave others room: `EXPORTS_BUSY` says to come
+    back. Who takes nothing for 30 s is cut off.
     """
     databases: Databases = request.app.state.databases
     asked = Asked(call_filters_of(caller, query), query.order, query.format, request.app.state.search_calls)
