@@ -19,16 +19,12 @@ BETWEEN_PARAMETERS = re.compile(
     "|must be less than [0-9]+ days before"
     "|leaves no room for"
     "|must not be the nil UUID"
-    "|must not be given together with"
     "|must be the next_cursor of a list with the same filters and order"
-    "|is for the list of calls alone"
-    "|is for action=|is not for action=|instants are for lists"
-    "|must be one of 'peak_concurrency'|must be percentiles or hangup_causes"  # of the other action
+    "|instants are for lists"
     "|which needs start_date and end_date|which is of at most [0-9]+ days"
     "|is not for the hour|can be hour only between"
     "|must be an instant that the calendar has"  # as a leap second is not
 )
-
 
 OF_EVERY_ACTION = {"action", *CellsQuery.model_fields}
 OF_ACTIONS_ALONE = {*StatsQuery.model_fields, *TrendsQuery.model_fields} - OF_EVERY_ACTION
