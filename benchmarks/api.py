@@ -211,7 +211,7 @@ async def measure_bare(report: Report, log: Path, seconds: float) -> float:
 
 async def measure_counts(stand: Stand, rate: float, seconds: float, when: str = "") -> None:
     """Stats and trends of a year."""
-    for name, path, bytes_min in (("stats", STATS, 300), ("trends", TRENDS, 50_000)):
+    for name, path, bytes_min in (("stats", STATS, 300), ("trends", TRENDS, 5_000)):
         await stand.rate(f"{name}{when}", asked(path, bytes_min), rate, seconds)
         await stand.full(f"{name}{when}", asked(path, bytes_min), seconds)
 

@@ -116,6 +116,38 @@ async def test_what_was_in_progress_when_an_answer_was_computed_is_seen_once_it_
             assert await total(api, acme) == committed - (committed >= 4)
 
 
+async def test_a_large_answer_that_is_asked_for_again_is_compressed_once(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme)
+    large, small = "/calls/trends", "/calls/stats"
+
+    async def ask(path: str, accepted: str, *, tag: str = "") -> httpx.Response:
+        named = {"If-None-Match": tag} if tag else {}
+        return await api.get(path, headers={**bearing(acme.key), "Accept-Encoding": accepted, **named})
+
+    first = await ask(large, "gzip")
+    again = await ask(large, "br, gzip;q=0.5")
+    assert "Content-Encoding" not in first.headers
+    assert again.headers["Content-Encoding"] == "gzip"
+    assert int(again.headers["Content-Length"]) * 5 < len(first.content)
+    assert again.content == first.content
+    assert again.headers["ETag"] != first.headers["ETag"]
+    for tag in (first.headers["ETag"], again.headers["ETag"]):
+        for accepted in ("gzip", "identity"):
+            same = await ask(large, accepted, tag=tag)
+            assert (same.status_code, same.headers["ETag"]) == (304, tag)
+    for accepted in ("identity", "gzip;q=0", ""):
+        assert "Content-Encoding" not in (await ask(large, accepted)).headers
+    for _ in range(3):
+        assert "Content-Encoding" not in (await ask(small, "gzip")).headers
+    await seed.call(database, acme)
+    changed = await ask(large, "gzip", tag=again.headers["ETag"])
+    assert changed.status_code == 200
+    assert sum(day["total"] for day in changed.json()["data"]) == 2
+
+
 async def test_organizations_modes_and_time_zones_have_answers_of_their_own(
     api: httpx.AsyncClient, database: Connection
 ) -> None:

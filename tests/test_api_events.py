@@ -110,7 +110,7 @@ async def test_who_has_the_answer_already_is_told_that_it_is_the_same(
         answer = await ask(path)
         tag = tags[path] = answer.headers["ETag"]
         assert answer.headers["Cache-Control"] == "private, no-cache"
-        assert answer.headers["Vary"] == "Authorization, x-api-key, x-organization-id"
+        assert answer.headers["Vary"] == "Authorization, x-api-key, x-organization-id, Accept-Encoding"
         for named in (
             [tag],
             [f"W/{tag}"],

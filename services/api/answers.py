@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from fastapi import Request, Response
 
+from services.api.compression import GZIP_FROM_BYTES, gzipped, takes_gzip
 from services.api.conditional import conditional, etag_of
 from services.api.credentials import Caller
 from services.api.database import STATE, Connection, Database, Databases
@@ -38,14 +39,30 @@ async def answered(request: Request, caller: Caller, question: object, compute: 
     databases: Databases = request.app.state.databases
     answers: Answers = request.app.state.answers
     answer = await answers.get(databases.reading, caller, question, compute)
+    if answer.is_worth_compressing and takes_gzip(request):
+        return conditional(request, answer.body, answer.etag, answer.compressed)
     return conditional(request, answer.body, answer.etag)
 
 
-class Answer(NamedTuple):
+class Answer:
     """An answer's JSON, and the tag that names it."""
 
-    body: bytes
-    etag: str
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.etag = etag_of(body)
+        self.times_given = 0
+        self._compressed: bytes | None = None
+
+    @property
+    def is_worth_compressing(self) -> bool:
+        """When it is large, and asked for again: the first to ask shall not wait for it."""
+        return self.times_given > 1 and len(self.body) >= GZIP_FROM_BYTES
+
+    def compressed(self) -> bytes:
+        """The body in gzip."""
+        if self._compressed is None:
+            self._compressed = gzipped(self.body)
+        return self._compressed
 
 
 class _Computed(NamedTuple):
@@ -97,6 +114,7 @@ class Answers:
             self._kept.move_to_end(key)
         if isinstance(computed.answer, ApiError):
             raise computed.answer
+        computed.answer.times_given += 1
         return computed.answer
 
     async def _in_line(
@@ -125,8 +143,7 @@ class Answers:
                 content = await compute(connection)
         except ApiError as error:
             return _Computed(began, None, error)
-        body = encode(content)
-        return _Computed(began, state, Answer(body, etag_of(body)))
+        return _Computed(began, state, Answer(encode(content)))
 
     def _keep(self, key: bytes, computed: _Computed) -> None:
         if (before := self._kept.pop(key, None)) is not None:
@@ -141,4 +158,5 @@ class Answers:
 
 def _kept_bytes(key: bytes, computed: _Computed) -> int:
     body = b"" if isinstance(computed.answer, ApiError) else computed.answer.body
-    return KEPT_OVERHEAD_BYTES + len(key) + len(body)
+    compressed = len(body) if len(body) >= GZIP_FROM_BYTES else 0  # at most, once it is made
+    return KEPT_OVERHEAD_BYTES + len(key) + len(body) + compressed

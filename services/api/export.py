@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from services.api import documentation
 from services.api.call_filters import CallFilters, ExportQuery, Order, call_filters_of
 from services.api.calls import call_of
+from services.api.compression import GZIP_WINDOW, takes_gzip
 from services.api.credentials import Reader
 from services.api.database import Connection, Database, Databases
 from services.api.encoding import encode
@@ -80,17 +81,8 @@ async def export_calls(
     """
     databases: Databases = request.app.state.databases
     asked = Asked(call_filters_of(caller, query), query.order, query.format, request.app.state.search_calls)
-    compressed = _takes_gzip(request.headers.get("accept-encoding", ""))
+    compressed = takes_gzip(request)
     return Export(databases.reading, asked, compressed, request.app.state.export_seconds)
-
-
-def _takes_gzip(accepted: str) -> bool:
-    """Whether a client that sent this Accept-Encoding takes gzip."""
-    for each in accepted.lower().split(","):
-        name, _, quality = each.partition(";")
-        if name.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
 
 
 class Asked(NamedTuple):
@@ -142,7 +134,7 @@ class Export(StreamingResponse):
 
     async def _send_all(self, send: Send) -> None:
         ends = asyncio.get_running_loop().time() + self._seconds
-        compressor = zlib.compressobj(level=4, wbits=31) if self._compressed else None
+        compressor = zlib.compressobj(level=4, wbits=GZIP_WINDOW) if self._compressed else None
         async with (
             self._database.export(self._asked.filters.organization_id) as connection,
             aclosing(_blocks(connection, self._asked, self._seconds)) as blocks,
