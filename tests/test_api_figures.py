@@ -312,6 +312,25 @@ async def test_what_is_counted_by_phone_number_alone_is_told_until_a_rebuild(
     assert (await get(api, acme, "/calls/stats"))["total"] == 2
 
 
+async def test_calls_of_before_leave_nothing_below_zero_when_they_are_deleted(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    """They are taken away from distributions that they were never in."""
+    acme = await seed.tenant(database)
+    said: dict[str, Any] = {"duration": 3, "hangup_cause": "NORMAL_CLEARING"}
+    ids = [await seed.call(database, acme, applied=True, **said) for _ in range(3)]
+    for table in ("daily_call_counts", "daily_call_totals"):
+        await database.execute(f"UPDATE {table} SET effective = 0, durations = 0, hangup_causes = 0")  # noqa: S608
+
+    answer = await api.delete(f"/calls/{ids[0]}", headers=bearing(acme.key))
+
+    assert answer.status_code == 204
+    stats = await get(api, acme, "/calls/stats")
+    assert (stats["total"], stats["asr"], stats["ner"]) == (2, 1.0, 0.0)
+    assert (stats["short_calls"], stats["hangup_causes"]) == (0, {})
+    assert set(stats["percentiles"]["duration"].values()) == {None}
+
+
 async def test_a_deleted_call_is_in_no_figure(api: httpx.AsyncClient, database: Connection) -> None:
     acme = await seed.tenant(database)
     asked = {**DAY, "include": "peak_concurrency", "compare": "previous", "group_by": "status"}

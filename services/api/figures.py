@@ -1,6 +1,8 @@
 """Figures: what telephony reads from sums of calls, each with its formula. Pure.
 
 docs/figures.md has the same formulas for people, with a worked example.
+
+What calls of before there were distributions would leave below zero, until a rebuild, is none.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -89,7 +91,7 @@ def _asr(sums: Sums) -> float | None:
 
 def _ner(sums: Sums) -> float | None:
     """Network effectiveness ratio, ITU-T E.425."""
-    return _ratio(sums.effective, _seizures(sums))
+    return _ratio(max(0, sums.effective), _seizures(sums))
 
 
 def _acd(sums: Sums) -> float | None:
@@ -107,13 +109,13 @@ def _average_latency_ms(sums: Sums) -> float | None:
 
 
 def _short_calls(sums: Sums) -> int:
-    return below(unpack(sums.short_durations), DURATIONS, SHORT_SECONDS)
+    return max(0, below(unpack(sums.short_durations), DURATIONS, SHORT_SECONDS))
 
 
 def _hangup_causes(sums: Sums) -> dict[str, int]:
     """Ended calls by cause, the most frequent first; of equally many, by name."""
     calls = zip(CAUSES, unpack(sums.hangup_causes), strict=False)
-    return dict(sorted(((cause, n) for cause, n in calls if n), key=lambda of: (-of[1], of[0])))
+    return dict(sorted(((cause, n) for cause, n in calls if n > 0), key=lambda of: (-of[1], of[0])))
 
 
 def _percentiles(sums: Sums) -> dict[str, dict[str, float | None]]:
