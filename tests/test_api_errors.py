@@ -169,7 +169,7 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls/stats?start_date=2026-11", "start_date", "must be a day written as YYYY-MM-DD"),
     ("/calls/stats?group_by=endpoint", "group_by", "must be one of 'phone_number', 'direction' or 'status'"),
     ("/calls/stats?compare=previous", "compare", "asks for previous, which needs start_date and end_date"),
-    ("/calls/stats?compare=next", "compare", "must be one of 'previous'"),
+    ("/calls/stats?compare=next", "compare", "must be 'previous'"),
     (
         "/calls/stats?include=peak_concurrency&start_date=2026-11-01",
         "include",

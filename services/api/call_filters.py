@@ -109,7 +109,7 @@ class FiltersQuery(CellsQuery):
         None,
         description="Only calls created on this day or later, in the organization's time zone; or at this "
         "instant (RFC 3339, with an offset) or later. Instants are for lists and exports alone. Trends begin "
-        "with it; without it, 29 days before their last day.",
+        "with it; without it, `interval` says how many days they have.",
         examples=["2026-11-01", "2026-11-01T08:00:00Z"],
     )
     end_date: DayOrInstant | SkipJsonSchema[None] = Field(

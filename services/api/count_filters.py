@@ -55,7 +55,10 @@ class TrendsQuery(CellsQuery):
         "day",
         description="What each row is of: an hour, a day, a week (ISO: from Monday on) or a month of the "
         "organization's own calendar. "
-        + " ".join(f"By {interval}, at most {most} days." for interval, (_, most) in SPANS.items()),
+        + " ".join(
+            f"By {interval}, at most {most} days, and {unless_asked} without `start_date`."
+            for interval, (unless_asked, most) in SPANS.items()
+        ),
     )
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,

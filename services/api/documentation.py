@@ -48,7 +48,8 @@ def _error(description: str, code: str, sentence: str, **details: str) -> dict[s
 
 
 _BAD_PARAMETER = _error(
-    "A parameter breaks a rule: `details` say which, and which rule.",
+    "A parameter breaks a rule: `details` say which, and which rule; or, with the code `TOO_MANY_CALLS`, "
+    "more calls would have to be looked at than one request may: narrow the span.",
     "INVALID_PARAMETER",
     "limit must be at most 100.",
     field="limit",
@@ -146,7 +147,7 @@ GET_CALLS: Final[dict[str, Any]] = {
     "operation_id": "get_calls",
     "summary": "The list of calls, the status breakdown, or the daily counts",
     "response_model": models.CallsAnswer,
-    "response_description": "What `action` asks for.",
+    "response_description": "What `action` asks for; the list has no `ETag`.",
     "openapi_extra": {"parameters": _defaults_told(query_parameters(CallsQuery) + parameters_by_action())},
     "responses": {
         **_ERRORS,
@@ -180,7 +181,7 @@ GET_STATS: Final[dict[str, Any]] = {
     "response_model": figure_models.CallStats,
     "response_description": "The figures.",
     "openapi_extra": {"parameters": query_parameters(StatsQuery)},
-    "responses": _ERRORS,
+    "responses": {**_ERRORS, 200: _TAGGED, 304: _NOT_MODIFIED},
 }
 GET_TRENDS: Final[dict[str, Any]] = {
     "operation_id": "get_trends",
@@ -188,7 +189,7 @@ GET_TRENDS: Final[dict[str, Any]] = {
     "response_model": figure_models.CallTrends,
     "response_description": "A row for each interval.",
     "openapi_extra": {"parameters": query_parameters(TrendsQuery)},
-    "responses": _ERRORS,
+    "responses": {**_ERRORS, 200: _TAGGED, 304: _NOT_MODIFIED},
 }
 _EXPORT_BUSY = {
     **_UNAVAILABLE,

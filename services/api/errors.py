@@ -138,7 +138,8 @@ def _rule(broken: Mapping[str, Any]) -> str:
     context = broken.get("ctx", {})
     match broken["type"]:
         case "literal_error":
-            return f"must be one of {context['expected']}"
+            several = " or " in context["expected"]
+            return f"must be {'one of ' if several else ''}{context['expected']}"
         case "int_parsing" | "int_parsing_size" | "int_from_float":
             return "must be a whole number"
         case "greater_than_equal":

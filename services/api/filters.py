@@ -70,7 +70,7 @@ class CellsQuery(BaseModel):
     start_date: Day | SkipJsonSchema[None] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone. Trends begin "
-        "with it; without it, 29 days before their last day.",
+        "with it; without it, `interval` says how many days they have.",
         examples=["2026-11-01"],
     )
     end_date: Day | SkipJsonSchema[None] = Field(
