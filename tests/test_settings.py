@@ -168,3 +168,19 @@ def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) ->
         "CALLFOLD_LOGLEVEL is no setting, and does nothing: did you mean CALLFOLD_LOG_LEVEL?"
     )
     assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
+
+
+def test_a_command_tells_of_a_misspelt_setting_before_it_asks_another_database() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from services.ops.main import run; run()", "verify"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ
+        | {"CALLFOLD_DATABASE_ULR": "postgresql://there/", "CALLFOLD_DATABASE_URL": "mysql://"},
+    )
+    warned, end = done.stderr.splitlines()
+    sentence = "is no setting, and does nothing: did you mean CALLFOLD_DATABASE_URL?"
+    assert warned == f"Warning: CALLFOLD_DATABASE_ULR {sentence}"
+    assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
+    assert (done.returncode, done.stdout) == (1, "")

@@ -1,5 +1,6 @@
 """`callfold`: the operator's command line. One file a command; each is registered here and nowhere else."""
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -22,6 +23,7 @@ from services.ops.status import status
 from services.ops.topic import topic
 from services.ops.up import up
 from services.ops.verify import verify
+from shared.settings import misspelt
 
 app = typer.Typer(
     name="callfold",
@@ -47,7 +49,9 @@ def _whole(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    pass
+    # With a misspelt address, a command would ask another database than is meant.
+    for sentence in misspelt(os.environ):
+        print(f"Warning: {sentence}", file=sys.stderr)
 
 
 # The commands, in the order in which the help lists them.
