@@ -456,7 +456,7 @@ async def test_a_call_that_cannot_be_locked_in_time_is_answered_503(
 
         answer = await api.delete(f"/calls/{call_id}", headers=bearing(acme.key))
 
-    assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
+    assert (answer.status_code, answer.json()["code"]) == (503, "TIMED_OUT")
     assert "Retry-After" in answer.headers
 
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.api.errors import ApiError, being_stopped, exports_busy, outdated, unavailable
+from services.api.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
+from services.api.shares import Shares
 from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
 from shared.step import TablesOutdated, check_step
@@ -41,6 +42,9 @@ STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
 """An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
 standby. Within a function it is the caller's statement's only when that function is STABLE."""
 
+OTHERS_CONNECTIONS: Final = 2
+"""What the requests of one organization leave to others and to finding credentials, however slow they are."""
+
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
 # Null while there are no tables.
@@ -64,6 +68,7 @@ class Database:
         self._pool_of_health = pools.health
         self._pool_of_exports = pools.exports
         self._exports: Counter[UUID] = Counter()
+        self._shares = Shares(max(1, pools.requests.get_max_size() - OTHERS_CONNECTIONS), wait_seconds)
         self._wait_seconds = wait_seconds
         self._away = False
 
@@ -80,10 +85,16 @@ class Database:
         has not the tables yet."""
         return self._connection_of(self._pool)
 
-    def snapshot(self, organization_id: UUID) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def snapshot(self, organization_id: UUID) -> AsyncIterator[Connection]:
         """A connection for the block, all of whose statements see one state of the database, and of it only
-        what is this organization's. Raises what `connection` raises."""
-        return self._snapshot_of(self._pool, organization_id)
+        what is this organization's. Raises what `connection` raises, also when this organization's requests
+        hold all connections that one may."""
+        async with (
+            self._shares.one(organization_id),
+            self._snapshot_of(self._pool, organization_id) as connection,
+        ):
+            yield connection
 
     @asynccontextmanager
     async def export(self, organization_id: UUID) -> AsyncIterator[Connection]:
@@ -133,6 +144,9 @@ class Database:
         ) as error:
             self._say_away(error)
             raise outdated() from error
+        except asyncpg.QueryCanceledError as error:
+            log.warning("a request took longer than it may: %s", told(error))
+            raise timed_out() from error
         except _FAULTS as error:
             # Whatever keeps us from connecting (no such database, no such role) is the database's absence.
             if acquired is not None and not is_passing(error):

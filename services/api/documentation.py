@@ -105,7 +105,8 @@ _NOT_MODIFIED: Final[dict[str, Any]] = {
 }
 _UNAVAILABLE = _error(
     "The database can't be asked now; or, with the code `SIGNING_KEYS_UNAVAILABLE`, the keys by which users' "
-    "tokens are checked.",
+    "tokens are checked; with `ORGANIZATION_BUSY`, other requests of the organization hold all connections "
+    "that one may; with `TIMED_OUT`, the database needed longer than one request may take.",
     "DATABASE_UNAVAILABLE",
     "The database can't be asked now; try again in a moment.",
 )
@@ -114,8 +115,9 @@ _UNAVAILABLE["headers"] = {
 }
 _UNAVAILABLE_TO_DELETE = {
     **_UNAVAILABLE,
-    "description": "The database can't be asked now; or, with the code `REPLICA_BEHIND`: the call is deleted "
-    "for good, but what answers lists and counts does not show it yet. Ask again: 404 says that it does.",
+    "description": "The database can't be asked now, or needed longer than it may (`TIMED_OUT`); or, with "
+    "the code `REPLICA_BEHIND`: the call is deleted for good, but what answers lists and counts does not show "
+    "it yet. Ask again: 404 says that it does.",
 }
 _ANYTHING_ELSE = _error(
     "Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side."

@@ -95,6 +95,20 @@ def exports_busy() -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "EXPORTS_BUSY", sentence, headers={"Retry-After": "10"})
 
 
+def organization_busy() -> ApiError:
+    """503: this organization's requests hold as many connections as one may."""
+    return unavailable(
+        "ORGANIZATION_BUSY",
+        "Too many requests of this organization are being answered; try again in a moment.",
+    )
+
+
+def timed_out() -> ApiError:
+    """503: the database needed longer than one request may take."""
+    sentence = "This took longer than it may; ask for less, such as fewer days, or try again in a moment."
+    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "TIMED_OUT", sentence, headers={"Retry-After": "5"})
+
+
 def being_stopped() -> ApiError:
     """503: only a stop that has waited long enough cancels a request; it is still answered."""
     return unavailable("DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment.")
