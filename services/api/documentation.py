@@ -116,8 +116,8 @@ _UNAVAILABLE["headers"] = {
 _UNAVAILABLE_TO_DELETE = {
     **_UNAVAILABLE,
     "description": "The database can't be asked now, or needed longer than it may (`TIMED_OUT`); or, with "
-    "the code `REPLICA_BEHIND`: the call is deleted for good, but what answers lists and counts does not show "
-    "it yet. Ask again: 404 says that it does.",
+    "the code `REPLICA_BEHIND`: the call is deleted for good, but what answers lists and counts does not "
+    "show it yet. Ask again: 404 says that it does.",
 }
 _ANYTHING_ELSE = _error(
     "Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side."
