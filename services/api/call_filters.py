@@ -51,7 +51,7 @@ def _day_or_instant(text: object) -> date:
 
 def _text(text: str) -> str:
     if not text or "\0" in text:
-        raise ValueError("must be a text without null characters")
+        raise ValueError("must be a text, not empty and without null characters")
     return text
 
 
