@@ -5,8 +5,12 @@ nobody reads is kept for ever.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -190,14 +194,14 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def _await_reading(self) -> None:
         if self._reading_timer is None:
-            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._unread_bytes = self._count_unread_bytes()
             self._unread_answer, self._has_read = self.cycle, False
             self._reading_timer = self.loop.call_later(self.limits.client_seconds, self._check_reading)
 
     def _check_reading(self) -> None:
         """Cuts off who has read nothing since the last look; what is unread may be another answer's now."""
         self._reading_timer = None
-        unread_bytes = self.transport.get_write_buffer_size()
+        unread_bytes = self._count_unread_bytes()
         has_read = (
             self._has_read or self._unread_answer is not self.cycle or unread_bytes < self._unread_bytes
         )
@@ -206,5 +210,13 @@ class _BoundedProtocol(HttpToolsProtocol):
             client: socket.socket = self.transport.get_extra_info("socket")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
-        elif unread_bytes:
+        elif self.transport.get_write_buffer_size():
             self._await_reading()
+
+    def _count_unread_bytes(self) -> int:
+        """What the client has not received: of who reads slowly, only the kernel's part shrinks for long."""
+        client: socket.socket = self.transport.get_extra_info("socket")
+        unsent = bytearray(4)
+        with contextlib.suppress(OSError):  # not every system tells
+            fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, unsent)
+        return int(self.transport.get_write_buffer_size()) + int.from_bytes(unsent, sys.byteorder)
