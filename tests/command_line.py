@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from services.ops.failure import Failure
 from services.ops.main import app
+from tests.left_open import forget_what_is_left_open
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,14 @@ async def callfold(*arguments: str | UUID, **settings: str) -> Done:
         "CALLFOLD_PROGRAM": None,
     }
     environment |= {f"CALLFOLD_{name.upper()}": value for name, value in settings.items()}
-    result = await asyncio.to_thread(
-        CliRunner().invoke, app, [str(argument) for argument in arguments], env=environment
-    )
+    result = await asyncio.to_thread(_run, [str(argument) for argument in arguments], environment)
     if result.exception is not None and not isinstance(result.exception, Failure | SystemExit):
         raise result.exception
     failure = str(result.exception) if isinstance(result.exception, Failure) else ""
     return Done(result.exit_code, result.stdout, failure)
+
+
+def _run(arguments: list[str], environment: dict[str, str | None]) -> Result:
+    result = CliRunner().invoke(app, arguments, env=environment)
+    forget_what_is_left_open()
+    return result

@@ -18,6 +18,7 @@ from shared.migrations.roles import give_roles
 from tests.collector import Collector, collecting
 from tests.containers import missing_engine, servers_in_containers
 from tests.ingesting import GROUP, StartIngest
+from tests.left_open import forget_what_is_left_open
 from tests.processes import Service
 
 TEMPLATE = "callfold_template"
@@ -99,6 +100,7 @@ def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
         directory.chmod(0o755)
         start = servers_in_containers(directory) if in_containers else servers(directory, durable=False)
         with start as both:
+            forget_what_is_left_open()
             yield both
 
 

@@ -20,6 +20,7 @@ from services.ops.embedded import kafka
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
 from tests.kafka_requests import administer, allow, set_password
+from tests.left_open import forget_what_is_left_open
 
 SESSION_SECONDS: Final = 2
 """How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
@@ -152,6 +153,7 @@ def secured_kafka(directory: Path) -> Iterator[SecuredKafka]:
     )
     try:
         asyncio.run(server.start())
+        forget_what_is_left_open()
         yield SecuredKafka(
             server, directory, bootstrap, f"localhost:{sasl}", f"localhost:{mutual}", ca, issuer
         )
