@@ -21,13 +21,17 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     INGEST: (
         ("SELECT", "alembic_version, deleted_calls"),
         ("SELECT, INSERT", "organizations, call_events, quarantined_records"),
-        ("SELECT, INSERT, UPDATE", "calls"),
+        ("SELECT, INSERT, UPDATE", "calls, partitions_read"),
+        ("DELETE", "call_events"),  # an end that callfold made up goes when it is overruled
         ("INSERT", "daily_call_deltas"),
     ),
     AGGREGATOR: (
-        ("SELECT", "alembic_version, organizations, deleted_calls"),
+        ("SELECT", "alembic_version, organizations, deleted_calls, partitions_read"),
         ("SELECT, INSERT, UPDATE", "daily_call_counts, daily_call_totals"),
-        ("SELECT, INSERT, UPDATE, DELETE", "daily_call_deltas, calls, call_events, pruned_call_counts"),
+        (
+            "SELECT, INSERT, UPDATE, DELETE",
+            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
+        ),
         ("UPDATE (id)", "organizations"),  # a row is locked while its calls are pruned
         ("INSERT", "audit_log"),
     ),
@@ -37,15 +41,16 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT, INSERT", "daily_call_deltas, deleted_calls"),
         ("SELECT, UPDATE, DELETE", "calls"),
         ("SELECT, DELETE", "call_events"),
+        ("SELECT (organization_id), SELECT (call_id), DELETE", "quarantined_records"),
         ("INSERT", "audit_log"),
     ),
     OPERATOR: (
-        ("SELECT", "alembic_version, deleted_calls, daily_call_counts"),
+        ("SELECT", "alembic_version, deleted_calls, daily_call_counts, partitions_read"),
         ("SELECT, INSERT, UPDATE", "organizations, api_keys, daily_call_totals"),
         ("SELECT, INSERT, DELETE", "members"),
         (
             "SELECT, INSERT, UPDATE, DELETE",
-            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records",
+            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
         ),
         ("SELECT, INSERT", "audit_log"),  # which nobody changes
     ),

@@ -8,7 +8,7 @@ import asyncpg
 if TYPE_CHECKING:
     from shared.database import AnyConnection
 
-NEEDED_STEP: Final = "0010"
+NEEDED_STEP: Final = "0015"
 """The newest step. They are numbered with four digits, so that of any two the newer can be told, known or
 not: while services are upgraded one by one, the older ones meet steps that they don't know."""
 

@@ -63,6 +63,11 @@ organizations = Table(
     ),
     Column("created_at", _instant, nullable=False, server_default=_now),
     Column("plan", Text, nullable=False, server_default="unlimited", comment="by CALLFOLD_PLANS"),
+    Column(
+        "zone_rules",
+        Text,
+        comment="the rules of time_zone that its calls' days were found by: shared/zones.py; null: not known",
+    ),
     CheckConstraint("retention_days > 0", name="retention_days"),
 )
 
@@ -141,6 +146,13 @@ calls = Table(
         server_default="0",
         comment="how often the row was written anew: who writes it must have read this one",
     ),
+    Column(
+        "laws",
+        SmallInteger,
+        nullable=False,
+        server_default=text("1"),
+        comment="the version of the fold's laws that the row was folded by: shared/fold.py",
+    ),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("calls_newest_idx", "organization_id", "livemode", text("created_at DESC"), text("id DESC")),
     Index(
@@ -183,7 +195,19 @@ call_events = Table(
     Column("type", Text, nullable=False),
     Column("occurred_at", _instant, nullable=False, comment="the event's own timestamp"),
     Column("payload", Text, nullable=False, comment="the record's value, letter by letter"),
+    Column(
+        "notes",
+        ARRAY(Text),
+        comment="one sentence per field of the payload that was read otherwise than written, or left out",
+    ),
     PrimaryKeyConstraint("organization_id", "call_id", "id"),
+    Index(
+        "call_events_with_notes_idx",
+        "organization_id",
+        "call_id",
+        "id",
+        postgresql_where=text("notes IS NOT NULL"),
+    ),
 )
 
 deleted_calls = Table(
@@ -319,5 +343,45 @@ quarantined_records = Table(
     Column("header_values", ARRAY(LargeBinary), nullable=False),
     Column("reason", Text, nullable=False),
     Column("quarantined_at", _instant, nullable=False, server_default=_now),
+    Column("organization_id", Uuid, comment="the organization that the record names, if it names one"),
+    Column("call_id", Uuid, comment="the call that the record names, likewise"),
     Index(None, "quarantined_at"),
+    Index(
+        "quarantined_records_of_call_idx",
+        "organization_id",
+        "call_id",
+        postgresql_where=text("organization_id IS NOT NULL"),
+    ),
+)
+
+# How far ingest has read the topic. A partition without a row has not been read.
+partitions_read = Table(
+    "partitions_read",
+    metadata,
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("partitions", Integer, nullable=False, comment="how many the topic has"),
+    Column(
+        "read_until",
+        _instant,
+        nullable=False,
+        comment="every record that was published before this moment is stored",
+    ),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+
+# Calls that have been silent for long, until ingest has read what was published before they were seen.
+silent_calls = Table(
+    "silent_calls",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("call_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False, comment="the call's version when it was seen"),
+    Column(
+        "seen_at",
+        _instant,
+        nullable=False,
+        comment="when the call was first seen to be silent at this version",
+    ),
+    PrimaryKeyConstraint("organization_id", "call_id"),
 )

@@ -47,6 +47,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "daily_call_totals": "SELECT",
         "pruned_call_counts": "SELECT",
         "daily_call_deltas": "SELECT, INSERT",
+        "quarantined_records": "DELETE",
         "audit_log": "INSERT",
     }
     functions = await database.fetch(
@@ -70,7 +71,7 @@ async def test_every_table_of_organizations_is_walled(database: Connection) -> N
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relrowsecurity"
     )
-    assert {row[0] for row in walled} == {"alembic_version", "quarantined_records"}
+    assert {row[0] for row in walled} == {"alembic_version", "partitions_read"}
     assert not await database.fetch("SELECT FROM pg_class WHERE relforcerowsecurity"), "the owner migrates"
 
 
