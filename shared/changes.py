@@ -4,16 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord as Record
+from msgspec.json import Decoder
 
 from shared.count import UTC, Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour, time_zone
 from shared.event import Event, read_stored
-from shared.fold import Call, distinct, fold
+from shared.fold import Call, fold, overruled_ends
 from shared.retention import kept_since
 
 CallKey = tuple[UUID, UUID]
@@ -71,6 +73,8 @@ class Changes:
     organizations: Sequence[UUID]
     """The ones that nobody created."""
     events: Sequence[Event]
+    overruled: Sequence[Event]
+    """Stored ends that callfold made up and that other events overrule: they leave their call's events."""
     new_calls: Sequence[tuple[Call, LocalHour]]
     changed_calls: Sequence[tuple[Call, LocalHour, Written]]
     """Each with the state of its row that it replaces."""
@@ -81,6 +85,9 @@ class Changes:
     of_unknown_organizations: int
     """How many of the refused."""
     duplicates: int
+    conflicting: Sequence[Event]
+    """Not among the duplicates: events with an id that their call already has, and with other content. The
+    first of an id is kept, whatever a later one says."""
     of_deleted_calls: Sequence[Event]
     statuses: Mapping[str, int]
     """How many calls came to each status: new ones, and those that had another."""
@@ -122,6 +129,8 @@ def changes(
     }
     statuses: Counter[str] = Counter()
     deltas = Deltas()
+    overruled: list[Event] = []
+    conflicting: list[Event] = []
     duplicates = of_unknown_organizations = 0
     for arrived, known in touched:
         if arrived and not create_organizations and arrived[0].organization_id not in zones:
@@ -133,15 +142,23 @@ def changes(
             of_deleted_calls += arrived
             continue
         unknown = [event for event in arrived if event.id not in known.events]
-        duplicates += len(arrived) - len(unknown)
+        repeated = [(event, known.events[event.id]) for event in arrived if event.id in known.events]
         if unknown and unknown[0].organization_id in oldest:
             since = oldest[unknown[0].organization_id]
             reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
             refused += [Refused(event, reason) for event in unknown if event.timestamp < since]
             unknown = [event for event in unknown if event.timestamp >= since]
         # Only now: what is refused must not pass for the first of its id, and take the next with it.
-        fresh = distinct(unknown)
-        duplicates += len(unknown) - len(fresh)
+        first: dict[str, Event] = {}
+        for event in unknown:
+            if event.id in first:
+                repeated.append((event, first[event.id].payload))
+            else:
+                first[event.id] = event
+        fresh = list(first.values())
+        others = [event for event, payload in repeated if _differ(event.payload, payload)]
+        conflicting += others
+        duplicates += len(repeated) - len(others)
         room = max(CALL_EVENTS_MAX - len(known.events), 0)
         if len(fresh) > room:
             reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
@@ -149,7 +166,12 @@ def changes(
             fresh = fresh[:room]
         if arrived and not fresh:
             continue
-        call = fold([*map(read_stored, known.events.values()), *fresh])
+        stored = [*map(read_stored, known.events.values())]
+        if gone := overruled_ends([*stored, *fresh]):
+            overruled += [event for event in gone if event in stored]
+            stored = [event for event in stored if event not in gone]
+            fresh = [event for event in fresh if event not in gone]
+        call = fold([*stored, *fresh])
         zone = zones.get(call.organization_id)
         if zone is None:
             strangers.add(call.organization_id)
@@ -167,6 +189,7 @@ def changes(
     return Changes(
         organizations=sorted(strangers),
         events=events,
+        overruled=overruled,
         new_calls=new_calls,
         changed_calls=changed_calls,
         time_zones={id_: it.time_zone for id_, it in organizations.items()},
@@ -174,6 +197,15 @@ def changes(
         refused=refused,
         of_unknown_organizations=of_unknown_organizations,
         duplicates=duplicates,
+        conflicting=conflicting,
         of_deleted_calls=of_deleted_calls,
         statuses=statuses,
     )
+
+
+def _differ(payload: str, other: str) -> bool:
+    """Whether two payloads say different things, however they are written."""
+    return payload != other and _content(payload) != _content(other)
+
+
+_content = Decoder(float_hook=Decimal).decode

@@ -11,8 +11,10 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from msgspec.structs import astuple
+
 from shared.event import Direction, Status
-from shared.fold import FINAL, Call
+from shared.fold import FINAL, LAWS, LAWS_OF_ANSWERED, Call, is_answered
 from shared.hangup import CAUSES, EFFECTIVE, cause_index
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from shared.packed import DIGITS, EXACT, NOTHING, power
@@ -146,6 +148,7 @@ def counted_at(call: Call, when: LocalHour) -> Counted:
         call.hangup_cause,
         call.created_at,
         call.answered_at,
+        LAWS,
     )
 
 
@@ -163,17 +166,18 @@ def counted_as(
     hangup_cause: str | None,
     created_at: datetime,
     answered_at: datetime | None,
+    laws: int,
 ) -> Counted:
     """What a call with these fields counts for: they are columns of `calls`, too. `shared/counted_sql.py`
-    says the same in SQL."""
-    answered = int(answered_at is not None)
+    says the same in SQL. A row that was folded by older laws counts by those until it is folded again."""
+    answered = int(is_answered(status, answered_at) if laws >= LAWS_OF_ANSWERED else answered_at is not None)
     cause = cause_index(hangup_cause) if status in FINAL else None
     of_hour = _OF_HOURS.get(hour, _OF_NO_HOUR)
     durations = answer_delays = NOTHING
     if answered_at is not None:
         answer_delays = _POWERS[bisect_right(ANSWER_DELAYS, (answered_at - created_at) // _MILLISECOND)]
-        if duration is not None:
-            durations = _POWERS[bisect_right(DURATIONS, duration)]
+    if answered and duration is not None:
+        durations = _POWERS[bisect_right(DURATIONS, duration)]
     return Counted(
         Cell(
             organization_id,
@@ -203,8 +207,8 @@ def counted_as(
     )
 
 
-CALL_COLUMNS: Final = (*Call.__struct_fields__, *LocalHour._fields)
-"""The columns of `calls` that say what a call is and when it counts."""
+CALL_COLUMNS: Final = (*Call.__struct_fields__, *LocalHour._fields, "laws")
+"""The columns of `calls` that say what a call is, when it counts, and by which laws it was folded."""
 COUNTED_COLUMNS: Final = (
     "organization_id",
     "livemode",
@@ -219,8 +223,14 @@ COUNTED_COLUMNS: Final = (
     "hangup_cause",
     "created_at",
     "answered_at",
+    "laws",
 )
 """The columns of `calls` that `counted_as` takes, in its order."""
+
+
+def call_row(call: Call, when: LocalHour) -> tuple[object, ...]:
+    """The values of `CALL_COLUMNS` for a call that was folded by this code."""
+    return (*astuple(call), *when, LAWS)
 
 
 class Deltas:

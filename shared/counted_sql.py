@@ -18,7 +18,7 @@ from shared.count import (
     Cell,
     Measures,
 )
-from shared.fold import FINAL
+from shared.fold import FINAL, LAWS_OF_ANSWERED
 from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 
@@ -43,7 +43,9 @@ def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
     return _packed(measure, len(thresholds) + 1, f"width_bucket(({value})::bigint, '{{{those}}}'::bigint[])")
 
 
-_ANSWERED: Final = "answered_at IS NOT NULL"
+_ANSWERED: Final = (
+    f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"  # shared.fold, law 10
+)
 _ENDED: Final = f"status IN ({_texts(list(FINAL))})"
 _SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
 _INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"

@@ -1,19 +1,29 @@
 """The event: one immutable fact about one call, as a telephony system publishes it.
 
 Here is the whole contract of the topic: `read` turns a record's value into an `Event` or says, in a
-sentence, which rule it breaks. Pure: no I/O, and no clock but the one handed in.
+sentence, which rule it breaks. A record must say which event of which call it is, and when it happened;
+without that it is not an event. Whatever else it says is optional. A field that is written in another way,
+but has one clear meaning, is read (`shared.lenient`). One that has no clear meaning is left out, and a note
+on the event says so: a bad price must not cost the call its end.
+
+Pure: no I/O, and no clock but the one handed in. What a stored payload means depends on nothing but itself.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict, get_args
 from uuid import UUID, uuid5
 
 import msgspec
 from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811 (a uuid.UUID, parsed and hashed in C)
 from msgspec import Meta
+
+from shared import lenient
+from shared.hangup import SPELLINGS, spelled
+from shared.lenient import Unreadable, is_uuid
 
 VALUE_BYTES_MAX: Final = 1024 * 1024
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,9 +51,13 @@ EventType = Literal[
 MISSING_HANGUP: Final = "callfold.missing_hangup"
 """The one type that no record has: callfold's own event, the end of a call that never ended."""
 
-_Text = Annotated[str, Meta(max_length=2048)]
-_Number = Annotated[str, Meta(max_length=256)]
-_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+COUNT_MAX: Final = 2**31 - 1
+NUMBER_LENGTH_MAX: Final = 256
+URL_LENGTH_MAX: Final = 8_192
+
+_Url = Annotated[str, Meta(max_length=URL_LENGTH_MAX)]
+_Number = Annotated[str, Meta(max_length=NUMBER_LENGTH_MAX)]
+_Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 _Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -60,14 +74,25 @@ class EventData(TypedDict, total=False):
     cost: Decimal
     latency_ms: _Count
     hangup_cause: _Number
-    recording_url: _Text
+    recording_url: _Url
     transcript: str
     answered_at: datetime
     completed_at: datetime
 
 
+class Note(NamedTuple):
+    """A field that was left out of an event: where it stands, and the rule that it breaks."""
+
+    field: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}; left out"
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event whose every field keeps the contract. `payload` is the record's value, letter by letter."""
+    """An event whose every field keeps the contract. `payload` is the record's value, verbatim; `livemode` is
+    None where it says nothing of it."""
 
     organization_id: UUID
     call_id: UUID
@@ -75,9 +100,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     id: str
     type: str
     timestamp: datetime
-    livemode: bool
+    livemode: bool | None
     data: EventData
     payload: str
+    notes: tuple[Note, ...] = ()
 
 
 class InvalidEvent(ValueError):
@@ -102,7 +128,7 @@ class _Data(TypedDict, total=False):
     cost: Decimal | None
     latency_ms: _Count | None
     hangup_cause: _Number | None
-    recording_url: _Text | None
+    recording_url: _Url | None
     transcript: str | None
     answered_at: _Instant | None
     completed_at: _Instant | None
@@ -114,7 +140,7 @@ class _Stored(msgspec.Struct, frozen=True, gc=False):
     id: Annotated[str, Meta(min_length=1, max_length=128)]
     type: str
     timestamp: _Instant
-    livemode: bool | None = True
+    livemode: bool | None = None
     data: _Data | None = None
 
 
@@ -124,13 +150,13 @@ class _Published(_Stored, frozen=True, gc=False):
 
 _decode_published = msgspec.json.Decoder(_Published).decode
 _decode_stored = msgspec.json.Decoder(_Stored).decode
-_decode_anything = msgspec.json.Decoder(float_hook=str).decode  # no number is out of its range
+_decode_anything = msgspec.json.Decoder(float_hook=Decimal).decode  # no number is out of its range
 
 
 def read(value: bytes | None, now: datetime) -> Event:
     """The event that a record's value is.
 
-    `now` (aware) is the time of the reading: no time in an event may lie more than a day after it.
+    `now` (aware) is the time of the reading: no event may have happened more than a day after it.
     Raises `InvalidEvent`.
     """
     if value is None:
@@ -141,111 +167,175 @@ def read(value: bytes | None, now: datetime) -> Event:
         text = value.decode()
     except UnicodeDecodeError as error:
         raise InvalidEvent(f"the value is not UTF-8: byte {error.start} can't be decoded") from None
-    if "\\u0000" in text or "\0" in text or (len(text) > SHALLOW_LENGTH and _may_be_deep(text)):
-        _look_inside(text)
-    event = _event(text, _decode_published)
-    latest = now + AHEAD_MAX
-    _check_instant("timestamp", event.timestamp, latest)
-    data = event.data
-    if "answered_at" in data:
-        _check_instant("data.answered_at", data["answered_at"], latest)
-    if "completed_at" in data:
-        _check_instant("data.completed_at", data["completed_at"], latest)
+    if "\0" in text:
+        raise InvalidEvent("the value has a null byte")
+    if len(text) > SHALLOW_LENGTH and _may_be_deep(text):
+        _check_depth(text)
+    event = _event(text, _Published, _decode_published)
+    if not EARLIEST <= event.timestamp <= now + AHEAD_MAX:
+        rule = _out_of_time(event.timestamp)
+        raise InvalidEvent(f"timestamp: {event.timestamp.isoformat()} {rule}", f"timestamp: {rule}")
     return event
 
 
 def read_stored(payload: str) -> Event:
     """The event that was stored with this payload; it passed `read` then, or callfold made it itself."""
-    return _event(payload, _decode_stored)
+    return _event(payload, _Stored, _decode_stored)
 
 
 def call_uuid(organization_id: UUID, call_id: str) -> UUID:
     """A call's id: `call_id` itself where it is written as a UUID, else its UUIDv5 in the organization's
     namespace (RFC 9562, 5.5)."""
-    return FastUUID(call_id) if _is_uuid(call_id) else uuid5(organization_id, call_id)
-
-
-_is_uuid = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+    return FastUUID(call_id) if is_uuid(call_id) else uuid5(organization_id, call_id)
 
 
 @lru_cache(maxsize=10_000)
 def _organization_uuid(text: str) -> UUID:
-    if not _is_uuid(text):
+    if not is_uuid(text):
         raise InvalidEvent("organization_id: invalid UUID")
     return FastUUID(text)
 
 
-def _event(text: str, decode: Any) -> Event:
+def _event(text: str, form: type[_Stored], decode: Any) -> Event:
     try:
-        wire: _Stored = decode(text)
-    except msgspec.ValidationError as error:
-        raise _rule_broken(str(error)) from None
+        wire, notes = _decoded(text, form, decode)
     except msgspec.DecodeError as error:
         raise _not_json(error) from None
     except RecursionError:
         raise _too_deep() from None
     organization_id = _organization_uuid(wire.organization_id)
     data: Any = wire.data or {}
-    if "null" in text:
-        data = {field: said for field, said in data.items() if said is not None}
-    if "cost" in data:
-        data["cost"] = _cents(data["cost"])
+    if "null" in text or '""' in text:
+        data = {field: said for field, said in data.items() if said is not None and said != ""}
+    if data:
+        notes += _settle(data, wire.timestamp)
     return Event(
         organization_id,
         call_uuid(organization_id, wire.call_id),
-        None if _is_uuid(wire.call_id) else wire.call_id,
+        None if is_uuid(wire.call_id) else wire.call_id,
         wire.id,
         wire.type,
         wire.timestamp,
-        wire.livemode is not False,
+        wire.livemode,
         data,
         text,
+        notes,
     )
 
 
-def _check_instant(field: str, instant: datetime, latest: datetime) -> None:
-    if not EARLIEST <= instant <= latest:
-        where = "before 1970" if instant < EARLIEST else "more than a day ahead"
-        raise InvalidEvent(f"{field}: {instant.isoformat()} lies {where}", f"{field}: lies {where}")
+def _decoded(text: str, form: type[_Stored], decode: Any) -> tuple[_Stored, tuple[Note, ...]]:
+    if "\\u0000" not in text:
+        try:
+            return decode(text), ()
+        except msgspec.ValidationError:
+            pass  # most records never come here
+    return _read_leniently(text, form)
 
 
-def _cents(cost: Decimal) -> Decimal:
-    """The amount with 4 decimals, however it was written."""
-    if not cost.is_finite() or not 0 <= cost <= COST_CENTS_MAX:
-        rule = f"data.cost: expected cents from 0 to {COST_CENTS_MAX}"
-        raise InvalidEvent(f"{rule}, got {cost:.12g}", rule)
-    cents = cost.quantize(COST_STEP)
-    if cents != cost:
-        rule = "data.cost: expected at most 4 decimals"
-        raise InvalidEvent(f"{rule}, got {cost:.12g}", rule)
-    return cents
+def _settle(data: dict[str, Any], timestamp: datetime) -> tuple[Note, ...]:
+    """Brings the fields that have several spellings into one, in place; what breaks a rule is left out."""
+    notes: tuple[Note, ...] = ()
+    cause = data.get("hangup_cause")
+    if cause is not None and cause not in SPELLINGS:
+        data["hangup_cause"] = spelled(cause)
+    if "cost" in data:
+        cost = data["cost"]
+        if cost.is_finite() and 0 <= cost <= COST_CENTS_MAX:
+            data["cost"] = cost.quantize(COST_STEP, ROUND_HALF_EVEN)
+        else:
+            del data["cost"]
+            notes += (Note("data.cost", f"expected cents from 0 to {COST_CENTS_MAX}"),)
+    for field in ("answered_at", "completed_at"):
+        # Bounded by the event's own time: the same payload must read the same whenever it is read.
+        if field in data and not EARLIEST <= data[field] <= timestamp + AHEAD_MAX:
+            rule = "lies before 1970" if data[field] < EARLIEST else "lies more than a day after the event"
+            del data[field]
+            notes += (Note(f"data.{field}", rule),)
+    return notes
+
+
+_DATA: Final[Mapping[str, lenient.Reader]] = {
+    "from_number": lenient.text(NUMBER_LENGTH_MAX),
+    "to_number": lenient.text(NUMBER_LENGTH_MAX),
+    "direction": lenient.choice(get_args(Direction)),
+    "phone_number_id": lenient.uuid,
+    "endpoint_id": lenient.uuid,
+    "status": lenient.choice(get_args(Status), ("cancelled", "canceled")),
+    "duration": lenient.count(COUNT_MAX),
+    "cost": lenient.amount(COST_CENTS_MAX, COST_STEP),
+    "latency_ms": lenient.count(COUNT_MAX, ROUND_HALF_EVEN),
+    "hangup_cause": lenient.text(NUMBER_LENGTH_MAX),
+    "recording_url": lenient.text(URL_LENGTH_MAX),
+    "transcript": lenient.text(),
+    "answered_at": lenient.instant,
+    "completed_at": lenient.instant,
+}
+_REQUIRED_TEXTS: Final = ("id", "type", "organization_id", "call_id")
+
+
+def _read_leniently(text: str, form: type[_Stored]) -> tuple[_Stored, tuple[Note, ...]]:
+    """Reads a value field by field, and leaves out what has no clear meaning. Raises `InvalidEvent` where the
+    event can't be placed or timed, and msgspec's DecodeError."""
+    written = _decode_anything(text)
+    notes: list[Note] = []
+
+    def settled(path: str, value: Any, reader: lenient.Reader) -> Any:
+        try:
+            return reader(value)
+        except Unreadable as unreadable:
+            notes.append(Note(path, str(unreadable)))
+            return None
+
+    if isinstance(written, dict):
+        for name in _REQUIRED_TEXTS:
+            if isinstance(written.get(name), str) and "\0" in written[name]:
+                raise InvalidEvent(f"{name}: has a null byte")
+        if isinstance(written.get("timestamp"), str):
+            try:
+                written["timestamp"] = lenient.instant(written["timestamp"])
+            except Unreadable as unreadable:
+                raise InvalidEvent(f"timestamp: {unreadable}") from None
+        written["livemode"] = settled("livemode", written.get("livemode"), lenient.flag)
+        data = written.get("data")
+        if isinstance(data, dict):
+            read_data = {
+                field: settled(f"data.{field}", data[field], reader)
+                for field, reader in _DATA.items()
+                if field in data
+            }
+            written["data"] = {field: said for field, said in read_data.items() if said is not None}
+        else:
+            written["data"] = settled("data", data, _nothing)
+    try:
+        return msgspec.convert(written, form), tuple(notes)
+    except msgspec.ValidationError as error:
+        raise _rule_broken(str(error)) from None
+
+
+def _nothing(value: Any) -> None:
+    if not lenient.is_blank(value):
+        raise Unreadable("expected an object")
+
+
+def _out_of_time(instant: datetime) -> str:
+    return "lies before 1970" if instant < EARLIEST else "lies more than a day ahead"
 
 
 def _may_be_deep(text: str) -> bool:
     return text.count("{") + text.count("[") > DEPTH_MAX
 
 
-def _look_inside(text: str) -> None:
-    """Refuses null bytes, which PostgreSQL stores in no text, and a nesting that later readers might not
-    follow. An escaped backslash before `u0000` is no null byte."""
-    if "\0" in text:
-        raise InvalidEvent("the value has a null byte")
+def _check_depth(text: str) -> None:
+    """Refuses a nesting that later readers might not follow."""
 
-    def walk(node: object, path: str, depth: int) -> None:
+    def walk(node: object, depth: int) -> None:
         if depth > DEPTH_MAX:
             raise _too_deep()
-        if isinstance(node, str) and "\0" in node:
-            raise InvalidEvent(f"{path}: has a null byte", "the value has a null byte")
-        if isinstance(node, dict):
-            for key, child in node.items():
-                walk(key, f"a key of {path}", depth)
-                walk(child, key if path == "the value" else f"{path}.{key}", depth + 1)
-        if isinstance(node, list):
-            for child in node:
-                walk(child, path, depth + 1)
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child, depth + 1)
 
     try:
-        walk(_decode_anything(text), "the value", 0)
+        walk(_decode_anything(text), 0)
     except msgspec.DecodeError as error:
         raise _not_json(error) from None
     except RecursionError:
@@ -261,7 +351,7 @@ def _too_deep() -> InvalidEvent:
 
 
 _AT = re.compile(r"^(?P<rule>.*) - at `\$\.?(?P<path>.*)`$", re.DOTALL)
-_CHOICES: Final = {"type": EventType, "data.status": Status, "data.direction": Direction}
+_CHOICES: Final = {"type": EventType}
 
 
 def _rule_broken(complaint: str) -> InvalidEvent:

@@ -1,28 +1,52 @@
 """The fold: from the events of one call to the call. Pure: no I/O, no clock, no state.
 
-Its laws, each held by a test in tests/test_fold.py:
+An *answer* is an event that claims `in_progress`; an *end* is one that claims a final status. *After* and
+*latest* are by (timestamp, id). The laws, each held by a test in tests/test_fold.py:
 
 1. Order never matters.
-2. A duplicate (the id of an event already there) changes nothing.
-3. Status climbs initiated < ringing < in_progress < final, and never goes back. Between two final events
-   the later by (timestamp, id) wins: duration, cost, cause and end are its own, never the loser's.
-4. Any other field is what the last event by (timestamp, id) says of it; what an event leaves out, it leaves.
-5. `created_at` is the earliest `call.initiated`, or, before one is seen, the earliest event.
-6. An end that callfold made up loses against any real one.
-7. A call is live when any of its events is: test traffic never takes a live call out of sight, and a test
-   key never sees one.
+2. A duplicate (the id of an event that the call already has) changes nothing.
+3. Status climbs initiated < ringing < in_progress < final, and never goes back. Among ends the latest wins.
+4. Void ends. An end `busy`, `no_answer`, `canceled` or `failed` with an answer after it is not an end: the
+   call went on elsewhere.
+5. Answered calls complete. After an answer, an end `busy`, `no_answer` or `canceled` reads `completed`.
+   `failed` stays `failed`: a call can break after the answer.
+6. Agreeing ends. Duration, cost, cause and end time that the winning end leaves out come from the latest
+   other end of the same status that gives them. Ends of another status contribute none of them. Where one end
+   says `completed` itself, those that only read so by law 5 give no duration, cost or cause: a branch that
+   nobody answered knows nothing of the talk.
+7. Any other field is what the latest event that gives it says. An absent field erases nothing.
+8. `created_at` is the earliest `call.initiated`, else the earliest event. `answered_at` is the earliest
+   answer: that of a `call.answered` event, or one that an event gives in its data. `completed_at` is the
+   winning end's; without an end there is none.
+9. Derived times. A `completed` call without a duration gets the whole seconds from `answered_at` to
+   `completed_at`, rounded down; none where these are in the wrong order. A `completed` call with a duration
+   above 0 and no answer gets `answered_at` = `completed_at` - duration, but never before `created_at`.
+10. A call counts as answered when it has an `answered_at` or is `completed` (`is_answered`).
+11. An end that callfold made up loses against any other end, and against any event with a later timestamp
+    that tells the course of the call: not a recording, a transcript or a price. Then it is overruled
+    (`overruled_ends`), and the call is what it is without it.
+12. A call's mode is what its earliest `call.initiated` that gives a `livemode` says. Without one, a call is
+    test data when any of its events says so, else live: test data never counts as live because one service
+    forgot to say `livemode`.
+13. A recording or a transcript tells of itself: its status, duration, cost, cause, latency and times are not
+    the call's.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
-from shared.event import MISSING_HANGUP, Direction, Event, Status
+from shared.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, Status
 
+LAWS: Final = 2
+"""The version of these laws and of the reading of events. Whoever changes what the same payloads fold to
+raises it: rows of `calls` carry the version that they were folded by."""
+LAWS_OF_ANSWERED: Final = 2
+"""Since this version law 10 holds."""
 FINAL: Final[frozenset[Status]] = frozenset({"completed", "failed", "busy", "no_answer", "canceled"})
 
 
@@ -51,6 +75,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
+def is_answered(status: Status, answered_at: datetime | None) -> bool:
+    """Whether a call with this status and answer counts as answered: law 10."""
+    return answered_at is not None or status == "completed"
+
+
 def distinct(events: Iterable[Event]) -> list[Event]:
     """The events of one call without duplicates: of several with one id, the first."""
     first: dict[str, Event] = {}
@@ -63,56 +92,90 @@ def fold(events: Sequence[Event]) -> Call:
     """The call that these events make: at least one, all of one call, no id twice; in any order."""
     ordered = sorted(events, key=_order)
     claims = [_claim(event) for event in ordered]
-    end = _end(ordered, claims)
-    status: Status = "initiated" if end is None else claims[end]  # type: ignore[assignment]
+    ends = _ends(ordered, claims)
+    winning = ends[-1] if ends else None
+    status = _highest(claims) if winning is None else _read(claims, winning)
+    agreeing = {n for n in ends if _read(claims, n) == status}
+    telling = {n for n in agreeing if claims[n] == status} or agreeing
+    end_is_told = any("completed_at" in ordered[n].data for n in agreeing)
     created_at: datetime | None = None
+    answered_at: datetime | None = None
+    completed_at: datetime | None = None
     external_id: str | None = None
-    livemode = False
-    said: dict[str, object] = {}
+    said: dict[str, Any] = {}
     for n, event in enumerate(ordered):
-        claim = claims[n]
-        livemode = livemode or event.livemode
+        data: Any = event.data
         external_id = event.external_id or external_id
+        if event.type in _OF_THEMSELVES:
+            said.update({field: told for field, told in data.items() if field not in _OF_THE_COURSE})
+            continue
         if event.type == "call.initiated":
             created_at = created_at or event.timestamp
-        elif event.type == "call.answered":
-            said["answered_at"] = event.timestamp
-        if claim in FINAL:
-            if n != end:
-                said.update({field: value for field, value in event.data.items() if field not in _OF_THE_END})
-                continue
-            said["completed_at"] = event.timestamp
-        elif end is None and claim is not None and _RANK[claim] > _RANK[status]:
-            status = claim
-        said.update(event.data)
-    get = said.get
+        answer = data.get("answered_at")
+        if answer is None and event.type == "call.answered":
+            answer = event.timestamp
+        if answer is not None and (answered_at is None or answer < answered_at):
+            answered_at = answer
+        if claims[n] not in FINAL or n in agreeing:
+            completed_at = data.get("completed_at", completed_at)
+        if n == winning and not end_is_told:
+            completed_at = event.timestamp
+        if claims[n] in FINAL and n not in telling:
+            said.update({field: told for field, told in data.items() if field not in _OF_THE_END})
+        else:
+            said.update(data)
     some = ordered[0]
+    created_at = created_at or some.timestamp
+    if winning is None:
+        completed_at = None
+    duration = said.get("duration")
+    if status == "completed" and completed_at is not None:
+        if duration is None and answered_at is not None:
+            duration = _whole_seconds(completed_at - answered_at)
+        elif duration and answered_at is None:
+            answered_at = max(created_at, completed_at - timedelta(seconds=duration))
+    get = said.get
     return Call(
         some.organization_id,
         some.call_id,
         external_id,
-        livemode,
+        _livemode(ordered),
         status,
-        get("direction"),  # type: ignore[arg-type]
-        get("from_number"),  # type: ignore[arg-type]
-        get("to_number"),  # type: ignore[arg-type]
-        get("phone_number_id"),  # type: ignore[arg-type]
-        get("endpoint_id"),  # type: ignore[arg-type]
-        get("duration"),  # type: ignore[arg-type]
-        get("cost"),  # type: ignore[arg-type]
-        get("latency_ms"),  # type: ignore[arg-type]
-        get("hangup_cause"),  # type: ignore[arg-type]
-        get("recording_url"),  # type: ignore[arg-type]
-        get("transcript"),  # type: ignore[arg-type]
-        created_at or some.timestamp,
-        get("answered_at"),  # type: ignore[arg-type]
-        get("completed_at"),  # type: ignore[arg-type]
+        get("direction"),
+        get("from_number"),
+        get("to_number"),
+        get("phone_number_id"),
+        get("endpoint_id"),
+        duration,
+        get("cost"),
+        get("latency_ms"),
+        get("hangup_cause"),
+        get("recording_url"),
+        get("transcript"),
+        created_at,
+        answered_at,
+        completed_at,
         len(ordered),
     )
 
 
+def overruled_ends(events: Sequence[Event]) -> list[Event]:
+    """The ends that callfold made up and that other events of the same call overrule, by law 11: without them
+    the events make the same call."""
+    made_up = [event for event in events if event.type == MISSING_HANGUP]
+    if not made_up:
+        return made_up
+    ordered = sorted(events, key=_order)
+    claims = [_claim(event) for event in ordered]
+    standing = {id(ordered[n]) for n in _ends(ordered, claims)}
+    return [event for event in made_up if id(event) not in standing]
+
+
 _RANK: Final[dict[Status, int]] = {"initiated": 0, "ringing": 1, "in_progress": 2}
-_OF_THE_END: Final = frozenset({"duration", "cost", "hangup_cause", "completed_at"})
+_UNANSWERED: Final[frozenset[Status]] = frozenset({"busy", "no_answer", "canceled"})
+_OF_THE_END: Final = frozenset({"duration", "cost", "hangup_cause"})
+_OF_THE_COURSE: Final = _OF_THE_END | {"status", "latency_ms", "answered_at", "completed_at"}
+_OF_THEMSELVES: Final = ("recording.ready", "transcript.ready")
 _CLAIM_OF_TYPE: Final[dict[str, Status]] = {
     "call.initiated": "initiated",
     "call.ringing": "ringing",
@@ -128,23 +191,71 @@ def _order(event: Event) -> tuple[datetime, str]:
 
 
 def _claim(event: Event) -> Status | None:
-    """The status that an event claims for its call: what it says, unless its type rules that out. The
-    `status` of a recording or a transcript is that thing's own."""
+    """The status that an event claims for its call: what it says, unless its type rules that out."""
     of_type = _CLAIM_OF_TYPE.get(event.type)
     said = event.data.get("status")
-    if said is None or event.type in ("recording.ready", "transcript.ready"):
+    if said is None or event.type in _OF_THEMSELVES:
         return of_type
     if of_type in FINAL and (said not in FINAL or (of_type == "failed" and said == "completed")):
         return of_type
     return said
 
 
-def _end(ordered: Sequence[Event], claims: Sequence[Status | None]) -> int | None:
-    """Which event ends the call: the last real end, or else the last that was made up."""
+def _ends(ordered: Sequence[Event], claims: Sequence[Status | None]) -> list[int]:
+    """Which events end the call, in their order: all but void ends; of those that callfold made up the
+    latest, and only where there is no other end and no sign of life after it."""
+    ends: list[int] = []
     made_up: int | None = None
+    answered_later = False
     for n in range(len(ordered) - 1, -1, -1):
-        if claims[n] in FINAL:
-            if ordered[n].type != MISSING_HANGUP:
-                return n
-            made_up = n if made_up is None else made_up
-    return made_up
+        if claims[n] == "in_progress":
+            answered_later = True
+        elif claims[n] in FINAL:
+            if ordered[n].type == MISSING_HANGUP:
+                made_up = n if made_up is None else made_up
+            elif claims[n] == "completed" or not answered_later:
+                ends.append(n)
+    if ends or made_up is None:
+        return ends[::-1]
+    ended_at = ordered[made_up].timestamp
+    if any(event.timestamp > ended_at and _tells_the_course(event) for event in ordered[made_up + 1 :]):
+        return []
+    return [made_up]
+
+
+def _tells_the_course(event: Event) -> bool:
+    """Whether an event is a sign of life of its call: not a recording, a transcript or a price."""
+    if event.type in _OF_THEMSELVES or event.type == MISSING_HANGUP:
+        return False
+    return event.type != "call.updated" or "status" in event.data or "cost" not in event.data
+
+
+def _read(claims: Sequence[Status | None], end: int) -> Status:
+    """The status that an end stands for: law 5."""
+    claim: Any = claims[end]
+    return "completed" if claim in _UNANSWERED and "in_progress" in claims[:end] else claim
+
+
+def _highest(claims: Sequence[Status | None]) -> Status:
+    """The status of a call without an end."""
+    status: Status = "initiated"
+    for claim in claims:
+        if claim in _RANK and _RANK[claim] > _RANK[status]:
+            status = claim
+    return status
+
+
+def _livemode(ordered: Sequence[Event]) -> bool:
+    """The call's mode: law 12."""
+    mode = True
+    for event in ordered:
+        if event.livemode is not None and event.type == "call.initiated":
+            return event.livemode
+        if event.livemode is False:
+            mode = False
+    return mode
+
+
+def _whole_seconds(span: timedelta) -> int | None:
+    seconds = span // timedelta(seconds=1)
+    return seconds if 0 <= seconds <= COUNT_MAX else None

@@ -3,10 +3,13 @@ its work.
 
 The names are those of ITU-T Q.850 as switches spell them, and the switches' own. A cause is known by exact
 spelling: a name in upper or lower letters, Q.850's number, or a SIP status (`SIP 486`, `SIP_486`, `sip:486`).
-Whatever else a source says is counted as OTHER.
+`spelled` brings the other spellings of programs and people to these. Whatever else a source says is counted
+as OTHER.
 """
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 NONE: Final = "NONE"
@@ -151,3 +154,48 @@ SPELLINGS: Final[Mapping[str, int]] = _spellings()
 def cause_index(hangup_cause: str | None) -> int:
     """Under which of `CAUSES` an ended call with this cause counts."""
     return 0 if hangup_cause is None else SPELLINGS.get(hangup_cause, 1)
+
+
+_OFFICIAL: Final = {
+    "UNALLOCATED_UNASSIGNED_NUMBER": "UNALLOCATED_NUMBER",
+    "UNASSIGNED_NUMBER": "UNALLOCATED_NUMBER",
+    "NO_ROUTE_TO_SPECIFIED_TRANSIT_NETWORK": "NO_ROUTE_TRANSIT_NET",
+    "NO_ROUTE_TO_DESTINATION": "NO_ROUTE_DESTINATION",
+    "NORMAL_CALL_CLEARING": "NORMAL_CLEARING",
+    "BUSY": "USER_BUSY",
+    "NO_USER_RESPONDING": "NO_USER_RESPONSE",
+    "NO_ANSWER_FROM_USER_USER_ALERTED": "NO_ANSWER",
+    "USER_ALERTING_NO_ANSWER": "NO_ANSWER",
+    "NO_ANSWER_FROM_USER": "NO_ANSWER",
+    "CALL_REJECTED_BY_USER": "CALL_REJECTED",
+    "INVALID_NUMBER_FORMAT_ADDRESS_INCOMPLETE": "INVALID_NUMBER_FORMAT",
+    "NO_CIRCUIT_CHANNEL_AVAILABLE": "NORMAL_CIRCUIT_CONGESTION",
+    "TEMPORARY_FAILURE": "NORMAL_TEMPORARY_FAILURE",
+    "SWITCHING_EQUIPMENT_CONGESTION": "SWITCH_CONGESTION",
+    "REQUESTED_CIRCUIT_CHANNEL_NOT_AVAILABLE": "REQUESTED_CHAN_UNAVAIL",
+    "RESOURCE_UNAVAILABLE_UNSPECIFIED": "RESOURCE_UNAVAILABLE",
+    "SERVICE_OR_OPTION_NOT_AVAILABLE_UNSPECIFIED": "SERVICE_UNAVAILABLE",
+    "RECOVERY_ON_TIMER_EXPIRY": "RECOVERY_ON_TIMER_EXPIRE",
+    "PROTOCOL_ERROR_UNSPECIFIED": "PROTOCOL_ERROR",
+    "INTERWORKING_UNSPECIFIED": "INTERWORKING",
+}
+"""Names that ITU-T Q.850 itself and switches' logs have for causes, by the name that is counted."""
+_NUMBERED: Final = re.compile(r"(?:Q\.?850|CAUSE)\D{1,10}0*(\d{1,3})(?!\d).*", re.DOTALL).fullmatch
+_SIP_STATUS: Final = re.compile(r"SIP(?:/2\.0)?\W{0,3}(?:CAUSE\W)?([3-6]\d\d)(?!\d).*", re.DOTALL).fullmatch
+
+
+@lru_cache(maxsize=10_000)
+def spelled(hangup_cause: str) -> str:
+    """This cause in a spelling that is counted, where it is one in other words: `Normal Clearing`, `SIP/2.0
+    486 Busy Here`, `Q.850;cause=16`. Any other text stays as it is."""
+    if hangup_cause in SPELLINGS:
+        return hangup_cause
+    said = hangup_cause.strip().upper()
+    name = re.sub(r"[^A-Z0-9]+", "_", said).strip("_")
+    name = _OFFICIAL.get(name, name)
+    if name in SPELLINGS:
+        return name
+    for form, prefix in ((_NUMBERED, ""), (_SIP_STATUS, "SIP ")):
+        if (found := form(said)) and (known := prefix + found[1]) in SPELLINGS:
+            return known
+    return hangup_cause

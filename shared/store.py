@@ -15,7 +15,6 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from msgspec.structs import astuple
 
 from shared.changes import (
     Arrival,
@@ -34,6 +33,7 @@ from shared.count import (
     DELTAS_CHANNEL,
     Cell,
     Measures,
+    call_row,
     counted_as,
     time_zone,
 )
@@ -147,23 +147,29 @@ async def _write(connection: Connection, batch: Changes, bad_records: Sequence[B
         made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations)
         if len(made) != len(batch.organizations):
             raise Overtaken("an organization was created meanwhile")
+    if batch.overruled:
+        gone = [(event.organization_id, event.call_id, event.id) for event in batch.overruled]
+        await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     await connection.copy_records_to_table(
         "call_events",
         columns=_EVENT_COLUMNS,
-        records=[(e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload) for e in batch.events],
+        records=[
+            (e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload, [*map(str, e.notes)] or None)
+            for e in batch.events
+        ],
     )
     if batch.new_calls:
         await connection.copy_records_to_table(
             "calls",
             columns=CALL_COLUMNS,
-            records=[(*astuple(call), *when) for call, when in batch.new_calls],
+            records=[call_row(call, when) for call, when in batch.new_calls],
         )
         # After the COPY, which waits for a delete of the same call: only now is its tombstone in sight.
         keys = [(call.organization_id, call.id) for call, _ in batch.new_calls]
         if await connection.fetch(_READ_DELETED, *zip(*keys, strict=True)):
             raise Overtaken("a call was deleted meanwhile")
     if batch.changed_calls:
-        rows = [(*astuple(call), *when, *replaced) for call, when, replaced in batch.changed_calls]
+        rows = [(*call_row(call, when), *replaced) for call, when, replaced in batch.changed_calls]
         tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
@@ -196,7 +202,7 @@ async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) ->
         raise Overtaken("a time zone was changed meanwhile")
 
 
-_EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload")
+_EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload", "notes")
 _CALL_TYPES: Final = {
     "organization_id": "uuid",
     "id": "uuid",
@@ -220,6 +226,7 @@ _CALL_TYPES: Final = {
     "version": "integer",
     "day": "date",
     "hour": "smallint",
+    "laws": "smallint",
 }
 
 _MAKE_ORGANIZATIONS: Final = """
@@ -243,6 +250,12 @@ SELECT n, id,
             ELSE payload END
 FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """  # noqa: S608
+
+_DELETE_EVENTS: Final = """
+DELETE FROM call_events USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS gone(organization_id, call_id, id)
+WHERE call_events.organization_id = gone.organization_id AND call_events.call_id = gone.call_id
+    AND call_events.id = gone.id
+"""
 
 _READ_COUNTED: Final = f"""
 SELECT n, version, revision, {", ".join(f"calls.{name}" for name in COUNTED_COLUMNS)}

@@ -22,7 +22,7 @@ def value(
     call_id: UUID | str = CALL,
     organization_id: UUID | str = ORGANIZATION,
     timestamp: datetime | str = NOON,
-    livemode: bool = True,
+    livemode: bool | None = True,
     **data: Any,
 ) -> bytes:
     """A record's value, as a telephony system would write it."""
@@ -48,11 +48,13 @@ def event(type: str, **fields: Any) -> Event:
 
 
 def table(text: str) -> list[Event]:
-    """A pasted table of events, one a line: seconds after noon, id, type, then data as `field=value`."""
+    """A pasted table of events, one per line: seconds after noon, id, type, then `livemode` and data as
+    `field=value`."""
     events = []
     for line in filter(str.strip, text.splitlines()):
         seconds, id, type, *pairs = line.split()
         data: dict[str, Any] = {}
+        livemode: bool | None = None
         for name, _, said in (pair.partition("=") for pair in pairs):
             if name in ("duration", "latency_ms"):
                 data[name] = int(said)
@@ -60,9 +62,12 @@ def table(text: str) -> list[Event]:
                 data[name] = said
             elif name in ("answered_at", "completed_at"):
                 data[name] = (NOON + timedelta(seconds=int(said))).isoformat()
+            elif name == "livemode":
+                livemode = said == "true"
             else:
                 data[name] = said
-        events.append(event(type, id=id, timestamp=NOON + timedelta(seconds=int(seconds)), **data))
+        at = NOON + timedelta(seconds=int(seconds))
+        events.append(event(type, id=id, timestamp=at, livemode=livemode, **data))
     return events
 
 
@@ -109,7 +114,7 @@ def _events(draw: st.DrawFn, call_id: UUID = CALL) -> list[Event]:
             id=f"evt_{n}",
             call_id=call_id,
             timestamp=draw(_instants),
-            livemode=draw(st.booleans()),
+            livemode=draw(st.sampled_from([None, True, False])),
             **draw(_data),
         )
         for n in range(count)

@@ -10,6 +10,7 @@ from shared.count import COUNTED_COLUMNS, Cell, Measures, counted_as
 from shared.counted_sql import COUNTED
 from shared.database import Connection
 from shared.event import COST_CENTS_MAX, Direction, Status
+from shared.fold import LAWS
 from shared.hangup import SPELLINGS
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from tests.events import NOON, ORGANIZATION
@@ -44,11 +45,12 @@ rows = st.tuples(
     st.none() | st.sampled_from([*SPELLINGS, "", "486", "Busy", 'it\'s "so"\\']),
     created,
     st.none() | delays,
-).map(lambda row: (*row[:-1], None if row[-1] is None else row[-2] + row[-1]))
+    st.integers(1, LAWS),
+).map(lambda row: (*row[:-2], None if row[-2] is None else row[-3] + row[-2], row[-1]))
 
 _TYPES = (
     *("uuid", "boolean", "date", "smallint", "text", "uuid", "text"),
-    *("integer", "numeric(14,4)", "integer", "text", "timestamptz", "timestamptz"),
+    *("integer", "numeric(14,4)", "integer", "text", "timestamptz", "timestamptz", "smallint"),
 )
 _COLUMNS = enumerate(zip(COUNTED_COLUMNS, _TYPES, strict=True), 1)
 _ROW = ", ".join(f"${n}::{type_} AS {name}" for n, (name, type_) in _COLUMNS)
@@ -68,7 +70,7 @@ async def test_python_and_sql_count_alike(database: Connection, row: tuple[Any, 
 async def test_every_spelling_of_a_cause_is_known_to_both(database: Connection) -> None:
     for spelling in SPELLINGS:
         of_no_phone: tuple[Any, ...] = (ORGANIZATION, True, NOON.date(), 12, None, None, "failed")
-        row = (*of_no_phone, 0, None, None, spelling, NOON, None)
+        row = (*of_no_phone, 0, None, None, spelling, NOON, None, LAWS)
         cell, measures = counted_as(*row)
         assert await _in_sql(database, row) == (*cell, *measures)
 

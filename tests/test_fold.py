@@ -1,17 +1,21 @@
 """The fold's laws, over arbitrary events, and its answers, over pasted ones."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.event import MISSING_HANGUP, Event
-from shared.fold import FINAL, distinct, fold
-from tests.events import NOON, events_of_a_call, table
+from shared.fold import FINAL, distinct, fold, is_answered, overruled_ends
+from tests.events import NOON, event, events_of_a_call, table
 
 RANK = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(FINAL, 3)
 
@@ -41,9 +45,99 @@ def test_a_duplicate_changes_nothing_whatever_it_says(events: list[Event], data:
 
 
 @given(events_of_a_call)
-def test_status_never_goes_back(events: list[Event]) -> None:
-    ranks = [RANK[fold(events[: n + 1]).status] for n in range(len(events))]
-    assert ranks == sorted(ranks)
+def test_status_never_goes_back_except_from_an_end_that_was_none(events: list[Event]) -> None:
+    calls = [fold(events[: n + 1]) for n in range(len(events))]
+    for earlier, later in pairwise(calls):
+        if earlier.status not in FINAL:
+            assert RANK[later.status] >= RANK[earlier.status]
+        elif later.status not in FINAL:
+            # A void end, or one that callfold made up.
+            assert earlier.status != "completed"
+            assert later.status == "in_progress" or any(event.type == MISSING_HANGUP for event in events)
+
+
+def later(events: Sequence[Event], n: int, type: str, **data: Any) -> Event:
+    """An event that is n-th behind all of these."""
+    return event(
+        type, id=f"later_{n}", timestamp=max(e.timestamp for e in events) + timedelta(seconds=n), **data
+    )
+
+
+unanswered = st.sampled_from(["busy", "no_answer", "canceled"])
+
+
+@given(events_of_a_call, st.sampled_from(["busy", "no_answer", "canceled", "failed"]))
+def test_an_end_that_an_answer_follows_is_void(events: list[Event], status: str) -> None:
+    end = later(events, 1, "call.failed", status=status, duration=77, cost="7.7", hangup_cause="CRASH")
+    answer = later(events, 2, "call.answered")
+    call = fold([*events, end, answer])
+    completed = any(fold([event]).status == "completed" for event in events)
+    assert call.status == ("completed" if completed else "in_progress")
+    assert (call.duration, call.cost, call.hangup_cause) != (77, Decimal("7.7"), "CRASH")
+    assert call.version == len(events) + 2
+
+
+@given(events_of_a_call, unanswered)
+def test_after_an_answer_an_unanswered_end_completes_the_call(events: list[Event], status: str) -> None:
+    answer = later(events, 1, "call.answered")
+    assert fold([*events, answer, later(events, 2, "call.failed", status=status)]).status == "completed"
+    assert fold([*events, answer, later(events, 2, "call.failed")]).status == "failed"
+
+
+parts = st.fixed_dictionaries(
+    {"duration": st.integers(1, 9), "cost": st.just("2.5"), "hangup_cause": st.just("USER_BUSY")}
+)
+
+
+@given(events_of_a_call, parts, st.lists(st.integers(0, 2), min_size=3, max_size=3), st.randoms())
+def test_ends_that_agree_say_together_what_one_end_would(
+    events: list[Event], said: dict[str, Any], where: list[int], chance: random.Random
+) -> None:
+    """However duration, cost and cause are spread over three ends of one status."""
+    answer = later(events, 1, "call.answered")
+    spread: list[dict[str, Any]] = [{}, {}, {}]
+    for (field, told), n in zip(said.items(), where, strict=True):
+        spread[n][field] = told
+    ends = [later(events, n + 2, "call.completed", **part) for n, part in enumerate(spread)]
+    together = [*events, answer, *chance.sample(ends, 3)]
+    alone = [*events, answer, later(events, 4, "call.completed", **said)]
+    call, expected = fold(together), fold(alone)
+    assert (call.status, call.duration, call.cost, call.hangup_cause, call.completed_at) == (
+        "completed",
+        expected.duration,
+        expected.cost,
+        expected.hangup_cause,
+        expected.completed_at,
+    )
+
+
+@given(events_of_a_call)
+def test_the_earliest_answer_counts(events: list[Event]) -> None:
+    told = [
+        event.data.get("answered_at", event.timestamp if event.type == "call.answered" else None)
+        for event in events
+        if event.type not in ("recording.ready", "transcript.ready")
+    ]
+    answers = [answer for answer in told if answer is not None]
+    call = fold(events)
+    if answers:
+        assert call.answered_at == min(answers)
+    else:
+        assert call.answered_at is None or (call.status == "completed" and call.duration)
+
+
+@given(events_of_a_call)
+def test_a_completed_call_has_every_time_that_follows_from_the_others(events: list[Event]) -> None:
+    call = fold(events)
+    assert (call.completed_at is None) == (call.status not in FINAL)
+    if call.status == "completed" and call.completed_at:
+        if call.answered_at and call.answered_at <= call.completed_at:
+            assert call.duration is not None
+        if call.duration:
+            assert call.answered_at is not None
+    assert is_answered(call.status, call.answered_at) == (
+        call.status == "completed" or call.answered_at is not None
+    )
 
 
 @given(events_of_a_call)
@@ -60,11 +154,78 @@ def test_a_made_up_end_loses_against_any_real_one(events: list[Event]) -> None:
         )
 
 
+signs_of_life = st.sampled_from(["call.initiated", "call.ringing", "call.answered", "call.updated"])
+no_signs_of_life = st.sampled_from(["recording.ready", "transcript.ready", "price"])
+
+
+@given(events_of_a_call, signs_of_life, no_signs_of_life)
+def test_a_made_up_end_loses_against_a_later_sign_of_life(events: list[Event], life: str, other: str) -> None:
+    open_ones = [event for event in events if event.type != MISSING_HANGUP]
+    if not open_ones or fold(open_ones).status in FINAL:
+        return
+    end = event(MISSING_HANGUP, id="made_up", timestamp=max(e.timestamp for e in open_ones))
+    if other == "price":
+        after = later(open_ones, 1, "call.updated", cost="1.5")
+    else:
+        after = later(open_ones, 1, other, recording_url="https://recordings.example/1.wav")
+    assert fold([*open_ones, end, after]).status == "failed"
+    assert overruled_ends([*open_ones, end, after]) == []
+    alive = later(open_ones, 2, life)
+    assert fold([*open_ones, end, after, alive]).status not in FINAL
+    assert overruled_ends([*open_ones, end, after, alive]) == [end]
+
+
 @given(events_of_a_call)
-def test_the_version_is_the_number_of_events_and_the_call_is_live_when_any_is(events: list[Event]) -> None:
+def test_without_its_overruled_ends_a_call_is_the_same(events: list[Event]) -> None:
+    gone = overruled_ends(events)
+    kept = [event for event in events if event not in gone]
+    assert all(event.type == MISSING_HANGUP for event in gone)
+    # What is left of several made-up ends is one: the store never has more.
+    if kept and not any(event.data for event in gone):
+        assert replace(fold(kept), version=len(events), created_at=fold(events).created_at) == replace(
+            fold(events), livemode=fold(kept).livemode
+        )
+
+
+@given(events_of_a_call)
+def test_the_version_is_the_number_of_events(events: list[Event]) -> None:
+    assert fold(events).version == len(events)
+
+
+@given(events_of_a_call)
+def test_test_data_never_becomes_live_because_an_event_says_nothing(events: list[Event]) -> None:
     call = fold(events)
-    assert call.version == len(events)
-    assert call.livemode == any(event.livemode for event in events)
+    begins = sorted(
+        (event.timestamp, event.id, event.livemode)
+        for event in events
+        if event.type == "call.initiated" and event.livemode is not None
+    )
+    if begins:
+        assert call.livemode == begins[0][2]
+    else:
+        assert call.livemode == all(event.livemode is not False for event in events)
+
+
+@given(events_of_a_call, st.sampled_from(["recording.ready", "transcript.ready"]))
+def test_a_recording_or_transcript_changes_nothing_of_the_course(events: list[Event], type: str) -> None:
+    ready = later(
+        events,
+        1,
+        type,
+        livemode=None,
+        status="failed",
+        duration=8,
+        cost="9",
+        latency_ms=7,
+        hangup_cause="CRASH",
+        answered_at=NOON - timedelta(hours=1),
+        completed_at=NOON,
+        recording_url="https://recordings.example/2.wav",
+    )
+    call = fold([*events, ready])
+    assert call == replace(
+        fold(events), recording_url="https://recordings.example/2.wav", version=len(events) + 1
+    )
 
 
 @dataclass
@@ -140,7 +301,7 @@ SCENARIOS = [
         {"status": "completed", "created_at": 66, "answered_at": 6, "completed_at": 66},
     ),
     Scenario(
-        "of two ends the later wins, with its duration, cost and cause",
+        "an end of another status contributes nothing",
         """
         60  e1  call.completed  duration=60 cost=5 hangup_cause=NORMAL_CLEARING
         61  e2  call.failed     duration=0
@@ -165,7 +326,7 @@ SCENARIOS = [
     Scenario(
         "events after the end change no status",
         "60 e1 call.completed\n70 e2 call.ringing\n80 e3 call.answered\n90 e4 call.updated status=ringing",
-        {"status": "completed", "answered_at": 80, "completed_at": 60},
+        {"status": "completed", "answered_at": 80, "completed_at": 60, "duration": None},
     ),
     Scenario(
         "the last writer wins, and silence erases nothing",
@@ -207,6 +368,158 @@ SCENARIOS = [
         "5 e2 call.completed duration=5",
         {"status": "completed", "hangup_cause": None, "completed_at": 5, "duration": 5},
     ),
+    Scenario(
+        "it comes alive again, and its real end is yet to come",
+        f"0 e1 call.answered\n9 z {MISSING_HANGUP} hangup_cause=CRASH\n20 e2 call.updated to_number=1",
+        {"status": "in_progress", "hangup_cause": None, "completed_at": None},
+    ),
+    Scenario(
+        "forward on busy, while they talk",
+        """
+        0   e1  call.initiated  from_number=+12025550100 to_number=+447700900501
+        2   e2  call.failed     status=busy hangup_cause=USER_BUSY duration=0
+        3   e3  call.ringing
+        9   e4  call.answered
+        """,
+        {
+            "status": "in_progress",
+            "hangup_cause": None,
+            "duration": None,
+            "answered_at": 9,
+            "completed_at": None,
+        },
+    ),
+    Scenario(
+        "forward on busy, after it",
+        """
+        0   e1  call.initiated
+        2   e2  call.failed     status=busy hangup_cause=USER_BUSY duration=0
+        9   e4  call.answered
+        69  e5  call.completed  hangup_cause=NORMAL_CLEARING
+        """,
+        {"status": "completed", "hangup_cause": "NORMAL_CLEARING", "duration": 60, "completed_at": 69},
+    ),
+    Scenario(
+        "voicemail answers after no answer",
+        """
+        0   e1  call.initiated
+        25  e2  call.failed     status=no_answer
+        26  e3  call.answered
+        56  e4  call.failed     status=no_answer hangup_cause=NORMAL_CLEARING
+        """,
+        {"status": "completed", "answered_at": 26, "completed_at": 56, "duration": 30},
+    ),
+    Scenario(
+        "a late 487 after 408",
+        """
+        0   e1  call.initiated
+        30  e2  call.failed     status=no_answer hangup_cause=SIP_408
+        31  e3  call.failed     status=canceled
+        """,
+        {"status": "canceled", "hangup_cause": None, "answered_at": None, "completed_at": 31},
+    ),
+    Scenario(
+        "a losing branch's CDR is written late",
+        """
+        0   e1  call.initiated
+        6   e2  call.answered
+        66  e3  call.completed  duration=60 cost=2 hangup_cause=NORMAL_CLEARING completed_at=66
+        70  e4  call.failed     status=canceled duration=0 hangup_cause=LOSE_RACE
+        """,
+        {
+            "status": "completed",
+            "duration": 60,
+            "cost": Decimal(2),
+            "hangup_cause": "NORMAL_CLEARING",
+            "completed_at": 66,
+        },
+    ),
+    Scenario(
+        "BYE and CDR each know a part",
+        """
+        0    e1  call.initiated
+        5    e2  call.answered
+        65   e3  call.completed  hangup_cause=NORMAL_CLEARING completed_at=65
+        66   e4  call.completed  duration=59
+        67   e5  call.completed  cost=1.5
+        """,
+        {
+            "status": "completed",
+            "duration": 59,
+            "cost": Decimal("1.5"),
+            "hangup_cause": "NORMAL_CLEARING",
+            "completed_at": 65,
+        },
+    ),
+    Scenario(
+        "three answers: a ring group, its agent, a transfer",
+        """
+        0    e1  call.initiated
+        9    e2  call.answered
+        4    e3  call.answered
+        30   e4  call.answered  answered_at=31
+        60   e5  call.completed
+        """,
+        {"answered_at": 4, "duration": 56},
+    ),
+    Scenario(
+        "an end alone, with a duration",
+        "66 e1 call.completed duration=60",
+        {"status": "completed", "created_at": 66, "answered_at": 66, "completed_at": 66, "duration": 60},
+    ),
+    Scenario(
+        "an end with a duration, and no answer",
+        "0 e1 call.initiated\n66 e2 call.completed duration=60",
+        {"status": "completed", "answered_at": 6, "completed_at": 66},
+    ),
+    Scenario(
+        "completed without an answer or a duration",
+        "0 e1 call.initiated\n66 e2 call.completed",
+        {"status": "completed", "answered_at": None, "duration": None},
+    ),
+    Scenario(
+        "an end arrives before its answer",
+        "0 e1 call.initiated\n40 e3 call.completed\n10 e2 call.answered",
+        {"status": "completed", "answered_at": 10, "duration": 30},
+    ),
+    Scenario(
+        "a call breaks after the answer",
+        """
+        0   e1  call.initiated
+        5   e2  call.answered
+        20  e3  call.failed  hangup_cause=NETWORK_OUT_OF_ORDER
+        """,
+        {"status": "failed", "answered_at": 5, "duration": None, "hangup_cause": "NETWORK_OUT_OF_ORDER"},
+    ),
+    Scenario(
+        "two completions that disagree",
+        """
+        0   e1  call.answered
+        60  e2  call.completed  duration=60 cost=2
+        61  e3  call.completed  duration=61
+        """,
+        {"duration": 61, "cost": Decimal(2), "completed_at": 61},
+    ),
+    Scenario(
+        "clocks that disagree give no duration",
+        "40 e1 call.initiated\n30 e2 call.answered\n20 e3 call.completed",
+        {"status": "completed", "answered_at": 30, "completed_at": 20, "duration": None},
+    ),
+    Scenario(
+        "one service forgets to say that it is a test",
+        """
+        0   e1  call.initiated  livemode=false
+        5   e2  call.answered   livemode=false
+        90  e3  recording.ready recording_url=https://recordings.example/1
+        """,
+        {"livemode": False},
+    ),
+    Scenario(
+        "the begin says the mode",
+        "0 e1 call.initiated livemode=true\n5 e2 call.answered livemode=false",
+        {"livemode": True},
+    ),
+    Scenario("nobody says the mode", "0 e1 call.initiated\n5 e2 call.answered", {"livemode": True}),
 ]
 
 
