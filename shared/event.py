@@ -270,6 +270,8 @@ _DATA: Final[Mapping[str, lenient.Reader]] = {
     "answered_at": lenient.instant,
     "completed_at": lenient.instant,
 }
+READ_FIELDS: Final = ("livemode", "data", *(f"data.{field}" for field in _DATA))
+"""The fields that a note can be about."""
 _REQUIRED_TEXTS: Final = ("id", "type", "organization_id", "call_id")
 
 

@@ -7,7 +7,7 @@ from typing import Final, get_args
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.changes import Changes
-from shared.event import Status
+from shared.event import READ_FIELDS, Status
 from shared.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
 
 _BATCH_RECORDS: Final = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000)
@@ -43,6 +43,12 @@ class Metrics:
             "callfold_ingest_calls",
             "Calls that came to this status, new ones and changed ones",
             ["status"],
+            registry=registry,
+        )
+        self._fields = Counter(
+            "callfold_ingest_fields_left_out",
+            "Fields without a clear meaning that were left out of the events stored with a batch",
+            ["field"],
             registry=registry,
         )
         self.batch_records = Histogram(
@@ -89,8 +95,10 @@ class Metrics:
             registry,
         )
         # Known from the start: a rate over a series that appears with its first count misses that count.
-        for outcome in ("stored", "duplicate", "deleted", "quarantined"):
+        for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined"):
             self._records.labels(outcome)
+        for field in READ_FIELDS:
+            self._fields.labels(field)
         for status in get_args(Status):
             self._calls.labels(status)
         for reason in ("overtaken", "too_large", "refused", "database"):
@@ -100,7 +108,11 @@ class Metrics:
         """What became of a transaction's records, and of their calls, once it is committed."""
         self._records.labels("stored").inc(len(stored.events))
         self._records.labels("duplicate").inc(stored.duplicates)
+        self._records.labels("conflicting").inc(len(stored.conflicting))
         self._records.labels("deleted").inc(len(stored.of_deleted_calls))
         self._records.labels("quarantined").inc(bad_records + len(stored.refused))
+        for event in stored.events:
+            for note in event.notes:
+                self._fields.labels(note.field).inc()
         for status, calls in stored.statuses.items():
             self._calls.labels(status).inc(calls)

@@ -110,6 +110,7 @@ class _FollowedBatch(BatchTrace):
     def stored(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], changes: Changes) -> None:
         stored = set(map(id, changes.events))
         of_deleted_calls = set(map(id, changes.of_deleted_calls))
+        conflicting = set(map(id, changes.conflicting))
         refused = {id(event): reason for event, reason in changes.refused}
         for record, event in arrivals:
             if id(record) not in self._spans:
@@ -127,8 +128,10 @@ class _FollowedBatch(BatchTrace):
                 self._end_of_way(record, "quarantined")
             elif id(event) in stored:
                 self._end_of_way(record, "stored")
+            elif id(event) in of_deleted_calls:
+                self._end_of_way(record, "deleted")
             else:
-                self._end_of_way(record, "deleted" if id(event) in of_deleted_calls else "duplicate")
+                self._end_of_way(record, "conflicting" if id(event) in conflicting else "duplicate")
         for bad in bad_records:
             if id(bad.record) in self._spans:
                 _fail(self._spans[id(bad.record)][1], "quarantined", bad.rule or bad.reason)

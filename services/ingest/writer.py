@@ -15,6 +15,7 @@ from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.metrics import Metrics
 from shared.changes import Arrival, Changes
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
+from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.step import check_step
@@ -188,7 +189,21 @@ class Writer:
                 "quarantined %d records; the first: %s",
                 quarantined,
                 refused.reason,
-                extra={"organization_id": refused.event.organization_id, "call_id": refused.event.call_id},
+                extra=_call_of(refused.event),
+            )
+        if stored.conflicting:
+            logger.warning(
+                "dropped %d events with an id that their call already has, and with other content: "
+                "the producer must give each event of a call its own id",
+                len(stored.conflicting),
+                extra=_call_of(stored.conflicting[0]),
+            )
+        if noted := [event for event in stored.events if event.notes]:
+            logger.warning(
+                "left fields without a clear meaning out of %d events; the first: %s",
+                len(noted),
+                noted[0].notes[0],
+                extra=_call_of(noted[0]),
             )
         logger.debug(
             "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
@@ -221,6 +236,11 @@ class Writer:
         )
         refused = BadRecord(record, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
         return await self._write([], [*bad_records, refused])
+
+
+def _call_of(event: Event) -> dict[str, object]:
+    """Which call an event is of, for a log."""
+    return {"organization_id": event.organization_id, "call_id": event.call_id}
 
 
 def place(record: Record) -> dict[str, object]:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
-from msgspec.structs import astuple
 
 from services.ops.addresses import (
     JsonOption,
@@ -23,9 +22,10 @@ from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from shared.changes import CallKey, KnownCall, Organization, TouchedCall, changes
-from shared.count import CALL_COLUMNS
+from shared.count import CALL_COLUMNS, call_row
 from shared.database import Connection
 from shared.event import InvalidEvent
+from shared.fold import LAWS
 from shared.store import TooLarge, read_known, write
 
 CHUNK_CALLS: Final = 500
@@ -34,11 +34,13 @@ STATEMENT_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Refolded:
-    """What a refold did. `unreadable` are calls with an event that is none, `without_events` calls that have
-    none: both stay as they are."""
+    """What a refold did. `mended` are calls whose row was written again, because it differed or because an
+    older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't be read
+    (`unreadable`) and calls `without_events` stay as they are."""
 
     calls: int = 0
     mended: int = 0
+    by_older_laws: int = 0
     unreadable: int = 0
     without_events: int = 0
 
@@ -46,6 +48,7 @@ class Refolded:
         return Refolded(
             self.calls + other.calls,
             self.mended + other.mended,
+            self.by_older_laws + other.by_older_laws,
             self.unreadable + other.unreadable,
             self.without_events + other.without_events,
         )
@@ -65,7 +68,9 @@ def refold(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mend calls that are not the fold of their stored events, and the counts with them.
+    """Repair calls that are not the fold of their stored events, and the counts with them.
+
+    After an upgrade that changed the fold's laws it folds what the older version had folded.
 
     In small transactions: ingest and readers go on, and every count is exact throughout. It can be
     interrupted and run again; what is right already is only read.
@@ -75,8 +80,10 @@ def refold(
     if as_json:
         print_json({**done.__dict__, "dry_run": dry_run})
     else:
-        verb = "would be mended" if dry_run else "mended"
-        typer.echo(f"{counted(done.calls, 'call')} folded anew, {done.mended:,} of them {verb}.")
+        verb = "would be repaired" if dry_run else "repaired"
+        typer.echo(f"{counted(done.calls, 'call')} folded, {done.mended:,} of them {verb}.")
+        if done.by_older_laws:
+            typer.echo(f"{counted(done.by_older_laws, 'call')} of these had been folded by an older version.")
         if done.unreadable:
             typer.echo(f"{counted(done.unreadable, 'call')} with an event that can't be read: see `verify`.")
         if done.without_events:
@@ -101,7 +108,7 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         organizations, known = await read_known(connection, keys)
         rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
-    stored = {(row[0], row[1]): tuple(row) for row in rows}
+    stored: dict[CallKey, tuple[Any, ...]] = {(row[0], row[1]): tuple(row) for row in rows}
     off: list[TouchedCall] = []
     done = Refolded(calls=len(keys))
     for key, call in zip(keys, known, strict=True):
@@ -111,8 +118,11 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
             done = replace(done, without_events=done.without_events + (key in stored))
             continue
         try:
-            if _folded(call, organizations) != stored.get(key):
+            row = stored.get(key)
+            if _folded(call, organizations) != row:
                 off.append(TouchedCall((), call))
+                if row is not None and row[-1] < LAWS:
+                    done = replace(done, by_older_laws=done.by_older_laws + 1)
         except InvalidEvent:
             done = replace(done, unreadable=done.unreadable + 1)
     if off and not dry_run:
@@ -124,7 +134,7 @@ def _folded(known: KnownCall, organizations: dict[UUID, Organization]) -> tuple[
     """The row that a call's events make."""
     made = changes([TouchedCall((), known)], organizations)
     call, when = made.new_calls[0] if made.new_calls else made.changed_calls[0][:2]
-    return (*astuple(call), *when)
+    return call_row(call, when)
 
 
 async def _refold(

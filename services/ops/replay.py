@@ -58,6 +58,7 @@ class Replayed:
     read: int = 0
     new: int = 0
     duplicate: int = 0
+    conflicting: int = 0
     quarantined: int = 0
     deleted: int = 0
     other: int = 0
@@ -69,6 +70,7 @@ class Replayed:
         """Adds what a batch did."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
+        self.conflicting += len(batch.conflicting)
         self.deleted += len(batch.of_deleted_calls)
         self.quarantined += quarantined
         self.new_calls += len(batch.new_calls)
@@ -151,6 +153,11 @@ def replay(
         f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
         f"{done.other:,} not asked for."
     )
+    if done.conflicting:
+        typer.echo(
+            f"{counted(done.conflicting, 'record')} dropped: their call has an event with that id "
+            "and other content."
+        )
     typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
 
 
