@@ -300,6 +300,9 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
 
 
 class AggregatorSettings(DatabaseSettings, MonitorSettings):
+    topic: str = Field(
+        "call-events", min_length=1, description="the topic by whose reading silent calls are judged"
+    )
     aggregate_deltas: int = Field(20_000, ge=1, description="the most deltas applied in one statement")
     aggregate_rest_seconds: float = Field(
         0.25,

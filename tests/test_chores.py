@@ -10,13 +10,14 @@ import pytest
 
 from services.aggregator.chores import do_chores
 from services.aggregator.prune import Counts, prune
-from services.aggregator.reap import reap
+from services.aggregator.reap import EVENT_ID, EVERYTHING, MARGIN, Reaped, reap
 from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
 from shared.changes import CALL_EVENTS_MAX
 from shared.database import Connection
 from shared.delete import delete
 from shared.event import Event
+from shared.read_progress import read_until
 from shared.retention import kept_since
 from shared.settings import AggregatorSettings
 from shared.store import write
@@ -39,31 +40,114 @@ async def status(database: Connection) -> tuple[object, ...]:
     return tuple(row or ())
 
 
+async def end(database: Connection, now: datetime, *, dry_run: bool = False) -> Reaped:
+    """Ends the silent calls of a database whose topic is read to its end."""
+    return await reap(database, now, SILENCE, read_until=EVERYTHING, dry_run=dry_run)
+
+
 async def test_a_silent_call_is_ended_once_and_the_counts_move(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, initiated, answered)
-    assert await reap(database, NOON + SILENCE, SILENCE) == 0, "it spoke 5 seconds after noon"
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE, dry_run=True) == 1
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 1
+    assert (await end(database, NOON + SILENCE)).ended == 0, "it spoke 5 seconds after noon"
+    assert (await end(database, NOON + timedelta(hours=5), dry_run=True)).ended == 1
+    assert (await end(database, NOON + timedelta(hours=5))).ended == 1
     assert await status(database) == ("failed", "MISSING_HANGUP", answered.timestamp)
     assert await counted_calls(database) == {"failed": 1}
-    assert await reap(database, NOON + timedelta(hours=9), SILENCE) == 0
+    assert (await end(database, NOON + timedelta(hours=9))).ended == 0
     assert (await prove(database_url)).exact
 
 
 async def test_a_real_end_that_arrives_later_wins(database: Connection, database_url: str) -> None:
     await stored(database, initiated, answered)
-    await reap(database, NOON + timedelta(hours=5), SILENCE)
+    await end(database, NOON + timedelta(hours=5))
     await stored(database, completed)
     assert await status(database) == ("completed", None, completed.timestamp)
     assert await counted_calls(database) == {"completed": 1}
     assert (await prove(database_url)).exact
 
 
+async def test_the_end_that_was_made_up_leaves_the_call_when_a_real_one_comes(database: Connection) -> None:
+    await stored(database, initiated, answered)
+    await end(database, NOON + timedelta(hours=5))
+    assert await database.fetchval("SELECT array_agg(id ORDER BY id) FROM call_events") == [
+        "1",
+        "3",
+        EVENT_ID,
+    ]
+    await stored(database, completed)
+    assert await database.fetchval("SELECT array_agg(id ORDER BY id) FROM call_events") == ["1", "3", "4"]
+    assert await database.fetchval("SELECT version FROM calls") == 3
+
+
+async def test_a_call_that_comes_alive_again_can_be_ended_again(
+    database: Connection, database_url: str
+) -> None:
+    await stored(database, initiated)
+    await end(database, NOON + timedelta(hours=5))
+    late = event("call.answered", id="5", timestamp=NOON + timedelta(hours=3))
+    await stored(database, late)
+    assert await status(database) == ("in_progress", None, None)
+    assert (await end(database, NOON + timedelta(hours=8))).ended == 1
+    assert await status(database) == ("failed", "MISSING_HANGUP", late.timestamp)
+    assert (await prove(database_url)).exact
+
+
+async def test_a_call_whose_end_may_be_in_a_backlog_is_not_ended(
+    database: Connection, database_url: str
+) -> None:
+    """An archive is read: its calls are a year old, and ingest has not reached their ends."""
+    await stored(database, initiated)
+    year_after = NOON + timedelta(days=365)
+    before_the_archive = year_after - timedelta(hours=1)
+    assert await reap(database, year_after, SILENCE, read_until=None) == (0, 1)
+    assert await reap(database, year_after, SILENCE, read_until=before_the_archive) == (0, 1)
+    assert await reap(database, year_after, SILENCE, read_until=year_after) == (0, 1), (
+        "clocks may differ by a minute"
+    )
+    # Half of the archive is read: the call speaks, and the look that found it silent no longer counts.
+    await stored(database, ringing)
+    next_look = year_after + timedelta(minutes=5)
+    assert await reap(database, next_look, SILENCE, read_until=year_after + MARGIN) == (0, 1)
+    # All of it is read, and the call has no end.
+    last_look, all_read = next_look + timedelta(minutes=5), next_look + MARGIN
+    assert await reap(database, last_look, SILENCE, read_until=all_read, dry_run=True) == (1, 0)
+    assert await reap(database, last_look, SILENCE, read_until=all_read) == (1, 0)
+    assert await counted_calls(database) == {"failed": 1}
+    assert await database.fetchval("SELECT count(*) FROM silent_calls") == 0
+    assert (await prove(database_url)).exact
+
+
+async def test_calls_that_ended_are_no_longer_watched(database: Connection) -> None:
+    await stored(database, initiated)
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE, read_until=None) == (0, 1)
+    assert await database.fetchval("SELECT count(*) FROM silent_calls") == 1
+    await stored(database, completed)
+    assert await reap(database, NOON + timedelta(hours=5), SILENCE, read_until=None) == (0, 0)
+    assert await database.fetchval("SELECT count(*) FROM silent_calls") == 0
+
+
+async def test_a_topic_is_read_as_far_as_its_slowest_partition(database: Connection) -> None:
+    assert await read_until(database, "t") is None
+    noted = "INSERT INTO partitions_read (topic, partition, partitions, read_until) VALUES ($1, $2, $3, $4)"
+    await database.execute(noted, "t", 0, 2, NOON)
+    assert await read_until(database, "t") is None, "nobody has read partition 1"
+    await database.execute(noted, "t", 1, 2, NOON - timedelta(hours=1))
+    await database.execute(noted, "other", 0, 1, NOON - timedelta(hours=9))
+    assert await read_until(database, "t") == NOON - timedelta(hours=1)
+
+
+async def test_reap_by_command_waits_until_ingest_has_read(database: Connection, database_url: str) -> None:
+    await stored(database, initiated)
+    done = await callfold("reap", database_url=database_url)
+    assert done.output.startswith("0 calls ended after 4 hours of silence.\n1 silent call not ended yet")
+    done = await callfold("reap", "--all-read", database_url=database_url)
+    assert done.output == "1 call ended after 4 hours of silence.\n"
+
+
 async def test_test_calls_stay_test_calls(database: Connection, database_url: str) -> None:
     await stored(database, event("call.initiated", livemode=False))
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 1
+    assert (await end(database, NOON + timedelta(hours=5))).ended == 1
     assert await database.fetchval("SELECT livemode FROM calls") is False
     assert (await prove(database_url)).exact
 
@@ -76,10 +160,10 @@ async def test_a_call_that_speaks_while_it_is_ended(
     batch = await prepared(rival, completed)
     async with rival.transaction():
         await write(rival, batch, [])
-        reaping = asyncio.create_task(reap(database, NOON + timedelta(hours=5), SILENCE))
+        reaping = asyncio.create_task(end(database, NOON + timedelta(hours=5)))
         await asyncio.sleep(0)
-    assert await reaping in (0, 1)
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 0
+    assert (await reaping).ended in (0, 1)
+    assert (await end(database, NOON + timedelta(hours=5))).ended == 0
     assert await counted_calls(database) == {"completed": 1}
     assert (await prove(database_url)).exact
 
@@ -91,10 +175,10 @@ async def test_a_call_that_speaks_keeps_no_other_from_its_end(
     batch = await prepared(rival, event("call.completed", id="4", call_id=UUID(int=3)))
     async with rival.transaction():
         await write(rival, batch, [])
-        reaping = asyncio.create_task(reap(database, NOON + timedelta(hours=5), SILENCE))
+        reaping = asyncio.create_task(end(database, NOON + timedelta(hours=5)))
         waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         await until(lambda: rival.fetchval(waits), "the end to wait for ingest")
-    assert await reaping == 6
+    assert (await reaping).ended == 6
     assert await counted_calls(database) == {"failed": 6, "completed": 1}
     assert (await prove(database_url)).exact
 
@@ -102,7 +186,7 @@ async def test_a_call_that_speaks_keeps_no_other_from_its_end(
 async def test_two_who_end_the_same_calls(database: Connection, rival: Connection, database_url: str) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n + 1)) for n in range(50)))
     later = NOON + timedelta(hours=5)
-    await asyncio.gather(reap(database, later, SILENCE), reap(rival, later, SILENCE))
+    await asyncio.gather(end(database, later), end(rival, later))
     assert await counted_calls(database) == {"failed": 50}
     assert (await prove(database_url)).exact
 
@@ -124,9 +208,9 @@ async def test_many_calls_of_many_organizations_and_days_are_ended(
                     for n in range(300)
                 ),
             )
-    of_another = ("--organization", OTHER, "--silence-hours", "1", "--json")
+    of_another = ("--organization", OTHER, "--silence-hours", "1", "--all-read", "--json")
     assert (await callfold("reap", *of_another, database_url=database_url)).json["calls"] == 900
-    assert await reap(database, NOON + timedelta(days=2), SILENCE) == 900
+    assert (await end(database, NOON + timedelta(days=2))).ended == 900
     assert await counted_calls(database) == {"failed": 1800}
     assert (await prove(database_url)).exact
 
@@ -136,7 +220,7 @@ async def test_an_event_that_can_not_be_read_keeps_no_other_call_from_its_end(
 ) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 4)))
     await database.execute("UPDATE call_events SET payload = '{}' WHERE call_id = $1", UUID(int=2))
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 2
+    assert (await end(database, NOON + timedelta(hours=5))).ended == 2
     assert await counted_calls(database) == {"failed": 2, "initiated": 1}
     (said,) = caplog.records
     assert said.getMessage() == "a silent call stays open: one of its stored events can't be read"
@@ -146,8 +230,8 @@ async def test_an_event_that_can_not_be_read_keeps_no_other_call_from_its_end(
 async def test_a_call_that_may_have_no_more_events_stays_open(database: Connection) -> None:
     full = (event("call.updated", id=str(n), timestamp=NOON, cost="1") for n in range(CALL_EVENTS_MAX))
     await stored(database, *full)
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE, dry_run=True) == 0
-    assert await reap(database, NOON + timedelta(hours=5), SILENCE) == 0
+    assert (await end(database, NOON + timedelta(hours=5), dry_run=True)).ended == 0
+    assert (await end(database, NOON + timedelta(hours=5))).ended == 0
 
 
 def test_what_is_kept_begins_with_the_organizations_day() -> None:

@@ -11,6 +11,7 @@ from services.aggregator.prune import prune
 from services.aggregator.reap import reap
 from shared.audit import NO_ORGANIZATION, write_audit
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
+from shared.read_progress import read_until
 from shared.settings import AggregatorSettings
 from shared.step import check_step
 
@@ -72,8 +73,13 @@ async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said
 
 
 async def _end_silent_calls(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
-    if ended := await reap(connection, now, timedelta(hours=settings.silence_hours)):
+    read = await read_until(connection, settings.topic)
+    silence = timedelta(hours=settings.silence_hours)
+    ended, waiting = await reap(connection, now, silence, read_until=read)
+    if ended:
         logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
+    if waiting:
+        logger.info("%d silent calls wait until ingest has read what was published before", waiting)
 
 
 async def _apply_retention(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:

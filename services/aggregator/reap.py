@@ -1,14 +1,15 @@
 """Calls that never ended: ended, after a silence, as `failed` with the cause `MISSING_HANGUP`.
 
 The end is an event that callfold makes up and stores like any other, so that the call stays the fold of its
-events. It loses against every real end, whenever that arrives.
+events. It loses against every real end, whenever that arrives, and then it leaves the call's events.
 """
 
 import json
 import logging
 from collections.abc import Sequence
+from datetime import UTC as FIXED_UTC
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
@@ -23,7 +24,18 @@ logger = logging.getLogger("callfold.aggregator")
 CHUNK_CALLS: Final = 500
 CAUSE: Final = "MISSING_HANGUP"
 EVENT_ID: Final = "callfold.missing_hangup"
-"""One for each call: a call is ended once."""
+"""One for each call: at any time, a call has one such end."""
+MARGIN: Final = timedelta(minutes=1)
+"""How far the clocks of the machines may differ."""
+EVERYTHING: Final = datetime.max.replace(tzinfo=FIXED_UTC)
+"""Ingest has read all that there is."""
+
+
+class Reaped(NamedTuple):
+    """How many calls were ended, and how many silent ones wait for ingest to have read further."""
+
+    ended: int
+    waiting: int
 
 
 async def reap(
@@ -31,24 +43,40 @@ async def reap(
     now: datetime,
     silence: timedelta,
     *,
+    read_until: datetime | None,
     organization_id: UUID | None = None,
     dry_run: bool = False,
-) -> int:
-    """Ends the calls of which no event is younger than `silence` at `now`; how many. Of one organization, or
-    of all. Which days have such calls the counts tell.
+) -> Reaped:
+    """Ends the calls that are silent: of one organization, or of all.
 
-    A call stays open that has as many events as a call may have, the end being one more, or an event that
-    can't be read. Raises asyncpg's errors."""
-    ended = 0
+    A call is silent when none of its events is younger than `silence` at `now`, and when ingest has read what
+    was published before it was seen to be so: `read_until` (`shared.read_progress`; None: not known) is later
+    than the first look that found the call silent with the events that it has now. Events in a backlog or an
+    archive are old, and the end of their calls may be yet to be read. `EVERYTHING` ends at the first look.
+
+    The counts tell which days have open calls. A call stays open that has as many events as a call may have,
+    the end being one more, or an event that can't be read. Raises asyncpg's errors.
+    """
+    ended = waiting = 0
     silent_since = now - silence
+    seen_before = None if read_until is None else read_until - MARGIN
     latest_day = (silent_since + timedelta(days=1)).date()  # later than the day in any time zone
     for owner, livemode, day in await connection.fetch(_OPEN_DAYS, organization_id, latest_day):
         last = _FIRST
         while rows := await connection.fetch(_SILENT, owner, livemode, day, silent_since, last, CHUNK_CALLS):
-            keys = [(owner, call_id) for (call_id,) in rows]
-            last = keys[-1][1]
-            ended += len(keys) if dry_run else await _end(connection, keys, silent_since)
-    return ended
+            last = rows[-1][0]
+            looked_at = owner, *zip(*rows, strict=True), now
+            if dry_run:
+                due = await connection.fetchval(_COUNT_DUE, *looked_at, seen_before)
+                ended += due
+            else:
+                due_ids = await connection.fetch(_LOOK, *looked_at, seen_before)
+                due = len(due_ids)
+                ended += await _end(connection, [(owner, call_id) for (call_id,) in due_ids], silent_since)
+            waiting += len(rows) - due
+    if not dry_run:
+        await connection.execute(_FORGET, organization_id)
+    return Reaped(ended, waiting)
 
 
 def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
@@ -77,6 +105,8 @@ def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
 
 
 async def _end(connection: Connection, keys: Sequence[CallKey], silent_since: datetime) -> int:
+    if not keys:
+        return 0
     try:
         organizations, known = await read_known(connection, keys)
         batch = changes(_touched(keys, known, silent_since), organizations)
@@ -130,7 +160,7 @@ ORDER BY organization_id, livemode, day
 
 # `day` decides; `created_at`, a day wider on both sides, bounds the index.
 _SILENT: Final = f"""
-SELECT id FROM calls
+SELECT id, version FROM calls
 WHERE organization_id = $1 AND livemode = $2 AND day = $3 AND status IN {_OPEN} AND id > $5
     AND version < {CALL_EVENTS_MAX}
     AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
@@ -139,4 +169,34 @@ WHERE organization_id = $1 AND livemode = $2 AND day = $3 AND status IN {_OPEN} 
         SELECT 1 FROM call_events
         WHERE call_events.organization_id = $1 AND call_id = calls.id AND occurred_at > $4)
 ORDER BY id LIMIT $6
+"""  # noqa: S608
+
+_LOOKED_AT: Final = "unnest($2::uuid[], $3::integer[]) AS looked_at(call_id, version)"
+
+# When a call was first seen to be silent, with the events that it has now.
+_LOOK: Final = f"""
+WITH seen AS (
+    INSERT INTO silent_calls AS seen (organization_id, call_id, version, seen_at)
+    SELECT $1::uuid, call_id, version, $4::timestamptz FROM {_LOOKED_AT} ORDER BY call_id
+    ON CONFLICT (organization_id, call_id) DO UPDATE
+    SET version = excluded.version,
+        seen_at = CASE WHEN seen.version = excluded.version THEN seen.seen_at ELSE excluded.seen_at END
+    RETURNING call_id, seen_at
+)
+SELECT call_id FROM seen WHERE seen_at <= $5::timestamptz ORDER BY call_id
+"""  # noqa: S608
+
+_COUNT_DUE: Final = f"""
+SELECT count(*) FROM {_LOOKED_AT}
+LEFT JOIN silent_calls AS seen ON seen.organization_id = $1::uuid AND seen.call_id = looked_at.call_id
+    AND seen.version = looked_at.version
+WHERE coalesce(seen.seen_at, $4::timestamptz) <= $5::timestamptz
+"""  # noqa: S608
+
+_FORGET: Final = f"""
+DELETE FROM silent_calls AS seen
+WHERE ($1::uuid IS NULL OR organization_id = $1) AND NOT EXISTS (
+    SELECT 1 FROM calls
+    WHERE calls.organization_id = seen.organization_id AND calls.id = seen.call_id
+        AND calls.version = seen.version AND calls.status IN {_OPEN})
 """  # noqa: S608

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from services.aggregator.reap import EVERYTHING, Reaped
 from services.aggregator.reap import reap as end_silent_calls
 from services.ops.addresses import (
     JsonOption,
@@ -20,6 +21,7 @@ from services.ops.addresses import (
 )
 from services.ops.operator import audit_run
 from services.ops.printing import counted, print_json
+from shared.read_progress import read_until
 from shared.settings import AggregatorSettings
 
 STATEMENT_SECONDS: Final = 3600
@@ -39,33 +41,56 @@ def reap(
     organization: Annotated[
         str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
     ] = None,
+    all_read: Annotated[
+        bool,
+        typer.Option(
+            "--all-read",
+            help="Ingest has read all events that were ever published: do not wait until it says so.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many there are.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End calls that never ended, as failed with the cause MISSING_HANGUP.
 
-    The aggregator does so by itself every few minutes. A real end that arrives later wins, and the counts
+    The aggregator does so by itself every few minutes. A call is ended when it was seen to be silent and
+    ingest has since read what had been published by then. A real end that arrives later wins, and the counts
     move with it.
     """
+    settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
-        silence_hours = settings_from_environment(AggregatorSettings).silence_hours
+        silence_hours = settings.silence_hours
     organization_id = None if organization is None else read_uuid(organization, "--organization")
-    ended = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, dry_run))
+    topic = None if all_read else settings.topic
+    done = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, topic, dry_run))
     if as_json:
-        print_json({"calls": ended, "dry_run": dry_run})
+        print_json({"calls": done.ended, "waiting": done.waiting, "dry_run": dry_run})
         return
     verb = "would be ended" if dry_run else "ended"
-    typer.echo(f"{counted(ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
+    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
+    if done.waiting:
+        typer.echo(
+            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read all that was "
+            "published before this look. Run it again in a minute, or with --all-read."
+        )
 
 
-async def _reap(state: Path | None, silence: timedelta, organization_id: UUID | None, dry_run: bool) -> int:
+async def _reap(
+    state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
+) -> Reaped:
+    """Reaps by how far ingest has read a topic; without one, as if it had read everything."""
     async with database(find_database(state), STATEMENT_SECONDS) as connection:
         if organization_id is not None:
             await require_organization(connection, organization_id, state)
         if not dry_run:
             await audit_run(connection, "silent calls ended", organization_id, f"silent for {silence}")
-        now = datetime.now(UTC)
+        read = EVERYTHING if topic is None else await read_until(connection, topic)
         return await end_silent_calls(
-            connection, now, silence, organization_id=organization_id, dry_run=dry_run
+            connection,
+            datetime.now(UTC),
+            silence,
+            read_until=read,
+            organization_id=organization_id,
+            dry_run=dry_run,
         )

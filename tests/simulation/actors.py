@@ -13,7 +13,7 @@ import asyncpg
 from aiokafka import ConsumerRecord as Record
 
 from services.aggregator.prune import Counts, prune
-from services.aggregator.reap import reap
+from services.aggregator.reap import EVERYTHING, reap
 from services.aggregator.store import apply_deltas
 from services.ingest.arrivals import sort_out
 from services.ingest.writer import SESSION
@@ -205,7 +205,7 @@ class MoveDays:
 @dataclass(frozen=True)
 class Reap:
     async def do(self, connection: Connection) -> None:
-        await reap(connection, NOW, timedelta(hours=1))
+        await reap(connection, NOW, timedelta(hours=1), read_until=EVERYTHING)
 
 
 @dataclass(frozen=True)
