@@ -14,6 +14,7 @@ from services.ops.down import down
 from services.ops.failure import Failure
 from services.ops.lag import lag
 from services.ops.migrate import migrate
+from services.ops.notes import notes
 from services.ops.prune import prune
 from services.ops.reap import reap
 from services.ops.rebuild import rebuild
@@ -55,7 +56,10 @@ def _whole(
 
 
 # The commands, in the order in which the help lists them.
-for command in (up, down, status, demo, verify, lag, migrate, topic, replay, rebuild, refold, reap, prune):
+for command in (
+    *(up, down, status, demo, verify, lag, migrate, topic),
+    *(replay, rebuild, refold, reap, prune, notes),
+):
     app.command(cls=Command)(command)
 org_change.register(org.app)
 app.add_typer(org.app, name="org")
