@@ -233,6 +233,7 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
         "events": 2,
         "deltas": 1,
         "tombstones": 0,
+        "folded_by_older_laws": 0,
         "differences_found": 0,
         "differences": [],
     }
