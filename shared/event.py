@@ -207,7 +207,7 @@ def _event(text: str, form: type[_Stored], decode: Any) -> Event:
     data: Any = wire.data or {}
     if "null" in text or '""' in text:
         data = {field: said for field, said in data.items() if said is not None and said != ""}
-    if data:
+    if not _SETTLED.isdisjoint(data):
         notes += _settle(data, wire.timestamp)
     return Event(
         organization_id,
@@ -230,6 +230,9 @@ def _decoded(text: str, form: type[_Stored], decode: Any) -> tuple[_Stored, tupl
         except msgspec.ValidationError:
             pass  # most records never come here
     return _read_leniently(text, form)
+
+
+_SETTLED: Final = frozenset({"hangup_cause", "cost", "answered_at", "completed_at"})
 
 
 def _settle(data: dict[str, Any], timestamp: datetime) -> tuple[Note, ...]:

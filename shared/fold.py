@@ -35,6 +35,7 @@ An *answer* is an event that claims `in_progress`; an *end* is one that claims a
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -95,35 +96,48 @@ def fold(events: Sequence[Event]) -> Call:
     ends = _ends(ordered, claims)
     winning = ends[-1] if ends else None
     status = _highest(claims) if winning is None else _read(claims, winning)
-    agreeing = {n for n in ends if _read(claims, n) == status}
-    telling = {n for n in agreeing if claims[n] == status} or agreeing
-    end_is_told = any("completed_at" in ordered[n].data for n in agreeing)
+    agreeing = telling = ends
+    if len(ends) > 1:
+        agreeing = [n for n in ends if _read(claims, n) == status]
+        telling = [n for n in agreeing if claims[n] == status] or agreeing
     created_at: datetime | None = None
     answered_at: datetime | None = None
     completed_at: datetime | None = None
     external_id: str | None = None
+    livemode: bool | None = None
+    is_test = False
     said: dict[str, Any] = {}
     for n, event in enumerate(ordered):
         data: Any = event.data
-        external_id = event.external_id or external_id
-        if event.type in _OF_THEMSELVES:
-            said.update({field: told for field, told in data.items() if field not in _OF_THE_COURSE})
-            continue
+        if event.external_id is not None:
+            external_id = event.external_id
+        if event.livemode is False:
+            is_test = True
         if event.type == "call.initiated":
             created_at = created_at or event.timestamp
-        answer = data.get("answered_at")
-        if answer is None and event.type == "call.answered":
-            answer = event.timestamp
-        if answer is not None and (answered_at is None or answer < answered_at):
-            answered_at = answer
-        if claims[n] not in FINAL or n in agreeing:
-            completed_at = data.get("completed_at", completed_at)
-        if n == winning and not end_is_told:
+            livemode = event.livemode if livemode is None else livemode
+        elif event.type == "call.answered":
+            answer = data.get("answered_at", event.timestamp)
+            if answered_at is None or answer < answered_at:
+                answered_at = answer
+        elif event.type in _OF_THEMSELVES:
+            said.update({field: told for field, told in data.items() if field not in _OF_THE_COURSE})
+            continue
+        if "answered_at" in data and (answered_at is None or data["answered_at"] < answered_at):
+            answered_at = data["answered_at"]
+        if claims[n] not in FINAL:
+            if data:
+                completed_at = data.get("completed_at", completed_at)
+                said.update(data)
+            continue
+        if n in agreeing and "completed_at" in data:
+            completed_at = data["completed_at"]
+        elif n == winning and not any("completed_at" in ordered[other].data for other in agreeing):
             completed_at = event.timestamp
-        if claims[n] in FINAL and n not in telling:
-            said.update({field: told for field, told in data.items() if field not in _OF_THE_END})
-        else:
+        if n in telling:
             said.update(data)
+        else:
+            said.update({field: told for field, told in data.items() if field not in _OF_THE_END})
     some = ordered[0]
     created_at = created_at or some.timestamp
     if winning is None:
@@ -139,7 +153,7 @@ def fold(events: Sequence[Event]) -> Call:
         some.organization_id,
         some.call_id,
         external_id,
-        _livemode(ordered),
+        not is_test if livemode is None else livemode,
         status,
         get("direction"),
         get("from_number"),
@@ -171,6 +185,7 @@ def overruled_ends(events: Sequence[Event]) -> list[Event]:
     return [event for event in made_up if id(event) not in standing]
 
 
+_order: Final = attrgetter("timestamp", "id")
 _RANK: Final[dict[Status, int]] = {"initiated": 0, "ringing": 1, "in_progress": 2}
 _UNANSWERED: Final[frozenset[Status]] = frozenset({"busy", "no_answer", "canceled"})
 _OF_THE_END: Final = frozenset({"duration", "cost", "hangup_cause"})
@@ -184,10 +199,6 @@ _CLAIM_OF_TYPE: Final[dict[str, Status]] = {
     "call.failed": "failed",
     MISSING_HANGUP: "failed",
 }
-
-
-def _order(event: Event) -> tuple[datetime, str]:
-    return event.timestamp, event.id
 
 
 def _claim(event: Event) -> Status | None:
@@ -204,6 +215,9 @@ def _claim(event: Event) -> Status | None:
 def _ends(ordered: Sequence[Event], claims: Sequence[Status | None]) -> list[int]:
     """Which events end the call, in their order: all but void ends; of those that callfold made up the
     latest, and only where there is no other end and no sign of life after it."""
+    final = [n for n, claim in enumerate(claims) if claim in FINAL]
+    if not final or (len(final) == 1 and claims[final[0]] == "completed"):
+        return final  # as with most calls
     ends: list[int] = []
     made_up: int | None = None
     answered_later = False
@@ -243,17 +257,6 @@ def _highest(claims: Sequence[Status | None]) -> Status:
         if claim in _RANK and _RANK[claim] > _RANK[status]:
             status = claim
     return status
-
-
-def _livemode(ordered: Sequence[Event]) -> bool:
-    """The call's mode: law 12."""
-    mode = True
-    for event in ordered:
-        if event.livemode is not None and event.type == "call.initiated":
-            return event.livemode
-        if event.livemode is False:
-            mode = False
-    return mode
 
 
 def _whole_seconds(span: timedelta) -> int | None:
