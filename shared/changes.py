@@ -142,23 +142,28 @@ def changes(
             of_deleted_calls += arrived
             continue
         unknown = [event for event in arrived if event.id not in known.events]
-        repeated = [(event, known.events[event.id]) for event in arrived if event.id in known.events]
+        repeated: list[tuple[Event, str]] = []
+        if len(unknown) < len(arrived):
+            repeated += [(event, known.events[event.id]) for event in arrived if event.id in known.events]
         if unknown and unknown[0].organization_id in oldest:
             since = oldest[unknown[0].organization_id]
             reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
             refused += [Refused(event, reason) for event in unknown if event.timestamp < since]
             unknown = [event for event in unknown if event.timestamp >= since]
         # Only now: what is refused must not pass for the first of its id, and take the next with it.
-        first: dict[str, Event] = {}
-        for event in unknown:
-            if event.id in first:
-                repeated.append((event, first[event.id].payload))
-            else:
-                first[event.id] = event
-        fresh = list(first.values())
-        others = [event for event, payload in repeated if _differ(event.payload, payload)]
-        conflicting += others
-        duplicates += len(repeated) - len(others)
+        fresh = unknown
+        if len({event.id for event in unknown}) < len(unknown):
+            first: dict[str, Event] = {}
+            for event in unknown:
+                if event.id in first:
+                    repeated.append((event, first[event.id].payload))
+                else:
+                    first[event.id] = event
+            fresh = list(first.values())
+        if repeated:
+            others = [event for event, payload in repeated if _differ(event.payload, payload)]
+            conflicting += others
+            duplicates += len(repeated) - len(others)
         room = max(CALL_EVENTS_MAX - len(known.events), 0)
         if len(fresh) > room:
             reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"

@@ -55,8 +55,9 @@ COUNT_MAX: Final = 2**31 - 1
 NUMBER_LENGTH_MAX: Final = 256
 URL_LENGTH_MAX: Final = 8_192
 
-_Url = Annotated[str, Meta(max_length=URL_LENGTH_MAX)]
-_Number = Annotated[str, Meta(max_length=NUMBER_LENGTH_MAX)]
+_Text = Annotated[str, Meta(min_length=1)]  # an empty one says nothing: `_read_leniently` leaves it out
+_Url = Annotated[str, Meta(min_length=1, max_length=URL_LENGTH_MAX)]
+_Number = Annotated[str, Meta(min_length=1, max_length=NUMBER_LENGTH_MAX)]
 _Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 _Instant = Annotated[datetime, Meta(tz=True)]
 
@@ -75,7 +76,7 @@ class EventData(TypedDict, total=False):
     latency_ms: _Count
     hangup_cause: _Number
     recording_url: _Url
-    transcript: str
+    transcript: _Text
     answered_at: datetime
     completed_at: datetime
 
@@ -129,7 +130,7 @@ class _Data(TypedDict, total=False):
     latency_ms: _Count | None
     hangup_cause: _Number | None
     recording_url: _Url | None
-    transcript: str | None
+    transcript: _Text | None
     answered_at: _Instant | None
     completed_at: _Instant | None
 
@@ -197,16 +198,21 @@ def _organization_uuid(text: str) -> UUID:
 
 
 def _event(text: str, form: type[_Stored], decode: Any) -> Event:
+    notes: tuple[Note, ...] = ()
     try:
-        wire, notes = _decoded(text, form, decode)
+        wire: _Stored | None = None if "\\u0000" in text else decode(text)
+    except msgspec.ValidationError:
+        wire = None
     except msgspec.DecodeError as error:
         raise _not_json(error) from None
     except RecursionError:
         raise _too_deep() from None
+    if wire is None:
+        wire, notes = _read_leniently(text, form)
     organization_id = _organization_uuid(wire.organization_id)
     data: Any = wire.data or {}
-    if "null" in text or '""' in text:
-        data = {field: said for field, said in data.items() if said is not None and said != ""}
+    if "null" in text:
+        data = {field: said for field, said in data.items() if said is not None}
     if not _SETTLED.isdisjoint(data):
         notes += _settle(data, wire.timestamp)
     return Event(
@@ -221,15 +227,6 @@ def _event(text: str, form: type[_Stored], decode: Any) -> Event:
         text,
         notes,
     )
-
-
-def _decoded(text: str, form: type[_Stored], decode: Any) -> tuple[_Stored, tuple[Note, ...]]:
-    if "\\u0000" not in text:
-        try:
-            return decode(text), ()
-        except msgspec.ValidationError:
-            pass  # most records never come here
-    return _read_leniently(text, form)
 
 
 _SETTLED: Final = frozenset({"hangup_cause", "cost", "answered_at", "completed_at"})
@@ -280,8 +277,13 @@ _REQUIRED_TEXTS: Final = ("id", "type", "organization_id", "call_id")
 
 def _read_leniently(text: str, form: type[_Stored]) -> tuple[_Stored, tuple[Note, ...]]:
     """Reads a value field by field, and leaves out what has no clear meaning. Raises `InvalidEvent` where the
-    event can't be placed or timed, and msgspec's DecodeError."""
-    written = _decode_anything(text)
+    event can't be placed or timed."""
+    try:
+        written = _decode_anything(text)
+    except msgspec.DecodeError as error:
+        raise _not_json(error) from None
+    except RecursionError:
+        raise _too_deep() from None
     notes: list[Note] = []
 
     def settled(path: str, value: Any, reader: lenient.Reader) -> Any:

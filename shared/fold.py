@@ -132,7 +132,9 @@ def fold(events: Sequence[Event]) -> Call:
             continue
         if n in agreeing and "completed_at" in data:
             completed_at = data["completed_at"]
-        elif n == winning and not any("completed_at" in ordered[other].data for other in agreeing):
+        elif n == winning and not (
+            len(agreeing) > 1 and any("completed_at" in ordered[other].data for other in agreeing)
+        ):
             completed_at = event.timestamp
         if n in telling:
             said.update(data)
@@ -247,7 +249,10 @@ def _tells_the_course(event: Event) -> bool:
 def _read(claims: Sequence[Status | None], end: int) -> Status:
     """The status that an end stands for: law 5."""
     claim: Any = claims[end]
-    return "completed" if claim in _UNANSWERED and "in_progress" in claims[:end] else claim
+    status: Status = claim
+    if claim in _UNANSWERED and "in_progress" in claims[:end]:
+        status = "completed"
+    return status
 
 
 def _highest(claims: Sequence[Status | None]) -> Status:
