@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord as Record
 
-from shared.count import UTC, Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour, time_zone
+from shared.count import Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour
 from shared.event import Event, read_stored
 from shared.fold import Call, distinct, fold
 from shared.retention import kept_since
+from shared.zones import UTC, time_zone
 
 CallKey = tuple[UUID, UUID]
 """Organization and call."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from msgspec.structs import astuple
 
@@ -18,6 +17,7 @@ from shared.count import CALL_COLUMNS, local_hour
 from shared.database import Connection
 from shared.event import InvalidEvent, read, read_stored
 from shared.fold import FINAL, fold
+from shared.zones import time_zone
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]
@@ -94,7 +94,7 @@ class Watcher:
             key = row[0], row[1]
             assert key not in deleted, f"a deleted call is back: {key}"
             call = fold([read_stored(payload) for payload in payloads])
-            expected = [*astuple(call), *local_hour(call.created_at, ZoneInfo(zone))]
+            expected = [*astuple(call), *local_hour(call.created_at, time_zone(zone))]
             assert row == expected, f"a call is not the fold of its events: {row}, must be {expected}"
             ranks[key] = RANK[call.status]
             assert ranks[key] >= self._ranks.get(key, 0), f"a status went back: {row}"
