@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 from aiokafka import ConsumerRecord as Record
 from msgspec.json import Decoder
 
-from shared.count import UTC, Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour, time_zone
+from shared.count import Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour
 from shared.event import Event, read_stored
 from shared.fold import Call, fold, overruled_ends
 from shared.retention import kept_since
+from shared.zones import UTC, time_zone
 
 CallKey = tuple[UUID, UUID]
 """Organization and call."""

@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import add, neg
 from typing import Any, Final, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import astuple
 
@@ -19,7 +19,6 @@ from shared.hangup import CAUSES, EFFECTIVE, cause_index
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from shared.packed import DIGITS, EXACT, NOTHING, power
 
-UTC: Final = ZoneInfo("UTC")
 NO_PHONE_NUMBER: Final = UUID(int=0)
 """Stands in a cell for calls without a phone number id: a key column is never null."""
 NO_DIRECTION: Final = "unknown"
@@ -100,14 +99,6 @@ class Counted(NamedTuple):
 
     cell: Cell
     measures: Measures
-
-
-def time_zone(name: str) -> ZoneInfo:
-    """The time zone of this name; UTC where the machine's time zone data have none."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return UTC
 
 
 def local_day(instant: datetime, zone: ZoneInfo) -> date:

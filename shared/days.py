@@ -5,6 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from shared import zones
 from shared.count import COUNTED_COLUMNS, DELTAS_CHANNEL, LocalHour, Measures, local_hour
 from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.database import Connection
@@ -25,12 +26,14 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
     again.
     Raises `LookupError` where there is no such organization, and asyncpg's errors.
     """
+    zone = zones.time_zone(time_zone)
     since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
-    moved = await _move(connection, organization_id, ZoneInfo(time_zone), None)
+    moved = await _move(connection, organization_id, zone, None)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
-    if await connection.fetchval(_SET_TIME_ZONE, organization_id, time_zone) is None:
+    rules = zones.zone_rules(time_zone)
+    if await connection.fetchval(_SET_TIME_ZONE, organization_id, time_zone, rules) is None:
         raise LookupError(f"there is no organization {organization_id}")
-    moved += await _move(connection, organization_id, ZoneInfo(time_zone), since)
+    moved += await _move(connection, organization_id, zone, since)
     await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
     return moved
 
@@ -59,7 +62,7 @@ async def _move_some(connection: Connection, organization_id: UUID, moving: Sequ
     return moved
 
 
-_SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2 WHERE id = $1 RETURNING id"
+_SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2, zone_rules = $3 WHERE id = $1 RETURNING id"
 
 # The second time only what is newer is read: a row's xmin is the transaction that wrote it.
 _CALLS: Final = """

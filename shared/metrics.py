@@ -16,12 +16,15 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from shared.zones import RULES_VERSION
+
 BATCH_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Buckets of what takes milliseconds by rights, and minutes while the database is away."""
 
 
 def new_registry(service: str) -> CollectorRegistry:
-    """A registry that has what each service tells of itself: its version and its process."""
+    """A registry that has what each service tells of itself: its version, its time-zone rules and its
+    process."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -29,6 +32,8 @@ def new_registry(service: str) -> CollectorRegistry:
     GCCollector(registry=registry)
     info = Gauge("callfold_build_info", "1", ["service", "version"], registry=registry)
     info.labels(service, version("callfold")).set(1)
+    rules = Gauge("callfold_time_zone_rules_info", "1", ["version"], registry=registry)
+    rules.labels(RULES_VERSION).set(1)
     return registry
 
 

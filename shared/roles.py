@@ -58,12 +58,16 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 """What each role may do with which tables, and nothing else."""
 
 FUNCTION_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
-    # By them alone credentials are found, before it is known whose they are.
+    INGEST: ("callfold_zone_rules()",),
+    AGGREGATOR: ("callfold_zone_rules()",),
+    # By the first three alone credentials are found, before it is known whose they are.
     API: (
         "callfold_key(bytea)",
         "callfold_member(uuid,uuid)",
         "callfold_keys_used(uuid[],timestamp with time zone[])",
+        "callfold_zone_rules()",
     ),
+    OPERATOR: ("callfold_zone_rules()",),
 }
 """The functions that a role may call, by name and types of arguments."""
 

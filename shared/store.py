@@ -35,10 +35,10 @@ from shared.count import (
     Measures,
     call_row,
     counted_as,
-    time_zone,
 )
 from shared.database import Connection
 from shared.quarantine import BadRecord, write_quarantine
+from shared.zones import time_zone, zone_rules
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -144,7 +144,7 @@ async def write(connection: Connection, batch: Changes, bad_records: Sequence[Ba
 
 async def _write(connection: Connection, batch: Changes, bad_records: Sequence[BadRecord]) -> None:
     if batch.organizations:
-        made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations)
+        made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations, zone_rules("UTC"))
         if len(made) != len(batch.organizations):
             raise Overtaken("an organization was created meanwhile")
     if batch.overruled:
@@ -230,7 +230,7 @@ _CALL_TYPES: Final = {
 }
 
 _MAKE_ORGANIZATIONS: Final = """
-INSERT INTO organizations (id, name) SELECT id, '' FROM unnest($1::uuid[]) AS stranger(id)
+INSERT INTO organizations (id, name, zone_rules) SELECT id, '', $2 FROM unnest($1::uuid[]) AS stranger(id)
 ON CONFLICT (id) DO NOTHING
 RETURNING id
 """

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from shared import zones
 from shared.count import TOTAL, Cell, Measures, counted, local_hour
 from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.credentials import SCOPES, key_hash, key_hint, new_key
@@ -30,10 +31,13 @@ async def tenant(database: Connection, time_zone: str = "UTC") -> Tenant:
     """A new organization with its keys."""
     organization_id = uuid4()
     await database.execute(
-        "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'Acme', $2)", organization_id, time_zone
+        "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, 'Acme', $2, $3)",
+        organization_id,
+        time_zone,
+        zones.zone_rules(time_zone),
     )
     live, test = await key(database, organization_id, True), await key(database, organization_id, False)
-    return Tenant(organization_id, ZoneInfo(time_zone), live, test)
+    return Tenant(organization_id, zones.time_zone(time_zone), live, test)
 
 
 async def key(

@@ -4,7 +4,6 @@ import random
 from collections import defaultdict
 from datetime import timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +13,10 @@ from shared.count import Cell, Measures, counted
 from shared.event import MISSING_HANGUP, Event, read
 from shared.fold import FINAL, fold
 from shared.packed import EXACT
+from shared.zones import time_zone
 from tests.events import CALL, NOON, ORGANIZATION, event, events_of_calls
 
-BERLIN = ZoneInfo("Europe/Berlin")
+BERLIN = time_zone("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
 Sums = defaultdict[tuple[Cell, int], Decimal]
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -21,6 +20,7 @@ from shared.read_progress import read_until
 from shared.retention import kept_since
 from shared.settings import AggregatorSettings
 from shared.store import write
+from shared.zones import time_zone
 from tests.command_line import callfold
 from tests.events import CALL, NOON, ORGANIZATION, event
 from tests.ingesting import counted_calls
@@ -235,7 +235,7 @@ async def test_a_call_that_may_have_no_more_events_stays_open(database: Connecti
 
 
 def test_what_is_kept_begins_with_the_organizations_day() -> None:
-    berlin = ZoneInfo("Europe/Berlin")
+    berlin = time_zone("Europe/Berlin")
     assert kept_since(NOON, berlin, 1) == datetime(2026, 11, 22, 23, tzinfo=UTC)
     summer = datetime(2026, 3, 30, 12, tzinfo=UTC)
     assert kept_since(summer, berlin, 1) == datetime(2026, 3, 28, 23, tzinfo=UTC)

@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,10 @@ from shared.fold import fold
 from shared.hangup import CAUSES
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
 from shared.packed import unpack
+from shared.zones import time_zone, zone_names
 from tests.events import ORGANIZATION, event, events_of_a_call
 
-UTC_ZONE = ZoneInfo("UTC")
+UTC_ZONE = time_zone("UTC")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ UTC_ZONE = ZoneInfo("UTC")
     ],
 )
 def test_the_day_is_the_organizations_own(zone: str, instant: str, day: str) -> None:
-    assert local_day(datetime.fromisoformat(instant), ZoneInfo(zone)) == date.fromisoformat(day)
+    assert local_day(datetime.fromisoformat(instant), time_zone(zone)) == date.fromisoformat(day)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_day_is_the_organizations_own(zone: str, instant: str, day: str) -> 
     ],
 )
 def test_a_day_begins_at_its_first_instant(zone: str, day: str, begin: str) -> None:
-    assert day_begin(date.fromisoformat(day), ZoneInfo(zone)) == datetime.fromisoformat(begin)
+    assert day_begin(date.fromisoformat(day), time_zone(zone)) == datetime.fromisoformat(begin)
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,18 @@ def test_hours_are_counted_from_the_first_instant_of_the_day(
     zone: str, instant: str, day: str, hour: int
 ) -> None:
     at = datetime.fromisoformat(instant)
-    assert local_hour(at, ZoneInfo(zone)) == (date.fromisoformat(day), hour)
+    assert local_hour(at, time_zone(zone)) == (date.fromisoformat(day), hour)
 
 
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
-    st.sampled_from(sorted(available_timezones())),
+    st.sampled_from(sorted(zone_names())),
 )
 def test_every_instant_has_an_hour_in_every_zone(instant: datetime, zone: str) -> None:
-    day, hour = local_hour(instant, ZoneInfo(zone))
-    assert day == local_day(instant, ZoneInfo(zone))
+    day, hour = local_hour(instant, time_zone(zone))
+    assert day == local_day(instant, time_zone(zone))
     assert hour is not None
-    since = instant - day_begin(day, ZoneInfo(zone))
+    since = instant - day_begin(day, time_zone(zone))
     assert timedelta(hours=hour) <= since
     assert since < timedelta(hours=hour + 1) or hour == 24
 
@@ -126,7 +126,7 @@ def test_a_call_counts_in_distributions_and_in_its_hour() -> None:
             event("call.completed", id="3", duration=61, cost="12.3456", hangup_cause="NORMAL_CLEARING"),
         ]
     )
-    measures = counted(call, ZoneInfo("Europe/Berlin")).measures
+    measures = counted(call, time_zone("Europe/Berlin")).measures
     assert measures.effective == 1
     told_of = {
         "durations": (DURATIONS, 61),
@@ -208,6 +208,6 @@ def test_deltas_of_a_growing_call_sum_up_to_the_call(events: list[Event]) -> Non
 
 
 def test_instants_are_compared_in_utc() -> None:
-    assert local_day(datetime(2026, 11, 24, 23, 30, tzinfo=UTC), ZoneInfo("Asia/Kolkata")) == date(
+    assert local_day(datetime(2026, 11, 24, 23, 30, tzinfo=UTC), time_zone("Asia/Kolkata")) == date(
         2026, 11, 25
     )

@@ -7,7 +7,7 @@ import pytest
 from shared.database import Connection
 from shared.event import Event
 from tests.command_line import callfold
-from tests.events import NOON, ORGANIZATION, event
+from tests.events import ORGANIZATION, event
 from tests.storing import stored
 
 OTHER = UUID(int=7)

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from importlib.metadata import version
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,6 +12,7 @@ from services.ops.lag import PartitionLag, consumer_lag
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
 from shared.store import store
+from shared.zones import RULES_VERSION, time_zone, zone_rules
 from tests.command_line import callfold
 from tests.events import NOON, ORGANIZATION, event
 from tests.processes import publish
@@ -49,6 +49,7 @@ async def test_an_organization_is_created_and_listed(database_url: str) -> None:
         "retention_days": None,
         "plan": "unlimited",
         "created_at": made["created_at"],
+        "zone_rules": zone_rules("America/St_Johns"),
     }
     plain = await callfold("org", "create", "Second", database_url=database_url)
     assert "with days in UTC" in plain.output
@@ -155,7 +156,7 @@ async def test_a_key_that_can_not_be_made_is_said(
 
 
 def test_the_end_of_a_key_is_read_as_it_is_typed() -> None:
-    now, berlin = datetime(2026, 11, 24, 12, tzinfo=UTC), ZoneInfo("Europe/Berlin")
+    now, berlin = datetime(2026, 11, 24, 12, tzinfo=UTC), time_zone("Europe/Berlin")
     expected = {
         "90d": datetime(2027, 2, 22, 12, tzinfo=UTC),
         "2026-11-24": datetime(2026, 11, 24, 23, tzinfo=UTC),
@@ -236,6 +237,9 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
         "folded_by_older_laws": 0,
         "differences_found": 0,
         "differences": [],
+        "time_zone_rules": RULES_VERSION,
+        "placed_by_other_rules": 0,
+        "organizations_placed_by_other_rules": [],
     }
     assert "EXACT" in (await callfold("verify", database_url=database_url)).output
     await database.execute("UPDATE calls SET duration = 8, cost = 0.5")

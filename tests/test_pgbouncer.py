@@ -13,8 +13,8 @@ import pytest
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove_connection
-from shared.count import UTC
 from shared.database import Connection, connect, is_passing
+from shared.zones import UTC
 from tests import seed
 from tests.api import bearing, get, serving
 from tests.command_line import callfold

@@ -55,7 +55,9 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "AND has_function_privilege($1, oid, 'EXECUTE')",
         roles.API,
     )
-    assert {row[0] for row in functions} == {"callfold_key", "callfold_member", "callfold_keys_used"}
+    assert {row[0] for row in functions} == {
+        *("callfold_key", "callfold_member", "callfold_keys_used", "callfold_zone_rules")
+    }
     attributes = await database.fetchrow(
         "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
         "WHERE rolname = $1",

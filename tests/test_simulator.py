@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import get_args
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +18,7 @@ from services.ops.simulator import Record, backlog, live, organizations, publish
 from shared.count import counted
 from shared.event import Event, InvalidEvent, Status, read
 from shared.fold import distinct, fold
+from shared.zones import time_zone
 
 NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # clocks changed in Berlin and in New York in the days before
 CUSTOMERS = organizations(random.Random(11))
@@ -94,7 +94,7 @@ def test_what_it_expects_of_a_call_is_what_the_fold_makes_of_it() -> None:
             events[event.organization_id, event.call_id].append(event)
             if record.outcome:
                 outcomes[event.organization_id, event.call_id] = record.outcome
-    zones = {one.id: ZoneInfo(one.time_zone) for one in CUSTOMERS}
+    zones = {one.id: time_zone(one.time_zone) for one in CUSTOMERS}
     for key, of_call in events.items():
         call, outcome = fold(distinct(of_call)), outcomes[key]
         cell, measures = counted(call, zones[call.organization_id])

@@ -19,10 +19,15 @@ import pytest
 from services.ops.embedded import postgres, processes, stack
 from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
 from services.ops.failure import Failure
+from shared.zones import RULES_VERSION
 from tests.processes import until
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
+PLACED_BY_OTHER_RULES = """
+INSERT INTO organizations (id, name, time_zone, zone_rules)
+VALUES (gen_random_uuid(), 'Acme', 'America/Vancouver', '2025b America/Vancouver 0123')
+"""
 
 
 @pytest.fixture
@@ -74,6 +79,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
             "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
         },
         "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
+        "time_zone_rules": {"version": RULES_VERSION, "organizations_placed_by_others": []},
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
@@ -83,9 +89,14 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
         ["PostgreSQL", state.database_url],
         *(["metrics", "of", service, url] for service, url in state.metrics.items()),
     ]
+    await execute(state, PLACED_BY_OTHER_RULES)
+    assert callfold("status", "--state", directory).stdout.splitlines()[-2].strip() == (
+        "calls placed by the rules 2025b America/Vancouver 0123: 1 organization in America/Vancouver"
+    )
     for service, url in state.metrics.items():
         scraped = (await asyncio.to_thread(httpx.get, str(url), trust_env=False)).text
         assert f'callfold_build_info{{service="{service}"' in scraped
+        assert f'callfold_time_zone_rules_info{{version="{RULES_VERSION}"}} 1.0' in scraped
         assert state.log(service).read_text().startswith("20"), "lines for people, which begin with the time"
     await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
 

@@ -15,6 +15,7 @@ from shared.count import DELTAS_CHANNEL
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import AggregatorSettings
 from shared.step import check_step
+from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.aggregator")
 
@@ -37,7 +38,7 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
 
 async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
     backoff = Backoff()
-    said = False
+    said = asked_for_rules = False
     while not stop.is_set():
         try:
             connection = await connect(
@@ -49,6 +50,8 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
             )
             try:
                 await check_step(connection)
+                if not asked_for_rules:
+                    asked_for_rules = await warn_of_other_rules(connection, logger)
                 await _follow(connection, settings, metrics, stop, backoff)
             finally:
                 connection.terminate()

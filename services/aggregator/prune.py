@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from shared.count import DELTAS_CHANNEL, Cell, Measures, local_day, time_zone
+from shared.count import DELTAS_CHANNEL, Cell, Measures, local_day
 from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS
 from shared.database import Connection
 from shared.retention import kept_since
+from shared.zones import time_zone
 
 CHUNK_CALLS: Final = 1_000
 MODES: Final = (True, False)

@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
-from shared.count import UTC
 from shared.database import Connection
 from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
 from shared.fold import FINAL, fold
 from shared.store import Overtaken, TooLarge, read_known, write
+from shared.zones import UTC
 
 logger = logging.getLogger("callfold.aggregator")
 

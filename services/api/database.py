@@ -16,6 +16,7 @@ from services.api.shares import Shares
 from shared.database import PASSING_TYPES, connect, is_passing, told
 from shared.settings import ApiSettings
 from shared.step import TablesOutdated, check_step
+from shared.zone_rules import warn_of_other_rules
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -41,6 +42,9 @@ STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
 ) END"""
 """An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
 standby. Within a function it is the caller's statement's only when that function is STABLE."""
+
+REPLICA: Final = "replica"
+"""What the database that is only read is called in sentences."""
 
 OTHERS_CONNECTIONS: Final = 2
 """What the requests of one organization leave to others and to finding credentials, however slow they are."""
@@ -71,6 +75,7 @@ class Database:
         self._shares = Shares(max(1, pools.requests.get_max_size() - OTHERS_CONNECTIONS), wait_seconds)
         self._wait_seconds = wait_seconds
         self._away = False
+        self._asked_for_rules = name == REPLICA  # it has what the primary has
 
     @property
     def idle_connections(self) -> int:
@@ -123,9 +128,12 @@ class Database:
 
     async def check(self) -> None:
         """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
-        old. It takes a connection of its own: one that waits behind requests would tell of those."""
+        old. It takes a connection of its own: one that waits behind requests would tell of those. The first
+        check also warns of calls that other time-zone rules placed: so no request waits for that."""
         async with self._connection_of(self._pool_of_health) as connection:
             await check_step(connection)
+            if not self._asked_for_rules:
+                self._asked_for_rules = await warn_of_other_rules(connection, log)
 
     @asynccontextmanager
     async def _connection_of(self, pool: Pool) -> AsyncIterator[Connection]:
@@ -224,7 +232,7 @@ async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
         if settings.api_replica_url is None:
             yield Databases(primary, primary)
             return
-        async with _open("replica", settings.api_replica_url, settings) as replica:
+        async with _open(REPLICA, settings.api_replica_url, settings) as replica:
             yield Databases(primary, replica)
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from services.api.counts import counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
-from shared.count import UTC
+from shared.zones import UTC
 
 _MATCHES: Final = """
 ($5::text[] IS NULL OR status = ANY ($5)) AND ($6::text IS NULL OR direction = $6)

@@ -20,6 +20,7 @@ from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.step import check_step
 from shared.store import Overtaken, TooLarge, store
+from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -55,6 +56,7 @@ class Writer:
         self._stored = stored
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
         self._connection: Connection | None = None
+        self._asked_for_rules = False
         self._refusals = 0
         self._records = self._bad_records = 0
         self._trace = UNTRACED
@@ -144,6 +146,8 @@ class Writer:
             )
             try:
                 await check_step(connection)
+                if not self._asked_for_rules:
+                    self._asked_for_rules = await warn_of_other_rules(connection, logger)
             except BaseException:
                 connection.terminate()
                 raise

@@ -18,6 +18,7 @@ from services.ops.demo_screen import Customer
 from services.ops.embedded.state import State
 from services.ops.key import create_key
 from services.ops.simulator import Record, backlog, live, organizations, publish, publish_live
+from shared.zones import zone_rules
 
 CALLS_PER_SECOND: Final = 4
 RETRY_SECONDS: Final = 1
@@ -28,7 +29,8 @@ async def make_customers(stack: State) -> list[Customer]:
     customers: list[Customer] = []
     async with database(Place(stack.database_url, stack.directory)) as connection:
         for one in organizations(random.Random(secrets.randbits(64))):  # noqa: S311
-            await connection.execute(_MAKE_ORGANIZATION, one.id, one.name, one.time_zone)
+            rules = zone_rules(one.time_zone)
+            await connection.execute(_MAKE_ORGANIZATION, one.id, one.name, one.time_zone, rules)
             live_key = await create_key(connection, one.id, "demo", livemode=True)
             test_key = await create_key(connection, one.id, "demo", livemode=False)
             customers.append(Customer(one, str(live_key["key"]), str(test_key["key"])))
@@ -75,4 +77,6 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-_MAKE_ORGANIZATION: Final = "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3)"
+_MAKE_ORGANIZATION: Final = """
+INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4)
+"""

@@ -23,9 +23,9 @@ from services.ops.failure import Failure
 from services.ops.org import check_name
 from services.ops.printing import console, print_json, table
 from services.ops.program import suggestion
-from shared.count import time_zone
 from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
+from shared.zones import time_zone
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Create, list and revoke the API keys of an organization."

@@ -1,7 +1,6 @@
 """`callfold org`: the organizations whose calls are counted."""
 
 import asyncio
-import zoneinfo
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import uuid4
@@ -14,9 +13,9 @@ from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
 from services.ops.program import command_line
+from shared.zones import zone_names, zone_rules
 
 NAME_LETTERS_MAX: Final = 200
-_NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, not zones
 
 app = typer.Typer(
     cls=Group,
@@ -82,10 +81,9 @@ def check_name(name: str) -> str:
 
 def check_time_zone(name: str) -> str:
     """A time zone's IANA name. Raises Failure when there is no such zone, with the one that was meant."""
-    known = zoneinfo.available_timezones() - _NO_ZONES
-    if name in known:
+    if name in zone_names():
         return name
-    meant = [zone for zone in known if zone.lower() == name.lower()]
+    meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
     hint = (
         f"did you mean {meant[0]}?" if meant else "names are written as Europe/Berlin, America/New_York, UTC."
     )
@@ -94,7 +92,7 @@ def check_time_zone(name: str) -> str:
 
 async def _create(state: Path | None, name: str, chosen: str | None, time_zone: str) -> dict[str, object]:
     organization_id = uuid4() if chosen is None else read_uuid(chosen, "--id")
-    arguments = organization_id, check_name(name), check_time_zone(time_zone)
+    arguments = organization_id, check_name(name), check_time_zone(time_zone), zone_rules(time_zone)
     async with database(find_database(state)) as connection:
         try:
             row = await connection.fetchrow(_CREATE, *arguments)
@@ -112,6 +110,8 @@ def _minute(one: dict[str, object]) -> str:
     return f"{one['created_at']:%Y-%m-%d %H:%M}"
 
 
-_COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at"
-_CREATE: Final = f"INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING {_COLUMNS}"  # noqa: S608
+_COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at, zone_rules"
+_CREATE: Final = f"""
+INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}
+"""  # noqa: S608
 _LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608

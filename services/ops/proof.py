@@ -7,25 +7,35 @@ order of their keys, so memory does not depend on how many there are.
 """
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, Literal
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from services.ops import proof_statements as statements
-from shared.count import CALL_COLUMNS, NO_PHONE_NUMBER, PACKED_DIGITS, Cell, Measures, call_row, local_hour
+from shared.count import (
+    CALL_COLUMNS,
+    NO_PHONE_NUMBER,
+    PACKED_DIGITS,
+    Cell,
+    LocalHour,
+    Measures,
+    call_row,
+    local_hour,
+)
 from shared.database import Connection, connect
 from shared.event import Event, InvalidEvent, read_stored
 from shared.fold import LAWS, fold
 from shared.packed import unpack
+from shared.zones import UTC, find_time_zone, has_other_rules
 
 DIFFERENCES_KEPT: Final = 10_000
 CHUNK_ROWS: Final = 5_000
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 STATEMENT_SECONDS: Final = 6 * 3600
-UTC_ZONE: Final = ZoneInfo("UTC")
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
 _NUMBERS: Final[Mapping[object, str]] = {NO_PHONE_NUMBER: "no phone number", None: "all phone numbers"}
 _Key = tuple[UUID, UUID]
@@ -93,11 +103,16 @@ class Proof:
     folded_by_older_laws: int = 0
     """Calls that an older version folded, and that `refold` has yet to fold by the present laws. Their counts
     are proved, their fields are not: they are not among the differences."""
+    placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
+    """By organization: calls that are right, but whose day or hour other time-zone rules gave. No difference
+    is one of these."""
 
     @property
     def exact(self) -> bool:
         """Whether all of what was looked at is proved."""
-        return self.differences_found == 0 and self.folded_by_older_laws == 0
+        return (
+            self.differences_found == 0 and not self.folded_by_older_laws and not self.placed_by_other_rules
+        )
 
     def first_differences(self, count: int) -> Sequence[Difference]:
         """So many of them at most, some of both sorts where there are both."""
@@ -157,7 +172,8 @@ async def prove_connection(
         found.kept(),
         found.count,
         sample is not None,
-        found.older_laws,
+        folded_by_older_laws=found.older_laws,
+        placed_by_other_rules=found.placed_by_other_rules,
     )
 
 
@@ -169,6 +185,7 @@ class _Findings:
     others: list[Difference] = field(default_factory=list)
     count: int = 0
     older_laws: int = 0
+    placed_by_other_rules: Counter[UUID] = field(default_factory=Counter)
 
     def add(self, difference: Difference) -> None:
         self.count += 1
@@ -188,18 +205,26 @@ def _some_of_both(
     return [*first[:from_first], *second[: count - from_first]]
 
 
-async def _zones(
-    connection: Connection, organization_id: UUID | None, found: _Findings
-) -> dict[UUID, ZoneInfo]:
+class _Zone(NamedTuple):
+    """An organization's time zone, and whether its calls were last placed by other rules for it."""
+
+    rules: ZoneInfo
+    placed_by_others: bool
+
+
+_NO_ORGANIZATION: Final = _Zone(UTC, placed_by_others=False)
+
+
+async def _zones(connection: Connection, organization_id: UUID | None, found: _Findings) -> dict[UUID, _Zone]:
     """The time zone of each organization."""
-    zones: dict[UUID, ZoneInfo] = {}
-    for some_id, name in await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS):
-        try:
-            zones[some_id] = ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+    zones: dict[UUID, _Zone] = {}
+    rows = await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS)
+    for some_id, name, recorded in rows:
+        zone = find_time_zone(name)
+        if zone is None:
             must = {"time_zone": "an IANA name"}
             found.add(Difference("organization", some_id, {"time_zone": name}, must))
-            zones[some_id] = UTC_ZONE
+        zones[some_id] = _Zone(zone or UTC, has_other_rules(name, recorded))
     return zones
 
 
@@ -240,7 +265,7 @@ async def _prove_calls(
     connection: Connection,
     organization_id: UUID | None,
     sample: Sample,
-    zones: Mapping[UUID, ZoneInfo],
+    zones: Mapping[UUID, _Zone],
     found: _Findings,
     proved: Callable[[int], None],
 ) -> tuple[int, int]:
@@ -265,7 +290,7 @@ async def _prove_calls(
                 found.add(Difference("organization", key[0], {"row": "missing"}, must))
             if group is not None and group[0] == key:
                 events += len(group[1])
-                _prove_call(row, group[1], zone or UTC_ZONE, found)
+                _prove_call(row, group[1], zone or _NO_ORGANIZATION, found)
                 group = await anext(groups, None)
             else:
                 must_have = {"events": row["version"]}
@@ -278,7 +303,7 @@ async def _prove_calls(
     return calls, events
 
 
-def _prove_call(row: Any, event_rows: Sequence[Any], zone: ZoneInfo, found: _Findings) -> None:
+def _prove_call(row: Any, event_rows: Sequence[Any], zone: _Zone, found: _Findings) -> None:
     """A call's row against the fold of its events, field by field."""
     read = [_prove_event(event_row, found) for event_row in event_rows]
     events = [event for event in read if event is not None]
@@ -291,14 +316,32 @@ def _prove_call(row: Any, event_rows: Sequence[Any], zone: ZoneInfo, found: _Fin
             found.add(Difference("call", row[0], {"version": row["version"]}, must, row[1]))
         return
     call = fold(events)
-    expected = call_row(call, local_hour(call.created_at, zone))
+    when = local_hour(call.created_at, zone.rules)
+    expected = call_row(call, when)
     stored = tuple(row)
     if stored == expected:
         return
     off = [n for n in range(len(CALL_COLUMNS)) if stored[n] != expected[n]]
+    if zone.placed_by_others and _is_misplaced(row, call.created_at, when):
+        found.placed_by_other_rules[row[0]] += 1
+        off = [n for n in off if CALL_COLUMNS[n] not in LocalHour._fields]
+        if not off:
+            return
     is_stored = {CALL_COLUMNS[n]: stored[n] for n in off}
     must_be = {CALL_COLUMNS[n]: expected[n] for n in off}
     found.add(Difference("call", row[0], is_stored, must_be, row[1]))
+
+
+def _is_misplaced(row: Any, created_at: datetime, when: LocalHour) -> bool:
+    """Whether a row has a day or hour that other rules for the same instant can have given it: they differ by
+    hours, and by a day at most."""
+    stored = LocalHour(row["day"], row["hour"])
+    return (
+        stored != when
+        and row["created_at"] == created_at
+        and stored.hour is not None
+        and abs(stored.day - when.day) <= timedelta(days=1)
+    )
 
 
 def _prove_event(row: Any, found: _Findings) -> Event | None:

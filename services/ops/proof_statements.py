@@ -31,7 +31,7 @@ SELECT statement_timestamp(),
        (SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass)
 """
 
-ZONES: Final = "SELECT id, time_zone FROM organizations WHERE $1::uuid IS NULL OR id = $1"
+ZONES: Final = "SELECT id, time_zone, zone_rules FROM organizations WHERE $1::uuid IS NULL OR id = $1"
 
 
 def compared(where: str) -> str:

@@ -27,6 +27,7 @@ from shared.database import Connection
 from shared.event import InvalidEvent
 from shared.fold import LAWS
 from shared.store import TooLarge, read_known, write
+from shared.zone_rules import record_placed, unplaced
 
 CHUNK_CALLS: Final = 500
 STATEMENT_SECONDS: Final = 3600
@@ -74,6 +75,9 @@ def refold(
 
     In small transactions: ingest and readers go on, and every count is exact throughout. It can be
     interrupted and run again; what is right already is only read.
+
+    Calls that other time-zone rules placed move to their days by the rules in use. At its end a run records
+    these rules for each organization that it refolded whole; with --after, for the later organizations alone.
     """
     organization_id = None if organization is None else read_uuid(organization, "--organization")
     done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
@@ -146,11 +150,16 @@ async def _refold(
             await require_organization(connection, organization_id, state)
         if not dry_run:
             await audit_run(connection, "calls folded anew", organization_id)
+        # Read before the calls: rules that another process records meanwhile are not overwritten.
+        placing = [] if dry_run else await unplaced(connection, organization_id)
         expected = await connection.fetchval(_EXPECTED, organization_id)
         with progress("calls", expected, quiet=quiet) as told:
             async for keys in _keys(connection, organization_id, after):
                 done += await refold_calls(connection, keys, dry_run=dry_run)
                 told(done.calls, f"{keys[-1][0]}/{keys[-1][1]}")
+        await record_placed(
+            connection, [one for one in placing if after is None or one.organization_id > after[0]]
+        )
     return done
 
 

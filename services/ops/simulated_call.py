@@ -11,11 +11,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from shared.event import Direction, Status
+from shared.zones import time_zone
 
 COST_STEP: Final = Decimal("0.0001")
 CENTS_PER_MINUTE: Final = {"inbound": Decimal("0.85"), "outbound": Decimal("1.3275")}
@@ -120,7 +120,7 @@ def simulate_call(
         if end is None or started + step[0] <= end
     ]
     key = _call_id(rng)
-    local = ZoneInfo(organization.time_zone) if rng.random() < 0.3 else UTC
+    local = time_zone(organization.time_zone) if rng.random() < 0.3 else UTC
     wire: Said = {"organization_id": organization.id, "call_id": key}
     if not livemode or rng.random() < 0.5:
         wire["livemode"] = livemode
@@ -135,7 +135,7 @@ def simulate_call(
         )
         for after, type_, said in steps
     )
-    day = started.astimezone(ZoneInfo(organization.time_zone)).date()
+    day = started.astimezone(time_zone(organization.time_zone)).date()
     return SimulatedCall(
         key.encode(), events, _outcome(organization.id, livemode, day, direction, [s[1:] for s in steps])
     )

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from aiokafka import AIOKafkaProducer
 
 from services.ops.simulated_call import Organization, Outcome, PhoneNumber, SimulatedCall, simulate_call
 from services.ops.simulated_fault import FAULTS, GOOD_HEADERS, Headers, broken_record
 from shared.kafka_client import Broker, client_options
+from shared.zones import time_zone
 
 DUPLICATED: Final = 0.02
 SHUFFLED: Final = 0.03
@@ -190,7 +190,7 @@ def _chosen(rng: random.Random, customers: Sequence[Organization], count: int) -
 
 def _start(rng: random.Random, customer: Organization, begin: datetime, end: datetime) -> datetime:
     """A start between the two times, mostly in the customer's business hours."""
-    zone = ZoneInfo(customer.time_zone)
+    zone = time_zone(customer.time_zone)
     first = begin.astimezone(zone).date()
     days = (end.astimezone(zone).date() - first).days
     for _ in range(100):

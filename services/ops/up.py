@@ -12,6 +12,7 @@ from services.ops.embedded.state import State
 from services.ops.failure import Failure, needs_extra
 from services.ops.printing import console, table
 from services.ops.program import DEFAULT_STATE, suggestion
+from shared.zones import RULES_VERSION
 
 PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
 
@@ -80,13 +81,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
-    """Prints the addresses of a stack and how its processes are."""
+    """Prints the addresses of a stack, how its processes are, and the release of the time-zone rules."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
     addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
     to.print(table(["", "address"], addresses))
     to.print()
     to.print(table(["process", "pid", "state"], processes))
+    to.print()
+    to.print(f"Time-zone rules: {RULES_VERSION}")
 
 
 def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,8 +32,10 @@ from services.ops.failure import Failure
 from services.ops.printing import console, counted, print_json
 from services.ops.proof import Progress as ProofProgress
 from services.ops.proof import Proof, prove_connection
+from shared.zones import RULES_VERSION
 
 DIFFERENCES_PRINTED: Final = 25
+ORGANIZATIONS_PRINTED: Final = 10
 
 
 def verify(
@@ -59,6 +61,9 @@ def verify(
     must equal the fold of its stored events, field by field; of a deleted call nothing may be left. Nothing
     is locked and nothing is changed. Each difference is listed. Calls that an older version folded are
     counted apart: they are not wrong, and not proved until `callfold refold` has folded them again.
+
+    Calls that other time-zone rules placed on another day or hour are no differences, for every count agrees
+    with them. They are listed apart, and `refold` places them by the rules in use.
 
     Exit status: 0 when all of it is proved, 1 otherwise.
     """
@@ -91,6 +96,9 @@ def as_wire(proof: Proof) -> dict[str, object]:
         "folded_by_older_laws": proof.folded_by_older_laws,
         "differences_found": proof.differences_found,
         "differences": proof.differences,
+        "time_zone_rules": RULES_VERSION,
+        "placed_by_other_rules": sum(proof.placed_by_other_rules.values()),
+        "organizations_placed_by_other_rules": sorted(proof.placed_by_other_rules),
     }
 
 
@@ -100,7 +108,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
     to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
-    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events")
+    rules = f"days and hours by the time-zone rules {RULES_VERSION}"
+    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
     to.print(f"  {_right(proof.events, 'event')}")
     to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
     if proof.exact:
@@ -110,12 +119,14 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
-            f"NOT PROVED: an older version of callfold folded {calls}: run `callfold refold`, which folds "
-            "them by the present laws.",
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` folds "
+            "these calls by the present laws.",
             style="bold yellow",
+            soft_wrap=True,
         )
+    if proof.placed_by_other_rules:
+        _print_other_rules(proof.placed_by_other_rules)
     if not proof.differences_found:
-        to.print("Nothing is wrong: every count is a recount of the calls.")
         return
     to.print(f"NOT EXACT: {counted(proof.differences_found, 'difference')}.", style="bold red")
     for difference in proof.first_differences(DIFFERENCES_PRINTED):
@@ -125,6 +136,21 @@ def print_proof(proof: Proof, scope: str = "") -> None:
         kept = len(proof.differences)
         listed = f"all {kept:,}" if kept == proof.differences_found else f"the first {kept:,}"
         to.print(f"  … and {more:,} more: --json lists {listed}.")
+
+
+def _print_other_rules(placed: Mapping[UUID, int]) -> None:
+    calls = counted(sum(placed.values()), "call")
+    of = counted(len(placed), "organization")
+    console().print(
+        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
+        "`callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        style="bold yellow",
+        soft_wrap=True,
+    )
+    for organization_id, calls_placed in sorted(placed.items())[:ORGANIZATIONS_PRINTED]:
+        console().print(f"  organization {organization_id}: {counted(calls_placed, 'call')}", markup=False)
+    if len(placed) > ORGANIZATIONS_PRINTED:
+        console().print(f"  … and {len(placed) - ORGANIZATIONS_PRINTED:,} more: --json lists all.")
 
 
 def _right(count: int, one: str) -> str:

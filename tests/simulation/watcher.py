@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.aggregator.reap import EVENT_ID
 from services.ops.proof import prove_connection
@@ -17,6 +16,7 @@ from shared.count import CALL_COLUMNS, call_row, local_hour
 from shared.database import Connection
 from shared.event import InvalidEvent, read, read_stored
 from shared.fold import FINAL, fold
+from shared.zones import time_zone
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]
@@ -98,7 +98,7 @@ class Watcher:
             key = row[0], row[1]
             assert key not in deleted, f"a deleted call is back: {key}"
             call = fold([read_stored(payload) for payload in payloads])
-            expected = [*call_row(call, local_hour(call.created_at, ZoneInfo(zone)))]
+            expected = [*call_row(call, local_hour(call.created_at, time_zone(zone)))]
             assert row == expected, f"a call is not the fold of its events: {row}, must be {expected}"
             ranks[key] = RANK[call.status]
             if key not in self._unsure:

@@ -18,6 +18,7 @@ from services.ops.embedded.state import free_ports
 from shared.database import PASSING_TYPES, Connection, connect, is_passing
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
+from shared.zones import zone_rules
 from tests.seed import key
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen
@@ -154,8 +155,8 @@ async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> Async
     async with connected(made) as connection:
         for one in workload.organizations:
             await connection.execute(
-                "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3)",
-                *(one.id, one.name, one.time_zone),
+                "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4)",
+                *(one.id, one.name, one.time_zone, zone_rules(one.time_zone)),
             )
             for livemode in (True, False):
                 made.keys[one.id, livemode] = await key(connection, one.id, livemode)
