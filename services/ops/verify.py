@@ -119,8 +119,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
-            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` folds "
-            "these calls by the present laws.",
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` "
+            "folds these calls by the present laws.",
             style="bold yellow",
             soft_wrap=True,
         )
