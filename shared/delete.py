@@ -21,7 +21,8 @@ async def delete(
     The call's row is locked first: an ingest that is just storing events of it either has committed them,
     so that they go too, or finds the call gone and starts again, at the tombstone.
     Whoever is just writing a quarantined record of the call either has committed it, so that it goes too, or
-    finds the tombstone. Raises asyncpg's errors; of a deadlock or a serialization failure the transaction is to be tried again.
+    finds the tombstone.
+    Raises asyncpg's errors; of a deadlock or a serialization failure the transaction is to be tried again.
     """
     async with connection.transaction(isolation="read_committed"):
         await hold_call_alone(connection, organization_id, call_id)

@@ -98,10 +98,13 @@ def _said_anywhere(value: bytes | None) -> _Said:
     """Everything that stands under these names, in whatever it is."""
     said = _Said([], [], [])
     lists = {"organizationid": said.organizations, "callid": said.calls, "timestamp": said.timestamps}
-    for text in _unescaped((value or b"").decode(errors="replace")):
+    # Without null bytes, UTF-16 reads as ASCII where it is ASCII.
+    for text in _unescaped((value or b"").decode(errors="replace").replace("\0", "")):
         for found in _NAMED(text):
             name = found["name"].replace("_", "").lower()
             lists[name].append(found["number"] or _text(found["text"]))
+        if said.organizations and said.calls:
+            break  # what is escaped now is a part of a text
     return said
 
 

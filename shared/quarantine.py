@@ -93,10 +93,7 @@ async def write_quarantine(connection: Connection, bad_records: Sequence[BadReco
     refusals = await _refusals(connection, named, began, now)
     await connection.executemany(
         _INSERT,
-        [
-            _row(bad, at, now, refusal)
-            for bad, at, refusal in zip(bad_records, began, refusals, strict=True)
-        ],
+        [_row(bad, at, now, refusal) for bad, at, refusal in zip(bad_records, began, refusals, strict=True)],
     )
 
 

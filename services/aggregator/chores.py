@@ -24,9 +24,10 @@ Chore = Callable[[Connection, AggregatorSettings, datetime], Awaitable[None]]
 
 
 async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
-    """Ends silent calls, applies retention and finds the calls of old quarantined records, over and over, until `stop` is set. Several aggregators may do
-    so at once: each call is ended once, and pruned once. A chore that can't be done is tried again soon, and
-    keeps the other from nothing. Raises what does not pass."""
+    """Ends silent calls, finds the calls of records that an older version quarantined, and applies retention,
+    over and over, until `stop` is set. Several aggregators may do so at once: each call is ended once, and
+    pruned once. A chore that fails is retried soon, and the others are done meanwhile. Raises what does not
+    pass."""
     backoff = Backoff(longest_seconds=60)
     failing: set[str] = set()
     while not stop.is_set():

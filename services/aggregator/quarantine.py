@@ -7,7 +7,7 @@ from uuid import UUID
 from services.aggregator.prune import retentions, still_kept
 from shared.count import time_zone
 from shared.database import Connection
-from shared.named_call import named_call
+from shared.named_call import SEVERAL_CALLS, named_call
 from shared.quarantine import (
     HAS_CONTENT,
     OF_SEVERAL_ORGANIZATIONS,
@@ -48,7 +48,9 @@ async def place_quarantined(connection: Connection, now: datetime) -> int:
             gone = [row["id"] for row, one in pairs if not deleted.isdisjoint(one.keys)]
             await connection.execute(_REMOVE, gone)
             apart = [row["id"] for row, one in pairs if len(one.organizations) > 1]
-            await connection.execute(_EMPTY, apart, f"stored without content, because {OF_SEVERAL_ORGANIZATIONS}")
+            await connection.execute(
+                _EMPTY, apart, f"stored without content, because {OF_SEVERAL_ORGANIZATIONS}"
+            )
         placed += len(rows)
     return placed
 
@@ -82,10 +84,11 @@ async def prune_quarantined(
             if not ids:
                 break
             pruned += len(ids)
-    if organization_id is None and (before := await strictest_kept_since(connection, now)) is not None:
+    if organization_id is None and (strictest := await strictest_kept_since(connection, now)) is not None:
         if dry_run:
-            return pruned + await connection.fetchval(_COUNT_OLD_OF_NONE, before)
-        while ids := await connection.fetch(_PRUNE_OF_NONE, before, CHUNK_RECORDS):
+            old: int = await connection.fetchval(_COUNT_OLD_OF_NONE, strictest)
+            return pruned + old
+        while ids := await connection.fetch(_PRUNE_OF_NONE, strictest, CHUNK_RECORDS):
             pruned += len(ids)
     return pruned
 
@@ -123,7 +126,7 @@ DELETE FROM quarantined_records WHERE id IN (
     SELECT record.id FROM quarantined_records AS record
     JOIN deleted_calls AS deleted ON deleted.organization_id = record.organization_id
         AND (deleted.call_id = record.call_id
-             OR (record.call_id = '{UUID(int=0)}' AND deleted.deleted_at >= record.quarantined_at))
+             OR (record.call_id = '{SEVERAL_CALLS}' AND deleted.deleted_at >= record.quarantined_at))
     WHERE {HAS_CONTENT} LIMIT $1
 )
 RETURNING id
