@@ -1,4 +1,4 @@
-"""The quarantine's part in deletion and retention: what may no longer be there goes, in small transactions."""
+"""Removes from the quarantine what it may no longer hold: records of deleted calls, and old records."""
 
 from datetime import datetime
 from typing import Final
