@@ -37,7 +37,7 @@ from shared.count import (
     counted_as,
 )
 from shared.database import Connection
-from shared.quarantine import BadRecord, write_quarantine
+from shared.quarantine import BadRecord, hold_calls, write_quarantine
 from shared.zones import time_zone, zone_rules
 
 logger = logging.getLogger("callfold.ingest")
@@ -87,7 +87,7 @@ async def store(
         ]
     check(batch.of_unknown_organizations)
     with step("write"):
-        await write(connection, batch, bad_records)
+        await write(connection, batch, bad_records, now=now)
     return batch
 
 
@@ -130,26 +130,32 @@ def _organization(organization_id: UUID, name: str, retention_days: int | None) 
     return Organization(name, retention_days)
 
 
-async def write(connection: Connection, batch: Changes, bad_records: Sequence[BadRecord]) -> None:
-    """Writes the changes and the bad records in one transaction. Raises `Overtaken` when what was read is no
-    longer so, and asyncpg's errors; then nothing is written."""
+async def write(
+    connection: Connection, batch: Changes, bad_records: Sequence[BadRecord], *, now: datetime | None = None
+) -> None:
+    """Writes the changes and the bad records in one transaction. Bad records need `now` (aware), the time at
+    which their retention is judged. Raises `Overtaken` when what was read is no longer so, and asyncpg's
+    errors; then nothing is written."""
     try:
         async with connection.transaction(isolation="read_committed"):
-            await _write(connection, batch, bad_records)
+            # Before any row is locked: a delete takes the same lock first, and the call's row after it.
+            await hold_calls(connection, [key for bad in bad_records for key in bad.named.keys])
+            await _write(connection, batch)
+            if bad_records:
+                if now is None:
+                    raise ValueError("bad records are written at a time")
+                await write_quarantine(connection, bad_records, now)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name not in ("calls_pkey", "call_events_pkey"):
             raise
         raise Overtaken(str(error).partition("\n")[0]) from error
 
 
-async def _write(connection: Connection, batch: Changes, bad_records: Sequence[BadRecord]) -> None:
+async def _write(connection: Connection, batch: Changes) -> None:
     if batch.organizations:
         made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations, zone_rules("UTC"))
         if len(made) != len(batch.organizations):
             raise Overtaken("an organization was created meanwhile")
-    if batch.overruled:
-        gone = [(event.organization_id, event.call_id, event.id) for event in batch.overruled]
-        await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     await connection.copy_records_to_table(
         "call_events",
         columns=_EVENT_COLUMNS,
@@ -173,13 +179,14 @@ async def _write(connection: Connection, batch: Changes, bad_records: Sequence[B
         tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
+    if batch.overruled:  # after the calls' rows are locked, as a delete does it
+        gone = [(event.organization_id, event.call_id, event.id) for event in batch.overruled]
+        await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     if batch.new_calls or batch.changed_calls:
         await _check_days(connection, batch.time_zones)
     if batch.deltas:
         await _write_deltas(connection, batch.deltas)
         await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
-    if bad_records:
-        await write_quarantine(connection, bad_records)
 
 
 async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:

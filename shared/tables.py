@@ -344,8 +344,18 @@ quarantined_records = Table(
     Column("reason", Text, nullable=False),
     Column("quarantined_at", _instant, nullable=False, server_default=_now),
     Column("organization_id", Uuid, comment="the organization that the record names, if it names one"),
-    Column("call_id", Uuid, comment="the call that the record names, likewise"),
+    Column(
+        "call_id",
+        Uuid,
+        comment="the call that the record names, if it names one; the nil UUID where it names several",
+    ),
+    Column(
+        "retained_from",
+        _instant,
+        comment="when its retention began; null: written by an older version, its call not yet read",
+    ),
     Index(None, "quarantined_at"),
+    Index("quarantined_records_retained_from_idx", "organization_id", "retained_from"),
     Index(
         "quarantined_records_of_call_idx",
         "organization_id",

@@ -95,7 +95,9 @@ _any_type = st.sampled_from([*get_args(EventType), MISSING_HANGUP])
 
 
 @st.composite
-def _events(draw: st.DrawFn, types: st.SearchStrategy[str] = _any_type, call_id: UUID = CALL) -> list[Event]:
+def _events(
+    draw: st.DrawFn, types: st.SearchStrategy[str] = _any_type, call_id: UUID = CALL, most: int = 7
+) -> list[Event]:
     events = []
     for n in range(draw(st.integers(1, most))):
         type = draw(types)

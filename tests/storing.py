@@ -18,7 +18,7 @@ def record(value: bytes = b"", offset: int = 0) -> Any:
 
 
 def arrivals(*events: Event) -> Sequence[Arrival]:
-    return [(record(offset=n), event) for n, event in enumerate(events)]
+    return [(record(event.payload.encode(), offset=n), event) for n, event in enumerate(events)]
 
 
 async def prepared(connection: Connection, *events: Event) -> Changes:

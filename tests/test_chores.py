@@ -307,7 +307,8 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
     assert await counted_calls(database) == {"completed": 2}
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
     assert [row["reason"] for row in reasons] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept"
+        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
+        "stored without content, because it is older than is kept"
     ]
     assert (await prove(database_url)).exact
 
@@ -407,7 +408,7 @@ async def test_prune_by_command(database: Connection, database_url: str) -> None
     await stored(database, *ended(40))
     await keep(database, 30)
     done = await callfold("prune", "--counts", "drop", database_url=database_url)
-    assert done.output == "1 call removed; their counts go, too.\n"
+    assert done.output == "1 call removed; their counts go, too.\n0 quarantined records removed.\n"
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0
     log = await database.fetchrow("SELECT action, subject, details FROM audit_log")
     assert tuple(log or ()) == ("calls pruned", "all organizations", "counts: drop")

@@ -28,7 +28,8 @@ async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
         for call in (GONE, KEPT)
         for type, id, minutes in (("call.initiated", "1", 0), ("call.answered", "2", 1))
     ]
-    await publish(bootstrap, topic, begun)
+    spoken = {call: event("call.noted", call, "5", 1, transcript=f"I am {call}") for call in (GONE, KEPT)}
+    await publish(bootstrap, topic, [*begun, *spoken.values()])
     ingest = start_ingest()
     await caught_up(bootstrap, topic)
     async with serving(database_url) as api:
@@ -45,12 +46,20 @@ async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
             assert (await prove(database_url)).exact
 
         await assert_only_the_other_is_there("in_progress")
+        assert await _records_with_content(database) == [spoken[KEPT]]
         ended = [event("call.completed", call, "3", 5, duration=240, cost="2.5") for call in (GONE, KEPT)]
-        await publish(bootstrap, topic, ended)
+        await publish(bootstrap, topic, [*ended, spoken[GONE]])
         await caught_up(bootstrap, topic)
         await assert_only_the_other_is_there("completed")
         assert ingest.stop() == 0
         start_ingest(consumer_group="again")
         await until(lambda: has_committed(bootstrap, topic, "again"), "the whole topic to be read again")
         await assert_only_the_other_is_there("completed")
+        assert await _records_with_content(database) == [spoken[KEPT]]
     assert await database.fetchval("SELECT array_agg(call_id) FROM deleted_calls") == [GONE]
+
+
+async def _records_with_content(database: Connection) -> list[bytes]:
+    """What the quarantine has of anybody's words."""
+    rows = await database.fetch("SELECT value FROM quarantined_records WHERE value IS NOT NULL")
+    return [row["value"] for row in rows]

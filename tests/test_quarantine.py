@@ -174,7 +174,9 @@ async def test_which_records_are_meant_must_be_said(
     database_url: str, command: str, options: tuple[str, ...]
 ) -> None:
     done = await callfold("quarantine", command, *options, database_url=database_url)
-    assert done.failure == "Say which records: their ids, --reason, --topic, or --all by itself."
+    assert done.failure == (
+        "Say which records: their ids, --reason, --topic, --organization, or --all by itself."
+    )
 
 
 async def test_deletes_are_in_the_audit_log_with_the_call(database: Connection) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from services.aggregator.prune import prune
+from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.aggregator.reap import reap
 from shared.audit import NO_ORGANIZATION, write_audit
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
@@ -23,9 +24,10 @@ Chore = Callable[[Connection, AggregatorSettings, datetime], Awaitable[None]]
 
 
 async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
-    """Ends silent calls and applies retention, over and over, until `stop` is set. Several aggregators may do
-    so at once: each call is ended once, and pruned once. A chore that can't be done is tried again soon, and
-    keeps the other from nothing. Raises what does not pass."""
+    """Ends silent calls, finds the calls of records that an older version quarantined, and applies retention,
+    over and over, until `stop` is set. Several aggregators may do so at once: each call is ended once, and
+    pruned once. A chore that fails is retried soon, and the others are done meanwhile. Raises what does not
+    pass."""
     backoff = Backoff(longest_seconds=60)
     failing: set[str] = set()
     while not stop.is_set():
@@ -82,7 +84,14 @@ async def _end_silent_calls(connection: Connection, settings: AggregatorSettings
         logger.info("%d silent calls wait until ingest has read what was published before", waiting)
 
 
+async def _place_quarantined(connection: Connection, _settings: AggregatorSettings, now: datetime) -> None:
+    if placed := await place_quarantined(connection, now):
+        logger.info("found the calls of %d quarantined records of an older version", placed)
+
+
 async def _apply_retention(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
+    if records := await prune_quarantined(connection, now):
+        logger.info("removed %d quarantined records that are older than is kept", records)
     pruned = await prune(connection, now, counts=settings.prune_counts)
     if not pruned:
         return
@@ -99,5 +108,9 @@ async def _apply_retention(connection: Connection, settings: AggregatorSettings,
 
 
 CHORES: Final[Mapping[str, Chore]] = MappingProxyType(
-    {"end silent calls": _end_silent_calls, "apply retention": _apply_retention}
+    {
+        "end silent calls": _end_silent_calls,
+        "find the calls of quarantined records": _place_quarantined,
+        "apply retention": _apply_retention,
+    }
 )

@@ -40,8 +40,7 @@ async def prune(
     Raises asyncpg's errors; the chunks before it are done.
     """
     pruned = 0
-    for row in await connection.fetch(_RETENTIONS, organization_id):
-        kept = Kept(*row)
+    for kept in await retentions(connection, organization_id):
         before = kept_since(now, time_zone(kept.time_zone), kept.retention_days)
         if dry_run:
             pruned += await connection.fetchval(_COUNT, kept.owner, before)
@@ -61,7 +60,7 @@ async def _prune_some(
     storing more of them has committed them, or finds its call gone, and begins again."""
     owner = kept.owner
     async with connection.transaction(isolation="read_committed"):
-        if not await _still_kept(connection, kept):
+        if not await still_kept(connection, kept):
             return 0
         ids = [id_ for (id_,) in await connection.fetch(_LOCK, owner, livemode, before, CHUNK_CALLS)]
         if not ids:
@@ -76,12 +75,17 @@ async def _prune_some(
 async def _drop_pruned(connection: Connection, kept: Kept, before: datetime) -> None:
     day = local_day(before, time_zone(kept.time_zone))
     async with connection.transaction(isolation="read_committed"):
-        if await _still_kept(connection, kept):
+        if await still_kept(connection, kept):
             await connection.execute(_DROP_PRUNED, kept.owner, day)
             await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
 
 
-async def _still_kept(connection: Connection, kept: Kept) -> bool:
+async def retentions(connection: Connection, organization_id: UUID | None) -> list[Kept]:
+    """The retention of this organization, or of all; of those that have one."""
+    return [Kept(*row) for row in await connection.fetch(_RETENTIONS, organization_id)]
+
+
+async def still_kept(connection: Connection, kept: Kept) -> bool:
     """Whether an organization keeps its calls as it did; if so, it does until this transaction ends: whoever
     is told that they are kept longer loses none from then on."""
     return await connection.fetchval(_STILL_KEPT, *kept) is not None

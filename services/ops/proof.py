@@ -29,7 +29,9 @@ from shared.count import (
 from shared.database import Connection, connect
 from shared.event import Event, InvalidEvent, read_stored
 from shared.fold import LAWS, fold
+from shared.named_call import named_call
 from shared.packed import unpack
+from shared.quarantine import read_deleted
 from shared.zones import UTC, find_time_zone, has_other_rules
 
 DIFFERENCES_KEPT: Final = 10_000
@@ -38,6 +40,8 @@ CHUNK_BYTES: Final = 8 * 1024 * 1024
 STATEMENT_SECONDS: Final = 6 * 3600
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
 _NUMBERS: Final[Mapping[object, str]] = {NO_PHONE_NUMBER: "no phone number", None: "all phone numbers"}
+_NOT_LEFT: Final[Mapping[str, object]] = {"calls": 0, "events": 0, "quarantined records": 0}
+"""What may be left of a deleted call."""
 _Key = tuple[UUID, UUID]
 
 Kind = Literal[
@@ -255,10 +259,18 @@ def _readable(measures: Sequence[Any]) -> dict[str, object]:
 
 
 async def _prove_tombstones(connection: Connection, organization_id: UUID | None, found: _Findings) -> None:
+    """Of a deleted call nothing is left: no row, no event, and no quarantined record with its content."""
     async for rows in _chunks(connection, statements.TOMBSTONES_WITH_CALLS, organization_id):
-        for owner, call_id, calls, events in rows:
-            stored, none = {"calls": calls, "events": events}, {"calls": 0, "events": 0}
-            found.add(Difference("tombstone", owner, stored, none, call_id))
+        for owner, call_id, *counts in rows:
+            stored = dict(zip(_NOT_LEFT, counts, strict=True))
+            found.add(Difference("tombstone", owner, stored, _NOT_LEFT, call_id))
+    statement = statements.QUARANTINED_OF_UNKNOWN_CALLS
+    async for rows in _chunks(connection, statement, organization_id, length_of=_value_length):
+        for _, key, value in rows:
+            for owner, call_id in sorted(await read_deleted(connection, named_call(key, value).keys)):
+                if organization_id in (None, owner):
+                    left = {"quarantined records": 1}
+                    found.add(Difference("tombstone", owner, left, {"quarantined records": 0}, call_id))
 
 
 async def _prove_calls(
@@ -411,6 +423,10 @@ async def _chunks(
 
 def _payload_length(row: Any) -> int:
     return len(row[-1])
+
+
+def _value_length(row: Any) -> int:
+    return len(row["value"] or b"")
 
 
 def _transcript_length(row: Any) -> int:

@@ -4,6 +4,8 @@ from typing import Final
 
 from shared.count import CALL_COLUMNS, PACKED_DIGITS, Measures
 from shared.counted_sql import CELL, COUNTED, MEASURES, TOTAL
+from shared.named_call import SEVERAL_CALLS
+from shared.quarantine import HAS_CONTENT
 
 _SUMS: Final = ", ".join(
     f"sum({name}) AS {name}"
@@ -81,18 +83,29 @@ LEFT JOIN (
 ORDER BY {CELL}
 """  # noqa: S608
 
-TOMBSTONES_WITH_CALLS: Final = """
-SELECT organization_id, call_id, found.calls, found.events
+TOMBSTONES_WITH_CALLS: Final = f"""
+SELECT organization_id, call_id, found.calls, found.events, found.records
 FROM deleted_calls AS deleted, LATERAL (
     SELECT (SELECT count(*) FROM calls
             WHERE calls.organization_id = deleted.organization_id AND calls.id = deleted.call_id) AS calls,
            (SELECT count(*) FROM call_events AS stored
             WHERE stored.organization_id = deleted.organization_id
-              AND stored.call_id = deleted.call_id) AS events
+              AND stored.call_id = deleted.call_id) AS events,
+           (SELECT count(*) FROM quarantined_records AS record
+            WHERE record.organization_id = deleted.organization_id
+              AND record.call_id = deleted.call_id AND {HAS_CONTENT}) AS records
 ) AS found
-WHERE ($1::uuid IS NULL OR organization_id = $1) AND (found.calls > 0 OR found.events > 0)
+WHERE ($1::uuid IS NULL OR organization_id = $1)
+    AND (found.calls > 0 OR found.events > 0 OR found.records > 0)
 ORDER BY organization_id, call_id
-"""
+"""  # noqa: S608
+
+# Of these the columns do not say which calls they name: those of several, and those of an older version.
+QUARANTINED_OF_UNKNOWN_CALLS: Final = f"""
+SELECT id, key, value FROM quarantined_records
+WHERE (organization_id IS NULL AND retained_from IS NULL
+       OR call_id = '{SEVERAL_CALLS}' AND ($1::uuid IS NULL OR organization_id = $1)) AND {HAS_CONTENT}
+"""  # noqa: S608
 
 # The sample is the same in both statements, for it is the same in one snapshot by one seed.
 _SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"

@@ -10,6 +10,7 @@ import typer
 
 from services.aggregator.prune import Counts
 from services.aggregator.prune import prune as apply_retention
+from services.aggregator.quarantine import place_quarantined, prune_quarantined, remove_deleted
 from services.ops.addresses import (
     JsonOption,
     StateOption,
@@ -20,6 +21,7 @@ from services.ops.addresses import (
     settings_from_environment,
 )
 from services.ops.operator import audit_run
+from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from shared.settings import AggregatorSettings
 
@@ -43,7 +45,9 @@ def prune(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove calls and events older than their organization keeps, in small transactions.
+    """Remove calls, events and quarantined records older than their organization keeps.
+
+    Quarantined records of deleted calls that an older version left are removed as well.
 
     `org set-retention` says how long that is.
     The aggregator does so by itself every few minutes.
@@ -51,22 +55,32 @@ def prune(
     if counts is None:
         counts = settings_from_environment(AggregatorSettings).prune_counts
     organization_id = None if organization is None else read_uuid(organization, "--organization")
-    pruned = asyncio.run(_prune(state, counts, organization_id, dry_run))
+    pruned, records = asyncio.run(_prune(state, counts, organization_id, dry_run))
     if as_json:
-        print_json({"calls": pruned, "counts": counts, "dry_run": dry_run})
+        print_json({"calls": pruned, "quarantined_records": records, "counts": counts, "dry_run": dry_run})
         return
     verb = "would be removed" if dry_run else "removed"
     what = "their counts stay" if counts == "keep" else "their counts go, too"
     typer.echo(f"{counted(pruned, 'call')} {verb}; {what}.")
+    typer.echo(f"{counted(records, 'quarantined record')} {verb}.")
 
 
-async def _prune(state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool) -> int:
+async def _prune(
+    state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool
+) -> tuple[int, int]:
+    """How many calls and how many quarantined records were removed, or would be."""
     async with database(find_database(state), STATEMENT_SECONDS) as connection:
         if organization_id is not None:
             await require_organization(connection, organization_id, state)
         if not dry_run:
             await audit_run(connection, "calls pruned", organization_id, f"counts: {counts}")
         now = datetime.now(UTC)
-        return await apply_retention(
+        records = 0
+        if not dry_run:
+            await until_not_overtaken(lambda: place_quarantined(connection, now))
+            records = await until_not_overtaken(lambda: remove_deleted(connection))
+        records += await prune_quarantined(connection, now, organization_id=organization_id, dry_run=dry_run)
+        calls = await apply_retention(
             connection, now, counts=counts, organization_id=organization_id, dry_run=dry_run
         )
+        return calls, records

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import typer
@@ -19,12 +19,15 @@ from services.ops.addresses import (
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.operator import audit_run, operator
+from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import console, counted, print_json, table
 from services.ops.progress import progress
 from services.ops.readable import lines_of
 from services.ops.redrive import Redriven
 from services.ops.redrive import redrive as try_again
 from shared.audit import NO_ORGANIZATION
+from shared.event import call_uuid
+from shared.named_call import SEVERAL_CALLS
 
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -44,6 +47,21 @@ ReasonOption = Annotated[
 TopicOption = Annotated[
     str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
 ]
+OrganizationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--organization", metavar="UUID", help="Those that name this organization.", show_default=False
+    ),
+]
+CallOption = Annotated[
+    str | None,
+    typer.Option(
+        "--call",
+        metavar="ID",
+        help="Those that name this call of the organization, by its id or its external id.",
+        show_default=False,
+    ),
+]
 IdsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="The records' ids.", show_default=False)
 ]
@@ -53,6 +71,8 @@ IdsArgument = Annotated[
 def list_records(
     reason: ReasonOption = None,
     topic: TopicOption = None,
+    organization: OrganizationOption = None,
+    call: CallOption = None,
     older_than: Annotated[
         float | None,
         typer.Option(
@@ -66,9 +86,11 @@ def list_records(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the records, the newest first, each with its reason."""
+    """List the records, the newest first, each with its reason, and with the organization and the call that
+    it names. The call 00000000-0000-0000-0000-000000000000 stands for several."""
     before = None if older_than is None else timedelta(hours=older_than)
-    found = asyncio.run(_list(state, reason, topic, before, limit, by_reason=by_reason))
+    chosen = _choice(None, reason, topic, organization, call)
+    found = asyncio.run(_list(state, chosen, before, limit, by_reason=by_reason))
     if as_json:
         print_json(found)
         return
@@ -76,9 +98,16 @@ def list_records(
         rows = [(one["records"], one["topic"], one["reason"], _minute(one["newest"])) for one in found]
         console().print(table(["records", "topic", "reason", "newest (UTC)"], rows))
         return
-    columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "reason"]
-    names = ("topic", "partition", "offset", "reason")
-    lines = [(one["id"], _minute(one["quarantined_at"]), *(one[name] for name in names)) for one in found]
+    columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "organization", "call", "reason"]
+    names = ("topic", "partition", "offset", "organization_id", "call_id", "reason")
+    lines = [
+        (
+            one["id"],
+            _minute(one["quarantined_at"]),
+            *("" if one[name] is None else one[name] for name in names),
+        )
+        for one in found
+    ]
     console().print(table(columns, lines))
 
 
@@ -98,6 +127,7 @@ def show(
     to = console()
     to.print(f"{row['reason']}", style="bold", markup=False)
     to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
+    to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
     to.print(f"produced {row['produced_at'] or 'at no known time'}, quarantined {row['quarantined_at']}")
     to.print("key:")
     to.print("\n".join(lines_of(row["key"])), markup=False)
@@ -113,6 +143,8 @@ def redrive(
     ids: IdsArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
+    organization: OrganizationOption = None,
+    call: CallOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -122,7 +154,7 @@ def redrive(
     What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
     that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
     """
-    chosen = _chosen(ids, reason, topic, everything)
+    chosen = _chosen(_choice(ids, reason, topic, organization, call), everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
     if as_json:
         print_json(done)
@@ -135,43 +167,63 @@ def discard(
     ids: IdsArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
+    organization: OrganizationOption = None,
+    call: CallOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
     not what they said."""
-    discarded = asyncio.run(_discard(state, _chosen(ids, reason, topic, everything)))
+    discarded = asyncio.run(
+        _discard(state, _chosen(_choice(ids, reason, topic, organization, call), everything))
+    )
     if as_json:
         print_json({"discarded": discarded})
         return
     typer.echo(f"{counted(discarded, 'record')} discarded.")
 
 
-Choice = tuple[list[UUID] | None, str | None, str | None]
-"""Ids, a part of the reason, a topic: None where it does not matter."""
+class Choice(NamedTuple):
+    """Which records are meant; None where something does not matter. `reason` is a part of the reason."""
+
+    ids: list[UUID] | None
+    reason: str | None
+    topic: str | None
+    organization_id: UUID | None
+    call_id: UUID | None
 
 
-def _chosen(ids: list[str] | None, reason: str | None, topic: str | None, everything: bool) -> Choice:
-    """Which records are meant. Raises Failure when that was not said."""
-    if everything == bool(ids or reason or topic):
-        raise Failure("Say which records: their ids, --reason, --topic, or --all by itself.")
-    return [read_uuid(one, "An id") for one in ids] if ids else None, reason, topic
+def _choice(
+    ids: list[str] | None, reason: str | None, topic: str | None, organization: str | None, call: str | None
+) -> Choice:
+    """The records that the options name. Raises Failure."""
+    if call is not None and organization is None:
+        raise Failure("--call needs --organization: a call's id is one of its organization.")
+    owner = None if organization is None else read_uuid(organization, "--organization")
+    return Choice(
+        [read_uuid(one, "An id") for one in ids] if ids else None,
+        reason or None,
+        topic or None,
+        owner,
+        None if call is None or owner is None else call_uuid(owner, call),
+    )
+
+
+def _chosen(choice: Choice, everything: bool) -> Choice:
+    """The choice. Raises Failure where it is neither named nor all."""
+    if everything == any(one is not None for one in choice):
+        raise Failure("Say which records: their ids, --reason, --topic, --organization, or --all by itself.")
+    return choice
 
 
 async def _list(
-    state: Path | None,
-    reason: str | None,
-    topic: str | None,
-    older_than: timedelta | None,
-    limit: int,
-    *,
-    by_reason: bool,
+    state: Path | None, chosen: Choice, older_than: timedelta | None, limit: int, *, by_reason: bool
 ) -> list[dict[str, Any]]:
     before = None if older_than is None else datetime.now(UTC) - older_than
     async with database(find_database(state)) as connection:
         statement = _LIST_BY_REASON if by_reason else _LIST
-        rows = await connection.fetch(statement, None, reason, topic, before, limit)
+        rows = await connection.fetch(statement, *chosen, before, limit)
         return [dict(row) for row in rows]
 
 
@@ -203,7 +255,11 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
     actor = operator()
     async with database(find_database(state), STATEMENT_SECONDS) as connection:
         last = UUID(int=0)
-        while rows := await connection.fetch(_DISCARD, *chosen, last, BATCH_RECORDS, NO_ORGANIZATION, actor):
+
+        async def discard_some() -> list[Any]:
+            return await connection.fetch(_DISCARD, *chosen, last, BATCH_RECORDS, NO_ORGANIZATION, actor)
+
+        while rows := await until_not_overtaken(discard_some):
             last = rows[-1]["id"]
             discarded += len(rows)
     return discarded
@@ -211,11 +267,21 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
 
 def _said(chosen: Choice) -> str:
     """Which records were chosen, for the audit log."""
-    ids, reason, topic = chosen
-    if ids is not None:
-        return counted(len(ids), "id")
-    parts = [] if reason is None else ["by their reason"]
-    return ", ".join(parts if topic is None else [*parts, f"of topic {topic}"]) or "all"
+    if chosen.ids is not None:
+        return counted(len(chosen.ids), "id")
+    parts = [
+        None if chosen.reason is None else "by their reason",
+        None if chosen.topic is None else f"of topic {chosen.topic}",
+        None if chosen.organization_id is None else f"of organization {chosen.organization_id}",
+        None if chosen.call_id is None else f"of call {chosen.call_id}",
+    ]
+    return ", ".join(part for part in parts if part is not None) or "all"
+
+
+def _call(call_id: UUID | None) -> str:
+    if call_id is None:
+        return "not named"
+    return "one of several" if call_id == SEVERAL_CALLS else str(call_id)
 
 
 def _hex(value: bytes | None) -> str | None:
@@ -228,21 +294,22 @@ def _minute(instant: Any) -> str:
 
 _CHOSEN: Final = """
 ($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
-    AND ($3::text IS NULL OR topic = $3)
+    AND ($3::text IS NULL OR topic = $3) AND ($4::uuid IS NULL OR organization_id = $4)
+    AND ($5::uuid IS NULL OR call_id = $5)
 """
 
 _HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"  # noqa: S608
 
 _LIST: Final = f"""
-SELECT id, quarantined_at, produced_at, topic, partition, "offset", reason
-FROM quarantined_records WHERE {_CHOSEN} AND ($4::timestamptz IS NULL OR quarantined_at < $4)
-ORDER BY quarantined_at DESC, id LIMIT $5
+SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+ORDER BY quarantined_at DESC, id LIMIT $7
 """  # noqa: S608
 
 _LIST_BY_REASON: Final = f"""
 SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
-FROM quarantined_records WHERE {_CHOSEN} AND ($4::timestamptz IS NULL OR quarantined_at < $4)
-GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $5
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
 """  # noqa: S608
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
@@ -253,21 +320,21 @@ SELECT id FROM (
     SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
     FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
               + pg_column_size(header_values) AS bytes
-          FROM quarantined_records WHERE {_CHOSEN} AND id > $4 ORDER BY id LIMIT $5) AS record
+          FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
 ) AS record
-WHERE so_far - bytes < $6 ORDER BY id
+WHERE so_far - bytes < $8 ORDER BY id
 """  # noqa: S608
 
 # Of the reason only the rule, which stands before the colon: what follows may quote the record.
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records
-    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $4
-                 ORDER BY id LIMIT $5 FOR UPDATE)
-    RETURNING id, topic, partition, "offset", reason
+    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $6
+                 ORDER BY id LIMIT $7 FOR UPDATE)
+    RETURNING id, organization_id, topic, partition, "offset", reason
 ), logged AS (
     INSERT INTO audit_log (organization_id, actor, action, subject, details)
-    SELECT $6, $7, 'quarantined record discarded', id::text,
+    SELECT coalesce(organization_id, $8), $9, 'quarantined record discarded', id::text,
         topic || '/' || partition || '/' || "offset" || ': ' || split_part(reason, ':', 1)
     FROM gone
 )

@@ -13,6 +13,8 @@ from services.ingest.arrivals import sort_out
 from services.ops.overtaken import until_not_overtaken
 from shared.changes import TouchedCall, changes, group
 from shared.database import Connection
+from shared.named_call import named_call
+from shared.quarantine import hold_calls
 from shared.store import Overtaken, TooLarge, read_known, write
 
 
@@ -32,7 +34,8 @@ class Redriven:
 
 async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
     """Tries these records of the quarantine again, as far as they are still there. They leave it in the
-    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware).
+    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware). A
+    record without a value stays as it is: it is stored without content, or never had any.
     Raises asyncpg's errors, and Failure when others are faster again and again."""
     try:
         return await until_not_overtaken(lambda: _redrive_once(connection, ids, now))
@@ -45,6 +48,7 @@ async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) ->
 
 
 async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    without_value = await connection.fetchval(_HOW_MANY_WITHOUT_VALUE, ids)
     rows = await connection.fetch(_READ, ids)
     records = [_record(row) for row in rows]
     arrivals, bad_records = await sort_out(records, now)
@@ -62,12 +66,13 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
         if id(record) in reasons
     }
     async with connection.transaction():
+        await hold_calls(connection, [key for one in records for key in named_call(one.key, one.value).keys])
         if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
             raise Overtaken("a record was discarded or let in meanwhile")
         await write(connection, batch, [])
         await connection.execute(_LET_IN, let_in)
         await connection.execute(_STILL_BAD, list(still_bad), list(still_bad.values()))
-    return Redriven(len(rows), len(let_in), len(still_bad))
+    return Redriven(len(rows) + without_value, len(let_in), len(still_bad) + without_value)
 
 
 def _record(row: Any) -> ConsumerRecord:
@@ -77,7 +82,13 @@ def _record(row: Any) -> ConsumerRecord:
     return ConsumerRecord(*place, -1, 0, row["key"], row["value"], None, -1, -1, headers)
 
 
-_READ: Final = "SELECT * FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id"
+_HOW_MANY_WITHOUT_VALUE: Final = """
+SELECT count(*) FROM quarantined_records WHERE id = ANY($1::uuid[]) AND value IS NULL
+"""
+
+_READ: Final = """
+SELECT * FROM quarantined_records WHERE id = ANY($1::uuid[]) AND value IS NOT NULL ORDER BY id
+"""
 
 _LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 

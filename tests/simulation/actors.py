@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka import ConsumerRecord as Record
 
 from services.aggregator.prune import Counts, prune
+from services.aggregator.quarantine import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
 from services.aggregator.store import apply_deltas
 from services.ingest.arrivals import sort_out
@@ -219,6 +220,7 @@ class Prune:
         owner = ORGANIZATIONS[self.organization]
         await connection.execute("UPDATE organizations SET retention_days = 1 WHERE id = $1", owner)
         await prune(connection, NOW, counts=self.counts, organization_id=owner)
+        await prune_quarantined(connection, NOW, organization_id=owner)
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ class KeepForever:
 
 @dataclass(frozen=True)
 class Redrive:
-    """What was quarantined for its age is let in when retention ended."""
+    """Nothing is let in: bad records stay bad, and what was too old was stored without its content."""
 
     async def do(self, connection: Connection) -> None:
         rows = await connection.fetch("SELECT id FROM quarantined_records ORDER BY id")

@@ -16,6 +16,8 @@ from shared.count import CALL_COLUMNS, call_row, local_hour
 from shared.database import Connection
 from shared.event import InvalidEvent, read, read_stored
 from shared.fold import FINAL, fold
+from shared.named_call import named_call
+from shared.quarantine import HAS_CONTENT
 from shared.zones import time_zone
 from tests.simulation.topic import NOW, Group
 
@@ -50,7 +52,9 @@ class Watcher:
         rows = await self._connection.fetch(_CALLS)
         others = await self._connection.fetchrow(_OTHERS)
         assert others is not None
-        stored, deleted, quarantined, with_retention = (set(some or ()) for some in others)
+        stored, deleted, quarantined, with_retention, contents = (set(some or ()) for some in others)
+        erased = {key for key in contents if key in deleted}
+        assert not erased, f"the quarantine has content of deleted calls: {erased}"
         self._ever_pruned |= with_retention
         assert deleted >= self._deleted, f"tombstones are gone: {self._deleted - deleted}"
         self._check_calls(rows, deleted)
@@ -114,7 +118,8 @@ class Watcher:
         try:
             event = read(record.value, NOW)
         except InvalidEvent:
-            return False
+            (key,) = named_call(record.key, record.value).keys
+            return key in self._deleted or key[:1] in self._ever_pruned
         key = event.organization_id, event.call_id
         return key in self._deleted or (*key, event.id) in self._ever_stored
 
@@ -127,9 +132,10 @@ FROM calls JOIN organizations ON organizations.id = calls.organization_id
 ORDER BY calls.organization_id, calls.id
 """  # noqa: S608
 
-_OTHERS: Final = """
+_OTHERS: Final = f"""
 SELECT (SELECT array_agg((organization_id, call_id, id)) FROM call_events),
        (SELECT array_agg((organization_id, call_id)) FROM deleted_calls),
        (SELECT array_agg((partition, "offset")) FROM quarantined_records),
-       (SELECT array_agg(ROW(id)) FROM organizations WHERE retention_days IS NOT NULL)
-"""
+       (SELECT array_agg(ROW(id)) FROM organizations WHERE retention_days IS NOT NULL),
+       (SELECT array_agg((organization_id, call_id)) FROM quarantined_records WHERE {HAS_CONTENT})
+"""  # noqa: S608
