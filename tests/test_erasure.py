@@ -185,14 +185,16 @@ async def test_a_delete_waits_for_a_bad_record_that_is_being_stored(
 async def test_deletes_of_many_calls_race_with_their_bad_records(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """Batches of bad records and events of all the calls, in no order, against one delete after the other."""
+    """Batches of bad records of all the calls against one delete after the other. Nothing else keeps the two
+    apart: most batches have no event of the calls."""
     calls = [UUID(int=n) for n in range(1, 61)]
     await stored(database, *(event("call.initiated", call_id=call_id) for call_id in calls))
 
     async def ingest() -> None:
         for n in range(20):
             records = [bad(transcript(call_id), offset=100 * n + i) for i, call_id in enumerate(calls)]
-            events = [event("call.updated", id=f"u{n}", call_id=call_id) for call_id in calls]
+            updated = calls if n % 10 == 9 else []
+            events = [event("call.updated", id=f"u{n}", call_id=call_id) for call_id in updated]
             while True:
                 try:
                     await store(database, arrivals(*events), records[:: 1 if n % 2 else -1], now=NOON)
