@@ -14,6 +14,7 @@ from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
 from services.ops.program import command_line
+from shared.tombstone import organization_tombstone
 
 NAME_LETTERS_MAX: Final = 200
 _NO_ZONES: Final = frozenset({"localtime", "posixrules", "Factory"})  # files beside the zones, not zones
@@ -96,6 +97,8 @@ async def _create(state: Path | None, name: str, chosen: str | None, time_zone: 
     organization_id = uuid4() if chosen is None else read_uuid(chosen, "--id")
     arguments = organization_id, check_name(name), check_time_zone(time_zone)
     async with database(find_database(state)) as connection:
+        if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
+            raise Failure(f"Organization {organization_id} was deleted; its id is not given again.")
         try:
             row = await connection.fetchrow(_CREATE, *arguments)
         except asyncpg.UniqueViolationError:
@@ -114,4 +117,5 @@ def _minute(one: dict[str, object]) -> str:
 
 _COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at"
 _CREATE: Final = f"INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3) RETURNING {_COLUMNS}"  # noqa: S608
+_IS_DELETED: Final = "SELECT 1 FROM deleted_calls WHERE organization_id = $1 AND call_id = $2"
 _LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608
