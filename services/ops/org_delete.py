@@ -73,7 +73,8 @@ def delete(
         print_json(asdict(done))
     else:
         for table, rows in done.removed.items():
-            typer.echo(f"{rows:>12,} rows removed from {table}")
+            if rows:
+                typer.echo(f"{rows:>12,} rows removed from {table}")
         if done.left:
             left = ", ".join(f"{rows:,} in {table}" for table, rows in done.left.items())
             typer.echo(f"NOT DELETED: rows of organization {organization_id} are left: {left}. Run it again.")
