@@ -134,13 +134,13 @@ def changes(
     conflicting: list[Event] = []
     duplicates = of_unknown_organizations = 0
     for arrived, known in touched:
+        if known.deleted:  # also a call of an organization that was deleted, and is unknown
+            of_deleted_calls += arrived
+            continue
         if arrived and not create_organizations and arrived[0].organization_id not in zones:
             reason = f"organization_id: there is no organization {arrived[0].organization_id}"
             refused += [Refused(event, reason) for event in arrived]
             of_unknown_organizations += len(arrived)
-            continue
-        if known.deleted:
-            of_deleted_calls += arrived
             continue
         unknown = [event for event in arrived if event.id not in known.events]
         repeated: list[tuple[Event, str]] = []

@@ -193,7 +193,7 @@ def counted_as(
             of_hour.calls,
             of_hour.calls if answered else NOTHING,
             of_hour.second * duration if duration else NOTHING,
-            of_hour.cent * cost if cost else NOTHING,
+            of_hour.cost_step * int(cost.scaleb(4)) if cost else NOTHING,
         ),
     )
 
@@ -251,11 +251,11 @@ def _sum(a: Measures, b: Measures) -> Measures:
 
 
 class _OfHour(NamedTuple):
-    """What one call, one second and one cent count for in an hour."""
+    """What one call, one second and one ten thousandth of a cent count for in an hour."""
 
     calls: Decimal
     second: Decimal
-    cent: Decimal
+    cost_step: Decimal
 
 
 _HOUR: Final = timedelta(hours=1)
@@ -268,7 +268,7 @@ _OF_HOURS: Final[Mapping[int | None, _OfHour]] = {
     hour: _OfHour(
         power(hour),
         power(hour, PACKED_DIGITS["hour_duration_seconds"]),
-        EXACT.multiply(power(hour, PACKED_DIGITS["hour_cost"]), 10_000),
+        power(hour, PACKED_DIGITS["hour_cost"]),
     )
     for hour in range(HOURS)
 }

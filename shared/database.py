@@ -14,6 +14,7 @@ import asyncpg
 from shared.pooled import PooledConnection
 from shared.settings import Pooler
 from shared.step import TablesOutdated
+from shared.timeouts import whose_timeout
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -37,7 +38,7 @@ async def connect(
     """One connection for one worker, each of its statements under these settings of the server, be there a
     pooler between or not. Raises what `is_passing` can judge."""
     session = {"application_name": application_name, "timezone": "UTC"}
-    with _clear_faults(database_url, pooler):
+    with _clear_faults(database_url, pooler, timeout_seconds):
         if pooler == "none":
             return await asyncpg.connect(
                 database_url,
@@ -58,10 +59,16 @@ async def connect(
 
 
 @contextmanager
-def _clear_faults(database_url: str, pooler: Pooler) -> Iterator[None]:
+def _clear_faults(database_url: str, pooler: Pooler, timeout_seconds: float) -> Iterator[None]:
     """Says in words what keeps a connection from being made, where the fault itself does not."""
     try:
         yield
+    except TimeoutError as error:
+        if str(error):  # the system's own, of TCP
+            raise
+        raise TimeoutError(
+            f"no connection within {timeout_seconds:g} s, which is callfold's limit for connecting"
+        ) from error
     except ssl.SSLError as error:
         # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
         # among the ill-formed values, too.
@@ -144,9 +151,14 @@ _TOLD_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54",
 """Where PostgreSQL's primary message has names of tables and rules in it, and never what was stored."""
 
 
-def told(error: BaseException) -> str:
-    """A fault in words that may be logged: nothing of a record, a row or a password is in them."""
+def told(error: BaseException, ours: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A fault in words that may be logged: nothing of a record, a row or a password is in them. Of a time-out
+    they say whose setting it is; `ours` are those that callfold gave the connection (`whose_timeout`)."""
     kind = type(error).__name__
+    if (whose := whose_timeout(error, ours)) is not None and isinstance(error, asyncpg.PostgresError):
+        return f"{kind} (SQLSTATE {error.sqlstate}): {error.message} ({whose})"
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"{kind}: no answer within the time that callfold gives a statement"
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         # Not `str(error)`: that has the DETAIL, which quotes rows.

@@ -22,6 +22,7 @@ from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811 (a uuid.UUID,
 from msgspec import Meta
 
 from shared import lenient
+from shared.framing import BYTE_ORDER_MARK, framing
 from shared.hangup import SPELLINGS, spelled
 from shared.lenient import Unreadable, is_uuid
 
@@ -158,8 +159,27 @@ def read(value: bytes | None, now: datetime) -> Event:
     """The event that a record's value is.
 
     `now` (aware) is the time of the reading: no event may have happened more than a day after it.
-    Raises `InvalidEvent`.
+    A UTF-8 byte-order mark before the value is no part of it.
+    Raises `InvalidEvent`; of a value that is in a frame, an envelope or another encoding, it names that.
     """
+    try:
+        return _read(value, now)
+    except InvalidEvent as error:
+        if value is None or len(value) > VALUE_BYTES_MAX:
+            raise
+        broken = error
+    text = value.removeprefix(BYTE_ORDER_MARK)
+    if len(text) < len(value):
+        try:
+            return _read(text, now)
+        except InvalidEvent as error:
+            broken = error
+    if found := framing(text):
+        raise InvalidEvent(found.sentence, found.rule)
+    raise broken
+
+
+def _read(value: bytes | None, now: datetime) -> Event:
     if value is None:
         raise InvalidEvent("the record has no value")
     if len(value) > VALUE_BYTES_MAX:

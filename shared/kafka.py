@@ -28,6 +28,8 @@ CLOSE_SECONDS: Final = 3
 TRY_SECONDS: Final = 10
 """How long each broker has, while the topic is waited for, until it is said that there is none."""
 
+REPLICAS_OF_CLUSTER: Final = 3
+"""From so many replicas on, an event is acknowledged by two brokers, and one may fail."""
 RECORD_BYTES_MAX: Final = 5 * 1024 * 1024
 """What the topic lets through: more than an event may have, so that a larger one is seen and quarantined."""
 
@@ -63,7 +65,10 @@ async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replicati
             return False
         if not (await admin.describe_cluster())["brokers"]:
             raise KafkaConnectionError("no broker of the cluster is ready yet")
-        config = {"max.message.bytes": str(RECORD_BYTES_MAX)}
+        # No broker's default may compact the topic: a call's events have one key.
+        config = {"max.message.bytes": str(RECORD_BYTES_MAX), "cleanup.policy": "delete"}
+        if replication_factor >= REPLICAS_OF_CLUSTER:
+            config["min.insync.replicas"] = "2"
         made = await admin.create_topics(
             [NewTopic(topic, partitions, replication_factor, topic_configs=config)]
         )

@@ -4,7 +4,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import (
@@ -15,7 +15,9 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     InvalidTopicError,
     KafkaConnectionError,
+    KafkaTimeoutError,
     NodeNotReadyError,
+    RequestTimedOutError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -141,7 +143,12 @@ def fault(error: Exception) -> str:
     ):
         setting = "CALLFOLD_KAFKA_SECURITY_PROTOCOL"
         return f"the broker closed the connection, as it does when {setting} does not fit its listener"
+    if isinstance(error, KafkaTimeoutError | RequestTimedOutError):
+        return _NO_ANSWER
     return _said(error)
+
+
+_NO_ANSWER: Final = "the broker did not answer within the time that callfold gives a request"
 
 
 def _is_about_a_certificate(error: ssl.SSLError) -> bool:

@@ -39,8 +39,10 @@ def pack(counts: Iterable[int], digits: int = DIGITS) -> Decimal:
 
 def unpack(packed: str | Decimal, digits: int = DIGITS) -> list[int]:
     """The counts of a packed number (or of its text, as PostgreSQL gives it), up to the last that is not
-    zero."""
+    zero. Decimals carry no count: a sum may have them (`5000.0000`), because numeric keeps the longest scale.
+    Raises ValueError for what is not a number (`NaN`, `Infinity`)."""
     text = packed if isinstance(packed, str) else f"{packed:f}"
+    text = text.partition(".")[0]
     sign = -1 if text.startswith("-") else 1
     text = text.removeprefix("-")
     whole = 10**digits

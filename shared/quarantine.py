@@ -17,6 +17,7 @@ from aiokafka import ConsumerRecord as Record
 from shared.database import AnyConnection, Connection
 from shared.named_call import NamedCall, named_call
 from shared.retention import kept_since
+from shared.tombstone import organization_tombstone
 from shared.zones import time_zone
 
 NO_TIMESTAMP: Final = -1
@@ -28,6 +29,7 @@ LOCK_BUCKETS: Final = 64
 """How many of these locks there are: a batch takes no more, and PostgreSQL's table of locks has an end."""
 
 OF_DELETED_CALL: Final = "its call is deleted"
+OF_DELETED_ORGANIZATION: Final = "its organization is deleted"
 OLDER_THAN_KEPT: Final = "it is older than is kept"
 OF_SEVERAL_ORGANIZATIONS: Final = "it names several organizations"
 HAS_CONTENT: Final = "(key IS NOT NULL OR value IS NOT NULL OR cardinality(header_names) > 0)"
@@ -127,7 +129,9 @@ async def _refusals(
     connection: Connection, named: Sequence[NamedCall], began: Sequence[datetime], now: datetime
 ) -> list[str | None]:
     """Why each record is stored without content; None where it is stored with it."""
-    deleted = await read_deleted(connection, [key for one in named for key in one.keys])
+    owners = {owner for one in named for owner in one.organizations}
+    graves = {owner: (owner, organization_tombstone(owner)) for owner in owners}
+    deleted = await read_deleted(connection, [*graves.values(), *(key for one in named for key in one.keys)])
     since = await _kept_since(connection, named, now)
     refusals: list[str | None] = []
     for one, at in zip(named, began, strict=True):
@@ -136,6 +140,8 @@ async def _refusals(
             refusals.append(OF_SEVERAL_ORGANIZATIONS)
         elif not deleted.isdisjoint(one.keys):
             refusals.append(OF_DELETED_CALL)
+        elif not deleted.isdisjoint(graves[owner] for owner in one.organizations):
+            refusals.append(OF_DELETED_ORGANIZATION)
         else:
             refusals.append(OLDER_THAN_KEPT if kept is not None and at < kept else None)
     return refusals

@@ -45,12 +45,12 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("INSERT", "audit_log"),
     ),
     OPERATOR: (
-        ("SELECT", "alembic_version, deleted_calls, daily_call_counts, partitions_read"),
-        ("SELECT, INSERT, UPDATE", "organizations, api_keys, daily_call_totals"),
-        ("SELECT, INSERT, DELETE", "members"),
+        ("SELECT", "alembic_version, partitions_read"),
+        ("SELECT, INSERT, DELETE", "members, deleted_calls"),
         (
             "SELECT, INSERT, UPDATE, DELETE",
-            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
+            "organizations, api_keys, calls, call_events, daily_call_counts, daily_call_totals, "
+            "daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
         ),
         ("SELECT, INSERT", "audit_log"),  # which nobody changes
     ),

@@ -38,6 +38,7 @@ from shared.count import (
 )
 from shared.database import Connection
 from shared.quarantine import BadRecord, hold_calls, write_quarantine
+from shared.tombstone import organization_tombstone
 from shared.zones import time_zone, zone_rules
 
 logger = logging.getLogger("callfold.ingest")
@@ -95,12 +96,17 @@ async def read_known(
     connection: Connection, keys: Sequence[CallKey], stored_bytes_max: int = STORED_BYTES_MAX
 ) -> tuple[dict[UUID, Organization], list[KnownCall]]:
     """What the database has, in one snapshot: the organizations that are there, and each of these calls, in
-    their order. Raises `TooLarge`."""
+    their order. Every call of a deleted organization is deleted. Raises `TooLarge`."""
     owners = [organization_id for organization_id, _ in keys]
     calls = [call_id for _, call_id in keys]
+    distinct_owners = list(set(owners))
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        organizations = await connection.fetch(_READ_ORGANIZATIONS, list(set(owners)))
-        deleted = await connection.fetch(_READ_DELETED, owners, calls)
+        organizations = await connection.fetch(_READ_ORGANIZATIONS, distinct_owners)
+        deleted = await connection.fetch(
+            _READ_DELETED,
+            [*owners, *distinct_owners],
+            [*calls, *map(organization_tombstone, distinct_owners)],
+        )
         counts = await connection.fetch(_READ_COUNTED, owners, calls)
         most = stored_bytes_max if len(keys) > 1 else None
         stored = await connection.fetch(_READ_EVENTS, owners, calls, most)
@@ -115,8 +121,13 @@ async def read_known(
         known[n - 1] = KnownCall(row=Written(version, revision), counted=counted_as(*columns))
     for n, payloads in events.items():
         known[n - 1] = known[n - 1]._replace(events=payloads)
+    deleted_owners = {distinct_owners[n - 1 - len(keys)] for (n,) in deleted if n > len(keys)}
+    for n, owner in enumerate(owners):
+        if owner in deleted_owners:
+            known[n] = KnownCall(deleted=True)
     for (n,) in deleted:
-        known[n - 1] = KnownCall(deleted=True)
+        if n <= len(keys):
+            known[n - 1] = KnownCall(deleted=True)
     return {id_: _organization(id_, *fields) for id_, *fields in organizations}, known
 
 
@@ -184,6 +195,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
         await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     if batch.new_calls or batch.changed_calls:
         await _check_days(connection, batch.time_zones)
+        await _check_organizations(connection, batch)
     if batch.deltas:
         await _write_deltas(connection, batch.deltas)
         await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
@@ -207,6 +219,14 @@ async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) ->
     now = await connection.fetch(_READ_ORGANIZATIONS, list(time_zones))
     if any(name != time_zones[id_] for id_, name, _ in now):
         raise Overtaken("a time zone was changed meanwhile")
+
+
+async def _check_organizations(connection: Connection, batch: Changes) -> None:
+    """Raises `Overtaken` when an organization was deleted since the reading. The lock of `_check_days` is
+    held: who deletes an organization takes it alone, and waits for what is written here."""
+    owners = [*batch.time_zones, *batch.organizations]
+    if await connection.fetch(_READ_DELETED, owners, list(map(organization_tombstone, owners))):
+        raise Overtaken("an organization was deleted meanwhile")
 
 
 _EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload", "notes")

@@ -13,8 +13,10 @@ from shared.store import read_known, store
 from tests.events import NOON
 
 
-def record(value: bytes = b"", offset: int = 0) -> Any:
-    return ConsumerRecord("topic", 0, offset, 0, 0, b"key", value, None, 0, len(value), (("name", b"said"),))
+def record(value: bytes | None = b"", offset: int = 0) -> Any:
+    return ConsumerRecord(
+        "topic", 0, offset, 0, 0, b"key", value, None, 0, len(value or b""), (("name", b"said"),)
+    )
 
 
 def arrivals(*events: Event) -> Sequence[Arrival]:

@@ -9,12 +9,15 @@ import pytest
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.metrics import IDLE, Metrics
 from services.ingest.writer import Writer
+from services.ops.embedded.state import free_ports
 from services.ops.proof import prove
 from shared.database import Connection
-from shared.quarantine import BadRecord
+from shared.quarantine import BadRecord, write_quarantine
 from shared.settings import IngestSettings
-from tests.events import ORGANIZATION, event, value
-from tests.ingesting import StartIngest, call, caught_up, has_said, keyed
+from tests.command_line import callfold
+from tests.events import NOON, ORGANIZATION, event, value
+from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.monitoring import Monitor
 from tests.processes import lag, publish, until
 from tests.storing import arrivals, record
 
@@ -66,6 +69,41 @@ async def test_ingest_pauses_says_why_and_goes_on_when_it_is_let(
     await caught_up(bootstrap, topic)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 400
     assert (await prove(database_url)).exact
+
+
+async def test_records_without_a_value_open_nothing_and_are_counted(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A deletion run by key over a compacted topic is no producer gone wrong."""
+    monitor = Monitor(*free_ports(1))
+    ingest = start_ingest(breaker_records="100", monitor_port=str(monitor.port))
+    tombstones = [(f"call-{n}".encode(), None, (("header", None),)) for n in range(400)]
+    await publish(bootstrap, topic, [*tombstones, *keyed(call(0))])
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 1)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
+    assert await monitor.value("callfold_ingest_records_total", outcome="no_value") == 400
+    assert not ingest.said("pauses: ")
+
+
+async def test_a_replay_counts_records_without_a_value(
+    bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, [*[(b"key", None, ())] * 9, *keyed(call(0))])
+    where = {"kafka_bootstrap": bootstrap, "topic": topic, "database_url": database_url}
+    told = await callfold("replay", "--create-organizations", **where)
+    assert told.status == 0
+    assert told.output.startswith(
+        "13 records read: 4 new, 0 duplicate, 0 quarantined, 0 of deleted calls, 9 without a value, "
+    )
+
+
+async def test_a_redrive_lets_go_of_records_without_a_value(database: Connection, database_url: str) -> None:
+    """They were quarantined once."""
+    await write_quarantine(database, [BadRecord(record(None), "the record has no value")], NOON)
+    told = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
+    assert told.json == {"tried": 1, "let_in": 1, "still_bad": 0}
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
 
 
 async def test_events_beyond_the_retention_open_nothing(

@@ -6,7 +6,7 @@ from typing import Any, get_args
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.count import COUNTED_COLUMNS, Cell, Measures, counted_as
+from shared.count import COUNTED_COLUMNS, PACKED_DIGITS, Cell, Measures, counted_as
 from shared.counted_sql import COUNTED
 from shared.database import Connection
 from shared.event import COST_CENTS_MAX, Direction, Status
@@ -65,6 +65,7 @@ async def _in_sql(database: Connection, row: tuple[Any, ...]) -> tuple[Any, ...]
 async def test_python_and_sql_count_alike(database: Connection, row: tuple[Any, ...]) -> None:
     cell, measures = counted_as(*row)
     assert await _in_sql(database, row) == (*cell, *measures)
+    assert "." not in "".join(f"{getattr(measures, name):f}" for name in PACKED_DIGITS)
 
 
 async def test_every_spelling_of_a_cause_is_known_to_both(database: Connection) -> None:

@@ -99,12 +99,12 @@ def _said(**data: Any) -> bytes:
 
 BAD = [
     (None, "the record has no value"),
-    (b"", "the value is not JSON: Input data was truncated"),
+    (b"", "the value is empty; an event is a JSON object"),
     (b"{", "the value is not JSON: Input data was truncated"),
     (b"hello", "the value is not JSON: invalid character (byte 0)"),
-    (b"[1]", "the value: expected object, got array"),
+    (b"7", "the value: expected object, got int"),
     (b"null", "the value: expected object, got null"),
-    (b"\xff\xfe", "the value is not UTF-8: byte 0 can't be decoded"),
+    (b"\xff\xfd", "the value is not UTF-8: byte 0 can't be decoded"),
     (b'{"id":"' + b"x" * 1024 * 1024 + b'"}', "the value has 1,048,585 bytes; at most 1,048,576 are taken"),
     (_changed(id=...), "id: is missing"),
     (_changed(type=...), "type: is missing"),

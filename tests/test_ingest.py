@@ -56,9 +56,8 @@ async def test_a_whole_topic_again_changes_nothing(
 
 BAD_RECORDS = [
     (b"k", b"hello", (), "the value is not JSON: invalid character (byte 0)"),
-    (b"k", None, (), "the record has no value"),
-    (b"k", b"\xff\xfe", (), "the value is not UTF-8: byte 0 can't be decoded"),
-    (b"k", b"[]", (), "the value: expected object, got array"),
+    (b"k", b"\xff\xfd", (), "the value is not UTF-8: byte 0 can't be decoded"),
+    (b"k", b"[]", (), "the value is a JSON array"),
     (b"k", value("call.exploded"), (), "type: 'call.exploded' is none of"),
     (b"k", value("call.ringing", id=""), (), "id: expected str of length >= 1"),
     (b"k", value("call.ringing", organization_id="x"), (), "organization_id: invalid UUID"),
@@ -67,7 +66,7 @@ BAD_RECORDS = [
     (b"k", value("call.ringing", call_id="a\0b"), (), "call_id: has a null byte"),
     (b"k", value("call.ringing", note="x" * 1024 * 1024), (), "at most 1,048,576 are taken"),
     (b"k", b"{}x", (("trace", b"\xff"), ("none", None)), "the value is not JSON: trailing characters"),
-    (None, b"", (), "the value is not JSON: Input data was truncated"),
+    (None, b"", (), "the value is empty"),
     (b"\xff\x00", b"{}", (), "organization_id: is missing"),
 ]
 

@@ -80,10 +80,16 @@ async def test_ingest_counts_what_became_of_each_record(
     async def counted() -> dict[str, float | None]:
         return {
             outcome: await monitor.value("callfold_ingest_records_total", outcome=outcome)
-            for outcome in ("stored", "duplicate", "deleted", "quarantined")
+            for outcome in ("stored", "duplicate", "deleted", "quarantined", "no_value")
         }
 
-    assert await counted() == {"stored": 10, "duplicate": 3, "deleted": 1, "quarantined": 2}
+    assert await counted() == {
+        "stored": 10,
+        "duplicate": 3,
+        "deleted": 1,
+        "quarantined": 1,
+        "no_value": 1,
+    }
     calls = {
         status: await monitor.value("callfold_ingest_calls_total", status=status)
         for status in ("initiated", "ringing", "in_progress", "completed", "failed", "busy")

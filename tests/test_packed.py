@@ -36,6 +36,12 @@ def test_what_is_packed_can_be_taken_apart(some: list[int]) -> None:
     assert unpack(pack(some)) == trimmed(some)
 
 
+@given(counts, st.sampled_from([".0", ".0000"]))
+def test_the_scale_of_a_numeric_is_no_count(some: list[int], decimals: str) -> None:
+    text = f"{pack(some):f}{decimals}"
+    assert unpack(text) == unpack(Decimal(text)) == trimmed(some)
+
+
 @given(counts, st.sampled_from([12, 20, 24]))
 def test_any_counts_come_back(some: list[int], digits: int) -> None:
     packed = pack(some, digits)

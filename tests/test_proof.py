@@ -14,6 +14,7 @@ from shared.database import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
 from shared.store import store
+from tests import seed
 from tests.command_line import callfold
 from tests.events import CALL, NOON, ORGANIZATION, event, table, value
 from tests.storing import stored
@@ -221,6 +222,38 @@ async def test_a_delta_that_is_off_is_so_in_its_count_and_in_its_total(
     for difference in proof.differences:
         assert {name: difference.stored[name] for name in stored} == stored
         assert {name: difference.expected[name] for name in expected} == expected
+
+
+async def test_a_cost_in_the_first_hour_is_named_whatever_scale_it_was_stored_with(
+    database: Connection, database_url: str
+) -> None:
+    """Rows written before packed costs were whole numbers hold 15000.0000."""
+    acme = await seed.tenant(database)
+    for hour in (0, 1):
+        created_at = f"2026-11-24T0{hour}:10:00Z"
+        await seed.call(database, acme, created_at, duration=60, cost="1.5", applied=True)
+    for counts in ("daily_call_counts", "daily_call_totals"):
+        await database.execute(f"UPDATE {counts} SET hour_cost = hour_cost + 0.0000")  # noqa: S608
+    assert (await prove(database_url)).exact
+    await database.execute("UPDATE daily_call_counts SET calls = calls + 3")
+    (cell,) = (await prove(database_url)).differences
+    assert (cell.stored["calls"], cell.expected["calls"]) == (5, 2)
+    assert cell.stored["hour_cost"] == cell.expected["hour_cost"] == {0: 15_000, 1: 15_000}
+    told = await callfold("verify", "--json", database_url=database_url)
+    assert (told.status, told.json["differences"][0]["stored"]["hour_cost"]["0"]) == (1, 15_000)
+
+
+@pytest.mark.parametrize(
+    ("column", "number"),
+    [("cost_cents", "NaN"), ("durations", "NaN"), ("hour_cost", "Infinity"), ("hour_calls", "-Infinity")],
+)
+async def test_a_count_that_is_no_number_is_named(
+    proved: Connection, database_url: str, column: str, number: str
+) -> None:
+    await proved.execute(f"UPDATE daily_call_deltas SET {column} = '{number}'")  # noqa: S608
+    told = await callfold("verify", "--json", database_url=database_url)
+    assert told.status == 1
+    assert {difference["stored"][column] for difference in told.json["differences"]} == {number}
 
 
 async def test_a_day_of_another_time_zone_is_off(proved: Connection) -> None:

@@ -15,10 +15,12 @@ import asyncpg
 import httpx
 import psutil
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded import postgres, processes, stack
 from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
 from services.ops.failure import Failure
+from shared.kafka import administration
 from shared.zones import RULES_VERSION
 from tests.processes import until
 
@@ -108,7 +110,10 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
 
     await until(started_again, "the supervisor starts ingest again")
 
-    # The supervisor dies.
+    # Somebody compacts the topic, and the supervisor dies.
+    compacted = ConfigResource(ConfigResourceType.TOPIC, "call-events", configs={"cleanup.policy": "compact"})
+    async with administration(state.kafka) as admin:
+        await admin.alter_configs([compacted])
     supervisor = processes.supervisor(state)
     assert supervisor is not None
     supervisor.kill()
@@ -117,6 +122,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert [(each.name, each.state) for each in orphans] == [(name, "orphaned") for name in PROGRAMS]
     again = callfold("up", "--detach", "--state", directory)
     assert again.returncode == 0, again.stderr
+    assert "Warning: The topic call-events has cleanup.policy=compact: " in again.stderr
     assert await all_run(state)
     assert not set(pids(state).values()) & {each.pid for each in orphans}
     assert await execute(state, "SELECT answer FROM kept") == 42

@@ -4,11 +4,15 @@ import asyncio
 import socket
 import uuid
 from contextlib import closing
+from dataclasses import replace
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded.servers import Servers
-from shared.kafka import RECORD_BYTES_MAX
+from services.ops.topic_settings import TopicSettings, findings
+from shared.kafka import RECORD_BYTES_MAX, administration
 from tests.command_line import callfold
 
 
@@ -24,6 +28,7 @@ async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
         "made": True,
         "partitions": 3,
         "max_message_bytes": RECORD_BYTES_MAX,
+        "findings": [],
     }
     again = await callfold("topic", "--json", "--partitions", "2", **where)
     assert again.json == made.json | {"made": False}
@@ -60,6 +65,84 @@ async def test_a_topic_that_refuses_what_is_too_large_for_an_event_is_told(boots
     assert told.status == 1
     assert told.failure.startswith(f"The topic {where['topic']} takes records of up to 1,048,588 bytes")
     assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
+
+
+NOT_GOOD = {
+    "one record of each key": (
+        {"cleanup.policy": "compact"},
+        "has cleanup.policy=compact: Kafka removes all events of a key but the last",
+        "--add-config cleanup.policy=delete` ends that.",
+    ),
+    "old records and those of a key": (
+        {"cleanup.policy": "compact,delete"},
+        "has cleanup.policy=compact,delete: ",
+        "--add-config cleanup.policy=delete` ends that.",
+    ),
+    "records for a minute": (
+        {"retention.ms": "60000"},
+        "has retention.ms=60000, less than a day: Kafka removes events that ingest has not read",
+        "--add-config retention.ms=604800000` keeps them for a week.",
+    ),
+    "a few records": (
+        {"retention.bytes": "1000000"},
+        "has retention.bytes=1000000, less than 1 GiB for each partition: ",
+        "--add-config retention.bytes=-1` leaves the limit to retention.ms.",
+    ),
+    "no record that is acknowledged by all": (
+        {"min.insync.replicas": "2"},
+        "has min.insync.replicas=2 and 1 replica(s): Kafka refuses every record of a producer with acks=all.",
+        "--add-config min.insync.replicas=1` lets them in.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kept", NOT_GOOD)
+async def test_a_topic_that_keeps_too_little_is_not_good(bootstrap: str, kept: str) -> None:
+    changed, sentence, remedy = NOT_GOOD[kept]
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    assert (await callfold("topic", "--partitions", "1", **where)).status == 0
+    await configure(bootstrap, where["topic"], changed)
+    told = await callfold("topic", **where)
+    assert told.status == 1
+    assert told.failure.startswith(f"The topic {where['topic']} {sentence}")
+    assert told.failure.endswith(remedy)
+
+
+async def test_everything_that_is_not_good_is_said_at_once(bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    await callfold("topic", "--partitions", "1", **where)
+    await configure(bootstrap, where["topic"], {"cleanup.policy": "compact", "retention.ms": "60000"})
+    told = await callfold("topic", "--json", **where)
+    assert (told.status, told.output, len(told.failure.splitlines())) == (1, "", 2)
+
+
+GOOD = TopicSettings("call-events", "delete", 604_800_000, -1, RECORD_BYTES_MAX, 2, False, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentences"),
+    [
+        (GOOD, []),
+        (replace(GOOD, retention_ms=-1), []),
+        (replace(GOOD, min_insync_replicas=1), ["an event that one broker acknowledged alone is lost"]),
+        (replace(GOOD, unclean_leader_election=True), ["may become the leader, and they are lost"]),
+        (replace(GOOD, min_insync_replicas=1, replicas=1, unclean_leader_election=True), []),
+    ],
+)
+def test_what_loses_events_only_with_a_broker_is_a_warning(
+    settings: TopicSettings, sentences: list[str]
+) -> None:
+    found = findings(settings, "broker:9092")
+    assert [finding.fault for finding in found] == [False] * len(sentences)
+    for finding, sentence in zip(found, sentences, strict=True):
+        assert sentence in finding.sentence
+
+
+async def configure(bootstrap: str, topic: str, changed: dict[str, str]) -> None:
+    """Changes settings of a topic; all others get the broker's defaults, but for the largest record."""
+    configs = {"max.message.bytes": str(RECORD_BYTES_MAX), **changed}
+    async with administration(bootstrap) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
 
 async def test_what_the_broker_refuses_is_told_in_its_words(bootstrap: str) -> None:

@@ -15,10 +15,12 @@ from shared.count import DELTAS_CHANNEL
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
 from shared.settings import AggregatorSettings
 from shared.step import check_step
+from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.aggregator")
 
+SESSION: Final = {"lock_timeout": OWN_LOCK_TIMEOUT, "jit": "off", "work_mem": "64MB"}
 WAITING_SECONDS: Final = 15
 """How often the deltas that wait are counted."""
 
@@ -46,7 +48,7 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
                 application_name="callfold-aggregator",
                 pooler=settings.database_pooler,
                 timeout_seconds=settings.database_connect_timeout_seconds,
-                settings={"lock_timeout": "10s", "jit": "off", "work_mem": "64MB"},
+                settings=SESSION,
             )
             try:
                 await check_step(connection)
@@ -59,9 +61,9 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
             if not is_passing(fault):
                 raise
             if not said or metrics.waiting is None:
-                logger.warning("waits for the database: %s", told(fault))
+                logger.warning("waits for the database: %s", told(fault, SESSION))
                 said = True
-            metrics.waiting = f"waits for the database: {told(fault)}"
+            metrics.waiting = f"waits for the database: {told(fault, SESSION)}"
             await backoff.wait(stop)
 
 

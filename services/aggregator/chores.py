@@ -15,11 +15,13 @@ from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_pass
 from shared.read_progress import read_until
 from shared.settings import AggregatorSettings
 from shared.step import check_step
+from shared.timeouts import OWN_LOCK_TIMEOUT
 
 logger = logging.getLogger("callfold.aggregator")
 
 STATEMENT_SECONDS: Final = 600
 ACTOR: Final = "aggregator"
+SESSION: Final = {"lock_timeout": OWN_LOCK_TIMEOUT, "jit": "off"}
 Chore = Callable[[Connection, AggregatorSettings, datetime], Awaitable[None]]
 
 
@@ -56,7 +58,7 @@ async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said
             pooler=settings.database_pooler,
             timeout_seconds=settings.database_connect_timeout_seconds,
             command_timeout_seconds=STATEMENT_SECONDS,
-            settings={"lock_timeout": "10s", "jit": "off"},
+            settings=SESSION,
         )
         try:
             await check_step(connection)
@@ -67,7 +69,7 @@ async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said
         if not is_passing(fault):
             raise
         if not said:
-            logger.warning("can't %s now: %s", name, told(fault))
+            logger.warning("can't %s now: %s", name, told(fault, SESSION))
         return False
     if said:
         logger.info("can %s again", name)

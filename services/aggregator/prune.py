@@ -1,5 +1,6 @@
 """Retention: calls and events older than their organization keeps go, in small transactions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
@@ -65,11 +66,21 @@ async def _prune_some(
         ids = [id_ for (id_,) in await connection.fetch(_LOCK, owner, livemode, before, CHUNK_CALLS)]
         if not ids:
             return 0
-        await connection.execute(_PRUNE_EVENTS, owner, ids)
-        await connection.execute(_PRUNE_AND_KEEP if counts == "keep" else _PRUNE_AND_DROP, owner, ids)
-        if counts == "drop":
+        if counts == "keep":
+            await connection.execute(_PRUNE_EVENTS, owner, ids)
+            await connection.execute(_PRUNE_AND_KEEP, owner, ids)
+        else:
+            await drop_calls(connection, owner, ids)
             await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
         return len(ids)
+
+
+async def drop_calls(connection: Connection, organization_id: UUID, ids: Sequence[UUID]) -> int:
+    """Removes these calls with their events, and by deltas what they counted for, within the caller's
+    transaction, which has locked them; how many events it were."""
+    tag = await connection.execute(_PRUNE_EVENTS, organization_id, ids)
+    await connection.execute(_PRUNE_AND_DROP, organization_id, ids)
+    return int(tag.rpartition(" ")[2])
 
 
 async def _drop_pruned(connection: Connection, kept: Kept, before: datetime) -> None:

@@ -2,6 +2,7 @@
 snapshot a delta waits or is in both, and never in neither."""
 
 from typing import Final
+from uuid import UUID
 
 from shared.count import Measures
 from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
@@ -9,11 +10,13 @@ from shared.database import Connection
 
 _ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 
+
 # SKIP LOCKED lets aggregators work side by side; one order of cells keeps them from waiting in a circle.
-_APPLY: Final = f"""
+def _apply(where: str) -> str:
+    return f"""
 WITH taken AS (
     DELETE FROM daily_call_deltas
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM daily_call_deltas LIMIT $1 FOR UPDATE SKIP LOCKED))
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM daily_call_deltas {where} LIMIT $1 FOR UPDATE SKIP LOCKED))
     RETURNING {CELL}, {MEASURES}
 ), summed AS (
     SELECT {CELL}, {SUMS} FROM taken GROUP BY {CELL}
@@ -30,6 +33,9 @@ SELECT count(*) FROM taken
 """  # noqa: S608
 
 
+_APPLY: Final = _apply("")
+_APPLY_OF: Final = _apply("WHERE organization_id = $2")
+
 WAITING_MAX: Final = 1_000_000
 
 _WAITING: Final = """
@@ -38,10 +44,13 @@ FROM (SELECT written_at FROM daily_call_deltas LIMIT $1) AS waiting
 """
 
 
-async def apply_deltas(connection: Connection, most: int) -> int:
-    """Applies up to `most` waiting deltas; how many it were."""
-    applied: int = await connection.fetchval(_APPLY, most)
-    return applied
+async def apply_deltas(connection: Connection, most: int, organization_id: UUID | None = None) -> int:
+    """Applies up to `most` waiting deltas, of all organizations or of one; how many it were."""
+    if organization_id is None:
+        applied: int = await connection.fetchval(_APPLY, most)
+        return applied
+    of_one: int = await connection.fetchval(_APPLY_OF, most, organization_id)
+    return of_one
 
 
 async def waiting_deltas(connection: Connection) -> tuple[int, float]:

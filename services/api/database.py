@@ -57,6 +57,9 @@ _IS_WALLED: Final = "SELECT row_security_active(to_regclass('calls')::oid)"
 _RELEASE_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 
+_LIMITS: Final = {
+    "statement_timeout": "CALLFOLD_API_STATEMENT_TIMEOUT_SECONDS, or CALLFOLD_API_EXPORT_SECONDS of an export"
+}
 _FAULTS = (*PASSING_TYPES, TimeoutError)
 
 log = logging.getLogger("callfold.api")
@@ -153,7 +156,7 @@ class Database:
             self._say_away(error)
             raise outdated() from error
         except asyncpg.QueryCanceledError as error:
-            log.warning("a request took longer than it may: %s", told(error))
+            log.warning("a request took longer than it may: %s", told(error, _LIMITS))
             raise timed_out() from error
         except _FAULTS as error:
             # Whatever keeps us from connecting (no such database, no such role) is the database's absence.

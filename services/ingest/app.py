@@ -197,6 +197,7 @@ class Ingest:
                 began = time.monotonic()
                 if await self._writer.write(arrivals, bad_records, trace):
                     self._measure(records, time.monotonic() - began, now=time.time())
+                    self.metrics.count_without_value(len(records) - len(arrivals) - len(bad_records))
                     with trace.step("commit offsets"):
                         await self._commit(records, trace)
         except Exception as fault:

@@ -17,11 +17,14 @@ SLICE_RECORDS: Final = 250
 async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:
     """The records that are events, and those that are not; between slices, the batch in hand goes on.
 
-    Headers say nothing of a call: clients, registries and connectors put any bytes there."""
+    Headers say nothing of a call: clients, registries and connectors put any bytes there. A record without a
+    value is neither: it is a tombstone of Kafka's compaction, and has nothing to store."""
     arrivals: list[Arrival] = []
     bad_records: list[BadRecord] = []
     for start in range(0, len(records), SLICE_RECORDS):
         for record in records[start : start + SLICE_RECORDS]:
+            if record.value is None:
+                continue
             try:
                 arrivals.append((record, read(record.value, now)))
             except InvalidEvent as error:

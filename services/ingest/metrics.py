@@ -95,7 +95,7 @@ class Metrics:
             registry,
         )
         # Known from the start: a rate over a series that appears with its first count misses that count.
-        for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined"):
+        for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined", "no_value"):
             self._records.labels(outcome)
         for field in READ_FIELDS:
             self._fields.labels(field)
@@ -103,6 +103,10 @@ class Metrics:
             self._calls.labels(status)
         for reason in ("overtaken", "too_large", "refused", "database"):
             self.retries.labels(reason)
+
+    def count_without_value(self, records: int) -> None:
+        """So many records of a batch had no value: nothing of them is stored."""
+        self._records.labels("no_value").inc(records)
 
     def count(self, stored: Changes, bad_records: int) -> None:
         """What became of a transaction's records, and of their calls, once it is committed."""

@@ -60,7 +60,7 @@ class Traces:
         spans: dict[int, tuple[Record, Span]] = {}
         left_out = 0
         for record in records:
-            if not record.headers or (producer := _producer(record)) is None:
+            if not record.headers or record.value is None or (producer := _producer(record)) is None:
                 continue
             if len(spans) == FOLLOWED_RECORDS_MAX:
                 left_out += 1

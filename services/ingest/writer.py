@@ -20,6 +20,7 @@ from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.step import check_step
 from shared.store import Overtaken, TooLarge, store
+from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
@@ -31,7 +32,7 @@ SESSION: Final = {
     # Batches come in every size: the plans that suit them are those that look each call up by its key.
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
-    "lock_timeout": "10s",
+    "lock_timeout": OWN_LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": "60s",
     # Its offset is committed next, and then Kafka does not send a batch again: no crash may lose it.
     "synchronous_commit": "on",
@@ -118,7 +119,7 @@ class Writer:
                 if not is_passing(fault):
                     raise
                 self._metrics.retries.labels("database").inc()
-                self.waiting = f"waits for the database: {told(fault)}"
+                self.waiting = f"waits for the database: {told(fault, SESSION)}"
                 if away_since is None:
                     away_since = time.monotonic()
                     logger.warning(self.waiting)

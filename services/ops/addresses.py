@@ -23,6 +23,7 @@ from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database import COMMAND_SECONDS, Connection, connect, is_passing
 from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings import DatabaseSettings, InvalidSetting, KafkaSettings, Pooler
+from shared.timeouts import timeout_setting, whose_timeout
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
@@ -39,6 +40,9 @@ StateOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
+
+
+_NO_ANSWER: Final = "no answer within the time that callfold gives a request"
 
 
 class Refused(Failure):
@@ -120,8 +124,48 @@ async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> 
         )
         try:
             yield connection
+        except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError) as error:
+            if (setting := timeout_setting(error)) is None or connection.is_closed():
+                raise
+            try:
+                failure = await _timed_out(place, connection, setting)
+            except asyncpg.PostgresError:  # a limit so short that it can't even be asked for
+                raise error from None
+            raise failure from None
+        except TimeoutError as error:
+            if str(error):
+                raise
+            raise Failure(
+                f"PostgreSQL at {_without_secrets(place.address)} did not answer a statement within "
+                f"{statement_seconds:g} s, which is this command's own limit; it is done or rolled back as a "
+                "whole."
+            ) from None
         finally:
             await connection.close(timeout=5)
+
+
+async def _timed_out(place: Place, connection: Connection, setting: str) -> Failure:
+    """What to say of a limit of PostgreSQL's that callfold did not set: its value, and who did."""
+    found = await connection.fetchrow(
+        "SELECT current_setting($1), source FROM pg_settings WHERE name = $1", setting
+    )
+    value, source = found or ("?", "")
+    return Failure(
+        f"PostgreSQL gave up on {_without_secrets(place.address)}: a statement ran into {setting}={value}, "
+        f"which {_SOURCES.get(source, f'comes from `{source}`')} and not by this command."
+    )
+
+
+_SOURCES: Final = {
+    "user": "is set for this role (ALTER ROLE)",
+    "database": "is set for this database (ALTER DATABASE)",
+    "database user": "is set for this role in this database (ALTER ROLE … IN DATABASE)",
+    "client": "is set by the connection's options (CALLFOLD_DATABASE_URL, PGOPTIONS or a pooler)",
+    "configuration file": "is set in the server's configuration",
+    "command line": "is set in the server's command line",
+    "session": "is set in the session (by a pooler's connect_query, say)",
+}
+"""Who sets a value, by the column source of pg_settings."""
 
 
 @contextmanager
@@ -139,16 +183,22 @@ def database_faults(place: Place) -> Iterator[None]:
     except asyncpg.InvalidCatalogNameError:
         raise Failure(f"There is no database {name}: create it, then {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
-        raise Failure(f"PostgreSQL refuses the connection to {name}: {_sentence(error)}.") from None
+        whose = whose_timeout(error)
+        said = _sentence(error) + (f" ({whose})" if whose else "")
+        raise Failure(f"PostgreSQL refuses the connection to {name}: {said}.") from None
     except (
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
         asyncpg.InsufficientPrivilegeError,
         asyncpg.LockNotAvailableError,
+        asyncpg.IdleInTransactionSessionTimeoutError,
+        asyncpg.TransactionTimeoutError,
         asyncpg.ReadOnlySQLTransactionError,
         asyncpg.TransactionRollbackError,
     ) as error:
-        raise Failure(f"PostgreSQL gave up on {name}: {_sentence(error)}.") from None
+        whose = whose_timeout(error)
+        said = _sentence(error) + (f" ({whose})" if whose else "")
+        raise Failure(f"PostgreSQL gave up on {name}: {said}.") from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise
@@ -234,7 +284,7 @@ def _said(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return (error.strerror or str(error)).lower()
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error)))
-    return ", ".join(os.strerror(number).lower() for number in numbers) or str(error) or "no answer in time"
+    return ", ".join(os.strerror(number).lower() for number in numbers) or str(error) or _NO_ANSWER
 
 
 def _without_secrets(database_url: str) -> str:

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from services.ops import key, member, org, org_change, quarantine
+from services.ops import key, member, org, org_change, org_delete, quarantine
 from services.ops.commands import Command, Group
 from services.ops.demo import demo
 from services.ops.down import down
 from services.ops.failure import Failure
+from services.ops.forget import forget
 from services.ops.lag import lag
 from services.ops.migrate import migrate
 from services.ops.notes import notes
@@ -58,10 +59,11 @@ def _whole(
 # The commands, in the order in which the help lists them.
 for command in (
     *(up, down, status, demo, verify, lag, migrate, topic),
-    *(replay, rebuild, refold, reap, prune, notes),
+    *(replay, rebuild, refold, reap, prune, notes, forget),
 ):
     app.command(cls=Command)(command)
 org_change.register(org.app)
+org_delete.register(org.app)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
 app.add_typer(member.app, name="member")

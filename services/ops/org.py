@@ -13,6 +13,7 @@ from services.ops.commands import Command, Group
 from services.ops.failure import Failure
 from services.ops.printing import console, print_json, table
 from services.ops.program import command_line
+from shared.tombstone import organization_tombstone
 from shared.zones import zone_names, zone_rules
 
 NAME_LETTERS_MAX: Final = 200
@@ -94,6 +95,8 @@ async def _create(state: Path | None, name: str, chosen: str | None, time_zone: 
     organization_id = uuid4() if chosen is None else read_uuid(chosen, "--id")
     arguments = organization_id, check_name(name), check_time_zone(time_zone), zone_rules(time_zone)
     async with database(find_database(state)) as connection:
+        if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
+            raise Failure(f"Organization {organization_id} was deleted; its id is not given again.")
         try:
             row = await connection.fetchrow(_CREATE, *arguments)
         except asyncpg.UniqueViolationError:
@@ -114,4 +117,5 @@ _COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at, zone_r
 _CREATE: Final = f"""
 INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}
 """  # noqa: S608
+_IS_DELETED: Final = "SELECT 1 FROM deleted_calls WHERE organization_id = $1 AND call_id = $2"
 _LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -250,11 +251,15 @@ async def _prove_cells(connection: Connection, organization_id: UUID | None, fou
 
 
 def _readable(measures: Sequence[Any]) -> dict[str, object]:
-    """The measures by name, packed ones taken apart: what is counted in each of their groups that has any."""
+    """The measures by name, packed ones taken apart: what is counted in each of their groups that has any. A
+    column that holds no number (`NaN`, `Infinity`) is given as its text."""
     named: dict[str, object] = dict(zip(Measures._fields, measures, strict=True))
-    for name, digits in PACKED_DIGITS.items():
-        counts = unpack(named[name], digits)  # type: ignore[arg-type]
-        named[name] = {group: count for group, count in enumerate(counts) if count}
+    for name, measure in zip(Measures._fields, measures, strict=True):
+        if isinstance(measure, Decimal) and not measure.is_finite():
+            named[name] = str(measure)
+        elif name in PACKED_DIGITS:
+            counts = unpack(measure, PACKED_DIGITS[name])
+            named[name] = {group: count for group, count in enumerate(counts) if count}
     return named
 
 

@@ -1,7 +1,8 @@
 """`callfold replay`: records fed again to the path that ingest takes, beside the running services."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -49,11 +50,14 @@ Batches = AsyncIterator[Sequence[ConsumerRecord]]
 Take = Callable[[Sequence[Arrival], Sequence[BadRecord]], Awaitable[object]]
 TYPES: Final = get_args(EventType)
 STATEMENT_SECONDS: Final = 3600
+REASONS_MAX: Final = 100
+REASONS_SHOWN: Final = 3
 
 
 @dataclass
 class Replayed:
-    """What became of the records that were read. `other` were not asked for."""
+    """What became of the records that were read. `no_value` are tombstones of Kafka's compaction, `other`
+    were not asked for. `reasons` are the rules that quarantined records break, with how many do."""
 
     read: int = 0
     new: int = 0
@@ -61,10 +65,17 @@ class Replayed:
     conflicting: int = 0
     quarantined: int = 0
     deleted: int = 0
+    no_value: int = 0
     other: int = 0
     new_calls: int = 0
     changed_calls: int = 0
     dry_run: bool = field(default=False, kw_only=True)
+    reasons: dict[str, int] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def is_mostly_quarantined(self) -> bool:
+        """Whether most of the records that were asked for are not events: a wrong file, or a wrong topic."""
+        return self.quarantined * 2 > self.read - self.other - self.no_value
 
     def count(self, batch: Changes, quarantined: int) -> None:
         """Adds what a batch did."""
@@ -73,8 +84,18 @@ class Replayed:
         self.conflicting += len(batch.conflicting)
         self.deleted += len(batch.of_deleted_calls)
         self.quarantined += quarantined
+        self._count_reasons(refused.reason for refused in batch.refused)
         self.new_calls += len(batch.new_calls)
         self.changed_calls += len(batch.changed_calls)
+
+    def count_bad(self, bad_records: Sequence[BadRecord]) -> None:
+        """Adds why records are not events."""
+        self._count_reasons(bad.rule or bad.reason for bad in bad_records)
+
+    def _count_reasons(self, reasons: Iterable[str]) -> None:
+        for reason in reasons:
+            if reason in self.reasons or len(self.reasons) < REASONS_MAX:
+                self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
 def replay(
@@ -114,7 +135,8 @@ def replay(
         typer.Option(
             "--file",
             metavar="FILE",
-            help="A file of one event a line in place of a topic; - is standard input.",
+            help="A file in place of a topic: one event a line, JSON arrays or pretty-printed objects, plain "
+            "or gzip-compressed; - is standard input.",
         ),
     ] = None,
     create_organizations: Annotated[
@@ -135,6 +157,9 @@ def replay(
     What is there stays as it is, what is missing comes; deleted calls stay deleted. No consumer group is
     touched, the services go on, and it can be interrupted and run again. With a filter, records that are no
     events are passed over.
+
+    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
+    quarantined.
     """
     span = _span(topic, partition, from_offset, to_offset, since, until)
     if file is not None and span != Span(span.topic):
@@ -146,12 +171,19 @@ def replay(
     done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, quiet=as_json))
     if as_json:
         print_json(asdict(done))
-        return
-    would = "would be " if dry_run else ""
+    else:
+        _print(done)
+    if done.is_mostly_quarantined:
+        raise typer.Exit(1)
+
+
+def _print(done: Replayed) -> None:
+    would = "would be " if done.dry_run else ""
+    without_value = f"{done.no_value:,} without a value, " if done.no_value else ""
     typer.echo(
         f"{counted(done.read, 'record')} read: {done.new:,} {would}new, {done.duplicate:,} duplicate, "
         f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
-        f"{done.other:,} not asked for."
+        f"{without_value}{done.other:,} not asked for."
     )
     if done.conflicting:
         typer.echo(
@@ -159,6 +191,10 @@ def replay(
             "and other content."
         )
     typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
+    if done.is_mostly_quarantined:
+        typer.echo("Most of these records are not events that can be stored:", err=True)
+        for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):
+            typer.echo(f"  {counted(records, 'record')}: {reason}", err=True)
 
 
 def _settings(create_organizations: bool | None) -> IngestSettings:
@@ -197,7 +233,9 @@ async def _replay(
         with closing(writer), progress("records", expected, quiet=quiet) as told:
             async for records in batches:
                 done.read += len(records)
-                await take(*_asked(*await sort_out(records, datetime.now(UTC)), chosen, done))
+                arrivals, bad_records = await sort_out(records, datetime.now(UTC))
+                done.no_value += len(records) - len(arrivals) - len(bad_records)
+                await take(*_asked(arrivals, bad_records, chosen, done))
                 told(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
     return done
 
@@ -207,6 +245,7 @@ def _asked(
 ) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
     """What was asked for of a batch; the rest is counted."""
     if chosen is None:
+        done.count_bad(bad_records)
         return arrivals, bad_records
     asked = [arrival for arrival in arrivals if chosen(arrival[1])]
     done.other += len(arrivals) - len(asked) + len(bad_records)

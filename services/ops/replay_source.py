@@ -1,20 +1,19 @@
-"""What a replay reads: a span of a topic, without any consumer group, or a file of one event a line."""
+"""What a replay reads: a span of a topic, without any consumer group, or a file of events."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.ingest.header_names import read_any_header_name
+from services.ops.archive import Stream, values
 from services.ops.failure import Failure
-from shared.event import VALUE_BYTES_MAX
 from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
 from shared.quarantine import NO_TIMESTAMP
@@ -113,8 +112,9 @@ def span_consumer(broker: Broker) -> AIOKafkaConsumer:
 
 
 async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """The lines of a file (`-` is standard input) as records of a topic by its name; empty lines are passed
-    over. Raises Failure when it can't be read."""
+    """The values of a file (`-` is standard input) as records of a topic by its name: lines of JSON, JSON
+    arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it can't be read, after
+    the records before that place."""
     batches = _file_batches(path)
     while batch := await asyncio.to_thread(next, batches, None):
         yield batch
@@ -124,32 +124,29 @@ def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
     name = "standard input" if path == "-" else Path(path).name
     batch: list[ConsumerRecord] = []
     batch_bytes = 0
+    broken: Failure | None = None
     try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as lines:
-            for number in count(1):
-                line = _line(lines)
-                if line:
-                    batch.append(_record(name, number, line))
-                    batch_bytes += len(line)
-                is_full = len(batch) == BATCH_RECORDS or batch_bytes >= BATCH_BYTES
-                if batch and (line is None or is_full):
+        with _open(path) as file:
+            for number, value in values(file, path):
+                batch.append(_record(name, number, value))
+                batch_bytes += len(value)
+                if len(batch) == BATCH_RECORDS or batch_bytes >= BATCH_BYTES:
                     yield batch
                     batch, batch_bytes = [], 0
-                if line is None:
-                    return
+    except Failure as failure:
+        broken = failure
     except OSError as error:
-        raise Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.") from None
+        broken = Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.")
+    if batch:
+        yield batch
+    if broken is not None:
+        raise broken
 
 
-def _line(lines: BinaryIO) -> bytes | None:
-    """The next line without its end, of one that is too long only as much as shows it; None at the end."""
-    line = lines.readline(VALUE_BYTES_MAX + 2)
-    if not line:
-        return None
-    rest = line
-    while rest and not rest.endswith(b"\n"):
-        rest = lines.readline(VALUE_BYTES_MAX)
-    return line.strip()
+def _open(path: str) -> AbstractContextManager[Stream]:
+    if path == "-":
+        return nullcontext(cast("Stream", sys.stdin.buffer))  # its type lacks what a BufferedReader has
+    return Path(path).open("rb")
 
 
 def _record(topic: str, offset: int, value: bytes) -> ConsumerRecord:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 import typer
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
 
 from services.ops.addresses import (
     JsonOption,
@@ -20,15 +18,12 @@ from services.ops.addresses import (
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.printing import counted, print_json
-from shared.event import VALUE_BYTES_MAX
-from shared.kafka import RECORD_BYTES_MAX, administration, ensure_topic, partitions_of
-from shared.kafka_client import Broker
+from services.ops.topic_settings import Finding, findings, read_topic_settings
+from shared.kafka import administration, ensure_topic, partitions_of
 from shared.settings import KafkaSettings
 
 PARTITIONS: Final = 8
 LONGEST_PAUSE_SECONDS: Final = 1
-RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
-"""A value that is just too large, with its key and headers."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,7 @@ class Topic:
     made: bool
     partitions: int
     max_message_bytes: int
+    findings: tuple[Finding, ...] = ()
 
 
 def topic(
@@ -76,13 +72,11 @@ def topic(
             f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
             f"--partitions {partitions}` adds some; no event is lost or counted twice by that."
         )
-    if found.max_message_bytes < RECORD_BYTES_LEAST:
-        raise Failure(
-            f"The topic {name} takes records of up to {found.max_message_bytes:,} bytes: one too large for "
-            "an event is refused to its producer, instead of being seen and quarantined. Kafka's own "
-            f"`kafka-configs.sh --bootstrap-server {place.address} --alter --entity-type topics "
-            f"--entity-name {name} --add-config max.message.bytes={RECORD_BYTES_MAX}` raises it."
-        )
+    faults = [finding.sentence for finding in found.findings if finding.fault]
+    if faults:
+        raise Failure("\n".join(faults))
+    for finding in found.findings:
+        typer.echo(f"Warning: {finding.sentence}", err=True)
     if as_json:
         print_json(found)
         return
@@ -98,9 +92,10 @@ async def _ensure(
     for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
         try:
             with kafka_faults(place):
-                if await ensure_topic(place.broker, name, partitions, replication_factor=replication_factor):
-                    return Topic(name, True, partitions, RECORD_BYTES_MAX)
-                return await _known(place.broker, name)
+                made = await ensure_topic(
+                    place.broker, name, partitions, replication_factor=replication_factor
+                )
+                return await _known(place, name, made=made)
         except Refused:
             raise
         except Failure as failure:
@@ -109,13 +104,9 @@ async def _ensure(
     raise last
 
 
-async def _known(broker: Broker, name: str) -> Topic:
-    """The topic that is there. Raises aiokafka's `KafkaError`."""
-    async with administration(broker) as admin:
-        resource = ConfigResource(ConfigResourceType.TOPIC, name, configs={"max.message.bytes": ""})
-        (answer,) = await admin.describe_configs([resource])
-        ((code, message, _, _, entries),) = answer.resources
-        if code:
-            raise for_code(code)(message or "")
-        (bytes_max,) = (int(value) for _, value, *_ in entries)
-        return Topic(name, False, len(await partitions_of(admin, name)), bytes_max)
+async def _known(place: KafkaPlace, name: str, *, made: bool) -> Topic:
+    """The topic as it is now. Raises aiokafka's `KafkaError`."""
+    async with administration(place.broker) as admin:
+        settings = await read_topic_settings(admin, name)
+        partitions = len(await partitions_of(admin, name))
+    return Topic(name, made, partitions, settings.max_message_bytes, tuple(findings(settings, place.address)))

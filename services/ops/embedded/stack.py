@@ -29,6 +29,7 @@ from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.program import suggestion
+from services.ops.topic_settings import topic_findings
 from shared.kafka import ensure_topic
 from shared.migrations import TablesBusy, upgrade
 from shared.migrations.roles import give_roles
@@ -191,6 +192,8 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
     except TablesBusy as busy:
         raise Failure(f"{busy}.") from None
     await ensure_topic(state.kafka, settings.topic, PARTITIONS)
+    for finding in await topic_findings(state.kafka, settings.topic, state.kafka):
+        report(f"Warning: {finding.sentence}")
     if not await _runs(state, "api"):
         report("Starting ingest, the aggregator and the API.")
     group = settings.consumer_group

@@ -1,0 +1,323 @@
+"""`callfold org delete`: an organization with everything of it, in small transactions."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from services.aggregator.prune import drop_calls
+from services.aggregator.store import apply_deltas
+from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
+from services.ops.commands import Command
+from services.ops.failure import Failure
+from services.ops.operator import operator
+from services.ops.overtaken import until_not_overtaken
+from services.ops.printing import counted, print_json
+from services.ops.program import suggestion
+from services.ops.progress import Told, progress
+from services.ops.quarantine_search import records_of, remove_records
+from shared.audit import write_audit
+from shared.count import DELTAS_CHANNEL, Measures
+from shared.counted_sql import CELL, MEASURES
+from shared.database import Backoff, Connection
+from shared.store import DAYS_LOCK
+from shared.tombstone import organization_tombstone
+
+CHUNK_CALLS: Final = 1_000
+CHUNK_ROWS: Final = 5_000
+STATEMENT_SECONDS: Final = 3600
+DELTAS_SECONDS: Final = 300
+"""How long another process may hold the organization's deltas before the deletion gives up."""
+
+
+@dataclass
+class Deleted:
+    """What was removed of an organization by this run, by table, and what is left of it."""
+
+    organization_id: UUID
+    name: str
+    removed: dict[str, int] = field(default_factory=dict)
+    left: dict[str, int] = field(default_factory=dict)
+
+    def count(self, table: str, rows: int) -> None:
+        self.removed[table] = self.removed.get(table, 0) + rows
+
+
+def delete(
+    organization: Annotated[str, typer.Argument(metavar="UUID", help="Its id.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete an organization for good: calls, events, counts, keys, members, quarantined records.
+
+    Its keys stop working first. Ingest drops its events from then on, and counts them as `deleted`: the
+    organization does not come back, and its id is not given again. The audit log keeps its lines, and one
+    row in `deleted_calls` says that the organization was deleted.
+
+    In small transactions, beside live services: every count is exact throughout. It can be interrupted and
+    run again. At the end the tables are searched for what is left. Kafka keeps its records until its own
+    retention removes them, and backups keep theirs.
+
+    Exit status: 0 when nothing is left of it; 1 when anything is, or when it was not confirmed.
+    """
+    organization_id = read_uuid(organization, "The id")
+    done = asyncio.run(_delete(state, organization_id, yes=yes, quiet=as_json))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        for table, rows in done.removed.items():
+            if rows:
+                typer.echo(f"{rows:>12,} rows removed from {table}")
+        if done.left:
+            left = ", ".join(f"{rows:,} in {table}" for table, rows in done.left.items())
+            typer.echo(f"NOT DELETED: rows of organization {organization_id} are left: {left}. Run it again.")
+        else:
+            typer.echo(f"DELETED: nothing is left of organization {organization_id}, in one snapshot.")
+    if done.left:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this command to those of `org`."""
+    app.command(cls=Command)(delete)
+
+
+async def delete_organization(connection: Connection, done: Deleted, told: Told, *, actor: str) -> None:
+    """Removes everything of the organization, over a connection that is in no transaction, and adds to `done`
+    what it removed. Raises asyncpg's errors, and Failure when others hold what is to be removed; what was
+    removed by then stays removed."""
+    organization_id = done.organization_id
+    await until_not_overtaken(lambda: _close(connection, done, actor))
+    last: UUID | None = None
+    while ids := await until_not_overtaken(partial(_remove_calls, connection, done, last)):
+        last = ids[-1]
+        told(done.removed.get("calls", 0), f"{organization_id}/{last}")
+    await _empty(connection, done, "call_events")
+    while await until_not_overtaken(partial(_drop_pruned, connection, done)):
+        pass
+    await _apply_deltas(connection, organization_id)
+    for table in ("daily_call_counts", "daily_call_totals", "silent_calls", "deleted_calls"):
+        await _empty(connection, done, table)
+    async for records in records_of(connection, organization_id):
+        done.count("quarantined_records", await remove_records(connection, records))
+    await until_not_overtaken(lambda: _remove_itself(connection, done, actor))
+
+
+async def rows_left(connection: Connection, organization_id: UUID) -> dict[str, int]:
+    """In one snapshot: the tables that have rows of the organization, with how many; without the audit log
+    and its tombstone. Raises asyncpg's errors."""
+    tombstone = organization_tombstone(organization_id)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        left = {
+            table: await connection.fetchval(statement, organization_id, tombstone)
+            for table, statement in _LEFT.items()
+        }
+        records = 0
+        async for some in records_of(connection, organization_id):
+            records += len(some)
+    return {table: rows for table, rows in {**left, "quarantined_records": records}.items() if rows}
+
+
+async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet: bool) -> Deleted:
+    async with database(find_database(state), STATEMENT_SECONDS) as connection:
+        tombstone = organization_tombstone(organization_id)
+        found = await connection.fetchrow(_FIND, organization_id, tombstone)
+        if found is None or (found["name"] is None and not found["is_deleted"]):
+            raise Failure(
+                f"There is no organization {organization_id}: "
+                f"{suggestion('org', 'list', state=state)} shows those there are."
+            )
+        done = Deleted(organization_id, found["name"] or "")
+        calls = await connection.fetchval(_CALLS, organization_id)
+        if not yes:
+            _confirm(done, calls)
+        with progress("calls", calls, quiet=quiet) as told:
+            await delete_organization(connection, done, told, actor=operator())
+        done.left = await rows_left(connection, organization_id)
+    return done
+
+
+def _confirm(done: Deleted, calls: int) -> None:
+    """Raises Failure unless the operator types the organization's name, or its id where it has no name."""
+    if not sys.stdin.isatty():
+        raise Failure("This deletes for good: confirm it with --yes, or run it in a terminal.")
+    what = f"organization {done.organization_id} ({done.name or 'unnamed'}) with {counted(calls, 'call')}"
+    expected = done.name or str(done.organization_id)
+    typer.echo(f"This deletes {what}, for good.", err=True)
+    if typer.prompt(f"Type {expected} to confirm", err=True).strip() != expected:
+        raise Failure("Not confirmed: nothing was deleted.")
+
+
+async def _close(connection: Connection, done: Deleted, actor: str) -> None:
+    """The first transaction: from its commit on, nobody reads the organization, and nothing is stored for it.
+    The lock is waited for before anything is locked: ingest holds it, shared, at the end of each write."""
+    organization_id = done.organization_id
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
+        await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
+        removed = await _remove_credentials(connection, organization_id)
+        await _audit(connection, organization_id, actor, "organization deletion begun")
+    for table, rows in removed.items():
+        done.count(table, rows)
+
+
+async def _remove_credentials(connection: Connection, organization_id: UUID) -> Mapping[str, int]:
+    return {
+        table: _rows(await connection.execute(statement, organization_id))
+        for table, statement in _CREDENTIALS.items()
+    }
+
+
+async def _remove_calls(connection: Connection, done: Deleted, after: UUID | None) -> list[UUID]:
+    """One small transaction: some calls with their events go, and their deltas come."""
+    async with connection.transaction(isolation="read_committed"):
+        rows = await connection.fetch(_NEXT_CALLS, done.organization_id, after, CHUNK_CALLS)
+        ids = [id_ for (id_,) in rows]
+        if not ids:
+            return []
+        events = await drop_calls(connection, done.organization_id, ids)
+        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+    done.count("calls", len(ids))
+    done.count("call_events", events)
+    return ids
+
+
+async def _drop_pruned(connection: Connection, done: Deleted) -> int:
+    """One small transaction: what pruned calls went on counting for goes from the counts, by deltas."""
+    async with connection.transaction(isolation="read_committed"):
+        rows: int = await connection.fetchval(_DROP_PRUNED, done.organization_id, CHUNK_ROWS)
+        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+    done.count("pruned_call_counts", rows)
+    return rows
+
+
+async def _apply_deltas(connection: Connection, organization_id: UUID) -> None:
+    """Adds the deltas to the counts, which are zero then. An aggregator that holds some is waited for. Raises
+    Failure when it holds them for too long."""
+    backoff = Backoff(longest_seconds=1)
+    deadline = asyncio.get_running_loop().time() + DELTAS_SECONDS
+    while await connection.fetchval(_HAS_DELTAS, organization_id):
+
+        async def some() -> int:
+            return await apply_deltas(connection, CHUNK_ROWS, organization_id)
+
+        if await until_not_overtaken(some):
+            backoff.reset()
+        elif asyncio.get_running_loop().time() > deadline:
+            raise Failure(
+                f"Another process has held deltas of organization {organization_id} for {DELTAS_SECONDS} s: "
+                "its calls are deleted; run it again to remove the rest."
+            )
+        else:
+            await backoff.wait(asyncio.Event())
+
+
+async def _empty(connection: Connection, done: Deleted, table: str) -> None:
+    """Removes the organization's rows of a table, some at a time; of `deleted_calls` not its tombstone."""
+    kept = " AND call_id <> $3" if table == "deleted_calls" else ""
+    arguments = (organization_tombstone(done.organization_id),) if kept else ()
+    statement = f"""
+        DELETE FROM {table}
+        WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+            SELECT ctid FROM {table} WHERE organization_id = $1{kept} LIMIT $2))
+    """  # noqa: S608
+
+    async def some() -> int:
+        return _rows(await connection.execute(statement, done.organization_id, CHUNK_ROWS, *arguments))
+
+    while rows := await until_not_overtaken(some):
+        done.count(table, rows)
+
+
+async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> None:
+    """The last transaction: the organization's row, and keys that were made meanwhile."""
+    organization_id = done.organization_id
+    async with connection.transaction(isolation="read_committed"):
+        removed = await _remove_credentials(connection, organization_id)
+        rows = _rows(await connection.execute("DELETE FROM organizations WHERE id = $1", organization_id))
+        details = ", ".join(f"{table} {rows}" for table, rows in done.removed.items() if rows)
+        await _audit(connection, organization_id, actor, "organization deleted", details)
+    done.count("organizations", rows)
+    for table, rows in removed.items():
+        done.count(table, rows)
+
+
+async def _audit(
+    connection: Connection, organization_id: UUID, actor: str, action: str, details: str = ""
+) -> None:
+    await write_audit(
+        connection,
+        organization_id=organization_id,
+        actor=actor,
+        action=action,
+        subject=str(organization_id),
+        details=details,
+    )
+
+
+def _rows(tag: str) -> int:
+    """How many rows a DELETE removed, by PostgreSQL's command tag."""
+    return int(tag.rpartition(" ")[2])
+
+
+_FIND: Final = """
+SELECT (SELECT name FROM organizations WHERE id = $1) AS name,
+       EXISTS (SELECT FROM deleted_calls WHERE organization_id = $1 AND call_id = $2) AS is_deleted
+"""
+
+_CALLS: Final = "SELECT count(*) FROM calls WHERE organization_id = $1"
+
+_TOMBSTONE: Final = """
+INSERT INTO deleted_calls (organization_id, call_id) VALUES ($1, $2) ON CONFLICT DO NOTHING
+"""
+
+_NEXT_CALLS: Final = """
+SELECT id FROM calls WHERE organization_id = $1 AND ($2::uuid IS NULL OR id > $2)
+ORDER BY id LIMIT $3 FOR UPDATE
+"""
+
+_DROP_PRUNED: Final = f"""
+WITH dropped AS (
+    DELETE FROM pruned_call_counts
+    WHERE organization_id = $1 AND ctid = ANY (ARRAY(
+        SELECT ctid FROM pruned_call_counts WHERE organization_id = $1 LIMIT $2 FOR UPDATE))
+    RETURNING *
+), written AS (
+    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM dropped
+)
+SELECT count(*) FROM dropped
+"""  # noqa: S608
+
+_CREDENTIALS: Final = {
+    "api_keys": "DELETE FROM api_keys WHERE organization_id = $1",
+    "members": "DELETE FROM members WHERE organization_id = $1",
+}
+
+_HAS_DELTAS: Final = "SELECT EXISTS (SELECT FROM daily_call_deltas WHERE organization_id = $1)"
+
+_LEFT: Final = {
+    "organizations": "SELECT count(*) FROM organizations WHERE id = $1 AND $2::uuid IS NOT NULL",
+    "deleted_calls": "SELECT count(*) FROM deleted_calls WHERE organization_id = $1 AND call_id <> $2",
+    **{
+        table: f"SELECT count(*) FROM {table} WHERE organization_id = $1 AND $2::uuid IS NOT NULL"  # noqa: S608
+        for table in (
+            "api_keys",
+            "members",
+            "calls",
+            "call_events",
+            "daily_call_counts",
+            "daily_call_totals",
+            "daily_call_deltas",
+            "pruned_call_counts",
+            "silent_calls",
+        )
+    },
+}

@@ -1,0 +1,48 @@
+"""Quarantined records that name an organization, or mention a number in it, by their bytes."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+from uuid import UUID
+
+from shared.database import Connection
+
+CHUNK_RECORDS: Final = 500
+_FIRST: Final = UUID(int=0)
+
+
+async def records_of(
+    connection: Connection, organization_id: UUID, mentioned: Sequence[str] = ()
+) -> AsyncIterator[Sequence[UUID]]:
+    """The ids of the quarantined records of an organization, some at a time: those that are known to name it,
+    and those whose bytes have its id. With `mentioned`, only those whose key, value or headers have one of
+    these texts, as UTF-8. Raises asyncpg's errors."""
+    ids = [str(organization_id).encode(), str(organization_id).upper().encode()]
+    texts = [text.encode() for text in mentioned]
+    last = _FIRST
+    while rows := await connection.fetch(_RECORDS, organization_id, ids, texts, last, CHUNK_RECORDS):
+        found = [id_ for (id_,) in rows]
+        last = found[-1]
+        yield found
+
+
+async def remove_records(connection: Connection, ids: Sequence[UUID]) -> int:
+    """Removes these records; how many were there still. Raises asyncpg's errors."""
+    return len(await connection.fetch(_REMOVE, ids))
+
+
+# What an unknown organization's record names is not parsed: its id is looked for as it is written in JSON.
+_RECORDS: Final = """
+SELECT id FROM quarantined_records AS record
+WHERE id > $4
+    AND (organization_id = $1
+         OR organization_id IS NULL
+             AND EXISTS (SELECT FROM unnest($2::bytea[]) AS text(bytes) WHERE position(bytes IN value) > 0))
+    AND (cardinality($3::bytea[]) = 0
+         OR EXISTS (SELECT FROM unnest($3::bytea[]) AS text(bytes)
+                    WHERE position(bytes IN value) > 0 OR position(bytes IN key) > 0
+                        OR EXISTS (SELECT FROM unnest(header_values) AS header(value)
+                                   WHERE position(bytes IN header.value) > 0)))
+ORDER BY id LIMIT $5
+"""
+
+_REMOVE: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[]) RETURNING id"

@@ -1,0 +1,175 @@
+"""The settings of the topic in Kafka that decide whether every event reaches ingest."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import UnknownTopicOrPartitionError, for_code
+
+from services.ops.embedded.waiting import attempts
+from shared.event import VALUE_BYTES_MAX
+from shared.kafka import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
+from shared.kafka_client import Broker
+
+RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
+"""A value that is just too large, with its key and headers."""
+RETENTION_MS_LEAST: Final = 24 * 3600 * 1000
+"""Ingest may be stopped for this long, and still reads every event."""
+RETENTION_BYTES_LEAST: Final = 1 << 30
+KNOWN_SECONDS: Final = 10
+UNLIMITED: Final = -1
+
+
+@dataclass(frozen=True)
+class TopicSettings:
+    """What Kafka has set for a topic, from the topic itself or the broker's defaults."""
+
+    topic: str
+    cleanup_policy: str
+    retention_ms: int
+    retention_bytes: int
+    """Of each partition. Both are -1 where there is no limit."""
+    max_message_bytes: int
+    min_insync_replicas: int
+    unclean_leader_election: bool
+    replicas: int
+    """On how many brokers the partition with the fewest is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One setting that is not good, in a sentence with what it does, and how it is changed. A `fault` loses
+    or refuses events by itself; the others do when a broker fails."""
+
+    sentence: str
+    fault: bool = True
+
+
+async def read_topic_settings(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
+    """The settings of a topic that was found, or made a moment ago. Raises aiokafka's `KafkaError`."""
+    for pause in attempts(KNOWN_SECONDS):
+        try:
+            return await _read(admin, topic)
+        except UnknownTopicOrPartitionError as unknown:  # this broker has yet to hear of a new topic
+            last = unknown
+            await asyncio.sleep(pause)
+    raise last
+
+
+async def topic_findings(broker: Broker, topic: str, address: str) -> list[Finding]:
+    """What is not good of a topic that is there. Raises aiokafka's `KafkaError`."""
+    async with administration(broker) as admin:
+        return findings(await read_topic_settings(admin, topic), address)
+
+
+async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(_NAMES, ""))
+    (answer,) = await admin.describe_configs([resource])
+    ((code, message, _, _, entries),) = answer.resources
+    if code:
+        raise for_code(code)(message or "")
+    found = {name: value for name, value, *_ in entries}
+    # All topics are asked for: a broker may make one that is asked for by its name.
+    replicas = [
+        len(partition["replicas"])
+        for each in await admin.describe_topics()
+        if each["topic"] == topic
+        for partition in each["partitions"]
+    ]
+    if not replicas:
+        raise UnknownTopicOrPartitionError(topic)
+    return TopicSettings(
+        topic,
+        found["cleanup.policy"],
+        int(found["retention.ms"]),
+        int(found["retention.bytes"]),
+        int(found["max.message.bytes"]),
+        int(found["min.insync.replicas"]),
+        found["unclean.leader.election.enable"] == "true",
+        min(replicas),
+    )
+
+
+def findings(settings: TopicSettings, address: str) -> list[Finding]:
+    """What is not good of these settings; `address` is Kafka's, for the commands. Pure."""
+    found = []
+    topic = f"The topic {settings.topic}"
+
+    def change(setting: str) -> str:
+        return (
+            f"Kafka's own `kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics "
+            f"--entity-name {settings.topic} --add-config {setting}`"
+        )
+
+    if settings.cleanup_policy != "delete":
+        found.append(
+            Finding(
+                f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes all events of a key "
+                "but the last, and with them what ingest has not read. "
+                f"{change('cleanup.policy=delete')} ends that."
+            )
+        )
+    if UNLIMITED < settings.retention_ms < RETENTION_MS_LEAST:
+        week = 7 * RETENTION_MS_LEAST
+        found.append(
+            Finding(
+                f"{topic} has retention.ms={settings.retention_ms}, less than a day: Kafka removes events "
+                "that ingest has not read when it is stopped for longer. "
+                f"{change(f'retention.ms={week}')} keeps them for a week."
+            )
+        )
+    if UNLIMITED < settings.retention_bytes < RETENTION_BYTES_LEAST:
+        found.append(
+            Finding(
+                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB for each "
+                "partition: Kafka removes events that ingest has not read when many come at once. "
+                f"{change('retention.bytes=-1')} leaves the limit to retention.ms."
+            )
+        )
+    if settings.max_message_bytes < RECORD_BYTES_LEAST:
+        found.append(
+            Finding(
+                f"{topic} takes records of up to {settings.max_message_bytes:,} bytes: one too large for an "
+                "event is refused to its producer, instead of being seen and quarantined. "
+                f"{change(f'max.message.bytes={RECORD_BYTES_MAX}')} raises it."
+            )
+        )
+    if settings.min_insync_replicas > settings.replicas:
+        found.append(
+            Finding(
+                f"{topic} has min.insync.replicas={settings.min_insync_replicas} and {settings.replicas} "
+                "replica(s): Kafka refuses every record of a producer with acks=all. "
+                f"{change(f'min.insync.replicas={max(1, settings.replicas - 1)}')} lets them in."
+            )
+        )
+    if settings.replicas >= REPLICAS_OF_CLUSTER and settings.min_insync_replicas == 1:
+        found.append(
+            Finding(
+                f"{topic} has min.insync.replicas=1 and {settings.replicas} replicas: an event that one "
+                f"broker acknowledged alone is lost with that broker. {change('min.insync.replicas=2')} asks "
+                "for two.",
+                fault=False,
+            )
+        )
+    if settings.replicas > 1 and settings.unclean_leader_election:
+        found.append(
+            Finding(
+                f"{topic} has unclean.leader.election.enable=true: a broker that lacks the latest events may "
+                f"become the leader, and they are lost. {change('unclean.leader.election.enable=false')} "
+                "ends that.",
+                fault=False,
+            )
+        )
+    return found
+
+
+_NAMES: Final = (
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "max.message.bytes",
+    "min.insync.replicas",
+    "unclean.leader.election.enable",
+)
