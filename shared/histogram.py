@@ -67,6 +67,16 @@ def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) 
     raise AssertionError("the sum of all buckets is at least any rank")
 
 
+def limits(buckets: Sequence[int], thresholds: Sequence[int]) -> tuple[int, float]:
+    """The least and the most that all counted values can add up to; the most is infinite with values in the
+    last bucket. `buckets` are calls by bucket, none below 0."""
+    firsts, lasts = (0, *thresholds), (*(threshold - 1 for threshold in thresholds), math.inf)
+    return (
+        sum(calls * first for calls, first in zip(buckets, firsts, strict=False)),
+        sum(calls * last for calls, last in zip(buckets, lasts, strict=False) if calls),
+    )
+
+
 def below(buckets: Sequence[int], thresholds: Sequence[int], value: int) -> int:
     """How many values are smaller than this one, exactly. Raises ValueError where it is no threshold."""
     if value not in thresholds:

@@ -13,6 +13,9 @@ from typing import Final
 DIGITS: Final = 12
 """Of a group that counts calls: enough for 500 billion of them."""
 
+NINES: Final = 10**DIGITS - 1
+"""The remainder of a packed number divided by this is the sum of its counts, as 111 leaves 3 divided by 9."""
+
 EXACT: Final = Context(
     prec=100_000,
     traps=[Clamped, DivisionByZero, Inexact, InvalidOperation, Overflow],

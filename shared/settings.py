@@ -1,5 +1,6 @@
 """Settings, read from the environment with the prefix `CALLFOLD_`: a class for each thing configured."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -162,6 +163,27 @@ def _networks(text: object) -> object:
         raise ValueError(
             "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts"
         ) from None
+
+
+_is_origin = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[1-9][0-9]{0,4})?").fullmatch
+_PORTS_OF_SCHEMES: Final = ("http:80", "https:443")
+"""What browsers leave out of an origin."""
+
+
+def _origins(text: object) -> object:
+    """Origins as browsers send them, separated by commas; or `*`. Raises ValueError with the rule."""
+    if not isinstance(text, str):
+        return text
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        scheme, _, host = origin.partition("://")
+        known = _is_origin(origin) and f"{scheme}:{host.rpartition(':')[2]}" not in _PORTS_OF_SCHEMES
+        if not known and origins != ("*",):
+            raise ValueError(
+                "be * or origins such as https://app.example.com, separated by commas: as browsers send "
+                "them, in lower case, without a path and without the scheme's own port"
+            )
+    return origins
 
 
 def _is_this_machine(host: str | None) -> bool:
@@ -394,6 +416,11 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
     ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
+    api_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        (),
+        description="origins whose pages may read the API's answers in a browser, separated by commas; * for "
+        "all; without it, none",
+    )
     recording_store_url: Annotated[str, _web_url("https://example.s3.amazonaws.com/")] | None = Field(
         None,
         description="what the URLs of recordings begin with whose links are to be signed as S3 has it: "

@@ -23,6 +23,8 @@ BETWEEN_PARAMETERS = re.compile(
     "|instants are for lists"
     "|which needs start_date and end_date|which is of at most [0-9]+ days"
     "|is not for the hour|can be hour only between"
+    "|is for interval=week alone|is for format=csv alone"
+    "|must be a time zone by its IANA name"  # of which there are hundreds
     "|must be an instant that the calendar has"  # as a leap second is not
 )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -271,7 +272,7 @@ async def test_detail_has_the_events_in_order_as_they_were_sent(
 
     listed = (await get(api, acme, "/calls"))["data"][0]
     assert {field: answer[field] for field in listed} == listed
-    assert set(answer) - set(listed) == {"events", "events_total", "recording"}
+    assert set(answer) - set(listed) == {"events", "events_total", "recording", "recordings"}
     assert answer["recording"] == {"url": "https://recordings.example.com/1.mp3"}
     # Of two events at one time, "B" comes before "a", as it does in the fold.
     assert [event["id"] for event in answer["events"]] == ["b", "B", "a", "recording"]
@@ -483,3 +484,32 @@ async def test_a_page_and_its_total_are_of_one_snapshot(api: httpx.AsyncClient, 
                 break
         enough.set()
     assert await seed.recount(database) == {}
+
+
+async def test_empty_texts_of_older_rows_are_no_values(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+    texts = ("from_number", "to_number", "hangup_cause", "recording_url", "transcript")
+    call_id = await seed.call(database, acme)
+    known = await seed.call(
+        database, acme, recording_url="https://recordings.example.com/1.mp3", transcript="x"
+    )
+    await database.execute(
+        "UPDATE calls SET from_number = '', to_number = '', hangup_cause = '', recording_url = '', "
+        "transcript = '' WHERE id = $1",
+        call_id,
+    )
+
+    listed = {call["id"]: call for call in (await get(api, acme, "/calls"))["data"]}
+    detail = await get(api, acme, f"/calls/{call_id}")
+    exported = await api.get("/calls/export?format=ndjson&order=asc", headers=bearing(acme.key))
+
+    lines = [json.loads(line) for line in exported.text.splitlines()]
+    for call in (listed[str(call_id)], detail, next(line for line in lines if line["id"] == str(call_id))):
+        assert [call[name] for name in texts] == [None] * len(texts)
+    assert (detail["recording"], detail["recordings"]) == (None, [])
+    link = await api.get(f"/calls/{call_id}/recording", headers=bearing(acme.key))
+    assert link.status_code == 404
+    for name in ("has_recording", "has_transcript"):
+        for flag, only in (("true", known), ("false", call_id)):
+            found = await get(api, acme, "/calls", **{name: flag})
+            assert [call["id"] for call in found["data"]] == [str(only)]

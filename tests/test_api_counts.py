@@ -74,7 +74,7 @@ async def test_stats_are_the_status_breakdown(api: httpx.AsyncClient, database: 
         "answered": 3,
         "answer_rate": 0.5,
         "total_duration": 121,
-        "average_duration": 121 / 3,
+        "average_duration": 121 / 2,
         "total_cost": 4.8,
         "average_latency_ms": 350.5,
         "start_date": None,

@@ -33,7 +33,7 @@ A_TEXT = "must be a text, not empty and without null characters"
 DIGITS = "must be at least 3 digits of a number, and at most 64"
 _OF_CELLS = "status, direction, phone_number_id, start_date, end_date, from_date, to_date"
 OF_STATS = f"{_OF_CELLS}, group_by, compare, include"
-OF_TRENDS = f"{_OF_CELLS}, interval, group_by, compare, include"
+OF_TRENDS = f"{_OF_CELLS}, interval, week_start, group_by, compare, include"
 DISTRIBUTIONS = "must be percentiles or hangup_causes, or both separated by a comma"
 UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
 
@@ -183,6 +183,8 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls/trends?interval=year", "interval", "must be one of 'hour', 'day', 'week' or 'month'"),
     ("/calls/trends?include=", "include", DISTRIBUTIONS),
     ("/calls/trends?include=percentiles,p50", "include", DISTRIBUTIONS),
+    ("/calls/trends?week_start=sunday", "week_start", "is for interval=week alone"),
+    ("/calls/trends?interval=week&week_start=7", "week_start", "must be one of 'monday' or 'sunday'"),
     (
         "/calls/trends?interval=hour&include=percentiles",
         "include",

@@ -1,5 +1,6 @@
 """The export: a whole list in one answer, of one state, in constant memory, whatever its client does."""
 
+import codecs
 import csv
 import io
 import json
@@ -123,6 +124,84 @@ async def test_csv_is_by_rfc_4180_and_has_no_formulas(api: httpx.AsyncClient, da
     assert (full["duration"], full["cost"], full["livemode"]) == ("93", "4.65", "true")
     assert full["created_at"] == "2026-11-24T10:00:00.500000Z" == listed[0]["created_at"]
     assert (sparse["hangup_cause"], sparse["duration"], sparse["answered_at"]) == ("'\r=1", "", "")
+
+
+async def test_times_are_written_in_the_time_zone_that_is_asked_for(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database, "America/Vancouver")
+    await seed.call(database, acme, "2026-10-25T00:30:00.25Z", "completed")
+    await seed.call(database, acme, "2026-10-25T01:30:00Z", "initiated")
+
+    async def created(**query: Any) -> list[str]:
+        sheet = await export(api, acme, order="asc", **query)
+        rows = list(csv.DictReader(io.StringIO(sheet.text, newline="")))
+        lines = await export(api, acme, order="asc", format="ndjson", **query)
+        calls = [json.loads(line) for line in lines.text.splitlines()]
+        for field in ("created_at", "answered_at", "completed_at"):
+            assert [row[field] for row in rows] == [call[field] or "" for call in calls]
+        return [row["created_at"] for row in rows]
+
+    assert await created() == ["2026-10-25T00:30:00.250000Z", "2026-10-25T01:30:00Z"]
+    assert await created(time_zone="UTC") == await created()
+    # The clock in Berlin goes back over this hour, so that only the offset tells the two apart.
+    assert await created(time_zone="Europe/Berlin") == [
+        "2026-10-25T02:30:00.250000+02:00",
+        "2026-10-25T02:30:00+01:00",
+    ]
+    # Days are still those of the organization.
+    day = {"start_date": "2026-10-24", "end_date": "2026-10-24"}
+    assert len(await created(time_zone="Europe/Berlin", **day)) == 2
+
+
+async def test_an_offset_that_rfc_3339_cannot_write_leaves_a_time_in_utc(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme, "1971-06-01T12:00:00Z", "initiated")
+
+    for format_ in ("csv", "ndjson"):
+        answer = await export(api, acme, format=format_, time_zone="Africa/Monrovia")  # -00:44:30
+        assert "1971-06-01T12:00:00Z" in answer.text
+
+
+async def test_a_byte_order_mark_for_spreadsheets(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme, from_number="Grüß Gott")
+
+    marked = await export(api, acme, bom="true")
+
+    plain = await export(api, acme, bom="false")
+    assert marked.content == codecs.BOM_UTF8 + plain.content
+    assert plain.content.startswith(b"id,")
+    assert (await export(api, acme, bom="true", start_date="2027-01-01")).content.count(codecs.BOM_UTF8) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("format=ndjson&bom=true", "bom is for format=csv alone."),
+        ("bom=yes", "bom must be true or false."),
+        *[
+            (f"time_zone={name}", "time_zone must be a time zone by its IANA name, such as Europe/Berlin.")
+            for name in (
+                "Mars/Olympus",
+                "europe/berlin",
+                "",
+                "America",
+                "../UTC",
+                "/etc/localtime",
+                "%2B02:00",
+            )
+        ],
+    ],
+)
+async def test_what_an_export_cannot_be_asked(
+    api: httpx.AsyncClient, database: Connection, query: str, sentence: str
+) -> None:
+    acme = await seed.tenant(database)
+    answer = await api.get(f"/calls/export?{query}", headers=bearing(acme.key))
+    assert (answer.status_code, answer.json()["error"]) == (400, sentence)
 
 
 async def test_without_calls_there_is_a_header_or_nothing(

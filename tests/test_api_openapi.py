@@ -116,6 +116,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         "group_by",
         "compare",
         "include",
+        "week_start",
         "x-organization-id",
     }
 
@@ -143,6 +144,7 @@ def _examples() -> Iterator[tuple[type[BaseModel], Any]]:
         models.Event,
         models.EventList,
         models.RecordingLink,
+        models.CallRecording,
     )
     for model in of_one:
         for example in model.model_json_schema()["examples"]:
@@ -197,7 +199,7 @@ async def test_real_answers_are_what_is_documented(api: httpx.AsyncClient, datab
             for more in (
                 "interval=hour&compare=previous",
                 "interval=day&include=percentiles,hangup_causes&group_by=status",
-                "interval=week",
+                "interval=week&week_start=sunday",
                 "interval=month",
             )
         ],

@@ -61,6 +61,71 @@ async def test_what_the_source_said_of_it_is_answered(api: httpx.AsyncClient, da
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+async def test_each_recording_of_a_call_is_in_its_detail_and_has_a_link(
+    database: Connection, database_url: str
+) -> None:
+    acme, globex = await seed.tenant(database), await seed.tenant(database)
+    first, second, third = (f"{STORE['recording_store_url']}/{name}" for name in ("1.mp3", "2.wav", "3"))
+    call_id = await recorded(
+        database,
+        acme,
+        {"recording_url": first, "recording_duration": 170, "size": 2_000},
+        {"recording_url": "", "format": "opus"},
+        {"recording_url": second, "duration": 90},
+        {"recording_url": third},
+        {"recording_url": "javascript:alert(1)"},
+    )
+    async with serving(database_url, **STORE) as api:
+        detail = await get(api, acme, f"/calls/{call_id}")
+        recordings = detail["recordings"]
+        ids = [each.pop("id") for each in recordings]
+        links = [
+            await api.get(f"/calls/{call_id}/recording", params={"recording": id_}, headers=bearing(acme.key))
+            for id_ in ids
+        ]
+        foreign = await api.get(
+            f"/calls/{call_id}/recording", params={"recording": ids[0]}, headers=bearing(globex.key)
+        )
+        others = [
+            await api.get(f"/calls/{call_id}/recording", params={"recording": id_}, headers=bearing(acme.key))
+            for id_ in ("no such event", detail["events"][0]["id"], "x" * 129, "\0")
+        ]
+
+    minutes = [f"2026-11-24T10:0{minute}:00Z" for minute in range(1, 6)]
+    unknown: dict[str, Any] = {"duration_seconds": None, "format": None, "size_bytes": None}
+    assert ids == [event["id"] for event in detail["events"][1:]]
+    known: list[dict[str, Any]] = [
+        {"url": first, "duration_seconds": 170, "format": "mp3", "size_bytes": 2_000},
+        {"url": None, "format": "opus"},
+        {"url": second, "duration_seconds": 90, "format": "wav"},
+        {"url": third},
+        {"url": None},
+    ]
+    assert recordings == [
+        {**unknown, **each, "created_at": at} for each, at in zip(known, minutes, strict=True)
+    ]
+    assert [link.status_code for link in links] == [200, 404, 200, 200, 200]
+    signed = links[0].json()
+    assert signed["recording_url"].startswith(f"{first}?X-Amz-Algorithm=")
+    assert (signed["duration_seconds"], signed["format"]) == (170, "mp3")
+    assert links[2].json()["recording_url"].startswith(f"{second}?")
+    assert links[4].json()["recording_url"] is None
+    assert all(link.headers["Cache-Control"] == "no-store" for link in links if link.status_code == 200)
+    assert foreign.status_code == 404
+    assert [answer.status_code for answer in others] == [404, 404, 400, 400]
+
+
+async def test_a_call_without_recordings_has_none_in_its_detail(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    call_id = await seed.call(database, acme)
+
+    detail = await get(api, acme, f"/calls/{call_id}")
+
+    assert (detail["recording"], detail["recordings"]) == (None, [])
+
+
 NOTHING = {"expires_at": None, "duration_seconds": None, "format": "mp3", "size_bytes": None}
 
 
@@ -137,7 +202,6 @@ async def test_what_was_said_of_another_recording_is_not_said_of_this_one(
         "java\nscript:alert(1)",
         "https://recordings.example.com\\@elsewhere.example/1.mp3",
         "1.mp3",
-        "",
     ],
 )
 async def test_what_is_no_link_of_the_web_is_answered_as_none(

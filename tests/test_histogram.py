@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, bucket, percentile, told
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, bucket, limits, percentile, told
 
 WITHIN = 0.05 + 1e-9
 ALL = {"durations": DURATIONS, "answer_delays": ANSWER_DELAYS, "latencies": LATENCIES}
@@ -83,3 +83,13 @@ def test_what_lies_below_a_threshold_is_exact() -> None:
     assert below([1], DURATIONS, 6) == 1
     with pytest.raises(ValueError, match="11 is no threshold"):
         below(buckets, DURATIONS, 11)
+
+
+@given(st.lists(st.integers(0, 200_000) | st.integers(0, 9), max_size=50))
+def test_the_total_lies_within_the_limits(values: list[int]) -> None:
+    least, most = limits(histogram(values, DURATIONS), DURATIONS)
+
+    assert least <= sum(values) <= most
+    if all(value < 10 for value in values):
+        assert least == most, "each of these is a bucket of its own"
+    assert math.isinf(most) == any(value >= 86_400 for value in values)

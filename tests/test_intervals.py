@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.errors import ApiError
-from services.api.intervals import SPANS, Interval, Span, hour_starts, intervals, previous, span
+from services.api.intervals import (
+    SPANS,
+    Interval,
+    Span,
+    WeekStart,
+    hour_starts,
+    intervals,
+    previous,
+    same_hours,
+    span,
+)
 from shared.count import local_hour
 from shared.zones import time_zone, zone_names
 
@@ -81,6 +91,9 @@ def test_the_span_before_has_as_many_days() -> None:
     assert raised.value.sentence == (
         "start_date leaves no room for 2 days before it, which compare=previous asks for."
     )
+    assert previous(Span(date(1, 1, 4), date(1, 1, 4)), "hour") == (date(1, 1, 3), date(1, 1, 3))
+    with pytest.raises(ApiError):
+        previous(Span(date(1, 1, 4), date(1, 1, 5)), "hour")
 
 
 def test_weeks_begin_on_monday_and_months_on_their_first_and_both_are_clipped() -> None:
@@ -97,17 +110,34 @@ def test_weeks_begin_on_monday_and_months_on_their_first_and_both_are_clipped() 
     ]
 
 
-@given(st.dates(), st.integers(1, 400), st.sampled_from(list(SPANS)))
-def test_intervals_are_the_span_in_parts(start: date, days: int, interval: Interval) -> None:
+def test_weeks_may_begin_on_sunday_also_over_the_end_of_a_year() -> None:
+    asked = Span(date(2026, 12, 23), date(2027, 1, 4))
+
+    assert list(intervals(asked, "week", "sunday")) == [
+        (date(2026, 12, 23), date(2026, 12, 26)),
+        (date(2026, 12, 27), date(2027, 1, 2)),
+        (date(2027, 1, 3), date(2027, 1, 4)),
+    ]
+
+
+WEEKS: dict[WeekStart, tuple[int, int]] = {"monday": (0, 6), "sunday": (6, 5)}
+"""The weekdays of a week's first and last day."""
+
+
+@given(st.dates(), st.integers(1, 400), st.sampled_from(list(SPANS)), st.sampled_from(list(WEEKS)))
+def test_intervals_are_the_span_in_parts(
+    start: date, days: int, interval: Interval, week_start: WeekStart
+) -> None:
     asked = Span(start, date.fromordinal(min(start.toordinal() + days - 1, date.max.toordinal())))
 
-    parts = list(intervals(asked, interval))
+    parts = list(intervals(asked, interval, week_start))
 
     assert (parts[0].start, parts[-1].end) == asked
     assert all(after.start - before.end == timedelta(days=1) for before, after in pairwise(parts))
     if interval == "week":
-        assert all(part.start.weekday() == 0 for part in parts[1:])
-        assert all(part.end.weekday() == 6 for part in parts[:-1])
+        first, last = WEEKS[week_start]
+        assert all(part.start.weekday() == first for part in parts[1:])
+        assert all(part.end.weekday() == last for part in parts[:-1])
     if interval == "month":
         assert all(part.start.day == 1 for part in parts[1:])
         assert all(part.start.month == part.end.month for part in parts)
@@ -144,6 +174,38 @@ def test_the_hours_of_a_day(zone: str, of: str, hours: int, first: str, last: st
 
 def test_hours_that_are_counted_are_told_also_where_the_day_has_none() -> None:
     assert len(hour_starts(date(2011, 12, 30), time_zone("Pacific/Apia"), at_least=2)) == 2
+
+
+SAME_HOURS: list[tuple[str, str, str, list[int | None]]] = [
+    # time zone, day, earlier day, and of the hours of the day those of the earlier one
+    ("UTC", "2026-11-24", "2026-11-23", list(range(24))),
+    ("Europe/Berlin", "2026-03-29", "2026-03-28", [0, 1, *range(3, 24)]),
+    ("Europe/Berlin", "2026-03-30", "2026-03-29", [0, 1, None, *range(2, 23)]),
+    ("Europe/Berlin", "2026-10-25", "2026-10-24", [0, 1, 2, 2, *range(3, 24)]),
+    ("Europe/Berlin", "2026-10-26", "2026-10-25", [0, 1, 2, *range(4, 25)]),
+    ("Europe/Berlin", "2026-10-25", "2025-10-26", list(range(25))),
+    # The clock changes by half an hour.
+    ("Australia/Lord_Howe", "2026-10-04", "2026-10-03", list(range(24))),
+    ("Australia/Lord_Howe", "2026-04-05", "2026-04-04", [0, 1, 1, *range(2, 24)]),
+    # A day is not on the calendar; midnight is skipped; the last hour is repeated.
+    ("Pacific/Apia", "2011-12-31", "2011-12-30", [None] * 24),
+    ("Pacific/Apia", "2011-12-30", "2011-12-29", []),
+    ("America/Sao_Paulo", "2018-11-05", "2018-11-04", [None, *range(23)]),
+    ("America/Sao_Paulo", "2018-02-17", "2018-02-16", [*range(24), 23]),
+]
+
+
+@pytest.mark.parametrize(("zone", "of", "earlier", "hours"), SAME_HOURS)
+def test_an_hour_is_compared_with_the_one_in_which_the_clock_shows_the_same(
+    zone: str, of: str, earlier: str, hours: list[int | None]
+) -> None:
+    days = date.fromisoformat(of), date.fromisoformat(earlier)
+    assert same_hours(*days, time_zone(zone)) == hours
+
+
+def test_an_hour_that_a_day_lacks_is_compared_with_none() -> None:
+    days = date(2026, 11, 24), date(2026, 11, 23)
+    assert same_hours(*days, time_zone("UTC"), at_least=25) == [*range(24), None]
 
 
 _instants = st.datetimes(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.packed import DIGITS, EXACT, pack, power, unpack
+from shared.packed import DIGITS, EXACT, NINES, pack, power, unpack
 
 LARGEST = 10**DIGITS // 2 - 1
 counts = st.lists(st.integers(-LARGEST // 4, LARGEST // 4), max_size=110)
@@ -54,3 +54,8 @@ def test_sums_and_differences_are_those_of_the_counts(some: list[int], others: l
     assert unpack(EXACT.add(one, other)) == trimmed(added(some, others))
     assert unpack(EXACT.subtract(one, other)) == trimmed(added(some, [-count for count in others]))
     assert EXACT.subtract(EXACT.add(one, other), other) == one
+
+
+@given(st.lists(st.integers(0, 10**9), max_size=70))
+def test_the_remainder_is_the_sum_of_the_counts(some: list[int]) -> None:
+    assert EXACT.remainder(pack(some), Decimal(NINES)) == sum(some)

@@ -79,6 +79,25 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         "10.0.0.0/8, 192.168.0.1/16",
         "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts",
     ),
+    *[
+        (
+            ApiSettings,
+            "API_CORS_ORIGINS",
+            origins,
+            "be * or origins such as https://app.example.com, separated by commas: as browsers send them, "
+            "in lower case, without a path and without the scheme's own port",
+        )
+        for origins in (
+            "app.example.com",
+            "https://app.example.com/",
+            "https://App.example.com",
+            "https://app.example.com:443",
+            "http://localhost:3000,*",
+            "https://*.example.com",
+            "https://user@app.example.com",
+            "null",
+        )
+    ],
     (ApiSettings, "JWT_SECRET", "x" * 31, "have at least 32 letters"),
     (
         ApiSettings,
@@ -115,6 +134,29 @@ def test_an_address_that_can_be_used_is_taken_as_it_is(
 ) -> None:
     monkeypatch.setenv(f"CALLFOLD_{setting.upper()}", value)
     assert getattr(IngestSettings(), setting) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            "https://app.example.com, http://localhost:3000,http://[::1]:8080, capacitor://localhost",
+            (
+                "https://app.example.com",
+                "http://localhost:3000",
+                "http://[::1]:8080",
+                "capacitor://localhost",
+            ),
+        ),
+    ],
+)
+def test_origins_are_listed_with_commas(
+    monkeypatch: pytest.MonkeyPatch, written: str, origins: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("CALLFOLD_API_CORS_ORIGINS", written)
+    assert ApiSettings().api_cors_origins == origins
 
 
 def test_the_keys_of_tokens_come_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from services.api import (
     answers,
     call,
     calls,
+    cors,
     document,
     documentation,
     events,
@@ -98,6 +99,8 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
     handle_errors(app)
     complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
     app.openapi = cache(complete)  # type: ignore[method-assign]
+    if settings.api_cors_origins:
+        cors.allow_origins(app, settings.api_cors_origins)
     return app
 
 

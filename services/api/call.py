@@ -15,18 +15,24 @@ from services.api.credentials import Caller, Reader, Writer
 from services.api.database import Connection, Database, Databases, changing
 from services.api.encoding import encode
 from services.api.errors import no_such_call, unavailable
-from services.api.events import EVENTS_MAX, PAGE, event
+from services.api.events import EVENTS_MAX, PAGE, RECORDINGS, event
 from services.api.filters import no_query
 from services.api.pages import COLUMNS
 from services.api.paths import CallId
-from services.api.recording import web_link
+from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
 from shared import logs
 from shared.delete import delete
 
 DETAIL: Final = f"""
-SELECT {COLUMNS}, version AS events_total, events.*
+SELECT {COLUMNS}, version AS events_total, events.*, recordings.*
 FROM calls, LATERAL (
+    SELECT
+        coalesce(array_agg(id), ARRAY[]::text[]) AS recording_ids,
+        coalesce(array_agg(occurred_at), ARRAY[]::timestamptz[]) AS recording_times,
+        coalesce(array_agg(payload), ARRAY[]::text[]) AS recording_payloads
+    FROM ({RECORDINGS}) AS ordered
+) AS recordings, LATERAL (
     SELECT
         coalesce(array_agg(id), ARRAY[]::text[]) AS event_ids,
         coalesce(array_agg(type), ARRAY[]::text[]) AS event_types,
@@ -46,8 +52,8 @@ log = logging.getLogger("callfold.api")
 
 @router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, caller: Reader, call_id: CallId) -> Response:
-    """One call with its events in order of time, and its recording. Of a call with more than 1,000 events, or
-    more than 4 MiB of them, it has the first; `GET /calls/{id}/events` has all."""
+    """One call with its events in order of time, and its recordings. Of a call with more than 1,000 events,
+    or more than 4 MiB of them, it has the first; `GET /calls/{id}/events` has all."""
     logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
     async with databases.reading.snapshot(caller.organization_id) as connection:
@@ -99,11 +105,13 @@ async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[st
     row = await connection.fetchrow(DETAIL, caller.organization_id, caller.livemode, call_id, EVENTS_MAX, 0)
     if row is None:
         raise no_such_call()
-    url = row["recording_url"]
+    described = call_of(row)
     events = zip(row["event_ids"], row["event_types"], row["event_times"], row["event_payloads"], strict=True)
+    recordings = zip(row["recording_ids"], row["recording_times"], row["recording_payloads"], strict=True)
     return {
-        **call_of(row),
-        "recording": {"url": web_link(url)} if url is not None else None,
+        **described,
+        "recording": {"url": web_link(row["recording_url"])} if described["recording_url"] else None,
+        "recordings": [recording_of(*each) for each in recordings],
         "events": [event(*each) for each in events],
         "events_total": row["events_total"],
     }

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Final, Literal, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -21,6 +22,7 @@ from services.api.filters import (
     one_of,
 )
 from shared.event import Status, call_uuid
+from shared.zones import find_time_zone
 
 PAGE_MAX: Final = 1_000_000_000
 OFFSET_MAX: Final = 100_000_000_000
@@ -33,6 +35,8 @@ _is_instant = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 ).fullmatch
 _is_ascii = re.compile(r"[!-~]+").fullmatch
+_ZONE: Final = r"^[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+)*$"
+_is_zone = re.compile(_ZONE[1:-1]).fullmatch
 _is_part = re.compile(r"[0-9]{3,64}").fullmatch
 
 
@@ -49,7 +53,8 @@ def _day_or_instant(text: object) -> date:
         raise ValueError("must be an instant that the calendar has") from None
 
 
-def _text(text: str) -> str:
+def storable_text(text: str) -> str:
+    """A text that PostgreSQL can store. Raises ValueError with the rule."""
     if not text or "\0" in text:
         raise ValueError("must be a text, not empty and without null characters")
     return text
@@ -57,7 +62,7 @@ def _text(text: str) -> str:
 
 def _number(number: str) -> str:
     """A number as it is stored, where its `+` was not escaped, and so arrived as a space, too."""
-    number = re.sub("^ ", "+", _text(number))
+    number = re.sub("^ ", "+", storable_text(number))
     if number.endswith("*") and not _is_ascii(number[:-1]):
         raise ValueError("must have letters, digits or signs of ASCII before its last *")
     return number
@@ -70,6 +75,14 @@ def _number_part(part: str) -> str:
     return digits
 
 
+def _zone(name: object) -> ZoneInfo:
+    """The time zone of this IANA name. Raises ValueError with the rule."""
+    zone = find_time_zone(name) if isinstance(name, str) and _is_zone(name) else None
+    if zone is None:
+        raise ValueError("must be a time zone by its IANA name, such as Europe/Berlin")
+    return zone
+
+
 def _flag(text: object) -> bool:
     if text not in ("true", "false"):
         raise ValueError("must be true or false")
@@ -78,6 +91,11 @@ def _flag(text: object) -> bool:
 
 DayOrInstant = Annotated[date | datetime, BeforeValidator(_day_or_instant)]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
+Zone = Annotated[
+    ZoneInfo,
+    BeforeValidator(_zone),
+    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": _ZONE}),
+]
 Number = Annotated[
     str,
     Field(max_length=256),
@@ -92,7 +110,7 @@ NumberPart = Annotated[
 Text256 = Annotated[
     str,
     Field(max_length=256),
-    AfterValidator(_text),
+    AfterValidator(storable_text),
     WithJsonSchema({"type": "string", "maxLength": 256, "pattern": r"^[^\u0000]+$"}),
 ]
 Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -164,6 +182,18 @@ class ExportQuery(FiltersQuery):
 
     format: Literal["csv", "ndjson"] = Field(
         "csv", description="`csv`: with a header, by RFC 4180; `ndjson`: a JSON object a line."
+    )
+    time_zone: Zone | SkipJsonSchema[None] = Field(
+        None,
+        description="The time zone to write `created_at`, `answered_at` and `completed_at` in, by its IANA "
+        "name: with its offset from UTC. Without it they are in UTC. The days of `start_date` and `end_date` "
+        "stay those of the organization's time zone.",
+        examples=["Europe/Berlin"],
+    )
+    bom: Flag = Field(
+        False,
+        description="With `format=csv`: `true` puts a byte-order mark before the header. Spreadsheets take "
+        "it as the sign of UTF-8.",
     )
 
 

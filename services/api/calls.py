@@ -30,6 +30,8 @@ TRANSCRIPTS: Final = """
 SELECT id, transcript FROM calls WHERE organization_id = $1 AND id = ANY ($2::uuid[])
 """
 
+_TEXTS: Final = ("from_number", "to_number", "hangup_cause", "recording_url", "transcript")
+
 router = APIRouter(tags=["calls"])
 
 _QUERIES: Final[Mapping[str | None, type[CallsQuery | StatsQuery | TrendsQuery]]] = {
@@ -92,7 +94,8 @@ async def calls(
         following = cursor(last, question(filters, page.sort, page.order))
     return {
         "data": [
-            call_of(row) | {"transcript": transcripts.get(row["id"], row["transcript"])} for row in rows
+            call_of(row) | ({"transcript": transcripts[row["id"]]} if row["id"] in transcripts else {})
+            for row in rows
         ],
         "total": found.total,
         "page": None if page.after else page.offset // page.limit + 1,
@@ -137,8 +140,11 @@ async def _transcripts(
 
 
 def call_of(row: Record) -> dict[str, object]:
-    """A call as it is answered, from a row with `COLUMNS`."""
+    """A call as it is answered, from a row with `COLUMNS`. Rows of older versions may have empty texts, which
+    are no values."""
     described: dict[str, object] = {field: row[field] for field in FIELDS}
+    for field in _TEXTS:
+        described[field] = described[field] or None
     cost: Decimal | None = row["cost"]
     described["cost"] = None if cost is None else number(cost)
     return described

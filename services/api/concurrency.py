@@ -1,53 +1,80 @@
 """Concurrency: the most calls that were in progress at once, found among the calls themselves.
 
-A call is in progress from its answer until just before its end. Looked at are the calls of the asked days and
-of the day before, some of which reach into them; how many those are, the counts know beforehand.
+A call is in progress from its answer until just before its end. Three kinds of calls are looked at: those of
+the asked days, those of the day before, and those of earlier days that may reach into the span. Which days
+have such calls, the counts know: calls that are not over, answered calls without a duration, and calls of a
+day or more.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from services.api.database import Connection
-from services.api.days import TOTAL
+from services.api.days import TOTAL, Day, long_days_of, runs
 from services.api.errors import too_many_calls
 from services.api.filters import Filters
 from services.api.intervals import Span, begin_of, end_of
 from shared.count import NO_DIRECTION
 
 CALLS_MAX: Final = 200_000
-"""How many calls are looked at at most."""
+"""How many calls of the asked days and the day before are looked at at most; and as many of earlier days."""
+LOOK_BACK_DAYS: Final = 366
+"""How far before the span a call may have been created to be looked at."""
+
+_ASKED: Final = """
+calls.organization_id = $1 AND calls.livemode = $2
+    AND ($5::text[] IS NULL OR status = ANY ($5))
+    AND ($6::text IS NULL OR coalesce(direction, $10::text) = $6)
+    AND ($7::uuid IS NULL OR phone_number_id = $7)
+    AND coalesce(completed_at, 'infinity') > greatest(answered_at, $8::timestamptz)
+    AND answered_at < $9::timestamptz
+"""
 
 # Of calls that begin or end at one instant only the difference is seen: who ends makes room for who begins.
-PEAK: Final = """
+# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
+PEAK: Final = f"""
 SELECT at, in_progress
 FROM (
     SELECT at, sum(sum(by)) OVER (ORDER BY at)::bigint AS in_progress
-    FROM calls, LATERAL (
+    FROM (
+        SELECT answered_at, completed_at
+        FROM calls
+        WHERE {_ASKED}
+            AND day BETWEEN $3 AND $4
+            AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
+            AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC'
+        UNION ALL
+        SELECT answered_at, completed_at
+        FROM unnest($11::date[], $12::date[]) AS run (first, last), LATERAL (
+            SELECT answered_at, completed_at
+            FROM calls
+            WHERE {_ASKED}
+                AND day BETWEEN run.first AND run.last
+                AND created_at >= (run.first - 1)::timestamp AT TIME ZONE 'UTC'
+                AND created_at < (run.last + 2)::timestamp AT TIME ZONE 'UTC'
+            OFFSET 0 -- else the planner joins, and reads all calls for it
+        ) AS of_run
+    ) AS talks, LATERAL (
         VALUES (greatest(answered_at, $8), 1), (coalesce(completed_at, 'infinity'), -1)
     ) AS change (at, by)
-    WHERE organization_id = $1 AND livemode = $2
-        AND day BETWEEN $3 AND $4
-        AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
-        AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC'
-        AND ($5::text[] IS NULL OR status = ANY ($5))
-        AND ($6::text IS NULL OR coalesce(direction, $10::text) = $6)
-        AND ($7::uuid IS NULL OR phone_number_id = $7)
-        AND coalesce(completed_at, 'infinity') > greatest(answered_at, $8::timestamptz)
-        AND answered_at < $9::timestamptz AND at < $9
+    WHERE at < $9
     GROUP BY at
 ) AS moments
 ORDER BY in_progress DESC, at
 LIMIT 1
-"""
+"""  # noqa: S608 - made of constants
+"""Parameters: `Filters` from the day before the span on, its first instant and the first after it, the
+direction of calls that have none, and the earlier days to look at: the first and the last of each run."""
 
 
 async def peak_concurrency(
     connection: Connection, filters: Filters, span: Span, zone: ZoneInfo
 ) -> dict[str, object]:
-    """The most of the asked calls that were in progress at once within the span, and when they first were.
-    Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
-    day_before = date.fromordinal(max(span.start.toordinal() - 1, 1))
+    """The most of the asked calls that were in progress at once within the span, when they first were, and
+    the day from which on calls were looked at. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
+    day_before = _days_before(span.start, 1)
     looked_at = filters._replace(start_date=day_before, end_date=span.end)
     of_days = looked_at._replace(status=None, direction=None)  # which no index knows: all are looked at
     calls = await connection.fetchval(TOTAL[of_days.phone_number_id is not None], *of_days)
@@ -57,6 +84,33 @@ async def peak_concurrency(
             f"at most {CALLS_MAX:,}, for include=peak_concurrency looks at each.",
             CALLS_MAX,
         )
+    back_to = _days_before(span.start, LOOK_BACK_DAYS)
+    earlier: Sequence[Day] = []
+    if back_to < day_before:
+        until = _days_before(day_before, 1)
+        earlier = await long_days_of(connection, filters._replace(start_date=back_to, end_date=until))
+    near, first = _nearest(earlier, back_to)
     begin, end = begin_of(span.start, zone), end_of(span.end, zone)
-    peak = await connection.fetchrow(PEAK, *looked_at, begin, end, NO_DIRECTION)
-    return {"calls": peak["in_progress"], "at": peak["at"]} if peak else {"calls": 0, "at": None}
+    together = list(runs(near))
+    days = [run.first for run in together], [run.last for run in together]
+    peak = await connection.fetchrow(PEAK, *looked_at, begin, end, NO_DIRECTION, *days)
+    found = {"calls": peak["in_progress"], "at": peak["at"]} if peak else {"calls": 0, "at": None}
+    return {**found, "calls_since": first}
+
+
+def _nearest(earlier: Sequence[Day], back_to: date) -> tuple[list[Day], date]:
+    """Of these days, the oldest first, the last ones that have at most `CALLS_MAX` calls together; and the
+    first day from which on all are looked at."""
+    near: list[Day] = []
+    calls = 0
+    for day in reversed(earlier):
+        calls += day.calls
+        if calls > CALLS_MAX:
+            return near, date.fromordinal(day.day.toordinal() + 1)
+        near.append(day)
+    return near, back_to
+
+
+def _days_before(day: date, days: int) -> date:
+    """So many days before, or the calendar's first day."""
+    return date.fromordinal(max(day.toordinal() - days, 1))

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.filters import CellsQuery, query_parameters
-from services.api.intervals import SPANS, Interval
+from services.api.intervals import SPANS, Interval, WeekStart
 from services.api.sums import DISTRIBUTIONS, GROUPS_MAX, Distribution, GroupBy
 
 PEAK_DAYS_MAX: Final = 31
@@ -53,12 +53,16 @@ class TrendsQuery(CellsQuery):
 
     interval: Interval = Field(
         "day",
-        description="What each row is of: an hour, a day, a week (ISO: from Monday on) or a month of the "
+        description="What each row is of: an hour, a day, a week or a month of the "
         "organization's own calendar. "
         + " ".join(
             f"By {interval}, at most {most} days, and {unless_asked} without `start_date`."
             for interval, (unless_asked, most) in SPANS.items()
         ),
+    )
+    week_start: WeekStart | SkipJsonSchema[None] = Field(
+        None,
+        description="With `interval=week`: the day that weeks begin on. Without it `monday`, as in ISO 8601.",
     )
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
@@ -67,7 +71,9 @@ class TrendsQuery(CellsQuery):
         "each.",
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
-        None, description="`previous`: in each row also the same of its days in the span just before."
+        None,
+        description="`previous`: in each row also the same of its days in the span just before. By the hour, "
+        "of the hour of the earlier day in which the clock shows the same.",
     )
     include: Distributions = Field(
         default_factory=list,

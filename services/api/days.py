@@ -8,6 +8,9 @@ from zoneinfo import ZoneInfo
 from services.api.counts import counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
+from shared.fold import FINAL
+from shared.histogram import DURATIONS
+from shared.packed import DIGITS, NINES
 from shared.zones import UTC
 
 _MATCHES: Final = """
@@ -15,15 +18,17 @@ _MATCHES: Final = """
 """
 
 
-def _listed(*, by_phone_number: bool) -> str:
+def _listed(*measures: str, by_phone_number: bool) -> str:
     """The cells of the calls that are there, which are what can be listed: without those that were pruned and
-    go on counting."""
-    columns = "organization_id, livemode, day, direction, phone_number_id, status, calls"
+    go on counting. Each has `calls` and these measures."""
+    cell = "organization_id, livemode, day, direction, phone_number_id, status"
+    columns = ", ".join((cell, "calls", *measures))
+    pruned = ", ".join((cell, *(f"-{measure}" for measure in ("calls", *measures))))
     return f"""
         (
             {counted_rows(columns, by_phone_number=by_phone_number)}
             UNION ALL
-            SELECT {columns.replace("calls", "-calls")} FROM pruned_call_counts
+            SELECT {pruned} FROM pruned_call_counts
         ) AS cells
         WHERE organization_id = $1 AND livemode = $2
             AND ($3::date IS NULL OR day >= $3)
@@ -50,10 +55,34 @@ def _days(*, by_phone_number: bool) -> str:
     """  # noqa: S608 - made of constants
 
 
+def _long_days(*, by_phone_number: bool) -> str:
+    listed = _listed("answered", "durations", by_phone_number=by_phone_number)
+    return f"""
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {_MATCHES}), 0)::bigint AS listed,
+            sum(calls)::bigint AS calls
+        FROM {listed}
+        GROUP BY day
+        HAVING sum(calls) > 0 AND (
+            day = $4
+            OR sum(calls) FILTER (WHERE status NOT IN ({_OVER}) AND {_MATCHES}) > 0
+            OR sum(answered) FILTER (WHERE {_MATCHES})
+                > mod(sum(durations) FILTER (WHERE {_MATCHES}), {NINES})
+            OR sum(durations) FILTER (WHERE {_MATCHES}) >= {_DAY_OR_MORE}
+        )
+        ORDER BY day
+    """  # noqa: S608 - made of constants
+
+
+_OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
+_DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
+"""The least sum of durations with one in the last bucket, which begins at a day."""
+
 TOTAL: Final = {by: _total(by_phone_number=by) for by in (False, True)}
 """How many calls a list has, by whether it is of one phone number; its parameters are `Filters`."""
 DAYS: Final = {by: _days(by_phone_number=by) for by in (False, True)}
 """How many each day has, likewise."""
+LONG_DAYS: Final = {by: _long_days(by_phone_number=by) for by in (False, True)}
+"""The same of the days that may have long calls."""
 
 
 class Day(NamedTuple):
@@ -78,6 +107,18 @@ class Run(NamedTuple):
 async def days_of(connection: Connection, filters: Filters) -> list[Day]:
     """The days that have calls, the oldest first. Raises asyncpg's errors."""
     rows = await connection.fetch(DAYS[filters.phone_number_id is not None], *filters)
+    return [Day(*row) for row in rows]
+
+
+async def long_days_of(connection: Connection, filters: Filters) -> list[Day]:
+    """Of the days up to the filters' last, those with calls that may have been in progress for more than a
+    day after it, the oldest first: the last day itself; and each that has a call which is not over, which was
+    answered and has no duration, or which took a day or more. Raises asyncpg's errors.
+
+    A call that was answered more than a day after its creation, or that ended more than a day after its
+    duration says, is not noticed.
+    """
+    rows = await connection.fetch(LONG_DAYS[filters.phone_number_id is not None], *filters)
     return [Day(*row) for row in rows]
 
 

@@ -30,6 +30,9 @@ cents, with up to 4 decimals.
 **Errors** have one shape: `error` (a sentence), `code` and `details`. A parameter that is not known, or is
 given twice, is refused rather than ignored.
 
+**Browsers.** Pages of the origins that the operator lists may read every answer (CORS), with credentials in
+headers; cookies are not used.
+
 The same routes answer under `/v1`.
 """
 SERVERS: Final[list[dict[str, Any]]] = [
@@ -88,7 +91,7 @@ _NO_SUCH_CALL = _error(
     "There is no such call.",
 )
 _NO_RECORDING = _error(
-    "No such call; or no event of it has told of a recording.",
+    "No such call; or no event of it has a recording, or not the event that `recording` names.",
     "NOT_FOUND",
     "This call has no recording, or none yet.",
 )
@@ -277,8 +280,14 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "/calls/stats?start_date=2026-11-01&end_date=2026-11-30&compare=previous",
         "/calls/stats?group_by=phone_number",
     ),
-    "get_trends": ("/calls/trends?interval=week&start_date=2026-09-01&end_date=2026-11-30",),
-    "export_calls": ("/calls/export?format=csv&start_date=2026-11-01&status=completed",),
+    "get_trends": (
+        "/calls/trends?interval=week&start_date=2026-09-01&end_date=2026-11-30",
+        "/calls/trends?interval=week&week_start=sunday&compare=previous",
+    ),
+    "export_calls": (
+        "/calls/export?format=csv&start_date=2026-11-01&status=completed",
+        "/calls/export?format=csv&time_zone=Europe/Berlin&bom=true",
+    ),
     "get_call": ("/calls/$ID",),
     "get_call_events": ("/calls/$ID/events?offset=0&limit=100",),
     "get_call_recording": ("/calls/$ID/recording",),

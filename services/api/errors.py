@@ -80,7 +80,7 @@ def too_many_requests(retry_after_seconds: int) -> ApiError:
 
 
 def no_recording() -> ApiError:
-    """404: the call is there, and no event has told of a recording."""
+    """404: the call is there, and it, or the event that is asked for, has no recording."""
     return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "This call has no recording, or none yet.")
 
 

@@ -22,26 +22,34 @@ EVENTS_MAX: Final = 1000
 EVENTS_BYTES_MAX: Final = 4 * 2**20
 """How large they are together at most; a single one has up to 1 MiB."""
 
-# In the fold's order, which compares ids letter by letter, whatever the database's collation. Their sizes are
-# known without reading those that are too large to be in the row itself.
-PAGE: Final = f"""
-SELECT id, type, occurred_at, payload
-FROM (
-    SELECT *, sum(octet_length(payload)) OVER (
-        ORDER BY occurred_at, id COLLATE "C" ROWS UNBOUNDED PRECEDING
-    ) AS bytes
-    FROM (
+
+def _page(asked: str = "") -> str:
+    """Events in the fold's order, which compares ids letter by letter, whatever the database's collation.
+    Their sizes are known without reading those that are too large to be in the row itself."""
+    return f"""
         SELECT id, type, occurred_at, payload
-        FROM call_events
-        WHERE organization_id = $1 AND call_id = $3
+        FROM (
+            SELECT *, sum(octet_length(payload)) OVER (
+                ORDER BY occurred_at, id COLLATE "C" ROWS UNBOUNDED PRECEDING
+            ) AS bytes
+            FROM (
+                SELECT id, type, occurred_at, payload
+                FROM call_events
+                WHERE organization_id = $1 AND call_id = $3 {asked}
+                ORDER BY occurred_at, id COLLATE "C"
+                LIMIT $4 OFFSET $5
+            ) AS asked
+        ) AS measured
+        WHERE bytes <= {EVENTS_BYTES_MAX}
         ORDER BY occurred_at, id COLLATE "C"
-        LIMIT $4 OFFSET $5
-    ) AS asked
-) AS measured
-WHERE bytes <= {EVENTS_BYTES_MAX}
-ORDER BY occurred_at, id COLLATE "C"
-"""  # noqa: S608 - made of constants
+    """  # noqa: S608 - made of constants
+
+
+PAGE: Final = _page()
 """The events of the call $3 of the organization $1, from $5 on at most $4; its first is never too large."""
+
+RECORDINGS: Final = _page("AND type = 'recording.ready'")
+"""The same of the events by which recordings became ready."""
 
 EVENTS: Final = f"""
 SELECT version AS total, page.*

@@ -1,6 +1,7 @@
 """The export: all calls of a list in one answer, of one snapshot, streamed in constant memory."""
 
 import asyncio
+import codecs
 import csv
 import io
 import logging
@@ -9,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
@@ -21,8 +23,9 @@ from services.api.compression import GZIP_WINDOW, takes_gzip
 from services.api.credentials import Reader
 from services.api.database import Connection, Database, Databases
 from services.api.encoding import encode
-from services.api.errors import ApiError
+from services.api.errors import ApiError, invalid_parameter
 from services.api.filters import read_query
+from services.api.intervals import in_zone
 from services.api.pages import FIELDS, MATCHING, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
 
 BLOCK_BYTES: Final = 128 * 1024
@@ -42,6 +45,7 @@ _BY_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_so
 _TEXTS: Final = frozenset(
     {"external_id", "from_number", "to_number", "hangup_cause", "recording_url", "transcript"}
 )
+_TIMES: Final = ("created_at", "answered_at", "completed_at")
 _DEFUSED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 """How a formula may begin, in wide letters, too; and what is put before it, so that it can be taken away."""
 
@@ -79,8 +83,17 @@ async def export_calls(
     Few exports run at once, and those of one organization leave others room: `EXPORTS_BUSY` says to come
     back. Who takes nothing for 30 s is cut off.
     """
+    if query.bom and query.format != "csv":
+        raise invalid_parameter("bom", "is for format=csv alone")
     databases: Databases = request.app.state.databases
-    asked = Asked(call_filters_of(caller, query), query.order, query.format, request.app.state.search_calls)
+    asked = Asked(
+        call_filters_of(caller, query),
+        query.order,
+        query.format,
+        request.app.state.search_calls,
+        query.time_zone,
+        query.bom,
+    )
     compressed = takes_gzip(request)
     return Export(databases.reading, asked, compressed, request.app.state.export_seconds)
 
@@ -92,6 +105,9 @@ class Asked(NamedTuple):
     order: Order
     format: Format
     search_calls: int
+    zone: ZoneInfo | None = None
+    """The time zone to write times in, in place of UTC."""
+    byte_order_mark: bool = False
 
 
 class Export(StreamingResponse):
@@ -179,12 +195,15 @@ async def _blocks(connection: Connection, asked: Asked, seconds: float) -> Async
         await connection.execute(_BY_INDEX)
     prepared = await connection.prepare(EXPORT[asked.order], name="", timeout=seconds)
     cursor = await prepared.cursor(*filters, timeout=seconds)
-    block = bytearray(_csv_row(FIELDS) if asked.format == "csv" else b"")
+    block = bytearray(codecs.BOM_UTF8 if asked.byte_order_mark else b"")
+    block += _csv_row(FIELDS) if asked.format == "csv" else b""
     rows = await cursor.fetch(CHUNK_CALLS, timeout=seconds)
     first = True
     while rows:
         for row in rows:
             call = call_of(row)
+            if asked.zone:
+                call |= {field: in_zone(row[field], asked.zone) for field in _TIMES if row[field]}
             if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
                 organization_id = filters.organization_id
                 call["transcript"] = await connection.fetchval(_TRANSCRIPT, organization_id, row["id"])

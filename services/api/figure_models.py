@@ -33,13 +33,13 @@ FIGURES_EXAMPLE: dict[str, Any] = {
     "asr": 0.7815126050420168,
     "ner": 0.9915966386554622,
     "total_duration": 11160,
-    "average_duration": 120.0,
-    "acd": 120.0,
+    "average_duration": 124.0,
+    "acd": 124.0,
     "total_cost": 558.25,
     "average_cost": 4.6521,
     "average_latency_ms": 401.5,
     "short_calls": 4,
-    "short_call_share": 0.043010752688172046,
+    "short_call_share": 0.044444444444444446,
     "hangup_causes": {"NORMAL_CLEARING": 90, "NO_ANSWER": 21, "USER_BUSY": 3, "NONE": 2, "OTHER": 1},
     "percentiles": {
         "duration": {"p50": 96.9, "p90": 290.7, "p95": 361.8, "p99": 687.2},
@@ -66,11 +66,11 @@ TRENDS_EXAMPLE: dict[str, Any] = {
             "cost": 558.25,
             "asr": 0.7815126050420168,
             "ner": 0.9915966386554622,
-            "acd": 120.0,
+            "acd": 124.0,
             "average_cost": 4.6521,
             "average_latency_ms": 401.5,
             "short_calls": 4,
-            "short_call_share": 0.043010752688172046,
+            "short_call_share": 0.044444444444444446,
         }
     ],
     "interval": "day",
@@ -159,7 +159,8 @@ AverageLatency = Annotated[
 ]
 ShortCalls = Annotated[int, Field(description="Answered calls with a duration below 6 seconds: exact.", ge=0)]
 ShortCallShare = Annotated[
-    Ratio | None, Field(description="`short_calls` / `answered`; null without answered calls.")
+    Ratio | None,
+    Field(description="`short_calls` / answered calls that have a duration; null without any."),
 ]
 
 
@@ -176,9 +177,11 @@ class CallFigures(BaseModel):
     seizures: int = Field(description="How many are over or answered.", ge=0)
     asr: Asr
     ner: Ner
-    total_duration: int = Field(description="Seconds of all calls.", ge=0)
+    total_duration: int = Field(
+        description="Seconds of all calls that have a duration, answered or not.", ge=0
+    )
     average_duration: Ratio | None = Field(
-        description="`total_duration` / `answered`, in seconds; null without answered calls."
+        description="The average duration of the answered calls that have one, in seconds; null without any."
     )
     acd: Ratio | None = Field(
         description="Average call duration, in seconds: the same, by its name in telephony."
@@ -197,6 +200,10 @@ class PeakConcurrency(BaseModel):
 
     calls: int = Field(description="How many.", ge=0)
     at: datetime | None = Field(description="When they first were, in UTC; null without any.")
+    calls_since: date = Field(
+        description="The day from which on calls were looked at: one that was created earlier and was still "
+        "in progress is not counted."
+    )
 
 
 class GroupFigures(CallFigures):
@@ -222,8 +229,8 @@ class SpanFigures(CallFigures):
     )
     peak_concurrency: PeakConcurrency | SkipJsonSchema[None] = Field(
         None,
-        description="With `include=peak_concurrency`: of the calls that are still kept and were created in "
-        "the span or on the day before it.",
+        description="With `include=peak_concurrency`: of the calls that are still kept, also of those that "
+        "were created before the span and reach into it.",
     )
 
 
@@ -249,7 +256,8 @@ class IntervalCount(BaseModel):
     cost: Cents = Field(description="Cents of all of them, exact to 4 decimals.")
     asr: Asr
     acd: Ratio | None = Field(
-        description="Average call duration: `duration` / `answered`, in seconds; null without answered calls."
+        description="Average call duration: of the answered calls that have a duration, in seconds; null "
+        "without any. By the hour, of completed calls; null on days when one of these has no duration."
     )
     average_cost: AverageCost
     ner: Ner = None
@@ -285,8 +293,10 @@ class TrendsRow(IntervalCount):
         description="With `group_by`: the phone number's id, the direction or the status; `none`: calls "
         "without a phone number.",
     )
-    previous: IntervalCount | SkipJsonSchema[None] = Field(
-        None, description="With `compare=previous`: the same of its days (its hour) in the span just before."
+    previous: IntervalCount | None = Field(
+        None,
+        description="With `compare=previous`: the same of its days in the span just before. By the hour, of "
+        "the hour of the earlier day in which the clock shows the same; null where that day has none.",
     )
 
 

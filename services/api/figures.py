@@ -13,7 +13,7 @@ from services.api.encoding import number
 from services.api.sums import SHORT_SECONDS, Distribution, Sums
 from shared.fold import FINAL
 from shared.hangup import CAUSES
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, percentile
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, limits, percentile, told
 from shared.packed import unpack
 
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -36,13 +36,13 @@ def of_stats(sums: Sums) -> Figures:
         "asr": _asr(sums),
         "ner": _ner(sums),
         "total_duration": sums.duration_seconds,
-        "average_duration": _acd(sums),
-        "acd": _acd(sums),
+        "average_duration": (acd := _acd(sums)),
+        "acd": acd,
         "total_cost": number(sums.cost_cents),
         "average_cost": _average_cost(sums),
         "average_latency_ms": _average_latency_ms(sums),
         "short_calls": short_calls,
-        "short_call_share": _ratio(short_calls, sums.answered),
+        "short_call_share": _ratio(short_calls, _timed(sums)),
         "hangup_causes": _hangup_causes(sums),
         "percentiles": _percentiles(sums),
     }
@@ -70,7 +70,7 @@ def of_days(sums: Sums, distributions: Collection[Distribution]) -> Figures:
         "ner": _ner(sums),
         "average_latency_ms": _average_latency_ms(sums),
         "short_calls": short_calls,
-        "short_call_share": _ratio(short_calls, sums.answered),
+        "short_call_share": _ratio(short_calls, _timed(sums)),
     }
     return figures | {name: _DISTRIBUTIONS[name](sums) for name in distributions}
 
@@ -95,8 +95,30 @@ def _ner(sums: Sums) -> float | None:
 
 
 def _acd(sums: Sums) -> float | None:
-    """Average call duration, in seconds."""
-    return _ratio(sums.duration_seconds, sums.answered)
+    """Average call duration, in seconds: of the answered calls that have a duration."""
+    return _ratio(sums.completed_seconds + _other_seconds(sums), _timed(sums))
+
+
+def _timed(sums: Sums) -> int:
+    """The answered calls that have a duration."""
+    return sums.completed_timed + sum(_other_durations(sums))
+
+
+def _other_seconds(sums: Sums) -> float:
+    """The durations of answered calls that are not completed, together.
+
+    `broken_seconds` are exactly these unless calls that nobody answered have durations as well. Then the
+    total lies outside of what the histogram allows, as a rule, and the histogram's own answer is taken.
+    """
+    buckets = _other_durations(sums)
+    least, most = limits(buckets, DURATIONS)
+    if least <= sums.broken_seconds <= most:
+        return sums.broken_seconds
+    return sum(calls * told(index, DURATIONS) for index, calls in enumerate(buckets))
+
+
+def _other_durations(sums: Sums) -> list[int]:
+    return [max(0, calls) for calls in unpack(sums.other_durations)]
 
 
 def _average_cost(sums: Sums) -> int | Decimal | None:

@@ -11,6 +11,7 @@ from services.api.errors import invalid_parameter
 from shared.count import day_begin
 
 Interval = Literal["hour", "day", "week", "month"]
+WeekStart = Literal["monday", "sunday"]
 
 
 class Days(NamedTuple):
@@ -68,21 +69,22 @@ def span(start: date | None, end: date | None, today: date, interval: Interval =
     return Span(start, last)
 
 
-def previous(asked: Span) -> Span:
-    """As many days just before. Raises the 400 `ApiError` where the calendar has none."""
-    try:
-        return Span(asked.start - timedelta(days=asked.days), asked.start - _DAY)
-    except OverflowError:
+def previous(asked: Span, interval: Interval = "day") -> Span:
+    """As many days just before. Raises the 400 `ApiError` where the calendar, or by the hour its days with
+    all hours, begin later."""
+    first = DAYS_WITH_HOURS[0] if interval == "hour" else date.min
+    if (asked.start - first).days < asked.days:
         rule = f"leaves no room for {asked.days} days before it, which compare=previous asks for"
-        raise invalid_parameter("start_date", rule) from None
+        raise invalid_parameter("start_date", rule)
+    return Span(asked.start - timedelta(days=asked.days), asked.start - _DAY)
 
 
-def intervals(asked: Span, interval: Interval) -> Iterator[Span]:
-    """The days, ISO weeks (from Monday on) or months that the span touches, the first and the last of them
+def intervals(asked: Span, interval: Interval, week_start: WeekStart = "monday") -> Iterator[Span]:
+    """The days, weeks (from `week_start` on) or months that the span touches, the first and the last of them
     clipped to it. An hour is of a day: by hours, the days."""
     day, last = asked.start.toordinal(), asked.end.toordinal()
     while day <= last:
-        end = min(day + _days_left(date.fromordinal(day), interval), last)
+        end = min(day + _days_left(date.fromordinal(day), interval, week_start), last)
         yield Span(date.fromordinal(day), date.fromordinal(end))
         day = end + 1
 
@@ -92,7 +94,38 @@ def hour_starts(day: date, zone: ZoneInfo, at_least: int = 0) -> list[datetime]:
     when the clock changes; `at_least` so many, where hours are counted that this machine's zone lacks."""
     begin = day_begin(day, zone)
     hours = math.ceil((_last_end(day, zone) - begin) / _HOUR)
-    return [_told(begin + hour * _HOUR, zone) for hour in range(max(hours, at_least))]
+    return [in_zone(begin + hour * _HOUR, zone) for hour in range(max(hours, at_least))]
+
+
+def same_hours(day: date, other: date, zone: ZoneInfo, at_least: int = 0) -> list[int | None]:
+    """For each hour of `day`, in the order of `hour_starts`, the hour of `other` in which the clock shows the
+    same: None where the clock of `other` skips it.
+
+    A clock that goes back shows an hour twice. Then the first is matched with the first and the second with
+    the second; both are matched with the only one of a day that has one.
+    """
+    of_other: dict[_Reading, list[int]] = {}
+    for hour, reading in enumerate(_readings(other, zone)):
+        of_other.setdefault(reading, []).append(hour)
+    matches: list[int | None] = []
+    turns: dict[_Reading, int] = {}
+    for reading in _readings(day, zone, at_least):
+        turn = turns[reading] = turns.get(reading, 0) + 1
+        hours = of_other.get(reading)
+        matches.append(hours[min(turn, len(hours)) - 1] if hours else None)
+    return matches
+
+
+_Reading = tuple[int, int]
+
+
+def _readings(day: date, zone: ZoneInfo, at_least: int = 0) -> Iterator[_Reading]:
+    """What the clock shows when each hour of a day begins: the hour, and how many days after `day`, which is
+    above 0 only for hours that the day lacks. Minutes do not count: in some zones the clock changes by half
+    an hour."""
+    for start in hour_starts(day, zone, at_least):
+        local = start.astimezone(zone)
+        yield (local.date() - day).days, local.hour
 
 
 def begin_of(day: date, zone: ZoneInfo) -> datetime:
@@ -114,18 +147,19 @@ def _last_end(day: date, zone: ZoneInfo) -> datetime:
     return max(midnight.astimezone(UTC) for midnight in midnights)
 
 
-def _told(instant: datetime, zone: ZoneInfo) -> datetime:
-    """In the organization's time zone where RFC 3339 can write its offset: some of long ago have seconds."""
+def in_zone(instant: datetime, zone: ZoneInfo) -> datetime:
+    """An instant in a time zone, if RFC 3339 can write its offset there. Some offsets of the past have
+    seconds: then the instant stays as it is."""
     local = instant.astimezone(zone)
     offset = local.utcoffset()
     return instant if offset is None or offset % _MINUTE else local
 
 
-def _days_left(day: date, interval: Interval) -> int:
+def _days_left(day: date, interval: Interval, week_start: WeekStart) -> int:
     """How many days come after this one in its interval."""
     match interval:
         case "week":
-            return 6 - day.weekday()
+            return 6 - (day.weekday() if week_start == "monday" else day.isoweekday() % 7)
         case "month":
             return monthrange(day.year, day.month)[1] - day.day
         case "day" | "hour":

@@ -68,6 +68,14 @@ EVENTS_EXAMPLE: dict[str, Any] = {
     "limit": 100,
     "next_offset": None,
 }
+CALL_RECORDING_EXAMPLE: dict[str, Any] = {
+    "id": "evt_8Rn3",
+    "url": "https://recordings.example.com/0b8f6c1e.mp3",
+    "created_at": "2026-11-24T10:01:45Z",
+    "duration_seconds": 86,
+    "format": "mp3",
+    "size_bytes": 345600,
+}
 RECORDING_EXAMPLE: dict[str, Any] = {
     "recording_url": "https://recordings.example.com/0b8f6c1e.mp3",
     "expires_at": None,
@@ -135,8 +143,30 @@ class Recording(BaseModel):
     )
 
 
+class CallRecording(BaseModel):
+    """One of a call's recordings, by the event that it is ready."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CALL_RECORDING_EXAMPLE]})
+
+    id: str = Field(
+        description="The id of the event `recording.ready`: what to ask for as `recording` at "
+        "`/calls/{id}/recording`."
+    )
+    url: str | None = Field(
+        description="Where the source keeps it: a link of http or https; null where it named none."
+    )
+    created_at: datetime = Field(description="The event's own time, in UTC.")
+    duration_seconds: float | None = Field(
+        description="How long the recording is, as its source said; the call's duration is another.", ge=0
+    )
+    format: str | None = Field(
+        description="Its format, as its source said, or as the URL's path ends.", examples=["mp3"]
+    )
+    size_bytes: int | None = Field(description="How large it is, as its source said.", ge=0)
+
+
 class CallDetail(Call):
-    """A call with its events and its recording."""
+    """A call with its events and its recordings."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -144,6 +174,7 @@ class CallDetail(Call):
                 {
                     **CALL_EXAMPLE,
                     "recording": {"url": CALL_EXAMPLE["recording_url"]},
+                    "recordings": [CALL_RECORDING_EXAMPLE],
                     "events": [EVENT_EXAMPLE],
                     "events_total": 1,
                 }
@@ -151,7 +182,11 @@ class CallDetail(Call):
         }
     )
 
-    recording: Recording | None = Field(description="Null while there is none.")
+    recording: Recording | None = Field(description="The latest. Null while there is none.")
+    recordings: list[CallRecording] = Field(
+        description="One for each event `recording.ready`, by timestamp, then id: the first 1,000, or "
+        "4 MiB of events."
+    )
     events: list[Event] = Field(
         description="The events of the call, by timestamp, then id: the first 1,000, or 4 MiB of them."
     )

@@ -56,8 +56,8 @@ _FILTERED: Final = f"""
     AND ($19::text IS NULL OR hangup_cause = $19)
     AND ($20::integer IS NULL OR duration >= $20)
     AND ($21::integer IS NULL OR duration <= $21)
-    AND ($22::boolean IS NULL OR (recording_url IS NOT NULL) = $22)
-    AND ($23::boolean IS NULL OR (transcript IS NOT NULL) = $23)
+    AND ($22::boolean IS NULL OR coalesce(recording_url <> '', false) = $22)
+    AND ($23::boolean IS NULL OR coalesce(transcript <> '', false) = $23)
 """
 MATCHING: Final = f"{_FOUND} AND {_FILTERED}"
 """The asked calls, to follow WHERE; its parameters are `CallFilters`."""

@@ -3,28 +3,32 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from services.api import documentation
+from services.api.call_filters import storable_text
 from services.api.credentials import Reader
 from services.api.database import Databases
 from services.api.encoding import answer
 from services.api.errors import no_recording, no_such_call
-from services.api.filters import no_query
+from services.api.filters import query_parameters, read_query
 from services.api.paths import CallId
 from services.api.recording_store import RecordingStore
 from shared import logs
 
-# What is said of a recording is said by the last event that it is ready.
+# What is said of a recording is said by the event that it is ready: the asked one, or else the last.
 RECORDING: Final = """
-SELECT recording_url, (
+SELECT nullif(recording_url, '') AS recording_url, (
     SELECT payload
     FROM call_events
     WHERE call_events.organization_id = $1 AND call_id = $3 AND type = 'recording.ready'
+        AND ($4::text IS NULL OR call_events.id = $4)
     ORDER BY occurred_at DESC, call_events.id COLLATE "C" DESC
     LIMIT 1
 ) AS payload
@@ -32,27 +36,63 @@ FROM calls
 WHERE organization_id = $1 AND livemode = $2 AND id = $3
 """
 
+EventId = Annotated[
+    str,
+    Field(max_length=128),
+    AfterValidator(storable_text),
+    WithJsonSchema({"type": "string", "maxLength": 128, "pattern": r"^[^\u0000]+$"}),
+]
+
 router = APIRouter(tags=["calls"])
 
 
-@router.get("/calls/{id}/recording", dependencies=[Depends(no_query)], **documentation.GET_RECORDING)
-async def get_recording(request: Request, caller: Reader, call_id: CallId) -> Response:
-    """A link to the call's recording, and what is known of it. Where callfold signs links to the store that
-    recordings are in, the link is good until `expires_at`, for whoever has it; any other is its source's."""
+class RecordingQuery(BaseModel):
+    """What `GET /calls/{id}/recording` can be asked."""
+
+    recording: EventId | SkipJsonSchema[None] = Field(
+        None,
+        description="Which of the call's recordings: an `id` of `recordings` in its detail. Without it, the "
+        "latest.",
+        examples=["evt_7Qm2"],
+    )
+
+
+async def recording_query(request: Request) -> RecordingQuery:
+    """The dependency that reads the query. Raises the 400 `ApiError`."""
+    return read_query(request, RecordingQuery)
+
+
+@router.get(
+    "/calls/{id}/recording",
+    openapi_extra={"parameters": query_parameters(RecordingQuery)},
+    **documentation.GET_RECORDING,
+)
+async def get_recording(
+    request: Request,
+    caller: Reader,
+    call_id: CallId,
+    query: Annotated[RecordingQuery, Depends(recording_query)],
+) -> Response:
+    """A link to the call's latest recording, or with `recording` to another, and what is known of it. Where
+    callfold signs links to the store that recordings are in, the link is good until `expires_at`, for whoever
+    has it; any other is its source's."""
     logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
     async with databases.reading.snapshot(caller.organization_id) as connection:
-        row = await connection.fetchrow(RECORDING, caller.organization_id, caller.livemode, call_id)
+        row = await connection.fetchrow(
+            RECORDING, caller.organization_id, caller.livemode, call_id, query.recording
+        )
     if row is None:
         raise no_such_call()
-    if row["recording_url"] is None:
+    url, payload = row["recording_url"], row["payload"]
+    if query.recording is not None:
+        url = _url(payload) if payload is not None else None
+    if url is None:
         raise no_recording()
     store: RecordingStore | None = request.app.state.recording_store
     now: datetime = request.app.state.clock()
     # A link is a secret for as long as it is good.
-    return answer(
-        recording(row["recording_url"], row["payload"], store, now), headers={"Cache-Control": "no-store"}
-    )
+    return answer(recording(url, payload, store, now), headers={"Cache-Control": "no-store"})
 
 
 def recording(
@@ -66,10 +106,34 @@ def recording(
     return {
         "recording_url": signed or web_link(url),
         "expires_at": end or _instant(said, "expires_at", "recording_expires_at"),
+        **_of_itself(said, url),
+    }
+
+
+def recording_of(id_: str, ready_at: datetime, payload: str) -> dict[str, object]:
+    """A recording as a call's detail has it, by the event that it is ready: its id, time and record."""
+    url = _url(payload)
+    return {
+        "id": id_,
+        "url": web_link(url),
+        "created_at": ready_at,
+        **_of_itself(_said(url, payload), url),
+    }
+
+
+def _of_itself(said: Mapping[str, Any], url: str | None) -> dict[str, object]:
+    """What is known of a recording itself, wherever it is."""
+    return {
         "duration_seconds": _number(said, "recording_duration", "duration_seconds", "duration"),
-        "format": _text(said, "recording_format", "format") or _suffix(url),
+        "format": _text(said, "recording_format", "format") or (_suffix(url) if url else None),
         "size_bytes": _whole(_number(said, "size_bytes", "recording_size", "size")),
     }
+
+
+def _url(payload: str) -> str | None:
+    """The recording's URL in the record of the event that it is ready; None where it has none."""
+    url = (_decode(payload).data or {}).get("recording_url")
+    return url if isinstance(url, str) and url else None
 
 
 def web_link(url: str | None) -> str | None:
@@ -87,12 +151,12 @@ _is_plain = re.compile(r"[^\s\x00-\x20\x7f\\]+").fullmatch
 _of_path = re.compile(r"\.([A-Za-z0-9]{1,8})$").search
 
 
-def _said(url: str, payload: str | None) -> Mapping[str, Any]:
+def _said(url: str | None, payload: str | None) -> Mapping[str, Any]:
     """The data of the event that this recording is ready; nothing where it was another."""
     if payload is None:
         return {}
     data = _decode(payload).data or {}
-    return data if data.get("recording_url") in (None, url) else {}
+    return data if data.get("recording_url") in (None, "", url) else {}
 
 
 class _Payload(msgspec.Struct):

@@ -11,12 +11,12 @@ from asyncpg import Record
 from services.api.counts import CELLS, TOTALS
 from services.api.database import Connection
 from services.api.filters import Filters
-from services.api.intervals import Interval
+from services.api.intervals import Interval, WeekStart
 from shared.count import HOURS, NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
 from shared.event import Direction, Status
 from shared.fold import FINAL
 from shared.histogram import DURATIONS, bucket
-from shared.packed import DIGITS, unpack
+from shared.packed import DIGITS, NINES, unpack
 
 GroupBy = Literal["phone_number", "direction", "status"]
 Distribution = Literal["percentiles", "hangup_causes"]
@@ -41,6 +41,14 @@ class Sums(NamedTuple):
     answered_going_on: int = 0
     """Those of the answered that are not over."""
     duration_seconds: int = 0
+    completed_seconds: int = 0
+    """Of completed calls alone."""
+    completed_timed: int = 0
+    """The completed calls that have a duration. By the hour, 0 where that is not known."""
+    broken_seconds: int = 0
+    """Of calls that failed or are in progress, answered or not."""
+    other_durations: str = "0"
+    """The durations of answered calls that are not completed."""
     cost_cents: Decimal = Decimal(0)
     latency_ms: int = 0
     latency_calls: int = 0
@@ -60,6 +68,12 @@ class Sums(NamedTuple):
 NO_CALLS: Final = Sums()
 
 _GOING_ON: Final = ", ".join(f"'{status}'" for status in STATUSES if status not in FINAL)
+_COMPLETED: Final = "FILTER (WHERE status = 'completed')"
+_COMPLETED_DURATIONS: Final = f"sum(durations) {_COMPLETED}"
+_OTHER_DURATIONS: Final = "sum(durations) FILTER (WHERE status <> 'completed')"
+# Of the same two sums, for PostgreSQL computes each once: sums of histograms are what a statement costs.
+_DURATIONS: Final = f"(coalesce({_COMPLETED_DURATIONS}, 0) + coalesce({_OTHER_DURATIONS}, 0))"
+_TIMED: Final = f"mod({_COMPLETED_DURATIONS}, {NINES})"
 _SHORT: Final = f"1e{DIGITS * bucket(SHORT_SECONDS - 1, DURATIONS) + DIGITS}::numeric"
 
 # Each sum over cells, and the type that it is read as. A packed one is text: so it is unpacked.
@@ -69,14 +83,21 @@ _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     "answered": ("sum(answered)", "bigint"),
     "answered_going_on": (f"sum(answered) FILTER (WHERE status IN ({_GOING_ON}))", "bigint"),
     "duration_seconds": ("sum(duration_seconds)", "bigint"),
+    "completed_seconds": (f"sum(duration_seconds) {_COMPLETED}", "bigint"),
+    "completed_timed": (_TIMED, "bigint"),
+    "broken_seconds": ("sum(duration_seconds) FILTER (WHERE status IN ('in_progress', 'failed'))", "bigint"),
+    "other_durations": (_OTHER_DURATIONS, "text"),
     "cost_cents": ("sum(cost_cents)", "numeric"),
     "latency_ms": ("sum(latency_ms)", "bigint"),
     "latency_calls": ("sum(latency_calls)", "bigint"),
     "effective": ("sum(effective)", "bigint"),
-    "short_durations": (f"mod(sum(durations), {_SHORT})", "text"),
+    "short_durations": (f"mod({_DURATIONS}, {_SHORT})", "text"),
 }
 _DISTRIBUTIONS: Final[Mapping[Distribution, Mapping[str, tuple[str, str]]]] = {
-    "percentiles": {name: (f"sum({name})", "text") for name in ("durations", "answer_delays", "latencies")},
+    "percentiles": {
+        "durations": (_DURATIONS, "text"),
+        **{name: (f"sum({name})", "text") for name in ("answer_delays", "latencies")},
+    },
     "hangup_causes": {"hangup_causes": ("sum(hangup_causes)", "text")},
 }
 _OF_HOURS: Final[Mapping[str, tuple[str, str]]] = {
@@ -84,10 +105,16 @@ _OF_HOURS: Final[Mapping[str, tuple[str, str]]] = {
     "answered": ("sum(hour_answered)", "text"),
     "answered_going_on": (f"sum(hour_answered) FILTER (WHERE status IN ({_GOING_ON}))", "text"),
     "duration_seconds": ("sum(hour_duration_seconds)", "text"),
+    "completed_seconds": (f"sum(hour_duration_seconds) {_COMPLETED}", "text"),
     "cost_cents": ("trunc(sum(hour_cost))", "text"),
+}
+_OF_DAYS_WITH_HOURS: Final[Mapping[str, tuple[str, str]]] = {
+    "day_completed": (f"sum(calls) {_COMPLETED}", "bigint"),
+    "day_completed_timed": (_TIMED, "bigint"),
 }
 _DIGITS_OF_HOURS: Final = dict.fromkeys(_OF_HOURS, DIGITS) | {
     "duration_seconds": PACKED_DIGITS["hour_duration_seconds"],
+    "completed_seconds": PACKED_DIGITS["hour_duration_seconds"],
     "cost_cents": PACKED_DIGITS["hour_cost"],
 }
 _GROUPS: Final[Mapping[GroupBy | None, str]] = {
@@ -98,12 +125,14 @@ _GROUPS: Final[Mapping[GroupBy | None, str]] = {
 }
 # $8 are the days from those that are counted to those of the interval they are counted in.
 _DAY: Final = "day + $8::int"
+_FIRST: Final = "$3::date + $8::int"
 _STARTS: Final[Mapping[Interval, str]] = {
     "hour": _DAY,
     "day": _DAY,
-    "week": f"greatest(date_trunc('week', ({_DAY})::timestamp)::date, $3::date + $8::int)",
-    "month": f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, $3::date + $8::int)",
+    "week": f"greatest(date_trunc('week', ({_DAY})::timestamp)::date, {_FIRST})",
+    "month": f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, {_FIRST})",
 }
+_START_OF_SUNDAYS_WEEK: Final = f"greatest(date_trunc('week', ({_DAY} + 1)::timestamp)::date - 1, {_FIRST})"
 
 
 async def sums(connection: Connection, filters: Filters) -> Sums:
@@ -139,6 +168,7 @@ async def sums_by_part(
     group_by: GroupBy | None,
     distributions: Sequence[Distribution],
     *,
+    week_start: WeekStart = "monday",
     days_after: int,
     most: int,
 ) -> dict[Part, Sums]:
@@ -147,7 +177,7 @@ async def sums_by_part(
     earlier span come into the intervals of a later. Raises TooManyParts for more than so many."""
     by_hour = interval == "hour"
     rows_max = most // HOURS if by_hour else most
-    statement = parts_statement(filters, interval, group_by, distributions)
+    statement = parts_statement(filters, interval, group_by, distributions, week_start)
     rows = await connection.fetch(statement, *filters, days_after, rows_max + 1)
     if len(rows) > rows_max:
         raise TooManyParts
@@ -187,12 +217,18 @@ def groups_statement(filters: Filters, group_by: GroupBy) -> str:
 
 
 def parts_statement(
-    filters: Filters, interval: Interval, group_by: GroupBy | None, distributions: Sequence[Distribution]
+    filters: Filters,
+    interval: Interval,
+    group_by: GroupBy | None,
+    distributions: Sequence[Distribution],
+    week_start: WeekStart = "monday",
 ) -> str:
     """The statement of `sums_by_part`."""
-    added = _OF_HOURS if interval == "hour" else _with(distributions)
+    added = {**_OF_HOURS, **_OF_DAYS_WITH_HOURS} if interval == "hour" else _with(distributions)
+    sundays = interval == "week" and week_start == "sunday"
+    start = _START_OF_SUNDAYS_WEEK if sundays else _STARTS[interval]
     return f"""
-    SELECT {_GROUPS[group_by]} AS "group", {_STARTS[interval]} AS start, {_read(added)}
+    SELECT {_GROUPS[group_by]} AS "group", {start} AS start, {_read(added)}
     FROM {_cells(filters, group_by)}
     GROUP BY 1, 2
     HAVING sum(calls) <> 0
@@ -220,12 +256,19 @@ def _sums(row: Record) -> Sums:
         by_status={status: row[status] for status in STATUSES},
         by_direction={direction: row[direction] for direction in DIRECTIONS},
         **{name: row[name] for name in Sums._fields[2:] if name in row},
-    )
+    )._replace(completed_timed=_sum_of_counts(row["completed_timed"]))
+
+
+def _sum_of_counts(remainder: int) -> int:
+    """The sum of a packed number's counts, from its remainder. A sum below 0 is 0."""
+    rest = remainder % NINES
+    return rest if rest <= NINES // 2 else 0
 
 
 def _sums_of_hours(row: Record) -> Iterator[Sums]:
     """The sums of each hour of a day, from the first on, up to the last that has any calls."""
     hours = {name: unpack(row[name], digits) for name, digits in _DIGITS_OF_HOURS.items()}
+    all_timed = row["day_completed"] == _sum_of_counts(row["day_completed_timed"])
     for hour in range(max(map(len, hours.values()))):
         of_hour = {name: values[hour] if hour < len(values) else 0 for name, values in hours.items()}
         yield NO_CALLS._replace(
@@ -233,5 +276,7 @@ def _sums_of_hours(row: Record) -> Iterator[Sums]:
             answered=of_hour["answered"],
             answered_going_on=of_hour["answered_going_on"],
             duration_seconds=of_hour["duration_seconds"],
+            completed_seconds=of_hour["completed_seconds"],
+            completed_timed=of_hour["completed"] if all_timed else 0,
             cost_cents=Decimal(of_hour["cost_cents"]).scaleb(-4),
         )

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,16 @@ from services.api.credentials import Analyst, Caller
 from services.api.database import Connection
 from services.api.errors import ApiError, invalid_parameter
 from services.api.filters import Filters, filters_of, read_query
-from services.api.intervals import Interval, Span, hour_starts, intervals, previous, span
+from services.api.intervals import (
+    Interval,
+    Span,
+    WeekStart,
+    hour_starts,
+    intervals,
+    previous,
+    same_hours,
+    span,
+)
 from services.api.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
 from shared.count import local_day
 
@@ -36,6 +45,7 @@ class TrendsAsked(NamedTuple):
     previous: Span | None = None
     """The span to compare with."""
     distributions: Sequence[Distribution] = ()
+    week_start: WeekStart = "monday"
 
 
 async def trends_query(request: Request) -> TrendsQuery:
@@ -63,13 +73,16 @@ def trends_asked(caller: Caller, query: TrendsQuery, today: date) -> TrendsAsked
     asked = span(filters.start_date, filters.end_date, today, query.interval)
     if query.include and query.interval == "hour":
         raise invalid_parameter("include", "is not for the hour: what it asks for is counted by the day")
+    if query.week_start and query.interval != "week":
+        raise invalid_parameter("week_start", "is for interval=week alone")
     return TrendsAsked(
         filters._replace(start_date=asked.start, end_date=asked.end),
         asked,
         query.interval,
         query.group_by,
-        previous(asked) if query.compare else None,
+        previous(asked, query.interval) if query.compare else None,
         query.include,
+        query.week_start or "monday",
     )
 
 
@@ -99,11 +112,18 @@ async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> 
 
 
 class _Moment(NamedTuple):
-    """An hour or another interval, and how it is told."""
+    """An hour or another interval, and the fields that say where it lies."""
 
     start: date
     hour: int | None
-    told: Mapping[str, object]
+    fields: Mapping[str, object]
+    previous_hour: int | None = None
+    """The hour of the earlier day that it is compared with."""
+
+    @property
+    def has_previous(self) -> bool:
+        """Whether the earlier span has such a moment."""
+        return self.hour is None or self.previous_hour is not None
 
 
 async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) -> dict[Part, Sums]:
@@ -115,6 +135,7 @@ async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) 
             asked.interval,
             asked.group_by,
             asked.distributions,
+            week_start=asked.week_start,
             days_after=(asked.span.start - days.start).days,
             most=_rows_max(asked),
         )
@@ -136,10 +157,15 @@ def _moments(asked: TrendsAsked, zone: ZoneInfo, parts: Iterable[Part]) -> Itera
     for part in parts:
         if part.hour is not None:
             hours[part.start] = max(hours.get(part.start, 0), part.hour + 1)
-    for start, end in intervals(asked.span, asked.interval):
+    for start, end in intervals(asked.span, asked.interval, asked.week_start):
         if asked.interval == "hour":
-            for hour, hour_start in enumerate(hour_starts(start, zone, at_least=hours.get(start, 0))):
-                yield _Moment(start, hour, {"date": start, "hour_start": hour_start})
+            at_least = hours.get(start, 0)
+            starts = hour_starts(start, zone, at_least)
+            earlier: Sequence[int | None] = [None] * len(starts)
+            if asked.previous:
+                earlier = same_hours(start, start - timedelta(days=asked.span.days), zone, at_least)
+            for hour, (hour_start, previous_hour) in enumerate(zip(starts, earlier, strict=True)):
+                yield _Moment(start, hour, {"date": start, "hour_start": hour_start}, previous_hour)
         elif asked.interval == "day":
             yield _Moment(start, None, {"date": start})
         else:
@@ -154,11 +180,12 @@ def _row(
     before: Mapping[Part, Sums] | None,
 ) -> dict[str, object]:
     part = Part(group, moment.start, moment.hour)
-    row = {**moment.told, **_figures(asked, parts.get(part, NO_CALLS))}
+    row = {**moment.fields, **_figures(asked, parts.get(part, NO_CALLS))}
     if asked.group_by:
         row["group"] = group
     if before is not None:
-        row["previous"] = _figures(asked, before.get(part, NO_CALLS))
+        earlier = before.get(part._replace(hour=moment.previous_hour), NO_CALLS)
+        row["previous"] = _figures(asked, earlier) if moment.has_previous else None
     return row
 
 
