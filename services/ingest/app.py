@@ -15,7 +15,6 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import (
     CommitFailedError,
@@ -181,8 +180,8 @@ class Ingest:
             self._fail(fault)
 
     def _running_consumer(self) -> Consumer | None:
-        consumer: AIOKafkaConsumer | None = self._subscriber.consumer
-        return consumer if isinstance(consumer, Consumer) and self._subscriber.running else None
+        consumer: Consumer | None = self._subscriber.consumer
+        return consumer if self._subscriber.running else None
 
     async def _start_over(self, what: str, is_another_log: bool) -> None:
         """Leaves the topic, of which `what` became, waits until it exists, and reads it with a new consumer.
@@ -254,7 +253,7 @@ class Ingest:
         trace = UNTRACED
         try:
             trace = self._follow(records)
-            consumer = self._subscriber.consumer
+            consumer = self._running_consumer()
             with trace.step("parse"):
                 arrivals, bad_records = await sort_out(records, datetime.now(UTC))
             with trace.step("wait for the batch before"):
@@ -271,7 +270,7 @@ class Ingest:
 
     async def _finish(
         self,
-        consumer: AIOKafkaConsumer | None,
+        consumer: Consumer | None,
         records: Sequence[Record],
         arrivals: Sequence[Arrival],
         bad_records: Sequence[BadRecord],
@@ -316,12 +315,11 @@ class Ingest:
         self._stopping.set()
         await asyncio.wait([self._batch_in_hand], timeout=self._settings.stop_timeout_seconds)
 
-    async def _commit(
-        self, consumer: AIOKafkaConsumer | None, records: Sequence[Record], trace: BatchTrace
-    ) -> None:
+    async def _commit(self, consumer: Consumer | None, records: Sequence[Record], trace: BatchTrace) -> None:
         """Commits the batch's offsets, for the partitions that are still this process's, unless the consumer
         that read them has been left with its topic. aiokafka itself waits for a broker that is away."""
-        if consumer is None or consumer is not self._subscriber.consumer or not self._found_topic:
+        is_current = consumer is self._subscriber.consumer and self._found_topic
+        if consumer is None or not is_current:
             return
         offsets = offsets_of(records)
         self._assignment.stored(offsets)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import ConsumerRecord as Record
@@ -273,24 +273,26 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         known = self.assignor.distribution
         return self.unowned() if known is not None and known.speaks_for_group else range(0)
 
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> Any:
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """A batch in hand is finished, and the database refuses it if the new owner was faster."""
         self.forget()
+        # aiokafka 0.14 cancels its heartbeat task next. If a rebalance became due while partitions were being
+        # assigned, that task has not run yet, and its cancellation would end the coordination without a word.
+        await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Compares where the group stands with what the broker still has, now or when it is asked again."""
-        self.joined = True
         self._partitions = {partition: _Partition() for partition in assigned}
+        if assigned:
+            numbers = sorted(partition.partition for partition in assigned)
+            logger.info("reads partitions %s", ", ".join(map(str, numbers)))
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await self.ask(asyncio.get_running_loop().time())
+            except (KafkaError, TimeoutError) as error:
+                logger.info("the broker does not tell yet how the partitions stand: %s", error)
+        self.joined = True
         self._on_assigned()
-        if not assigned:
-            return
-        numbers = sorted(partition.partition for partition in assigned)
-        logger.info("reads partitions %s", ", ".join(map(str, numbers)))
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                await self.ask(asyncio.get_running_loop().time())
-        except (KafkaError, TimeoutError) as error:
-            logger.info("the broker does not tell yet how the partitions stand: %s", error)
 
 
 async def _position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:

@@ -122,8 +122,7 @@ class DescribeTopic(Request[_MetadataRequest]):  # type: ignore[misc]
 
 def topic_of(response: Response) -> Topic | None:
     """What the broker reports of the one topic that it was asked for; None when there is no such topic.
-    Raises aiokafka's error for what the broker refuses, and LeaderNotAvailableError while it creates the topic.
-    """
+    Raises aiokafka's error for what the broker refuses, LeaderNotAvailableError while it makes the topic."""
     ((error_code, _, topic_id, _, partitions, _, _),) = response.topics
     error = for_code(error_code)
     if error is UnknownTopicOrPartitionError:
