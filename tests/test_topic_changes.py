@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -11,8 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
+from services.ops.proof import prove
 from shared.database import Connection
 from shared.kafka import ensure_topic
+from shared.read_progress import read_until
 from tests.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said, keyed
 from tests.monitoring import Monitor
 from tests.processes import publish, until
@@ -170,29 +173,42 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
 
 
 async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    rival: Connection,
+    database_url: str,
 ) -> None:
     """Ingest waits for the database, and fetches nothing, while the topic is replaced by one that is longer
     than what was read: no position is out of range."""
     ingest = start_ingest()
-    await until(lambda: has_said(ingest, "reads partitions"), "ingest to read")
-    await asyncio.sleep(6)  # the topic is described once in this time
-    async with database.transaction():
-        await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
+
+    async def described() -> bool:
+        return await read_until(database, topic) is not None
+
+    async def held_up() -> bool:
+        waits = "SELECT count(*) FROM pg_locks WHERE relation = 'daily_call_deltas'::regclass AND NOT granted"
+        return bool(await database.fetchval(waits))
+
+    await until(described, "ingest to know the topic")
+    async with rival.transaction():
+        await rival.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
         for n in range(4):
             await publish_to(bootstrap, topic, 0, call(n))
-        await asyncio.sleep(1)
+        await until(held_up, "ingest to be in the middle of a transaction")
         await remove(bootstrap, topic)
         await ensure_topic(bootstrap, topic, 4)
         await publish_to(bootstrap, topic, 0, [event for n in range(10, 30) for event in call(n)])
-        await until(lambda: has_said(ingest, f"the topic {topic} "), "ingest to see another topic")
-    new = "SELECT count(*) FROM calls WHERE status = 'completed' AND duration = 60"
+        await until(partial(has_said, ingest, f"the topic {topic} "), "ingest to see another topic")
 
     async def all_new_calls() -> bool:
-        return bool(await database.fetchval(new) >= 20)
+        new = "SELECT count(*) FROM calls WHERE id >= $1 AND status = 'completed'"
+        return bool(await database.fetchval(new, UUID(int=11)) == 20)
 
-    await until(all_new_calls, "the calls of the new topic")
+    await until(all_new_calls, "all calls of the new topic")
     await caught_up(bootstrap, topic)
+    assert (await prove(database_url)).exact
 
 
 @asynccontextmanager
@@ -279,7 +295,7 @@ async def test_a_process_that_reads_nothing_while_records_wait_is_known(bootstra
 async def test_a_rebalance_that_becomes_due_while_partitions_are_assigned_takes_place(
     bootstrap: str, topic: str
 ) -> None:
-    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and leave the group without a word."""
+    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end without a word."""
     joined = 0
 
     def rejoin_once(consumer: Consumer) -> None:
