@@ -1,21 +1,51 @@
-"""How far ingest has read the topic, as it notes in the table `partitions_read`."""
+"""How far ingest has read the topic: table `partitions_read`, written by ingest, read by who judges silence.
 
+`read_until` of a partition is a moment by the database's clock. Every record that was published to the
+partition before that moment is stored. It stands still while the partition has a backlog, and while no
+process reads the partition. A record of a transaction counts as published once no open transaction lies
+before it.
+"""
+
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shared.database import Connection
+from shared.database import AnyConnection
 
 
-async def read_until(connection: Connection, topic: str) -> datetime | None:
-    """The moment before which every record of the topic that had been published is stored; None while some
-    partition has not been read. Raises asyncpg's errors."""
-    until: datetime | None = await connection.fetchval(_READ_UNTIL, topic)
-    return until
+async def write_read_until(
+    connection: AnyConnection, topic: str, partitions: int, read_until: Mapping[int, datetime]
+) -> None:
+    """Moves partitions of the topic forward to these moments; none is moved back. `partitions` is how many
+    the topic had after the latest of the moments. Raises asyncpg's errors."""
+    numbers = sorted(read_until)
+    await connection.execute(_WRITE, topic, partitions, numbers, [read_until[number] for number in numbers])
 
 
-_READ_UNTIL: Final = """
-SELECT CASE WHEN count(*) = max(partitions) THEN min(read_until) END
-FROM (SELECT partition, read_until, max(partitions) OVER () AS partitions FROM partitions_read
-      WHERE topic = $1) AS of_topic
-WHERE partition < partitions
+async def read_until(connection: AnyConnection, topic: str) -> datetime | None:
+    """The moment, by the database's clock, before which every record that was published to the topic is
+    stored; None while some partition was never read. Raises asyncpg's errors.
+
+    The row that is ahead of all others knows how many partitions the topic has. Rows of higher partitions are
+    left from a topic of the same name that was removed, and do not count.
+    """
+    moment: datetime | None = await connection.fetchval(_READ, topic)
+    return moment
+
+
+_WRITE: Final = """
+INSERT INTO partitions_read AS p (topic, partition, partitions, read_until)
+SELECT $1, u.partition, $2, u.read_until FROM unnest($3::int[], $4::timestamptz[]) u (partition, read_until)
+ON CONFLICT (topic, partition)
+DO UPDATE SET partitions = excluded.partitions, read_until = excluded.read_until
+WHERE p.read_until < excluded.read_until
+"""
+
+_READ: Final = """
+SELECT CASE WHEN count(*) = max(p.partitions_now) THEN min(p.read_until) END
+FROM (
+    SELECT partition, read_until, first_value(partitions) OVER (ORDER BY read_until DESC) AS partitions_now
+    FROM partitions_read WHERE topic = $1
+) p
+WHERE p.partition < p.partitions_now
 """

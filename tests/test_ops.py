@@ -311,6 +311,8 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert after[0] == before[0]
     assert after[1] == PartitionLag(1, 5, before[1].end, before[1].end - 5)
     assert after[3].lag == 0
+    await _commit(bootstrap, group, {TopicPartition(topic, 2): before[2].end + 1})
+    assert (await consumer_lag(bootstrap, topic, group))[2] == before[2], "a commit behind the end is void"
     await store(database, [(None, event("call.initiated"))], [], now=NOON)
     settings = {
         "database_url": database_url,

@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import psutil
 import pytest
+from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded import postgres, processes, stack
@@ -25,6 +26,7 @@ from shared.zones import RULES_VERSION
 from tests.processes import until
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
+TOPIC = "call-events"
 PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
 PLACED_BY_OTHER_RULES = """
 INSERT INTO organizations (id, name, time_zone, zone_rules)
@@ -136,6 +138,31 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert processes.owned(state) == []
     assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
     assert "Nothing runs" in callfold("down", "--state", directory).stdout
+
+
+async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path) -> None:
+    assert callfold("up", "--detach", "--state", directory).returncode == 0
+    state = load(directory)
+    async with administration(state.kafka) as admin:
+        await admin.create_partitions({TOPIC: NewPartitions(12)})
+    assert callfold("down", "--state", directory).returncode == 0
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+
+    async with administration(state.kafka) as admin:
+        await admin.delete_topics([TOPIC])
+    ingest = pids(state)["ingest"]
+    os.kill(ingest or 0, signal.SIGTERM)
+
+    async def started_again() -> bool:
+        return await all_run(state) and pids(state)["ingest"] != ingest
+
+    await until(started_again, "the supervisor to start ingest without a topic")
+    assert callfold("down", "--state", directory).returncode == 0
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+    told = callfold("lag", "--json", "--state", directory)
+    assert [one["partition"] for one in json.loads(told.stdout)["partitions"]] == list(range(8))
 
 
 async def test_ctrl_c_ends_a_stack_in_the_foreground(directory: Path) -> None:

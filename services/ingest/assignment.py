@@ -1,24 +1,38 @@
-"""What comes with partitions: how far each is stored, and word of records that the broker removed before
-anyone read them."""
+"""The topic's partitions: which of them this process reads, how far each is stored, which ones no process
+reads, and what the broker removed before it was read."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import KafkaError
 
+from services.ingest.assignor import Assignor
+from services.ingest.topic import Topic
+
 logger = logging.getLogger("callfold.ingest")
 
 ASK_SECONDS: Final = 5
 """How often the broker is asked how the partitions stand, and how long a new assignment waits for that."""
+POSITION_SECONDS: Final = 1
+STALL_SECONDS: Final = 60
+"""How long a partition whose records wait may stay unread, while nothing of it is being stored."""
 
 _partition = attrgetter("partition")
+
+
+class _Mark(NamedTuple):
+    """All records before `end` were published before any that came after `moment`."""
+
+    moment: datetime
+    end: int
 
 
 @dataclass
@@ -27,28 +41,75 @@ class _Partition:
 
     begin: int | None = None
     """The next offset as this process got the partition."""
-    read: int = 0
-    """The next offset to be read."""
+    read: int | None = None
+    """The next offset to be read: each one before it came as a record, or never will."""
+    came: int | None = None
+    """The offset after the last record that came."""
     stored: int | None = None
-    """The next offset to be stored."""
+    """The offset after the last record that is stored."""
     end: int | None = None
     gaps: list[range] = field(default_factory=list)
     """Offsets that no record came for. Of a transaction's markers there is none, either."""
+    went_back: bool = False
+    """Whether the log is another one, or shorter than it was: what is known here is of the former."""
+    mark: _Mark | None = None
+    """What has to be stored next for `read_until` to move on."""
+    read_until: datetime | None = None
+    """Every record that was published before is stored."""
+    still_since: float | None = None
+    """Since when nothing is read although records wait, in seconds of the event loop's clock."""
 
-    def begin_with(self, committed: int | None, oldest: int) -> None:
-        """The group stands there, and this is the oldest that the broker has."""
-        self.begin = oldest if committed is None else committed
+    @property
+    def settled(self) -> bool:
+        """Whether every record that came is stored."""
+        return self.came is None or (self.stored is not None and self.stored >= self.came)
+
+    @property
+    def done(self) -> int | None:
+        """The next offset to be stored; each one before it is stored, or has no record."""
+        return self.read if self.settled else self.stored
+
+    def begin_with(self, committed: int | None, oldest: int, end: int) -> None:
+        """The group committed this, and these are the broker's offsets. A commit behind the end is of another
+        log; reading begins with the oldest record then."""
+        self.begin = oldest if committed is None or committed > end else committed
         self.stored = max(self.stored or 0, self.begin)
-        if not self.read:
+        if self.read is None:
             self.read = self.begin
             if self.begin < oldest:
                 self.pass_over(oldest)
 
+    def take(self, offsets: range) -> None:
+        """Records from the first to the last of these offsets came."""
+        if self.came is not None and offsets.start < self.came:
+            self.went_back = True
+        if self.read is not None and offsets.start > self.read:
+            self.gaps.append(range(self.read, offsets.start))
+        self.read = self.came = offsets.stop
+        self.still_since = None
+
     def pass_over(self, offset: int) -> None:
-        """Reading goes on there; what comes before will not come any more."""
-        self.gaps.append(range(self.read, offset))
+        """Reading goes on there; of what comes before, no record comes any more."""
+        self.gaps.append(range(self.read or 0, offset))
         self.read = offset
-        self.stored = max(self.stored or 0, offset)
+        self.still_since = None
+
+    def measure(self, end: int, loop_seconds: float, now: datetime | None) -> None:
+        """The log ends there. `now`, if known, is a moment before that was asked."""
+        self.end = end
+        if self.done is None:
+            return
+        if self.mark is not None and self.done >= self.mark.end:
+            self.read_until, self.mark = self.mark.moment, None
+        if self.mark is None and now is not None:
+            if self.done >= end:
+                self.read_until = now
+            else:
+                self.mark = _Mark(now, end)
+        if not self.settled or self.done >= end:
+            self.still_since = None
+        elif self.still_since is None:
+            self.still_since = loop_seconds
 
 
 def offsets_of(records: Sequence[Record]) -> dict[TopicPartition, range]:
@@ -62,107 +123,204 @@ def offsets_of(records: Sequence[Record]) -> dict[TopicPartition, range]:
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Knows which partitions are this process's, and how far each is stored.
+    """Knows which partitions are this process's, how far each is stored, and which ones are nobody's.
 
     Says loudly when retention overtook the consumer. Offsets that were lost need no word: reading begins
     with the oldest record then, and what is stored already stays as it is."""
 
-    def __init__(self, consumer: Callable[[], AIOKafkaConsumer | None]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        consumer: Callable[[], AIOKafkaConsumer | None],
+        on_assigned: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_assigned` is called when this process has joined the group."""
         self.joined = False
+        self.assignor = Assignor()
+        self.topic: Topic | None = None
+        """As the broker last described it."""
+        self._name = topic
         self._consumer = consumer
+        self._on_assigned = on_assigned
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self._unowned_lag: dict[int, int] = {}
+        self._asked_at = 0.0
 
-    def read(self, offsets: Mapping[TopicPartition, range]) -> None:
-        """These came from the broker. Those of partitions that went away are not asked about."""
-        for partition, those in offsets.items():
+    def read(self, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        """These came from the broker. To be called in the step in which the consumer's position moves past
+        them."""
+        for partition, those in records.items():
             if (mine := self._partitions.get(partition)) is not None:
-                if those.start > mine.read:
-                    mine.gaps.append(range(mine.read, those.start))
-                mine.read = those.stop
+                mine.take(range(those[0].offset, those[-1].offset + 1))
 
     def stored(self, offsets: Mapping[TopicPartition, range]) -> None:
-        """All records up to the last of these are stored."""
+        """All records up to the last of these are stored. Those of partitions that went away do not count."""
         for partition, those in offsets.items():
             if (mine := self._partitions.get(partition)) is not None:
                 mine.stored = max(mine.stored or 0, those.stop)
+
+    def forget(self) -> None:
+        """The consumer is stopped: no partition is this process's."""
+        self.joined = False
+        self._partitions = {}
+        self._unowned_lag = {}
 
     def partitions(self) -> int:
         """How many partitions this process reads."""
         return len(self._partitions)
 
+    def unowned(self) -> range:
+        """The partitions of the topic that the group's leader gave to no process. Every process of the group
+        knows them."""
+        known = self.assignor.distribution
+        if not self.joined or self.topic is None or known is None:
+            return range(0)
+        return range(known.partitions.get(self._name, 0), self.topic.partitions)
+
+    def needs_rebalance(self) -> bool:
+        """Whether the group's leader distributed other partitions than the topic has, or does not say."""
+        known = self.assignor.distribution
+        if not self.joined or self.topic is None:
+            return False
+        return known is None or known.partitions.get(self._name) != self.topic.partitions
+
+    def stalled(self) -> list[int]:
+        """The partitions of this process that it has not read from for STALL_SECONDS, although records wait
+        and none of theirs is being stored."""
+        return sorted(
+            partition.partition
+            for partition, mine in self._partitions.items()
+            if mine.still_since is not None and self._asked_at - mine.still_since >= STALL_SECONDS
+        )
+
+    def went_back(self) -> bool:
+        """Whether offsets of a partition came again or are gone: its log is not the one that was read."""
+        return any(mine.went_back for mine in self._partitions.values())
+
+    def read_until(self) -> dict[int, datetime]:
+        """The moment before which every published record is stored, by partition of this process."""
+        return {
+            partition.partition: mine.read_until
+            for partition, mine in self._partitions.items()
+            if mine.read_until is not None
+        }
+
     def lag(self) -> dict[int, int]:
         """The records between what is stored and the end of what may be read, by partition, as the broker's
-        last answer has it. A partition of which there was none yet is not in it."""
+        last answer has it. A partition of which there was none yet is not in it. What no process reads is
+        reported by one process of the group."""
         consumer = self._consumer()
-        lags = {}
+        lags = dict(self._unowned_lag) if self.unowned() else {}
         for partition in self._assigned(consumer):
             mine = self._partitions[partition]
             fetched = consumer.last_stable_offset(partition) if consumer is not None else None
             ends = [end for end in (fetched, mine.end) if end is not None]
-            if ends and mine.stored is not None:
-                lags[partition.partition] = max(max(ends) - mine.stored, 0)
+            if ends and mine.done is not None:
+                lags[partition.partition] = max(max(ends) - mine.done, 0)
         return lags
 
-    async def ask(self) -> None:
+    async def ask(self, loop_seconds: float, now: datetime | None = None) -> None:
         """Asks the broker for both ends of each partition: while a batch waits for the database, what follows
-        is not fetched, and grows, or is removed. Raises aiokafka's errors."""
+        is not fetched, and grows, or is removed.
+
+        `loop_seconds` is the event loop's clock. `now` is a moment by the database's clock, before the topic
+        was described. Raises aiokafka's errors.
+        """
         consumer = self._consumer()
-        partitions = {partition: self._partitions[partition] for partition in self._assigned(consumer)}
-        if consumer is None or not partitions:
+        mine = {partition: self._partitions[partition] for partition in self._assigned(consumer)}
+        others = [TopicPartition(self._name, number) for number in self._reported()]
+        if consumer is None or not (mine or others):
             return
         # First, before a batch is stored and moves it.
-        unknown = [partition for partition, mine in partitions.items() if mine.begin is None]
-        committed = await asyncio.gather(*map(consumer.committed, unknown))
-        oldest = await consumer.beginning_offsets(list(partitions))
-        for partition, offset in zip(unknown, committed, strict=True):
-            partitions[partition].begin_with(offset, oldest[partition])
-        for partition, mine in partitions.items():
-            await self._tell_removed(consumer, partition, mine, oldest[partition])
-        for partition, end in (await consumer.end_offsets(list(partitions))).items():
-            partitions[partition].end = end
-
-    async def _tell_removed(
-        self, consumer: AIOKafkaConsumer, partition: TopicPartition, mine: _Partition, oldest: int
-    ) -> None:
-        if mine.read < oldest:
-            # What was fetched before it was removed still comes: nothing is missed until reading goes on
-            # behind it.
-            position = await consumer.position(partition)
-            if mine.read < position:
-                mine.pass_over(position)
-        gaps, mine.gaps = mine.gaps, []
-        for gap in gaps:
-            if removed := range(max(gap.start, mine.begin or 0), min(gap.stop, oldest)):
-                logger.error(
-                    "partition %d: %d records (offsets %d to %d) were removed by the broker before they were "
-                    "read; publish or load them again from their source",
-                    partition.partition,
-                    len(removed),
-                    removed[0],
-                    removed[-1],
-                    extra={"topic": partition.topic, "partition": partition.partition, "offset": removed[0]},
-                )
+        unknown = [partition for partition, one in mine.items() if one.begin is None]
+        committed = dict(
+            zip(
+                [*unknown, *others],
+                await asyncio.gather(*map(consumer.committed, [*unknown, *others])),
+                strict=True,
+            )
+        )
+        oldest = await consumer.beginning_offsets([*mine, *others])
+        read = {partition: one.read for partition, one in mine.items()}
+        ends = await consumer.end_offsets([*mine, *others])
+        for partition in unknown:
+            mine[partition].begin_with(committed[partition], oldest[partition], ends[partition])
+        self._unowned_lag = {
+            one.partition: ends[one] - _first(committed[one], oldest[one], ends[one]) for one in others
+        }
+        positions = await asyncio.gather(*(_position(consumer, partition) for partition in mine))
+        self._asked_at = loop_seconds
+        for (partition, one), position in zip(mine.items(), positions, strict=True):
+            if (read[partition] or 0) > ends[partition]:
+                one.went_back = True
+            # Each record before the position came before the answer did.
+            if position is not None and one.read is not None and one.read < position:
+                one.pass_over(position)
+            _report_removed(partition, one, oldest[partition])
+            one.measure(ends[partition], loop_seconds, now)
 
     def _assigned(self, consumer: AIOKafkaConsumer | None) -> Iterable[TopicPartition]:
-        """The partitions that the consumer can be asked about."""
-        assigned = consumer.assignment() if consumer is not None else ()
-        return [partition for partition in self._partitions if partition in assigned]
+        """The partitions that the consumer can be asked about. An old assignment may have more than the topic
+        has now."""
+        if consumer is None:
+            return []
+        assigned = consumer.assignment()
+        known = consumer.partitions_for_topic(self._name) or ()
+        return [each for each in self._partitions if each in assigned and each.partition in known]
 
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> Any:
+    def _reported(self) -> range:
+        """The unowned partitions that this process is the one to report."""
+        known = self.assignor.distribution
+        return self.unowned() if known is not None and known.speaks_for_group else range(0)
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """A batch in hand is finished, and the database refuses it if the new owner was faster."""
-        self.joined = False
-        self._partitions = {}
+        self.forget()
+        # aiokafka 0.14 cancels its heartbeat task next. If a rebalance became due while partitions were being
+        # assigned, that task has not run yet, and its cancellation would end the coordination without a word.
+        await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Compares where the group stands with what the broker still has, now or when it is asked again."""
-        self.joined = True
         self._partitions = {partition: _Partition() for partition in assigned}
-        if not assigned:
-            return
-        numbers = sorted(partition.partition for partition in assigned)
-        logger.info("reads partitions %s", ", ".join(map(str, numbers)))
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                await self.ask()
-        except (KafkaError, TimeoutError) as error:
-            logger.info("the broker does not tell yet how the partitions stand: %s", error)
+        if assigned:
+            numbers = sorted(partition.partition for partition in assigned)
+            logger.info("reads partitions %s", ", ".join(map(str, numbers)))
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    await self.ask(asyncio.get_running_loop().time())
+            except (KafkaError, TimeoutError) as error:
+                logger.info("the broker does not tell yet how the partitions stand: %s", error)
+        self.joined = True
+        self._on_assigned()
+
+
+async def _position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Where the consumer reads on; None while it has yet to find out."""
+    try:
+        async with asyncio.timeout(POSITION_SECONDS):
+            position: int = await consumer.position(partition)
+    except TimeoutError:
+        return None
+    return position
+
+
+def _report_removed(partition: TopicPartition, mine: _Partition, oldest: int) -> None:
+    """Logs the offsets without a record that the broker has removed since this process got the partition."""
+    gaps, mine.gaps = mine.gaps, []
+    for gap in gaps:
+        if removed := range(max(gap.start, mine.begin or 0), min(gap.stop, oldest)):
+            logger.error(
+                "partition %d: %d records (offsets %d to %d) were removed by the broker before they were "
+                "read; publish or load them again from their source",
+                partition.partition,
+                len(removed),
+                removed[0],
+                removed[-1],
+                extra={"topic": partition.topic, "partition": partition.partition, "offset": removed[0]},
+            )
+
+
+def _first(committed: int | None, oldest: int, end: int) -> int:
+    """Where a group begins to read a partition."""
+    return oldest if committed is None or committed > end else max(committed, oldest)

@@ -1,16 +1,30 @@
-"""The consumer: aiokafka's, with an ear for what it raises, and a word on whether it has a broker."""
+"""The consumer: aiokafka's, which also reports what it raises, whether it has a broker, and what the broker
+reports of its topic.
+
+All use of aiokafka's private parts is in this file: `_coordinator.coordinator_id`, `_client.send`,
+`_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`, each as aiokafka 0.14 has
+it. tests/test_topic_changes.py fails when one of them is gone.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import ConsumerRecord as Record
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import ConsumerStoppedError, NodeNotReadyError, UnknownTopicOrPartitionError
 from faststream import BaseMiddleware, ContextRepo
 
+from services.ingest.assignor import Assignor
+from services.ingest.topic import DescribeTopic, Topic, topic_of
+
 STOP_SECONDS: Final = 3
+
+Records = Mapping[TopicPartition, Sequence[Record]]
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
@@ -19,14 +33,29 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     Records of other partitions may be lost with it, and FastStream would poll on, and pass over them at the
     next commit. What passes by itself (a broker that is away, a rebalance) aiokafka does not raise.
+
+    `on_poll` is called before each poll, `on_records` with the records of each, in the step in which the
+    positions move past them. `on_missing_topic` is called when the broker reports that the topic does not
+    exist.
     """
 
     def __init__(
-        self, on_fault: Callable[[Exception], None], on_poll: Callable[[], None], **options: Any
+        self,
+        on_fault: Callable[[Exception], None],
+        on_poll: Callable[[], None],
+        on_records: Callable[[Records], None],
+        on_missing_topic: Callable[[], None],
+        assignor: Assignor,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self._on_fault = on_fault
         self._on_poll = on_poll
+        self._on_records = on_records
+        self._on_missing_topic = on_missing_topic
+        self._assignor = assignor
+        self._subscribed: dict[str, Any] = {}
+        logging.getLogger("aiokafka.cluster").addFilter(_not_about_a_missing_topic)
 
     @property
     def lost_broker(self) -> bool:
@@ -35,13 +64,16 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         return self._coordinator.coordinator_id is None
 
     async def start(self) -> None:
-        """As aiokafka's; one that can't start (its group is not for this user) is closed."""
+        """As aiokafka's; one that can't start (its group is not for this user, or its topic is missing) is
+        closed. A missing topic is not a fault: the caller waits for it."""
         try:
             await super().start()
         except Exception as fault:
-            self._on_fault(fault)
+            if not isinstance(fault, UnknownTopicOrPartitionError):
+                self._on_fault(fault)
             await self.stop()
             raise
+        self._client.cluster.add_listener(self._look_for_topic)
 
     async def stop(self) -> None:
         """As aiokafka's, which leaves the group first and then closes its connections; but it would wait half
@@ -50,16 +82,55 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
             async with asyncio.timeout(STOP_SECONDS):
                 await super().stop()
 
+    def subscribe(self, **subscription: Any) -> None:
+        """As aiokafka's."""
+        self._subscribed = subscription
+        super().subscribe(**subscription)
+
+    def rejoin(self) -> None:
+        """Joins the group again under the same member id, in a way that makes the coordinator start a
+        rebalance. A subscription that is renewed is aiokafka's public way to join again."""
+        self._assignor.ask_for_rebalance()
+        super().subscribe(**self._subscribed)
+
+    async def describe(self, topic: str) -> Topic | None:
+        """The topic as the broker has it now; None when it does not exist. A broker older than Kafka 2.8 is
+        asked through aiokafka's metadata. Raises aiokafka's errors."""
+        node = self._client.get_random_node()
+        if node is None:
+            raise NodeNotReadyError("no broker is known")
+        try:
+            return topic_of(await self._client.send(node, DescribeTopic(topic)))
+        except NotImplementedError:
+            await self.refresh()
+            partitions = self.partitions_for_topic(topic)
+            return None if partitions is None else Topic(None, len(partitions))
+
+    async def refresh(self) -> None:
+        """Asks for the cluster's metadata now. A leader that finds other partitions starts a rebalance."""
+        await self._client.force_metadata_update()
+
     async def getmany(self, *partitions: Any, **options: Any) -> Any:
         """As aiokafka's."""
         self._on_poll()
         try:
-            return await super().getmany(*partitions, **options)
+            records = await super().getmany(*partitions, **options)
         except ConsumerStoppedError:
             raise
         except Exception as fault:
             self._on_fault(fault)
             raise
+        self._on_records(records)
+        return records
+
+    def _look_for_topic(self, cluster: ClusterMetadata) -> None:
+        if any(cluster.partitions_for_topic(topic) is None for topic in self.subscription()):
+            self._on_missing_topic()
+
+
+def _not_about_a_missing_topic(record: logging.LogRecord) -> bool:
+    """Ingest itself says once that its topic does not exist; aiokafka, at each request for metadata."""
+    return not str(record.msg).startswith("Topic %s not found")
 
 
 class FaultListener(BaseMiddleware[Any, Any]):

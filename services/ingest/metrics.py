@@ -22,6 +22,7 @@ class Standing:
     partitions: Callable[[], int]
     lag: Callable[[], dict[int, int]]
     """Records by partition."""
+    unowned_partitions: Callable[[], int] = lambda: 0
 
 
 IDLE: Final = Standing(lambda: False, lambda: 0, dict)
@@ -87,9 +88,15 @@ class Metrics:
             "callfold_ingest_partitions", "Partitions that this process reads", registry=registry
         )
         partitions.set_function(standing.partitions)
+        unowned_partitions = Gauge(
+            "callfold_ingest_unowned_partitions",
+            "Partitions of the topic that no process of the group reads",
+            registry=registry,
+        )
+        unowned_partitions.set_function(standing.unowned_partitions)
         GaugeAtScrape(
             "callfold_ingest_lag_records",
-            "Records of the partitions that this process reads, from the stored offset to the end",
+            "Records from the stored offset to the end, of the partitions that this process reads or reports",
             "partition",
             lambda: {str(partition): lag for partition, lag in standing.lag().items()},
             registry,

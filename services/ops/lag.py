@@ -77,7 +77,8 @@ async def measure(connection: Connection, broker: Broker, topic: str, group: str
 
 
 async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[PartitionLag, ...]:
-    """The group's lag per partition; one without a commit counts from its beginning."""
+    """The group's lag per partition, also of those that no process reads. A partition without a commit counts
+    from its beginning. So does one whose end is before its commit: that is of a topic that was removed."""
     async with administration(broker, request_seconds=REQUEST_SECONDS) as admin:
         partitions = [TopicPartition(topic, number) for number in await partitions_of(admin, topic)]
         if not partitions:
@@ -95,10 +96,14 @@ async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[Partitio
             ends = await consumer.end_offsets(partitions)
         finally:
             await consumer.stop()
-    committed = {p: max(known[p].offset if p in known else 0, begins[p]) for p in partitions}
     return tuple(
-        PartitionLag(p.partition, committed[p], ends[p], max(ends[p] - committed[p], 0)) for p in partitions
+        _lag(p.partition, known[p].offset if p in known else 0, begins[p], ends[p]) for p in partitions
     )
+
+
+def _lag(partition: int, committed: int, begin: int, end: int) -> PartitionLag:
+    first = begin if committed > end else max(committed, begin)
+    return PartitionLag(partition, first, end, end - first)
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:

@@ -179,6 +179,6 @@ async def _until_ready(made: Stage) -> None:
     on = made.grounds
     while not (
         await api_answers(str(made.client.base_url))
-        and await owns_all(on.bootstrap, made.group, made.topic, PARTITIONS, ())
+        and await owns_all(on.bootstrap, made.group, made.topic, ())
     ):
         await asyncio.sleep(LOOK_SECONDS)

@@ -8,7 +8,7 @@ import httpx
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from shared.kafka import administration
+from shared.kafka import administration, partitions_of
 
 
 async def api_answers(api_url: str) -> bool:
@@ -43,8 +43,14 @@ async def member_ids(bootstrap: str, group: str) -> set[str] | None:
     return None if members is None else {member["member_id"] for member in members}
 
 
-async def owns_all(bootstrap: str, group: str, topic: str, partitions: int, former: Collection[str]) -> bool:
-    """Whether members of the group, other than the former ones, own all partitions of the topic."""
+async def owns_all(bootstrap: str, group: str, topic: str, former: Collection[str]) -> bool:
+    """Whether members of the group, other than the former ones, own all partitions that the topic has now. An
+    operator may have added some, or may have created the topic again with fewer."""
+    try:
+        async with administration(bootstrap, request_seconds=5) as admin:
+            partitions = await partitions_of(admin, topic)
+    except (KafkaError, OSError, TimeoutError):
+        return False
     owned = {
         partition
         for member in await _members(bootstrap, group) or []
@@ -53,7 +59,7 @@ async def owns_all(bootstrap: str, group: str, topic: str, partitions: int, form
         if name == topic
         for partition in numbers
     }
-    return len(owned) == partitions
+    return bool(partitions) and owned == set(partitions)
 
 
 async def _members(bootstrap: str, group: str) -> list[dict[str, Any]] | None:

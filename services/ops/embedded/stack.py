@@ -36,6 +36,7 @@ from shared.migrations.roles import give_roles
 from shared.settings import IngestSettings
 
 PARTITIONS = 8
+"""Of a topic that is created; one that exists may have any number."""
 FREE_BYTES_MIN = 1 << 30
 READY_SECONDS = 90
 STARTS_MAX = 3
@@ -200,9 +201,7 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
     former = await _former_members(state, group)
     for name in SERVICES:
         supervisor.start_program(state, name)
-    await _ready(
-        state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, PARTITIONS, former)
-    )
+    await _ready(state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, former))
     await _ready(state, "aggregator", lambda: readiness.aggregator_is_connected(state.database_url))
     await _ready(state, "api", lambda: readiness.api_answers(state.api_url))
     for name in PROGRAMS:

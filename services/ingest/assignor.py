@@ -1,0 +1,69 @@
+"""How the group's leader distributes the partitions, and what every member learns of that.
+
+Kafka gives a static member that restarts its old assignment, without a rebalance. If that member was the
+leader, no member compares the assignment with the topic from then on (KAFKA-13435). So each assignment here
+states how many partitions were distributed: every member can compare that with the topic, and ask for a
+rebalance.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """What the leader writes beside a member's assignment."""
+
+    partitions: dict[str, int]
+    """How many partitions of each topic the leader distributed among the members."""
+    speaks_for_group: bool
+    """True for exactly one member: it reports what belongs to no member."""
+
+
+class Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """Round robin under its usual name, so that members with and without this class share a group.
+
+    `distribution` is that of this member's assignment. It is None before the first one, and where the leader
+    is an older ingest process that writes none.
+    """
+
+    def __init__(self) -> None:
+        self.distribution: Distribution | None = None
+        self._rebalances_asked = 0
+
+    def ask_for_rebalance(self) -> None:
+        """Makes the next join differ from the last one: the coordinator answers equal ones of a follower
+        without a rebalance."""
+        self._rebalances_asked += 1
+
+    def assign(
+        self, cluster: ClusterMetadata, members: Mapping[str, ConsumerProtocolMemberMetadata]
+    ) -> dict[str, ConsumerProtocolMemberAssignment]:
+        """As round robin, with the distribution as each assignment's user data."""
+        topics = {topic for metadata in members.values() for topic in metadata.subscription}
+        partitions = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
+        speaker = min(members)
+        return {
+            member: ConsumerProtocolMemberAssignment(
+                assigned.version,
+                assigned.assignment,
+                msgspec.json.encode(Distribution(partitions, member == speaker)),
+            )
+            for member, assigned in super().assign(cluster, members).items()
+        }
+
+    def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """As round robin, with the number of rebalances that were asked for as user data."""
+        return ConsumerProtocolMemberMetadata(
+            self.version, list(topics), str(self._rebalances_asked).encode()
+        )
+
+    def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
+        """Keeps what the leader wrote."""
+        try:
+            self.distribution = msgspec.json.decode(assignment.user_data or b"", type=Distribution)
+        except msgspec.MsgspecError:
+            self.distribution = None
