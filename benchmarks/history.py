@@ -19,6 +19,7 @@ from services.aggregator.store import apply_deltas
 from services.ops.rebuild import rebuild_organization
 from shared.credentials import key_hash, key_hint
 from shared.database import Connection, connect
+from shared.fold import LAWS
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
 from shared.step import NEEDED_STEP, READ_STEP
@@ -113,8 +114,8 @@ _COLUMNS: Final = (
 
 # The organizations are in UTC.
 _CALLS: Final = f"""
-INSERT INTO calls ({_COLUMNS}, livemode, day, hour, version)
-SELECT {_COLUMNS}, true, created_at::date, extract(hour FROM created_at), 1 FROM ({_MADE}) AS made
+INSERT INTO calls ({_COLUMNS}, livemode, day, hour, version, laws)
+SELECT {_COLUMNS}, true, created_at::date, extract(hour FROM created_at), 1, {LAWS} FROM ({_MADE}) AS made
 """  # noqa: S608
 
 _ORGANIZATIONS: Final = f"""

@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
-import msgspec
-
 from shared import zones
-from shared.count import TOTAL, Cell, Measures, counted, local_hour
+from shared.count import CALL_COLUMNS, TOTAL, Cell, Measures, call_row, counted, local_hour
 from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.credentials import SCOPES, key_hash, key_hint, new_key
 from shared.database import Connection
@@ -137,10 +135,10 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
             "VALUES ($1, $2, $3, $4, $5, $6)",
             [(e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload) for e in events],
         )
-        row = {**msgspec.structs.asdict(made), **local_hour(made.created_at, tenant.zone)._asdict()}
+        row = call_row(made, local_hour(made.created_at, tenant.zone))
         await database.execute(
-            f"INSERT INTO calls ({', '.join(row)}) VALUES ({_parameters(len(row))})",  # noqa: S608
-            *row.values(),
+            f"INSERT INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({_parameters(len(row))})",  # noqa: S608
+            *row,
         )
         if applied:
             await _apply(database, *count.cell, *count.measures)
