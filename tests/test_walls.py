@@ -15,12 +15,17 @@ from services.api.database import Database, changing, open_databases
 from services.ops.embedded.servers import Servers
 from shared import roles
 from shared.database import Connection
+from shared.quarantine import BadRecord
 from shared.settings import ApiSettings
+from shared.store import store
+from shared.tables import metadata
 from tests import seed
 from tests.api import bearing, get, serving
+from tests.events import CALL, NOON, value
 from tests.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.roles import OWNER, as_role
 from tests.seed import Tenant
+from tests.storing import record
 
 READABLE = (
     "calls",
@@ -122,7 +127,8 @@ async def test_outside_of_a_request_there_is_nothing_to_see(
 
 
 @pytest.mark.parametrize(
-    "table", sorted(set(roles.tenant_tables()) - {*READABLE, "organizations", "api_keys"})
+    "table",
+    sorted(set(roles.tenant_tables()) - {*READABLE, "organizations", "api_keys", "quarantined_records"}),
 )
 async def test_what_the_api_has_no_use_for_it_can_not_read(
     api_database: Database, tenants: tuple[Tenant, Tenant], table: str
@@ -130,6 +136,25 @@ async def test_what_the_api_has_no_use_for_it_can_not_read(
     async with api_database.snapshot(tenants[0].id) as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetch(f"SELECT * FROM {table}")  # noqa: S608
+
+
+async def test_of_the_quarantine_the_api_finds_and_deletes_its_own_and_reads_no_content(
+    api_database: Database, database: Connection, tenants: tuple[Tenant, Tenant]
+) -> None:
+    acme, neighbour = tenants
+    values = [value("call.noted", organization_id=one.id) for one in tenants]
+    bad = [BadRecord(record(one, offset=n), "bad") for n, one in enumerate((*values, b"{"))]
+    await store(database, [], bad, now=NOON)
+    for column in set(metadata.tables["quarantined_records"].columns.keys()) - {"organization_id", "call_id"}:
+        async with api_database.snapshot(acme.id) as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch(f'SELECT "{column}" FROM quarantined_records')  # noqa: S608
+    async with api_database.connection() as connection, changing(connection, acme.id):
+        seen = await connection.fetch("SELECT organization_id, call_id FROM quarantined_records")
+        assert [tuple(row) for row in seen] == [(acme.id, CALL)]
+        assert await connection.execute("DELETE FROM quarantined_records") == "DELETE 1"
+    left = await database.fetch("SELECT organization_id FROM quarantined_records")
+    assert {row["organization_id"] for row in left} == {neighbour.id, None}
 
 
 async def test_what_is_another_s_can_not_be_changed(
