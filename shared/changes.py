@@ -4,19 +4,20 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from aiokafka import ConsumerRecord as Record
+from msgspec import DecodeError
 from msgspec.json import Decoder
 
 from shared.count import Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour
-from shared.event import Event, read_stored
+from shared.event import Event, number, read_stored
 from shared.fold import Call, fold, overruled_ends
 from shared.retention import kept_since
+from shared.tombstone import organization_tombstone
 from shared.zones import UTC, time_zone
 
 CallKey = tuple[UUID, UUID]
@@ -137,6 +138,9 @@ def changes(
         if known.deleted:  # also a call of an organization that was deleted, and is unknown
             of_deleted_calls += arrived
             continue
+        if arrived and known.row is None and _is_reserved(arrived[0]):
+            refused += [Refused(event, "call_id: this UUID is reserved") for event in arrived]
+            continue
         if arrived and not create_organizations and arrived[0].organization_id not in zones:
             reason = f"organization_id: there is no organization {arrived[0].organization_id}"
             refused += [Refused(event, reason) for event in arrived]
@@ -209,9 +213,22 @@ def changes(
     )
 
 
+def _is_reserved(event: Event) -> bool:
+    """Whether an event names its call by an id that stands for something else in the tables."""
+    return event.call_id.int == 0 or event.call_id == organization_tombstone(event.organization_id)
+
+
 def _differ(payload: str, other: str) -> bool:
     """Whether two payloads say different things, however they are written."""
     return payload != other and _content(payload) != _content(other)
 
 
-_content = Decoder(float_hook=Decimal).decode
+def _content(payload: str) -> object:
+    """What a payload says; itself where it has numbers that no reader takes."""
+    try:
+        return _decode(payload)
+    except DecodeError:
+        return payload
+
+
+_decode: Final = Decoder(float_hook=number).decode

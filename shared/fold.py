@@ -14,10 +14,12 @@ An *answer* is an event that claims `in_progress`; an *end* is one that claims a
    other end of the same status that gives them. Ends of another status contribute none of them. Where one end
    says `completed` itself, those that only read so by law 5 give no duration, cost or cause: a branch that
    nobody answered knows nothing of the talk.
-7. Any other field is what the latest event that gives it says. An absent field erases nothing.
+7. Any other field is what the latest event that gives it says. An absent field erases nothing. An event that
+   is not an end may give duration, cost or cause, too: the latest of it and of the ends that law 6 names
+   counts, as with a price that is rated later.
 8. `created_at` is the earliest `call.initiated`, else the earliest event. `answered_at` is the earliest
    answer: that of a `call.answered` event, or one that an event gives in its data. `completed_at` is the
-   winning end's; without an end there is none.
+   winning end's (see 6); no other event gives it, and without an end there is none.
 9. Derived times. A `completed` call without a duration gets the whole seconds from `answered_at` to
    `completed_at`, rounded down; none where these are in the wrong order. A `completed` call with a duration
    above 0 and no answer gets `answered_at` = `completed_at` - duration, but never before `created_at`.
@@ -126,9 +128,7 @@ def fold(events: Sequence[Event]) -> Call:
         if "answered_at" in data and (answered_at is None or data["answered_at"] < answered_at):
             answered_at = data["answered_at"]
         if claims[n] not in FINAL:
-            if data:
-                completed_at = data.get("completed_at", completed_at)
-                said.update(data)
+            said.update(data)
             continue
         if n in agreeing and "completed_at" in data:
             completed_at = data["completed_at"]
@@ -176,8 +176,9 @@ def fold(events: Sequence[Event]) -> Call:
 
 
 def overruled_ends(events: Sequence[Event]) -> list[Event]:
-    """The ends that callfold made up and that other events of the same call overrule, by law 11: without them
-    the events make the same call."""
+    """The ends that callfold made up and that other events of the same call overrule, by law 11. Without them
+    the events make the same call but for its version: such an end has the call's mode and the time of an
+    event of the call."""
     made_up = [event for event in events if event.type == MISSING_HANGUP]
     if not made_up:
         return made_up

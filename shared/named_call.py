@@ -17,6 +17,7 @@ import msgspec
 from shared import lenient
 from shared.event import EARLIEST, call_uuid
 from shared.lenient import Unreadable
+from shared.tombstone import organization_tombstone
 
 SEVERAL_CALLS: Final = UUID(int=0)
 """Stands for the call of a record that names more than one call of its organization."""
@@ -53,6 +54,12 @@ class NamedCall:
         """Organization and call of each call that it names, in their order."""
         organization_id = self.organization_id
         return [] if organization_id is None else [(organization_id, call) for call in sorted(self.calls)]
+
+    @property
+    def tombstones(self) -> list[tuple[UUID, UUID]]:
+        """The keys under which `deleted_calls` has a tombstone when what is named is deleted: those of the
+        calls, and those of the organizations."""
+        return [*self.keys, *((owner, organization_tombstone(owner)) for owner in self.organizations)]
 
 
 def named_call(key: bytes | None, value: bytes | None) -> NamedCall:

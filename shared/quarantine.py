@@ -17,7 +17,6 @@ from aiokafka import ConsumerRecord as Record
 from shared.database import AnyConnection, Connection
 from shared.named_call import NamedCall, named_call
 from shared.retention import kept_since
-from shared.tombstone import organization_tombstone
 from shared.zones import time_zone
 
 NO_TIMESTAMP: Final = -1
@@ -129,9 +128,7 @@ async def _refusals(
     connection: Connection, named: Sequence[NamedCall], began: Sequence[datetime], now: datetime
 ) -> list[str | None]:
     """Why each record is stored without content; None where it is stored with it."""
-    owners = {owner for one in named for owner in one.organizations}
-    graves = {owner: (owner, organization_tombstone(owner)) for owner in owners}
-    deleted = await read_deleted(connection, [*graves.values(), *(key for one in named for key in one.keys)])
+    deleted = await read_deleted(connection, [key for one in named for key in one.tombstones])
     since = await _kept_since(connection, named, now)
     refusals: list[str | None] = []
     for one, at in zip(named, began, strict=True):
@@ -140,7 +137,7 @@ async def _refusals(
             refusals.append(OF_SEVERAL_ORGANIZATIONS)
         elif not deleted.isdisjoint(one.keys):
             refusals.append(OF_DELETED_CALL)
-        elif not deleted.isdisjoint(graves[owner] for owner in one.organizations):
+        elif not deleted.isdisjoint(one.tombstones):
             refusals.append(OF_DELETED_ORGANIZATION)
         else:
             refusals.append(OLDER_THAN_KEPT if kept is not None and at < kept else None)

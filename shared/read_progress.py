@@ -33,6 +33,13 @@ async def read_until(connection: AnyConnection, topic: str) -> datetime | None:
     return moment
 
 
+async def topics_read(connection: AnyConnection) -> list[str]:
+    """The topics that ingest has read, or begun to read, in their order. Raises asyncpg's errors."""
+    return [topic for (topic,) in await connection.fetch(_TOPICS)]
+
+
+_TOPICS: Final = "SELECT DISTINCT topic FROM partitions_read ORDER BY topic LIMIT 100"
+
 _WRITE: Final = """
 INSERT INTO partitions_read AS p (topic, partition, partitions, read_until)
 SELECT $1, u.partition, $2, u.read_until FROM unnest($3::int[], $4::timestamptz[]) u (partition, read_until)

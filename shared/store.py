@@ -150,7 +150,7 @@ async def write(
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
-            await hold_calls(connection, [key for bad in bad_records for key in bad.named.keys])
+            await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
             await _write(connection, batch)
             if bad_records:
                 if now is None:

@@ -4,7 +4,9 @@ import random
 from collections import defaultdict
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +15,9 @@ from shared.count import Cell, Measures, counted
 from shared.event import MISSING_HANGUP, Event, read
 from shared.fold import FINAL, fold
 from shared.packed import EXACT
+from shared.tombstone import organization_tombstone
 from shared.zones import time_zone
-from tests.events import CALL, NOON, ORGANIZATION, event, events_of_calls
+from tests.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
 
 BERLIN = time_zone("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
@@ -152,6 +155,20 @@ def test_a_known_id_with_other_content_is_not_a_duplicate() -> None:
     assert (made.events, made.duplicates, made.conflicting) == ([first], 2, [end])
     made = stored.take([first, written_otherwise, end])
     assert (made.events, made.duplicates, made.conflicting) == ([], 2, [end])
+
+
+def test_a_known_id_with_a_number_that_no_reader_takes_is_other_content() -> None:
+    first = event("call.initiated", id="0")
+    huge = read(value("call.initiated", id="0", vendor="?").replace(b'"?"', b"1" + b"0" * 5_000), NOON)
+    made = Stored().take([first, huge])
+    assert (made.events, made.conflicting) == ([first], [huge])
+
+
+@pytest.mark.parametrize("call_id", [UUID(int=0), organization_tombstone(ORGANIZATION)])
+def test_an_id_that_stands_for_something_else_names_no_call(call_id: UUID) -> None:
+    made = Stored().take([event("call.initiated", call_id=call_id)])
+    assert [one.reason for one in made.refused] == ["call_id: this UUID is reserved"]
+    assert (made.events, made.new_calls) == ([], [])
 
 
 def test_an_event_that_is_too_old_takes_none_of_its_id_with_it() -> None:

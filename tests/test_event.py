@@ -145,6 +145,10 @@ BAD = [
         _changed(timestamp="2026-11-25T12:00:01Z"),
         "timestamp: 2026-11-25T12:00:01+00:00 lies more than a day ahead",
     ),
+    (
+        value("call.completed", timestamp="9999-12-31T23:59:59Z", completed_at=NOON.isoformat()),
+        "timestamp: 9999-12-31T23:59:59+00:00 lies more than a day ahead",
+    ),
     (_changed(id="a\0b"), "id: has a null byte"),
     (_changed(call_id="a\0b"), "call_id: has a null byte"),
     (_said(deep=json.loads("[" * 600 + "]" * 600)), "the value is nested deeper than 100 levels"),
@@ -170,6 +174,10 @@ LEFT_OUT = [
     (_said(duration=True), "data.duration: expected a number, got true or false; left out"),
     (_said(duration="a minute"), "data.duration: expected a number; left out"),
     (_said(duration=[60]), "data.duration: expected a number, got an array; left out"),
+    (
+        _said(duration="?").replace(b'"?"', b"1e9999999999999999999"),
+        "data.duration: expected a finite number; left out",
+    ),
     (_said(latency_ms="NaN"), "data.latency_ms: expected a finite number; left out"),
     (_said(cost=-0.01), "data.cost: expected cents from 0 to 9999999999.9999; left out"),
     (_said(cost="NaN"), "data.cost: expected cents from 0 to 9999999999.9999; left out"),
@@ -341,6 +349,29 @@ def test_no_json_is_read_with_any_other_error(fields: dict[str, Any]) -> None:
     written = _changed(**fields)
     with contextlib.suppress(InvalidEvent):
         assert read(written, NOON).payload == written.decode()
+
+
+_numbers = st.one_of(
+    st.from_regex(r"-?(0|[1-9][0-9]{0,4})(\.[0-9]{1,5})?([eE][+-]?[0-9]{1,25})?", fullmatch=True),
+    st.sampled_from(["1" + "0" * 5000, "1e9999999999999999999", "-1e-9999999999999999999", "1E400"]),
+)
+_instants = st.sampled_from(
+    ["9999-12-31T23:59:59Z", "9999-12-31T23:59:60-23:59", "0001-01-01T00:00:00+23:59", NOON.isoformat(), "x"]
+)
+
+
+@given(
+    _numbers, _numbers, _instants, _instants, st.sampled_from(["duration", "cost", "from_number", "vendor"])
+)
+def test_no_number_and_no_instant_is_read_with_any_other_error(
+    said: str, other: str, timestamp: str, completed_at: str, field: str
+) -> None:
+    data: dict[str, Any] = {"completed_at": completed_at, field: "?"}
+    written = value("call.completed", timestamp=timestamp, **data)
+    written = written.replace(b'"?"', said.encode())[:-1] + f', "vendor": {other}}}'.encode()
+    with contextlib.suppress(InvalidEvent):
+        event = read(written, NOON)
+        assert read_stored(event.payload) == event
 
 
 def test_what_is_a_day_ahead_is_still_taken() -> None:

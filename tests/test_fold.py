@@ -324,6 +324,11 @@ SCENARIOS = [
         {"status": "completed", "cost": Decimal("1.5"), "duration": 60},
     ),
     Scenario(
+        "only an end says when the call ended",
+        "5 e1 call.answered\n60 e2 call.completed completed_at=59\n90 e3 call.updated cost=1 completed_at=90",
+        {"status": "completed", "completed_at": 59, "duration": 54},
+    ),
+    Scenario(
         "events after the end change no status",
         "60 e1 call.completed\n70 e2 call.ringing\n80 e3 call.answered\n90 e4 call.updated status=ringing",
         {"status": "completed", "answered_at": 80, "completed_at": 60, "duration": None},

@@ -12,7 +12,7 @@ from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.aggregator.reap import reap
 from shared.audit import NO_ORGANIZATION, write_audit
 from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
-from shared.read_progress import read_until
+from shared.read_progress import read_until, topics_read
 from shared.settings import AggregatorSettings
 from shared.step import check_step
 from shared.timeouts import OWN_LOCK_TIMEOUT
@@ -78,6 +78,13 @@ async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said
 
 async def _end_silent_calls(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
     read = await read_until(connection, settings.topic)
+    if read is None and (others := await topics_read(connection)):
+        logger.warning(
+            "ends no silent call: ingest has not read all partitions of topic %s; it reads %s "
+            "(CALLFOLD_TOPIC must be the same for ingest and aggregator)",
+            settings.topic,
+            ", ".join(others),
+        )
     silence = timedelta(hours=settings.silence_hours)
     ended, waiting = await reap(connection, now, silence, read_until=read)
     if ended:

@@ -24,13 +24,13 @@ CHUNK_BYTES: Final = 16 * 1024 * 1024
 
 async def place_quarantined(connection: Connection, now: datetime) -> int:
     """Finds the calls of the records that an older version quarantined, and returns how many records there
-    were. Records of deleted calls are removed, as the delete would have done.
+    were. Records of deleted calls and organizations are removed, as the delete would have done.
 
     `now` is aware. Raises asyncpg's errors; the chunks before it are done."""
     placed = 0
     while rows := await connection.fetch(_UNPLACED, CHUNK_RECORDS, CHUNK_BYTES):
         named = [named_call(row["key"], row["value"]) for row in rows]
-        keys = {key for one in named for key in one.keys}
+        keys = {key for one in named for key in one.tombstones}
         async with connection.transaction(isolation="read_committed"):
             await hold_calls(connection, keys)
             deleted = await read_deleted(connection, keys)
@@ -45,7 +45,7 @@ async def place_quarantined(connection: Connection, now: datetime) -> int:
                 ],
             )
             pairs = list(zip(rows, named, strict=True))
-            gone = [row["id"] for row, one in pairs if not deleted.isdisjoint(one.keys)]
+            gone = [row["id"] for row, one in pairs if not deleted.isdisjoint(one.tombstones)]
             await connection.execute(_REMOVE, gone)
             apart = [row["id"] for row, one in pairs if len(one.organizations) > 1]
             await connection.execute(

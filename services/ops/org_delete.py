@@ -21,11 +21,12 @@ from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.program import suggestion
 from services.ops.progress import Told, progress
-from services.ops.quarantine_search import records_of, remove_records
+from services.ops.quarantine_search import count_content, records_of, remove_records
 from shared.audit import write_audit
 from shared.count import DELTAS_CHANNEL, Measures
 from shared.counted_sql import CELL, MEASURES
 from shared.database import Backoff, Connection
+from shared.quarantine import hold_call_alone
 from shared.store import DAYS_LOCK
 from shared.tombstone import organization_tombstone
 
@@ -121,7 +122,7 @@ async def rows_left(connection: Connection, organization_id: UUID) -> dict[str, 
         }
         records = 0
         async for some in records_of(connection, organization_id):
-            records += len(some)
+            records += await count_content(connection, some)
     return {table: rows for table, rows in {**left, "quarantined_records": records}.items() if rows}
 
 
@@ -160,6 +161,8 @@ async def _close(connection: Connection, done: Deleted, actor: str) -> None:
     The lock is waited for before anything is locked: ingest holds it, shared, at the end of each write."""
     organization_id = done.organization_id
     async with connection.transaction(isolation="read_committed"):
+        # As a writer of bad records does it: this lock first.
+        await hold_call_alone(connection, organization_id, organization_tombstone(organization_id))
         await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
         await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
         removed = await _remove_credentials(connection, organization_id)

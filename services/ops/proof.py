@@ -272,7 +272,7 @@ async def _prove_tombstones(connection: Connection, organization_id: UUID | None
     statement = statements.QUARANTINED_OF_UNKNOWN_CALLS
     async for rows in _chunks(connection, statement, organization_id, length_of=_value_length):
         for _, key, value in rows:
-            for owner, call_id in sorted(await read_deleted(connection, named_call(key, value).keys)):
+            for owner, call_id in sorted(await read_deleted(connection, named_call(key, value).tombstones)):
                 if organization_id in (None, owner):
                     left = {"quarantined records": 1}
                     found.add(Difference("tombstone", owner, left, {"quarantined records": 0}, call_id))

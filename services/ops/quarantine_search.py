@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from shared.database import Connection
+from shared.quarantine import HAS_CONTENT
 
 CHUNK_RECORDS: Final = 500
 _FIRST: Final = UUID(int=0)
@@ -15,14 +16,26 @@ async def records_of(
 ) -> AsyncIterator[Sequence[UUID]]:
     """The ids of the quarantined records of an organization, some at a time: those that are known to name it,
     and those whose bytes have its id. With `mentioned`, only those whose key, value or headers have one of
-    these texts, as UTF-8. Raises asyncpg's errors."""
+    these texts, as UTF-8 or UTF-16, and as JSON may escape a plus. Raises asyncpg's errors."""
     ids = [str(organization_id).encode(), str(organization_id).upper().encode()]
-    texts = [text.encode() for text in mentioned]
+    texts = [written for text in mentioned for written in _written(text)]
     last = _FIRST
     while rows := await connection.fetch(_RECORDS, organization_id, ids, texts, last, CHUNK_RECORDS):
         found = [id_ for (id_,) in rows]
         last = found[-1]
         yield found
+
+
+def _written(text: str) -> list[bytes]:
+    """The bytes of a text as programs write it."""
+    escaped = [text.replace("+", plus).encode() for plus in ("\\u002b", "\\u002B")] if "+" in text else []
+    return [text.encode(), *escaped, text.encode("utf-16-le"), text.encode("utf-16-be")]
+
+
+async def count_content(connection: Connection, ids: Sequence[UUID]) -> int:
+    """How many of these records have content; the others are bare facts. Raises asyncpg's errors."""
+    found: int = await connection.fetchval(_COUNT_CONTENT, ids)
+    return found
 
 
 async def remove_records(connection: Connection, ids: Sequence[UUID]) -> int:
@@ -44,5 +57,9 @@ WHERE id > $4
                                    WHERE position(bytes IN header.value) > 0)))
 ORDER BY id LIMIT $5
 """
+
+_COUNT_CONTENT: Final = f"""
+SELECT count(*) FROM quarantined_records WHERE id = ANY($1::uuid[]) AND {HAS_CONTENT}
+"""  # noqa: S608
 
 _REMOVE: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[]) RETURNING id"

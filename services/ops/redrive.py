@@ -66,7 +66,9 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
         if id(record) in reasons
     }
     async with connection.transaction():
-        await hold_calls(connection, [key for one in records for key in named_call(one.key, one.value).keys])
+        await hold_calls(
+            connection, [key for one in records for key in named_call(one.key, one.value).tombstones]
+        )
         if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
             raise Overtaken("a record was discarded or let in meanwhile")
         await write(connection, batch, [])
