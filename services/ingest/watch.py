@@ -16,7 +16,7 @@ from services.ingest.topic import Topic
 
 logger = logging.getLogger("callfold.ingest")
 
-LOOK_SECONDS_MAX: Final = 10
+LOOK_SECONDS_MAX: Final = 5
 REBALANCE_SECONDS: Final = 10
 REBALANCE_SECONDS_MAX: Final = 60
 """The pause after a rebalance that this process asked for doubles from the one to the other."""
