@@ -193,7 +193,9 @@ def spelled(hangup_cause: str) -> str:
     said = hangup_cause.strip().upper()
     name = re.sub(r"[^A-Z0-9]+", "_", said).strip("_")
     name = _OFFICIAL.get(name, name)
-    if name in SPELLINGS:
+    if said in SPELLINGS:
+        return said
+    if name in SPELLINGS and not name.isdecimal():  # `-1` is not 1
         return name
     for form, prefix in ((_NUMBERED, ""), (_SIP_STATUS, "SIP ")):
         if (found := form(said)) and (known := prefix + found[1]) in SPELLINGS:

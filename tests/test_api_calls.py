@@ -318,7 +318,7 @@ async def test_a_deleted_call_is_gone_from_everywhere_at_once(
     api: httpx.AsyncClient, database: Connection, applied: bool
 ) -> None:
     acme = await seed.tenant(database, "Europe/Berlin")
-    kept = await seed.call(database, acme, "2026-11-24T09:00:00Z", applied=applied)
+    kept = await seed.call(database, acme, "2026-11-24T09:00:00Z", "initiated", applied=applied)
     gone = await seed.call(
         database,
         acme,

@@ -192,8 +192,8 @@ async def test_what_is_not_known_comes_last_in_either_order(
     made: list[tuple[str, int, dict[str, Any]]] = [
         ("short", 1, {"duration": 1, "cost": "2.5"}),
         ("long", 2, {"duration": 10, "cost": "0.0001"}),
-        ("none", 3, {}),
-        ("none later", 4, {}),
+        ("none", 3, {"status": "initiated"}),
+        ("none later", 4, {"status": "initiated"}),
         ("long later", 4, {"duration": 10, "cost": "0.00"}),
     ]
     names = {

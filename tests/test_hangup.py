@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS, cause_index
+from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS, cause_index, spelled
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,33 @@ from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS, cause_index
 )
 def test_a_cause_is_known_by_exact_spelling(said: str | None, counted_as: str) -> None:
     assert CAUSES[cause_index(said)] == counted_as
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ("Normal Clearing", "NORMAL_CLEARING"),
+        ("normal call clearing", "NORMAL_CLEARING"),
+        ("No answer from user (user alerted)", "NO_ANSWER"),
+        ("User_Busy", "USER_BUSY"),
+        (" USER_BUSY", "USER_BUSY"),
+        (" 16 ", "16"),
+        ('Q.850;cause=16;text="Normal"', "16"),
+        ("Cause: 17", "17"),
+        ("SIP/2.0 486 Busy Here", "SIP 486"),
+        ("SIP;cause=487", "SIP 487"),
+        ("sip:486", "sip:486"),
+        ("SIP 299", "SIP 299"),
+        ("Q.850;cause=200", "Q.850;cause=200"),
+        ("-1", "-1"),
+        ("486", "486"),
+        ("AGENT_DISCONNECT", "AGENT_DISCONNECT"),
+        ("", ""),
+    ],
+)
+def test_a_cause_in_other_words_is_brought_to_a_known_spelling(said: str, known: str) -> None:
+    assert spelled(said) == known
+    assert said == known or known in SPELLINGS
 
 
 def test_the_indices_are_stored_and_stay() -> None:

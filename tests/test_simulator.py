@@ -49,12 +49,8 @@ def test_a_broken_record_is_refused(fault: str) -> None:
     broken = [record for record in RECORDS if record.fault == fault]
     assert broken
     for record in broken:
-        if fault == "bad header":
-            with pytest.raises(UnicodeDecodeError):
-                b"".join(value for _, value in record.headers if value is not None).decode()
-        else:
-            with pytest.raises(InvalidEvent):
-                read(record.value, NOW)
+        with pytest.raises(InvalidEvent):
+            read(record.value, NOW)
 
 
 def test_all_that_happens_to_calls_happens() -> None:

@@ -84,13 +84,19 @@ def _record(row: Any) -> ConsumerRecord:
     return ConsumerRecord(*place, -1, 0, row["key"], row["value"], None, -1, -1, headers)
 
 
-_HOW_MANY_WITHOUT_VALUE: Final = """
-SELECT count(*) FROM quarantined_records WHERE id = ANY($1::uuid[]) AND value IS NULL
-"""
+NO_VALUE: Final = "the record has no value"
+"""The reason by which an older version quarantined a tombstone of compaction; other rows without a value are
+facts without content."""
 
-_READ: Final = """
-SELECT * FROM quarantined_records WHERE id = ANY($1::uuid[]) AND value IS NOT NULL ORDER BY id
-"""
+_HOW_MANY_WITHOUT_VALUE: Final = f"""
+SELECT count(*) FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND value IS NULL AND reason <> '{NO_VALUE}'
+"""  # noqa: S608
+
+_READ: Final = f"""
+SELECT * FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND (value IS NOT NULL OR reason = '{NO_VALUE}') ORDER BY id
+"""  # noqa: S608
 
 _LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 
