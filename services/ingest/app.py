@@ -188,10 +188,11 @@ class Ingest:
 
         What the consumer knows is of the former topic: the broker removes the group's offsets with a topic,
         and positions, or a commit that aiokafka repeats until the topic exists again, must not outlive it.
-        `is_another_log` says that nobody saw the topic gone: then offsets may have been committed since.
+        `is_another_log` says that the topic may be another one, and that nobody saw the former one gone: then
+        offsets may have been committed since, and this process's partitions are read from their first record.
         """
         logger.warning(
-            "the topic %s %s: reads it from its oldest record once it exists", self._settings.topic, what
+            "the topic %s %s: reads it with a new consumer once it exists", self._settings.topic, what
         )
         self._found_topic = False
         if self._committing is not None:

@@ -76,10 +76,13 @@ class Watch:
             except (KafkaError, TimeoutError) as error:
                 logger.debug("the lag is as old as the broker's last answer: %s", error)
             else:
+                is_another_log = topic is not None
                 if lost is None and self._assignment.went_back():
                     lost = "lost records that were read already"
+                    # The same id: what the group committed for its other partitions holds.
+                    is_another_log = topic is not None and topic.topic_id is None
                 if lost is not None:
-                    await self._start_over(lost, topic is not None)
+                    await self._start_over(lost, is_another_log)
                     continue
                 if topic is not None:
                     await self._write(topic)
