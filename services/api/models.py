@@ -182,7 +182,7 @@ class CallDetail(Call):
         }
     )
 
-    recording: Recording | None = Field(description="The latest. Null while there is none.")
+    recording: Recording | None = Field(description="The latest recording. Null while the call has none.")
     recordings: list[CallRecording] = Field(
         description="One for each event `recording.ready`, by timestamp, then id: the first 1,000, or "
         "4 MiB of events."

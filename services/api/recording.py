@@ -74,8 +74,8 @@ async def get_recording(
     query: Annotated[RecordingQuery, Depends(recording_query)],
 ) -> Response:
     """A link to the call's latest recording, or with `recording` to another, and what is known of it. Where
-    callfold signs links to the store that recordings are in, the link is good until `expires_at`, for whoever
-    has it; any other is its source's."""
+    callfold signs links to the store that recordings are in, any holder of the link may use it until
+    `expires_at`; any other is its source's."""
     logs.about(call_id=call_id)
     databases: Databases = request.app.state.databases
     async with databases.reading.snapshot(caller.organization_id) as connection:

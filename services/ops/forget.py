@@ -20,12 +20,11 @@ from services.ops.addresses import (
     require_organization,
 )
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit_run, operator
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import console, counted, print_json, table
 from services.ops.progress import progress
 from services.ops.quarantine_search import records_of, remove_records
-from shared.audit import write_audit
 from shared.database import Connection
 from shared.delete import delete
 
@@ -159,7 +158,7 @@ async def _forget(
             numbers = [*numbers, *done.other_spellings]
         actor = operator()
         if not done.dry_run:
-            await _audit(connection, done.organization_id, actor, "calls of a number deleted: begun")
+            await audit_run(connection, "calls of a number deleted: begun", done.organization_id, actor=actor)
         with progress("calls", None, quiet=quiet) as told:
             await _delete_calls(connection, done, numbers, actor, lambda: told(done.calls_deleted, ""))
         async for records in records_of(connection, done.organization_id, numbers):
@@ -171,7 +170,9 @@ async def _forget(
                 f"{counted(done.calls_deleted, 'call')}, "
                 f"{counted(done.quarantined_removed, 'quarantined record')}"
             )
-            await _audit(connection, done.organization_id, actor, "calls of a number deleted", details)
+            await audit_run(
+                connection, "calls of a number deleted", done.organization_id, details, actor=actor
+            )
     return done
 
 
@@ -227,19 +228,6 @@ def _digits(number: str) -> str:
     """The digits of a number with its country code; without the 00 that some write in place of the plus."""
     digits = "".join(letter for letter in number if letter in "0123456789")
     return digits.removeprefix("00")
-
-
-async def _audit(
-    connection: Connection, organization_id: UUID, actor: str, action: str, details: str = ""
-) -> None:
-    await write_audit(
-        connection,
-        organization_id=organization_id,
-        actor=actor,
-        action=action,
-        subject=str(organization_id),
-        details=details,
-    )
 
 
 _COLUMNS: Final = "id, livemode, created_at, direction, status, from_number, to_number"

@@ -18,14 +18,19 @@ def operator() -> str:
 
 
 async def audit_run(
-    connection: Connection, action: str, organization_id: UUID | None = None, details: str = ""
+    connection: Connection,
+    action: str,
+    organization_id: UUID | None = None,
+    details: str = "",
+    *,
+    actor: str | None = None,
 ) -> None:
-    """Writes one line that a command which changes many calls has begun: an interrupted one did something,
-    too. Of one organization, or of all."""
+    """Writes one audit line about a run that changes many calls, of one organization or of all: when it
+    begins, because an interrupted run changed calls as well. Without `actor` it is this machine's user."""
     await write_audit(
         connection,
         organization_id=organization_id or NO_ORGANIZATION,
-        actor=operator(),
+        actor=actor or operator(),
         action=action,
         subject=str(organization_id or "all organizations"),
         details=details,

@@ -16,13 +16,12 @@ from services.aggregator.store import apply_deltas
 from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
 from services.ops.commands import Command
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit_run, operator
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.program import suggestion
 from services.ops.progress import Told, progress
 from services.ops.quarantine_search import count_content, records_of, remove_records
-from shared.audit import write_audit
 from shared.count import DELTAS_CHANNEL, Measures
 from shared.counted_sql import CELL, MEASURES
 from shared.database import Backoff, Connection
@@ -166,7 +165,7 @@ async def _close(connection: Connection, done: Deleted, actor: str) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
         await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
         removed = await _remove_credentials(connection, organization_id)
-        await _audit(connection, organization_id, actor, "organization deletion begun")
+        await audit_run(connection, "organization deletion begun", organization_id, actor=actor)
     for table, rows in removed.items():
         done.count(table, rows)
 
@@ -246,23 +245,10 @@ async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> N
         removed = await _remove_credentials(connection, organization_id)
         rows = _rows(await connection.execute("DELETE FROM organizations WHERE id = $1", organization_id))
         details = ", ".join(f"{table} {rows}" for table, rows in done.removed.items() if rows)
-        await _audit(connection, organization_id, actor, "organization deleted", details)
+        await audit_run(connection, "organization deleted", organization_id, details, actor=actor)
     done.count("organizations", rows)
     for table, rows in removed.items():
         done.count(table, rows)
-
-
-async def _audit(
-    connection: Connection, organization_id: UUID, actor: str, action: str, details: str = ""
-) -> None:
-    await write_audit(
-        connection,
-        organization_id=organization_id,
-        actor=actor,
-        action=action,
-        subject=str(organization_id),
-        details=details,
-    )
 
 
 def _rows(tag: str) -> int:
