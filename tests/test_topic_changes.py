@@ -169,7 +169,12 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
         await publish_to(bootstrap, topic, partition, call(10 + partition))
     await stored(database, 4 * (5 + partitions))
     await until(monitor.is_ready, "ingest to be ready")
-    assert await monitor.value("callfold_ingest_partitions") == partitions
+
+    async def reads_all() -> bool:
+        """Until the rebalance, a static member has the former topic's assignment, of four partitions."""
+        return await monitor.value("callfold_ingest_partitions") == partitions
+
+    await until(reads_all, f"ingest to be assigned {partitions} partitions")
 
 
 async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
