@@ -23,7 +23,6 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from shared.kafka_security import ssl_context, uses_sasl, uses_tls
 from shared.kafka_token import ClientCredentials, TokenFile, read_refusals_of_tokens
 from shared.settings import KafkaSettings
 
@@ -43,9 +42,9 @@ def client_options(broker: Broker) -> dict[str, Any]:
         "bootstrap_servers": broker.kafka_bootstrap,
         "security_protocol": broker.kafka_security_protocol,
     }
-    if uses_tls(broker):
-        options["ssl_context"] = ssl_context(broker)
-    if uses_sasl(broker):
+    if broker.uses_tls:
+        options["ssl_context"] = broker.ssl_context()
+    if broker.uses_sasl:
         options["sasl_mechanism"] = broker.kafka_sasl_mechanism
         if broker.kafka_password:
             options["sasl_plain_username"] = broker.kafka_username

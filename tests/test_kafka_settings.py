@@ -8,7 +8,6 @@ import trustme
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from shared.kafka_client import cause, client_options
-from shared.kafka_security import ssl_context
 from shared.settings import IngestSettings, InvalidSetting, KafkaSettings
 from tests.secured_kafka import pkcs8
 
@@ -162,10 +161,10 @@ async def test_an_address_alone_is_a_broker_without_security(monkeypatch: pytest
 def test_a_broker_must_always_prove_who_it_is() -> None:
     own = KafkaSettings(kafka_security_protocol="SSL", kafka_ca_file=Path("ca.pem"))
     for settings in (own, KafkaSettings(kafka_security_protocol="SSL")):
-        context = ssl_context(settings)
+        context = settings.ssl_context()
         assert context.check_hostname
         assert context.verify_mode == ssl.CERT_REQUIRED
-    assert len(ssl_context(own).get_ca_certs()) == 1, "an own authority is the only one"
+    assert len(own.ssl_context().get_ca_certs()) == 1, "an own authority is the only one"
 
 
 def test_of_several_brokers_reasons_the_one_that_does_not_pass_counts() -> None:
