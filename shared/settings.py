@@ -39,7 +39,7 @@ def exit_when_invalid() -> Iterator[None]:
         sys.exit(f"Error: {error}")
 
 
-class _Settings(BaseSettings):
+class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
@@ -72,7 +72,7 @@ def _rule(field: FieldInfo) -> str:
     return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
 
 
-def _check_hosts(hosts: str) -> str:
+def check_hosts(hosts: str) -> str:
     """Kafka's addresses. Raises ValueError with the rule."""
     for host in hosts.split(","):
         try:
@@ -85,7 +85,7 @@ def _check_hosts(hosts: str) -> str:
     return hosts
 
 
-def _check_file(file: Path) -> Path:
+def check_file(file: Path) -> Path:
     """A file that is there. Raises ValueError with the rule."""
     try:
         with file.open("rb"):
@@ -94,7 +94,7 @@ def _check_file(file: Path) -> Path:
         raise ValueError(f"name a file that can be read ({error.strerror})") from None
 
 
-def _web_url(example: str) -> AfterValidator:
+def web_url(example: str) -> AfterValidator:
     """Takes an address of the web without credentials, which belong in settings of their own: an address is
     logged."""
 
@@ -113,14 +113,14 @@ def _web_url(example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _check_jwt_secret(secret: SecretStr) -> SecretStr:
+def check_jwt_secret(secret: SecretStr) -> SecretStr:
     """Raises ValueError with the rule."""
     if len(secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
         raise ValueError(f"have at least {JWT_SECRET_BYTES_MIN} letters")
     return secret
 
 
-def _plans(text: object) -> object:
+def parse_plans(text: object) -> object:
     """Plans as they are written. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
@@ -130,7 +130,7 @@ def _plans(text: object) -> object:
         raise ValueError(f"be plans such as free=5/s,5000/day;pro=50/s ({error})") from None
 
 
-def _check_rate_limit_url(url: SecretStr) -> SecretStr:
+def check_rate_limit_url(url: SecretStr) -> SecretStr:
     """Raises ValueError with the rule, without the password that may be in it."""
     try:
         parts = urlsplit(url.get_secret_value())
@@ -146,7 +146,7 @@ def _check_rate_limit_url(url: SecretStr) -> SecretStr:
     return url
 
 
-def _check_token_url(url: str) -> str:
+def check_token_url(url: str) -> str:
     """A secret goes there, or keys to be trusted come from there. Raises ValueError with the rule."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname):
@@ -154,7 +154,7 @@ def _check_token_url(url: str) -> str:
     return url
 
 
-def _networks(text: object) -> object:
+def parse_networks(text: object) -> object:
     """Networks, separated by commas. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
@@ -171,7 +171,7 @@ _PORTS_OF_SCHEMES: Final = ("http:80", "https:443")
 """What browsers leave out of an origin."""
 
 
-def _origins(text: object) -> object:
+def parse_origins(text: object) -> object:
     """Origins as browsers send them, separated by commas; or `*`. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
@@ -194,17 +194,17 @@ def _is_this_machine(host: str | None) -> bool:
         return False
 
 
-ReadableFile = Annotated[Path, AfterValidator(_check_file)]
+ReadableFile = Annotated[Path, AfterValidator(check_file)]
 
 
-class LogSettings(_Settings):
+class LogSettings(Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="auto: text on a terminal, JSON anywhere else"
     )
 
 
-class MonitorSettings(_Settings):
+class MonitorSettings(Settings):
     """Metrics and health of a process, on a port of their own."""
 
     monitor_host: str = "127.0.0.1"
@@ -213,11 +213,11 @@ class MonitorSettings(_Settings):
     )
 
 
-class TelemetrySettings(_Settings):
+class TelemetrySettings(Settings):
     """What needs the extra `telemetry`."""
 
     faststream_metrics: bool = Field(False, description="FastStream's own metrics beside callfold's")
-    traces_url: Annotated[str, _web_url("http://host:4318/v1/traces")] | None = Field(
+    traces_url: Annotated[str, web_url("http://host:4318/v1/traces")] | None = Field(
         None,
         description="OTLP over HTTP, such as http://collector:4318/v1/traces; without it, no traces",
     )
@@ -226,7 +226,7 @@ class TelemetrySettings(_Settings):
     )
 
 
-class DatabaseSettings(_Settings):
+class DatabaseSettings(Settings):
     database_url: Annotated[str, AfterValidator(check_url)] = Field(
         "postgresql://postgres@127.0.0.1:5432/callfold",
         repr=False,  # it may have a password in it
@@ -239,23 +239,23 @@ class DatabaseSettings(_Settings):
     )
 
 
-def _check_ascii(password: SecretStr) -> SecretStr:
+def check_ascii(password: SecretStr) -> SecretStr:
     text = password.get_secret_value()
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("be of letters, digits and signs of ASCII")
     return password
 
 
-class RolesSettings(_Settings):
+class RolesSettings(Settings):
     """What `callfold migrate --roles` needs."""
 
-    roles_password: Annotated[SecretStr, AfterValidator(_check_ascii)] | None = Field(
+    roles_password: Annotated[SecretStr, AfterValidator(check_ascii)] | None = Field(
         None, description="the password of each service's role; without it, whatever each has stays"
     )
 
 
-class KafkaSettings(_Settings):
-    kafka_bootstrap: Annotated[str, AfterValidator(_check_hosts)] = Field(
+class KafkaSettings(Settings):
+    kafka_bootstrap: Annotated[str, AfterValidator(check_hosts)] = Field(
         "127.0.0.1:9092", description="host:port, several separated by commas"
     )
     topic: str = Field("call-events", min_length=1)
@@ -274,7 +274,7 @@ class KafkaSettings(_Settings):
     )
     kafka_key_password: SecretStr | None = None
     kafka_token_url: (
-        Annotated[str, _web_url("https://identity.example.com/token"), AfterValidator(_check_token_url)]
+        Annotated[str, web_url("https://identity.example.com/token"), AfterValidator(check_token_url)]
         | None
     ) = Field(None, description="OAUTHBEARER: the token endpoint of the client-credentials grant")
     kafka_token_file: Path | None = Field(
@@ -431,17 +431,17 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
     )
 
 
-class TokenSettings(_Settings):
+class TokenSettings(Settings):
     """The JWTs of Supabase Auth by which users ask; without a secret and a JWKS, no token is taken."""
 
-    jwt_secret: Annotated[SecretStr, AfterValidator(_check_jwt_secret)] | None = Field(
+    jwt_secret: Annotated[SecretStr, AfterValidator(check_jwt_secret)] | None = Field(
         None, description="what tokens of HS256 are signed with"
     )
     jwt_jwks_url: (
         Annotated[
             str,
-            _web_url("https://project.supabase.co/auth/v1/.well-known/jwks.json"),
-            AfterValidator(_check_token_url),
+            web_url("https://project.supabase.co/auth/v1/.well-known/jwks.json"),
+            AfterValidator(check_token_url),
         ]
         | None
     ) = Field(None, description="where the public keys of RS256 and ES256 are published")
@@ -463,13 +463,13 @@ class TokenSettings(_Settings):
         return self
 
 
-class LimitSettings(_Settings):
-    plans: Annotated[Mapping[str, Plan], NoDecode, BeforeValidator(_plans)] = Field(
+class LimitSettings(Settings):
+    plans: Annotated[Mapping[str, Plan], NoDecode, BeforeValidator(parse_plans)] = Field(
         default_factory=lambda: read_plans(""),
         description="how many requests a key or a user may make, by the plan of the organization: "
         "free=5/s,5000/day;pro=50/s",
     )
-    rate_limit_url: Annotated[SecretStr, AfterValidator(_check_rate_limit_url)] | None = Field(
+    rate_limit_url: Annotated[SecretStr, AfterValidator(check_rate_limit_url)] | None = Field(
         None, description="Valkey or Redis, where the processes count together; without it each counts alone"
     )
 
@@ -503,14 +503,14 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
         60, gt=0, description="how long a key's last use may wait to be written down"
     )
     api_trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
     ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
-    api_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+    api_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)] = Field(
         (),
         description="origins whose pages may read the API's answers in a browser, separated by commas; * for "
         "all; without it, none",
     )
-    recording_store_url: Annotated[str, _web_url("https://example.s3.amazonaws.com/")] | None = Field(
+    recording_store_url: Annotated[str, web_url("https://example.s3.amazonaws.com/")] | None = Field(
         None,
         description="what the URLs of recordings begin with whose links are to be signed as S3 has it: "
         "endpoint, bucket, folder; without it every link is its source's",
