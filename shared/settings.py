@@ -274,8 +274,7 @@ class KafkaSettings(Settings):
     )
     kafka_key_password: SecretStr | None = None
     kafka_token_url: (
-        Annotated[str, web_url("https://identity.example.com/token"), AfterValidator(check_token_url)]
-        | None
+        Annotated[str, web_url("https://identity.example.com/token"), AfterValidator(check_token_url)] | None
     ) = Field(None, description="OAUTHBEARER: the token endpoint of the client-credentials grant")
     kafka_token_file: Path | None = Field(
         None, description="OAUTHBEARER: a file that holds the token, read anew whenever one is needed"
@@ -531,11 +530,14 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
         return self
 
 
+ALL_SETTINGS: Final = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings, RolesSettings)
+"""The classes that together have every setting."""
+
+
 def misspelt(names: Iterable[str]) -> list[str]:
     """A sentence for each variable that is nearly named as a setting is: it would be passed over in silence.
     Others that begin with `CALLFOLD_` may be somebody's own."""
-    services = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings, RolesSettings)
-    known = {f"{PREFIX}{field.upper()}" for of in services for field in of.model_fields}
+    known = {f"{PREFIX}{field.upper()}" for of in ALL_SETTINGS for field in of.model_fields}
     others = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
     return [
         f"{name} is no setting, and does nothing: did you mean {near[0]}?"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from services.ops.embedded.kafka import PROPERTIES
-from shared import settings
+from shared.settings import ALL_SETTINGS, PREFIX
 from shared.roles import ROLES
 from tests.compose import OURS, ROOT, SERVERS, docker
 
@@ -90,17 +90,7 @@ def test_one_builds_the_image_and_all_of_ours_take_it(services: dict[str, Any]) 
 
 
 def test_every_setting_is_one_that_callfold_has() -> None:
-    known = {
-        f"{settings.PREFIX}{field.upper()}"
-        for of in (
-            settings.LogSettings,
-            settings.IngestSettings,
-            settings.AggregatorSettings,
-            settings.ApiSettings,
-            settings.RolesSettings,
-        )
-        for field in of.model_fields
-    }
+    known = {f"{PREFIX}{field.upper()}" for of in ALL_SETTINGS for field in of.model_fields}
     for file in (*FILES, ROOT / ".env.example", ROOT / "Dockerfile"):
         named = set(re.findall(r"\bCALLFOLD_[A-Z_]+\b", file.read_text()))
         assert named - known <= {"CALLFOLD_PROGRAM", "CALLFOLD_"}, file.name

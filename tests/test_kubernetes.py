@@ -11,7 +11,7 @@ import pytest
 import trustme
 import yaml
 
-from shared import settings
+from shared.settings import ALL_SETTINGS, PREFIX, AggregatorSettings, ApiSettings, IngestSettings
 
 DIRECTORY = Path(__file__).parent.parent / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
@@ -88,12 +88,7 @@ def test_every_setting_exists_and_can_be_read(
     secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = named("ConfigMap", "callfold")["data"] | named("Secret", secret)["stringData"]
-    known = {
-        f"{settings.PREFIX}{field.upper()}": of
-        for of in vars(settings).values()
-        if isinstance(of, type) and issubclass(of, settings._Settings)
-        for field in of.model_fields
-    }
+    known = {f"{PREFIX}{field.upper()}": of for of in ALL_SETTINGS for field in of.model_fields}
     assert set(given) <= set(known)
     mount(given, monkeypatch, tmp_path)
     for of in {known[name] for name in given}:
@@ -115,9 +110,9 @@ def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyP
     typed = re.findall(r"create secret generic (\S+) ((?:.*\\\n)*.*)", page)
     secrets = {name: dict(re.findall(r"--from-literal=(\w+)='(.*?)'", literals)) for name, literals in typed}
     settings_of = {
-        "callfold-ingest": settings.IngestSettings,
-        "callfold-aggregator": settings.AggregatorSettings,
-        "callfold-api": settings.ApiSettings,
+        "callfold-ingest": IngestSettings,
+        "callfold-aggregator": AggregatorSettings,
+        "callfold-api": ApiSettings,
     }
     for workload, of in settings_of.items():
         (container,) = containers(named("Deployment", workload))
@@ -183,7 +178,7 @@ def test_every_service_is_asked_whether_it_lives_and_is_ready(deployment: Manife
 
 
 def test_a_stop_has_the_time_that_it_takes() -> None:
-    ingest = settings.IngestSettings.model_fields["stop_timeout_seconds"].default
+    ingest = IngestSettings.model_fields["stop_timeout_seconds"].default
     assert pod(named("Deployment", "callfold-ingest"))["terminationGracePeriodSeconds"] > ingest
     assert f"CALLFOLD_STOP_TIMEOUT_SECONDS ({ingest:g})" in (DIRECTORY / "ingest.yaml").read_text()
     api = pod(named("Deployment", "callfold-api"))
