@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from services.ops.embedded.kafka import PROPERTIES
-from shared.settings import ALL_SETTINGS, PREFIX
 from shared.roles import ROLES
+from shared.settings import ALL_SETTINGS, PREFIX
 from tests.compose import OURS, ROOT, SERVERS, docker
 
 FILES = sorted(ROOT.glob("docker-compose*.yml"))
