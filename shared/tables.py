@@ -66,7 +66,7 @@ organizations = Table(
     Column(
         "zone_rules",
         Text,
-        comment="the rules of time_zone that its calls' days were found by: shared/zones.py; null: not known",
+        comment="the rules of time_zone that its calls' days were found by; null: not known",
     ),
     CheckConstraint("retention_days > 0", name="retention_days"),
 )

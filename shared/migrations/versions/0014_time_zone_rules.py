@@ -24,7 +24,7 @@ $$
 
 
 def upgrade() -> None:
-    comment = "the rules of time_zone that its calls' days were found by: shared/zones.py; null: not known"
+    comment = "the rules of time_zone that its calls' days were found by; null: not known"
     op.add_column("organizations", sa.Column("zone_rules", sa.Text(), comment=comment))
     op.execute(ZONE_RULES)
     # `callfold migrate --roles` gives the services' roles the right.
