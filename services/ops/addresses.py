@@ -205,7 +205,7 @@ def database_faults(place: Place) -> Iterator[None]:
         raise Failure(f"PostgreSQL at {name} can't be used: {error}.") from None
     except (OSError, TimeoutError) as error:
         _check_running(place)
-        raise Failure(f"PostgreSQL can't be reached at {name}: {_said(error)}.") from None
+        raise Failure(f"PostgreSQL can't be reached at {name}: {_system_message(error)}.") from None
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
             raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
         if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
-            raise Failure(f"Kafka can't be reached at {place.address}: {_said(reason)}.") from None
+            raise Failure(f"Kafka can't be reached at {place.address}: {_system_message(reason)}.") from None
         raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
 
 
@@ -279,7 +279,7 @@ def _sentence(error: asyncpg.PostgresError) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
-def _said(error: OSError) -> str:
+def _system_message(error: OSError) -> str:
     """What the system says of a connection, without Python's numbers and addresses."""
     if isinstance(error, socket.gaierror):
         return (error.strerror or str(error)).lower()

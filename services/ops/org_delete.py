@@ -22,11 +22,11 @@ from services.ops.printing import counted, print_json
 from services.ops.program import suggestion
 from services.ops.progress import Told, progress
 from services.ops.quarantine_search import count_content, records_of, remove_records
-from shared.count import DELTAS_CHANNEL, Measures
-from shared.counted_sql import CELL, MEASURES
+from shared.counted_sql import TAKE_AWAY
 from shared.database import Backoff, Connection
+from shared.deltas_channel import notify_deltas
+from shared.locks import DAYS_LOCK
 from shared.quarantine import hold_call_alone
-from shared.store import DAYS_LOCK
 from shared.tombstone import organization_tombstone
 
 CHUNK_CALLS: Final = 1_000
@@ -185,7 +185,7 @@ async def _remove_calls(connection: Connection, done: Deleted, after: UUID | Non
         if not ids:
             return []
         events = await drop_calls(connection, done.organization_id, ids)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        await notify_deltas(connection)
     done.count("calls", len(ids))
     done.count("call_events", events)
     return ids
@@ -195,7 +195,7 @@ async def _drop_pruned(connection: Connection, done: Deleted) -> int:
     """One small transaction: what pruned calls went on counting for goes from the counts, by deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows: int = await connection.fetchval(_DROP_PRUNED, done.organization_id, CHUNK_ROWS)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        await notify_deltas(connection)
     done.count("pruned_call_counts", rows)
     return rows
 
@@ -279,8 +279,7 @@ WITH dropped AS (
         SELECT ctid FROM pruned_call_counts WHERE organization_id = $1 LIMIT $2 FOR UPDATE))
     RETURNING *
 ), written AS (
-    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
-    SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM dropped
+    {TAKE_AWAY} FROM dropped
 )
 SELECT count(*) FROM dropped
 """  # noqa: S608

@@ -23,12 +23,12 @@ from services.ops.operator import operator
 from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
 from shared.audit import write_audit
-from shared.count import DELTAS_CHANNEL, Measures
-from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
+from shared.count import Measures
+from shared.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database import Connection
+from shared.deltas_channel import notify_deltas
+from shared.locks import REPAIR_LOCK
 
-REPAIR_LOCK: Final = 4_107_402_003
-"""PostgreSQL's advisory lock: two rebuilds at once would both mend the same difference."""
 STATEMENT_SECONDS: Final = 3600
 
 
@@ -105,7 +105,7 @@ async def rebuild_organization(
                 subject=str(organization_id),
                 details=counted(cells, "cell"),
             )
-            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+            await notify_deltas(connection)
     return cells
 
 
@@ -167,14 +167,14 @@ _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name i
 # once, and so to whatever the aggregator makes of them meanwhile.
 _CORRECT: Final = f"""
 {compared(_ASKED)}, mended AS (
-    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    {INTO_DELTAS}
     SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
     RETURNING {TOTAL}, {MEASURES}
 ), rest AS (
     SELECT {TOTAL}, {SUMS}
     FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
           UNION ALL
-          SELECT {TOTAL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM mended) AS part
+          SELECT {TOTAL}, {NEGATED} FROM mended) AS part
     GROUP BY {TOTAL}
 ), mended_totals AS (
     INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})

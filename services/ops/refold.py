@@ -26,6 +26,7 @@ from shared.count import CALL_COLUMNS, call_row
 from shared.database import Connection
 from shared.event import InvalidEvent
 from shared.fold import LAWS
+from shared.in_halves import in_halves
 from shared.store import TooLarge, read_known, write
 from shared.zone_rules import record_placed, unplaced
 
@@ -99,12 +100,11 @@ def refold(
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
     """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
     asyncpg's errors, and Failure when others are faster again and again."""
-    try:
-        return await until_not_overtaken(lambda: _refold_once(connection, keys, dry_run))
-    except TooLarge:
-        half = len(keys) // 2
-        first = await refold_calls(connection, keys[:half], dry_run=dry_run)
-        return first + await refold_calls(connection, keys[half:], dry_run=dry_run)
+
+    async def attempt(some: Sequence[CallKey]) -> Refolded:
+        return await until_not_overtaken(lambda: _refold_once(connection, some, dry_run))
+
+    return sum(await in_halves(keys, attempt, TooLarge), Refolded())
 
 
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:

@@ -41,6 +41,7 @@ from services.ops.replay_source import (
 from shared.changes import Arrival, CallKey, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event, EventType, call_uuid
+from shared.in_halves import in_halves
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.store import TooLarge, read_known
@@ -281,19 +282,17 @@ def _dry(connection: Connection, settings: IngestSettings, done: Replayed) -> Ta
     create = settings.unknown_organizations == "create"
 
     async def tell(arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+        done.quarantined += len(bad_records)
+        await in_halves(arrivals, tell_part, TooLarge)
+
+    async def tell_part(arrivals: Sequence[Arrival]) -> None:
         fresh = [arrival for arrival in arrivals if _mark(arrival[1]) not in seen]
         by_call = group(fresh)
-        try:
-            organizations, known = await read_known(connection, list(by_call))
-        except TooLarge:
-            half = len(arrivals) // 2
-            await tell(arrivals[:half], bad_records)
-            await tell(arrivals[half:], [])
-            return
+        organizations, known = await read_known(connection, list(by_call))
         touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
         batch = changes(touched, organizations, now=datetime.now(UTC), create_organizations=create)
         new_calls = {(call.organization_id, call.id) for call, _ in batch.new_calls}
-        done.count(batch, len(bad_records) + len(batch.refused))
+        done.count(batch, len(batch.refused))
         done.duplicate += len(arrivals) - len(fresh)
         done.new_calls -= len(new_calls & made)
         done.changed_calls += len(new_calls & made)
