@@ -73,9 +73,8 @@ async def reap(
                 due = await connection.fetchval(_COUNT_DUE, *looked_at, seen_before)
                 ended += due
             else:
-                keys = [
-                    (owner, call_id) for (call_id,) in await connection.fetch(_LOOK, *looked_at, seen_before)
-                ]
+                rows_due = await connection.fetch(_LOOK, *looked_at, seen_before)
+                keys = [(owner, call_id) for (call_id,) in rows_due]
                 due = len(keys)
                 end = partial(_end, connection, silent_since)
                 ended += sum(await in_halves(keys, end, (TooLarge, Overtaken)))

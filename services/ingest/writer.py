@@ -92,8 +92,8 @@ class Writer:
         self._database.close()
 
     async def _write(self, arrivals: Sequence[Arrival]) -> bool:
-        """Stores a part of the batch, with the bad records unless a part before it has stored them; false when
-        a stop comes first. Raises TooLarge and _Refused for a part that is to be halved, and what does not
+        """Stores a part of the batch, with the bad records that no part before it has stored; false when a
+        stop comes first. Raises TooLarge and _Refused for a part that must be halved, and faults that do not
         pass."""
         while not self._stopping.is_set():
             bad_records = self._not_stored
