@@ -14,6 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.errors import too_many_requests
+from shared.extras import needs_extra
 from shared.outage import Outage
 from shared.plans import Plan
 from shared.settings import PREFIX, InvalidSetting, LimitSettings
@@ -111,15 +112,8 @@ def rate_limits(settings: LimitSettings) -> RateLimits:
     """The limits as they are set. Raises InvalidSetting when what they need is not installed."""
     if settings.rate_limit_url is None:
         return RateLimits(settings.plans, MemoryStorage())
-    try:
+    with needs_extra("valkey", f"{PREFIX}RATE_LIMIT_URL", InvalidSetting):
         from valkey.asyncio import BlockingConnectionPool
-    except ImportError as missing:
-        if (missing.name or "").partition(".")[0] != "valkey":
-            raise
-        raise InvalidSetting(
-            f"{PREFIX}RATE_LIMIT_URL is set, but the client of Valkey and Redis is not installed: "
-            "`pip install '.[valkey]'` in a clone."
-        ) from None
     said = settings.rate_limit_url.get_secret_value()
     url = f"valkey{said.removeprefix('valkey').removeprefix('redis')}"  # their protocol is the same
     pool = BlockingConnectionPool.from_url(

@@ -10,19 +10,12 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
+from services.ops.addresses import database, find_database, require_organization
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit, operator
+from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
-from shared.audit import write_audit
 from shared.count import Measures
 from shared.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database import Connection
@@ -42,16 +35,14 @@ class Rebuilt:
 
 
 def rebuild(
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="This organization alone.")
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
     ] = None,
     until: Annotated[
         str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many cells are off.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +53,6 @@ def rebuild(
     new. Calls that are not the
     fold of their events are `refold`'s to mend: run that first.
     """
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     days = read_day(since, "--from"), read_day(until, "--to")
     done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
     if as_json:
@@ -97,14 +87,7 @@ async def rebuild_organization(
         if since is None and until is None:
             await connection.execute(_HAS_TOTALS, organization_id)
         if cells:
-            await write_audit(
-                connection,
-                organization_id=organization_id,
-                actor=actor,
-                action="counts rebuilt",
-                subject=str(organization_id),
-                details=counted(cells, "cell"),
-            )
+            await audit(connection, "counts rebuilt", organization_id, counted(cells, "cell"), actor=actor)
             await notify_deltas(connection)
     return cells
 
