@@ -22,8 +22,6 @@ from shared.packed import DIGITS, EXACT, NOTHING, power
 NO_PHONE_NUMBER: Final = UUID(int=0)
 """Stands in a cell for calls without a phone number id: a key column is never null."""
 NO_DIRECTION: Final = "unknown"
-DELTAS_CHANNEL: Final = "callfold_deltas"
-"""Where PostgreSQL notifies of new deltas."""
 
 
 class Cell(NamedTuple):

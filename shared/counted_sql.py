@@ -5,7 +5,7 @@ does it by these expressions. tests/test_counted_sql.py holds the two equal.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from shared import count
@@ -26,10 +26,16 @@ CELL: Final = ", ".join(Cell._fields)
 TOTAL: Final = ", ".join(count.TOTAL)
 MEASURES: Final = ", ".join(Measures._fields)
 SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in Measures._fields)
+NEGATED: Final = ", ".join(f"-{name}" for name in Measures._fields)
+
+INTO_DELTAS: Final = f"INSERT INTO daily_call_deltas ({CELL}, {MEASURES})"
+TAKE_AWAY: Final = f"{INTO_DELTAS} SELECT {CELL}, {NEGATED}"
+"""The statement that takes rows away from the counts, up to its FROM. The rows have a cell and measures."""
 
 
-def _texts(values: Sequence[str]) -> str:
-    return ", ".join(f"'{value}'" for value in sorted(values))
+def quoted(values: Iterable[str]) -> str:
+    """A list of texts, in their order, for `IN (…)`. They must hold no quote."""
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def _packed(measure: str, groups: int, group: str, count: str = "1") -> str:
@@ -46,12 +52,12 @@ def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
 _ANSWERED: Final = (
     f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"  # shared.fold, law 10
 )
-_ENDED: Final = f"status IN ({_texts(list(FINAL))})"
+_ENDED: Final = f"status IN ({quoted(sorted(FINAL))})"
 _SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
 _INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"
 _CAUSE: Final = f"CASE WHEN hangup_cause IS NULL THEN 0 ELSE coalesce({_INDEX}, 1) END"
 _EFFECTIVE: Final = (
-    f"({_ANSWERED} OR status IN ({_texts(list(UNANSWERED_EFFECTIVE))}) "
+    f"({_ANSWERED} OR status IN ({quoted(sorted(UNANSWERED_EFFECTIVE))}) "
     f"OR {_ENDED} AND {_CAUSE} IN ({', '.join(map(str, sorted(EFFECTIVE)))}))::int"
 )
 _DELAY: Final = "floor(extract(epoch FROM answered_at - created_at) * 1000)"

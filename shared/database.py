@@ -84,8 +84,8 @@ def _clear_faults(database_url: str, pooler: Pooler, timeout_seconds: float) -> 
         raise ConnectionError("none of its hosts is what target_session_attrs asks for") from error
     except asyncpg.ProtocolViolationError as error:
         if pooler == "none" and "unsupported startup parameter" in str(error):
-            told = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"
-            error.message = f"{error}: {told}"
+            advice = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"
+            error.message = f"{error}: {advice}"
             error.args = (error.message,)
         raise
 
@@ -105,6 +105,9 @@ PASSING_TYPES = (
     asyncpg.InternalClientError,
 )
 """What `is_passing` can judge; anything else never passes."""
+
+REFUSAL_TYPES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+"""What PostgreSQL, or the driver, raises for a record that it does not take."""
 
 _PASSING_CLASSES: Final = frozenset({"08", "28", "40", "53", "57"})
 _PASSING_STATES: Final = frozenset(
@@ -147,11 +150,11 @@ def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     return error.server_source_function is None and not _is_misconfigured(str(error))
 
 
-_TOLD_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
+_LOGGABLE_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
 """Where PostgreSQL's primary message has names of tables and rules in it, and never what was stored."""
 
 
-def told(error: BaseException, ours: Mapping[str, str] = MappingProxyType({})) -> str:
+def loggable(error: BaseException, ours: Mapping[str, str] = MappingProxyType({})) -> str:
     """A fault in words that may be logged: nothing of a record, a row or a password is in them. Of a time-out
     they say whose setting it is; `ours` are those that callfold gave the connection (`whose_timeout`)."""
     kind = type(error).__name__
@@ -162,7 +165,7 @@ def told(error: BaseException, ours: Mapping[str, str] = MappingProxyType({})) -
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         # Not `str(error)`: that has the DETAIL, which quotes rows.
-        message = f": {error.message}" if state[:2] in _TOLD_CLASSES and error.message else ""
+        message = f": {error.message}" if state[:2] in _LOGGABLE_CLASSES and error.message else ""
         return f"{kind} (SQLSTATE {state}){message}"
     if isinstance(error, asyncpg.ClientConfigurationError):
         return str(error).partition("\n")[0]  # what follows is a hint, of parameters that we don't have

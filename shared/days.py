@@ -6,10 +6,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from shared import zones
-from shared.count import COUNTED_COLUMNS, DELTAS_CHANNEL, LocalHour, Measures, local_hour
-from shared.counted_sql import CELL, COUNTED, MEASURES
+from shared.count import COUNTED_COLUMNS, LocalHour, Measures, local_hour
+from shared.counted_sql import CELL, COUNTED, INTO_DELTAS
 from shared.database import Connection
-from shared.store import DAYS_LOCK
+from shared.deltas_channel import notify_deltas
+from shared.locks import DAYS_LOCK
 
 CHUNK_CALLS: Final = 5_000
 STATEMENT_SECONDS: Final = 3600
@@ -34,7 +35,7 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
     if await connection.fetchval(_SET_TIME_ZONE, organization_id, time_zone, rules) is None:
         raise LookupError(f"there is no organization {organization_id}")
     moved += await _move(connection, organization_id, zone, since)
-    await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+    await notify_deltas(connection)
     return moved
 
 
@@ -87,7 +88,7 @@ WITH moved AS (
     FROM moved,
         LATERAL (VALUES (day_before, hour_before, -1), (day_now, hour_now, 1)) AS side(day, hour, sign)
 ), written AS (
-    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    {INTO_DELTAS}
     SELECT {CELL}, {", ".join(f"sum(sign * {name})" for name in Measures._fields)}
     FROM counted GROUP BY {CELL}
 )

@@ -4,9 +4,9 @@ from typing import Final
 from uuid import UUID
 
 from shared.audit import write_audit
-from shared.count import DELTAS_CHANNEL, Measures
-from shared.counted_sql import CELL, COUNTED, MEASURES
+from shared.counted_sql import COUNTED, TAKE_AWAY
 from shared.database import AnyConnection
+from shared.deltas_channel import notify_deltas
 from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import hold_call_alone
 
@@ -38,7 +38,7 @@ async def delete(
             action="call deleted",
             subject=str(call_id),
         )
-        await connection.execute("SELECT pg_notify($1, '')", DELTAS_CHANNEL)
+        await notify_deltas(connection)
     return True
 
 
@@ -60,7 +60,5 @@ WITH gone AS (
     SELECT organization_id, id FROM gone
     ON CONFLICT DO NOTHING
 )
-INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
-SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)}
-FROM (SELECT {COUNTED} FROM gone) AS counted
+{TAKE_AWAY} FROM (SELECT {COUNTED} FROM gone) AS counted
 """  # noqa: S608

@@ -38,7 +38,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import msgspec
@@ -51,6 +51,8 @@ raises it: rows of `calls` carry the version that they were folded by."""
 LAWS_OF_ANSWERED: Final = 2
 """Since this version law 10 holds."""
 FINAL: Final[frozenset[Status]] = frozenset({"completed", "failed", "busy", "no_answer", "canceled"})
+OPEN: Final[frozenset[Status]] = frozenset(get_args(Status)) - FINAL
+"""The statuses of calls that have not ended."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

@@ -42,8 +42,8 @@ def bucket(value: int, thresholds: Sequence[int]) -> int:
     return bisect_right(thresholds, value)
 
 
-def told(index: int, thresholds: Sequence[int]) -> float:
-    """The value that is told of a bucket: exact where it has one whole number alone."""
+def representative(index: int, thresholds: Sequence[int]) -> float:
+    """The value that stands for a bucket; it is exact where the bucket has one whole number alone."""
     if index == 0:
         return (thresholds[0] - 1) / 2
     first = thresholds[index - 1]
@@ -54,8 +54,9 @@ def told(index: int, thresholds: Sequence[int]) -> float:
 
 
 def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) -> float | None:
-    """The value that this share of all (above 0, up to 1: 0.95) does not exceed, by the nearest rank, as its
-    bucket is told; None without any. `buckets` are calls by bucket, trailing zeros left out or not."""
+    """The value that this share of all (above 0, up to 1: 0.95) does not exceed, by the nearest rank: the
+    representative of its bucket. None without any. `buckets` are calls by bucket, trailing zeros left out or
+    not."""
     rank = math.ceil(Decimal(str(share)) * sum(buckets))  # as it is written: 0.07 * 100 is above 7 in binary
     if rank <= 0:
         return None
@@ -63,7 +64,7 @@ def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) 
     for index, calls in enumerate(buckets):
         counted += calls
         if counted >= rank:
-            return told(index, thresholds)
+            return representative(index, thresholds)
     raise AssertionError("the sum of all buckets is at least any rank")
 
 

@@ -21,6 +21,7 @@ from shared.kafka_client import (
     fault,
     refusal,
 )
+from shared.outage import Outage
 
 logger = logging.getLogger("callfold.kafka")
 
@@ -98,7 +99,7 @@ async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> Non
 
 async def _look_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> None:
     backoff = Backoff()
-    said = ""
+    outage = Outage(logger, "waits", f"found the topic {topic}", each_reason=True)
     where = address(broker)
     while not stop.is_set():
         faults: list[Exception] = []
@@ -106,6 +107,7 @@ async def _look_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> No
             with connection_faults(faults.append):
                 async with administration(broker, request_seconds=TRY_SECONDS) as admin:
                     if await partitions_of(admin, topic):
+                        outage.end()
                         return
             missing = f"the broker at {where} has no topic {topic}, or does not let this user see it"
         except (KafkaError, OSError) as error:
@@ -113,7 +115,5 @@ async def _look_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> No
             if refused := refusal(reason):
                 raise KafkaRefusal(f"Kafka can't be used at {where}: {refused}.") from None
             missing = f"no broker at {where}: {fault(reason)}"
-        if missing != said:
-            logger.warning("waits: %s", missing)
-            said = missing
+        outage.begin(missing)
         await backoff.wait(stop)

@@ -105,18 +105,18 @@ def refusal(error: BaseException | None) -> str | None:
     if error is None:
         return None
     if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
-        return f"the broker refuses the credentials: {_said(error)}"
+        return f"the broker refuses the credentials: {_message(error)}"
     if isinstance(error, UnsupportedSaslMechanismError | AuthenticationMethodNotSupported):
         return "the broker does not take CALLFOLD_KAFKA_SASL_MECHANISM as it is set"
     if isinstance(error, IllegalSaslStateError):
         return "the broker's listener has no SASL: CALLFOLD_KAFKA_SECURITY_PROTOCOL does not fit it"
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         kind = "topic" if isinstance(error, TopicAuthorizationFailedError) else "group"
-        return f"the broker does not let this user at the {kind}: {_said(error)}"
+        return f"the broker does not let this user at the {kind}: {_message(error)}"
     if isinstance(error, InvalidTopicError):
-        return f"the broker refuses the topic: {_said(error)}"
+        return f"the broker refuses the topic: {_message(error)}"
     if isinstance(error, ClusterAuthorizationFailedError):
-        return f"the broker does not let this user do that: {_said(error)}"
+        return f"the broker does not let this user do that: {_message(error)}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate is not to be trusted: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError) and _is_about_a_certificate(error):
@@ -144,7 +144,7 @@ def fault(error: Exception) -> str:
         return f"the broker closed the connection, as it does when {setting} does not fit its listener"
     if isinstance(error, KafkaTimeoutError | RequestTimedOutError):
         return _NO_ANSWER
-    return _said(error)
+    return _message(error)
 
 
 _NO_ANSWER: Final = "the broker did not answer within the time that callfold gives a request"
@@ -155,7 +155,7 @@ def _is_about_a_certificate(error: ssl.SSLError) -> bool:
     return "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason)
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """What the broker said, without aiokafka's numbers."""
     text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error)
     return text.rstrip(".") or type(error).__name__

@@ -19,7 +19,7 @@ from typing import Final
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
-from shared.database import told
+from shared.database import loggable
 from shared.settings import LogSettings, misspelt
 
 _IDS: Final = ("organization_id", "call_id", "key_id", "user_id", "topic", "partition", "offset")
@@ -72,7 +72,7 @@ def _log_the_end(kind: type[BaseException], error: BaseException, trace: Traceba
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    logging.getLogger("callfold").critical("ends: %s", told(error), exc_info=(kind, error, trace))
+    logging.getLogger("callfold").critical("ends: %s", loggable(error), exc_info=(kind, error, trace))
 
 
 def _log_a_threads_end(end: threading.ExceptHookArgs) -> None:
@@ -89,7 +89,7 @@ def _log_unraisable(fault: "sys.UnraisableHookArgs") -> None:
 
 def _log_fault(what: str, error: BaseException) -> None:
     logging.getLogger("callfold").error(
-        "%s: %s", what, told(error), exc_info=(type(error), error, error.__traceback__)
+        "%s: %s", what, loggable(error), exc_info=(type(error), error, error.__traceback__)
     )
 
 
@@ -98,7 +98,7 @@ def _traced(error: BaseException | None) -> str:
     may be told."""
     return "\n".join(
         "".join(
-            ["Traceback (most recent call last):\n", *traceback.format_tb(each.__traceback__), told(each)]
+            ["Traceback (most recent call last):\n", *traceback.format_tb(each.__traceback__), loggable(each)]
         )
         for each in _chain(error)
     )

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from shared.database import told
+from shared.database import loggable
 from shared.settings import PREFIX, MonitorSettings
 
 HEAD_BYTES_MAX: Final = 8 * 1024
@@ -118,7 +118,7 @@ class _Monitor:
             done, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
             return asked.result() if done else f"no answer for {READY_SECONDS} s"
         except Exception as fault:
-            return f"can't tell: {told(fault)}"
+            return f"can't tell: {loggable(fault)}"
         finally:
             asked.cancel()
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 from aiokafka import ConsumerRecord as Record
 
 from shared.database import AnyConnection, Connection
+from shared.locks import CALL_LOCKS, LOCK_BUCKETS
 from shared.named_call import NamedCall, named_call
 from shared.retention import kept_since
 from shared.zones import time_zone
@@ -22,10 +23,6 @@ from shared.zones import time_zone
 NO_TIMESTAMP: Final = -1
 """Kafka's, of a record without one."""
 _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
-CALL_LOCKS: Final = 410_740_203
-"""The first of the two keys of PostgreSQL's advisory locks on calls; the second is a call's bucket."""
-LOCK_BUCKETS: Final = 64
-"""How many of these locks there are: a batch takes no more, and PostgreSQL's table of locks has an end."""
 
 OF_DELETED_CALL: Final = "its call is deleted"
 OF_DELETED_ORGANIZATION: Final = "its organization is deleted"

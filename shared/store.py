@@ -30,13 +30,14 @@ from shared.changes import (
 from shared.count import (
     CALL_COLUMNS,
     COUNTED_COLUMNS,
-    DELTAS_CHANNEL,
     Cell,
     Measures,
     call_row,
     counted_as,
 )
 from shared.database import Connection
+from shared.deltas_channel import notify_deltas
+from shared.locks import DAYS_LOCK
 from shared.quarantine import BadRecord, hold_calls, write_quarantine
 from shared.tombstone import organization_tombstone
 from shared.zones import time_zone, zone_rules
@@ -54,8 +55,6 @@ class TooLarge(Exception):
 
 _UNKNOWN: Final = KnownCall()
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
-DAYS_LOCK: Final = 4_107_402_002
-"""PostgreSQL's advisory lock: shared by who writes calls by their days, held alone by who moves the days."""
 
 
 async def store(
@@ -198,7 +197,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
         await _check_organizations(connection, batch)
     if batch.deltas:
         await _write_deltas(connection, batch.deltas)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        await notify_deltas(connection)
 
 
 async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:

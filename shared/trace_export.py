@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
+from shared.outage import Outage
+
 logger = logging.getLogger("callfold.traces")
 
 QUEUE_SPANS_MAX: Final = 8192
@@ -56,27 +58,25 @@ class _Exporter(trace_exporter.OTLPSpanExporter):
 
     def __init__(self, url: str) -> None:
         super().__init__(endpoint=url, timeout=REQUEST_SECONDS)
-        self._host = urlsplit(url).netloc
-        self._away = False
+        host = urlsplit(url).netloc
+        self._outage = Outage(
+            logger,
+            f"the collector at {host} takes no spans; they are dropped until it does",
+            f"the collector at {host} takes spans again",
+        )
         self._reason = ""
         logging.getLogger(trace_exporter.__name__).addFilter(self._keep_reason)
         # The queue that is full then is no news either.
-        logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(lambda _: not self._away)
+        logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(lambda _: not self._outage.lasts)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """As the library's."""
         self._reason = ""
         result = super().export(spans)
-        if result is SpanExportResult.SUCCESS and self._away:
-            self._away = False
-            logger.warning("the collector at %s takes spans again", self._host)
-        elif result is SpanExportResult.FAILURE and not self._away:
-            self._away = True
-            logger.warning(
-                "the collector at %s takes no spans; they are dropped until it does: %s",
-                self._host,
-                self._reason,
-            )
+        if result is SpanExportResult.SUCCESS:
+            self._outage.end()
+        elif result is SpanExportResult.FAILURE:
+            self._outage.begin(self._reason)
         return result
 
     def _keep_reason(self, record: logging.LogRecord) -> bool:

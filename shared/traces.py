@@ -4,6 +4,7 @@ import logging
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
+from shared.extras import needs_extra
 from shared.settings import PREFIX, InvalidSetting, TelemetrySettings
 
 if TYPE_CHECKING:  # it comes with the extra `telemetry`
@@ -20,15 +21,8 @@ def start(settings: TelemetrySettings, service: str, *, root_ratio: float) -> "T
     that is; of the others, `root_ratio` is the share that are. Raises InvalidSetting without the extra."""
     if settings.traces_url is None:
         return None
-    try:
+    with needs_extra("telemetry", f"{PREFIX}TRACES_URL", InvalidSetting):
         from shared.trace_export import tracer_provider
-    except ImportError as missing:
-        if (missing.name or "").partition(".")[0] != "opentelemetry":
-            raise
-        raise InvalidSetting(
-            f"{PREFIX}TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
-            "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers."
-        ) from None
     return tracer_provider(settings.traces_url, service, root_ratio)
 
 

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from services.aggregator.store import apply_deltas
-from shared.count import DELTAS_CHANNEL, Cell, Measures
+from shared.count import Cell, Measures
 from shared.database import Connection
+from shared.deltas_channel import DELTAS_CHANNEL
 from tests.processes import Service, until
 
 COLUMNS = (*Cell._fields, *Measures._fields)

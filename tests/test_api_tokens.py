@@ -348,7 +348,8 @@ async def test_while_the_issuer_is_away_the_keys_that_are_known_stay_good(
 
     said = [record.getMessage() for record in caplog.records if "signing keys" in record.getMessage()]
     away = f"the signing keys can't be read from {issuer.url}: it answers 503"
-    assert said == [away, "the signing keys can be read again", away]
+    assert [said[0], said[2:]] == [away, [away]]
+    assert said[1].startswith("the signing keys can be read again after ")
 
 
 @pytest.mark.usefixtures("acme")

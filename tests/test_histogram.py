@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, bucket, limits, percentile, told
+from shared.histogram import (
+    ANSWER_DELAYS,
+    DURATIONS,
+    LATENCIES,
+    below,
+    bucket,
+    limits,
+    percentile,
+    representative,
+)
 
 WITHIN = 0.05 + 1e-9
 ALL = {"durations": DURATIONS, "answer_delays": ANSWER_DELAYS, "latencies": LATENCIES}
@@ -26,7 +35,7 @@ def test_every_value_but_the_lowest_and_highest_is_told_within_5_percent(thresho
     for index in range(1, len(thresholds)):
         for value in (thresholds[index - 1], thresholds[index] - 1):
             assert bucket(value, thresholds) == index
-            assert told(index, thresholds) == pytest.approx(value, rel=WITHIN)
+            assert representative(index, thresholds) == pytest.approx(value, rel=WITHIN)
 
 
 @thresholds_of
@@ -45,13 +54,13 @@ def test_the_thresholds_never_change() -> None:
 
 
 def test_short_durations_are_told_exactly() -> None:
-    assert [told(bucket(seconds, DURATIONS), DURATIONS) for seconds in range(10)] == list(range(10))
+    assert [representative(bucket(seconds, DURATIONS), DURATIONS) for seconds in range(10)] == list(range(10))
 
 
 def test_the_first_bucket_is_told_as_its_middle_and_the_last_as_its_beginning() -> None:
-    assert told(0, ANSWER_DELAYS) == 49.5
-    assert told(len(ANSWER_DELAYS), ANSWER_DELAYS) == 600_000
-    assert told(bucket(10**9, DURATIONS), DURATIONS) == 86_400
+    assert representative(0, ANSWER_DELAYS) == 49.5
+    assert representative(len(ANSWER_DELAYS), ANSWER_DELAYS) == 600_000
+    assert representative(bucket(10**9, DURATIONS), DURATIONS) == 86_400
 
 
 def test_percentiles_are_by_the_nearest_rank() -> None:

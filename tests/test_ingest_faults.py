@@ -155,7 +155,7 @@ async def test_the_database_and_the_broker_go_away_and_come_back(
     await publish(bootstrap, topic, keyed([e for n in range(100, 200) for e in call(n)]))
     await until(lambda: has_said(ingest, "waits for the database"), "ingest to say that it waits")
     await running.postgres.start()
-    await until(lambda: has_said(ingest, "without the database"), "ingest to say that it goes on")
+    await until(lambda: has_said(ingest, "the database answers again after"), "ingest to say that it goes on")
     running.kafka.kill()
     await running.kafka.start()
     await publish(bootstrap, topic, keyed([e for n in range(200, 300) for e in call(n)]))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.ops.key import read_expiry
 from services.ops.lag import PartitionLag, consumer_lag
+from services.ops.operator import operator
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
 from shared.store import store
@@ -189,6 +191,40 @@ async def test_a_key_is_revoked_by_its_id_or_by_itself(
     assert "was revoked before" in again.failure
     foreign = await callfold("key", "revoke", other[by], "--organization", NOBODY, database_url=database_url)
     assert foreign.failure.startswith("There is no such key")
+
+
+async def test_organizations_and_keys_leave_audit_lines_without_the_key(
+    database_url: str, database: Connection
+) -> None:
+    async def done(*arguments: str | UUID) -> Any:
+        return (await callfold(*arguments, "--json", database_url=database_url)).json
+
+    acme = (await done("org", "create", "Acme"))["id"]
+    key = await done("key", "create", "--organization", acme, "--test", "--scope", "calls:read")
+    await done("key", "revoke", key["id"])
+
+    lines = await database.fetch("SELECT * FROM audit_log ORDER BY at")
+    assert {(str(line["organization_id"]), line["actor"]) for line in lines} == {(acme, operator())}
+    assert [(line["action"], line["subject"], line["details"]) for line in lines] == [
+        ("organization created", acme, "Acme"),
+        ("key created", key["id"], "test calls, scopes: calls:read"),
+        ("key revoked", key["id"], ""),
+    ]
+    assert key["key"] not in str(lines)
+    assert key["hint"] not in str(lines)
+
+
+async def test_what_is_refused_leaves_no_audit_line(
+    database_url: str, database: Connection, organization: UUID
+) -> None:
+    for refused in (
+        ("org", "create", "Acme", "--id", organization),
+        ("key", "create", "--organization", NOBODY),
+        ("key", "revoke", NOBODY),
+    ):
+        assert (await callfold(*refused, database_url=database_url)).status == 1
+
+    assert await database.fetchval("SELECT count(*) FROM audit_log") == 0
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ async def test_kills_of_everything_end_exact(
     await publish(bootstrap, topic, records[fifth : 2 * fifth])
     await until(lambda: has_said(first, "waits for the database"), "ingest to say that it waits")
     await pooler.start()
-    await until(lambda: has_said(first, "without the database"), "ingest to go on")
+    await until(lambda: has_said(first, "the database answers again after"), "ingest to go on")
     await publish(bootstrap, topic, records[2 * fifth : 3 * fifth])
     running.postgres.kill(signal.SIGQUIT)
     await publish(bootstrap, topic, records[3 * fifth : 4 * fifth])

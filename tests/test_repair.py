@@ -227,8 +227,8 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
     at_work = asyncio.Event()
 
     async def work() -> None:
-        with progress("calls", 3) as told:
-            told(2, "the second")
+        with progress("calls", 3) as bar:
+            bar.advance(2, "the second")
             at_work.set()
             await asyncio.Event().wait()
 
@@ -239,8 +239,8 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
         await working
 
     def fail() -> None:
-        with progress("calls", 3) as told:
-            told(3, "the third")
+        with progress("calls", 3) as bar:
+            bar.advance(3, "the third")
             raise Failure("The database is away.")
 
     with pytest.raises(Failure):

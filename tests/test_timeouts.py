@@ -10,7 +10,7 @@ from asyncpg import PostgresError
 from services.ops.addresses import Place
 from services.ops.addresses import database as open_database
 from services.ops.failure import Failure
-from shared.database import Connection, connect, told
+from shared.database import Connection, connect, loggable
 from shared.timeouts import whose_timeout
 from tests.command_line import callfold
 
@@ -22,7 +22,7 @@ def fault(state: str, message: str, **fields: str) -> PostgresError:
 
 def test_a_limit_that_callfold_sets_is_named_as_its_own() -> None:
     error = fault("55P03", "canceling statement due to lock timeout")
-    assert told(error, {"lock_timeout": "10s"}) == (
+    assert loggable(error, {"lock_timeout": "10s"}) == (
         "LockNotAvailableError (SQLSTATE 55P03): canceling statement due to lock timeout "
         "(PostgreSQL's lock_timeout, which callfold sets: 10s)"
     )
@@ -42,13 +42,15 @@ def test_a_limit_that_callfold_sets_is_named_as_its_own() -> None:
     ],
 )
 def test_a_limit_of_somebody_elses_is_named_with_who_may_set_it(error: PostgresError, setting: str) -> None:
-    assert f"(PostgreSQL's {setting}, which callfold does not set here: the role, " in told(
+    assert f"(PostgreSQL's {setting}, which callfold does not set here: the role, " in loggable(
         error, {"jit": "off"}
     )
 
 
 def test_pgbouncers_limits_are_told_from_postgresqls() -> None:
-    assert told(fault("08P01", "query_wait_timeout")).endswith("query_wait_timeout (a setting of PgBouncer)")
+    assert loggable(fault("08P01", "query_wait_timeout")).endswith(
+        "query_wait_timeout (a setting of PgBouncer)"
+    )
     assert whose_timeout(fault("08P01", "bad timeout message", R="ProcessClientReadInterrupt")) is None
 
 

@@ -173,7 +173,8 @@ def test_without_the_extra_the_setting_is_refused(
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "Error: CALLFOLD_TRACES_URL is set, but OpenTelemetry's SDK is not installed: "
+        "Error: CALLFOLD_TRACES_URL needs callfold's extra `telemetry`, which is no part of this "
+        "installation (there is no opentelemetry.exporter here): "
         "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers.\n",
     )
 

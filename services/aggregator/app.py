@@ -5,16 +5,19 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from services.aggregator.chores import do_chores
 from services.aggregator.metrics import Metrics
 from services.aggregator.store import apply_deltas, waiting_deltas
-from shared.count import DELTAS_CHANNEL
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
+from shared.database import PASSING_TYPES, Connection
+from shared.deltas_channel import DELTAS_CHANNEL
+from shared.outage import Outage
+from shared.patience import PatientConnection
 from shared.settings import AggregatorSettings
-from shared.step import check_step
 from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
@@ -39,32 +42,31 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
 
 
 async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
-    backoff = Backoff()
-    said = asked_for_rules = False
-    while not stop.is_set():
-        try:
-            connection = await connect(
-                settings.database_url,
-                application_name="callfold-aggregator",
-                pooler=settings.database_pooler,
-                timeout_seconds=settings.database_connect_timeout_seconds,
-                settings=SESSION,
-            )
+    database = PatientConnection(
+        settings,
+        application_name="callfold-aggregator",
+        session=SESSION,
+        once=partial(warn_of_other_rules, logger=logger),
+    )
+    outage = Outage(logger, "waits for the database", "the database answers again")
+
+    def applied(deltas: int, seconds: float) -> None:
+        metrics.applied(deltas, seconds)
+        metrics.waiting = None
+        database.succeeded()
+        outage.end()
+
+    try:
+        while not stop.is_set():
             try:
-                await check_step(connection)
-                if not asked_for_rules:
-                    asked_for_rules = await warn_of_other_rules(connection, logger)
-                await _follow(connection, settings, metrics, stop, backoff)
-            finally:
-                connection.terminate()
-        except PASSING_TYPES as fault:
-            if not is_passing(fault):
-                raise
-            if not said or metrics.waiting is None:
-                logger.warning("waits for the database: %s", told(fault, SESSION))
-                said = True
-            metrics.waiting = f"waits for the database: {told(fault, SESSION)}"
-            await backoff.wait(stop)
+                await _follow(await database.opened(), settings, metrics, stop, applied)
+            except PASSING_TYPES as fault:
+                reason = database.failed(fault)
+                outage.begin(reason)
+                metrics.waiting = f"waits for the database: {reason}"
+                await database.pause(stop)
+    finally:
+        database.close()
 
 
 async def _follow(
@@ -72,10 +74,11 @@ async def _follow(
     settings: AggregatorSettings,
     metrics: Metrics,
     stop: asyncio.Event,
-    backoff: Backoff,
+    on_applied: Callable[[int, float], None],
 ) -> None:
     """Applies what waits, then rests, and waits for word of more, at most an interval long. Through a pooler
-    no word comes, for nothing listens there for longer than a transaction."""
+    no word comes, for nothing listens there for longer than a transaction. `on_applied` takes the number of
+    deltas that a statement applied, and its seconds."""
     news = asyncio.Event()
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
@@ -87,9 +90,7 @@ async def _follow(
             news.clear()
             began = time.monotonic()
             applied = await apply_deltas(connection, settings.aggregate_deltas)
-            metrics.applied(applied, time.monotonic() - began)
-            metrics.waiting = None
-            backoff.reset()
+            on_applied(applied, time.monotonic() - began)
             if began - counted_at >= WAITING_SECONDS:
                 counted_at = began
                 metrics.wait(*await waiting_deltas(connection))

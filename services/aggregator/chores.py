@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -11,10 +12,11 @@ from services.aggregator.prune import prune
 from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.aggregator.reap import reap
 from shared.audit import NO_ORGANIZATION, write_audit
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
+from shared.database import PASSING_TYPES, Connection
+from shared.outage import Outage
+from shared.patience import PatientConnection
 from shared.read_progress import read_until, topics_read
 from shared.settings import AggregatorSettings
-from shared.step import check_step
 from shared.timeouts import OWN_LOCK_TIMEOUT
 
 logger = logging.getLogger("callfold.aggregator")
@@ -30,50 +32,32 @@ async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
     over and over, until `stop` is set. Several aggregators may do so at once: each call is ended once, and
     pruned once. A chore that fails is retried soon, and the others are done meanwhile. Raises what does not
     pass."""
-    backoff = Backoff(longest_seconds=60)
-    failing: set[str] = set()
-    while not stop.is_set():
-        for name, chore in CHORES.items():
-            if await _can_do(name, chore, settings, said=name in failing):
-                failing.discard(name)
-            else:
-                failing.add(name)
-        if failing:
-            await backoff.wait(stop)
-            continue
-        backoff.reset()
-        try:
-            await asyncio.wait_for(stop.wait(), settings.chores_interval_seconds)
-        except TimeoutError:
-            continue
-
-
-async def _can_do(name: str, chore: Chore, settings: AggregatorSettings, *, said: bool) -> bool:
-    """Does a chore once; false, and a warning unless that was `said`, when the database keeps it from being
-    done."""
+    database = PatientConnection(
+        settings,
+        application_name="callfold-chores",
+        session=SESSION,
+        command_timeout_seconds=STATEMENT_SECONDS,
+        longest_pause_seconds=60,
+    )
+    outages = {name: Outage(logger, f"can't {name} now", f"can {name} again") for name in CHORES}
     try:
-        connection = await connect(
-            settings.database_url,
-            application_name="callfold-chores",
-            pooler=settings.database_pooler,
-            timeout_seconds=settings.database_connect_timeout_seconds,
-            command_timeout_seconds=STATEMENT_SECONDS,
-            settings=SESSION,
-        )
-        try:
-            await check_step(connection)
-            await chore(connection, settings, datetime.now(UTC))
-        finally:
-            connection.terminate()
-    except PASSING_TYPES as fault:
-        if not is_passing(fault):
-            raise
-        if not said:
-            logger.warning("can't %s now: %s", name, told(fault, SESSION))
-        return False
-    if said:
-        logger.info("can %s again", name)
-    return True
+        while not stop.is_set():
+            for name, chore in CHORES.items():
+                try:
+                    await chore(await database.opened(), settings, datetime.now(UTC))
+                except PASSING_TYPES as fault:
+                    outages[name].begin(database.failed(fault))
+                else:
+                    outages[name].end()
+            database.close()
+            if any(outage.lasts for outage in outages.values()):
+                await database.pause(stop)
+                continue
+            database.succeeded()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), settings.chores_interval_seconds)
+    finally:
+        database.close()
 
 
 async def _end_silent_calls(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:

@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from shared.count import DELTAS_CHANNEL, Cell, Measures, local_day
-from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS
+from shared.count import Measures, local_day
+from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
 from shared.database import Connection
+from shared.deltas_channel import notify_deltas
 from shared.retention import kept_since
 from shared.zones import time_zone
 
@@ -71,7 +72,7 @@ async def _prune_some(
             await connection.execute(_PRUNE_AND_KEEP, owner, ids)
         else:
             await drop_calls(connection, owner, ids)
-            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+            await notify_deltas(connection)
         return len(ids)
 
 
@@ -88,7 +89,7 @@ async def _drop_pruned(connection: Connection, kept: Kept, before: datetime) -> 
     async with connection.transaction(isolation="read_committed"):
         if await still_kept(connection, kept):
             await connection.execute(_DROP_PRUNED, kept.owner, day)
-            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+            await notify_deltas(connection)
 
 
 async def retentions(connection: Connection, organization_id: UUID | None) -> list[Kept]:
@@ -142,16 +143,14 @@ ON CONFLICT ({CELL}) DO UPDATE
 SET {", ".join(f"{name} = pruned.{name} + excluded.{name}" for name in Measures._fields)}
 """  # noqa: S608
 
-_TAKEN_AWAY: Final = ", ".join((*Cell._fields, *(f"-{name}" for name in Measures._fields)))
-
 _PRUNE_AND_DROP: Final = f"""
 {_GONE}
-INSERT INTO daily_call_deltas ({_COLUMNS}) SELECT {_TAKEN_AWAY} FROM counted
-"""  # noqa: S608
+{TAKE_AWAY} FROM counted
+"""
 
 _DROP_PRUNED: Final = f"""
 WITH dropped AS (
     DELETE FROM pruned_call_counts WHERE organization_id = $1 AND day < $2::date RETURNING *
 )
-INSERT INTO daily_call_deltas ({_COLUMNS}) SELECT {_TAKEN_AWAY} FROM dropped
+{TAKE_AWAY} FROM dropped
 """  # noqa: S608

@@ -9,13 +9,16 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC as FIXED_UTC
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
+from shared.counted_sql import quoted
 from shared.database import Connection
 from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
-from shared.fold import FINAL, fold
+from shared.fold import FINAL, OPEN, fold
+from shared.in_halves import in_halves
 from shared.store import Overtaken, TooLarge, read_known, write
 from shared.zones import UTC
 
@@ -70,9 +73,11 @@ async def reap(
                 due = await connection.fetchval(_COUNT_DUE, *looked_at, seen_before)
                 ended += due
             else:
-                due_ids = await connection.fetch(_LOOK, *looked_at, seen_before)
-                due = len(due_ids)
-                ended += await _end(connection, [(owner, call_id) for (call_id,) in due_ids], silent_since)
+                rows_due = await connection.fetch(_LOOK, *looked_at, seen_before)
+                keys = [(owner, call_id) for (call_id,) in rows_due]
+                due = len(keys)
+                end = partial(_end, connection, silent_since)
+                ended += sum(await in_halves(keys, end, (TooLarge, Overtaken)))
             waiting += len(rows) - due
     if not dry_run:
         await connection.execute(_FORGET, organization_id)
@@ -104,23 +109,21 @@ def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
     )
 
 
-async def _end(connection: Connection, keys: Sequence[CallKey], silent_since: datetime) -> int:
+async def _end(connection: Connection, silent_since: datetime, keys: Sequence[CallKey]) -> int:
+    """Ends these calls in one transaction and returns how many it ended. Raises TooLarge, and Overtaken for
+    more than one call."""
     if not keys:
         return 0
+    organizations, known = await read_known(connection, keys)
+    batch = changes(_touched(keys, known, silent_since), organizations)
     try:
-        organizations, known = await read_known(connection, keys)
-        batch = changes(_touched(keys, known, silent_since), organizations)
         await write(connection, batch, [])
-        return len(batch.events)
-    except TooLarge:
-        pass
     except Overtaken:
-        if len(keys) == 1:
-            logger.info("a silent call spoke again", extra=_ids(keys[0]))
-            return 0
-    half = len(keys) // 2
-    first = await _end(connection, keys[:half], silent_since)
-    return first + await _end(connection, keys[half:], silent_since)
+        if len(keys) > 1:
+            raise
+        logger.info("a silent call spoke again", extra=_ids(keys[0]))
+        return 0
+    return len(batch.events)
 
 
 def _touched(
@@ -146,7 +149,7 @@ def _ids(key: CallKey) -> dict[str, object]:
 
 _FIRST: Final = UUID(int=0)
 
-_OPEN: Final = "('initiated', 'ringing', 'in_progress')"
+_OPEN: Final = f"({quoted(sorted(OPEN))})"
 
 _OPEN_DAYS: Final = f"""
 SELECT organization_id, livemode, day

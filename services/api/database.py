@@ -13,7 +13,8 @@ import asyncpg
 
 from services.api.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from services.api.shares import Shares
-from shared.database import PASSING_TYPES, connect, is_passing, told
+from shared.database import PASSING_TYPES, connect, is_passing, loggable
+from shared.outage import Outage
 from shared.settings import ApiSettings
 from shared.step import TablesOutdated, check_step
 from shared.zone_rules import warn_of_other_rules
@@ -77,7 +78,7 @@ class Database:
         self._exports: Counter[UUID] = Counter()
         self._shares = Shares(max(1, pools.requests.get_max_size() - OTHERS_CONNECTIONS), wait_seconds)
         self._wait_seconds = wait_seconds
-        self._away = False
+        self._outage = Outage(log, f"the {name} can't be asked", f"the {name} answers again")
         self._asked_for_rules = name == REPLICA  # it has what the primary has
 
     @property
@@ -153,10 +154,10 @@ class Database:
             asyncpg.UndefinedFunctionError,
             TablesOutdated,
         ) as error:
-            self._say_away(error)
+            self._outage.begin(loggable(error))
             raise outdated() from error
         except asyncpg.QueryCanceledError as error:
-            log.warning("a request took longer than it may: %s", told(error, _LIMITS))
+            log.warning("a request took longer than it may: %s", loggable(error, _LIMITS))
             raise timed_out() from error
         except _FAULTS as error:
             # Whatever keeps us from connecting (no such database, no such role) is the database's absence.
@@ -165,18 +166,10 @@ class Database:
             raise self._unavailable(error) from error
         except asyncio.CancelledError as error:
             raise being_stopped() from error
-        if self._away:
-            self._away = False
-            log.warning("the %s answers again", self.name)
-
-    def _say_away(self, error: BaseException) -> None:
-        """Once per absence, however many requests it refuses."""
-        if not self._away:
-            self._away = True
-            log.warning("the %s can't be asked: %s", self.name, told(error))
+        self._outage.end()
 
     def _unavailable(self, error: BaseException) -> ApiError:
-        self._say_away(error)
+        self._outage.begin(loggable(error))
         return unavailable(
             "DATABASE_UNAVAILABLE", f"The {self.name} can't be asked now; try again in a moment."
         )

@@ -13,7 +13,7 @@ from services.api.encoding import number
 from services.api.sums import SHORT_SECONDS, Distribution, Sums
 from shared.fold import FINAL
 from shared.hangup import CAUSES
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, limits, percentile, told
+from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, limits, percentile, representative
 from shared.packed import unpack
 
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -114,7 +114,7 @@ def _other_seconds(sums: Sums) -> float:
     least, most = limits(buckets, DURATIONS)
     if least <= sums.broken_seconds <= most:
         return sums.broken_seconds
-    return sum(calls * told(index, DURATIONS) for index, calls in enumerate(buckets))
+    return sum(calls * representative(index, DURATIONS) for index, calls in enumerate(buckets))
 
 
 def _other_durations(sums: Sums) -> list[int]:

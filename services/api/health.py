@@ -8,7 +8,7 @@ from services.api import documentation
 from services.api.database import Database, Databases
 from services.api.encoding import answer
 from services.api.errors import ApiError
-from shared.database import told
+from shared.database import loggable
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -42,7 +42,7 @@ async def why_waiting(app: FastAPI) -> str | None:
         try:
             await database.check()
         except ApiError as error:
-            return f"waits for the {database.name}: {told(error.__cause__ or error)}"
+            return f"waits for the {database.name}: {loggable(error.__cause__ or error)}"
     return None
 
 

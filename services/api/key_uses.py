@@ -13,7 +13,8 @@ import asyncpg
 
 from services.api.database import Database
 from services.api.errors import ApiError
-from shared.database import told
+from shared.database import loggable
+from shared.outage import Outage
 
 WRITE: Final = "SELECT callfold_keys_used($1, $2)"
 _LAST_SECONDS = 0.5
@@ -26,6 +27,9 @@ class KeyUses:
 
     def __init__(self) -> None:
         self._last: dict[UUID, datetime] = {}
+        self._outage = Outage(
+            log, "the last use of keys can't be written", "the last use of keys can be written again"
+        )
 
     def note(self, key_id: UUID, at: datetime) -> None:
         """A key was used."""
@@ -41,8 +45,10 @@ class KeyUses:
                 await connection.execute(WRITE, list(taken), list(taken.values()))
         except (ApiError, asyncpg.PostgresError) as error:
             self._last = {**taken, **self._last}
-            if not isinstance(error, ApiError):  # of those, the database itself has told the log
-                log.warning("the last use of keys can't be written: %s", told(error))
+            if not isinstance(error, ApiError):  # the `Database` has logged why it raised that
+                self._outage.begin(loggable(error))
+            return
+        self._outage.end()
 
     @asynccontextmanager
     async def written(self, primary: Database, interval_seconds: float) -> AsyncIterator[None]:

@@ -14,6 +14,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.errors import too_many_requests
+from shared.extras import needs_extra
+from shared.outage import Outage
 from shared.plans import Plan
 from shared.settings import PREFIX, InvalidSetting, LimitSettings
 
@@ -50,7 +52,9 @@ class RateLimits:
         self._limits = {name: tuple(_items(plan)) for name, plan in plans.items()}
         self._storage = storage
         self._pool = pool
-        self._away = False
+        self._outage = Outage(
+            log, "requests are not limited: the counters can't be asked", "requests are limited again"
+        )
         self._no_try_until = 0.0
         self._unknown: set[str] = set()
 
@@ -74,13 +78,9 @@ class RateLimits:
             windows, taken = await self._take(limits, who)
         except (StorageError, OSError, TimeoutError) as error:
             self._no_try_until = asyncio.get_running_loop().time() + AWAY_SECONDS
-            if not self._away:
-                self._away = True
-                log.warning("requests are not limited: the counters can't be asked: %s", _told(error))
+            self._outage.begin(_reason(error))
             return
-        if self._away:
-            self._away = False
-            log.warning("requests are limited again")
+        self._outage.end()
         window = min(windows, key=lambda window: window.remaining) if taken else windows[-1]
         scope[_IN_SCOPE] = window
         if not taken:
@@ -112,15 +112,8 @@ def rate_limits(settings: LimitSettings) -> RateLimits:
     """The limits as they are set. Raises InvalidSetting when what they need is not installed."""
     if settings.rate_limit_url is None:
         return RateLimits(settings.plans, MemoryStorage())
-    try:
+    with needs_extra("valkey", f"{PREFIX}RATE_LIMIT_URL", InvalidSetting):
         from valkey.asyncio import BlockingConnectionPool
-    except ImportError as missing:
-        if (missing.name or "").partition(".")[0] != "valkey":
-            raise
-        raise InvalidSetting(
-            f"{PREFIX}RATE_LIMIT_URL is set, but the client of Valkey and Redis is not installed: "
-            "`pip install '.[valkey]'` in a clone."
-        ) from None
     said = settings.rate_limit_url.get_secret_value()
     url = f"valkey{said.removeprefix('valkey').removeprefix('redis')}"  # their protocol is the same
     pool = BlockingConnectionPool.from_url(
@@ -140,10 +133,10 @@ def rate_limits(settings: LimitSettings) -> RateLimits:
     return RateLimits(settings.plans, storage, pool)
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The client's own words, which name the server and no password."""
-    reason = error.storage_error if isinstance(error, StorageError) else error
-    return str(reason).rstrip(".") or "no answer in time"
+    cause = error.storage_error if isinstance(error, StorageError) else error
+    return str(cause).rstrip(".") or "no answer in time"
 
 
 def _items(plan: Plan) -> Iterator[RateLimitItem]:

@@ -14,6 +14,7 @@ import httpx
 import jwt
 
 from services.api.errors import unavailable
+from shared.outage import Outage
 
 ALGORITHMS: Final = ("RS256", "ES256")
 FETCH_SECONDS: Final = 5
@@ -33,12 +34,13 @@ class SigningKeys:
 
     def __init__(self, name: str, read: Callable[[], Awaitable[bytes]]) -> None:
         """`name` is what it is called in sentences; `read` raises httpx.HTTPError or OSError."""
-        self._name = name
         self._read = read
+        self._outage = Outage(
+            log, f"the signing keys can't be read from {name}", "the signing keys can be read again"
+        )
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fresh_until = self._tried_at = datetime.min.replace(tzinfo=UTC)
         self._reading: asyncio.Task[None] | None = None
-        self._fault = ""
 
     async def find(self, key_id: str, now: datetime) -> jwt.PyJWK | None:
         """The key with this id. Raises the 503 `ApiError` when it is not known and the JWKS can't be read."""
@@ -50,7 +52,7 @@ class SigningKeys:
             key = self._keys.get(key_id)
         elif now >= self._fresh_until:
             self._read_again(now)  # nobody waits for it
-        if key is None and self._fault:
+        if key is None and self._outage.lasts:
             raise unavailable(
                 "SIGNING_KEYS_UNAVAILABLE",
                 "The keys to check tokens with can't be read now; try again in a moment.",
@@ -78,14 +80,9 @@ class SigningKeys:
         try:
             self._keys = _keys(await self._read())
         except (httpx.HTTPError, OSError, ValueError) as error:
-            fault = str(error) or "no answer in time"
-            if not self._fault:
-                log.warning("the signing keys can't be read from %s: %s", self._name, fault)
-            self._fault = fault
+            self._outage.begin(str(error) or "no answer in time")
             return
-        if self._fault:
-            log.warning("the signing keys can be read again")
-            self._fault = ""
+        self._outage.end()
         self._fresh_until = now + FRESH_FOR
 
 

@@ -13,8 +13,9 @@ from services.api.database import Connection
 from services.api.filters import Filters
 from services.api.intervals import Interval, WeekStart
 from shared.count import HOURS, NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
+from shared.counted_sql import quoted
 from shared.event import Direction, Status
-from shared.fold import FINAL
+from shared.fold import OPEN
 from shared.histogram import DURATIONS, bucket
 from shared.packed import DIGITS, NINES, unpack
 
@@ -67,7 +68,7 @@ class Sums(NamedTuple):
 
 NO_CALLS: Final = Sums()
 
-_GOING_ON: Final = ", ".join(f"'{status}'" for status in STATUSES if status not in FINAL)
+_GOING_ON: Final = quoted(sorted(OPEN))
 _COMPLETED: Final = "FILTER (WHERE status = 'completed')"
 _COMPLETED_DURATIONS: Final = f"sum(durations) {_COMPLETED}"
 _OTHER_DURATIONS: Final = "sum(durations) FILTER (WHERE status <> 'completed')"

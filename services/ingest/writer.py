@@ -2,23 +2,24 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
-import asyncpg
 from aiokafka import ConsumerRecord as Record
 
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.metrics import Metrics
 from shared.changes import Arrival, Changes
-from shared.database import PASSING_TYPES, Backoff, Connection, connect, is_passing, told
+from shared.database import PASSING_TYPES, REFUSAL_TYPES, Connection, loggable
 from shared.event import Event
+from shared.in_halves import in_halves
+from shared.outage import Outage
+from shared.patience import PatientConnection
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.step import check_step
 from shared.store import Overtaken, TooLarge, store
 from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
@@ -39,6 +40,10 @@ SESSION: Final = {
 }
 
 
+class _Refused(Exception):
+    """PostgreSQL refuses one record, or more, of several."""
+
+
 class Writer:
     """Stores batches, one at a time, until `stopping` is set. `waiting` says why it can't now, or is None."""
 
@@ -56,8 +61,14 @@ class Writer:
         self._stopping = stopping
         self._stored = stored
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
-        self._connection: Connection | None = None
-        self._asked_for_rules = False
+        self._database = PatientConnection(
+            settings,
+            application_name="callfold-ingest",
+            session=SESSION,
+            once=partial(warn_of_other_rules, logger=logger),
+        )
+        self._outage = Outage(logger, "waits for the database", "the database answers again")
+        self._not_stored: Sequence[BadRecord] = ()
         self._refusals = 0
         self._records = self._bad_records = 0
         self._trace = UNTRACED
@@ -70,24 +81,25 @@ class Writer:
         self._refusals = 0
         self._trace = trace
         self._records, self._bad_records = len(arrivals) + len(bad_records), len(bad_records)
-        stored = await self._write(arrivals, bad_records)
+        self._not_stored = bad_records
+        stored = all(await in_halves(arrivals, self._write, (TooLarge, _Refused)))
         if stored:
             self._breaker.stored(self._records, self._bad_records)
         return stored
 
     def close(self) -> None:
         """Hangs up; what is not committed is rolled back."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+        self._database.close()
 
-    async def _write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
-        backoff = Backoff()
-        away_since: float | None = None
+    async def _write(self, arrivals: Sequence[Arrival]) -> bool:
+        """Stores a part of the batch, with the bad records that no part before it has stored; false when a
+        stop comes first. Raises TooLarge and _Refused for a part that must be halved, and faults that do not
+        pass."""
         while not self._stopping.is_set():
+            bad_records = self._not_stored
             try:
                 with self._trace.step("try"):
-                    stored = await self._store(await self._connected(), arrivals, bad_records)
+                    stored = await self._store(await self._database.opened(), arrivals, bad_records)
             except Overtaken as overtaken:
                 self.waiting = None
                 self._metrics.retries.labels("overtaken").inc()
@@ -107,53 +119,30 @@ class Writer:
                 self.waiting = None
                 self._metrics.retries.labels("too_large").inc()
                 logger.info("halves a batch: %s", too_large)
-                return await self._write_halves(arrivals, bad_records)
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
-                if self._connection is None:  # what is refused is how to connect, not a record
+                raise
+            except REFUSAL_TYPES as refusal:
+                if not self._database.is_open:  # what is refused is how to connect, not a record
                     raise
                 self.waiting = None
                 self._metrics.retries.labels("refused").inc()
                 self.close()
-                return await self._write_apart(arrivals, bad_records, refusal)
+                self._quarantine_refused(arrivals, refusal)
+                arrivals = ()
+                continue
             except PASSING_TYPES as fault:
-                if not is_passing(fault):
-                    raise
+                reason = self._database.failed(fault)
                 self._metrics.retries.labels("database").inc()
-                self.waiting = f"waits for the database: {told(fault, SESSION)}"
-                if away_since is None:
-                    away_since = time.monotonic()
-                    logger.warning(self.waiting)
-                self.close()
+                self.waiting = f"waits for the database: {reason}"
+                self._outage.begin(reason)
             else:
                 self.waiting = None
-                if away_since is not None:
-                    logger.info("goes on after %.1f s without the database", time.monotonic() - away_since)
+                self._database.succeeded()
+                self._outage.end()
+                self._not_stored = ()
                 self._tell(arrivals, bad_records, stored)
                 return True
-            await backoff.wait(self._stopping)
+            await self._database.pause(self._stopping)
         return False
-
-    async def _connected(self) -> Connection:
-        """The connection, made anew where there is none; it is None for as long as that can't be done."""
-        settings = self._settings
-        if self._connection is None or self._connection.is_closed():
-            self.close()
-            connection = await connect(
-                settings.database_url,
-                application_name="callfold-ingest",
-                pooler=settings.database_pooler,
-                timeout_seconds=settings.database_connect_timeout_seconds,
-                settings=SESSION,
-            )
-            try:
-                await check_step(connection)
-                if not self._asked_for_rules:
-                    self._asked_for_rules = await warn_of_other_rules(connection, logger)
-            except BaseException:
-                connection.terminate()
-                raise
-            self._connection = connection
-        return self._connection
 
     async def _store(
         self, connection: Connection, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
@@ -219,28 +208,23 @@ class Writer:
             quarantined,
         )
 
-    async def _write_halves(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> bool:
-        half = len(arrivals) // 2
-        return await self._write(arrivals[:half], bad_records) and await self._write(arrivals[half:], [])
-
-    async def _write_apart(
-        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], refusal: Exception
-    ) -> bool:
-        """PostgreSQL refuses something in the batch: halves it until the record is found, and quarantines
-        that one. No event is known to come here; a rule that an operator gave a table can bring it."""
+    def _quarantine_refused(self, arrivals: Sequence[Arrival], refusal: Exception) -> None:
+        """Makes a bad record of the one that PostgreSQL refuses. Raises _Refused while it is one of several,
+        and the refusal itself when records are not the cause. No event is known to come here; a rule that an
+        operator gave a table can bring it."""
         if len(arrivals) > 1:
-            return await self._write_halves(arrivals, bad_records)
+            raise _Refused from refusal
         self._refusals += 1
         if not arrivals or self._refusals > REFUSALS_MAX:
             raise refusal
         record, event = arrivals[0]
         logger.error(
             "quarantines a record that PostgreSQL refuses: %s",
-            told(refusal),
+            loggable(refusal),
             extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
         )
         refused = BadRecord(record, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
-        return await self._write([], [*bad_records, refused])
+        self._not_stored = [*self._not_stored, refused]
 
 
 def _call_of(event: Event) -> dict[str, object]:

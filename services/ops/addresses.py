@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
-import typer
 from aiokafka.errors import KafkaError
 from pydantic_settings import BaseSettings
 
@@ -27,21 +26,6 @@ from shared.timeouts import timeout_setting, whose_timeout
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)
-
-StateOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--state",
-        metavar="DIRECTORY",
-        help="The state directory of an embedded stack (`callfold up`). Without it, the settings "
-        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP tell where to look, and without those the "
-        "stack in .callfold/ is taken.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
-
-
 _NO_ANSWER: Final = "no answer within the time that callfold gives a request"
 
 
@@ -205,7 +189,7 @@ def database_faults(place: Place) -> Iterator[None]:
         raise Failure(f"PostgreSQL at {name} can't be used: {error}.") from None
     except (OSError, TimeoutError) as error:
         _check_running(place)
-        raise Failure(f"PostgreSQL can't be reached at {name}: {_said(error)}.") from None
+        raise Failure(f"PostgreSQL can't be reached at {name}: {_system_message(error)}.") from None
 
 
 @contextmanager
@@ -222,18 +206,8 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
             raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
         if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
-            raise Failure(f"Kafka can't be reached at {place.address}: {_said(reason)}.") from None
+            raise Failure(f"Kafka can't be reached at {place.address}: {_system_message(reason)}.") from None
         raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
-
-
-def read_uuid(text: str, what: str) -> UUID:
-    """A UUID as an operator types it. Raises Failure."""
-    try:
-        return UUID(text.strip())
-    except ValueError:
-        raise Failure(
-            f"{what} must be a UUID, such as 0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90, not {text!r}."
-        ) from None
 
 
 async def require_organization(connection: Connection, organization_id: UUID, state: Path | None) -> None:
@@ -279,7 +253,7 @@ def _sentence(error: asyncpg.PostgresError) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
-def _said(error: OSError) -> str:
+def _system_message(error: OSError) -> str:
     """What the system says of a connection, without Python's numbers and addresses."""
     if isinstance(error, socket.gaierror):
         return (error.strerror or str(error)).lower()

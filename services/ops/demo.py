@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from services.ops.failure import needs_extra
+from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE
+from shared.extras import needs_extra
 
 
 def demo(
@@ -43,6 +44,6 @@ def demo(
 
     Exit status: 0 when it did what it says and, with --exit, all checks hold; else 1.
     """
-    with needs_extra("embedded"):
+    with needs_extra("embedded", "This command", Failure):
         from services.ops.demo_run import run
     run(state, calls, days, seed, leave)

@@ -15,11 +15,12 @@ from services.ops.demo_account import (
     stored_events,
 )
 from services.ops.demo_screen import Client, Customer, print_overview
-from services.ops.demo_traffic import make_customers, progress, publish_backlog
+from services.ops.demo_traffic import make_customers, publish_backlog
 from services.ops.embedded.state import State
 from services.ops.failure import Failure
 from services.ops.lag import consumer_lag
-from services.ops.printing import console, table
+from services.ops.printing import console, mode, table
+from services.ops.progress import progress
 from services.ops.proof import Proof, prove_connection
 from services.ops.verify import print_proof
 from shared.settings import IngestSettings
@@ -67,7 +68,7 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
     with kafka_faults(KafkaPlace(stack.kafka, stack.directory)):
         partitions = await consumer_lag(stack.kafka, topic, group)
         total = sum(one.lag for one in partitions)
-        with progress("Consuming records", total) as advance:
+        with progress("Consuming records", total) as bar:
             while waiting := [one for one in partitions if one.lag]:
                 if left != [one.lag for one in partitions]:
                     left, progressed = [one.lag for one in partitions], time.monotonic()
@@ -77,7 +78,7 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
                         f"Ingest consumed nothing for {SECONDS_WITHOUT_PROGRESS} s, and these records of "
                         f"{topic} still wait: {where}. {stack.log('ingest')} says why."
                     )
-                advance(total - sum(left))
+                bar.advance(total - sum(left))
                 await asyncio.sleep(POLL_SECONDS)
                 partitions = await consumer_lag(stack.kafka, topic, group)
 
@@ -95,8 +96,7 @@ async def _check_api(api_url: str, customers: Sequence[Customer], account: Accou
                 if totals.by_day:
                     trends = await client.trends(key, min(totals.by_day), max(totals.by_day))
                     phrases += off_trends(totals, trends)
-                mode = "live" if livemode else "test"
-                off += [f"{one.organization.name}, {mode} calls: {phrase}" for phrase in phrases]
+                off += [f"{one.organization.name}, {mode(livemode)} calls: {phrase}" for phrase in phrases]
     finally:
         await client.close()
     return off

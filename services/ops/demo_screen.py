@@ -19,11 +19,12 @@ from services.ops.failure import Failure
 from services.ops.printing import console, table
 from services.ops.simulated_call import Organization
 from shared.event import Status
+from shared.fold import OPEN
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8
 WIDTH_UNLIMITED: Final = 1_000
-_OPEN: Final = 3  # the first statuses are those of calls that go on
+_OPEN: Final = len(OPEN)  # the first statuses are those of calls that go on
 REFRESH_SECONDS: Final = 1
 SECONDS_BETWEEN_LINES: Final = 5
 

@@ -3,22 +3,20 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.progress import Progress
 
 from services.ops.addresses import KafkaPlace, Place, database, kafka_faults
 from services.ops.demo_account import Account
 from services.ops.demo_screen import Customer
 from services.ops.embedded.state import State
 from services.ops.key import create_key
+from services.ops.org import create_organization
+from services.ops.progress import progress
 from services.ops.simulator import Record, backlog, live, organizations, publish, publish_live
-from shared.zones import zone_rules
 
 CALLS_PER_SECOND: Final = 4
 RETRY_SECONDS: Final = 1
@@ -29,8 +27,7 @@ async def make_customers(stack: State) -> list[Customer]:
     customers: list[Customer] = []
     async with database(Place(stack.database_url, stack.directory)) as connection:
         for one in organizations(random.Random(secrets.randbits(64))):  # noqa: S311
-            rules = zone_rules(one.time_zone)
-            await connection.execute(_MAKE_ORGANIZATION, one.id, one.name, one.time_zone, rules)
+            await create_organization(connection, one.id, one.name, one.time_zone)
             live_key = await create_key(connection, one.id, "demo", livemode=True)
             test_key = await create_key(connection, one.id, "demo", livemode=False)
             customers.append(Customer(one, str(live_key["key"]), str(test_key["key"])))
@@ -44,13 +41,13 @@ async def publish_backlog(
     account = Account()
     records = backlog(seed, [one.organization for one in customers], calls, datetime.now(UTC), days)
     with (
-        progress("Publishing calls", calls) as advance,
+        progress("Publishing calls", calls) as bar,
         kafka_faults(KafkaPlace(stack.kafka, stack.directory)),
     ):
 
         def delivered(record: Record, partition: int, offset: int) -> None:
             account.delivered(record, partition, offset)
-            advance(account.calls)
+            bar.advance(account.calls)
 
         await publish(stack.kafka, topic, records, delivered)
     return account
@@ -66,17 +63,3 @@ async def publish_live_traffic(stack: State, topic: str, customers: Sequence[Cus
         except KafkaError:
             await asyncio.sleep(RETRY_SECONDS)
         seed += 1
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, where that is a terminal; told how much is done."""
-    to = Console(stderr=True)
-    with Progress(console=to, transient=True, disable=not to.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-_MAKE_ORGANIZATION: Final = """
-INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4)
-"""

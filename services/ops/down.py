@@ -3,9 +3,10 @@
 import typer
 
 from services.ops.embedded.state import plan
-from services.ops.failure import needs_extra
+from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE
 from services.ops.up import DirectoryOption
+from shared.extras import needs_extra
 
 
 def down(state: DirectoryOption = DEFAULT_STATE) -> None:
@@ -15,7 +16,7 @@ def down(state: DirectoryOption = DEFAULT_STATE) -> None:
 
     Exit status: 0 when none is left, also when none was there.
     """
-    with needs_extra("embedded"):
+    with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
     ended = state.is_dir() and stack.stop(plan(state))
     typer.echo("Ended." if ended else f"Nothing runs in {state}.")

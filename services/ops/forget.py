@@ -11,19 +11,12 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
 from services.ops.failure import Failure
-from services.ops.operator import audit_run, operator
+from services.ops.operator import LONG_STATEMENT_SECONDS, audit, operating, operator
+from services.ops.options import DryRunOption, JsonOption, OrganizationOption, StateOption
 from services.ops.overtaken import until_not_overtaken
-from services.ops.printing import console, counted, print_json, table
-from services.ops.progress import progress
+from services.ops.printing import counted, print_json, print_table
+from services.ops.progress import Bar, progress
 from services.ops.quarantine_search import records_of, remove_records
 from shared.database import Connection
 from shared.delete import delete
@@ -31,7 +24,6 @@ from shared.delete import delete
 CHUNK_CALLS: Final = 500
 SCANNED_CALLS: Final = 20_000
 LISTED_CALLS: Final = 10_000
-STATEMENT_SECONDS: Final = 3600
 NUMBER_LETTERS_MAX: Final = 256
 DIGITS_LEAST: Final = 5
 """A shorter number, as an extension is, has no other spellings."""
@@ -58,9 +50,7 @@ class Forgotten:
 
 
 def forget(
-    organization: Annotated[
-        str, typer.Option("--organization", metavar="UUID", help="The organization.", show_default=False)
-    ],
+    organization_id: OrganizationOption,
     number: Annotated[
         list[str],
         typer.Option(
@@ -82,7 +72,7 @@ def forget(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Remove also quarantined records that have the number.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +84,6 @@ def forget(
 
     Exit status: 0 when all that it was asked for is deleted; 1 when not.
     """
-    organization_id = read_uuid(organization, "--organization")
     numbers = _read_numbers(number)
     done = asyncio.run(
         _forget(
@@ -123,7 +112,7 @@ def _read_numbers(numbers: Sequence[str]) -> list[str]:
 def _print(done: Forgotten, *, other_spellings: bool, quarantine: bool) -> None:
     if done.dry_run and done.calls:
         columns = ("id", "livemode", "created_at", "direction", "status", "from_number", "to_number")
-        console().print(table(columns, [[call[name] for name in columns] for call in done.calls]))
+        print_table(columns, [[call[name] for name in columns] for call in done.calls])
     if done.dry_run:
         typer.echo(f"{counted(done.calls_found, 'call')} would be deleted.")
     else:
@@ -151,16 +140,15 @@ async def _forget(
     quarantine: bool,
     quiet: bool,
 ) -> Forgotten:
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
-        await require_organization(connection, done.organization_id, state)
+    async with operating(state, done.organization_id, statement_seconds=LONG_STATEMENT_SECONDS) as connection:
         done.other_spellings = await _other_spellings(connection, done.organization_id, numbers)
         if other_spellings:
             numbers = [*numbers, *done.other_spellings]
         actor = operator()
         if not done.dry_run:
-            await audit_run(connection, "calls of a number deleted: begun", done.organization_id, actor=actor)
-        with progress("calls", None, quiet=quiet) as told:
-            await _delete_calls(connection, done, numbers, actor, lambda: told(done.calls_deleted, ""))
+            await audit(connection, "calls of a number deleted: begun", done.organization_id, actor=actor)
+        with progress("calls", None, quiet=quiet) as bar:
+            await _delete_calls(connection, done, numbers, actor, bar)
         async for records in records_of(connection, done.organization_id, numbers):
             done.quarantined_found += len(records)
             if quarantine and not done.dry_run:
@@ -170,14 +158,12 @@ async def _forget(
                 f"{counted(done.calls_deleted, 'call')}, "
                 f"{counted(done.quarantined_removed, 'quarantined record')}"
             )
-            await audit_run(
-                connection, "calls of a number deleted", done.organization_id, details, actor=actor
-            )
+            await audit(connection, "calls of a number deleted", done.organization_id, details, actor=actor)
     return done
 
 
 async def _delete_calls(
-    connection: Connection, done: Forgotten, numbers: Sequence[str], actor: str, told: Any
+    connection: Connection, done: Forgotten, numbers: Sequence[str], actor: str, bar: Bar
 ) -> None:
     """Deletes the calls one by one, until there are none, those that come meanwhile included; a dry run only
     reads them."""
@@ -198,7 +184,7 @@ async def _delete_calls(
                 actor=actor,
             )
             done.calls_deleted += await until_not_overtaken(one)
-            told()
+            bar.advance(done.calls_deleted)
 
 
 async def _other_spellings(

@@ -10,18 +10,19 @@ from uuid import UUID, uuid4
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
+from services.ops.addresses import database, find_database
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
+from services.ops.operator import audit, operating
+from services.ops.options import (
+    JsonOption,
+    OrganizationOption,
+    StateOption,
+    organization_option,
+    read_uuid,
+)
 from services.ops.org import check_name
-from services.ops.printing import console, print_json, table
+from services.ops.printing import minute, mode, print_json, print_table
 from services.ops.program import suggestion
 from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
@@ -31,14 +32,10 @@ app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Create, list and revoke the API keys of an organization."
 )
 
-OrganizationOption = Annotated[
-    str, typer.Option("--organization", metavar="UUID", help="The organization's id.", show_default=False)
-]
-
 
 @app.command(cls=Command)
 def create(
-    organization: OrganizationOption,
+    organization_id: OrganizationOption,
     name: Annotated[str, typer.Option(metavar="TEXT", help="What the key is for.")] = "",
     test: Annotated[bool, typer.Option("--test", help="A key that sees test calls only.")] = False,
     scope: Annotated[
@@ -72,7 +69,6 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create an API key, and show it this one time."""
-    organization_id = read_uuid(organization, "--organization")
     scopes, networks = _read_scopes(scope), _read_networks(network)
     made = asyncio.run(
         _create(
@@ -90,18 +86,18 @@ def create(
         return
     typer.echo(f"{made['key']}\n")
     typer.echo(
-        f"The key {made['id']} of organization {made['organization_id']} sees its {_mode(made)} calls."
+        f"The key {made['id']} of organization {made['organization_id']} sees its {mode(not test)} calls."
     )
     typer.echo("Keep it now: it is kept nowhere else, and not shown again.")
 
 
 @app.command("list", cls=Command)
 def list_keys(
-    organization: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
+    organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
     """List an organization's keys, the oldest first: what each is for, may do, and how it begins and ends.
     The last use is up to a minute late."""
-    found = asyncio.run(_list(state, read_uuid(organization, "--organization")))
+    found = asyncio.run(_list(state, organization_id))
     if as_json:
         print_json(found)
         return
@@ -109,17 +105,17 @@ def list_keys(
         (
             key["id"],
             key["hint"],
-            _mode(key),
+            mode(key["livemode"]),
             key["name"],
             "all" if key["scopes"] == list(SCOPES) else _listed(key["scopes"]),
             "any" if key["allowed_networks"] is None else _listed(key["allowed_networks"]),
-            *(_minute(key[f"{what}_at"]) for what in ("created", "expires", "last_used", "revoked")),
+            *(minute(key[f"{what}_at"]) for what in ("created", "expires", "last_used", "revoked")),
         )
         for key in found
     ]
     columns = ["id", "key", "mode", "name", "scopes", "networks"]
     instants = ["created (UTC)", "expires (UTC)", "last used (UTC)", "revoked (UTC)"]
-    console().print(table(columns + instants, rows))
+    print_table(columns + instants, rows)
 
 
 @app.command(cls=Command)
@@ -127,16 +123,14 @@ def revoke(
     key: Annotated[
         str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
     ],
-    organization: Annotated[
-        str | None,
-        typer.Option("--organization", metavar="UUID", help="Revoke it only if it is this organization's."),
+    organization_id: Annotated[
+        UUID | None, organization_option("Revoke it only if it is this organization's.")
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke an API key: from now on no request with it is answered."""
-    owner = None if organization is None else read_uuid(organization, "--organization")
-    revoked = asyncio.run(_revoke(state, key.strip(), owner))
+    revoked = asyncio.run(_revoke(state, key.strip(), organization_id))
     if as_json:
         print_json(revoked)
         return
@@ -153,20 +147,24 @@ async def create_key(
     expires_at: datetime | None = None,
     allowed_networks: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """A new key, with the key itself under "key"; the organization must be there."""
-    key = new_key(livemode)
-    row = await connection.fetchrow(
-        _CREATE,
-        organization_id,
-        uuid4(),
-        name,
-        livemode,
-        key_hash(key),
-        key_hint(key),
-        scopes,
-        expires_at,
-        allowed_networks,
-    )
+    """A new key, with the key itself under "key", and its audit line, in one transaction; the organization
+    must exist. Raises asyncpg's errors."""
+    key, key_id = new_key(livemode), uuid4()
+    async with connection.transaction():
+        row = await connection.fetchrow(
+            _CREATE,
+            organization_id,
+            key_id,
+            name,
+            livemode,
+            key_hash(key),
+            key_hint(key),
+            scopes,
+            expires_at,
+            allowed_networks,
+        )
+        details = f"{mode(livemode)} calls, scopes: {', '.join(scopes)}"
+        await audit(connection, "key created", organization_id, details, subject=key_id)
     return {"key": key, **(row or {})}
 
 
@@ -209,17 +207,15 @@ def _read_networks(texts: list[str] | None) -> list[str] | None:
 async def _create(
     state: Path | None, organization_id: UUID, name: str, expires: str | None, **limits: Any
 ) -> dict[str, object]:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
+    async with operating(state, organization_id) as connection:
         if expires is not None:
             zone = await connection.fetchval(_TIME_ZONE, organization_id)
             limits["expires_at"] = read_expiry(expires.strip(), datetime.now(UTC), time_zone(zone))
         return await create_key(connection, organization_id, name, **limits)
 
 
-async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, object]]:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
+async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, Any]]:
+    async with operating(state, organization_id) as connection:
         return [dict(row) for row in await connection.fetch(_LIST, organization_id)]
 
 
@@ -237,19 +233,13 @@ async def _revoke(state: Path | None, key: str, organization_id: UUID | None) ->
             raise Failure(
                 f"The key {row['id']} was revoked before, at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
             )
-        return dict(await connection.fetchrow(_REVOKE, row["organization_id"], row["id"]) or {})
-
-
-def _mode(key: dict[str, object]) -> str:
-    return "live" if key["livemode"] else "test"
+        revoked = await connection.fetchrow(_REVOKE, row["organization_id"], row["id"])
+        await audit(connection, "key revoked", row["organization_id"], subject=row["id"])
+        return dict(revoked or {})
 
 
 def _listed(words: object) -> str:
     return ", ".join(words) if isinstance(words, list) else ""
-
-
-def _minute(instant: object) -> str:
-    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
 _COLUMNS: Final = (

@@ -11,16 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_both,
-    kafka_faults,
-    settings_from_environment,
-)
+from services.ops.addresses import database, find_both, kafka_faults, settings_from_environment
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
+from services.ops.options import JsonOption, StateOption
 from services.ops.printing import console, counted, print_json, table
 from services.ops.program import suggestion
 from shared.database import Connection

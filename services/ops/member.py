@@ -2,46 +2,34 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
+from services.ops.addresses import database, find_database
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
-from services.ops.key import OrganizationOption
-from services.ops.operator import operator
-from services.ops.printing import console, print_json, table
+from services.ops.operator import audit, operating
+from services.ops.options import JsonOption, OrganizationOption, StateOption, uuid_argument
+from services.ops.printing import minute, print_json, print_table
 from services.ops.program import suggestion
-from shared.audit import write_audit
-from shared.database import Connection
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Add, list and remove the users who belong to an organization."
 )
 
-UserArgument = Annotated[
-    str, typer.Argument(metavar="USER", help="The user's id: `sub` in their token.", show_default=False)
-]
+UserArgument = Annotated[UUID, uuid_argument("USER", "The user's id: `sub` in their token.", "USER")]
 
 
 @app.command(cls=Command)
 def add(
-    user: UserArgument,
-    organization: OrganizationOption,
+    user_id: UserArgument,
+    organization_id: OrganizationOption,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add a user to an organization: their token lets them see, delete and count its live calls."""
-    user_id, organization_id = read_uuid(user, "USER"), read_uuid(organization, "--organization")
     added = asyncio.run(_add(state, organization_id, user_id))
     if as_json:
         print_json(added)
@@ -51,13 +39,12 @@ def add(
 
 @app.command(cls=Command)
 def remove(
-    user: UserArgument,
-    organization: OrganizationOption,
+    user_id: UserArgument,
+    organization_id: OrganizationOption,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a user from an organization: from now on none of their tokens is good for it."""
-    user_id, organization_id = read_uuid(user, "USER"), read_uuid(organization, "--organization")
     removed = asyncio.run(_remove(state, organization_id, user_id))
     if as_json:
         print_json(removed)
@@ -67,25 +54,23 @@ def remove(
 
 @app.command("list", cls=Command)
 def list_members(
-    organization: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
+    organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
     """List the users of an organization, the oldest member first."""
-    found = asyncio.run(_list(state, read_uuid(organization, "--organization")))
+    found = asyncio.run(_list(state, organization_id))
     if as_json:
         print_json(found)
         return
-    rows = [(member["user_id"], f"{member['joined_at']:%Y-%m-%d %H:%M}") for member in found]
-    console().print(table(["user", "joined (UTC)"], rows))
+    rows = [(member["user_id"], minute(member["joined_at"])) for member in found]
+    print_table(["user", "joined (UTC)"], rows)
 
 
 async def _add(state: Path | None, organization_id: UUID, user_id: UUID) -> dict[str, object]:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
-        async with connection.transaction():
-            row = await connection.fetchrow(_ADD, organization_id, user_id)
-            if row is None:
-                raise Failure(f"User {user_id} belongs to organization {organization_id} already.")
-            await _audit(connection, organization_id, "member added", user_id)
+    async with operating(state, organization_id) as connection, connection.transaction():
+        row = await connection.fetchrow(_ADD, organization_id, user_id)
+        if row is None:
+            raise Failure(f"User {user_id} belongs to organization {organization_id} already.")
+        await audit(connection, "member added", organization_id, subject=user_id)
     return dict(row)
 
 
@@ -97,24 +82,13 @@ async def _remove(state: Path | None, organization_id: UUID, user_id: UUID) -> d
             raise Failure(
                 f"User {user_id} does not belong to organization {organization_id}: {listing} shows who does."
             )
-        await _audit(connection, organization_id, "member removed", user_id)
+        await audit(connection, "member removed", organization_id, subject=user_id)
     return dict(row)
 
 
-async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, object]]:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
+async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, Any]]:
+    async with operating(state, organization_id) as connection:
         return [dict(row) for row in await connection.fetch(_LIST, organization_id)]
-
-
-async def _audit(connection: Connection, organization_id: UUID, action: str, user_id: UUID) -> None:
-    await write_audit(
-        connection,
-        organization_id=organization_id,
-        actor=operator(),
-        action=action,
-        subject=str(user_id),
-    )
 
 
 _ADD: Final = """

@@ -5,15 +5,9 @@ from typing import Annotated, Final
 
 import typer
 
-from services.ops.addresses import (
-    Place,
-    StateOption,
-    database,
-    database_faults,
-    find_database,
-    settings_from_environment,
-)
+from services.ops.addresses import Place, database, database_faults, find_database, settings_from_environment
 from services.ops.failure import Failure
+from services.ops.options import StateOption
 from shared.settings import RolesSettings
 
 RolesOption = Annotated[

@@ -7,28 +7,17 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
 from services.ops.failure import Failure
-from services.ops.printing import console, print_json, table
+from services.ops.operator import operating
+from services.ops.options import JsonOption, OnlyOrganizationOption, StateOption
+from services.ops.printing import print_json, print_table
 from shared.event import READ_FIELDS
 
 LIST_MAX: Final = 10_000
 
 
 def notes(
-    organization: Annotated[
-        str | None,
-        typer.Option(
-            "--organization", metavar="UUID", help="This organization's events.", show_default=False
-        ),
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     field: Annotated[
         str | None,
         typer.Option(
@@ -53,13 +42,12 @@ def notes(
     """
     if field is not None and field not in READ_FIELDS:
         raise Failure(f"--field must be one of {', '.join(READ_FIELDS)}, not {field!r}.")
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     found = asyncio.run(_notes(state, organization_id, field, limit, by_field=by_field))
     if as_json:
         print_json(found)
     elif by_field:
         rows = [(one["events"], one["field"], one["rule"]) for one in found]
-        console().print(table(["events", "field", "rule"], rows))
+        print_table(["events", "field", "rule"], rows)
     else:
         columns = ["organization", "call", "event", "type", "happened (UTC)", "notes"]
         lines = [
@@ -73,15 +61,13 @@ def notes(
             )
             for one in found
         ]
-        console().print(table(columns, lines))
+        print_table(columns, lines)
 
 
 async def _notes(
     state: Path | None, organization_id: UUID | None, field: str | None, limit: int, *, by_field: bool
 ) -> list[dict[str, Any]]:
-    async with database(find_database(state)) as connection:
-        if organization_id is not None:
-            await require_organization(connection, organization_id, state)
+    async with operating(state, organization_id) as connection:
         statement = _BY_FIELD if by_field else _EVENTS
         return [dict(row) for row in await connection.fetch(statement, organization_id, field, limit)]
 

@@ -1,18 +1,22 @@
 """`callfold org`: the organizations whose calls are counted."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
-from uuid import uuid4
+from typing import Annotated, Any, Final
+from uuid import UUID, uuid4
 
 import asyncpg
 import typer
 
-from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
+from services.ops.addresses import database, find_database
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
-from services.ops.printing import console, print_json, table
+from services.ops.operator import audit
+from services.ops.options import JsonOption, StateOption, read_uuid
+from services.ops.printing import minute, print_json, print_table
 from services.ops.program import command_line
+from shared.database import Connection
 from shared.tombstone import organization_tombstone
 from shared.zones import zone_names, zone_rules
 
@@ -30,9 +34,14 @@ def create(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What people call the organization.", show_default=False)
     ],
-    organization: Annotated[
-        str | None,
-        typer.Option("--id", metavar="UUID", help="Its id, where one exists already; else one is made."),
+    organization_id: Annotated[
+        UUID | None,
+        typer.Option(
+            "--id",
+            metavar="UUID",
+            help="Its id, where one exists already; else one is made.",
+            parser=partial(read_uuid, what="--id"),
+        ),
     ] = None,
     time_zone: Annotated[
         str,
@@ -42,7 +51,7 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create an organization."""
-    made = asyncio.run(_create(state, name, organization, time_zone))
+    made = asyncio.run(_create(state, name, organization_id or uuid4(), time_zone))
     if as_json:
         print_json(made)
         return
@@ -65,11 +74,11 @@ def list_organizations(state: StateOption = None, as_json: JsonOption = False) -
             one["time_zone"],
             one["retention_days"],
             one["plan"],
-            _minute(one),
+            minute(one["created_at"]),
         )
         for one in found
     ]
-    console().print(table(["id", "name", "time zone", "kept for days", "plan", "created (UTC)"], rows))
+    print_table(["id", "name", "time zone", "kept for days", "plan", "created (UTC)"], rows)
 
 
 def check_name(name: str) -> str:
@@ -91,26 +100,31 @@ def check_time_zone(name: str) -> str:
     raise Failure(f"There is no time zone {name!r}: {hint}")
 
 
-async def _create(state: Path | None, name: str, chosen: str | None, time_zone: str) -> dict[str, object]:
-    organization_id = uuid4() if chosen is None else read_uuid(chosen, "--id")
-    arguments = organization_id, check_name(name), check_time_zone(time_zone), zone_rules(time_zone)
-    async with database(find_database(state)) as connection:
+async def create_organization(
+    connection: Connection, organization_id: UUID, name: str, time_zone: str
+) -> dict[str, object]:
+    """A new organization's row, with its audit line, in one transaction. Raises Failure for an id that is
+    taken, or that a deleted organization had."""
+    async with connection.transaction():
         if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
             raise Failure(f"Organization {organization_id} was deleted; its id is not given again.")
         try:
-            row = await connection.fetchrow(_CREATE, *arguments)
+            row = await connection.fetchrow(_CREATE, organization_id, name, time_zone, zone_rules(time_zone))
         except asyncpg.UniqueViolationError:
             raise Failure(f"There is an organization {organization_id} already.") from None
+        await audit(connection, "organization created", organization_id, name)
     return dict(row or {})
 
 
-async def _list(state: Path | None) -> list[dict[str, object]]:
+async def _create(state: Path | None, name: str, organization_id: UUID, time_zone: str) -> dict[str, object]:
+    name, time_zone = check_name(name), check_time_zone(time_zone)
+    async with database(find_database(state)) as connection:
+        return await create_organization(connection, organization_id, name, time_zone)
+
+
+async def _list(state: Path | None) -> list[dict[str, Any]]:
     async with database(find_database(state)) as connection:
         return [dict(row) for row in await connection.fetch(_LIST)]
-
-
-def _minute(one: dict[str, object]) -> str:
-    return f"{one['created_at']:%Y-%m-%d %H:%M}"
 
 
 _COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at, zone_rules"

@@ -8,21 +8,13 @@ from uuid import UUID
 import asyncpg
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-    settings_from_environment,
-)
+from services.ops.addresses import settings_from_environment
 from services.ops.commands import Command
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit, operating
+from services.ops.options import JsonOption, OrganizationArgument, StateOption
 from services.ops.org import check_name, check_time_zone
 from services.ops.printing import counted, print_json
-from shared.audit import write_audit
 from shared.database import Backoff, Connection
 from shared.days import move_days
 from shared.plans import is_plan_name
@@ -31,23 +23,20 @@ from shared.settings import LimitSettings
 
 TRIES: Final = 5
 
-OrganizationArgument = Annotated[str, typer.Argument(metavar="UUID", help="Its id.", show_default=False)]
-
 
 def rename(
-    organization: OrganizationArgument,
+    organization_id: OrganizationArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.", show_default=False)],
     state: StateOption = None,
 ) -> None:
     """Give an organization another name."""
-    organization_id = read_uuid(organization, "The id")
     name = check_name(name)
     asyncio.run(_update(state, organization_id, _RENAME, name, "organization renamed", name))
     typer.echo(f"Organization {organization_id} is called {name}.")
 
 
 def set_time_zone(
-    organization: OrganizationArgument,
+    organization_id: OrganizationArgument,
     time_zone: Annotated[
         str, typer.Argument(metavar="ZONE", help="An IANA name, as Europe/Berlin.", show_default=False)
     ],
@@ -61,7 +50,6 @@ def set_time_zone(
     and for a moment all do. What calls beyond the retention were counted for keeps its old days. No ingest
     of an older callfold may run beside it.
     """
-    organization_id = read_uuid(organization, "The id")
     moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
     if as_json:
         print_json({"organization_id": organization_id, "time_zone": time_zone, "moved_calls": moved})
@@ -71,7 +59,7 @@ def set_time_zone(
 
 
 def set_retention(
-    organization: OrganizationArgument,
+    organization_id: OrganizationArgument,
     days: Annotated[
         str, typer.Argument(metavar="DAYS", help="A number of days, or forever.", show_default=False)
     ],
@@ -79,7 +67,6 @@ def set_retention(
 ) -> None:
     """Say how long an organization's calls are kept: events older than that are quarantined from now on, and
     the aggregator, or `prune`, removes the calls."""
-    organization_id = read_uuid(organization, "The id")
     kept = _read_days(days)
     asyncio.run(_update(state, organization_id, _SET_RETENTION, kept, "retention changed", days))
     how_long = "for ever" if kept is None else f"for {counted(kept, 'day')}"
@@ -87,7 +74,7 @@ def set_retention(
 
 
 def set_plan(
-    organization: OrganizationArgument,
+    organization_id: OrganizationArgument,
     plan: Annotated[
         str,
         typer.Argument(metavar="PLAN", help="A plan of CALLFOLD_PLANS, or unlimited.", show_default=False),
@@ -99,7 +86,6 @@ def set_plan(
     What a plan allows is said to the API, by CALLFOLD_PLANS. Where that is set for this command, too, a plan
     that it does not have is refused.
     """
-    organization_id = read_uuid(organization, "The id")
     _check_plan(plan)
     asyncio.run(_update(state, organization_id, _SET_PLAN, plan, "plan changed", plan))
     typer.echo(f"The plan of organization {organization_id} is {plan}.")
@@ -131,16 +117,13 @@ def _read_days(text: str) -> int | None:
 async def _update(
     state: Path | None, organization_id: UUID, statement: str, value: object, action: str, details: str
 ) -> None:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
-        async with connection.transaction():
-            await connection.execute(statement, organization_id, value)
-            await _audit(connection, organization_id, action, details)
+    async with operating(state, organization_id) as connection, connection.transaction():
+        await connection.execute(statement, organization_id, value)
+        await audit(connection, action, organization_id, details)
 
 
 async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: str) -> int:
-    async with database(find_database(state)) as connection:
-        await require_organization(connection, organization_id, state)
+    async with operating(state, organization_id) as connection:
         backoff = Backoff(first_seconds=0.5)
         for _ in range(TRIES):
             try:
@@ -154,19 +137,8 @@ async def _move(connection: Connection, organization_id: UUID, time_zone: str) -
     async with connection.transaction(isolation="read_committed"):
         moved = await move_days(connection, organization_id, time_zone)
         details = f"{time_zone}, {counted(moved, 'call')} moved"
-        await _audit(connection, organization_id, "time zone changed", details)
+        await audit(connection, "time zone changed", organization_id, details)
     return moved
-
-
-async def _audit(connection: Connection, organization_id: UUID, action: str, details: str) -> None:
-    await write_audit(
-        connection,
-        organization_id=organization_id,
-        actor=operator(),
-        action=action,
-        subject=str(organization_id),
-        details=details,
-    )
 
 
 _RENAME: Final = "UPDATE organizations SET name = $2 WHERE id = $1"

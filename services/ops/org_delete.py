@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,25 +13,25 @@ import typer
 
 from services.aggregator.prune import drop_calls
 from services.aggregator.store import apply_deltas
-from services.ops.addresses import JsonOption, StateOption, database, find_database, read_uuid
+from services.ops.addresses import database, find_database
 from services.ops.commands import Command
 from services.ops.failure import Failure
-from services.ops.operator import audit_run, operator
+from services.ops.operator import LONG_STATEMENT_SECONDS, audit, operator
+from services.ops.options import JsonOption, OrganizationArgument, StateOption
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.program import suggestion
-from services.ops.progress import Told, progress
+from services.ops.progress import progress
 from services.ops.quarantine_search import count_content, records_of, remove_records
-from shared.count import DELTAS_CHANNEL, Measures
-from shared.counted_sql import CELL, MEASURES
+from shared.counted_sql import TAKE_AWAY
 from shared.database import Backoff, Connection
+from shared.deltas_channel import notify_deltas
+from shared.locks import DAYS_LOCK
 from shared.quarantine import hold_call_alone
-from shared.store import DAYS_LOCK
 from shared.tombstone import organization_tombstone
 
 CHUNK_CALLS: Final = 1_000
 CHUNK_ROWS: Final = 5_000
-STATEMENT_SECONDS: Final = 3600
 DELTAS_SECONDS: Final = 300
 """How long another process may hold the organization's deltas before the deletion gives up."""
 
@@ -50,7 +50,7 @@ class Deleted:
 
 
 def delete(
-    organization: Annotated[str, typer.Argument(metavar="UUID", help="Its id.", show_default=False)],
+    organization_id: OrganizationArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -67,7 +67,6 @@ def delete(
 
     Exit status: 0 when nothing is left of it; 1 when anything is, or when it was not confirmed.
     """
-    organization_id = read_uuid(organization, "The id")
     done = asyncio.run(_delete(state, organization_id, yes=yes, quiet=as_json))
     if as_json:
         print_json(asdict(done))
@@ -89,16 +88,18 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command)(delete)
 
 
-async def delete_organization(connection: Connection, done: Deleted, told: Told, *, actor: str) -> None:
+async def delete_organization(
+    connection: Connection, done: Deleted, advance: Callable[[int, str], None], *, actor: str
+) -> None:
     """Removes everything of the organization, over a connection that is in no transaction, and adds to `done`
-    what it removed. Raises asyncpg's errors, and Failure when others hold what is to be removed; what was
-    removed by then stays removed."""
+    what it removed. `advance` takes the number of calls that are gone, and the place. Raises asyncpg's
+    errors, and Failure when others hold what is to be removed; what was removed by then stays removed."""
     organization_id = done.organization_id
     await until_not_overtaken(lambda: _close(connection, done, actor))
     last: UUID | None = None
     while ids := await until_not_overtaken(partial(_remove_calls, connection, done, last)):
         last = ids[-1]
-        told(done.removed.get("calls", 0), f"{organization_id}/{last}")
+        advance(done.removed.get("calls", 0), f"{organization_id}/{last}")
     await _empty(connection, done, "call_events")
     while await until_not_overtaken(partial(_drop_pruned, connection, done)):
         pass
@@ -126,7 +127,7 @@ async def rows_left(connection: Connection, organization_id: UUID) -> dict[str, 
 
 
 async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet: bool) -> Deleted:
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
+    async with database(find_database(state), LONG_STATEMENT_SECONDS) as connection:
         tombstone = organization_tombstone(organization_id)
         found = await connection.fetchrow(_FIND, organization_id, tombstone)
         if found is None or (found["name"] is None and not found["is_deleted"]):
@@ -138,8 +139,8 @@ async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet
         calls = await connection.fetchval(_CALLS, organization_id)
         if not yes:
             _confirm(done, calls)
-        with progress("calls", calls, quiet=quiet) as told:
-            await delete_organization(connection, done, told, actor=operator())
+        with progress("calls", calls, quiet=quiet) as bar:
+            await delete_organization(connection, done, bar.advance, actor=operator())
         done.left = await rows_left(connection, organization_id)
     return done
 
@@ -162,10 +163,12 @@ async def _close(connection: Connection, done: Deleted, actor: str) -> None:
     async with connection.transaction(isolation="read_committed"):
         # As a writer of bad records does it: this lock first.
         await hold_call_alone(connection, organization_id, organization_tombstone(organization_id))
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=LONG_STATEMENT_SECONDS
+        )
         await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
         removed = await _remove_credentials(connection, organization_id)
-        await audit_run(connection, "organization deletion begun", organization_id, actor=actor)
+        await audit(connection, "organization deletion begun", organization_id, actor=actor)
     for table, rows in removed.items():
         done.count(table, rows)
 
@@ -185,7 +188,7 @@ async def _remove_calls(connection: Connection, done: Deleted, after: UUID | Non
         if not ids:
             return []
         events = await drop_calls(connection, done.organization_id, ids)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        await notify_deltas(connection)
     done.count("calls", len(ids))
     done.count("call_events", events)
     return ids
@@ -195,7 +198,7 @@ async def _drop_pruned(connection: Connection, done: Deleted) -> int:
     """One small transaction: what pruned calls went on counting for goes from the counts, by deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows: int = await connection.fetchval(_DROP_PRUNED, done.organization_id, CHUNK_ROWS)
-        await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+        await notify_deltas(connection)
     done.count("pruned_call_counts", rows)
     return rows
 
@@ -245,7 +248,7 @@ async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> N
         removed = await _remove_credentials(connection, organization_id)
         rows = _rows(await connection.execute("DELETE FROM organizations WHERE id = $1", organization_id))
         details = ", ".join(f"{table} {rows}" for table, rows in done.removed.items() if rows)
-        await audit_run(connection, "organization deleted", organization_id, details, actor=actor)
+        await audit(connection, "organization deleted", organization_id, details, actor=actor)
     done.count("organizations", rows)
     for table, rows in removed.items():
         done.count(table, rows)
@@ -279,8 +282,7 @@ WITH dropped AS (
         SELECT ctid FROM pruned_call_counts WHERE organization_id = $1 LIMIT $2 FOR UPDATE))
     RETURNING *
 ), written AS (
-    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
-    SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM dropped
+    {TAKE_AWAY} FROM dropped
 )
 SELECT count(*) FROM dropped
 """  # noqa: S608

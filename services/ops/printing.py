@@ -1,6 +1,7 @@
 """What commands print: JSON for scripts, tables for people."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -27,6 +28,21 @@ def console() -> Console:
     """Standard output, wide enough not to break lines where it is no terminal."""
     to = Console(highlight=False)
     return to if to.is_terminal else Console(highlight=False, width=WIDTH_OF_NO_TERMINAL)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table on standard output."""
+    console().print(table(columns, rows))
+
+
+def minute(instant: datetime | None) -> str:
+    """An instant to its minute, in its own time zone; nothing for none."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
+
+
+def mode(livemode: bool) -> str:
+    """Which calls are meant: live or test ones."""
+    return "live" if livemode else "test"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:

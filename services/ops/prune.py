@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -11,21 +11,12 @@ import typer
 from services.aggregator.prune import Counts
 from services.aggregator.prune import prune as apply_retention
 from services.aggregator.quarantine import place_quarantined, prune_quarantined, remove_deleted
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-    settings_from_environment,
-)
-from services.ops.operator import audit_run
+from services.ops.addresses import settings_from_environment
+from services.ops.operator import LONG_STATEMENT_SECONDS, operating
+from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from shared.settings import AggregatorSettings
-
-STATEMENT_SECONDS: Final = 3600
 
 
 def prune(
@@ -38,10 +29,8 @@ def prune(
             show_default=False,
         ),
     ] = None,
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many there are.")] = False,
+    organization_id: OnlyOrganizationOption = None,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +43,6 @@ def prune(
     """
     if counts is None:
         counts = settings_from_environment(AggregatorSettings).prune_counts
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     pruned, records = asyncio.run(_prune(state, counts, organization_id, dry_run))
     if as_json:
         print_json({"calls": pruned, "quarantined_records": records, "counts": counts, "dry_run": dry_run})
@@ -69,11 +57,10 @@ async def _prune(
     state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool
 ) -> tuple[int, int]:
     """How many calls and how many quarantined records were removed, or would be."""
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
-        if organization_id is not None:
-            await require_organization(connection, organization_id, state)
-        if not dry_run:
-            await audit_run(connection, "calls pruned", organization_id, f"counts: {counts}")
+    action = None if dry_run else "calls pruned"
+    async with operating(
+        state, organization_id, action, f"counts: {counts}", statement_seconds=LONG_STATEMENT_SECONDS
+    ) as connection:
         now = datetime.now(UTC)
         records = 0
         if not dry_run:

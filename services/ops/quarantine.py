@@ -8,19 +8,13 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    Place,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-)
+from services.ops.addresses import Place, database, find_database
 from services.ops.commands import Command, Group
 from services.ops.failure import Failure
-from services.ops.operator import audit_run, operator
+from services.ops.operator import LONG_STATEMENT_SECONDS, audit, operator
+from services.ops.options import JsonOption, StateOption, organization_option, uuid_argument
 from services.ops.overtaken import until_not_overtaken
-from services.ops.printing import console, counted, print_json, table
+from services.ops.printing import console, counted, minute, print_json, print_table
 from services.ops.progress import progress
 from services.ops.readable import lines_of
 from services.ops.redrive import Redriven
@@ -31,7 +25,6 @@ from shared.named_call import SEVERAL_CALLS
 
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 16 * 1024 * 1024
-STATEMENT_SECONDS: Final = 3600
 LIST_MAX: Final = 10_000
 
 app = typer.Typer(
@@ -47,12 +40,7 @@ ReasonOption = Annotated[
 TopicOption = Annotated[
     str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
 ]
-OrganizationOption = Annotated[
-    str | None,
-    typer.Option(
-        "--organization", metavar="UUID", help="Those that name this organization.", show_default=False
-    ),
-]
+NamedOrganizationOption = Annotated[UUID | None, organization_option("Those that name this organization.")]
 CallOption = Annotated[
     str | None,
     typer.Option(
@@ -62,16 +50,14 @@ CallOption = Annotated[
         show_default=False,
     ),
 ]
-IdsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID]...", help="The records' ids.", show_default=False)
-]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The records' ids.", "An id")]
 
 
 @app.command("list", cls=Command)
 def list_records(
     reason: ReasonOption = None,
     topic: TopicOption = None,
-    organization: OrganizationOption = None,
+    organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
     older_than: Annotated[
         float | None,
@@ -89,36 +75,36 @@ def list_records(
     """List the records, the newest first, each with its reason, and with the organization and the call that
     it names. The call 00000000-0000-0000-0000-000000000000 stands for several."""
     before = None if older_than is None else timedelta(hours=older_than)
-    chosen = _choice(None, reason, topic, organization, call)
+    chosen = _choice(None, reason, topic, organization_id, call)
     found = asyncio.run(_list(state, chosen, before, limit, by_reason=by_reason))
     if as_json:
         print_json(found)
         return
     if by_reason:
-        rows = [(one["records"], one["topic"], one["reason"], _minute(one["newest"])) for one in found]
-        console().print(table(["records", "topic", "reason", "newest (UTC)"], rows))
+        rows = [(one["records"], one["topic"], one["reason"], minute(one["newest"])) for one in found]
+        print_table(["records", "topic", "reason", "newest (UTC)"], rows)
         return
     columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "organization", "call", "reason"]
     names = ("topic", "partition", "offset", "organization_id", "call_id", "reason")
     lines = [
         (
             one["id"],
-            _minute(one["quarantined_at"]),
+            minute(one["quarantined_at"]),
             *("" if one[name] is None else one[name] for name in names),
         )
         for one in found
     ]
-    console().print(table(columns, lines))
+    print_table(columns, lines)
 
 
 @app.command(cls=Command)
 def show(
-    record: Annotated[str, typer.Argument(metavar="ID", help="The record's id.", show_default=False)],
+    record_id: Annotated[UUID, uuid_argument("ID", "The record's id.", "The id")],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one record: where it came from, why it is here, its headers and bytes, as a person reads them."""
-    row = asyncio.run(_show(state, read_uuid(record, "The id")))
+    row = asyncio.run(_show(state, record_id))
     headers = list(zip(row["header_names"], row["header_values"], strict=True))
     if as_json:
         as_hex = {name: _hex(row[name]) for name in ("key", "value")}
@@ -143,7 +129,7 @@ def redrive(
     ids: IdsArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
-    organization: OrganizationOption = None,
+    organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     state: StateOption = None,
@@ -154,7 +140,7 @@ def redrive(
     What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
     that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
     """
-    chosen = _chosen(_choice(ids, reason, topic, organization, call), everything)
+    chosen = _chosen(_choice(ids, reason, topic, organization_id, call), everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
     if as_json:
         print_json(done)
@@ -167,7 +153,7 @@ def discard(
     ids: IdsArgument = None,
     reason: ReasonOption = None,
     topic: TopicOption = None,
-    organization: OrganizationOption = None,
+    organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     state: StateOption = None,
@@ -176,7 +162,7 @@ def discard(
     """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
     not what they said."""
     discarded = asyncio.run(
-        _discard(state, _chosen(_choice(ids, reason, topic, organization, call), everything))
+        _discard(state, _chosen(_choice(ids, reason, topic, organization_id, call), everything))
     )
     if as_json:
         print_json({"discarded": discarded})
@@ -195,19 +181,17 @@ class Choice(NamedTuple):
 
 
 def _choice(
-    ids: list[str] | None, reason: str | None, topic: str | None, organization: str | None, call: str | None
+    ids: list[UUID] | None,
+    reason: str | None,
+    topic: str | None,
+    organization_id: UUID | None,
+    call: str | None,
 ) -> Choice:
     """The records that the options name. Raises Failure."""
-    if call is not None and organization is None:
+    if call is not None and organization_id is None:
         raise Failure("--call needs --organization: a call's id is one of its organization.")
-    owner = None if organization is None else read_uuid(organization, "--organization")
-    return Choice(
-        [read_uuid(one, "An id") for one in ids] if ids else None,
-        reason or None,
-        topic or None,
-        owner,
-        None if call is None or owner is None else call_uuid(owner, call),
-    )
+    call_id = None if call is None or organization_id is None else call_uuid(organization_id, call)
+    return Choice(ids or None, reason or None, topic or None, organization_id, call_id)
 
 
 def _chosen(choice: Choice, everything: bool) -> Choice:
@@ -237,23 +221,23 @@ async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
 
 async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
     done = Redriven()
-    async with database(place, STATEMENT_SECONDS) as connection:
-        await audit_run(connection, "quarantined records tried again", details=_said(chosen))
+    async with database(place, LONG_STATEMENT_SECONDS) as connection:
+        await audit(connection, "quarantined records tried again", details=_description(chosen))
         expected = await connection.fetchval(_HOW_MANY, *chosen)
-        with progress("records", expected, quiet=quiet) as told:
+        with progress("records", expected, quiet=quiet) as bar:
             last = UUID(int=0)
             while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS, BATCH_BYTES):
                 ids = [id_ for (id_,) in rows]
                 last = ids[-1]
                 done += await try_again(connection, ids, datetime.now(UTC))
-                told(done.tried, str(last))
+                bar.advance(done.tried, str(last))
     return done
 
 
 async def _discard(state: Path | None, chosen: Choice) -> int:
     discarded = 0
     actor = operator()
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
+    async with database(find_database(state), LONG_STATEMENT_SECONDS) as connection:
         last = UUID(int=0)
 
         async def discard_some() -> list[Any]:
@@ -265,7 +249,7 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
     return discarded
 
 
-def _said(chosen: Choice) -> str:
+def _description(chosen: Choice) -> str:
     """Which records were chosen, for the audit log."""
     if chosen.ids is not None:
         return counted(len(chosen.ids), "id")
@@ -286,10 +270,6 @@ def _call(call_id: UUID | None) -> str:
 
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
-
-
-def _minute(instant: Any) -> str:
-    return f"{instant:%Y-%m-%d %H:%M}"
 
 
 _CHOSEN: Final = """

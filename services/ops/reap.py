@@ -3,28 +3,19 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
 from services.aggregator.reap import EVERYTHING, Reaped
 from services.aggregator.reap import reap as end_silent_calls
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-    settings_from_environment,
-)
-from services.ops.operator import audit_run
+from services.ops.addresses import settings_from_environment
+from services.ops.operator import LONG_STATEMENT_SECONDS, operating
+from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
 from shared.read_progress import read_until
 from shared.settings import AggregatorSettings
-
-STATEMENT_SECONDS: Final = 3600
 
 
 def reap(
@@ -38,9 +29,7 @@ def reap(
             show_default=False,
         ),
     ] = None,
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     all_read: Annotated[
         bool,
         typer.Option(
@@ -48,7 +37,7 @@ def reap(
             help="Ingest has read all events that were ever published: do not wait until it says so.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many there are.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +50,6 @@ def reap(
     settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
         silence_hours = settings.silence_hours
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     topic = None if all_read else settings.topic
     done = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, topic, dry_run))
     if as_json:
@@ -80,11 +68,10 @@ async def _reap(
     state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
 ) -> Reaped:
     """Reaps by how far ingest has read a topic; without one, as if it had read everything."""
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
-        if organization_id is not None:
-            await require_organization(connection, organization_id, state)
-        if not dry_run:
-            await audit_run(connection, "silent calls ended", organization_id, f"silent for {silence}")
+    action = None if dry_run else "silent calls ended"
+    async with operating(
+        state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS
+    ) as connection:
         read = EVERYTHING if topic is None else await read_until(connection, topic)
         return await end_silent_calls(
             connection,

@@ -10,25 +10,18 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
+from services.ops.addresses import database, find_database, require_organization
 from services.ops.failure import Failure
-from services.ops.operator import operator
+from services.ops.operator import audit, operator
+from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
-from shared.audit import write_audit
-from shared.count import DELTAS_CHANNEL, Measures
-from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
+from shared.count import Measures
+from shared.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database import Connection
+from shared.deltas_channel import notify_deltas
+from shared.locks import REPAIR_LOCK
 
-REPAIR_LOCK: Final = 4_107_402_003
-"""PostgreSQL's advisory lock: two rebuilds at once would both mend the same difference."""
 STATEMENT_SECONDS: Final = 3600
 
 
@@ -42,16 +35,14 @@ class Rebuilt:
 
 
 def rebuild(
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="This organization alone.")
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
     ] = None,
     until: Annotated[
         str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many cells are off.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +53,6 @@ def rebuild(
     new. Calls that are not the
     fold of their events are `refold`'s to mend: run that first.
     """
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     days = read_day(since, "--from"), read_day(until, "--to")
     done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
     if as_json:
@@ -97,15 +87,8 @@ async def rebuild_organization(
         if since is None and until is None:
             await connection.execute(_HAS_TOTALS, organization_id)
         if cells:
-            await write_audit(
-                connection,
-                organization_id=organization_id,
-                actor=actor,
-                action="counts rebuilt",
-                subject=str(organization_id),
-                details=counted(cells, "cell"),
-            )
-            await connection.execute(f"NOTIFY {DELTAS_CHANNEL}")
+            await audit(connection, "counts rebuilt", organization_id, counted(cells, "cell"), actor=actor)
+            await notify_deltas(connection)
     return cells
 
 
@@ -167,14 +150,14 @@ _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name i
 # once, and so to whatever the aggregator makes of them meanwhile.
 _CORRECT: Final = f"""
 {compared(_ASKED)}, mended AS (
-    INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
+    {INTO_DELTAS}
     SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
     RETURNING {TOTAL}, {MEASURES}
 ), rest AS (
     SELECT {TOTAL}, {SUMS}
     FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
           UNION ALL
-          SELECT {TOTAL}, {", ".join(f"-{name}" for name in Measures._fields)} FROM mended) AS part
+          SELECT {TOTAL}, {NEGATED} FROM mended) AS part
     GROUP BY {TOTAL}
 ), mended_totals AS (
     INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})

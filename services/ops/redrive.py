@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import sort_out
 from services.ops.overtaken import until_not_overtaken
 from shared.changes import TouchedCall, changes, group
-from shared.database import Connection
+from shared.database import REFUSAL_TYPES, Connection
+from shared.in_halves import in_halves
 from shared.named_call import named_call
 from shared.quarantine import hold_calls
 from shared.store import Overtaken, TooLarge, read_known, write
@@ -37,14 +37,17 @@ async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) ->
     transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware). A
     record without a value stays as it is: it is stored without content, or never had any.
     Raises asyncpg's errors, and Failure when others are faster again and again."""
-    try:
-        return await until_not_overtaken(lambda: _redrive_once(connection, ids, now))
-    except (TooLarge, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError) as refusal:
-        if len(ids) == 1:
-            await connection.execute(_STILL_BAD, ids, [f"PostgreSQL refuses it: {refusal}"])
+
+    async def attempt(some: Sequence[UUID]) -> Redriven:
+        try:
+            return await until_not_overtaken(lambda: _redrive_once(connection, some, now))
+        except REFUSAL_TYPES as refusal:
+            if len(some) > 1:
+                raise
+            await connection.execute(_STILL_BAD, some, [f"PostgreSQL refuses it: {refusal}"])
             return Redriven(1, 0, 1)
-    half = len(ids) // 2
-    return await redrive(connection, ids[:half], now) + await redrive(connection, ids[half:], now)
+
+    return sum(await in_halves(ids, attempt, (TooLarge, *REFUSAL_TYPES)), Redriven())
 
 
 async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:

@@ -9,15 +9,14 @@ from uuid import UUID
 
 import typer
 
-from services.ops.addresses import (
+from services.ops.operator import LONG_STATEMENT_SECONDS, operating
+from services.ops.options import (
+    DryRunOption,
     JsonOption,
+    OnlyOrganizationOption,
     StateOption,
-    database,
-    find_database,
     read_uuid,
-    require_organization,
 )
-from services.ops.operator import audit_run
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
@@ -26,11 +25,11 @@ from shared.count import CALL_COLUMNS, call_row
 from shared.database import Connection
 from shared.event import InvalidEvent
 from shared.fold import LAWS
+from shared.in_halves import in_halves
 from shared.store import TooLarge, read_known, write
 from shared.zone_rules import record_placed, unplaced
 
 CHUNK_CALLS: Final = 500
-STATEMENT_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,14 @@ class Refolded:
 
 
 def refold(
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="This organization's calls alone.")
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     after: Annotated[
         str | None,
         typer.Option(
             "--after", metavar="UUID/UUID", help="Go on behind this call: what an interrupted run last said."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how many calls are off.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +76,6 @@ def refold(
     Calls that other time-zone rules placed move to their days by the rules in use. At its end a run records
     these rules for each organization that it refolded whole; with --after, for the later organizations alone.
     """
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
     if as_json:
         print_json({**done.__dict__, "dry_run": dry_run})
@@ -99,12 +95,11 @@ def refold(
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
     """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
     asyncpg's errors, and Failure when others are faster again and again."""
-    try:
-        return await until_not_overtaken(lambda: _refold_once(connection, keys, dry_run))
-    except TooLarge:
-        half = len(keys) // 2
-        first = await refold_calls(connection, keys[:half], dry_run=dry_run)
-        return first + await refold_calls(connection, keys[half:], dry_run=dry_run)
+
+    async def attempt(some: Sequence[CallKey]) -> Refolded:
+        return await until_not_overtaken(lambda: _refold_once(connection, some, dry_run))
+
+    return sum(await in_halves(keys, attempt, TooLarge), Refolded())
 
 
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:
@@ -145,18 +140,17 @@ async def _refold(
     state: Path | None, organization_id: UUID | None, after: CallKey | None, dry_run: bool, *, quiet: bool
 ) -> Refolded:
     done = Refolded()
-    async with database(find_database(state), STATEMENT_SECONDS) as connection:
-        if organization_id is not None:
-            await require_organization(connection, organization_id, state)
-        if not dry_run:
-            await audit_run(connection, "calls folded anew", organization_id)
+    action = None if dry_run else "calls folded anew"
+    async with operating(
+        state, organization_id, action, statement_seconds=LONG_STATEMENT_SECONDS
+    ) as connection:
         # Read before the calls: rules that another process records meanwhile are not overwritten.
         placing = [] if dry_run else await unplaced(connection, organization_id)
         expected = await connection.fetchval(_EXPECTED, organization_id)
-        with progress("calls", expected, quiet=quiet) as told:
+        with progress("calls", expected, quiet=quiet) as bar:
             async for keys in _keys(connection, organization_id, after):
                 done += await refold_calls(connection, keys, dry_run=dry_run)
-                told(done.calls, f"{keys[-1][0]}/{keys[-1][1]}")
+                bar.advance(done.calls, f"{keys[-1][0]}/{keys[-1][1]}")
         await record_placed(
             connection, [one for one in placing if after is None or one.organization_id > after[0]]
         )

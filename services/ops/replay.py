@@ -17,17 +17,21 @@ from services.ingest.arrivals import sort_out
 from services.ingest.metrics import IDLE, Metrics
 from services.ingest.writer import Writer
 from services.ops.addresses import (
-    JsonOption,
-    StateOption,
     database,
     find_both,
     find_database,
     kafka_faults,
-    read_uuid,
     settings_from_environment,
 )
 from services.ops.failure import Failure
-from services.ops.operator import audit_run
+from services.ops.operator import LONG_STATEMENT_SECONDS, audit
+from services.ops.options import (
+    DryRunOption,
+    JsonOption,
+    OnlyOrganizationOption,
+    StateOption,
+    read_uuid,
+)
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from services.ops.replay_source import (
@@ -41,6 +45,7 @@ from services.ops.replay_source import (
 from shared.changes import Arrival, CallKey, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event, EventType, call_uuid
+from shared.in_halves import in_halves
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
 from shared.store import TooLarge, read_known
@@ -49,7 +54,6 @@ Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
 Take = Callable[[Sequence[Arrival], Sequence[BadRecord]], Awaitable[object]]
 TYPES: Final = get_args(EventType)
-STATEMENT_SECONDS: Final = 3600
 REASONS_MAX: Final = 100
 REASONS_SHOWN: Final = 3
 
@@ -113,9 +117,7 @@ def replay(
     until: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="Up to before this time of the record.")
     ] = None,
-    organization: Annotated[
-        str | None, typer.Option("--organization", metavar="UUID", help="Events of this organization alone.")
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     call: Annotated[
         str | None,
         typer.Option(
@@ -148,7 +150,7 @@ def replay(
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+    dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -166,7 +168,7 @@ def replay(
         raise Failure(
             "A file has no partitions, offsets or record times: leave those options out with --file."
         )
-    chosen = _chosen(organization, call, event_type)
+    chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
     done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, quiet=as_json))
     if as_json:
@@ -223,20 +225,20 @@ async def _replay(
     place = find_database(state) if file is not None else find_both(state)[0]
     settings = settings.model_copy(update={"database_url": place.address, "database_pooler": place.pooler})
     async with (
-        database(place, STATEMENT_SECONDS) as connection,
+        database(place, LONG_STATEMENT_SECONDS) as connection,
         _batches(state, file, span) as (batches, expected),
     ):
         if not dry_run:
-            await audit_run(connection, "records replayed", details=file or f"topic {span.topic}")
+            await audit(connection, "records replayed", details=file or f"topic {span.topic}")
         writer = Writer(settings, Metrics(IDLE), asyncio.Event(), done.count)
         take = _dry(connection, settings, done) if dry_run else writer.write
-        with closing(writer), progress("records", expected, quiet=quiet) as told:
+        with closing(writer), progress("records", expected, quiet=quiet) as bar:
             async for records in batches:
                 done.read += len(records)
                 arrivals, bad_records = await sort_out(records, datetime.now(UTC))
                 done.no_value += len(records) - len(arrivals) - len(bad_records)
                 await take(*_asked(arrivals, bad_records, chosen, done))
-                told(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
+                bar.advance(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
     return done
 
 
@@ -281,19 +283,17 @@ def _dry(connection: Connection, settings: IngestSettings, done: Replayed) -> Ta
     create = settings.unknown_organizations == "create"
 
     async def tell(arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+        done.quarantined += len(bad_records)
+        await in_halves(arrivals, tell_part, TooLarge)
+
+    async def tell_part(arrivals: Sequence[Arrival]) -> None:
         fresh = [arrival for arrival in arrivals if _mark(arrival[1]) not in seen]
         by_call = group(fresh)
-        try:
-            organizations, known = await read_known(connection, list(by_call))
-        except TooLarge:
-            half = len(arrivals) // 2
-            await tell(arrivals[:half], bad_records)
-            await tell(arrivals[half:], [])
-            return
+        organizations, known = await read_known(connection, list(by_call))
         touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
         batch = changes(touched, organizations, now=datetime.now(UTC), create_organizations=create)
         new_calls = {(call.organization_id, call.id) for call, _ in batch.new_calls}
-        done.count(batch, len(bad_records) + len(batch.refused))
+        done.count(batch, len(batch.refused))
         done.duplicate += len(arrivals) - len(fresh)
         done.new_calls -= len(new_calls & made)
         done.changed_calls += len(new_calls & made)
@@ -338,11 +338,10 @@ def _read_time(text: str | None, option: str) -> datetime | None:
     return time
 
 
-def _chosen(organization: str | None, call: str | None, event_type: str | None) -> Chosen | None:
+def _chosen(organization_id: UUID | None, call: str | None, event_type: str | None) -> Chosen | None:
     """Whether an event was asked for; None when all are. Raises Failure."""
     if event_type is not None and event_type not in TYPES:
         raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     call_id = None if call is None else _call_id(organization_id, call)
     if (organization_id, call_id, event_type) == (None, None, None):
         return None

@@ -7,12 +7,14 @@ from typing import Final
 
 import typer
 
-from services.ops.addresses import JsonOption, Place, database
+from services.ops.addresses import Place, database
 from services.ops.embedded.state import State, load
-from services.ops.failure import Failure, needs_extra
+from services.ops.failure import Failure
+from services.ops.options import JsonOption
 from services.ops.printing import counted, print_json
 from services.ops.program import DEFAULT_STATE, suggestion
 from services.ops.up import DirectoryOption, print_stack
+from shared.extras import needs_extra
 from shared.zone_rules import OtherRules, other_rules
 from shared.zones import RULES_VERSION
 
@@ -29,7 +31,7 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
 
     Exit status: 0 whenever it could tell, whatever the states are; 1 when there is no such stack.
     """
-    with needs_extra("embedded"):
+    with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
     known = load(state)
     processes = stack.statuses(known)

@@ -6,17 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
-from services.ops.addresses import (
-    JsonOption,
-    KafkaPlace,
-    Refused,
-    StateOption,
-    find_kafka,
-    kafka_faults,
-    settings_from_environment,
-)
+from services.ops.addresses import KafkaPlace, Refused, find_kafka, kafka_faults, settings_from_environment
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
+from services.ops.options import JsonOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.topic_settings import Finding, findings, read_topic_settings
 from shared.kafka import administration, ensure_topic, partitions_of

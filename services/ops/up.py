@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from services.ops.embedded.state import State
-from services.ops.failure import Failure, needs_extra
+from services.ops.failure import Failure
 from services.ops.printing import console, table
 from services.ops.program import DEFAULT_STATE, suggestion
+from shared.extras import needs_extra
 from shared.zones import RULES_VERSION
 
 PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
@@ -44,7 +45,7 @@ def up(
 
     Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
     """
-    with needs_extra("embedded"):
+    with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
     _on_end_signals(_interrupt)
     started: State | None = None

@@ -2,35 +2,18 @@
 
 import asyncio
 import gc
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from services.ops.addresses import (
-    JsonOption,
-    StateOption,
-    database,
-    find_database,
-    read_uuid,
-    require_organization,
-)
+from services.ops.addresses import database, find_database, require_organization
 from services.ops.failure import Failure
+from services.ops.options import JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import console, counted, print_json
-from services.ops.proof import Progress as ProofProgress
+from services.ops.progress import progress
 from services.ops.proof import Proof, prove_connection
 from shared.zones import RULES_VERSION
 
@@ -39,10 +22,7 @@ ORGANIZATIONS_PRINTED: Final = 10
 
 
 def verify(
-    organization: Annotated[
-        str | None,
-        typer.Option("--organization", metavar="UUID", help="Prove this organization alone."),
-    ] = None,
+    organization_id: OnlyOrganizationOption = None,
     calls: Annotated[
         str,
         typer.Option(
@@ -67,13 +47,10 @@ def verify(
 
     Exit status: 0 when all of it is proved, 1 otherwise.
     """
-    organization_id = None if organization is None else read_uuid(organization, "--organization")
     # Millions of short-lived objects, none in a cycle: the collector would look for cycles in vain.
     gc.set_threshold(100_000, 50, 100)
     sample = _read_calls(calls)
-    proof = asyncio.run(
-        _prove(state, organization_id, sample, show_progress=not as_json and sys.stderr.isatty())
-    )
+    proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
     if as_json:
         print_json(as_wire(proof))
     else:
@@ -169,35 +146,18 @@ def _read_calls(text: str) -> int | None:
 
 
 async def _prove(
-    state: Path | None, organization_id: UUID | None, sample_calls: int | None, *, show_progress: bool
+    state: Path | None, organization_id: UUID | None, sample_calls: int | None, *, quiet: bool
 ) -> Proof:
     async with database(find_database(state)) as connection:
         if organization_id is not None and not await connection.fetchval(_HAS_CALLS, organization_id):
             await require_organization(connection, organization_id, state)
-        with _progress(show_progress) as progress:
-            return await prove_connection(connection, organization_id, progress, sample_calls=sample_calls)
+        with progress("counts", None, quiet=quiet) as bar:
 
+            def proved(calls: int, expected: int | None) -> None:
+                bar.expect("calls", expected)
+                bar.advance(calls)
 
-@contextmanager
-def _progress(shown: bool) -> Iterator[ProofProgress | None]:
-    """A bar on standard error, where that is a terminal."""
-    if not shown:
-        yield None
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("counts", total=None)
-
-        def told(proved: int, expected: int | None) -> None:
-            bar.update(task, description="calls", completed=proved, total=expected and max(expected, proved))
-
-        yield told
+            return await prove_connection(connection, organization_id, proved, sample_calls=sample_calls)
 
 
 _HAS_CALLS: Final = "SELECT EXISTS (SELECT 1 FROM calls WHERE organization_id = $1)"

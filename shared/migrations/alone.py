@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from shared.database import connect
+from shared.locks import MIGRATION_LOCK
 from shared.settings import Pooler
 
-MIGRATION_LOCK: Final = 4_107_402_001
 LOCK_TIMEOUT: Final = "500ms"
 """How long a step may wait for a lock on a table. Whoever comes after it waits as long: ingest and API must
 not be held up by a step that itself is held up, by a proof or a dump that reads for minutes. Shorter than

@@ -1,0 +1,89 @@
+"""A worker's connection to the database, which outlives the database's outages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from shared.database import COMMAND_SECONDS, Backoff, Connection, connect, is_passing, loggable
+from shared.settings import DatabaseSettings
+from shared.step import check_step
+
+
+class PatientConnection:
+    """One connection, opened when it is needed and again after a fault.
+
+    A worker takes `opened()` for each of its attempts. It catches `PASSING_TYPES`, hands them to `failed` and
+    calls `pause` before the next attempt. It calls `succeeded` when an attempt has done its work.
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        application_name: str,
+        session: Mapping[str, str],
+        connect_timeout_seconds: float | None = None,
+        command_timeout_seconds: float = COMMAND_SECONDS,
+        longest_pause_seconds: float = 5,
+        once: Callable[[Connection], Awaitable[bool]] | None = None,
+    ) -> None:
+        """`session` are the server's settings for each statement. `once` is called with each connection that
+        was opened, until it returns true; it raises asyncpg's errors."""
+        self._settings = settings
+        self._application_name = application_name
+        self._session = session
+        self._connect_timeout_seconds = connect_timeout_seconds or settings.database_connect_timeout_seconds
+        self._command_timeout_seconds = command_timeout_seconds
+        self._backoff = Backoff(longest_seconds=longest_pause_seconds)
+        self._once = once
+        self._connection: Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last `opened()` returned a connection that nobody has closed on this side."""
+        return self._connection is not None
+
+    async def opened(self) -> Connection:
+        """The connection, to tables that this code can work with. Raises what `failed` takes, and ValueError
+        for a URL that can't be one."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        self.close()
+        connection = await connect(
+            self._settings.database_url,
+            application_name=self._application_name,
+            pooler=self._settings.database_pooler,
+            timeout_seconds=self._connect_timeout_seconds,
+            command_timeout_seconds=self._command_timeout_seconds,
+            settings=self._session,
+        )
+        try:
+            await check_step(connection)
+            if self._once is not None and await self._once(connection):
+                self._once = None
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+        return connection
+
+    def failed(self, fault: Exception) -> str:
+        """Closes the connection and returns the fault in words that may be logged. Raises the fault itself
+        when waiting does not help."""
+        self.close()
+        if not is_passing(fault):
+            raise fault
+        return loggable(fault, self._session)
+
+    def succeeded(self) -> None:
+        """The next pause is the shortest again."""
+        self._backoff.reset()
+
+    async def pause(self, stop: asyncio.Event) -> None:
+        """Waits before the next attempt, longer each time; returns at once when `stop` is set."""
+        await self._backoff.wait(stop)
+
+    def close(self) -> None:
+        """Closes the connection at once; the server rolls back what is not committed."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
