@@ -11,7 +11,7 @@ import pytest
 from services.aggregator.store import apply_deltas
 from shared.count import DELTAS_CHANNEL, Cell, Measures
 from shared.database import Connection
-from tests.processes import Service, until
+from tests.support.processes import Service, until
 
 COLUMNS = (*Cell._fields, *Measures._fields)
 ANSWER = f"""

@@ -26,9 +26,9 @@ from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database import Connection
 from shared.settings import ApiSettings
-from tests import seed
-from tests.api import bearing, get, serving, until_somebody_waits_for_a_lock
-from tests.processes import until
+from tests.support import seed
+from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
+from tests.support.processes import until
 
 
 @pytest.fixture

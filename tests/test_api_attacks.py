@@ -21,13 +21,13 @@ from services.api.app import create_app
 from shared.database import Connection
 from shared.roles import API
 from shared.settings import ApiSettings
-from tests import seed
-from tests.monitoring import Monitor
-from tests.processes import Service, until
-from tests.raw_http import Answer, ask, request
-from tests.roles import as_role
-from tests.seed import Tenant
-from tests.token_issuer import ISSUER, SECRET, claims, sign_with_secret
+from tests.support import seed
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, until
+from tests.support.raw_http import Answer, ask, request
+from tests.support.roles import as_role
+from tests.support.seed import Tenant
+from tests.support.token_issuer import ISSUER, SECRET, claims, sign_with_secret
 
 IDS_OF_ACME = {
     "phone_number_id": "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11",

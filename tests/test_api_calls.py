@@ -13,8 +13,8 @@ import pytest
 
 from shared.database import Connection
 from shared.event import Status
-from tests import seed
-from tests.api import bearing, get, get_as, serving, until_somebody_waits_for_a_lock
+from tests.support import seed
+from tests.support.api import bearing, get, get_as, serving, until_somebody_waits_for_a_lock
 
 PHONE = "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"
 OTHER_PHONE = "7a2d3e1f-5d1b-4d0a-9a59-3f0f6f2b7c22"

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, serving
+from tests.support import seed
+from tests.support.api import bearing, serving
 
 DASHBOARD = "https://dash.example.com"
 ORIGINS = f"{DASHBOARD},http://localhost:3000"

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from shared.database import Connection
-from tests import seed
-from tests.api import get, serving
+from tests.support import seed
+from tests.support.api import get, serving
 
 NO_CALLS_BY_STATUS = {
     "initiated": 0,

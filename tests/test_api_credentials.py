@@ -8,8 +8,8 @@ import pytest
 
 from shared.credentials import key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving
+from tests.support import seed
+from tests.support.api import bearing, get, serving
 
 
 @pytest.fixture

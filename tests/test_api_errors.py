@@ -15,8 +15,8 @@ from services.api.call_filters import CallsQuery
 from services.api.health import why_waiting
 from shared.database import Connection
 from shared.settings import ApiSettings
-from tests import seed
-from tests.api import bearing, get, serving, until_somebody_waits_for_a_lock
+from tests.support import seed
+from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
 
 KNOWN = ", ".join(CallsQuery.model_fields)
 A_STATUS = (

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving
+from tests.support import seed
+from tests.support.api import bearing, get, serving
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 

@@ -20,11 +20,11 @@ from services.api.errors import ApiError
 from shared.database import Connection
 from shared.roles import API
 from shared.settings import ApiSettings
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.processes import Service, until
-from tests.roles import as_role
-from tests.seed import Tenant
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.processes import Service, until
+from tests.support.roles import as_role
+from tests.support.seed import Tenant
 
 CALLS = int(os.environ.get("EXPORTED_CALLS", "150000"))
 """How many calls to export in constant memory: 1,000,000 take a minute."""

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
@@ -18,11 +17,12 @@ from shared.count import local_day, local_hour
 from shared.database import Connection
 from shared.event import Event
 from shared.fold import Call, fold
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.figures import Made, check, peak_of
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.figures import Made, check, peak_of
+from tests.support.repository import ROOT
 
-FIGURES = Path(__file__).parent.parent / "docs" / "figures.md"
+FIGURES = ROOT / "docs" / "figures.md"
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 DAY = {"start_date": "2026-11-24", "end_date": "2026-11-24"}
 

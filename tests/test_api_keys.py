@@ -9,9 +9,9 @@ import pytest
 
 from shared.credentials import SCOPES, key_hash
 from shared.database import Connection
-from tests import seed
-from tests.api import NOW, bearing, get_as, serving
-from tests.processes import until
+from tests.support import seed
+from tests.support.api import NOW, bearing, get_as, serving
+from tests.support.processes import until
 
 
 async def test_a_key_works_until_it_expires(database_url: str, database: Connection) -> None:

@@ -21,9 +21,9 @@ from services.api.errors import ApiError
 from services.api.filters import Filters
 from shared.database import Connection
 from shared.event import Status, call_uuid
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.seed import Tenant
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.seed import Tenant
 
 PHONE = "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"
 ENDPOINT = "7a2d3e1f-5d1b-4d0a-9a59-3f0f6f2b7c22"

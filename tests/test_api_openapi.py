@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from services.api import figure_models, models
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving
+from tests.support import seed
+from tests.support.api import bearing, get, serving
 
 DAYS = "&start_date=2026-11-24&end_date=2026-11-24"
 

@@ -25,7 +25,7 @@ from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
 from shared.database import Connection
 from shared.settings import ApiSettings
-from tests.roles import as_role
+from tests.support.roles import as_role
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)

@@ -14,8 +14,8 @@ import pytest
 from services.api.recording_store import RecordingStore
 from shared.database import Connection
 from shared.settings import ApiSettings, InvalidSetting
-from tests import seed
-from tests.api import NOW, bearing, get, serving
+from tests.support import seed
+from tests.support.api import NOW, bearing, get, serving
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 URL = "https://recordings.example.com/calls/1.mp3"

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +10,11 @@ from services.api.app import create_app
 from services.api.reference import reference
 from shared.database import Connection
 from shared.settings import ApiSettings
-from tests import seed
-from tests.api import serving
+from tests.support import seed
+from tests.support.api import serving
+from tests.support.repository import ROOT
 
-PAGE = Path(__file__).parent.parent / "docs" / "api.md"
+PAGE = ROOT / "docs" / "api.md"
 
 
 @pytest.fixture(scope="module")

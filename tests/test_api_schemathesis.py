@@ -15,13 +15,14 @@ import pytest
 from shared.database import Connection
 from shared.event import Status
 from shared.roles import API
-from tests import seed
-from tests.api import bearing
-from tests.monitoring import Monitor
-from tests.processes import Service, until
-from tests.roles import as_role
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, until
+from tests.support.repository import ROOT
+from tests.support.roles import as_role
 
-HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
+HOOKS = ROOT / "tests" / "support" / "schemathesis_hooks.py"
 CALLS = 120
 
 CONFIGURATION = """

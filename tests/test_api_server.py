@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import httpx
 
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, until_somebody_waits_for_a_lock
+from tests.support import seed
+from tests.support.api import bearing, until_somebody_waits_for_a_lock
 
 
 @asynccontextmanager

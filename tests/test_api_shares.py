@@ -5,8 +5,8 @@ import asyncio
 import httpx
 
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving, until_somebody_waits_for_a_lock
+from tests.support import seed
+from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
 
 
 async def test_slow_questions_of_one_organization_hold_nobody_else_up(

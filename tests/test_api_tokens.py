@@ -19,10 +19,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from shared.database import Connection
-from tests import seed
-from tests.api import NOW, bearing, get_as, serving
-from tests.seed import Tenant
-from tests.token_issuer import (
+from tests.support import seed
+from tests.support.api import NOW, bearing, get_as, serving
+from tests.support.seed import Tenant
+from tests.support.token_issuer import (
     ISSUER,
     SECRET,
     TokenIssuer,

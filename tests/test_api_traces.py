@@ -10,9 +10,9 @@ from services.api.traces import Receive, Scope, Send, TracedApplication
 from shared import traces
 from shared.database import Connection
 from shared.settings import TelemetrySettings
-from tests import seed
-from tests.api import bearing
-from tests.collector import EXTRA, Collector, forbid_imports, traceparent
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.collector import EXTRA, Collector, forbid_imports, traceparent
 from tests.test_api_server import RAW, process
 
 NUMBER = "+4930123456"

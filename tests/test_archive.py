@@ -18,8 +18,8 @@ from services.ops.failure import Failure
 from services.ops.replay_source import read_file
 from shared.database import Connection
 from shared.event import VALUE_BYTES_MAX
-from tests.command_line import callfold
-from tests.ingesting import call
+from tests.support.command_line import callfold
+from tests.support.ingesting import call
 
 MARK = b"\xef\xbb\xbf"
 EVENTS = [*call(0), *call(1)]

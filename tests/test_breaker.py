@@ -14,12 +14,12 @@ from services.ops.proof import prove
 from shared.database import Connection
 from shared.quarantine import BadRecord, write_quarantine
 from shared.settings import IngestSettings
-from tests.command_line import callfold
-from tests.events import NOON, ORGANIZATION, event, value
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_said, keyed
-from tests.monitoring import Monitor
-from tests.processes import lag, publish, until
-from tests.storing import arrivals, record
+from tests.support.command_line import callfold
+from tests.support.events import NOON, ORGANIZATION, event, value
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.support.monitoring import Monitor
+from tests.support.processes import lag, publish, until
+from tests.support.storing import arrivals, record
 
 Batch = tuple[int, int]
 """Records, and how many of them are bad."""

@@ -17,7 +17,7 @@ from shared.fold import FINAL, fold
 from shared.packed import EXACT
 from shared.tombstone import organization_tombstone
 from shared.zones import time_zone
-from tests.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
+from tests.support.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
 
 BERLIN = time_zone("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}

@@ -21,11 +21,11 @@ from shared.retention import kept_since
 from shared.settings import AggregatorSettings
 from shared.store import write
 from shared.zones import time_zone
-from tests.command_line import callfold
-from tests.events import CALL, NOON, ORGANIZATION, event
-from tests.ingesting import counted_calls
-from tests.processes import until
-from tests.storing import prepared, stored
+from tests.support.command_line import callfold
+from tests.support.events import CALL, NOON, ORGANIZATION, event
+from tests.support.ingesting import counted_calls
+from tests.support.processes import until
+from tests.support.storing import prepared, stored
 
 SILENCE = timedelta(hours=4)
 OTHER = UUID(int=7)

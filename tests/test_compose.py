@@ -13,7 +13,8 @@ import yaml
 from services.ops.embedded.kafka import PROPERTIES
 from shared import settings
 from shared.roles import ROLES
-from tests.compose import OURS, ROOT, SERVERS, docker
+from tests.support.compose import OURS, SERVERS, docker
+from tests.support.repository import ROOT
 
 FILES = sorted(ROOT.glob("docker-compose*.yml"))
 ONE_SHOT = ("migrate", "topic")

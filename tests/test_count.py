@@ -15,7 +15,7 @@ from shared.hangup import CAUSES
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
 from shared.packed import unpack
 from shared.zones import time_zone, zone_names
-from tests.events import ORGANIZATION, event, events_of_a_call
+from tests.support.events import ORGANIZATION, event, events_of_a_call
 
 UTC_ZONE = time_zone("UTC")
 

@@ -13,7 +13,7 @@ from shared.event import COST_CENTS_MAX, Direction, Status
 from shared.fold import LAWS
 from shared.hangup import SPELLINGS
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
-from tests.events import NOON, ORGANIZATION
+from tests.support.events import NOON, ORGANIZATION
 
 LARGEST = 2**31 - 1
 

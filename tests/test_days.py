@@ -13,10 +13,10 @@ from shared.days import move_days
 from shared.delete import delete
 from shared.event import Event
 from shared.store import Overtaken, write
-from tests.command_line import callfold
-from tests.events import CALL, ORGANIZATION, event
-from tests.processes import until
-from tests.storing import prepared, stored, waits_for_a_lock
+from tests.support.command_line import callfold
+from tests.support.events import CALL, ORGANIZATION, event
+from tests.support.processes import until
+from tests.support.storing import prepared, stored, waits_for_a_lock
 
 OTHER = UUID(int=7)
 LATE = "2026-11-24T23:30:00Z"

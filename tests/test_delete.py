@@ -5,11 +5,11 @@ from uuid import UUID
 
 from services.ops.proof import prove
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.events import NOON, value
-from tests.ingesting import StartIngest, caught_up, has_committed
-from tests.processes import publish, until
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.events import NOON, value
+from tests.support.ingesting import StartIngest, caught_up, has_committed
+from tests.support.processes import publish, until
 
 GONE, KEPT = UUID(int=1), UUID(int=2)
 

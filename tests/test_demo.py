@@ -14,7 +14,7 @@ from services.ops.demo_account import Account
 from services.ops.demo_screen import STATUSES, Client, Customer, print_overview
 from services.ops.simulated_call import Outcome
 from services.ops.simulator import Record, organizations
-from tests.events import NOON
+from tests.support.events import NOON
 
 CUSTOMERS = [Customer(one, "live", "test") for one in organizations(Random(1))]
 NAMES = [one.organization.name for one in CUSTOMERS]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.event import InvalidEvent, call_uuid, read, read_stored
-from tests.events import CALL, NOON, ORGANIZATION, events_of_a_call, value
+from tests.support.events import CALL, NOON, ORGANIZATION, events_of_a_call, value
 
 
 def test_an_event_is_read_as_it_was_written() -> None:

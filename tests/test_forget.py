@@ -11,12 +11,12 @@ from services.ops.proof import prove
 from shared import roles
 from shared.database import Connection
 from shared.quarantine import BadRecord, write_quarantine
-from tests import seed
-from tests.command_line import Done, callfold
-from tests.events import NOON, value
-from tests.processes import until
-from tests.roles import as_role
-from tests.storing import record, waits_for_a_lock
+from tests.support import seed
+from tests.support.command_line import Done, callfold
+from tests.support.events import NOON, value
+from tests.support.processes import until
+from tests.support.roles import as_role
+from tests.support.storing import record, waits_for_a_lock
 
 NUMBER, OTHER = "+441632960011", "+441632960022"
 

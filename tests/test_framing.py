@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.event import VALUE_BYTES_MAX, InvalidEvent, read
 from shared.framing import framing
-from tests.events import NOON, value
+from tests.support.events import NOON, value
 
 EVENT = value("call.initiated")
 FRAMES: dict[str, tuple[bytes, str]] = {

@@ -20,11 +20,11 @@ from shared.kafka import ensure_topic
 from shared.monitor import READY_SECONDS, WhyWaiting, monitored
 from shared.probe import TIMEOUT_SECONDS
 from shared.settings import MonitorSettings
-from tests.ingesting import StartIngest, call, caught_up, has_ended
-from tests.monitoring import Monitor
-from tests.processes import Service, publish, until
+from tests.support.ingesting import StartIngest, call, caught_up, has_ended
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, publish, until
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 Start = Callable[..., Service]
 
 

@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.events import NOON, ORGANIZATION, value
-from tests.ingesting import (
+from tests.support.events import NOON, ORGANIZATION, value
+from tests.support.ingesting import (
     StartIngest,
     assert_exact,
     call,
@@ -21,7 +21,7 @@ from tests.ingesting import (
     has_committed,
     keyed,
 )
-from tests.processes import publish, until
+from tests.support.processes import publish, until
 
 
 async def test_events_become_exact_calls_and_counts(

@@ -21,8 +21,8 @@ from services.ops.embedded.servers import Servers
 from services.ops.lag import consumer_lag
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.events import value
-from tests.ingesting import (
+from tests.support.events import value
+from tests.support.ingesting import (
     GROUP,
     StartIngest,
     assert_exact,
@@ -32,7 +32,7 @@ from tests.ingesting import (
     has_said,
     keyed,
 )
-from tests.processes import lag, publish, until
+from tests.support.processes import lag, publish, until
 
 
 @asynccontextmanager

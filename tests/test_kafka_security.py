@@ -11,12 +11,12 @@ import pytest
 import trustme
 
 from shared.database import Connection
-from tests.command_line import callfold
-from tests.ingesting import GROUP as GROUPS
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, keyed
-from tests.kafka_requests import DESCRIBE_CONFIGS, GROUP, READ, TOPIC
-from tests.processes import Service, publish, until
-from tests.secured_kafka import (
+from tests.support.command_line import callfold
+from tests.support.ingesting import GROUP as GROUPS
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, keyed
+from tests.support.kafka_requests import DESCRIBE_CONFIGS, GROUP, READ, TOPIC
+from tests.support.processes import Service, publish, until
+from tests.support.secured_kafka import (
     KEY_PASSWORD,
     SecuredKafka,
     Settings,
@@ -24,7 +24,7 @@ from tests.secured_kafka import (
     secured_kafka,
     with_certificate,
 )
-from tests.token_endpoint import SECRET, TokenEndpoint, token_endpoint, with_token_url
+from tests.support.token_endpoint import SECRET, TokenEndpoint, token_endpoint, with_token_url
 
 USER: Final = "callfold"
 SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)

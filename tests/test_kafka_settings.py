@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from shared.kafka_client import cause, client_options
 from shared.kafka_security import ssl_context
 from shared.settings import IngestSettings, InvalidSetting, KafkaSettings
-from tests.secured_kafka import pkcs8
+from tests.support.secured_kafka import pkcs8
 
 SECRET = "never-shown"
 

@@ -12,8 +12,9 @@ import trustme
 import yaml
 
 from shared import settings
+from tests.support.repository import ROOT
 
-DIRECTORY = Path(__file__).parent.parent / "deploy" / "kubernetes"
+DIRECTORY = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 """1.30 has the sleep before a pod is stopped."""
 

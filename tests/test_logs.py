@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing
-from tests.events import ORGANIZATION, value
-from tests.ingesting import StartIngest, call, caught_up, has_ended
-from tests.monitoring import Monitor
-from tests.processes import Service, publish, until
-from tests.raw_http import ask
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.events import ORGANIZATION, value
+from tests.support.ingesting import StartIngest, call, caught_up, has_ended
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, publish, until
+from tests.support.raw_http import ask
 
 WRITTEN = """
 import logging

@@ -3,8 +3,8 @@
 from uuid import uuid4
 
 from shared.database import Connection
-from tests import seed
-from tests.command_line import callfold
+from tests.support import seed
+from tests.support.command_line import callfold
 
 
 async def test_members_are_added_listed_and_removed(database_url: str, database: Connection) -> None:

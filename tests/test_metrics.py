@@ -13,14 +13,15 @@ import pytest
 
 from shared.database import Connection
 from shared.kafka import ensure_topic
-from tests import seed
-from tests.api import bearing
-from tests.events import CALL, ORGANIZATION, value
-from tests.ingesting import StartIngest, call, caught_up
-from tests.monitoring import Monitor
-from tests.processes import Service, publish, until
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.events import CALL, ORGANIZATION, value
+from tests.support.ingesting import StartIngest, call, caught_up
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, publish, until
+from tests.support.repository import ROOT
 
-TABLE = Path(__file__).parent.parent / "docs" / "metrics.md"
+TABLE = ROOT / "docs" / "metrics.md"
 EACH = ["ingest", "aggregator", "api"]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.event import call_uuid, read
 from shared.named_call import SEVERAL_CALLS, NamedCall, named_call
-from tests.events import CALL, NOON, ORGANIZATION, value
+from tests.support.events import CALL, NOON, ORGANIZATION, value
 
 OTHER = UUID(int=7)
 TEXT_ID = 'anrufe/"Grün"\\1'

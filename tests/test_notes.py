@@ -6,9 +6,9 @@ import pytest
 
 from shared.database import Connection
 from shared.event import Event
-from tests.command_line import callfold
-from tests.events import ORGANIZATION, event
-from tests.storing import stored
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION, event
+from tests.support.storing import stored
 
 OTHER = UUID(int=7)
 DURATION = "data.duration: expected a number from 0 to 2,147,483,647; left out"

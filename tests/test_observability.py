@@ -4,12 +4,12 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.support.repository import ROOT
+
 OBSERVABILITY = ROOT / "deploy" / "observability"
 DASHBOARD = json.loads((OBSERVABILITY / "grafana" / "dashboards" / "callfold.json").read_text())
 PROCESS_METRICS = {"up", "process_resident_memory_bytes"}

@@ -26,11 +26,12 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.fold import LAWS
 from shared.migrations import upgrade
-from tests.command_line import callfold
-from tests.events import NOON, ORGANIZATION, event
-from tests.storing import stored
+from tests.support.command_line import callfold
+from tests.support.events import NOON, ORGANIZATION, event
+from tests.support.repository import ROOT
+from tests.support.storing import stored
 
-WRITTEN_BY_THE_OLDER_VERSION = Path(__file__).parent / "data" / "step_0010.sql"
+WRITTEN_BY_THE_OLDER_VERSION = ROOT / "tests" / "data" / "step_0010.sql"
 CALLS, DELETED = 51, 1
 
 

@@ -15,8 +15,8 @@ from services.ops.addresses import Place, database_faults
 from services.ops.embedded.state import plan, save
 from services.ops.failure import Failure
 from shared.database import Connection
-from tests.command_line import callfold
-from tests.events import ORGANIZATION
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION
 
 NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
 NOTHING_LISTENS = "127.0.0.1:1"

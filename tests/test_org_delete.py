@@ -18,15 +18,15 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord, write_quarantine
 from shared.store import Overtaken, write
-from tests import seed
-from tests.api import bearing, serving
-from tests.command_line import callfold
-from tests.events import NOON, event, value
-from tests.ingesting import StartIngest, call, caught_up, keyed
-from tests.monitoring import Monitor
-from tests.processes import publish, until
-from tests.roles import as_role
-from tests.storing import prepared, record, stored, waits_for_a_lock
+from tests.support import seed
+from tests.support.api import bearing, serving
+from tests.support.command_line import callfold
+from tests.support.events import NOON, event, value
+from tests.support.ingesting import StartIngest, call, caught_up, keyed
+from tests.support.monitoring import Monitor
+from tests.support.processes import publish, until
+from tests.support.roles import as_role
+from tests.support.storing import prepared, record, stored, waits_for_a_lock
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from services.ops.embedded.servers import Servers
 from services.ops.proof import prove_connection
 from shared.database import Connection, connect, is_passing
 from shared.zones import UTC
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.command_line import callfold
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said, keyed
-from tests.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
-from tests.processes import Service, publish, until
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.command_line import callfold
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said, keyed
+from tests.support.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
+from tests.support.processes import Service, publish, until
 
 pytestmark = needs_pgbouncer
 

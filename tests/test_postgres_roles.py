@@ -17,14 +17,15 @@ from shared import roles
 from shared.database import Connection
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles, missing
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.command_line import callfold
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_said
-from tests.processes import Service, publish, until
-from tests.roles import as_role
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.command_line import callfold
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said
+from tests.support.processes import Service, publish, until
+from tests.support.repository import ROOT
+from tests.support.roles import as_role
 
-PAGE = Path(__file__).parent.parent / "docs" / "postgres.md"
+PAGE = ROOT / "docs" / "postgres.md"
 PASSWORD = "it's %41 a p@ssword"
 
 MAY = """

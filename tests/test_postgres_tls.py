@@ -10,12 +10,12 @@ import pytest
 from services.ops.embedded.servers import Servers
 from shared.database import connect
 from shared.migrations.roles import missing
-from tests import seed
-from tests.api import get, serving
-from tests.command_line import callfold
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, has_said
-from tests.processes import lag, publish, until
-from tests.tls_postgres import TlsPostgres, needs_postgres_with_tls, tls_postgres
+from tests.support import seed
+from tests.support.api import get, serving
+from tests.support.command_line import callfold
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said
+from tests.support.processes import lag, publish, until
+from tests.support.tls_postgres import TlsPostgres, needs_postgres_with_tls, tls_postgres
 
 pytestmark = needs_postgres_with_tls
 

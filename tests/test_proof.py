@@ -14,10 +14,10 @@ from shared.database import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
 from shared.store import store
-from tests import seed
-from tests.command_line import callfold
-from tests.events import CALL, NOON, ORGANIZATION, event, table, value
-from tests.storing import stored
+from tests.support import seed
+from tests.support.command_line import callfold
+from tests.support.events import CALL, NOON, ORGANIZATION, event, table, value
+from tests.support.storing import stored
 
 NO_BAD_RECORDS: Sequence[BadRecord] = ()
 ANSWERED_CALL = """

@@ -13,11 +13,11 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord
 from shared.store import store
-from tests.command_line import callfold
-from tests.events import NOON, ORGANIZATION, event, value
-from tests.ingesting import counted_calls
-from tests.processes import until
-from tests.storing import record, stored
+from tests.support.command_line import callfold
+from tests.support.events import NOON, ORGANIZATION, event, value
+from tests.support.ingesting import counted_calls
+from tests.support.processes import until
+from tests.support.storing import record, stored
 
 STRANGER = UUID(int=9)
 

@@ -18,12 +18,12 @@ from services.api.rate_limits import rate_limits
 from shared.database import Connection
 from shared.plans import Plan, read_plans
 from shared.settings import InvalidSetting, LimitSettings
-from tests import seed
-from tests.api import NOW, bearing, serving
-from tests.command_line import callfold
-from tests.processes import until
-from tests.seed import Tenant
-from tests.token_issuer import SECRET, claims, sign_with_secret
+from tests.support import seed
+from tests.support.api import NOW, bearing, serving
+from tests.support.command_line import callfold
+from tests.support.processes import until
+from tests.support.seed import Tenant
+from tests.support.token_issuer import SECRET, claims, sign_with_secret
 
 PLANS = "three=3/day;second=1/s;both=2/s,1000/day"
 

@@ -8,11 +8,11 @@ from aiokafka import AIOKafkaProducer
 from shared import roles
 from shared.database import Connection
 from shared.read_progress import read_until, write_read_until
-from tests.events import NOON, value
-from tests.ingesting import StartIngest, call, keyed
-from tests.monitoring import Monitor
-from tests.processes import publish, until
-from tests.roles import as_role
+from tests.support.events import NOON, value
+from tests.support.ingesting import StartIngest, call, keyed
+from tests.support.monitoring import Monitor
+from tests.support.processes import publish, until
+from tests.support.roles import as_role
 
 
 async def clock(database: Connection) -> datetime:

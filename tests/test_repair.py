@@ -17,10 +17,10 @@ from services.ops.refold import refold_calls
 from shared.database import Connection
 from shared.packed import unpack
 from shared.store import Overtaken, write
-from tests.command_line import callfold
-from tests.events import CALL, NOON, ORGANIZATION, event
-from tests.processes import until
-from tests.storing import prepared, stored, waits_for_a_lock
+from tests.support.command_line import callfold
+from tests.support.events import CALL, NOON, ORGANIZATION, event
+from tests.support.processes import until
+from tests.support.storing import prepared, stored, waits_for_a_lock
 
 OTHER = UUID(int=7)
 initiated = event("call.initiated", id="1", direction="inbound")

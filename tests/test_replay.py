@@ -15,10 +15,10 @@ from services.ops.replay_source import read_file
 from shared.database import Connection
 from shared.delete import delete
 from shared.event import VALUE_BYTES_MAX
-from tests.command_line import callfold
-from tests.events import ORGANIZATION, value
-from tests.ingesting import StartIngest, assert_exact, call, caught_up, counted_calls, keyed
-from tests.processes import lag, publish
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION, value
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, counted_calls, keyed
+from tests.support.processes import lag, publish
 
 BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
 

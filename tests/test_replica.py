@@ -14,13 +14,13 @@ import pytest
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.command_line import callfold
-from tests.containers import ContainerServer
-from tests.ingesting import StartIngest, call, has_said
-from tests.processes import publish, until
-from tests.replica import Replica, replica_of
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.command_line import callfold
+from tests.support.containers import ContainerServer
+from tests.support.ingesting import StartIngest, call, has_said
+from tests.support.processes import publish, until
+from tests.support.replica import Replica, replica_of
 
 
 @pytest.fixture(scope="module")

@@ -23,16 +23,17 @@ from shared.count import CALL_COLUMNS
 from shared.database import Connection
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
-from tests import seed
-from tests.api import bearing, serving
-from tests.command_line import callfold
-from tests.ingesting import StartIngest, call, caught_up, has_committed, keyed
-from tests.processes import publish, until
-from tests.seed import Tenant
+from tests.support import seed
+from tests.support.api import bearing, serving
+from tests.support.command_line import callfold
+from tests.support.ingesting import StartIngest, call, caught_up, has_committed, keyed
+from tests.support.processes import publish, until
+from tests.support.repository import ROOT
+from tests.support.seed import Tenant
 
 # Without their revision: how often a row was written anew follows from how the events fell into batches.
 ALL_CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls ORDER BY organization_id, id"  # noqa: S608
-BACKUP = Path(__file__).parents[1] / "docs" / "backup.md"
+BACKUP = ROOT / "docs" / "backup.md"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import typer
@@ -12,12 +11,12 @@ from typer.core import TyperGroup
 from services.ops.main import app
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.command_line import callfold
-from tests.events import ORGANIZATION, value
-from tests.ingesting import StartIngest, call, caught_up, keyed
-from tests.processes import publish
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION, value
+from tests.support.ingesting import StartIngest, call, caught_up, keyed
+from tests.support.processes import publish
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "docs" / "deploy.md"
 DAYS = """
 SELECT day::text || ': ' || sum(calls) AS line

@@ -1,7 +1,6 @@
 """Scopes: docs/access.md says which one each route needs, and the routes are held to it."""
 
 import re
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,10 +9,11 @@ from fastapi.routing import APIRoute
 from services.api.app import ROUTERS
 from shared.credentials import SCOPES
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, serving
+from tests.support import seed
+from tests.support.api import bearing, serving
+from tests.support.repository import ROOT
 
-PAGE = Path(__file__).parent.parent / "docs" / "access.md"
+PAGE = ROOT / "docs" / "access.md"
 NEEDED = re.findall(r"^\| `([A-Z]+) (/\S+)` \| `(\S+)` \|$", PAGE.read_text(), re.MULTILINE)
 
 

@@ -23,7 +23,7 @@ from services.ops.embedded.state import State, load, locked, plan, save, with_fr
 from services.ops.failure import Failure
 from shared.kafka import administration
 from shared.zones import RULES_VERSION
-from tests.processes import until
+from tests.support.processes import until
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"

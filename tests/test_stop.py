@@ -12,10 +12,10 @@ import pytest
 
 from services.ops.embedded.servers import Servers
 from shared.database import Connection
-from tests import seed
-from tests.api import bearing, until_somebody_waits_for_a_lock
-from tests.ingesting import GROUP, StartIngest, call, caught_up, has_said
-from tests.processes import Service, lag, publish, until
+from tests.support import seed
+from tests.support.api import bearing, until_somebody_waits_for_a_lock
+from tests.support.ingesting import GROUP, StartIngest, call, caught_up, has_said
+from tests.support.processes import Service, lag, publish, until
 
 LONGEST_SECONDS = 9
 

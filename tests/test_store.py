@@ -17,9 +17,9 @@ from shared.delete import delete
 from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import Overtaken, TooLarge, store, write
-from tests.events import CALL, NOON, ORGANIZATION, event
-from tests.processes import until
-from tests.storing import arrivals, prepared, record, stored
+from tests.support.events import CALL, NOON, ORGANIZATION, event
+from tests.support.processes import until
+from tests.support.storing import arrivals, prepared, record, stored
 
 initiated = event("call.initiated", id="1", direction="inbound")
 answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))

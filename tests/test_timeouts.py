@@ -12,7 +12,7 @@ from services.ops.addresses import database as open_database
 from services.ops.failure import Failure
 from shared.database import Connection, connect, told
 from shared.timeouts import whose_timeout
-from tests.command_line import callfold
+from tests.support.command_line import callfold
 
 
 def fault(state: str, message: str, **fields: str) -> PostgresError:

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from services.ops.embedded.servers import Servers
 from services.ops.topic_settings import TopicSettings, findings
 from shared.kafka import RECORD_BYTES_MAX, administration
-from tests.command_line import callfold
+from tests.support.command_line import callfold
 
 
 def new_name() -> str:

@@ -16,9 +16,9 @@ from services.ops.proof import prove
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.read_progress import read_until
-from tests.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said, keyed
-from tests.monitoring import Monitor
-from tests.processes import publish, until
+from tests.support.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.support.monitoring import Monitor
+from tests.support.processes import publish, until
 
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "6"}
 

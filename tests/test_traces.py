@@ -4,10 +4,10 @@ import time
 from uuid import UUID
 
 from shared.database import Connection
-from tests.collector import Collector, Span, traced, traceparent
-from tests.events import CALL, ORGANIZATION, value
-from tests.ingesting import GROUP, StartIngest, call, caught_up
-from tests.processes import Record, publish, until
+from tests.support.collector import Collector, Span, traced, traceparent
+from tests.support.events import CALL, ORGANIZATION, value
+from tests.support.ingesting import GROUP, StartIngest, call, caught_up
+from tests.support.processes import Record, publish, until
 from tests.test_ingest_faults import transaction_held_open
 
 NUMBER = "+4930123456"

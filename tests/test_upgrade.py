@@ -19,13 +19,13 @@ from shared import migrations
 from shared.database import Connection
 from shared.migrations import TablesBusy, upgrade
 from shared.step import NEEDED_STEP
-from tests import seed
-from tests.api import bearing
-from tests.command_line import callfold
-from tests.events import value
-from tests.ingesting import StartIngest, call, caught_up, has_said, keyed
-from tests.processes import Service, publish, until
-from tests.seed import Tenant
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.command_line import callfold
+from tests.support.events import value
+from tests.support.ingesting import StartIngest, call, caught_up, has_said, keyed
+from tests.support.processes import Service, publish, until
+from tests.support.seed import Tenant
 
 NEWER_STEP = f"{int(NEEDED_STEP) + 1:04}"
 EXPANDING_STEP = f"""

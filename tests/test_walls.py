@@ -19,13 +19,13 @@ from shared.quarantine import BadRecord
 from shared.settings import ApiSettings
 from shared.store import store
 from shared.tables import metadata
-from tests import seed
-from tests.api import bearing, get, serving
-from tests.events import CALL, NOON, value
-from tests.pgbouncer import needs_pgbouncer, pgbouncer
-from tests.roles import OWNER, as_role
-from tests.seed import Tenant
-from tests.storing import record
+from tests.support import seed
+from tests.support.api import bearing, get, serving
+from tests.support.events import CALL, NOON, value
+from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
+from tests.support.roles import OWNER, as_role
+from tests.support.seed import Tenant
+from tests.support.storing import record
 
 READABLE = (
     "calls",

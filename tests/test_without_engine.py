@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support.repository import ROOT
 
 
 def test_the_last_line_says_what_was_not_tested(tmp_path: Path) -> None:

@@ -22,16 +22,16 @@ from shared import zones
 from shared.count import LocalHour, local_hour
 from shared.database import Connection
 from shared.zones import RULES_VERSION, find_time_zone, has_other_rules, has_same_rules, time_zone, zone_rules
-from tests import seed
-from tests.api import bearing, serving
-from tests.command_line import callfold
-from tests.events import ORGANIZATION, event, value
-from tests.ingesting import StartIngest, caught_up, has_said
-from tests.processes import Service, publish, until
-from tests.roles import as_role
-from tests.storing import stored
+from tests.support import seed
+from tests.support.api import bearing, serving
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION, event, value
+from tests.support.ingesting import StartIngest, caught_up, has_said
+from tests.support.processes import Service, publish, until
+from tests.support.repository import ROOT
+from tests.support.roles import as_role
+from tests.support.storing import stored
 
-ROOT = Path(__file__).parent.parent
 VANCOUVER = "America/Vancouver"
 BY_2025B = f"2025b {VANCOUVER} 0123456789abcdef"
 """Recorded rules by which clocks in Vancouver go back in November 2026."""

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import trustme
 
-from tests.secured_kafka import Issuer, SecuredKafka, Settings, sasl
+from tests.support.secured_kafka import Issuer, SecuredKafka, Settings, sasl
 
 CLIENT_ID = "callfold-client"
 SECRET = "s3cret/with+signs"

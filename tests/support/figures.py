@@ -15,8 +15,8 @@ from shared.count import NO_DIRECTION
 from shared.event import Direction, Event, Status
 from shared.fold import FINAL, Call, is_answered
 from shared.hangup import CAUSES, EFFECTIVE, cause_index
-from tests import seed
-from tests.seed import Tenant
+from tests.support import seed
+from tests.support.seed import Tenant
 
 _TYPES: dict[str, str] = {**dict.fromkeys(FINAL, "call.failed"), "completed": "call.completed"}
 _NEVER = datetime.max.replace(tzinfo=UTC)

@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from tests.api import NOW
+from tests.support.api import NOW
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 ISSUER = "https://project.example.com/auth/v1"

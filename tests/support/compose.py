@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests.support.repository import ROOT
+
 FILES = ("docker-compose.yml", "docker-compose.kafka-port.yml")
 OURS = ("ingest", "aggregator", "api")
 SERVERS = ("postgres", "kafka")

@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from tests.events import CALL
-from tests.processes import Record
+from tests.support.events import CALL
+from tests.support.processes import Record
 
 
 @dataclass(frozen=True)

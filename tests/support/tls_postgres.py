@@ -19,7 +19,7 @@ import trustme
 from services.ops.embedded.postgres import operating_user
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
-from tests.processes import until
+from tests.support.processes import until
 
 _INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda at: int(at.parts[-3]))
 needs_postgres_with_tls = pytest.mark.skipif(

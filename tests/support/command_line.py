@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from services.ops.failure import Failure
 from services.ops.main import app
-from tests.left_open import forget_what_is_left_open
+from tests.support.left_open import forget_what_is_left_open
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from services.api.app import create_app
 from shared.database import Connection
 from shared.roles import API
 from shared.settings import ApiSettings
-from tests.roles import as_role
-from tests.seed import Tenant
+from tests.support.roles import as_role
+from tests.support.seed import Tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

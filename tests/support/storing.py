@@ -10,7 +10,7 @@ from shared.changes import Arrival, Changes, TouchedCall, changes, group
 from shared.database import Connection
 from shared.event import Event
 from shared.store import read_known, store
-from tests.events import NOON
+from tests.support.events import NOON
 
 
 def record(value: bytes | None = b"", offset: int = 0) -> Any:

@@ -13,7 +13,7 @@ from services.ops.embedded.postgres import operating_user
 from services.ops.embedded.servers import Server, Servers
 from services.ops.embedded.state import free_ports
 from shared.roles import ROLES
-from tests.processes import until
+from tests.support.processes import until
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")

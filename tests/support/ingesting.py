@@ -7,8 +7,8 @@ from uuid import UUID
 
 from services.ops.proof import prove
 from shared.database import Connection
-from tests.events import NOON, ORGANIZATION, value
-from tests.processes import Service, lag, until
+from tests.support.events import NOON, ORGANIZATION, value
+from tests.support.processes import Service, lag, until
 
 GROUP = "test"
 StartIngest = Callable[..., Service]

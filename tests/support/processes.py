@@ -12,7 +12,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from services.ops.lag import consumer_lag
-from tests.events import CALL
+from tests.support.events import CALL
 
 LONGEST_SECONDS = 40
 

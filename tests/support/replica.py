@@ -15,7 +15,7 @@ from services.ops.embedded import postgres
 from services.ops.embedded.servers import Server, Servers
 from services.ops.embedded.state import free_ports
 from shared.database import Connection
-from tests.processes import until
+from tests.support.processes import until
 
 CONFLICT_MS = 100
 """How long a query of the replica may hold up what it is to replay."""

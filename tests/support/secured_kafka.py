@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from services.ops.embedded import kafka
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
-from tests.kafka_requests import administer, allow, set_password
-from tests.left_open import forget_what_is_left_open
+from tests.support.kafka_requests import administer, allow, set_password
+from tests.support.left_open import forget_what_is_left_open
 
 SESSION_SECONDS: Final = 2
 """How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
