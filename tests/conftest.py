@@ -39,14 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="how many interleavings tests/test_simulation.py tries (100)",
+        help="how many interleavings tests/simulation/test_simulation.py tries (100)",
     )
     parser.addoption(
         "--schemathesis-examples",
         type=int,
         default=20,
         metavar="N",
-        help="how many requests tests/test_api_schemathesis.py makes up for each route (20)",
+        help="how many requests tests/api/test_schemathesis.py makes up for each route (20)",
     )
 
 

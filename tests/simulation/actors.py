@@ -1,6 +1,6 @@
 """Who acts: ingest and aggregator as their services do, and what users, operators and chores do besides.
 
-A new deed is a frozen dataclass with `do`, and its strategy in tests/test_simulation.py.
+A new deed is a frozen dataclass with `do`, and its strategy in tests/simulation/test_simulation.py.
 """
 
 from collections.abc import Mapping, Sequence

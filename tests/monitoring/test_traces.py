@@ -4,11 +4,11 @@ import time
 from uuid import UUID
 
 from shared.database import Connection
+from tests.ingest.test_faults import transaction_held_open
 from tests.support.collector import Collector, Span, traced, traceparent
 from tests.support.events import CALL, ORGANIZATION, value
 from tests.support.ingesting import GROUP, StartIngest, call, caught_up
 from tests.support.processes import Record, publish, until
-from tests.test_ingest_faults import transaction_held_open
 
 NUMBER = "+4930123456"
 

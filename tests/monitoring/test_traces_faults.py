@@ -19,12 +19,12 @@ from services.ingest.traces import FOLLOWED_RECORDS_MAX
 from services.ops.lag import consumer_lag
 from shared.database import Connection
 from shared.settings import IngestSettings
+from tests.ingest.test_faults import transaction_held_open
+from tests.monitoring.test_traces import WAITS_FOR_LOCK
 from tests.support.collector import EXTRA, Collector, forbid_imports, traced
 from tests.support.events import value
 from tests.support.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_ended, has_said
 from tests.support.processes import publish, until
-from tests.test_ingest_faults import transaction_held_open
-from tests.test_traces import WAITS_FOR_LOCK
 
 
 async def test_a_batch_that_is_not_stored_says_so(

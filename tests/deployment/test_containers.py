@@ -18,9 +18,9 @@ from services.ops.demo_screen import Client
 from services.ops.embedded.state import free_ports
 from services.ops.simulated_call import Organization
 from services.ops.simulator import backlog, organizations, publish
+from tests.deployment.test_observability import dashboard_expressions
 from tests.support.compose import OURS, SERVERS, Compose, docker
 from tests.support.processes import until
-from tests.test_observability import dashboard_expressions
 
 pytestmark = pytest.mark.containers
 

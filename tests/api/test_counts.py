@@ -32,7 +32,7 @@ FIGURES = {
     "hangup_causes",
     "percentiles",
 }
-"""Told since, and tested in tests/test_api_figures.py."""
+"""Told since, and tested in tests/api/test_figures.py."""
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99"))
 
 

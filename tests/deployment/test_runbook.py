@@ -31,7 +31,9 @@ async def calls_by_day(database: Connection) -> list[str]:
 
 def command(time_zone: str) -> list[str]:
     """The arguments of the runbook's command, with an operator's values in it."""
-    found = re.search(r"tests/test_runbook.py runs this. -->\n\n    callfold (.*)\n", DEPLOY.read_text())
+    found = re.search(
+        r"tests/deployment/test_runbook.py runs this. -->\n\n    callfold (.*)\n", DEPLOY.read_text()
+    )
     assert found
     return shlex.split(found[1].replace("TIME_ZONE", time_zone).replace("ORGANIZATION", str(ORGANIZATION)))
 

@@ -10,7 +10,7 @@ from tests.support.repository import ROOT
 
 def test_the_last_line_says_what_was_not_tested(tmp_path: Path) -> None:
     """It passes all the same: the embedded servers stand in."""
-    skipped = "tests/test_observability.py"
+    skipped = "tests/deployment/test_observability.py"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--containers", "-p", "no:cacheprovider", skipped],
         cwd=ROOT,

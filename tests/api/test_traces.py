@@ -10,10 +10,10 @@ from services.api.traces import Receive, Scope, Send, TracedApplication
 from shared import traces
 from shared.database import Connection
 from shared.settings import TelemetrySettings
+from tests.api.test_server import RAW, process
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.collector import EXTRA, Collector, forbid_imports, traceparent
-from tests.test_api_server import RAW, process
 
 NUMBER = "+4930123456"
 
