@@ -1,7 +1,7 @@
 """What a call counts for, in SQL: `shared.count.counted_as`, once more, over a row of the table `calls`.
 
 Whoever takes calls away or counts them within the database (a delete, retention, a change of days, the proof)
-does it by these expressions. tests/test_counted_sql.py holds the two equal.
+does it by these expressions. tests/counts/test_counted_sql.py holds the two equal.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The fold: from the events of one call to the call. Pure: no I/O, no clock, no state.
 
 An *answer* is an event that claims `in_progress`; an *end* is one that claims a final status. *After* and
-*latest* are by (timestamp, id). The laws, each held by a test in tests/test_fold.py:
+*latest* are by (timestamp, id). The laws, each held by a test in tests/calls/test_fold.py:
 
 1. Order never matters.
 2. A duplicate (the id of an event that the call already has) changes nothing.

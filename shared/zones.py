@@ -2,7 +2,7 @@
 
 The standard library asks the machine's own tables first (`zoneinfo.TZPATH`, which PYTHONTZPATH changes), and
 the package only for zones that those lack. Two machines can then place one call on two days. So every zone
-comes from here, and tests/test_zones.py forbids `ZoneInfo(…)` elsewhere.
+comes from here, and tests/calls/test_zones.py forbids `ZoneInfo(…)` elsewhere.
 """
 
 from functools import cache

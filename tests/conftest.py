@@ -15,11 +15,11 @@ from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
-from tests.collector import Collector, collecting
-from tests.containers import missing_engine, servers_in_containers
-from tests.ingesting import GROUP, StartIngest
-from tests.left_open import forget_what_is_left_open
-from tests.processes import Service
+from tests.support.collector import Collector, collecting
+from tests.support.containers import missing_engine, servers_in_containers
+from tests.support.ingesting import GROUP, StartIngest
+from tests.support.left_open import forget_what_is_left_open
+from tests.support.processes import Service
 
 TEMPLATE = "callfold_template"
 PARTITIONS = 4
@@ -39,14 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="how many interleavings tests/test_simulation.py tries (100)",
+        help="how many interleavings tests/simulation/test_simulation.py tries (100)",
     )
     parser.addoption(
         "--schemathesis-examples",
         type=int,
         default=20,
         metavar="N",
-        help="how many requests tests/test_api_schemathesis.py makes up for each route (20)",
+        help="how many requests tests/api/test_schemathesis.py makes up for each route (20)",
     )
 
 
@@ -116,8 +116,8 @@ async def template(running: Servers) -> str:
 
 @pytest.fixture
 async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
-    """A fresh, migrated database for this test, whose owner this URL is of: `tests.roles.as_role` names
-    another."""
+    """The URL of a fresh, migrated database for this test, as its owner. `tests.support.roles.as_role` names
+    another role."""
     name = f"test_{uuid.uuid4().hex}"
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")

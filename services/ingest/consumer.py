@@ -3,7 +3,7 @@ reports of its topic.
 
 All use of aiokafka's private parts is in this file: `_coordinator.coordinator_id`, `_client.send`,
 `_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`, each as aiokafka 0.14 has
-it. tests/test_topic_changes.py fails when one of them is gone.
+it. tests/ingest/test_topic_changes.py fails when one of them is gone.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Who acts: ingest and aggregator as their services do, and what users, operators and chores do besides.
 
-A new deed is a frozen dataclass with `do`, and its strategy in tests/test_simulation.py.
+A new deed is a frozen dataclass with `do`, and its strategy in tests/simulation/test_simulation.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from shared.database import PASSING_TYPES, Connection, is_passing
 from shared.days import move_days
 from shared.delete import delete
 from shared.store import Overtaken, store
-from tests.events import value
 from tests.simulation.schedule import Actor, Body, Role
 from tests.simulation.topic import NOW, Member
 from tests.simulation.watcher import Watcher
+from tests.support.events import value
 
 ORGANIZATIONS: Final = (UUID(int=0xA), UUID(int=0xB))
 CALLS: Final = tuple(

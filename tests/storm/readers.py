@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import httpx
 
-from tests.api import bearing
 from tests.storm.stage import Stage, StormBroke
 from tests.storm.workload import CallKey
+from tests.support.api import bearing
 
 READERS: Final = 4
 FOLLOWED: Final = 24

@@ -19,11 +19,11 @@ from shared.database import PASSING_TYPES, Connection, connect, is_passing
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
 from shared.zones import zone_rules
-from tests.seed import key
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen
 from tests.storm.supervised import LOOK_SECONDS, Supervised
 from tests.storm.workload import Workload
+from tests.support.seed import key
 
 PARTITIONS: Final = 4
 SESSION_TIMEOUT_SECONDS: Final = 3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.processes import Service
+from tests.support.processes import Service
 
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 20

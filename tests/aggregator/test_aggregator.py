@@ -1,0 +1,1 @@
+"""The aggregator: deltas become counts, and no answer changes by it."""

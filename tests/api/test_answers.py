@@ -1,0 +1,354 @@
+"""Answers that are kept: given for as long as nothing changes, and by no process a moment longer."""
+
+import asyncio
+import json
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+import uvloop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.api.answers import KEPT_OVERHEAD_BYTES, Answer, Answers
+from services.api.credentials import Caller
+from services.api.database import STATE, open_databases
+from services.api.database import Connection as PooledConnection
+from services.api.filters import CellsQuery, filters_of
+from services.api.stats import StatsAsked, stats
+from services.ops.embedded.servers import postgres_server
+from services.ops.embedded.state import free_ports
+from shared.database import Connection
+from shared.settings import ApiSettings
+from tests.support import seed
+from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
+from tests.support.processes import until
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(database_url) as api:
+        yield api
+
+
+@asynccontextmanager
+async def counts_locked(database: Connection) -> AsyncIterator[None]:
+    """Who computes has to wait, until the end of the block."""
+    async with database.transaction():
+        await database.execute("LOCK TABLE daily_call_counts")
+        yield
+
+
+async def caller_now(database: Connection, tenant: seed.Tenant) -> Caller:
+    """The tenant's caller, as their credentials are found now."""
+    state = await database.fetchval(f"SELECT {STATE}")
+    return Caller(tenant.id, True, tenant.zone, "the test", frozenset(), "unlimited", state)
+
+
+async def total(api: httpx.AsyncClient, tenant: seed.Tenant, **query: object) -> int:
+    """The total that stats answer, as trends do."""
+    stats = await get(api, tenant, "/calls", action="stats", **query)
+    trends = await get(api, tenant, "/calls", action="trends", **query)
+    assert sum(day["total"] for day in trends["data"]) == stats["total"]
+    return int(stats["total"])
+
+
+async def test_while_nothing_changes_no_count_is_read_again(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme)
+    assert await total(api, acme) == 1
+    async with counts_locked(database):
+        async with asyncio.timeout(5):
+            assert await total(api, acme) == 1
+        other = asyncio.create_task(total(api, acme, status="busy"))
+        await until_somebody_waits_for_a_lock(database)
+    assert await other == 0, "another question is another answer"
+
+
+async def test_every_change_is_seen_at_once_by_every_process(
+    api: httpx.AsyncClient, database: Connection, database_url: str
+) -> None:
+    acme = await seed.tenant(database)
+    async with serving(database_url) as other:
+
+        async def totals() -> list[int]:
+            return [await total(each, acme) for each in (api, other, api, other)]
+
+        assert await totals() == [0] * 4
+        first = await seed.call(database, acme)
+        assert await totals() == [1] * 4
+        await seed.call(database, acme)
+        assert await totals() == [2] * 4
+        await seed.apply_deltas(database)
+        assert await totals() == [2] * 4
+        assert (await other.delete(f"/calls/{first}", headers=bearing(acme.key))).status_code == 204
+        assert await totals() == [1] * 4
+
+
+async def test_what_was_in_progress_when_an_answer_was_computed_is_seen_once_it_is_committed(
+    api: httpx.AsyncClient, database: Connection, database_url: str
+) -> None:
+    """In any order, and with savepoints: no order of commits leads back to a state that was."""
+    acme = await seed.tenant(database)
+    async with AsyncExitStack() as writers:
+        writing = []
+        for _ in range(5):
+            connection = await asyncpg.connect(database_url)
+            writers.push_async_callback(connection.close)
+            transaction = connection.transaction()
+            await transaction.start()
+            await seed.call(connection, acme)  # in a savepoint of its transaction
+            writing.append(transaction)
+        assert await total(api, acme) == 0
+        for committed, place in enumerate((2, 0, 4, 1, 3), 1):
+            if place == 1:
+                await writing[place].rollback()
+            else:
+                await writing[place].commit()
+            assert await total(api, acme) == committed - (committed >= 4)
+
+
+async def test_a_large_answer_that_is_asked_for_again_is_compressed_once(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme)
+    large, small = "/calls/trends", "/calls/stats"
+
+    async def ask(path: str, accepted: str, *, tag: str = "") -> httpx.Response:
+        named = {"If-None-Match": tag} if tag else {}
+        return await api.get(path, headers={**bearing(acme.key), "Accept-Encoding": accepted, **named})
+
+    first = await ask(large, "gzip")
+    again = await ask(large, "br, gzip;q=0.5")
+    assert "Content-Encoding" not in first.headers
+    assert again.headers["Content-Encoding"] == "gzip"
+    assert int(again.headers["Content-Length"]) * 5 < len(first.content)
+    assert again.content == first.content
+    assert again.headers["ETag"] != first.headers["ETag"]
+    for tag in (first.headers["ETag"], again.headers["ETag"]):
+        for accepted in ("gzip", "identity"):
+            same = await ask(large, accepted, tag=tag)
+            assert (same.status_code, same.headers["ETag"]) == (304, tag)
+    for accepted in ("identity", "gzip;q=0", ""):
+        assert "Content-Encoding" not in (await ask(large, accepted)).headers
+    for _ in range(3):
+        assert "Content-Encoding" not in (await ask(small, "gzip")).headers
+    await seed.call(database, acme)
+    changed = await ask(large, "gzip", tag=again.headers["ETag"])
+    assert changed.status_code == 200
+    assert sum(day["total"] for day in changed.json()["data"]) == 2
+
+
+async def test_organizations_modes_and_time_zones_have_answers_of_their_own(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    acme = await seed.tenant(database)
+    other = await seed.tenant(database)
+    await seed.call(database, acme)
+    assert [await total(api, acme), await total(api, other)] == [1, 0]
+    test = acme._replace(key=acme.test_key)
+    assert [await total(api, test), await total(api, acme)] == [0, 1]
+    await database.execute("UPDATE organizations SET time_zone = 'Europe/Berlin' WHERE id = $1", acme.id)
+    assert (await get(api, acme, "/calls", action="stats"))["time_zone"] == "Europe/Berlin"
+
+
+async def test_of_many_who_ask_the_same_at_once_one_computes(database: Connection, database_url: str) -> None:
+    acme = await seed.tenant(database)
+    answers, computations, go_on = Answers(2**20), 0, asyncio.Event()
+
+    async def compute(_: object) -> int:
+        nonlocal computations
+        computations += 1
+        await go_on.wait()
+        return computations
+
+    async with open_databases(ApiSettings(database_url=database_url)) as databases:
+        caller = await caller_now(database, acme)
+        asking = [
+            asyncio.create_task(answers.get(databases.reading, caller, "how many?", compute))
+            for _ in range(100)
+        ]
+        await until(lambda: asyncio.sleep(0, computations), "one to compute")
+        go_on.set()
+        assert {(await asked).body for asked in asking} == {b"1"}
+    assert computations == 1
+
+
+async def test_when_it_fails_all_who_wait_are_told_at_once(database: Connection, database_url: str) -> None:
+    acme = await seed.tenant(database)
+    async with serving(database_url, api_statement_timeout_seconds=0.3) as api:
+        async with counts_locked(database):
+            async with asyncio.timeout(5):  # one after the other would take 12 s
+                answers = await asyncio.gather(
+                    *(api.get("/calls?action=stats", headers=bearing(acme.key)) for _ in range(40))
+                )
+        assert {answer.status_code for answer in answers} == {503}
+        assert await total(api, acme) == 0, "and no fault is kept"
+
+
+async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
+    database: Connection, database_url: str
+) -> None:
+    acme = await seed.tenant(database)
+    async with serving(database_url, api_answers_mib=8 * KEPT_OVERHEAD_BYTES / 2**20) as api:
+        for day in range(1, 29):
+            await get(api, acme, "/calls", action="stats", start_date=f"2026-11-{day:02}")
+        async with counts_locked(database):
+            async with asyncio.timeout(5):
+                await get(api, acme, "/calls", action="stats", start_date="2026-11-28")
+            oldest = asyncio.create_task(get(api, acme, "/calls", action="stats", start_date="2026-11-01"))
+            await until_somebody_waits_for_a_lock(database)
+        await oldest
+    async with serving(database_url, api_answers_mib=0) as api:
+        assert await total(api, acme) == 0
+        async with counts_locked(database):
+            asked = asyncio.create_task(total(api, acme))
+            await until_somebody_waits_for_a_lock(database)
+        assert await asked == 0
+
+
+async def test_after_a_crash_no_state_comes_back() -> None:
+    """The numbers of transactions do: of those whose end was not written yet."""
+    with tempfile.TemporaryDirectory(prefix="callfold-crash-") as scratch:
+        directory = Path(scratch)
+        directory.chmod(0o755)
+        (port,) = free_ports(1)
+        server = postgres_server(directory / "postgres", port, durable=False)
+        await server.start()
+        try:
+            url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            database, victim = [await asyncpg.connect(url) for _ in range(2)]
+            await database.execute("CREATE TABLE numbers (n int)")
+            pid = await victim.fetchval("SELECT pg_backend_pid()")
+            states, started = set(), set()
+            for _ in range(3):
+                await database.execute("BEGIN; INSERT INTO numbers VALUES (0); ROLLBACK")
+                states.add(await database.fetchval(f"SELECT {STATE}"))
+            started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
+            os.kill(pid, signal.SIGKILL)  # the postmaster ends all others, recovers, and lives on
+            await until(lambda: asyncio.sleep(0, database.is_closed()), "the crash")
+            await server.wait_until_ready()
+            database = await asyncpg.connect(url)
+            for _ in range(3):
+                assert await database.fetchval(f"SELECT {STATE}") not in states
+                await database.execute("INSERT INTO numbers VALUES (1)")
+            started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
+            assert len(started) == 1
+            await database.close()
+        finally:
+            server.stop()
+
+
+PROCESSES, WRITERS = 2, 3
+_steps = st.one_of(
+    st.tuples(st.sampled_from(["write", "commit", "commit", "roll back"]), st.integers(0, WRITERS - 1)),
+    st.tuples(st.sampled_from(["ask", "ask", "go on"]), st.integers(0, PROCESSES - 1)),
+)
+
+
+class Interleaving:
+    """Processes that answer the same question, and writers that change what is true, step by step."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self.answers = [Answers(2**20) for _ in range(PROCESSES)]
+        self.history = [0]
+        """The totals that were true, in their order; each greater than the one before."""
+        self.given = 0
+        self._unfinished: list[list[tuple[int, asyncio.Task[Answer]]]] = [[] for _ in range(PROCESSES)]
+        self._gates: list[asyncio.Event | None] = [None] * PROCESSES
+
+    async def run(self, steps: list[tuple[str, int]]) -> None:
+        async with AsyncExitStack() as opened:
+            database, *writers = [await asyncpg.connect(self._url) for _ in range(1 + WRITERS)]
+            for connection in (database, *writers):
+                opened.push_async_callback(connection.close)
+            self._database, self._writers = database, writers
+            self._written = [0] * WRITERS
+            self._transactions = [connection.transaction() for connection in writers]
+            self._databases = await opened.enter_async_context(
+                open_databases(ApiSettings(database_url=self._url))
+            )
+            self._acme = await seed.tenant(database)
+            for deed, place in steps:
+                await self._step(deed, place)
+            while any(self._gates):
+                for place in range(PROCESSES):
+                    await self._step("go on", place)
+
+    async def _step(self, deed: str, place: int) -> None:
+        match deed:
+            case "ask":
+                caller = await caller_now(self._database, self._acme)
+                asked = asyncio.create_task(self._get(place, caller))
+                self._unfinished[place].append((len(self.history) - 1, asked))
+                await self._settle(place)
+            case "go on" if (gate := self._gates[place]) is not None:
+                self._gates[place] = None
+                gate.set()
+                await self._settle(place)
+            case "write":
+                if not self._written[place]:
+                    self._transactions[place] = self._writers[place].transaction()
+                    await self._transactions[place].start()
+                await seed.call(self._writers[place], self._acme)
+                self._written[place] += 1
+            case "commit" if self._written[place]:
+                await self._transactions[place].commit()
+                self.history.append(self.history[-1] + self._written[place])
+                self._written[place] = 0
+            case "roll back" if self._written[place]:
+                await self._transactions[place].rollback()
+                self._written[place] = 0
+
+    async def _get(self, place: int, caller: Caller) -> Answer:
+        async def compute(connection: PooledConnection) -> object:
+            gate = self._gates[place] = asyncio.Event()
+            await gate.wait()
+            asked = StatsAsked(filters_of(caller, CellsQuery()))
+            return await stats(connection, asked, caller.zone)
+
+        return await self.answers[place].get(self._databases.reading, caller, "stats", compute)
+
+    async def _settle(self, place: int) -> None:
+        """Returns when one of this process's askers stands still within its snapshot, or all are answered."""
+        async with asyncio.timeout(10):
+            while self._gates[place] is None and self._unfinished[place]:
+                await asyncio.sleep(0)
+                self._check(place)
+        for _ in range(5):  # an answer that is kept needs no more
+            await asyncio.sleep(0)
+        self._check(place)
+
+    def _check(self, place: int) -> None:
+        for asked_at, task in self._unfinished[place]:
+            if task.done():
+                answered = json.loads(task.result().body)["total"]
+                assert answered in self.history[asked_at:], "true since they asked"
+                self.given += 1
+        self._unfinished[place] = [each for each in self._unfinished[place] if not each[1].done()]
+
+
+def test_whatever_the_interleaving_each_answer_is_true_at_a_moment_since_it_was_asked(
+    database_url: str,
+) -> None:
+    loop = uvloop.new_event_loop()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(_steps, min_size=5, max_size=60))
+    def interleave(steps: list[tuple[str, int]]) -> None:
+        loop.run_until_complete(Interleaving(database_url).run(steps))
+
+    try:
+        interleave()
+    finally:
+        loop.close()

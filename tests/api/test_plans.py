@@ -1,0 +1,294 @@
+"""Plans: the hot statements find their rows by an index, and look at few of them.
+
+One organization has nine tenths of all calls, on a few phone numbers, so that reading a table from end to end
+looks tempting; and each statement is asked many times on one connection, where a plan that fits all
+parameters would take over if it were allowed to. All of it behind the walls between organizations, whose
+conditions come before any of the statement's own.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple, get_args
+from uuid import UUID
+
+import pytest
+
+from services.api import call, concurrency, credentials, days, pages, sums
+from services.api.call_filters import CallFilters
+from services.api.database import Database, open_databases
+from services.api.events import EVENTS, EVENTS_MAX
+from services.api.filters import Filters
+from services.api.intervals import Interval
+from services.api.recording import RECORDING
+from shared.count import NO_DIRECTION
+from shared.credentials import key_hash
+from shared.database import Connection
+from shared.settings import ApiSettings
+from tests.support.roles import as_role
+
+ACME = UUID(int=1)
+PHONE = UUID(int=3)
+
+SEED = """
+INSERT INTO organizations (id, name)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 'o' || n FROM generate_series(1, 3000) n;
+INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint)
+SELECT id, gen_random_uuid(), true, sha256(name::bytea), name FROM organizations;
+INSERT INTO calls (organization_id, id, livemode, status, direction, phone_number_id, endpoint_id,
+    from_number, to_number, created_at, day, version)
+SELECT lpad(to_hex(CASE WHEN n % 10 = 0 THEN 2 + n % 100 ELSE 1 END), 32, '0')::uuid,
+    lpad(to_hex(n), 32, '0')::uuid, true, CASE n % 3 WHEN 0 THEN 'busy' ELSE 'completed' END,
+    CASE n % 2 WHEN 0 THEN 'inbound' ELSE 'outbound' END, lpad(to_hex(n % 50), 32, '0')::uuid,
+    lpad(to_hex(n % 50), 32, '0')::uuid, '+493' || lpad((n % 400)::text, 5, '0'),
+    '+493' || lpad((n % 400)::text, 5, '0'), at, (at AT TIME ZONE 'UTC')::date, 1
+FROM (
+    SELECT n, '2026-11-24T12:00:00Z'::timestamptz - n * interval '15 minutes' AS at
+    FROM generate_series(1, 30000) n
+) AS times;
+INSERT INTO daily_call_counts
+SELECT organization_id, livemode, day, direction, phone_number_id, status, count(*), 0, 0, 0, 0, 0
+FROM calls GROUP BY 1, 2, 3, 4, 5, 6;
+INSERT INTO daily_call_totals
+SELECT organization_id, livemode, day, direction, status, sum(calls), 0, 0, 0, 0, 0
+FROM daily_call_counts GROUP BY 1, 2, 3, 4, 5;
+INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls)
+SELECT organization_id, livemode, day, direction, phone_number_id, status,
+    calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls
+FROM daily_call_counts LIMIT 200;
+ANALYZE organizations, api_keys, calls, daily_call_counts, daily_call_totals, daily_call_deltas;
+"""
+
+
+@pytest.fixture
+async def api_database(database_url: str, database: Connection) -> AsyncIterator[Database]:
+    await database.execute(SEED)
+    settings = ApiSettings(database_url=as_role(database_url), api_pool_connections=1)
+    async with open_databases(settings) as opened:
+        yield opened.reading
+
+
+def asked(**filters: Any) -> Filters:
+    return Filters(ACME, True, None, None, None, None, None)._replace(**filters)
+
+
+class Scan(NamedTuple):
+    """How a plan gets at the rows of a table, and how many rows it looks at."""
+
+    table: str
+    by: str | None
+    rows: int
+
+
+async def scans(database: Database, statement: str, *parameters: object) -> dict[str, Scan]:
+    """Asks the statement a dozen times, as a request of the organization that its first parameter names, and
+    then says how it is carried out, by table."""
+    return {scan.table: scan for scan in await all_scans(database, statement, *parameters)}
+
+
+async def all_scans(database: Database, statement: str, *parameters: object) -> list[Scan]:
+    """The same for a statement that reads a table more than once."""
+    owner = parameters[0] if isinstance(parameters[0], UUID) else ACME
+    async with database.snapshot(owner) as connection:
+        for _ in range(12):
+            await connection.fetch(statement, *parameters)
+        explained = await connection.fetchval(
+            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *parameters
+        )
+        plans = await connection.fetchrow(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", statement
+        )
+    assert plans is not None
+    assert plans["generic_plans"] == 0
+    assert plans["custom_plans"] >= 12
+    return list(_scans(json.loads(explained)[0]["Plan"]))
+
+
+def _scans(node: dict[str, Any], table: str = "") -> Iterator[Scan]:
+    table = node.get("Relation Name", table)
+    children = node.get("Plans", [])
+    for child in children:
+        yield from _scans(child, table)
+    if table and node["Node Type"] in ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"):
+        looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        yield Scan(table, node.get("Index Name"), round(looked_at * node["Actual Loops"]))
+
+
+# What a function reads, no plan shows. The numbers are of this session since it last told the server.
+READ = """
+SELECT relname, coalesce(seq_scan, 0) AS from_end_to_end, coalesce(idx_tup_fetch, 0) AS by_index
+FROM pg_stat_xact_user_tables WHERE relname IN ('api_keys', 'members', 'organizations') ORDER BY 1
+"""
+
+
+async def reads(database: Database, statement: str, *parameters: object) -> dict[str, tuple[int, int]]:
+    """Of each table that a function may read: how often from end to end, and how many rows by an index."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.fetch(statement, *parameters)  # to plan it reads rows, too
+        before = await connection.fetch(READ)
+        await connection.fetch(statement, *parameters)
+        after = await connection.fetch(READ)
+    return {
+        now["relname"]: (
+            now["from_end_to_end"] - then["from_end_to_end"],
+            now["by_index"] - then["by_index"],
+        )
+        for then, now in zip(before, after, strict=True)
+    }
+
+
+async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
+    by_index = {"api_keys": (0, 1), "members": (0, 0), "organizations": (0, 1)}
+
+    assert await reads(api_database, credentials.KEYS, [key_hash("o7")]) == by_index
+
+
+async def test_a_member_is_looked_up_by_the_user(api_database: Database, database: Connection) -> None:
+    """No more is read than what the user belongs to, which is six organizations here."""
+    await database.execute(
+        "INSERT INTO members SELECT id, lpad(to_hex(n % 500), 32, '0')::uuid, now() + n * interval '1 s' "
+        "FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM organizations) AS numbered;"
+        "ANALYZE members"
+    )
+
+    for organization_id in (None, UUID(int=1007)):
+        read = await reads(api_database, credentials.MEMBERS, [UUID(int=7)], [organization_id])
+        for table in ("members", "organizations"):
+            from_end_to_end, by_index = read[table]
+            assert from_end_to_end == 0
+            assert 1 <= by_index <= 6
+
+
+def searched(**filters: Any) -> CallFilters:
+    """Filters of a list."""
+    return CallFilters.of_cells(asked())._replace(**filters)
+
+
+async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:
+    async def listing(*, page: int = 1, look_at: int | None = None, **filters: Any) -> Scan:
+        place = (None, None, look_at, 20, 20 * (page - 1))
+        return (await scans(api_database, pages.PAGE["desc"], *searched(**filters), *place))["calls"]
+
+    newest = "calls_newest_idx"
+    assert await listing() == Scan("calls", newest, 20)
+    assert await listing(page=5) == Scan("calls", newest, 100)
+    assert (await listing(status=["busy"])).by == newest
+    assert (await listing(status=["busy"])).rows <= 100
+    # Days far back: the index is entered at their end, not read from today on.
+    old = await listing(start_date=date(2026, 2, 1), end_date=date(2026, 2, 28))
+    assert old.by == newest
+    assert old.rows <= 20 + 2 * 96
+    assert await listing(start_date=date(2027, 1, 1)) == Scan("calls", newest, 0)
+    few = await listing(organization_id=UUID(int=12))
+    assert few == Scan("calls", newest, 20)
+    # Where no call has the status, reading ends where it must.
+    assert await listing(status=["canceled"], look_at=500) == Scan("calls", newest, 500)
+
+    known: dict[str, tuple[Any, Any]] = {
+        "phone_number": (PHONE, UUID(int=999)),
+        "endpoint": (PHONE, UUID(int=999)),
+        "from_number": ("+49300003", "+490"),
+        "to_number": ("+49300003", "+490"),
+    }
+    for name, (some, none) in known.items():
+        index = f"calls_newest_of_{name}_idx"
+        column = name if name.endswith("_number") and name != "phone_number" else f"{name}_id"
+        assert await listing(**{column: some}) == Scan("calls", index, 20)
+        assert await listing(**{column: none}) == Scan("calls", index, 0)
+
+
+async def test_a_cursor_enters_the_index_where_it_points(api_database: Database) -> None:
+    place = (datetime(2026, 5, 1, tzinfo=UTC), UUID(int=7), None, 20, 0)
+    for order in pages.PAGE:
+        found = await scans(api_database, pages.PAGE[order], *searched(), *place)
+        assert found["calls"] == Scan("calls", "calls_newest_idx", 20)
+        found = await scans(api_database, pages.PAGE[order], *searched(from_number="+49300003"), *place)
+        assert found["calls"] == Scan("calls", "calls_newest_of_from_number_idx", 20)
+
+
+async def test_what_is_searched_for_is_found_by_its_index(api_database: Database) -> None:
+    async def search(**filters: Any) -> set[Scan]:
+        place = (None, None, None, 20, 0)
+        statement = pages.SEARCH["created_at", "desc"]
+        return set(await all_scans(api_database, statement, *searched(**filters), *place))
+
+    assert await search(id=UUID(int=7)) == {Scan("calls", "calls_pkey", 1)}
+    for column in ("from", "to"):
+        prefix = {f"{column}_first": "+4930003", f"{column}_after": "+4930004"}
+        found = await search(**prefix)
+        assert {scan.by for scan in found} == {f"calls_newest_of_{column}_number_idx", "calls_pkey"}
+    span = {"start_date": date(2026, 11, 20), "end_date": date(2026, 11, 21)}
+    for filters in ({"hangup_cause": "USER_BUSY"}, {"number_part": "0031"}, {"min_duration": 1}):
+        found = await search(**span, **filters)
+        assert {scan.by for scan in found} == {"calls_newest_idx", "calls_pkey"}
+        assert all(scan.rows <= 5 * 96 for scan in found)
+
+
+async def test_counts_are_read_by_organization_and_days(api_database: Database) -> None:
+    november = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 24))
+    by_phone_number = november._replace(phone_number_id=PHONE)
+
+    async def reads(statement: str, *parameters: object) -> str:
+        """The one table of counts that a statement reads, by its key and no further than its days."""
+        found = await scans(api_database, statement, *parameters)
+        read = {name: scan for name, scan in found.items() if scan.rows and name != "daily_call_deltas"}
+        (counts,) = read.keys() - {"organizations", "calls"}
+        assert found[counts].by == f"{counts}_pkey"
+        assert found[counts].rows <= 24 * 96
+        return counts
+
+    for filters, table in ((november, "daily_call_totals"), (by_phone_number, "daily_call_counts")):
+        assert await reads(sums.sums_statement(filters), *filters) == table
+        for interval in get_args(Interval):
+            statement = sums.parts_statement(filters, interval, "status", sums.DISTRIBUTIONS)
+            assert await reads(statement, *filters, 0, 20_000) == table
+        assert await reads(sums.groups_statement(filters, "direction"), *filters, 1000) == table
+    by_number = sums.groups_statement(november, "phone_number")
+    assert await reads(by_number, *november, 1000) == "daily_call_counts"
+    for statements in (days.DAYS, days.TOTAL, days.LONG_DAYS):
+        assert await reads(statements[False], *november) == "daily_call_totals"
+        assert await reads(statements[True], *by_phone_number) == "daily_call_counts"
+
+
+async def test_totals_are_read_only_where_they_are_complete(
+    api_database: Database, database: Connection
+) -> None:
+    await database.execute("UPDATE organizations SET has_totals = false WHERE id = $1", ACME)
+
+    found = await scans(api_database, sums.sums_statement(asked()), *asked())
+
+    assert found["daily_call_totals"].rows == 0
+    assert found["daily_call_counts"].rows > 0
+
+
+async def test_a_peak_is_looked_for_among_the_calls_of_its_days(api_database: Database) -> None:
+    week = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 7))
+    begin, end = (datetime(2026, 11, day, tzinfo=UTC) for day in (2, 8))
+
+    earlier = [date(2026, 3, 1), date(2026, 6, 1)], [date(2026, 3, 3), date(2026, 6, 1)]
+    for runs, most in (([], []), 9 * 96), (earlier, (9 + 5 + 3) * 96):
+        found = await all_scans(api_database, concurrency.PEAK, *week, begin, end, NO_DIRECTION, *runs)
+        assert {scan.by for scan in found if scan.table == "calls"} == {"calls_newest_idx"}
+        assert sum(scan.rows for scan in found if scan.table == "calls") <= most
+
+
+async def test_a_call_and_its_events_are_found_by_their_keys(
+    api_database: Database, database: Connection
+) -> None:
+    await database.execute(
+        "INSERT INTO call_events SELECT organization_id, id, 'e' || n, 'call.initiated', created_at, '{}' "
+        "FROM calls, generate_series(1, 3) AS n WHERE day > '2026-09-01'; ANALYZE call_events"
+    )
+
+    page = await scans(api_database, EVENTS, ACME, True, UUID(int=1), EVENTS_MAX, 0)
+    assert page["call_events"] == Scan("call_events", "call_events_pkey", 3)
+    for event_id in (None, "e2"):
+        recording = await scans(api_database, RECORDING, ACME, True, UUID(int=1), event_id)
+        assert recording["calls"].by == "calls_pkey"
+        assert recording["call_events"].by == "call_events_pkey"
+
+    found = await all_scans(api_database, call.DETAIL, ACME, True, UUID(int=1), EVENTS_MAX, 0)
+
+    events = Scan("call_events", "call_events_pkey", 3)
+    assert sorted(found) == [events, events, Scan("calls", "calls_pkey", 1)]

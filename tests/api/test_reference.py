@@ -1,0 +1,73 @@
+"""docs/api.md: the OpenAPI document as a page. What it shows can be done."""
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from services.api.app import create_app
+from services.api.reference import reference
+from shared.database import Connection
+from shared.settings import ApiSettings
+from tests.support import seed
+from tests.support.api import serving
+from tests.support.repository import ROOT
+
+PAGE = ROOT / "docs" / "api.md"
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return create_app(ApiSettings(database_url="postgresql://postgres@127.0.0.1:1/none")).openapi()
+
+
+def test_the_page_is_that_of_this_document(document: Any) -> None:
+    assert PAGE.read_text() == reference(document), "python -m services.api.reference > docs/api.md"
+
+
+def test_the_page_tells_of_every_route_parameter_and_object_and_its_links_lead_somewhere(
+    document: Any,
+) -> None:
+    page = reference(document)
+
+    headings = re.findall("^#+ (.*)$", page, re.MULTILINE)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f"{method.upper()} {path}" in headings
+            for parameter in operation.get("parameters", []):
+                assert f"| `{parameter['name']}`" in page
+    assert set(document["components"]["schemas"]) <= set(headings)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#(.*?)\)", page)) <= anchors
+
+
+async def test_every_command_line_of_the_page_works(
+    document: Any, database: Connection, database_url: str
+) -> None:
+    acme = await seed.tenant(database)
+    lines = re.findall("^    (curl .*)$", reference(document), re.MULTILINE)
+    assert len(lines) >= 5
+
+    async with serving(database_url) as api:
+        for line in lines:
+            call = await seed.call(database, acme, recording_url="https://recordings.example.com/1.mp3")
+            filled = line.replace("$URL", "http://api").replace("$KEY", acme.key).replace("$ID", str(call))
+            method, headers, url = _request(shlex.split(filled))
+            answer = await api.request(method, url, headers=headers)
+            assert answer.is_success, (line, answer.text)
+
+
+def _request(words: list[str]) -> tuple[str, dict[str, str], str]:
+    """What curl sends, told so: method, headers, URL."""
+    method, headers = "GET", {}
+    curl, *options, url = words
+    assert curl == "curl"
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        if option == "-H":
+            name, _, held = value.partition(": ")
+            headers[name] = held
+        else:
+            assert option == "-X", option
+            method = value
+    return method, headers, url

@@ -1,0 +1,148 @@
+"""Schemathesis asks the API whatever its OpenAPI document allows, and what it does not: every answer has to
+be one that the document has, and nothing that it rules out may be accepted."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import pytest
+
+from shared.database import Connection
+from shared.event import Status
+from shared.roles import API
+from tests.support import seed
+from tests.support.api import bearing
+from tests.support.monitoring import Monitor
+from tests.support.processes import Service, until
+from tests.support.repository import ROOT
+from tests.support.roles import as_role
+
+HOOKS = ROOT / "tests" / "support" / "schemathesis_hooks.py"
+CALLS = 120
+
+CONFIGURATION = """
+hooks = {hooks}
+workers = 2
+
+[headers]
+Authorization = {authorization}
+
+[generation]
+with-security-parameters = false
+deterministic = true
+database = "none"
+max-examples = {examples}
+
+[dictionaries.calls]
+values = {call_ids}
+
+[parameters]
+"path.id" = {{ dictionary = "calls", probability = 0.9 }}
+
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "304", "404"]
+"""
+
+
+async def test_schemathesis_finds_nothing(
+    database: Connection,
+    database_url: str,
+    free_tcp_port_factory: Callable[[], int],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    acme = await seed.tenant(database, "Europe/Berlin")
+    call_ids = [await _call(database, acme, number) for number in range(CALLS)]
+    monitor, port = Monitor(free_tcp_port_factory()), free_tcp_port_factory()
+    (tmp_path / "schemathesis.toml").write_text(
+        CONFIGURATION.format(
+            hooks=json.dumps(str(HOOKS)),
+            authorization=json.dumps(bearing(acme.key)["Authorization"]),
+            examples=pytestconfig.getoption("--schemathesis-examples"),
+            call_ids=json.dumps(call_ids),
+        )
+    )
+    api = Service(
+        "api",
+        tmp_path / "log",
+        database_url=as_role(database_url, API),
+        monitor_port=str(monitor.port),
+        api_port=str(port),
+    )
+    try:
+        await until(monitor.is_ready, "the API to be ready")
+        status, said = await _schemathesis(f"http://127.0.0.1:{port}", tmp_path, acme)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            document = (await client.get("/openapi.json")).json()
+        requests = (await monitor.families())["callfold_api_requests"]
+    finally:
+        api.stop()
+
+    assert status == 0, said
+    succeeded = {
+        (sample.labels["route"].partition("?")[0], sample.labels["method"])
+        for sample in requests.samples
+        if sample.labels.get("status", "").startswith("2")
+    }
+    assert {
+        (path, method.upper()) for path, methods in document["paths"].items() for method in methods
+    } <= succeeded, "no operation is tested by refusals alone"
+
+
+async def _schemathesis(url: str, directory: Path, tenant: seed.Tenant) -> tuple[int, str]:
+    """Its exit status, and what it printed. `directory` has its configuration, and is where it leaves what it
+    remembers."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{url}/openapi.json",
+        f"--url={url}",
+        "--checks=all",
+        "--continue-on-failure",
+        "--no-color",
+        cwd=directory,
+        env={**os.environ, "NO_PROXY": "127.0.0.1", "ORGANIZATION_ID": str(tenant.id)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    return running.returncode or 0, said.decode()
+
+
+async def _call(database: Connection, tenant: seed.Tenant, number: int) -> str:
+    """A call of which everything is known, or nothing; in each status in turn."""
+    statuses: tuple[Status, ...] = get_args(Status)
+    known: dict[str, Any] = {
+        "from_number": f"+4930{number:06}",
+        "to_number": "sip:reception@example.com",
+        "direction": ("inbound", "outbound")[number % 2],
+        "duration": number,
+        "cost": "1.25",
+        "latency_ms": 20 * number,
+        "phone_number_id": "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11",
+        "endpoint_id": "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c12",
+        "recording_url": f"https://recordings.example.com/{number}.mp3",
+        "hangup_cause": "NORMAL_CLEARING",
+        "transcript": "Good morning",
+    }
+    return str(
+        await seed.call(
+            database,
+            tenant,
+            status=statuses[number % len(statuses)],
+            call_id=f"{number}@pbx.example" if number % 3 else None,
+            **(known if number % 10 else {}),
+        )
+    )

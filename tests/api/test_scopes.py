@@ -1,0 +1,56 @@
+"""Scopes: docs/access.md says which one each route needs, and the routes are held to it."""
+
+import re
+from uuid import uuid4
+
+import pytest
+from fastapi.routing import APIRoute
+
+from services.api.app import ROUTERS
+from shared.credentials import SCOPES
+from shared.database import Connection
+from tests.support import seed
+from tests.support.api import bearing, serving
+from tests.support.repository import ROOT
+
+PAGE = ROOT / "docs" / "access.md"
+NEEDED = re.findall(r"^\| `([A-Z]+) (/\S+)` \| `(\S+)` \|$", PAGE.read_text(), re.MULTILINE)
+
+
+def test_every_route_is_in_the_table() -> None:
+    routes = {
+        (method, route.path_format)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
+    assert {(method, path.partition("?")[0]) for method, path, _ in NEEDED} == routes
+    assert {scope for _, _, scope in NEEDED} == set(SCOPES)
+
+
+@pytest.mark.parametrize("version", ["", "/v1"])
+async def test_a_key_with_one_scope_may_ask_where_that_is_needed(
+    database_url: str, database: Connection, version: str
+) -> None:
+    acme = await seed.tenant(database)
+    keys = {
+        scope: await seed.key(database, acme.id, scopes=[scope] if scope else []) for scope in ("", *SCOPES)
+    }
+
+    async with serving(database_url) as api:
+        for method, path, needed in NEEDED:
+            url = version + path.replace("{id}", str(uuid4()))
+            assert (await api.request(method, url)).status_code == 401
+            for scope, key in keys.items():
+                answer = await api.request(method, url, headers=bearing(key))
+                if scope == needed:
+                    assert answer.status_code in (200, 404), (method, path, scope)
+                else:
+                    sentence = f"These credentials lack the scope {needed}."
+                    assert (answer.status_code, answer.json()["error"]) == (403, sentence), (
+                        method,
+                        path,
+                        scope,
+                    )

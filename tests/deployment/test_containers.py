@@ -1,0 +1,182 @@
+"""The image, and docker-compose.yml as users have it: built, started, published to from outside, killed and
+stopped. Only with --containers."""
+
+import asyncio
+import json
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import httpx
+import pytest
+
+from services.ops.demo_account import Account, Totals, off_stats, off_trends
+from services.ops.demo_screen import Client
+from services.ops.embedded.state import free_ports
+from services.ops.simulated_call import Organization
+from services.ops.simulator import backlog, organizations, publish
+from tests.deployment.test_observability import dashboard_expressions
+from tests.support.compose import OURS, SERVERS, Compose, docker
+from tests.support.processes import until
+
+pytestmark = pytest.mark.containers
+
+BASE = "python:3.13-slim"
+SIZE_OVER_BASE_MAX = 120_000_000
+STOP_SECONDS_MAX = 10
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    """The stack, started as the first page of docs/containers.md does it, with a port of Kafka and with
+    Prometheus; taken down with its volumes."""
+    stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(3))
+    try:
+        stack("up", "--build", "--detach", "--wait", *SERVERS, *OURS, "migrate", "topic", "prometheus")
+        yield stack
+    finally:
+        stack.remove()
+
+
+@pytest.fixture(scope="module")
+def customer(compose: Compose) -> tuple[Organization, str, str]:
+    """An organization that the command line made, with a live and a test key."""
+    one = organizations(random.Random(1))[0]
+    made = ("org", "create", one.name, "--id", str(one.id), "--time-zone", one.time_zone)
+    compose.callfold(*made)
+    create = ("key", "create", "--organization", str(one.id), "--json")
+    live, test = (json.loads(compose.callfold(*create, *more))["key"] for more in ((), ("--test",)))
+    return one, live, test
+
+
+def test_the_image_is_small_and_nobody_is_root_in_it(compose: Compose) -> None:
+    image, base = (json.loads(docker("image", "inspect", name))[0] for name in (compose.image, BASE))
+    assert image["Size"] - base["Size"] <= SIZE_OVER_BASE_MAX
+    assert image["Config"]["User"] == "10001:10001"
+    assert image["Config"]["Labels"]["org.opencontainers.image.version"] == version("callfold")
+    programs = compose("run", "--rm", "--no-deps", "ingest", "sh", "-c", "command -v gcc cc make java; true")
+    assert programs.strip() == ""
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_can_change_nothing_around_it(compose: Compose, service: str) -> None:
+    settings = compose.inspect(service)["HostConfig"]
+    assert settings["ReadonlyRootfs"]
+    assert settings["CapDrop"] == ["ALL"]
+    assert settings["SecurityOpt"] == ["no-new-privileges:true"]
+    assert settings["Memory"] > 0
+    assert settings["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
+    tried = "id -u; touch /tmp/x /opt/callfold/x 2>/dev/null || echo read-only"
+    assert compose("exec", "-T", service, "sh", "-c", tried).split() == ["10001", "read-only"]
+
+
+def test_the_command_line_says_that_the_embedded_stack_is_not_in_the_image(compose: Compose) -> None:
+    said = compose("exec", "-T", "ingest", "sh", "-c", "callfold up 2>&1 || true")
+    assert said.startswith("Error: This command needs callfold's extra `embedded`")
+    assert said.count("\n") == 1
+
+
+async def test_calls_from_outside_are_counted_exactly_whatever_is_killed(
+    compose: Compose, customer: tuple[Organization, str, str]
+) -> None:
+    """5,000 calls; then each container's process is killed and comes back by itself; then more calls."""
+    organization, live_key, test_key = customer
+    account = Account()
+
+    async def publish_calls(calls: int, seed: int) -> None:
+        records = backlog(seed, [organization], calls, datetime.now(UTC), days=20)
+        await publish(f"127.0.0.1:{compose.kafka_port}", "call-events", records, account.delivered)
+
+    async def assert_counted() -> None:
+        await until(lambda: _none_wait(compose), "all records to be consumed")
+        await _assert_answers(compose, account.totals[organization.id, True], live_key)
+        await _assert_answers(compose, account.totals[organization.id, False], test_key)
+        proof = json.loads(await asyncio.to_thread(compose.callfold, "verify", "--json"))
+        assert proof["exact"], proof
+        assert proof["events"] == account.events
+
+    await publish_calls(5_000, seed=1)
+    await assert_counted()
+    for service in (*OURS, *SERVERS):
+        before = await asyncio.to_thread(compose.inspect, service)
+        await asyncio.to_thread(compose.kill, service)
+
+        async def is_back(service: str = service, pid: int = before["State"]["Pid"]) -> bool:
+            state = (await asyncio.to_thread(compose.inspect, service))["State"]
+            return state["Pid"] not in (0, pid) and state["Health"]["Status"] == "healthy"
+
+        await until(is_back, f"{service} to be back and healthy")
+        await publish_calls(200, seed=before["State"]["Pid"])
+    await assert_counted()
+    assert "EXACT" in await asyncio.to_thread(compose.callfold, "verify")
+
+
+async def _none_wait(compose: Compose) -> bool:
+    lag = json.loads(await asyncio.to_thread(compose.callfold, "lag", "--json"))
+    return bool(lag["consumer_lag"] == 0)
+
+
+async def _assert_answers(compose: Compose, totals: Totals, key: str) -> None:
+    """Stats, trends and list as the API answers them on its published port."""
+    url = f"http://127.0.0.1:{compose.api_port}"
+    client = Client(url)
+    assert off_stats(totals, await client.stats(key)) == []
+    assert off_trends(totals, await client.trends(key, min(totals.by_day), max(totals.by_day))) == []
+    await client.close()
+    async with httpx.AsyncClient(base_url=url, headers={"x-api-key": key}) as http:
+        page = (await http.get("/calls", params={"limit": 1})).json()
+    assert (page["total"], len(page["data"])) == (totals.by_status.total(), 1)
+
+
+async def test_a_one_shot_that_fails_takes_nobody_down(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of ours are made anew beside `topic`, which then finds fewer partitions than it was told."""
+    start = ("up", "--detach", "--wait", *OURS)
+    with monkeypatch.context() as changed:
+        changed.setenv("PARTITIONS", "9")
+        with pytest.raises(AssertionError, match='service "topic" didn\'t complete successfully'):
+            await asyncio.to_thread(compose, *start)
+    for service in ("ingest", "api"):
+
+        async def is_healthy(service: str = service) -> bool:
+            state = (await asyncio.to_thread(compose.inspect, service))["State"]
+            return bool(state["Health"]["Status"] == "healthy")
+
+        await until(is_healthy, f"{service} to be healthy")
+    await asyncio.to_thread(compose, *start)
+    assert compose.inspect("aggregator")["State"]["Health"]["Status"] == "healthy"
+
+
+async def test_prometheus_scrapes_all_and_answers_what_the_dashboard_asks(
+    compose: Compose, customer: tuple[Organization, str, str]
+) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{compose.prometheus_port}") as prometheus:
+
+        async def ask(expression: str) -> list[dict[str, object]]:
+            answer = (await prometheus.get("/api/v1/query", params={"query": expression})).json()
+            assert answer["status"] == "success", (expression, answer)
+            return list(answer["data"]["result"])
+
+        async def all_are_up() -> bool:
+            return len(await ask('up{job=~"ingest|aggregator|api"} == 1')) == len(OURS)
+
+        await until(all_are_up, "every service to be scraped")
+        answered = {expression: bool(await ask(expression)) for expression in dashboard_expressions()}
+        assert answered
+        assert answered['sum by (job) (up{job=~"ingest|aggregator|api"})']
+        assert answered["sum(callfold_ingest_lag_records)"]
+        (rules,) = (await prometheus.get("/api/v1/rules")).json()["data"]["groups"]
+        assert {rule["health"] for rule in rules["rules"]} <= {"ok", "unknown"}
+
+
+def test_a_stop_is_quick_and_clean(compose: Compose) -> None:
+    began = time.monotonic()
+    compose("stop", *OURS)
+    assert time.monotonic() - began < STOP_SECONDS_MAX
+    for service in OURS:
+        state = compose.inspect(service)["State"]
+        assert (state["ExitCode"], state["OOMKilled"]) == (0, False), service

@@ -1,0 +1,280 @@
+"""Ingest as a process, on a real broker and a real database: what arrives is counted exactly once, and what
+is no event is kept."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from aiokafka import AIOKafkaProducer
+
+from services.ops.proof import prove
+from shared.database import Connection
+from tests.support.events import NOON, ORGANIZATION, value
+from tests.support.ingesting import (
+    StartIngest,
+    assert_exact,
+    call,
+    caught_up,
+    has_committed,
+    keyed,
+)
+from tests.support.processes import publish, until
+
+
+async def test_events_become_exact_calls_and_counts(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, keyed([event for n in range(50) for event in call(n)]))
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 50)
+    row = await database.fetchrow("SELECT * FROM calls WHERE id = $1", UUID(int=8))
+    assert row is not None
+    assert (row["status"], row["duration"], row["latency_ms"], row["version"]) == ("completed", 60, 7, 4)
+    assert await database.fetchval("SELECT time_zone FROM organizations WHERE id = $1", ORGANIZATION) == "UTC"
+    assert ingest.stop() == 0
+
+
+async def test_a_whole_topic_again_changes_nothing(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, [*keyed([e for n in range(30) for e in call(n)]), b"bad"])
+    first = start_ingest()
+    await caught_up(bootstrap, topic)
+    first.stop()
+    before = await database.fetch("SELECT calls::text, calls.xmin::text FROM calls ORDER BY id")
+    again = start_ingest(consumer_group="another")
+    await until(lambda: has_committed(bootstrap, topic, "another"), "the other group to have read everything")
+    assert await database.fetch("SELECT calls::text, calls.xmin::text FROM calls ORDER BY id") == before
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
+    await assert_exact(database_url, database, 30)
+    assert again.stop() == 0
+
+
+BAD_RECORDS = [
+    (b"k", b"hello", (), "the value is not JSON: invalid character (byte 0)"),
+    (b"k", b"\xff\xfd", (), "the value is not UTF-8: byte 0 can't be decoded"),
+    (b"k", b"[]", (), "the value is a JSON array"),
+    (b"k", value("call.exploded"), (), "type: 'call.exploded' is none of"),
+    (b"k", value("call.ringing", id=""), (), "id: expected str of length >= 1"),
+    (b"k", value("call.ringing", organization_id="x"), (), "organization_id: invalid UUID"),
+    (b"k", value("call.ringing", timestamp="soon"), (), "timestamp: expected a date and time with an offset"),
+    (b"k", value("call.ringing", timestamp="2999-01-01T00:00:00Z"), (), "lies more than a day ahead"),
+    (b"k", value("call.ringing", call_id="a\0b"), (), "call_id: has a null byte"),
+    (b"k", value("call.ringing", note="x" * 1024 * 1024), (), "at most 1,048,576 are taken"),
+    (b"k", b"{}x", (("trace", b"\xff"), ("none", None)), "the value is not JSON: trailing characters"),
+    (None, b"", (), "the value is empty"),
+    (b"\xff\x00", b"{}", (), "organization_id: is missing"),
+]
+
+
+async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    headers: tuple[tuple[str, bytes | None], ...] = (
+        ("source", b"pbx-1"),
+        ("__value_schema_id", b"\x01\xc0\xff\xee"),
+        ("ce_subject", None),
+    )
+    good = [(None, event, headers) for n in range(20) for event in call(n)]
+    mixed: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]] = []
+    for n, record in enumerate(good):
+        mixed.append(record)
+        if n < len(BAD_RECORDS):
+            mixed.append(BAD_RECORDS[n][:3])
+    await publish(bootstrap, topic, mixed)
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 20)
+    kept = await database.fetch("SELECT * FROM quarantined_records")
+    assert len(kept) == len(BAD_RECORDS)
+    for key, body, headers, reason in BAD_RECORDS:
+        (row,) = [row for row in kept if reason in row["reason"]]
+        assert (row["key"], row["value"], row["topic"]) == (key, body, topic)
+        assert list(zip(row["header_names"], row["header_values"], strict=True)) == list(headers)
+
+
+async def test_a_header_name_that_is_not_utf8_holds_nothing_up(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A producer in C can send one; here aiokafka's own writer is made to, in one batch with good records."""
+    written = (
+        "import asyncio, sys\n"
+        "from aiokafka import AIOKafkaProducer\n"
+        "class Raw(str):\n"
+        "    def encode(self, *_): return b'\\xffname'\n"
+        "async def main(bootstrap, topic, *values):\n"
+        "    producer = AIOKafkaProducer(\n"
+        "        bootstrap_servers=bootstrap, linger_ms=200, compression_type='gzip')\n"
+        "    await producer.start()\n"
+        "    named = [(Raw('x'), b'said')]\n"
+        "    headers = [[], named, [], [], named]\n"
+        "    sent = [await producer.send(topic, value.encode(), b'key', headers=of_it)\n"
+        "            for value, of_it in zip(values, headers)]\n"
+        "    await asyncio.gather(*sent)\n"
+        "    await producer.stop()\n"
+        "asyncio.run(main(*sys.argv[1:]))\n"
+    )
+    events = [*(event.decode() for event in call(0)), "hello"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", written, bootstrap, topic, *events),
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+    )
+    assert await process.wait() == 0
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT array_agg(id ORDER BY id) FROM call_events") == [*"1234"]
+    kept = await database.fetchrow("SELECT * FROM quarantined_records")
+    assert kept is not None
+    assert (kept["value"], kept["header_names"], kept["header_values"]) == (
+        b"hello",
+        ["\\xffname"],
+        [b"said"],
+    )
+    assert (await prove(database_url)).exact
+
+
+async def test_a_field_without_a_clear_meaning_costs_the_call_nothing_else(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    end = value("call.completed", id="3", duration=-1, cost="2.5", hangup_cause=16)
+    await publish(bootstrap, topic, [value("call.initiated", id="1"), value("call.answered", id="2"), end])
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT (status, duration, cost, hangup_cause) FROM calls") == (
+        "completed",
+        0,
+        Decimal("2.5"),
+        "16",
+    )
+    assert await database.fetchval("SELECT notes FROM call_events WHERE id = '3'") == [
+        "data.duration: expected a number from 0 to 2,147,483,647; left out"
+    ]
+    assert await database.fetchval("SELECT count(*) FROM call_events WHERE notes IS NULL") == 2
+    assert ingest.said("left fields without a clear meaning out of 1 events; the first: data.duration")
+    assert (await prove(database_url)).exact
+
+
+async def test_an_event_with_a_known_id_and_other_content_is_reported(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    numbered = [
+        value("call.initiated", id="0"),
+        value("call.answered", id="1"),
+        value("call.completed", id="0"),
+    ]
+    await publish(bootstrap, topic, [*numbered, *numbered])
+    ingest = start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT (status, version) FROM calls") == ("in_progress", 2)
+    assert ingest.said("dropped 2 events with an id that their call already has, and with other content")
+    assert (await prove(database_url)).exact
+
+
+async def test_events_of_unknown_organizations_can_be_quarantined(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    known = UUID(int=5)
+    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Known')", known)
+    strange = value("call.ringing", id="s", call_id=UUID(int=99))
+    await publish(bootstrap, topic, [strange, value("call.ringing", organization_id=known)])
+    start_ingest(unknown_organizations="quarantine")
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT array_agg(organization_id) FROM calls") == [known]
+    kept = await database.fetchrow("SELECT reason, value FROM quarantined_records")
+    assert kept is not None
+    assert kept["reason"] == f"organization_id: there is no organization {ORGANIZATION}"
+    assert kept["value"] == strange
+    assert (await prove(database_url)).exact
+
+
+async def test_what_postgresql_refuses_is_found_and_quarantined(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """An operator's own rule on the table: the one record that breaks it must not hold up its batch."""
+    await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
+    refused = value("call.ringing", id="r", call_id=UUID(int=99), from_number="anonymous")
+    await publish(bootstrap, topic, [*call(0), *call(1), refused, *call(2)])
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 3)
+    kept = await database.fetchrow("SELECT reason, value FROM quarantined_records")
+    assert kept is not None
+    assert "no_anonymous" in kept["reason"]
+    assert kept["value"] == refused
+
+
+async def test_an_index_of_the_operators_own_is_no_rival(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A unique violation elsewhere than in our keys will not pass by reading again."""
+    await database.execute("CREATE UNIQUE INDEX one_caller ON calls (from_number)")
+    twice = [
+        value("call.initiated", call_id=UUID(int=n), from_number="+4930", timestamp=NOON - timedelta(hours=n))
+        for n in (1, 2)
+    ]
+    await publish(bootstrap, topic, [*call(5), *twice])
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT count(*) FROM calls") == 2
+    assert "one_caller" in await database.fetchval("SELECT reason FROM quarantined_records")
+    assert (await prove(database_url)).exact
+
+
+async def test_a_transaction_that_was_aborted_is_not_counted(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
+    await producer.start()
+    await producer.begin_transaction()
+    await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=1)), key=b"k")
+    await producer.abort_transaction()
+    async with producer.transaction():
+        await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=2)), key=b"k")
+    await producer.stop()
+    start_ingest()
+    await until(lambda: database.fetchval("SELECT EXISTS (SELECT FROM calls)"), "the committed call")
+    assert await database.fetchval("SELECT array_agg(id) FROM calls") == [UUID(int=2)]
+
+
+async def test_a_day_in_the_organizations_time_zone(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    zones = {UUID(int=1): "Europe/Berlin", UUID(int=2): "America/St_Johns", UUID(int=3): "Pacific/Apia"}
+    await database.executemany(
+        "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $2)", list(zones.items())
+    )
+    for organization in zones:
+        await publish(
+            bootstrap,
+            topic,
+            [
+                value("call.initiated", id=at, call_id=at, organization_id=organization, timestamp=at)
+                for at in ("2026-10-24T22:00:00Z", "2026-10-25T02:30:00Z", "2026-10-25T23:30:00Z")
+            ],
+        )
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    days = await database.fetch(
+        "SELECT time_zone, array_agg(day::text ORDER BY calls.created_at) FROM calls "
+        "JOIN organizations o ON o.id = organization_id GROUP BY 1 ORDER BY 1"
+    )
+    assert [tuple(row) for row in days] == [
+        ("America/St_Johns", ["2026-10-24", "2026-10-25", "2026-10-25"]),
+        ("Europe/Berlin", ["2026-10-25", "2026-10-25", "2026-10-26"]),
+        ("Pacific/Apia", ["2026-10-25", "2026-10-25", "2026-10-26"]),
+    ]
+
+
+async def test_times_are_the_events_own(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+) -> None:
+    old = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+    await publish(bootstrap, topic, [value("call.initiated", timestamp=old)])
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    assert await database.fetchval("SELECT created_at FROM calls") == old
+    assert await database.fetchval("SELECT day FROM daily_call_deltas") == old.date()

@@ -1,0 +1,322 @@
+"""Ingest while its topic changes: partitions are added, the topic is removed and created again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from services.ingest.assignment import STALL_SECONDS, Assignment
+from services.ingest.consumer import Consumer
+from services.ops.proof import prove
+from shared.database import Connection
+from shared.kafka import ensure_topic
+from shared.read_progress import read_until
+from tests.support.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.support.monitoring import Monitor
+from tests.support.processes import publish, until
+
+STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "6"}
+
+
+@asynccontextmanager
+async def administrator(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def add_partitions(bootstrap: str, topic: str, total: int) -> None:
+    async with administrator(bootstrap) as admin:
+        await admin.create_partitions({topic: NewPartitions(total)})
+
+
+async def remove(bootstrap: str, topic: str) -> None:
+    async with administrator(bootstrap) as admin:
+        await admin.delete_topics([topic])
+
+
+async def publish_to(bootstrap: str, topic: str, partition: int, values: Iterable[bytes]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        for value in values:
+            await producer.send_and_wait(topic, value, partition=partition)
+    finally:
+        await producer.stop()
+
+
+async def stored(database: Connection, events: int) -> None:
+    async def all_are() -> bool:
+        return bool(await database.fetchval("SELECT count(*) FROM call_events") == events)
+
+    await until(all_are, f"{events} events to be stored")
+
+
+@pytest.fixture
+def monitor(free_tcp_port: int) -> Monitor:
+    return Monitor(free_tcp_port)
+
+
+async def test_a_static_member_that_restarts_reads_the_partitions_that_were_added(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    database_url: str,
+    monitor: Monitor,
+) -> None:
+    """Kafka gives it back its old assignment, without a rebalance (KAFKA-13435)."""
+    first = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    await until(monitor.is_ready, "ingest to be ready")
+    assert first.stop() == 0
+    await add_partitions(bootstrap, topic, 6)
+    second = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    await publish_to(bootstrap, topic, 5, call(0))
+    await stored(database, 4)
+    assert second.said("no process of the group reads partitions 4 to 5: asks the group for a rebalance")
+    await until(monitor.is_ready, "no partition to be without a process")
+    assert await monitor.value("callfold_ingest_partitions") == 6
+    assert await monitor.value("callfold_ingest_unowned_partitions") == 0
+    await assert_exact(database_url, database, 1)
+
+
+async def test_partitions_that_are_added_are_read_by_members_that_run(
+    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+) -> None:
+    members = [start_ingest(), start_ingest()]
+    for member in members:
+        await until(partial(has_said, member, "reads partitions"), "each to read")
+    await add_partitions(bootstrap, topic, 8)
+    for partition in range(4, 8):
+        await publish_to(bootstrap, topic, partition, call(partition))
+    await stored(database, 16)
+    await assert_exact(database_url, database, 4)
+
+
+async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    database_url: str,
+    free_tcp_port_factory: Callable[[], int],
+) -> None:
+    """By two members: the one that does not lead the group would ask for the topic without a pause."""
+    monitors = [Monitor(free_tcp_port_factory()) for _ in range(2)]
+    members = [start_ingest(monitor_port=str(one.port)) for one in monitors]
+    for one in monitors:
+        await until(one.is_ready, "ingest to be ready")
+    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
+    await caught_up(bootstrap, topic)
+
+    await remove(bootstrap, topic)
+
+    async def waits(monitor: Monitor) -> bool:
+        return await monitor.reason_to_wait() == f"waits for Kafka and its topic {topic}"
+
+    for one in monitors:
+        await until(partial(waits, one), "ingest to say that its topic is missing")
+    used = [await one.value("process_cpu_seconds_total") for one in monitors]
+    sizes = [member.log.stat().st_size for member in members]
+    await asyncio.sleep(5)  # of rest
+    for one, member, before, size in zip(monitors, members, used, sizes, strict=True):
+        now = await one.value("process_cpu_seconds_total")
+        assert now is not None
+        assert before is not None
+        assert now - before < 1, "it rests"
+        assert member.log.stat().st_size - size < 1000
+        assert member.log.read_text().count(f"the topic {topic} does not exist any more") == 1
+        assert member.log.stat().st_size < 20_000
+
+    await ensure_topic(bootstrap, topic, 4)
+    records = keyed([event for n in range(10, 40) for event in call(n)])
+    await publish(bootstrap, topic, records)
+    await stored(database, 40 * 4)
+    for one in monitors:
+        await until(one.is_ready, "ingest to be ready again")
+    await caught_up(bootstrap, topic)
+    await assert_exact(database_url, database, 40)
+    assert all(member.running for member in members)
+
+
+@pytest.mark.parametrize("partitions", [2, 4, 6])
+async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    monitor: Monitor,
+    partitions: int,
+) -> None:
+    first = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    await publish(bootstrap, topic, keyed([event for n in range(5) for event in call(n)]))
+    await caught_up(bootstrap, topic)
+    await remove(bootstrap, topic)
+    await until(lambda: has_said(first, "does not exist any more"), "ingest to miss its topic")
+    first.stop()
+    second = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    await until(lambda: has_said(second, f"has no topic {topic}"), "ingest to wait for its topic")
+    await ensure_topic(bootstrap, topic, partitions)
+    for partition in range(partitions):
+        await publish_to(bootstrap, topic, partition, call(10 + partition))
+    await stored(database, 4 * (5 + partitions))
+    await until(monitor.is_ready, "ingest to be ready")
+
+    async def reads_all() -> bool:
+        """Until the rebalance, a static member has the former topic's assignment, of four partitions."""
+        return await monitor.value("callfold_ingest_partitions") == partitions
+
+    await until(reads_all, f"ingest to be assigned {partitions} partitions")
+
+
+async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
+    start_ingest: StartIngest,
+    bootstrap: str,
+    topic: str,
+    database: Connection,
+    rival: Connection,
+    database_url: str,
+) -> None:
+    """Ingest waits for the database with one batch in hand, one read and one fetched. It asks for no records,
+    and so does not hear that the topic is gone. The new topic is longer than what was read, so no position is
+    out of range."""
+    narrow = f"{topic}-one"
+    await ensure_topic(bootstrap, narrow, 1)
+    ingest = start_ingest(topic=narrow, consumer_group=f"{GROUP}-{narrow}")
+
+    async def described() -> bool:
+        return await read_until(database, narrow) is not None
+
+    async def held_up() -> bool:
+        waits = "SELECT count(*) FROM pg_locks WHERE relation = 'daily_call_deltas'::regclass AND NOT granted"
+        return bool(await database.fetchval(waits))
+
+    await until(described, "ingest to know the topic")
+    async with rival.transaction():
+        await rival.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
+        await publish_to(bootstrap, narrow, 0, call(0))
+        await until(held_up, "ingest to be in the middle of a transaction")
+        for n in range(1, 5):
+            await publish_to(bootstrap, narrow, 0, call(n))
+        await remove(bootstrap, narrow)
+        await ensure_topic(bootstrap, narrow, 1)
+        await publish_to(bootstrap, narrow, 0, [event for n in range(10, 40) for event in call(n)])
+        await until(partial(has_said, ingest, f"the topic {narrow} was"), "ingest to see another topic")
+
+    async def all_new_calls() -> bool:
+        new = "SELECT count(*) FROM calls WHERE id >= $1 AND status = 'completed'"
+        return bool(await database.fetchval(new, UUID(int=11)) == 30)
+
+    await until(all_new_calls, "all calls of the new topic")
+    await caught_up(bootstrap, narrow)
+    assert (await prove(database_url)).exact
+
+
+@asynccontextmanager
+async def member(
+    bootstrap: str,
+    topic: str,
+    instance: str | None = None,
+    on_assigned: Callable[[Consumer], None] = lambda consumer: None,
+) -> AsyncIterator[tuple[Consumer, Assignment]]:
+    """A member of the topic's group that nobody polls, as ingest makes it."""
+    made: list[Consumer] = []
+    assignment = Assignment(topic, lambda: made[0] if made else None, lambda: on_assigned(made[0]))
+    consumer = Consumer(
+        lambda fault: None,
+        lambda: None,
+        assignment.read,
+        lambda: None,
+        assignment.assignor,
+        bootstrap_servers=bootstrap,
+        group_id=f"{GROUP}-{topic}",
+        group_instance_id=instance,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=200,
+        partition_assignment_strategy=(assignment.assignor,),
+    )
+    made.append(consumer)
+    consumer.subscribe(topics=[topic], listener=assignment)
+    await consumer.start()
+    try:
+        yield consumer, assignment
+    finally:
+        await consumer.stop()
+
+
+async def test_partitions_without_a_process_are_known_to_each_and_reported_by_one(
+    bootstrap: str, topic: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        for name in ("a", "b"):
+            await stack.enter_async_context(member(bootstrap, topic, name))
+    await add_partitions(bootstrap, topic, 6)
+    await publish_to(bootstrap, topic, 4, call(0))
+    async with (
+        member(bootstrap, topic, "a") as (one, its),
+        member(bootstrap, topic, "b") as (other, others),
+    ):
+        for consumer, assignment in ((one, its), (other, others)):
+            assignment.topic = await consumer.describe(topic)
+            await assignment.ask(0)
+            assert assignment.unowned() == range(4, 6)
+            assert assignment.needs_rebalance()
+        lags = [assignment.lag() for assignment in (its, others)]
+        assert sorted(map(len, lags)) == [2, 4], "partitions 4 and 5 are in one of them"
+        assert lags[0] | lags[1] == {0: 0, 1: 0, 2: 0, 3: 0, 4: 4, 5: 0}
+
+        one.rejoin()
+
+        async def shared() -> bool:
+            return its.partitions() + others.partitions() == 6
+
+        await until(shared, "both to share six partitions")
+        assert not its.unowned()
+        assert not its.needs_rebalance()
+
+
+async def test_a_process_that_reads_nothing_while_records_wait_is_known(bootstrap: str, topic: str) -> None:
+    async with member(bootstrap, topic) as (consumer, assignment):
+        await assignment.ask(0)
+        await publish_to(bootstrap, topic, 2, call(0))
+        await assignment.ask(10)
+        assert assignment.stalled() == []
+        await assignment.ask(10 + STALL_SECONDS)
+        assert assignment.stalled() == [2]
+        assert await consumer.getmany(timeout_ms=5000)
+        await assignment.ask(20 + STALL_SECONDS)
+        assert assignment.stalled() == []
+        await assignment.ask(20 + 3 * STALL_SECONDS)
+        assert assignment.stalled() == [], "what is being stored is not waiting to be read"
+
+
+async def test_a_rebalance_that_becomes_due_while_partitions_are_assigned_takes_place(
+    bootstrap: str, topic: str
+) -> None:
+    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end without a word."""
+    joined = 0
+
+    def rejoin_once(consumer: Consumer) -> None:
+        nonlocal joined
+        joined += 1
+        if joined == 1:
+            consumer.rejoin()
+
+    async with member(bootstrap, topic, on_assigned=rejoin_once) as (_, assignment):
+
+        async def joined_again() -> bool:
+            return joined == 2 and assignment.joined
+
+        await until(joined_again, "the member to join again")
+        assert assignment.partitions() == 4

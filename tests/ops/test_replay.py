@@ -1,0 +1,251 @@
+"""A span of a topic, or an archive, fed once more to the path that ingest takes."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from services.ops.proof import prove
+from services.ops.replay_source import read_file
+from shared.database import Connection
+from shared.delete import delete
+from shared.event import VALUE_BYTES_MAX
+from tests.support.command_line import callfold
+from tests.support.events import ORGANIZATION, value
+from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, counted_calls, keyed
+from tests.support.processes import lag, publish
+
+BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def addresses(bootstrap: str, topic: str, database_url: str) -> dict[str, str]:
+    return {
+        "kafka_bootstrap": bootstrap,
+        "topic": topic,
+        "database_url": database_url,
+        "unknown_organizations": "create",
+    }
+
+
+async def replay(addresses: dict[str, str], *options: str | UUID) -> dict[str, Any]:
+    done = await callfold("replay", "--json", *options, **addresses)
+    assert done.status == 0, done.failure
+    answer: dict[str, Any] = done.json
+    return answer
+
+
+def counts(answer: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(answer[name] for name in ("read", "new", "duplicate", "quarantined", "deleted", "other"))
+
+
+async def test_a_topic_is_stored_once_however_often_it_is_replayed(
+    addresses: dict[str, str], bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, [*keyed([e for n in range(20) for e in call(n)]), b"no event"])
+    would = await replay(addresses, "--dry-run")
+    assert (counts(would), would["new_calls"]) == ((81, 80, 0, 1, 0, 0), 20)
+    assert await database.fetchval("SELECT count(*) FROM calls") == 0
+    first = await replay(addresses)
+    assert (counts(first), first["new_calls"]) == ((81, 80, 0, 1, 0, 0), 20)
+    await assert_exact(database_url, database, 20)
+    again = await replay(addresses)
+    assert counts(again) == (81, 0, 80, 1, 0, 0)
+    await assert_exact(database_url, database, 20)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    assert not [group for group in await admin.list_consumer_groups() if topic in group[0]]
+    await admin.close()
+
+
+async def test_beside_ingest_it_restores_what_is_missing(
+    start_ingest: StartIngest,
+    addresses: dict[str, str],
+    bootstrap: str,
+    topic: str,
+    database_url: str,
+    database: Connection,
+) -> None:
+    await publish(bootstrap, topic, keyed([e for n in range(30) for e in call(n)]))
+    start_ingest()
+    await caught_up(bootstrap, topic)
+    await database.execute("DELETE FROM call_events WHERE id = '4'")
+    await database.execute("DELETE FROM calls WHERE status = 'completed'")
+    await callfold("refold", **addresses)
+    await callfold("rebuild", **addresses)
+    assert await counted_calls(database) == {"in_progress": 30}
+    assert counts(await replay(addresses)) == (120, 30, 90, 0, 0, 0)
+    await assert_exact(database_url, database, 30)
+    assert await lag(bootstrap, topic, f"test-{topic}") == 0
+
+
+async def test_a_span_by_offsets_and_by_times(
+    addresses: dict[str, str], bootstrap: str, topic: str, database: Connection
+) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    for n in range(10):
+        stamp = int(BEFORE.timestamp() * 1000) + n * 60_000
+        one = value("call.initiated", call_id=UUID(int=n + 1))
+        await producer.send_and_wait(topic, one, partition=1, timestamp_ms=stamp)
+    await producer.stop()
+    span = ("--partition", "1", "--from-offset", "2", "--to-offset", "5")
+    assert counts(await replay(addresses, *span))[:2] == (3, 3)
+    times = ("--from", "2026-11-01T00:04:00Z", "--to", "2026-11-01T00:08:00Z")
+    assert counts(await replay(addresses, *times))[:3] == (4, 3, 1)
+    assert counts(await replay(addresses, "--from", "2026-11-02T00:00:00Z"))[0] == 0
+    assert counts(await replay(addresses, "--partition", "0"))[0] == 0
+    assert await database.fetchval("SELECT count(*) FROM calls") == 6
+
+
+async def test_what_is_not_asked_for_is_passed_over(
+    addresses: dict[str, str], bootstrap: str, topic: str, database: Connection
+) -> None:
+    other = UUID(int=5)
+    await publish(
+        bootstrap,
+        topic,
+        [
+            *call(0),
+            value("call.initiated", organization_id=other, call_id="a84b@pbx"),
+            value("call.ringing", id="2", organization_id=other, call_id="a84b@pbx"),
+            value("call.initiated", organization_id=other, call_id="b"),
+            b"no event",
+        ],
+    )
+    one = ("--organization", other, "--call", "a84b@pbx", "--type", "call.initiated")
+    assert counts(await replay(addresses, *one)) == (8, 1, 0, 0, 0, 7)
+    assert counts(await replay(addresses, "--call", UUID(int=1))) == (8, 4, 0, 0, 0, 4)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
+
+
+async def test_deleted_calls_stay_deleted(
+    addresses: dict[str, str], bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    await publish(bootstrap, topic, [*call(0), *call(1)])
+    await replay(addresses)
+    assert await delete(database, ORGANIZATION, UUID(int=1), livemode=True, actor="test")
+    for dry in ((), ("--dry-run",)):
+        assert counts(await replay(addresses, *dry)) == (8, 0, 4, 0, 4, 0)
+    await assert_exact(database_url, database, 1)
+
+
+async def test_an_archive_is_loaded_from_a_file(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "2026.ndjson"
+    lines = [*call(0), b"", b"no event", *call(1), b"[" * 2_000_000, *call(0)]
+    archive.write_bytes(b"\r\n".join(lines))
+    creating = ("replay", "--file", str(archive), "--create-organizations", "--json")
+    first = await callfold(*creating, database_url=database_url)
+    assert counts(first.json) == (14, 8, 4, 2, 0, 0)
+    again = await callfold("replay", "--file", str(archive), database_url=database_url)
+    assert again.output == (
+        "14 records read: 0 new, 12 duplicate, 2 quarantined, 0 of deleted calls, 0 not asked for.\n"
+        "0 calls new, 0 changed.\n"
+    )
+    kept = await database.fetch('SELECT topic, "offset", reason FROM quarantined_records ORDER BY "offset"')
+    assert [(row["topic"], row["offset"]) for row in kept] == [("2026.ndjson", 6), ("2026.ndjson", 11)]
+    assert "bytes; at most 1,048,576 are taken" in kept[1]["reason"]
+    proof = await prove(database_url)
+    assert (proof.exact, proof.calls) == (True, 2)
+
+
+async def test_an_archive_of_bad_lines_opens_no_breaker(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "bad.ndjson"
+    archive.write_text("\n".join(json.dumps({"n": n}) for n in range(2_000)))
+    done = await callfold("replay", "--file", str(archive), "--json", database_url=database_url)
+    assert done.json["quarantined"] == 2_000
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 2_000
+
+
+async def test_a_dry_run_counts_a_call_of_several_batches_once(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "long.ndjson"
+    lines = [value("call.updated", id=str(n)) for n in range(5_002)]
+    archive.write_bytes(b"\n".join([*lines, lines[0]]))
+    told = {}
+    for dry in (("--dry-run",), ()):
+        command = ("replay", "--file", str(archive), "--json", *dry)
+        done = await callfold(*command, database_url=database_url, unknown_organizations="create")
+        told[bool(dry)] = (*counts(done.json), done.json["new_calls"], done.json["changed_calls"])
+    assert told[True] == told[False] == (5_003, 5_002, 1, 0, 0, 0, 1, 1)
+
+
+async def test_a_dry_run_of_calls_that_are_large_in_the_database(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "large.ndjson"
+    archive.write_bytes(b"\n".join(e for n in range(4) for e in call(n)))
+    command = ("replay", "--file", str(archive), "--json")
+    await callfold(*command, database_url=database_url, unknown_organizations="create")
+    await database.execute("UPDATE call_events SET payload = payload || repeat(' ', 6 << 20)")
+    would = await callfold(*command, "--dry-run", database_url=database_url)
+    assert counts(would.json) == (16, 0, 16, 0, 0, 0)
+
+
+async def test_no_organization_is_created_unless_that_was_said(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    archive = tmp_path / "call.ndjson"
+    archive.write_bytes(b"\n".join(call(0)))
+    command = ("replay", "--file", str(archive), "--json")
+    assert counts((await callfold(*command, database_url=database_url)).json) == (4, 0, 0, 4, 0, 0)
+    creating = {"database_url": database_url, "unknown_organizations": "create"}
+    unless = await callfold(*command, "--no-create-organizations", **creating)
+    assert counts(unless.json) == (4, 0, 0, 4, 0, 0)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 4
+    assert counts((await callfold(*command, **creating)).json) == (4, 4, 0, 0, 0, 0)
+    log = await database.fetch("SELECT action, details FROM audit_log")
+    assert [tuple(row) for row in log] == [("records replayed", str(archive))] * 3
+
+
+async def test_bad_lines_of_two_files_of_one_name_are_all_kept(
+    database_url: str, database: Connection, tmp_path: Path
+) -> None:
+    for directory in ("monday", "tuesday"):
+        archive = tmp_path / directory / "dead.ndjson"
+        archive.parent.mkdir()
+        archive.write_text(directory)
+        for _ in range(2):
+            await callfold("replay", "--file", str(archive), database_url=database_url)
+    kept = await database.fetch("SELECT topic, value FROM quarantined_records ORDER BY value")
+    assert [tuple(row) for row in kept] == [("dead.ndjson", b"monday"), ("dead.ndjson", b"tuesday")]
+
+
+async def test_a_file_is_read_in_batches_of_so_many_bytes(tmp_path: Path) -> None:
+    archive = tmp_path / "large.ndjson"
+    archive.write_bytes(b"\n".join([b"x" * VALUE_BYTES_MAX] * 40))
+    batches = [len(batch) async for batch in read_file(str(archive))]
+    assert batches == [16, 16, 8]
+
+
+WRONG = [
+    (("--from-offset", "1"), "An offset is one of a partition: name that with --partition."),
+    (("--from", "yesterday"), "--from must be a time with an offset, such as 2026-11-24T10:00:00Z"),
+    (("--from", "2026-11-24T10:00:00"), "--from must be a time with an offset"),
+    (("--type", "call.begun"), "--type must be one of call.initiated, "),
+    (("--call", "a84b@pbx"), "--call, without --organization, must be a UUID"),
+    (("--partition", "9"), "has 4 partitions, from 0 on, and none 9."),
+    (("--topic", "nowhere"), "Kafka has no topic nowhere."),
+    (("--file", "/nowhere/at/all"), "/nowhere/at/all can't be read: no such file or directory."),
+    (("--file", "-", "--partition", "0"), "A file has no partitions, offsets or record times"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), WRONG)
+async def test_what_can_not_be_replayed_is_said(
+    addresses: dict[str, str], options: tuple[str, ...], sentence: str
+) -> None:
+    done = await callfold("replay", *options, **addresses)
+    assert done.status == 1
+    assert sentence in done.failure

@@ -1,0 +1,273 @@
+"""The embedded stack as an operator has it: started, killed in every way, and ended, with real processes."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from aiokafka.admin import NewPartitions
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from services.ops.embedded import postgres, processes, stack
+from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
+from services.ops.failure import Failure
+from shared.kafka import administration
+from shared.zones import RULES_VERSION
+from tests.support.processes import until
+
+CALLFOLD = str(Path(sys.executable).with_name("callfold"))
+TOPIC = "call-events"
+PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
+PLACED_BY_OTHER_RULES = """
+INSERT INTO organizations (id, name, time_zone, zone_rules)
+VALUES (gen_random_uuid(), 'Acme', 'America/Vancouver', '2025b America/Vancouver 0123')
+"""
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for a stack whose path has all that a configuration file may trip over; its processes are
+    ended with the test."""
+    with tempfile.TemporaryDirectory(prefix="callfold it's 5% #1 ;é ") as scratch:
+        # pytest runs as root in a container: PostgreSQL, which then has a user of its own, must pass.
+        Path(scratch).chmod(0o755)
+        yield Path(scratch) / "state"
+        if (Path(scratch) / "state" / "stack.json").exists():
+            stack.stop(load(Path(scratch) / "state"))
+
+
+def callfold(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([CALLFOLD, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def pids(state: State) -> dict[str, int | None]:
+    return {each.name: each.pid for each in stack.statuses(state)}
+
+
+async def all_run(state: State) -> bool:
+    return [each.name for each in stack.statuses(state) if each.state == "running"] == PROGRAMS
+
+
+async def execute(state: State, statement: str) -> object:
+    connection = await asyncpg.connect(state.database_url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(directory: Path) -> None:
+    started = callfold("up", "--detach", "--state", directory)
+    assert started.returncode == 0, started.stderr
+    state = load(directory)
+    told = callfold("status", "--json", "--state", directory)
+    assert told.returncode == 0, told.stderr
+    first = pids(state)
+    assert json.loads(told.stdout) == {
+        "api_url": state.api_url,
+        "kafka": state.kafka,
+        "database_url": state.database_url,
+        "metrics": {
+            "ingest": f"http://127.0.0.1:{state.ports.ingest_monitor}/metrics",
+            "aggregator": f"http://127.0.0.1:{state.ports.aggregator_monitor}/metrics",
+            "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
+        },
+        "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
+        "time_zone_rules": {"version": RULES_VERSION, "organizations_placed_by_others": []},
+    }
+    table = callfold("status", "--state", directory).stdout
+    assert table in started.stdout, "`up` and `status` use the same words"
+    assert [line.split() for line in table.splitlines()[1:7]] == [
+        ["API", state.api_url],
+        ["Kafka", state.kafka],
+        ["PostgreSQL", state.database_url],
+        *(["metrics", "of", service, url] for service, url in state.metrics.items()),
+    ]
+    await execute(state, PLACED_BY_OTHER_RULES)
+    assert callfold("status", "--state", directory).stdout.splitlines()[-2].strip() == (
+        "calls placed by the rules 2025b America/Vancouver 0123: 1 organization in America/Vancouver"
+    )
+    for service, url in state.metrics.items():
+        scraped = (await asyncio.to_thread(httpx.get, str(url), trust_env=False)).text
+        assert f'callfold_build_info{{service="{service}"' in scraped
+        assert f'callfold_time_zone_rules_info{{version="{RULES_VERSION}"}} 1.0' in scraped
+        assert state.log(service).read_text().startswith("20"), "lines for people, which begin with the time"
+    await execute(state, "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    # A service dies.
+    os.kill(first["ingest"] or 0, signal.SIGKILL)
+
+    async def started_again() -> bool:
+        return await all_run(state) and pids(state)["ingest"] != first["ingest"]
+
+    await until(started_again, "the supervisor starts ingest again")
+
+    # Somebody compacts the topic, and the supervisor dies.
+    compacted = ConfigResource(ConfigResourceType.TOPIC, "call-events", configs={"cleanup.policy": "compact"})
+    async with administration(state.kafka) as admin:
+        await admin.alter_configs([compacted])
+    supervisor = processes.supervisor(state)
+    assert supervisor is not None
+    supervisor.kill()
+    assert processes.wait_until_gone([supervisor], 10) == []
+    orphans = stack.statuses(state)
+    assert [(each.name, each.state) for each in orphans] == [(name, "orphaned") for name in PROGRAMS]
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+    assert "Warning: The topic call-events has cleanup.policy=compact: " in again.stderr
+    assert await all_run(state)
+    assert not set(pids(state).values()) & {each.pid for each in orphans}
+    assert await execute(state, "SELECT answer FROM kept") == 42
+    assert load(directory) == state, "the ports stay the same"
+
+    # The end.
+    family = [each.process for each in processes.owned(state)]
+    ended = callfold("down", "--state", directory)
+    assert (ended.returncode, ended.stdout) == (0, "Ended.\n"), ended.stderr
+    assert [process for process in family if not processes.is_gone(process)] == []
+    assert processes.owned(state) == []
+    assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
+    assert "Nothing runs" in callfold("down", "--state", directory).stdout
+
+
+async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path) -> None:
+    assert callfold("up", "--detach", "--state", directory).returncode == 0
+    state = load(directory)
+    async with administration(state.kafka) as admin:
+        await admin.create_partitions({TOPIC: NewPartitions(12)})
+    assert callfold("down", "--state", directory).returncode == 0
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+
+    async with administration(state.kafka) as admin:
+        await admin.delete_topics([TOPIC])
+    ingest = pids(state)["ingest"]
+    os.kill(ingest or 0, signal.SIGTERM)
+
+    async def started_again() -> bool:
+        return await all_run(state) and pids(state)["ingest"] != ingest
+
+    await until(started_again, "the supervisor to start ingest without a topic")
+    assert callfold("down", "--state", directory).returncode == 0
+    again = callfold("up", "--detach", "--state", directory)
+    assert again.returncode == 0, again.stderr
+    told = callfold("lag", "--json", "--state", directory)
+    assert [one["partition"] for one in json.loads(told.stdout)["partitions"]] == list(range(8))
+
+
+async def test_ctrl_c_ends_a_stack_in_the_foreground(directory: Path) -> None:
+    command = subprocess.Popen(
+        [CALLFOLD, "up", "--state", str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert command.stdout is not None
+    said = []
+    for line in command.stdout:
+        said.append(line)
+        if line.startswith("Ctrl-C"):
+            break
+    state = load(directory)
+    assert await all_run(state), "".join(said)
+
+    other = callfold("up", "--detach", "--state", directory)
+    assert (other.returncode, "runs already" in other.stderr) == (0, True), other.stderr
+    moved = callfold("up", "--detach", "--state", directory, "--api-port", str(state.ports.api + 1))
+    assert (moved.returncode, "down" in moved.stderr) == (1, True), moved.stderr
+
+    command.send_signal(signal.SIGINT)
+    rest, _ = command.communicate(timeout=60)
+    assert (command.returncode, rest) == (0, "Ended.\n")
+    assert processes.owned(state) == []
+
+
+def test_a_port_in_use_is_named_with_who_holds_it_and_how_to_choose_another(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = callfold("up", "--state", directory, "--kafka-port", str(port))
+    name = psutil.Process().name()
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"Error: Port {port}, for Kafka, is in use by process {os.getpid()} ({name}). "
+        "Choose another with --kafka-port.\n"
+    )
+    assert not (directory / "stack.json").exists(), "a refused port must not be remembered"
+
+
+def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(Failure, match="is a file, or below one"):
+            stack.start(path)
+
+
+def test_a_second_start_of_the_same_stack_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(Failure, match="Another command is starting or stopping"):
+        stack.start(tmp_path)
+
+
+def test_memory_of_a_stack_that_had_no_monitors_is_read(tmp_path: Path) -> None:
+    ports = {"postgres": 20001, "kafka": 20002, "controller": 20003, "api": 20004, "supervisor": 20005}
+    (tmp_path / "stack.json").write_text(json.dumps({"ports": ports, "password": "x"}))
+    told = callfold("status", "--json", "--state", tmp_path)
+    assert json.loads(told.stdout)["metrics"] == {"ingest": None, "aggregator": None, "api": None}
+    before = load(tmp_path)
+    assert plan(tmp_path) == before, "on a stack that runs, no port changes"
+    started = with_free_ports(before)
+    assert None not in started.ports.monitors.values()
+    assert len(set(started.ports.taken)) == 8
+    save(started)
+    assert load(tmp_path) == started
+
+
+def test_damaged_memory_of_a_stack_is_told(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text('{"ports": {"kafka": 1')
+    with pytest.raises(Failure, match=r"stack\.json is damaged"):
+        stack.start(tmp_path)
+
+
+def test_no_stack_is_told(tmp_path: Path) -> None:
+    refused = callfold("status", "--state", tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"Error: There is no stack in {tmp_path}")
+
+
+def test_a_data_directory_that_is_not_whole_is_kept_aside_and_made_anew(directory: Path) -> None:
+    data = directory / "postgres"
+    data.mkdir(parents=True)
+    (data / "precious").write_text("?")
+    postgres.prepare(data)
+    assert (data / "PG_VERSION").exists()
+    assert (directory / "postgres.damaged-1" / "precious").read_text() == "?"
+
+
+def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
+    data = directory / "postgres"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("11\n")
+    with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
+        postgres.prepare(data)
+
+
+def test_how_another_kafka_is_reached_is_nothing_to_a_stack(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the shell of an operator who looks after the company's cluster, too."""
+    monkeypatch.setenv("CALLFOLD_KAFKA_BOOTSTRAP", "kafka.example.com:9093")
+    monkeypatch.setenv("CALLFOLD_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CALLFOLD_KAFKA_USERNAME", "callfold")
+    monkeypatch.setenv("callfold_kafka_password", "secret")
+    for command in (("up", "--detach"), ("topic",), ("lag",)):
+        done = callfold(*command, "--state", directory)
+        assert done.returncode == 0, done.stderr

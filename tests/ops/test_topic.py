@@ -1,0 +1,173 @@
+"""`callfold topic`: made once, looked at from then on, and what it says when the topic is not good."""
+
+import asyncio
+import socket
+import uuid
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from services.ops.embedded.servers import Servers
+from services.ops.topic_settings import TopicSettings, findings
+from shared.kafka import RECORD_BYTES_MAX, administration
+from tests.support.command_line import callfold
+
+
+def new_name() -> str:
+    return f"call-events-{uuid.uuid4().hex[:12]}"
+
+
+async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    made = await callfold("topic", "--json", "--partitions", "3", **where)
+    assert made.json == {
+        "topic": where["topic"],
+        "made": True,
+        "partitions": 3,
+        "max_message_bytes": RECORD_BYTES_MAX,
+        "findings": [],
+    }
+    again = await callfold("topic", "--json", "--partitions", "2", **where)
+    assert again.json == made.json | {"made": False}
+    assert (await callfold("topic", **where)).output == (
+        f"The topic {where['topic']} is there, with 3 partitions.\n"
+    )
+
+
+async def test_a_new_one_has_8_partitions_unless_asked(bootstrap: str) -> None:
+    made = await callfold("topic", kafka_bootstrap=bootstrap, topic=(name := new_name()))
+    assert made.output == f"The topic {name} is made, with 8 partitions.\n"
+
+
+async def test_fewer_partitions_than_asked_are_told_with_the_command_that_adds_some(bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    await callfold("topic", "--partitions", "1", **where)
+    told = await callfold("topic", "--partitions", "4", **where)
+    assert told.status == 1
+    assert told.failure.startswith(f"The topic {where['topic']} has 1 partition, fewer than 4.")
+    assert f"--alter --topic {where['topic']} --partitions 4`" in told.failure
+
+
+async def test_a_topic_that_refuses_what_is_too_large_for_an_event_is_told(bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics(
+            [NewTopic(where["topic"], 8, 1, topic_configs={"max.message.bytes": "1048588"})]
+        )
+    finally:
+        await admin.close()
+    told = await callfold("topic", **where)
+    assert told.status == 1
+    assert told.failure.startswith(f"The topic {where['topic']} takes records of up to 1,048,588 bytes")
+    assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
+
+
+NOT_GOOD = {
+    "one record of each key": (
+        {"cleanup.policy": "compact"},
+        "has cleanup.policy=compact: Kafka removes all events of a key but the last",
+        "--add-config cleanup.policy=delete` ends that.",
+    ),
+    "old records and those of a key": (
+        {"cleanup.policy": "compact,delete"},
+        "has cleanup.policy=compact,delete: ",
+        "--add-config cleanup.policy=delete` ends that.",
+    ),
+    "records for a minute": (
+        {"retention.ms": "60000"},
+        "has retention.ms=60000, less than a day: Kafka removes events that ingest has not read",
+        "--add-config retention.ms=604800000` keeps them for a week.",
+    ),
+    "a few records": (
+        {"retention.bytes": "1000000"},
+        "has retention.bytes=1000000, less than 1 GiB for each partition: ",
+        "--add-config retention.bytes=-1` leaves the limit to retention.ms.",
+    ),
+    "no record that is acknowledged by all": (
+        {"min.insync.replicas": "2"},
+        "has min.insync.replicas=2 and 1 replica(s): Kafka refuses every record of a producer with acks=all.",
+        "--add-config min.insync.replicas=1` lets them in.",
+    ),
+}
+
+
+@pytest.mark.parametrize("kept", NOT_GOOD)
+async def test_a_topic_that_keeps_too_little_is_not_good(bootstrap: str, kept: str) -> None:
+    changed, sentence, remedy = NOT_GOOD[kept]
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    assert (await callfold("topic", "--partitions", "1", **where)).status == 0
+    await configure(bootstrap, where["topic"], changed)
+    told = await callfold("topic", **where)
+    assert told.status == 1
+    assert told.failure.startswith(f"The topic {where['topic']} {sentence}")
+    assert told.failure.endswith(remedy)
+
+
+async def test_everything_that_is_not_good_is_said_at_once(bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    await callfold("topic", "--partitions", "1", **where)
+    await configure(bootstrap, where["topic"], {"cleanup.policy": "compact", "retention.ms": "60000"})
+    told = await callfold("topic", "--json", **where)
+    assert (told.status, told.output, len(told.failure.splitlines())) == (1, "", 2)
+
+
+GOOD = TopicSettings("call-events", "delete", 604_800_000, -1, RECORD_BYTES_MAX, 2, False, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentences"),
+    [
+        (GOOD, []),
+        (replace(GOOD, retention_ms=-1), []),
+        (replace(GOOD, min_insync_replicas=1), ["an event that one broker acknowledged alone is lost"]),
+        (replace(GOOD, unclean_leader_election=True), ["may become the leader, and they are lost"]),
+        (replace(GOOD, min_insync_replicas=1, replicas=1, unclean_leader_election=True), []),
+    ],
+)
+def test_what_loses_events_only_with_a_broker_is_a_warning(
+    settings: TopicSettings, sentences: list[str]
+) -> None:
+    found = findings(settings, "broker:9092")
+    assert [finding.fault for finding in found] == [False] * len(sentences)
+    for finding, sentence in zip(found, sentences, strict=True):
+        assert sentence in finding.sentence
+
+
+async def configure(bootstrap: str, topic: str, changed: dict[str, str]) -> None:
+    """Changes settings of a topic; all others get the broker's defaults, but for the largest record."""
+    configs = {"max.message.bytes": str(RECORD_BYTES_MAX), **changed}
+    async with administration(bootstrap) as admin:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
+
+
+async def test_what_the_broker_refuses_is_told_in_its_words(bootstrap: str) -> None:
+    many = await callfold("topic", "--replication-factor", "3", kafka_bootstrap=bootstrap, topic=new_name())
+    assert many.status == 1
+    assert "Unable to replicate the partition 3 time(s)" in many.failure
+    named = await callfold("topic", kafka_bootstrap=bootstrap, topic="call events")
+    assert "Topic name is invalid" in named.failure
+
+
+async def test_a_broker_that_is_starting_is_waited_for(running: Servers, bootstrap: str) -> None:
+    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    running.kafka.stop()
+    try:
+        at_once = await callfold("topic", **where)
+        assert at_once.failure == f"Kafka can't be reached at {bootstrap}: connection refused."
+        waiting = asyncio.create_task(callfold("topic", "--wait", "60", **where))
+    finally:
+        await running.kafka.start()
+    assert (await waiting).output == f"The topic {where['topic']} is made, with 8 partitions.\n"
+
+
+async def test_a_broker_that_never_answers_is_waited_for_as_long_as_said() -> None:
+    with closing(socket.socket()) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{deaf.getsockname()[1]}"
+        told = await callfold("topic", "--wait", "0.5", kafka_bootstrap=where)
+    assert told.failure == f"Kafka can't be reached at {where}: connection refused."

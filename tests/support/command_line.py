@@ -1,0 +1,48 @@
+"""The operator's commands, run as the command line runs them."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from typer.testing import CliRunner, Result
+
+from services.ops.failure import Failure
+from services.ops.main import app
+from tests.support.left_open import forget_what_is_left_open
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command printed, and its exit status. An expected fault is `failure`, and status 1."""
+
+    status: int
+    output: str
+    failure: str
+
+    @property
+    def json(self) -> Any:
+        """The output, which must be JSON and nothing else."""
+        return json.loads(self.output)
+
+
+async def callfold(*arguments: str | UUID, **settings: str) -> Done:
+    """Runs a command in this process, with these settings and no other addresses."""
+    environment: dict[str, str | None] = {
+        "CALLFOLD_DATABASE_URL": None,
+        "CALLFOLD_KAFKA_BOOTSTRAP": None,
+        "CALLFOLD_PROGRAM": None,
+    }
+    environment |= {f"CALLFOLD_{name.upper()}": value for name, value in settings.items()}
+    result = await asyncio.to_thread(_run, [str(argument) for argument in arguments], environment)
+    if result.exception is not None and not isinstance(result.exception, Failure | SystemExit):
+        raise result.exception
+    failure = str(result.exception) if isinstance(result.exception, Failure) else ""
+    return Done(result.exit_code, result.stdout, failure)
+
+
+def _run(arguments: list[str], environment: dict[str, str | None]) -> Result:
+    result = CliRunner().invoke(app, arguments, env=environment)
+    forget_what_is_left_open()
+    return result

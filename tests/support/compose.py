@@ -1,0 +1,84 @@
+"""A stack of docker-compose.yml, of its own name, ports and image, that a test can ask and hurt."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.repository import ROOT
+
+FILES = ("docker-compose.yml", "docker-compose.kafka-port.yml")
+OURS = ("ingest", "aggregator", "api")
+SERVERS = ("postgres", "kafka")
+START_SECONDS = 300
+
+
+def docker(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """What the command prints; an error, with what it said, when it fails."""
+    done = subprocess.run(
+        ["docker", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Compose:
+    project: str
+    api_port: int
+    kafka_port: int
+    prometheus_port: int
+
+    @property
+    def image(self) -> str:
+        return f"{self.project}:test"
+
+    def __call__(self, *arguments: str) -> str:
+        """`docker compose` for this stack, as it is without a .env; what it prints."""
+        files = [part for file in FILES for part in ("-f", file)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLFOLD_")}
+        environment |= {
+            "DOCKER_BUILDKIT": "1",
+            "IMAGE": self.image,
+            "API_PORT": str(self.api_port),
+            "KAFKA_PORT": str(self.kafka_port),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
+            # No call of a backlog gets an end that nobody published.
+            "CALLFOLD_SILENCE_HOURS": "10000",
+        }
+        return docker(
+            *("compose", "--env-file", os.devnull, "-p", self.project, *files),
+            *("--profile", "observability", *arguments),  # else `down` would leave it running
+            environment=environment,
+        )
+
+    def callfold(self, *arguments: str) -> str:
+        """A command of the operator's, in a container of its own."""
+        return self("run", "--rm", "-T", "callfold", *arguments)
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What the engine knows of the service's one container, also of one that has ended."""
+        (container,) = self("ps", "--all", "--quiet", service).split()
+        (known,) = json.loads(docker("inspect", container))
+        return dict(known)
+
+    def kill(self, service: str) -> None:
+        """Ends the service's process as the kernel does it when memory is out. `docker kill` would be an
+        operator's wish, and the container would stay as it is."""
+        pid = self.inspect(service)["State"]["Pid"]
+        kill = f"import os; os.kill({pid}, 9)"
+        docker(
+            *("run", "--rm", "--pid", "host", "--user", "0", "--network", "none", "--no-healthcheck"),
+            *(self.image, "python", "-c", kill),
+        )
+
+    def remove(self) -> None:
+        """Containers, volumes, network and image."""
+        self("down", "--volumes", "--remove-orphans", "--timeout", "5")
+        docker("image", "rm", "--force", self.image)

@@ -1,0 +1,96 @@
+"""The services as real processes, and waiting for what they do."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from services.ops.lag import consumer_lag
+from tests.support.events import CALL
+
+LONGEST_SECONDS = 40
+
+
+async def until(condition: Callable[[], Awaitable[object]], what: str) -> None:
+    """Returns when the condition holds; fails, saying what was waited for, when it does not come to that."""
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain: {what}")
+        await asyncio.sleep(0.02)
+
+
+class Service:
+    """A service's process, which can be killed at any moment."""
+
+    def __init__(self, name: str, log: Path, **settings: str) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"services.{name}"],
+                env={**os.environ, **{f"CALLFOLD_{key.upper()}": said for key, said in settings.items()}},
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """As a power cut does it."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> int:
+        """As an operator does it; the exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(20)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def said(self, text: str) -> bool:
+        """Whether the log has this text."""
+        return text in self.log.read_text()
+
+
+Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+
+
+async def publish(bootstrap: str, topic: str, values: Iterable[bytes | Record | None]) -> None:
+    """Publishes values in this order, all with one key, or whole records: (key, value, headers)."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=4 * 1024 * 1024,
+    )
+    await producer.start()
+    try:
+        sent = []
+        for value in values:
+            key, body, headers = value if isinstance(value, tuple) else (CALL.bytes, value, ())
+            sent.append(await producer.send(topic, body, key=key, headers=list(headers)))
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def lag(bootstrap: str, topic: str, group: str) -> int:
+    """How many records of the topic the group has not committed."""
+    return sum(partition.lag for partition in await consumer_lag(bootstrap, topic, group))

@@ -1,0 +1,6 @@
+"""Where the repository is, for the tests that read its files."""
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
