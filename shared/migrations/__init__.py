@@ -1,5 +1,5 @@
 """Bringing a database to the tables of shared/tables.py, beside running services: `upgrade`, and the numbered
-steps in `versions`. docs/deploy.md says what a step may do."""
+steps in `versions`. docs/upgrade.md says what a step may do."""
 
 import time
 from pathlib import Path

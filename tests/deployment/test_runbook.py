@@ -68,7 +68,7 @@ async def test_a_wrong_time_zone_is_mended(
 
 def written_commands() -> Iterator[str]:
     """Every command of ours on the pages, in a line of its own or within a sentence."""
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         text = page.read_text()
         yield from re.findall(r"^ {4,}[^#\n]*?\bcallfold ([a-z][^#|>;\n]*)", text, re.MULTILINE)
         yield from re.findall(r"`(?:\./)?callfold\s+([a-z][^`]*)`", text)
