@@ -5,11 +5,13 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
+from fastapi import Request
 
 from services.api.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from services.api.shares import Shares
@@ -41,7 +43,7 @@ STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
     ' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(), pg_current_snapshot()
 ) END"""
 """An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
-standby. Within a function it is the caller's statement's only when that function is STABLE."""
+standby. Within a function it is that of the statement which calls it only when the function is STABLE."""
 
 REPLICA: Final = "replica"
 """What the database that is only read is called in sentences."""
@@ -226,6 +228,32 @@ class Databases(NamedTuple):
     @property
     def has_replica(self) -> bool:
         return self.reading is not self.primary
+
+    def connections(self) -> dict[str, float]:
+        """How many connections there are, by what they do: as the metrics have them."""
+        each = set(self)
+        return {
+            "used": sum(database.used_connections for database in each),
+            "idle": sum(database.idle_connections for database in each),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiWithDatabases:
+    """The running API, as far as health knows it.
+
+    There is one such object, an `Api`, in `app.state.api` from start to stop. `Api` derives from this class
+    by way of `ApiWithAccess` and `ApiWithAnswers`. Each package adds the parts that it needs, and knows
+    nothing of the parts that the packages above it add.
+    """
+
+    databases: Databases
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """The API that answers the request."""
+        api: Self = request.app.state.api
+        return api
 
 
 @asynccontextmanager
