@@ -70,7 +70,7 @@ class _Credentials(SecurityBase):
         )
 
     async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
-        """Whose credentials the request bears, who may do what the route needs.
+        """The principal whose credentials the request bears, with the scopes that the route needs.
 
         Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for
         one that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when
