@@ -222,7 +222,7 @@ class TelemetrySettings(Settings):
         description="OTLP over HTTP, such as http://collector:4318/v1/traces; without it, no traces",
     )
     traces_ratio: float = Field(
-        0.01, ge=0, le=1, description="share of the API's requests that are traced unless the caller says so"
+        0.01, ge=0, le=1, description="share of the API's requests that are traced unless the client says so"
     )
 
 

@@ -27,7 +27,7 @@ TEXT_LENGTH_MAX: Final = 1024
 
 def tracer_provider(url: str, service: str, root_ratio: float) -> TracerProvider:
     """Tracers whose spans go to `url`. Its `shutdown` sends those that wait."""
-    # What callers write into their headers is not worth a line each.
+    # What clients write into their headers is not worth a line each.
     logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(root_ratio)),

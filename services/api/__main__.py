@@ -10,6 +10,7 @@ import uvloop
 
 from services.api.app import create_app
 from services.api.health import why_waiting
+from services.api.metrics import Metrics
 from services.api.server import Limits, bounded
 from shared import logs, traces
 from shared.monitor import monitored
@@ -24,8 +25,9 @@ STOP_SECONDS = 7
 
 async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
     """Runs one process; exits with a sentence when the port can't be had."""
+    metrics = Metrics()
     with exit_when_invalid():  # where a setting needs what is not installed
-        app = create_app(settings)
+        app = create_app(settings, metrics=metrics)
     served: Any = app
     if tracer_provider is not None:
         from services.api.traces import TracedApplication
@@ -48,7 +50,7 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             reset_contextvars=True,  # what one request's logs are about is nothing to the next
         )
     )
-    async with monitored(settings, app.state.metrics.registry, partial(why_waiting, app)):
+    async with monitored(settings, metrics.registry, partial(why_waiting, app)):
         try:
             await server.serve()
         except SystemExit:  # uvicorn has logged the fault itself

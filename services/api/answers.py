@@ -1,14 +1,16 @@
 """Answers that are exact for as long as the database stays as it is: computed once, kept, and never stale.
 
-Nothing is invalidated, and nobody has to tell that something changed. A caller comes with the state of the
-database in which their credentials were found (`STATE` in database.py), and each kept answer has the state
-that it was computed in. Equal states see the same rows, so the answer is exact at the caller's own statement.
-With any other state it is computed anew, or by who began to compute it after the caller had asked.
+Nothing is invalidated, and nobody has to tell that something changed. A request comes with the state of the
+database in which its credentials were found (`STATE` in database.py), and each kept answer has the state that
+it was computed in. Equal states see the same rows, so the answer is exact at the statement that found the
+credentials. With any other state the request computes the answer again, or takes one whose computation began
+after the request.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Final, NamedTuple
 
@@ -17,8 +19,8 @@ from fastapi import Request, Response
 
 from services.api.compression import GZIP_FROM_BYTES, gzipped, takes_gzip
 from services.api.conditional import conditional, etag_of
-from services.api.credentials import Caller
-from services.api.database import STATE, Connection, Database, Databases
+from services.api.credentials import ApiWithAccess, Principal
+from services.api.database import STATE, Connection, Database
 from services.api.encoding import encode
 from services.api.errors import ApiError, being_stopped
 
@@ -29,16 +31,15 @@ KEPT_OVERHEAD_BYTES: Final = 1024
 """What is counted for a kept answer beside its body: few bytes bound how many there are, too."""
 
 
-async def answered(request: Request, caller: Caller, question: object, compute: Compute) -> Response:
+async def answered(request: Request, principal: Principal, question: object, compute: Compute) -> Response:
     """The answer to a question, computed only where none is known that is exact now.
 
-    `question` names all that the answer depends on beside the rows and the caller's organization, mode and
+    `question` names all that the answer depends on beside the rows and the principal's organization, mode and
     time zone: what is asked, its filters, and today where it matters. It is anything that msgspec can encode.
     Raises the 503 `ApiError`, and what `compute` raises.
     """
-    databases: Databases = request.app.state.databases
-    answers: Answers = request.app.state.answers
-    answer = await answers.get(databases.reading, caller, question, compute)
+    api = ApiWithAnswers.of(request)
+    answer = await api.answers.get(api.databases.reading, principal, question, compute)
     if answer.is_worth_compressing and takes_gzip(request):
         return conditional(request, answer.body, answer.etag, answer.compressed)
     return conditional(request, answer.body, answer.etag)
@@ -75,7 +76,7 @@ class _Computed(NamedTuple):
     answer: Answer | ApiError
 
     def is_exact_for(self, asked: int, state: str | None) -> bool:
-        """Whether it may answer a caller who asked at this moment, with credentials found in this state."""
+        """Whether it may answer a request of this moment, with credentials found in this state."""
         return self.began > asked or (self.state is not None and self.state == state)
 
 
@@ -99,15 +100,19 @@ class Answers:
         self._lines: dict[bytes, _Line] = {}
         self._moments = count()
 
-    async def get(self, database: Database, caller: Caller, question: object, compute: Compute) -> Answer:
-        """The answer, exact at some moment between the caller's credentials' being found and the return.
+    async def get(
+        self, database: Database, principal: Principal, question: object, compute: Compute
+    ) -> Answer:
+        """The answer, exact at some moment between the principal's credentials' being found and the return.
         Raises what `answered` raises."""
         asked = next(self._moments)
-        key = msgspec.json.encode((caller.organization_id, caller.livemode, caller.zone.key, question))
+        key = msgspec.json.encode(
+            (principal.organization_id, principal.livemode, principal.zone.key, question)
+        )
         computed = self._kept.get(key)
-        if computed is None or not computed.is_exact_for(asked, caller.state):
+        if computed is None or not computed.is_exact_for(asked, principal.state):
             try:
-                computed = await self._in_line(key, asked, database, caller, compute)
+                computed = await self._in_line(key, asked, database, principal, compute)
             except asyncio.CancelledError as error:
                 raise being_stopped() from error
         else:
@@ -118,14 +123,14 @@ class Answers:
         return computed.answer
 
     async def _in_line(
-        self, key: bytes, asked: int, database: Database, caller: Caller, compute: Compute
+        self, key: bytes, asked: int, database: Database, principal: Principal, compute: Compute
     ) -> _Computed:
         line = self._lines.setdefault(key, _Line())
         line.members += 1
         try:
             async with line.turn:
-                if line.latest is None or not line.latest.is_exact_for(asked, caller.state):
-                    line.latest = await self._compute(database, caller, compute)
+                if line.latest is None or not line.latest.is_exact_for(asked, principal.state):
+                    line.latest = await self._compute(database, principal, compute)
                     self._keep(key, line.latest)
                 return line.latest
         finally:
@@ -133,10 +138,10 @@ class Answers:
             if line.members == 0:
                 del self._lines[key]
 
-    async def _compute(self, database: Database, caller: Caller, compute: Compute) -> _Computed:
+    async def _compute(self, database: Database, principal: Principal, compute: Compute) -> _Computed:
         began = next(self._moments)
         try:
-            async with database.snapshot(caller.organization_id) as connection:
+            async with database.snapshot(principal.organization_id) as connection:
                 state = await connection.fetchval(
                     f"SELECT {STATE}"
                 )  # the first statement: with it the snapshot is taken
@@ -154,6 +159,13 @@ class Answers:
         self.kept_bytes += _kept_bytes(key, computed)
         while self.kept_bytes > self._bytes_max:
             self.kept_bytes -= _kept_bytes(*self._kept.popitem(last=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiWithAnswers(ApiWithAccess):
+    """The running API, as far as the routes of figures know it."""
+
+    answers: Answers
 
 
 def _kept_bytes(key: bytes, computed: _Computed) -> int:

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from services.api import (
-    answers,
     call,
     calls,
     cors,
@@ -24,14 +23,16 @@ from services.api import (
     stats,
     trends,
 )
-from services.api.credentials import Found
-from services.api.database import Databases, open_databases
+from services.api.answers import Answers
+from services.api.credentials import CredentialLookups
+from services.api.database import open_databases
 from services.api.errors import handle_errors
 from services.api.key_uses import KeyUses
 from services.api.metrics import Measured, Metrics
-from services.api.rate_limits import TellingLimits, rate_limits
-from services.api.recording_store import RecordingStore
-from services.api.tokens import tokens
+from services.api.parts import Api
+from services.api.rate_limits import RateLimits, TellingLimits, rate_limits
+from services.api.recording_store import recording_store
+from services.api.tokens import Tokens, tokens
 from shared.settings import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
@@ -50,24 +51,20 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) -> FastAPI:
-    """The application. It starts without the database, too; `clock` says what day it is."""
+def create_app(
+    settings: ApiSettings, clock: Callable[[], datetime] = _utc_now, metrics: Metrics | None = None
+) -> FastAPI:
+    """The application. It starts also without the database; `clock` gives the time, and `metrics` takes what
+    is measured. Raises InvalidSetting when a setting needs what is not installed."""
+    metrics = metrics or Metrics()
+    limits, accepted_tokens = rate_limits(settings), tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        uses = app.state.key_uses
-        async with (
-            open_databases(settings) as databases,
-            uses.written(databases.primary, settings.api_key_use_interval_seconds),
-        ):
-            app.state.databases = databases
-            app.state.found = Found(databases.primary)
-            try:
-                yield
-            finally:
-                await app.state.rate_limits.close()
-                if app.state.tokens is not None:
-                    await app.state.tokens.close()
+        async with _opened(settings, clock, limits, accepted_tokens) as api:
+            metrics.connections = api.databases.connections
+            app.state.api = api
+            yield
 
     app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet
         redoc_url=None,
@@ -78,51 +75,53 @@ def create_app(settings: ApiSettings, clock: Callable[[], datetime] = _utc_now) 
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.clock = clock
-    app.state.export_seconds = settings.api_export_seconds
-    app.state.search_calls = settings.api_search_calls
-    app.state.trusted_proxies = settings.api_trusted_proxies
-    app.state.key_uses = KeyUses()
-    app.state.answers = answers.Answers(int(settings.api_answers_mib * 2**20))
-    app.state.tokens = tokens(settings)
-    app.state.rate_limits = rate_limits(settings)
-    app.state.recording_store = _recording_store(settings)
-    app.state.metrics = Metrics(lambda: _connections(app))
-    if app.state.rate_limits.any:
+    app.state.api = None
+    if limits.any:
         app.add_middleware(TellingLimits)
-    app.add_middleware(Measured, metrics=app.state.metrics)
-    # In this order: each router that a request passes over costs some microseconds.
-    for prefix in ("", "/v1"):
-        for router in ROUTERS:
-            app.include_router(router, prefix=prefix, include_in_schema=not prefix)
-    app.include_router(health.router)
+    app.add_middleware(Measured, metrics=metrics)
+    _add_routes(app)
     handle_errors(app)
-    complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
-    app.openapi = cache(complete)  # type: ignore[method-assign]
     if settings.api_cors_origins:
         cors.allow_origins(app, settings.api_cors_origins)
     return app
 
 
-def _recording_store(settings: ApiSettings) -> RecordingStore | None:
-    if settings.recording_store_url is None:
-        return None
-    return RecordingStore(
-        settings.recording_store_url,
-        settings.recording_store_region,
-        settings.recording_store_key_id or "",
-        settings.recording_store_secret.get_secret_value() if settings.recording_store_secret else "",
-        settings.recording_link_seconds,
-    )
+def _add_routes(app: FastAPI) -> None:
+    """The routes, and the document that describes them."""
+    # In this order: each router that a request passes over costs some microseconds.
+    for prefix in ("", "/v1"):
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix, include_in_schema=not prefix)
+    app.include_router(health.router)
+    complete = partial(document.complete, app.openapi, (health.router, *ROUTERS))
+    app.openapi = cache(complete)  # type: ignore[method-assign]
 
 
-def _connections(app: FastAPI) -> dict[str, float]:
-    """The connections to the databases by what they do; none before they were opened."""
-    if not hasattr(app.state, "databases"):
-        return {}
-    databases: Databases = app.state.databases
-    each = set(databases)
-    return {
-        "used": sum(database.used_connections for database in each),
-        "idle": sum(database.idle_connections for database in each),
-    }
+@asynccontextmanager
+async def _opened(
+    settings: ApiSettings, clock: Callable[[], datetime], limits: RateLimits, accepted_tokens: Tokens | None
+) -> AsyncIterator[Api]:
+    """The running API for as long as the block; at its end the limits and tokens are closed."""
+    key_uses = KeyUses()
+    async with (
+        open_databases(settings) as databases,
+        key_uses.written(databases.primary, settings.api_key_use_interval_seconds),
+    ):
+        try:
+            yield Api(
+                databases=databases,
+                clock=clock,
+                credentials=CredentialLookups(databases.primary),
+                tokens=accepted_tokens,
+                key_uses=key_uses,
+                rate_limits=limits,
+                trusted_proxies=settings.api_trusted_proxies,
+                answers=Answers(int(settings.api_answers_mib * 2**20)),
+                search_calls=settings.api_search_calls,
+                export_seconds=settings.api_export_seconds,
+                recording_store=recording_store(settings),
+            )
+        finally:
+            await limits.close()
+            if accepted_tokens is not None:
+                await accepted_tokens.close()

@@ -8,17 +8,18 @@ from uuid import UUID
 import asyncpg
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.api import documentation
+from services.api import calls_documentation
 from services.api.calls import call_of
 from services.api.conditional import conditional, etag_of
-from services.api.credentials import Caller, Reader, Writer
-from services.api.database import Connection, Database, Databases, changing
+from services.api.credentials import MayDeleteCalls, MayReadCalls, Principal
+from services.api.database import Connection, Database, changing
 from services.api.encoding import encode
 from services.api.errors import no_such_call, unavailable
 from services.api.events import EVENTS_MAX, PAGE, RECORDINGS, event
-from services.api.filters import no_query
 from services.api.pages import COLUMNS
+from services.api.parts import Api
 from services.api.paths import CallId
+from services.api.query import no_query
 from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
 from shared import logs
@@ -50,49 +51,51 @@ router = APIRouter(tags=["calls"])
 log = logging.getLogger("callfold.api")
 
 
-@router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
-async def get_call(request: Request, caller: Reader, call_id: CallId) -> Response:
+@router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **calls_documentation.GET_CALL)
+async def get_call(request: Request, principal: MayReadCalls, call_id: CallId) -> Response:
     """One call with its events in order of time, and its recordings. Of a call with more than 1,000 events,
     or more than 4 MiB of them, it has the first; `GET /calls/{id}/events` has all."""
     logs.about(call_id=call_id)
-    databases: Databases = request.app.state.databases
-    async with databases.reading.snapshot(caller.organization_id) as connection:
-        found = await call(connection, caller, call_id)
+    api = Api.of(request)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
+        found = await call(connection, principal, call_id)
     body = encode(found)
     return conditional(request, body, etag_of(body))
 
 
-@router.delete("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
-async def delete_call(request: Request, caller: Writer, call_id: CallId) -> Response:
+@router.delete("/calls/{id:call}", dependencies=[Depends(no_query)], **calls_documentation.DELETE_CALL)
+async def delete_call(request: Request, principal: MayDeleteCalls, call_id: CallId) -> Response:
     """Deletes a call with its events, recording link and transcript, for good: events of it that come
     later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;
     the code `REPLICA_BEHIND` says that the call is deleted, and that they will in a moment."""
     logs.about(call_id=call_id)
-    databases: Databases = request.app.state.databases
-    found = await _delete(databases.primary, caller, call_id)
+    api = Api.of(request)
+    found = await _delete(api.databases.primary, principal, call_id)
     if found:
         log.info("deleted a call")
-    gone = found or (databases.has_replica and await is_deleted(databases.primary, caller, call_id))
-    if gone and databases.has_replica:
-        await wait_until_deleted(databases.reading, caller, call_id)
+    gone = found or (
+        api.databases.has_replica and await is_deleted(api.databases.primary, principal, call_id)
+    )
+    if gone and api.databases.has_replica:
+        await wait_until_deleted(api.databases.reading, principal, call_id)
     if not found:
         raise no_such_call()
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-async def _delete(primary: Database, caller: Caller, call_id: UUID) -> bool:
+async def _delete(primary: Database, principal: Principal, call_id: UUID) -> bool:
     """Deletes the call, again where that collides with others; false when there is none. Raises the 503
     `ApiError`."""
     async with primary.connection() as connection:
         for _ in range(_DELETE_TRIES):
             try:
-                async with changing(connection, caller.organization_id):
+                async with changing(connection, principal.organization_id):
                     return await delete(
                         connection,
-                        caller.organization_id,
+                        principal.organization_id,
                         call_id,
-                        livemode=caller.livemode,
-                        actor=caller.actor,
+                        livemode=principal.livemode,
+                        actor=principal.actor,
                     )
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 continue
@@ -100,9 +103,11 @@ async def _delete(primary: Database, caller: Caller, call_id: UUID) -> bool:
     raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
 
 
-async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[str, object]:
+async def call(connection: Connection, principal: Principal, call_id: UUID) -> dict[str, object]:
     """One call with its first events and its recording, of one snapshot. Raises the 404 `ApiError`."""
-    row = await connection.fetchrow(DETAIL, caller.organization_id, caller.livemode, call_id, EVENTS_MAX, 0)
+    row = await connection.fetchrow(
+        DETAIL, principal.organization_id, principal.livemode, call_id, EVENTS_MAX, 0
+    )
     if row is None:
         raise no_such_call()
     described = call_of(row)

@@ -10,20 +10,14 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.credentials import Caller
+from services.api.credentials import Principal
 from services.api.errors import invalid_parameter
-from services.api.filters import (
-    LIMIT_MAX,
-    CellsQuery,
-    Filters,
-    as_day,
-    check_phone_number,
-    is_day,
-    one_of,
-)
+from services.api.filters import CellsQuery, Filters, as_day, check_phone_number, is_day
+from services.api.query import one_of
 from shared.event import Status, call_uuid
 from shared.zones import find_time_zone
 
+LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
 OFFSET_MAX: Final = 100_000_000_000
 
@@ -321,17 +315,17 @@ _LOOKED_AT: Final = (
 )
 
 
-def call_filters_of(caller: Caller, query: FiltersQuery) -> CallFilters:
-    """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
+def call_filters_of(principal: Principal, query: FiltersQuery) -> CallFilters:
+    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
     start = one_of("start_date", query.start_date, "from_date", query.from_date)
     end = one_of("end_date", query.end_date, "to_date", query.to_date)
     if start and end and isinstance(start, datetime) == isinstance(end, datetime) and start > end:
         raise invalid_parameter("start_date", "must not be after end_date")
     check_phone_number(query.phone_number_id)
-    organization_id = caller.organization_id
+    organization_id = principal.organization_id
     return CallFilters(
         organization_id,
-        caller.livemode,
+        principal.livemode,
         None if isinstance(start, datetime) else start,
         None if isinstance(end, datetime) else end,
         sorted(set(query.status)) if query.status else None,

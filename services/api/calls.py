@@ -10,16 +10,17 @@ from zoneinfo import ZoneInfo
 from asyncpg import Record
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.api import documentation
+from services.api import calls_documentation
 from services.api.call_filters import CallFilters, CallsQuery, Order, Sort, call_filters_of
 from services.api.count_filters import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
-from services.api.credentials import AnyCaller, require
+from services.api.credentials import AnyPrincipal, require
 from services.api.cursor import Place, cursor, place_of
-from services.api.database import Connection, Databases
+from services.api.database import Connection
 from services.api.encoding import answer, number
 from services.api.errors import invalid_parameter
-from services.api.filters import read_query
 from services.api.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
+from services.api.parts import Api
+from services.api.query import read_query
 from services.api.stats import get_stats
 from services.api.trends import get_trends
 
@@ -60,25 +61,25 @@ async def query_by_action(request: Request) -> CallsQuery | StatsQuery | TrendsQ
     return read_query(request, model)
 
 
-@router.get("/calls", **documentation.GET_CALLS)
+@router.get("/calls", **calls_documentation.GET_CALLS)
 async def get_calls(
     request: Request,
-    caller: AnyCaller,
+    principal: AnyPrincipal,
     query: Annotated[CallsQuery | StatsQuery | TrendsQuery, Depends(query_by_action)],
 ) -> Response:
     """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
     daily counts. All three take the same filters, and their numbers agree at any moment: with each other
     and with the calls."""
-    require(caller, "calls:read" if isinstance(query, CallsQuery) else "analytics:read")
+    require(principal, "calls:read" if isinstance(query, CallsQuery) else "analytics:read")
     if isinstance(query, StatsQuery):
-        return await get_stats(request, caller, query)
+        return await get_stats(request, principal, query)
     if isinstance(query, TrendsQuery):
-        return await get_trends(request, caller, query)
-    databases: Databases = request.app.state.databases
-    filters = call_filters_of(caller, query)
-    page = _page_of(query, filters, request.app.state.search_calls)
-    async with databases.reading.snapshot(caller.organization_id) as connection:
-        return answer(await calls(connection, filters, page, caller.zone))
+        return await get_trends(request, principal, query)
+    api = Api.of(request)
+    filters = call_filters_of(principal, query)
+    page = _page_of(query, filters, api.search_calls)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
+        return answer(await calls(connection, filters, page, principal.zone))
 
 
 async def calls(

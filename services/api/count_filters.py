@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.filters import CellsQuery, query_parameters
+from services.api.filters import CellsQuery
 from services.api.intervals import SPANS, Interval, WeekStart
+from services.api.query import query_parameters
 from services.api.sums import DISTRIBUTIONS, GROUPS_MAX, Distribution, GroupBy
 
 PEAK_DAYS_MAX: Final = 31

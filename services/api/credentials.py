@@ -1,7 +1,8 @@
 """Credentials: who asks, for which organization, and in which mode."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
@@ -13,9 +14,10 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
-from services.api.client_address import Network, client_address, is_in
-from services.api.database import STATE, Database
+from services.api.client_address import Address, Network, client_address, is_in
+from services.api.database import STATE, ApiWithDatabases, Database
 from services.api.errors import ApiError, forbidden, invalid_parameter, unauthorized
+from services.api.key_uses import KeyUses
 from services.api.lookups import Lookups
 from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
@@ -39,8 +41,8 @@ _SAY_WHO: Final = frozenset({b"authorization", b"x-api-key", b"x-organization-id
 _Asked = tuple[UUID, UUID | None]
 
 
-class Caller(NamedTuple):
-    """Who asks: all that a route may serve them follows from it."""
+class Principal(NamedTuple):
+    """Who sends a request: all that a route may serve it follows from this."""
 
     organization_id: UUID
     livemode: bool
@@ -57,8 +59,8 @@ class Caller(NamedTuple):
 
 
 class _Credentials(SecurityBase):
-    """The dependency by which routes get their caller: a single one, for each costs a request more than to
-    read a header does. To FastAPI it is the scheme `Bearer`; `document.py` adds what else may be borne."""
+    """The dependency by which routes get their principal: a single one, for each costs a request more than
+    reading a header does. To FastAPI it is the scheme `Bearer`; `document.py` adds what else may be borne."""
 
     def __init__(self) -> None:
         self.scheme_name = "Bearer"
@@ -67,8 +69,8 @@ class _Credentials(SecurityBase):
             "is set up, a user's JWT of Supabase Auth, which sees live data."
         )
 
-    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:
-        """Whose credentials the request bears, who may do what the route needs.
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
+        """The principal whose credentials the request bears, with the scopes that the route needs.
 
         Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for
         one that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when
@@ -81,23 +83,22 @@ class _Credentials(SecurityBase):
         organization_id = said.get("x-organization-id")
         if bearer and api_key and bearer != api_key:
             raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
-        tokens: Tokens | None = request.app.state.tokens
-        if tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
-            user_id = await tokens.user(bearer, request.app.state.clock())
-            found = await _member(request, user_id, _uuid(organization_id))
+        api = ApiWithAccess.of(request)
+        if api.tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
+            user_id = await api.tokens.user(bearer, api.clock())
+            principal = await _member(api, user_id, _uuid(organization_id))
         else:
-            found = await _holder_of_key(request, bearer or api_key)
+            principal = await _holder_of_key(api, request, bearer or api_key)
         # What is refused from here on counts, too: it was somebody's request.
-        limits: RateLimits = request.app.state.rate_limits
-        await limits.count(request.scope, found.plan, found.actor)
-        if _uuid(organization_id) not in (None, found.organization_id):
+        await api.rate_limits.count(request.scope, principal.plan, principal.actor)
+        if _uuid(organization_id) not in (None, principal.organization_id):
             raise _not_theirs()
         for scope in needed.scopes:
-            require(found, scope)
-        return found
+            require(principal, scope)
+        return principal
 
 
-caller: Final = _Credentials()
+authenticate: Final = _Credentials()
 
 
 def _said_of_themselves(request: Request) -> dict[str, str]:
@@ -110,14 +111,14 @@ def _said_of_themselves(request: Request) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in said.items()}
 
 
-def require(caller: Caller, scope: str) -> None:
-    """Raises the 403 `ApiError` when the caller lacks this scope: for routes whose query decides it."""
-    if scope not in caller.scopes:
+def require(principal: Principal, scope: str) -> None:
+    """Raises the 403 `ApiError` when the principal lacks this scope: for routes whose query decides it."""
+    if scope not in principal.scopes:
         raise forbidden(f"These credentials lack the scope {scope}.")
 
 
-class Found:
-    """Where credentials are found: those of all requests that wait at once, in one statement."""
+class CredentialLookups:
+    """Finds credentials in the database: those of all requests that wait at once, in one statement."""
 
     def __init__(self, primary: Database) -> None:
         self._primary = primary
@@ -137,32 +138,45 @@ class Found:
         return {asked[row["number"] - 1]: row for row in rows}
 
 
-AnyCaller = Annotated[Caller, Depends(caller)]
-Reader = Annotated[Caller, Security(caller, scopes=["calls:read"])]
-Writer = Annotated[Caller, Security(caller, scopes=["calls:write"])]
-Analyst = Annotated[Caller, Security(caller, scopes=["analytics:read"])]
+@dataclass(frozen=True, kw_only=True)
+class ApiWithAccess(ApiWithDatabases):
+    """The running API, as far as it takes to tell who sends a request."""
+
+    clock: Callable[[], datetime]
+    """The time now, in UTC."""
+    credentials: CredentialLookups
+    tokens: Tokens | None
+    """None: users' tokens are not taken."""
+    key_uses: KeyUses
+    rate_limits: RateLimits
+    trusted_proxies: Sequence[Network]
 
 
-async def _holder_of_key(request: Request, key: str) -> Caller:
+AnyPrincipal = Annotated[Principal, Depends(authenticate)]
+MayReadCalls = Annotated[Principal, Security(authenticate, scopes=["calls:read"])]
+MayDeleteCalls = Annotated[Principal, Security(authenticate, scopes=["calls:write"])]
+MayReadFigures = Annotated[Principal, Security(authenticate, scopes=["analytics:read"])]
+
+
+async def _holder_of_key(api: ApiWithAccess, request: Request, key: str) -> Principal:
     if not key:
         raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
     livemode = key_livemode(key)
     if livemode is None:
         raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
     hashed = key_hash(key)
-    found: Found = request.app.state.found
-    row = await found.keys.get(hashed)
+    row = await api.credentials.keys.get(hashed)
     # An unknown key takes the same way as one that is known, up to here.
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
-    now: datetime = request.app.state.clock()
+    now = api.clock()
     expired = row is not None and row["expires_at"] is not None and row["expires_at"] <= now
     if row is None or not same or row["livemode"] != livemode or expired:
         raise unauthorized("This API key is unknown, expired or revoked.")
     logs.about(organization_id=row["organization_id"], key_id=row["id"])
     if row["allowed_networks"] is not None:
-        _check_address(request, row["allowed_networks"])
-    request.app.state.key_uses.note(row["id"], now)
-    return Caller(
+        _check_address(client_address(request, api.trusted_proxies), row["allowed_networks"])
+    api.key_uses.note(row["id"], now)
+    return Principal(
         organization_id=row["organization_id"],
         livemode=livemode,
         zone=time_zone(row["time_zone"]),
@@ -173,15 +187,14 @@ async def _holder_of_key(request: Request, key: str) -> Caller:
     )
 
 
-async def _member(request: Request, user_id: UUID, organization_id: UUID | None) -> Caller:
+async def _member(api: ApiWithAccess, user_id: UUID, organization_id: UUID | None) -> Principal:
     """A user as a member of this organization, or of their first. Users may do all that there is, with live
     data."""
-    found: Found = request.app.state.found
-    row = await found.members.get((user_id, organization_id))
+    row = await api.credentials.members.get((user_id, organization_id))
     if row is None:
         raise forbidden("This user belongs to no organization.") if organization_id is None else _not_theirs()
     logs.about(organization_id=row["organization_id"], user_id=user_id)
-    return Caller(
+    return Principal(
         organization_id=row["organization_id"],
         livemode=True,
         zone=time_zone(row["time_zone"]),
@@ -196,9 +209,8 @@ def _not_theirs() -> ApiError:
     return forbidden("These credentials are not of the organization in x-organization-id.")
 
 
-def _check_address(request: Request, allowed_networks: Sequence[Network]) -> None:
-    """Raises the 403 `ApiError` when the request comes from elsewhere."""
-    address = client_address(request, request.app.state.trusted_proxies)
+def _check_address(address: Address | None, allowed_networks: Sequence[Network]) -> None:
+    """Raises the 403 `ApiError` for a request from elsewhere."""
     if address is None or not is_in(address, allowed_networks):
         raise forbidden(f"This API key may not be used from {address or 'an address that is not told'}.")
 

@@ -5,11 +5,13 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
+from fastapi import Request
 
 from services.api.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from services.api.shares import Shares
@@ -42,7 +44,7 @@ STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
     ' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(), pg_current_snapshot()
 ) END"""
 """An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
-standby. Within a function it is the caller's statement's only when that function is STABLE."""
+standby. Within a function it is that of the statement which calls it only when the function is STABLE."""
 
 REPLICA: Final = "replica"
 """What the database that is only read is called in sentences."""
@@ -220,6 +222,32 @@ class Databases(NamedTuple):
     def has_replica(self) -> bool:
         return self.reading is not self.primary
 
+    def connections(self) -> dict[str, float]:
+        """How many connections there are, by what they do: as the metrics have them."""
+        each = set(self)
+        return {
+            "used": sum(database.used_connections for database in each),
+            "idle": sum(database.idle_connections for database in each),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiWithDatabases:
+    """The running API, as far as health knows it.
+
+    There is one such object, an `Api`, in `app.state.api` from start to stop. `Api` derives from this class
+    by way of `ApiWithAccess` and `ApiWithAnswers`. Each package adds the parts that it needs, and knows
+    nothing of the parts that the packages above it add.
+    """
+
+    databases: Databases
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """The API that answers the request."""
+        api: Self = request.app.state.api
+        return api
+
 
 @asynccontextmanager
 async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
@@ -234,38 +262,11 @@ async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
 
 @asynccontextmanager
 async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Database]:
-    said = False
-
-    async def opened(seconds: float, *_: object, **__: object) -> asyncpg.Connection:
-        nonlocal said
-        connection = await connect(
-            url,
-            application_name="callfold-api",
-            pooler=settings.database_pooler,
-            timeout_seconds=settings.database_connect_timeout_seconds,
-            command_timeout_seconds=seconds + 1,  # the server's own comes first, unless the server is gone
-            settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
-        )
-        if not said and await connection.fetchval(_IS_WALLED) is False:
-            said = True
-            log.warning(
-                "the %s lets this role see the rows of all organizations, for row-level security does not "
-                "apply to it: connect as callfold_api, which `callfold migrate --roles` makes",
-                name,
-            )
-        return connection
-
-    pools = Pools._make(
-        [
-            await asyncpg.create_pool(
-                min_size=0, max_size=connections, connect=partial(opened, seconds), reset=_nothing
-            )
-            for connections, seconds in (
-                (settings.api_pool_connections, settings.api_statement_timeout_seconds),
-                (1, settings.api_statement_timeout_seconds),
-                (settings.api_export_connections, settings.api_export_seconds),
-            )
-        ]
+    connector = _Connector(name, url, settings)
+    pools = Pools(
+        requests=await connector.pool(settings.api_pool_connections, settings.api_statement_timeout_seconds),
+        health=await connector.pool(1, settings.api_statement_timeout_seconds),
+        exports=await connector.pool(settings.api_export_connections, settings.api_export_seconds),
     )
     try:
         yield Database(name, pools, settings.api_pool_wait_seconds)
@@ -275,6 +276,41 @@ async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Dat
         except TimeoutError:
             for pool in pools:
                 pool.terminate()
+
+
+class _Connector:
+    """Connects to one database. Warns once when row-level security does not apply to the role."""
+
+    def __init__(self, name: str, url: str, settings: ApiSettings) -> None:
+        self._name = name
+        self._url = url
+        self._settings = settings
+        self._has_warned = False
+
+    async def pool(self, connections: int, seconds: float) -> Pool:
+        """A pool that opens up to `connections` connections when they are needed; a statement on them takes
+        at most `seconds`."""
+        return await asyncpg.create_pool(
+            min_size=0, max_size=connections, connect=partial(self._connect, seconds), reset=_nothing
+        )
+
+    async def _connect(self, seconds: float, *_: object, **__: object) -> asyncpg.Connection:
+        connection = await connect(
+            self._url,
+            application_name="callfold-api",
+            pooler=self._settings.database_pooler,
+            timeout_seconds=self._settings.database_connect_timeout_seconds,
+            command_timeout_seconds=seconds + 1,  # the server's own comes first, unless the server is gone
+            settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
+        )
+        if not self._has_warned and await connection.fetchval(_IS_WALLED) is False:
+            self._has_warned = True
+            log.warning(
+                "the %s lets this role see the rows of all organizations, for row-level security does not "
+                "apply to it: connect as callfold_api, which `callfold migrate --roles` makes",
+                self._name,
+            )
+        return connection
 
 
 async def _nothing(_: object) -> None:

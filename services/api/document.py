@@ -8,9 +8,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from services.api import models
-from services.api.documentation import SAMPLES
+from services.api import calls_documentation, figures_documentation, health, models
 
+_SAMPLES: Final = {**calls_documentation.SAMPLES, **figures_documentation.SAMPLES, **health.SAMPLES}
 _EXAMPLES: Final = ("example", "examples")
 
 _API_KEY: Final = {
@@ -59,7 +59,7 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
                     "label": "curl",
                     "source": _curl(method, path, secured="security" in operation),
                 }
-                for path in SAMPLES.get(operation["operationId"], ())
+                for path in _SAMPLES.get(operation["operationId"], ())
             ]
             answers = operation["responses"]
             for status, response in route.responses.items():

@@ -7,14 +7,14 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from services.api import documentation
+from services.api import calls_documentation
 from services.api.conditional import conditional, etag_of
-from services.api.credentials import Reader
-from services.api.database import Databases
+from services.api.credentials import MayReadCalls
 from services.api.encoding import encode
 from services.api.errors import no_such_call
-from services.api.filters import query_parameters, read_query
+from services.api.parts import Api
 from services.api.paths import CallId
+from services.api.query import query_parameters, read_query
 from shared import logs
 
 EVENTS_MAX: Final = 1000
@@ -77,18 +77,21 @@ router = APIRouter(tags=["calls"])
 @router.get(
     "/calls/{id}/events",
     openapi_extra={"parameters": query_parameters(EventsQuery)},
-    **documentation.GET_EVENTS,
+    **calls_documentation.GET_EVENTS,
 )
 async def get_events(
-    request: Request, caller: Reader, call_id: CallId, query: Annotated[EventsQuery, Depends(events_query)]
+    request: Request,
+    principal: MayReadCalls,
+    call_id: CallId,
+    query: Annotated[EventsQuery, Depends(events_query)],
 ) -> Response:
     """The events of a call in order of time, page by page: those that its detail has, and those beyond.
     A page ends early where its events are large; `next_offset` says where the next one begins."""
     logs.about(call_id=call_id)
-    databases: Databases = request.app.state.databases
-    async with databases.reading.snapshot(caller.organization_id) as connection:
+    api = Api.of(request)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
         rows = await connection.fetch(
-            EVENTS, caller.organization_id, caller.livemode, call_id, query.limit, query.offset
+            EVENTS, principal.organization_id, principal.livemode, call_id, query.limit, query.offset
         )
     if not rows:
         raise no_such_call()

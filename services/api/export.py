@@ -16,17 +16,18 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from services.api import documentation
+from services.api import calls_documentation
 from services.api.call_filters import CallFilters, ExportQuery, Order, call_filters_of
 from services.api.calls import call_of
 from services.api.compression import GZIP_WINDOW, takes_gzip
-from services.api.credentials import Reader
-from services.api.database import Connection, Database, Databases
+from services.api.credentials import MayReadCalls
+from services.api.database import Connection, Database
 from services.api.encoding import encode
 from services.api.errors import ApiError, invalid_parameter
-from services.api.filters import read_query
 from services.api.intervals import in_zone
 from services.api.pages import FIELDS, MATCHING, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
+from services.api.parts import Api
+from services.api.query import read_query
 
 BLOCK_BYTES: Final = 128 * 1024
 CHUNK_CALLS: Final = 500
@@ -67,9 +68,9 @@ async def export_query(request: Request) -> ExportQuery:
     return read_query(request, ExportQuery)
 
 
-@router.get("/calls/export", **documentation.EXPORT_CALLS)
+@router.get("/calls/export", **calls_documentation.EXPORT_CALLS)
 async def export_calls(
-    request: Request, caller: Reader, query: Annotated[ExportQuery, Depends(export_query)]
+    request: Request, principal: MayReadCalls, query: Annotated[ExportQuery, Depends(export_query)]
 ) -> Response:
     """All calls of a list, newest first, as CSV or as JSON lines, streamed: of one state of the database,
     however long it takes. What ends without its end (a chunk of no bytes) is not whole: the connection is cut
@@ -85,17 +86,17 @@ async def export_calls(
     """
     if query.bom and query.format != "csv":
         raise invalid_parameter("bom", "is for format=csv alone")
-    databases: Databases = request.app.state.databases
+    api = Api.of(request)
     asked = Asked(
-        call_filters_of(caller, query),
+        call_filters_of(principal, query),
         query.order,
         query.format,
-        request.app.state.search_calls,
+        api.search_calls,
         query.time_zone,
         query.bom,
     )
     compressed = takes_gzip(request)
-    return Export(databases.reading, asked, compressed, request.app.state.export_seconds)
+    return Export(api.databases.reading, asked, compressed, api.export_seconds)
 
 
 class Asked(NamedTuple):

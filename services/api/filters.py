@@ -1,23 +1,19 @@
-"""The query parameters of `GET /calls`, and the filters that every question to the database is asked with."""
+"""Which cells are counted: the query parameters that stats, trends and the list share, and the filters they
+become."""
 
 import re
-from collections.abc import Collection
 from datetime import date
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 from uuid import UUID
 
-from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.credentials import Caller
-from services.api.errors import broken_rule, invalid_parameter
+from services.api.credentials import Principal
+from services.api.errors import invalid_parameter
+from services.api.query import one_of
 from shared.count import NO_PHONE_NUMBER
 from shared.event import Status
-
-LIMIT_MAX: Final = 100
-
-Query = TypeVar("Query", bound=BaseModel)
 
 is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
@@ -95,16 +91,16 @@ class Filters(NamedTuple):
     phone_number_id: UUID | None
 
 
-def filters_of(caller: Caller, query: CellsQuery) -> Filters:
-    """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
+def filters_of(principal: Principal, query: CellsQuery) -> Filters:
+    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
     start = one_of("start_date", query.start_date, "from_date", query.from_date)
     end = one_of("end_date", query.end_date, "to_date", query.to_date)
     if start and end and start > end:
         raise invalid_parameter("start_date", "must not be after end_date")
     check_phone_number(query.phone_number_id)
     return Filters(
-        caller.organization_id,
-        caller.livemode,
+        principal.organization_id,
+        principal.livemode,
         start,
         end,
         query.status,
@@ -117,55 +113,3 @@ def check_phone_number(phone_number_id: UUID | None) -> None:
     """Raises the 400 `ApiError` for what stands in a cell for none."""
     if phone_number_id == NO_PHONE_NUMBER:
         raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
-
-
-def one_of(name: str, day: date | None, other_name: str, other: date | None) -> date | None:
-    """What is given under one of two names. Raises the 400 `ApiError` where both are."""
-    if day is not None and other is not None:
-        raise invalid_parameter(other_name, f"is another word for {name}, which is given, too")
-    return day or other
-
-
-def read_query(request: Request, model: type[Query]) -> Query:
-    """The query as this model has it. Raises the 400 `ApiError`.
-
-    FastAPI would do it, too, but at several times the cost, and of a parameter given twice it drops one.
-    """
-    try:
-        return model.model_validate(_each_once(request, model.model_fields))
-    except ValidationError as error:
-        raise broken_rule(error.errors()[0]) from None
-
-
-async def no_query(request: Request) -> None:
-    """The dependency of a route without query parameters. Raises the 400 `ApiError`."""
-    _each_once(request, ())
-
-
-def _each_once(request: Request, known: Collection[str]) -> dict[str, str]:
-    """The query's parameters by name. A name that is not known is refused, for ignoring a misspelt filter
-    would give wrong numbers."""
-    given: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            has = f"which has {', '.join(known)}" if known else "which has none"
-            raise invalid_parameter(name, f"is not a parameter of this route, {has}")
-        if name in given:
-            raise invalid_parameter(name, "must be given once")
-        given[name] = value
-    return given
-
-
-def query_parameters(model: type[BaseModel]) -> list[dict[str, object]]:
-    """What the OpenAPI document says of the query that this model is."""
-    properties = model.model_json_schema()["properties"]
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": schema.pop("description"),
-            "schema": schema,
-        }
-        for name, schema in properties.items()
-    ]

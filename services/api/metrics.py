@@ -19,9 +19,11 @@ GONE: Final = 499
 
 
 class Metrics:
-    """The metrics of one process; `connections` is asked when they are scraped."""
+    """The metrics of one process."""
 
-    def __init__(self, connections: Callable[[], dict[str, float]]) -> None:
+    def __init__(self) -> None:
+        self.connections: Callable[[], dict[str, float]] = dict
+        """The connections to the databases by what they do, asked at each scrape; none until this is set."""
         registry = self.registry = new_registry("api")
         self._requests = Counter(
             "callfold_api_requests", "Requests answered", ["route", "method", "status"], registry=registry
@@ -39,7 +41,11 @@ class Metrics:
         )
         in_progress.set_function(lambda: self.in_progress)
         GaugeAtScrape(
-            "callfold_api_pool_connections", "Connections to the database", "state", connections, registry
+            "callfold_api_pool_connections",
+            "Connections to the database",
+            "state",
+            lambda: self.connections(),
+            registry,
         )
         # Looking labels up costs more than all of the rest; they are few.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api import documentation
+from services.api import calls_documentation
 from services.api.call_filters import storable_text
-from services.api.credentials import Reader
-from services.api.database import Databases
+from services.api.credentials import MayReadCalls
 from services.api.encoding import answer
 from services.api.errors import no_recording, no_such_call
-from services.api.filters import query_parameters, read_query
+from services.api.parts import Api
 from services.api.paths import CallId
+from services.api.query import query_parameters, read_query
 from services.api.recording_store import RecordingStore
 from shared import logs
 
@@ -65,11 +65,11 @@ async def recording_query(request: Request) -> RecordingQuery:
 @router.get(
     "/calls/{id}/recording",
     openapi_extra={"parameters": query_parameters(RecordingQuery)},
-    **documentation.GET_RECORDING,
+    **calls_documentation.GET_RECORDING,
 )
 async def get_recording(
     request: Request,
-    caller: Reader,
+    principal: MayReadCalls,
     call_id: CallId,
     query: Annotated[RecordingQuery, Depends(recording_query)],
 ) -> Response:
@@ -77,10 +77,10 @@ async def get_recording(
     callfold signs links to the store that recordings are in, any holder of the link may use it until
     `expires_at`; any other is its source's."""
     logs.about(call_id=call_id)
-    databases: Databases = request.app.state.databases
-    async with databases.reading.snapshot(caller.organization_id) as connection:
+    api = Api.of(request)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
         row = await connection.fetchrow(
-            RECORDING, caller.organization_id, caller.livemode, call_id, query.recording
+            RECORDING, principal.organization_id, principal.livemode, call_id, query.recording
         )
     if row is None:
         raise no_such_call()
@@ -89,10 +89,10 @@ async def get_recording(
         url = _url(payload) if payload is not None else None
     if url is None:
         raise no_recording()
-    store: RecordingStore | None = request.app.state.recording_store
-    now: datetime = request.app.state.clock()
     # A link is a secret for as long as it is good.
-    return answer(recording(url, payload, store, now), headers={"Cache-Control": "no-store"})
+    return answer(
+        recording(url, payload, api.recording_store, api.clock()), headers={"Cache-Control": "no-store"}
+    )
 
 
 def recording(

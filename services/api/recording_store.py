@@ -10,6 +10,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
+from shared.settings import ApiSettings
+
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -66,6 +68,19 @@ class RecordingStore(NamedTuple):
             key = _hmac(key, part)
         signature = _hmac(key, to_sign).hex()
         return f"{scheme}://{host}{encoded_path}?{encoded_query}&X-Amz-Signature={signature}"
+
+
+def recording_store(settings: ApiSettings) -> RecordingStore | None:
+    """The store as it is set; None where there is none."""
+    if settings.recording_store_url is None:
+        return None
+    return RecordingStore(
+        settings.recording_store_url,
+        settings.recording_store_region,
+        settings.recording_store_key_id or "",
+        settings.recording_store_secret.get_secret_value() if settings.recording_store_secret else "",
+        settings.recording_link_seconds,
+    )
 
 
 def _server(url: SplitResult) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import time
 from typing import Final
 from uuid import UUID
 
-from services.api.credentials import Caller
+from services.api.credentials import Principal
 from services.api.database import Database
 from services.api.errors import ApiError, unavailable
 
@@ -22,23 +22,23 @@ SELECT EXISTS (SELECT FROM deleted_calls WHERE organization_id = $1 AND call_id 
 """
 
 
-async def is_deleted(database: Database, caller: Caller, call_id: UUID) -> bool:
+async def is_deleted(database: Database, principal: Principal, call_id: UUID) -> bool:
     """Whether this database has the call's tombstone. Raises the 503 `ApiError`."""
-    async with database.snapshot(caller.organization_id) as connection:
+    async with database.snapshot(principal.organization_id) as connection:
         deleted: bool = await connection.fetchval(
-            IS_DELETED, caller.organization_id, call_id, timeout=REPLAY_SECONDS
+            IS_DELETED, principal.organization_id, call_id, timeout=REPLAY_SECONDS
         )
     return deleted
 
 
-async def wait_until_deleted(replica: Database, caller: Caller, call_id: UUID) -> None:
+async def wait_until_deleted(replica: Database, principal: Principal, call_id: UUID) -> None:
     """Returns when the replica shows that a call is deleted. Raises the 503 `ApiError` when that takes too
     long, or the replica is away."""
     deadline = time.monotonic() + REPLAY_SECONDS
     pause_seconds = _FIRST_PAUSE_SECONDS
     try:
         while True:
-            if await is_deleted(replica, caller, call_id):
+            if await is_deleted(replica, principal, call_id):
                 return
             if time.monotonic() > deadline:
                 break

@@ -5,15 +5,16 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.api import documentation, figures
+from services.api import figures, figures_documentation
 from services.api.answers import answered
 from services.api.concurrency import peak_concurrency
 from services.api.count_filters import PEAK_DAYS_MAX, StatsQuery
-from services.api.credentials import Analyst, Caller
+from services.api.credentials import MayReadFigures, Principal
 from services.api.database import Connection
 from services.api.errors import invalid_parameter
-from services.api.filters import Filters, filters_of, read_query
+from services.api.filters import Filters, filters_of
 from services.api.intervals import Span, previous
+from services.api.query import read_query
 from services.api.sums import GroupBy, sums, sums_by_group
 
 router = APIRouter(tags=["figures"])
@@ -35,21 +36,21 @@ async def stats_query(request: Request) -> StatsQuery:
     return read_query(request, StatsQuery)
 
 
-@router.get("/calls/stats", **documentation.GET_STATS)
+@router.get("/calls/stats", **figures_documentation.GET_STATS)
 async def get_stats(
-    request: Request, caller: Analyst, query: Annotated[StatsQuery, Depends(stats_query)]
+    request: Request, principal: MayReadFigures, query: Annotated[StatsQuery, Depends(stats_query)]
 ) -> Response:
     """The status breakdown and the figures of the asked calls, over any span: exact at the moment of the
     answer. `GET /calls?action=stats` answers the same."""
-    asked = stats_asked(caller, query)
+    asked = stats_asked(principal, query)
     return await answered(
-        request, caller, ("stats", asked), lambda connection: stats(connection, asked, caller.zone)
+        request, principal, ("stats", asked), lambda connection: stats(connection, asked, principal.zone)
     )
 
 
-def stats_asked(caller: Caller, query: StatsQuery) -> StatsAsked:
-    """What a caller may see, narrowed to what they ask for. Raises the 400 `ApiError`."""
-    filters = filters_of(caller, query)
+def stats_asked(principal: Principal, query: StatsQuery) -> StatsAsked:
+    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
+    filters = filters_of(principal, query)
     days = Span(filters.start_date, filters.end_date) if filters.start_date and filters.end_date else None
     for name, needs_days in (("compare", query.compare), ("include", query.include)):
         if needs_days and days is None:

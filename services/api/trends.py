@@ -3,19 +3,19 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from services.api import documentation, figures
-from services.api.answers import answered
+from services.api import figures, figures_documentation
+from services.api.answers import ApiWithAnswers, answered
 from services.api.count_filters import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
-from services.api.credentials import Analyst, Caller
+from services.api.credentials import MayReadFigures, Principal
 from services.api.database import Connection
 from services.api.errors import ApiError, invalid_parameter
-from services.api.filters import Filters, filters_of, read_query
+from services.api.filters import Filters, filters_of
 from services.api.intervals import (
     Interval,
     Span,
@@ -26,6 +26,7 @@ from services.api.intervals import (
     same_hours,
     span,
 )
+from services.api.query import read_query
 from services.api.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
 from shared.count import local_day
 
@@ -53,23 +54,23 @@ async def trends_query(request: Request) -> TrendsQuery:
     return read_query(request, TrendsQuery)
 
 
-@router.get("/calls/trends", **documentation.GET_TRENDS)
+@router.get("/calls/trends", **figures_documentation.GET_TRENDS)
 async def get_trends(
-    request: Request, caller: Analyst, query: Annotated[TrendsQuery, Depends(trends_query)]
+    request: Request, principal: MayReadFigures, query: Annotated[TrendsQuery, Depends(trends_query)]
 ) -> Response:
     """The counts of each hour, day, week or month of a span, also of those without calls: exact at the moment
     of the answer, as stats are. `GET /calls?action=trends` answers the same."""
-    now: datetime = request.app.state.clock()
-    asked = trends_asked(caller, query, local_day(now, caller.zone))
+    today = local_day(ApiWithAnswers.of(request).clock(), principal.zone)
+    asked = trends_asked(principal, query, today)
     return await answered(
-        request, caller, ("trends", asked), lambda connection: trends(connection, asked, caller.zone)
+        request, principal, ("trends", asked), lambda connection: trends(connection, asked, principal.zone)
     )
 
 
-def trends_asked(caller: Caller, query: TrendsQuery, today: date) -> TrendsAsked:
-    """What a caller may see, narrowed to what they ask for; `today` is the organization's. Raises the 400
-    `ApiError`."""
-    filters = filters_of(caller, query)
+def trends_asked(principal: Principal, query: TrendsQuery, today: date) -> TrendsAsked:
+    """What a principal may see, narrowed to what the query asks for; `today` is the organization's. Raises
+    the 400 `ApiError`."""
+    filters = filters_of(principal, query)
     asked = span(filters.start_date, filters.end_date, today, query.interval)
     if query.include and query.interval == "hour":
         raise invalid_parameter("include", "is not for the hour: what it asks for is counted by the day")

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.api.answers import KEPT_OVERHEAD_BYTES, Answer, Answers
-from services.api.credentials import Caller
+from services.api.credentials import Principal
 from services.api.database import STATE, open_databases
 from services.api.database import Connection as PooledConnection
 from services.api.filters import CellsQuery, filters_of
@@ -45,10 +45,10 @@ async def counts_locked(database: Connection) -> AsyncIterator[None]:
         yield
 
 
-async def caller_now(database: Connection, tenant: seed.Tenant) -> Caller:
-    """The tenant's caller, as their credentials are found now."""
+async def principal_now(database: Connection, tenant: seed.Tenant) -> Principal:
+    """The tenant's principal, as its credentials are found now."""
     state = await database.fetchval(f"SELECT {STATE}")
-    return Caller(tenant.id, True, tenant.zone, "the test", frozenset(), "unlimited", state)
+    return Principal(tenant.id, True, tenant.zone, "the test", frozenset(), "unlimited", state)
 
 
 async def total(api: httpx.AsyncClient, tenant: seed.Tenant, **query: object) -> int:
@@ -172,9 +172,9 @@ async def test_of_many_who_ask_the_same_at_once_one_computes(database: Connectio
         return computations
 
     async with open_databases(ApiSettings(database_url=database_url)) as databases:
-        caller = await caller_now(database, acme)
+        principal = await principal_now(database, acme)
         asking = [
-            asyncio.create_task(answers.get(databases.reading, caller, "how many?", compute))
+            asyncio.create_task(answers.get(databases.reading, principal, "how many?", compute))
             for _ in range(100)
         ]
         await until(lambda: asyncio.sleep(0, computations), "one to compute")
@@ -288,8 +288,8 @@ class Interleaving:
     async def _step(self, deed: str, place: int) -> None:
         match deed:
             case "ask":
-                caller = await caller_now(self._database, self._acme)
-                asked = asyncio.create_task(self._get(place, caller))
+                principal = await principal_now(self._database, self._acme)
+                asked = asyncio.create_task(self._get(place, principal))
                 self._unfinished[place].append((len(self.history) - 1, asked))
                 await self._settle(place)
             case "go on" if (gate := self._gates[place]) is not None:
@@ -310,14 +310,14 @@ class Interleaving:
                 await self._transactions[place].rollback()
                 self._written[place] = 0
 
-    async def _get(self, place: int, caller: Caller) -> Answer:
+    async def _get(self, place: int, principal: Principal) -> Answer:
         async def compute(connection: PooledConnection) -> object:
             gate = self._gates[place] = asyncio.Event()
             await gate.wait()
-            asked = StatsAsked(filters_of(caller, CellsQuery()))
-            return await stats(connection, asked, caller.zone)
+            asked = StatsAsked(filters_of(principal, CellsQuery()))
+            return await stats(connection, asked, principal.zone)
 
-        return await self.answers[place].get(self._databases.reading, caller, "stats", compute)
+        return await self.answers[place].get(self._databases.reading, principal, "stats", compute)
 
     async def _settle(self, place: int) -> None:
         """Returns when one of this process's askers stands still within its snapshot, or all are answered."""

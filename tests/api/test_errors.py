@@ -395,7 +395,7 @@ async def test_a_pool_that_stays_busy_is_answered_503(database_url: str, databas
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api") as api,
     ):
-        async with app.state.databases.primary.connection():
+        async with app.state.api.databases.primary.connection():
             answer = await api.get("/calls", headers=bearing(acme.key))
             assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
             # Many requests leave it ready: with the others unready as well, nobody would be answered.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from services.api import figure_models, models
+from services.api import figure_models, http_models, models
 from shared.database import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving
@@ -158,7 +158,7 @@ async def test_examples_are_answers(document: Any) -> None:
         for operation in operations.values():
             for status, response in operation["responses"].items():
                 if status not in ("200", "204", "304"):
-                    (models.TooManyRequests if status == "429" else models.Error).model_validate(
+                    (http_models.TooManyRequests if status == "429" else http_models.Error).model_validate(
                         response["content"]["application/json"]["example"], extra="forbid"
                     )
 
@@ -203,11 +203,11 @@ async def test_real_answers_are_what_is_documented(api: httpx.AsyncClient, datab
                 "interval=month",
             )
         ],
-        (models.Health, (await api.get("/health/live")).json()),
-        (models.Health, (await api.get("/health/ready")).json()),
-        (models.Error, (await api.get("/nowhere")).json()),
-        (models.Error, (await api.get("/calls")).json()),
-        (models.Error, (await api.get("/calls?page=0", headers=bearing(acme.key))).json()),
+        (http_models.Health, (await api.get("/health/live")).json()),
+        (http_models.Health, (await api.get("/health/ready")).json()),
+        (http_models.Error, (await api.get("/nowhere")).json()),
+        (http_models.Error, (await api.get("/calls")).json()),
+        (http_models.Error, (await api.get("/calls?page=0", headers=bearing(acme.key))).json()),
     ]
 
     for model, answer in answers:

@@ -18,7 +18,7 @@ from tests.support.collector import EXTRA, Collector, forbid_imports, traceparen
 NUMBER = "+4930123456"
 
 
-async def test_a_request_has_a_span_in_its_callers_trace(
+async def test_a_request_has_a_span_in_its_clients_trace(
     database_url: str, database: Connection, free_tcp_port: int, collector: Collector
 ) -> None:
     acme = await seed.tenant(database)
