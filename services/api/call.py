@@ -23,8 +23,9 @@ from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
 from shared import logs
 from shared.delete import delete
+from shared.statement import Statement
 
-DETAIL: Final = f"""
+DETAIL: Final = Statement(f"""
 SELECT {COLUMNS}, version AS events_total, events.*, recordings.*
 FROM calls, LATERAL (
     SELECT
@@ -40,8 +41,8 @@ FROM calls, LATERAL (
         coalesce(array_agg(payload), ARRAY[]::text[]) AS event_payloads
     FROM ({PAGE}) AS ordered
 ) AS events
-WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
-"""  # noqa: S608 - made of constants
+WHERE calls.organization_id = :organization_id AND livemode = :livemode AND calls.id = :call_id
+""")
 
 _DELETE_TRIES: Final = 5
 
@@ -102,7 +103,14 @@ async def _delete(primary: Database, caller: Caller, call_id: UUID) -> bool:
 
 async def call(connection: Connection, caller: Caller, call_id: UUID) -> dict[str, object]:
     """One call with its first events and its recording, of one snapshot. Raises the 404 `ApiError`."""
-    row = await connection.fetchrow(DETAIL, caller.organization_id, caller.livemode, call_id, EVENTS_MAX, 0)
+    row = await DETAIL.fetchrow(
+        connection,
+        organization_id=caller.organization_id,
+        livemode=caller.livemode,
+        call_id=call_id,
+        limit=EVENTS_MAX,
+        offset=0,
+    )
     if row is None:
         raise no_such_call()
     described = call_of(row)
