@@ -361,10 +361,10 @@ class CallFilters:
         return not self.beyond
 
     @cached_property
-    def conditions(self) -> tuple[Condition, ...]:
+    def conditions(self) -> Sequence[Condition]:
         """The conditions that narrow the calls."""
         parameters = self.parameters
-        return tuple(each for each in CONDITIONS if parameters[each.parameters[0]] is not None)
+        return [each for each in CONDITIONS if parameters[each.parameters[0]] is not None]
 
     @property
     def has_instants(self) -> bool:
