@@ -92,4 +92,4 @@ WITH moved AS (
     FROM counted GROUP BY {CELL}
 )
 SELECT count(*) FROM moved
-"""  # noqa: S608
+"""

@@ -63,4 +63,4 @@ WITH gone AS (
 INSERT INTO daily_call_deltas ({CELL}, {MEASURES})
 SELECT {CELL}, {", ".join(f"-{name}" for name in Measures._fields)}
 FROM (SELECT {COUNTED} FROM gone) AS counted
-"""  # noqa: S608
+"""

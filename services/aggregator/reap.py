@@ -156,7 +156,7 @@ FROM (SELECT organization_id, livemode, day, status, calls FROM daily_call_count
 WHERE ($1::uuid IS NULL OR organization_id = $1) AND day <= $2 AND status IN {_OPEN}
 GROUP BY organization_id, livemode, day HAVING sum(calls) > 0
 ORDER BY organization_id, livemode, day
-"""  # noqa: S608
+"""
 
 # `day` decides; `created_at`, a day wider on both sides, bounds the index.
 _SILENT: Final = f"""
@@ -169,7 +169,7 @@ WHERE organization_id = $1 AND livemode = $2 AND day = $3 AND status IN {_OPEN} 
         SELECT 1 FROM call_events
         WHERE call_events.organization_id = $1 AND call_id = calls.id AND occurred_at > $4)
 ORDER BY id LIMIT $6
-"""  # noqa: S608
+"""
 
 _LOOKED_AT: Final = "unnest($2::uuid[], $3::integer[]) AS looked_at(call_id, version)"
 
@@ -184,14 +184,14 @@ WITH seen AS (
     RETURNING call_id, seen_at
 )
 SELECT call_id FROM seen WHERE seen_at <= $5::timestamptz ORDER BY call_id
-"""  # noqa: S608
+"""
 
 _COUNT_DUE: Final = f"""
 SELECT count(*) FROM {_LOOKED_AT}
 LEFT JOIN silent_calls AS seen ON seen.organization_id = $1::uuid AND seen.call_id = looked_at.call_id
     AND seen.version = looked_at.version
 WHERE coalesce(seen.seen_at, $4::timestamptz) <= $5::timestamptz
-"""  # noqa: S608
+"""
 
 _FORGET: Final = f"""
 DELETE FROM silent_calls AS seen
@@ -199,4 +199,4 @@ WHERE ($1::uuid IS NULL OR organization_id = $1) AND NOT EXISTS (
     SELECT 1 FROM calls
     WHERE calls.organization_id = seen.organization_id AND calls.id = seen.call_id
         AND calls.version = seen.version AND calls.status IN {_OPEN})
-"""  # noqa: S608
+"""

@@ -31,7 +31,7 @@ def _listed(*measures: str, by_phone_number: bool) -> str:
     """
 
 
-def total(*, by_phone_number: bool) -> str:
+def total_sql(*, by_phone_number: bool) -> str:
     return f"""
         SELECT coalesce(sum(calls), 0)::bigint AS calls
         FROM {_listed(by_phone_number=by_phone_number)} AND {OF_KIND}
@@ -71,7 +71,7 @@ _OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
 _DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
 """The least sum of durations with one in the last bucket, which begins at a day."""
 
-TOTAL: Final = {by: Statement(total(by_phone_number=by)) for by in (False, True)}
+TOTAL: Final = {by: Statement(total_sql(by_phone_number=by)) for by in (False, True)}
 """How many calls a list has, by whether it is of one phone number. The parameters are those of `Filters`."""
 DAYS: Final = {by: Statement(_days(by_phone_number=by)) for by in (False, True)}
 """How many each day has, likewise."""

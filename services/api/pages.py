@@ -11,7 +11,7 @@ from services.api import models
 from services.api.call_filters import BY_INDEX, BY_SCAN, MATCHING, CallFilters, Order, Sort
 from services.api.cursor import Place
 from services.api.database import Connection
-from services.api.days import TOTAL, days_of, place, runs, total
+from services.api.days import TOTAL, days_of, place, runs, total_sql
 from services.api.errors import ApiError, invalid_parameter, too_many_calls
 from services.api.filters import AccessPath
 from shared.count import local_day
@@ -78,7 +78,8 @@ def _page_with_total(order: Order, by_phone_number: bool) -> str:
     direction = _DIRECTIONS[order]
     return f"""
         SELECT total.calls AS total, page.*
-        FROM ({total(by_phone_number=by_phone_number)}) AS total LEFT JOIN ({_page(order)}) AS page ON true
+        FROM ({total_sql(by_phone_number=by_phone_number)}) AS total
+        LEFT JOIN ({_page(order)}) AS page ON true
         ORDER BY page.created_at {direction}, page.id {direction}
     """
 
