@@ -19,7 +19,7 @@ MODULES = sorted(
 )
 """All but the steps of migrations, which are history."""
 
-has_sql = re.compile(r"\b(SELECT|INSERT INTO|DELETE FROM|UPDATE [{\w]+ SET|VALUES \()").search
+has_sql = re.compile(r"\b(SELECT|INSERT INTO|DELETE FROM|UPDATE \w|SET \w+ =|VALUES)").search
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
