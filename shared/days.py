@@ -93,4 +93,4 @@ WITH moved AS (
     FROM counted GROUP BY {CELL}
 )
 SELECT count(*) FROM moved
-"""  # noqa: S608
+"""

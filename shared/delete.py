@@ -61,4 +61,4 @@ WITH gone AS (
     ON CONFLICT DO NOTHING
 )
 {TAKE_AWAY} FROM (SELECT {COUNTED} FROM gone) AS counted
-"""  # noqa: S608
+"""

@@ -267,7 +267,7 @@ SELECT id, time_zone, retention_days FROM organizations WHERE id = ANY($1::uuid[
 
 _KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organization_id, call_id, n)"
 
-_READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"  # noqa: S608
+_READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"
 
 # No payload is sent beyond the bytes that may be read at once.
 _READ_EVENTS: Final = f"""
@@ -275,7 +275,7 @@ SELECT n, id,
        CASE WHEN sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint THEN NULL
             ELSE payload END
 FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
-"""  # noqa: S608
+"""
 
 _DELETE_EVENTS: Final = """
 DELETE FROM call_events USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS gone(organization_id, call_id, id)
@@ -286,7 +286,7 @@ WHERE call_events.organization_id = gone.organization_id AND call_events.call_id
 _READ_COUNTED: Final = f"""
 SELECT n, version, revision, {", ".join(f"calls.{name}" for name in COUNTED_COLUMNS)}
 FROM {_KEYS} JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
-"""  # noqa: S608
+"""
 
 _UPDATE_CALLS: Final = f"""
 UPDATE calls SET ({", ".join(column for column in CALL_COLUMNS[2:])}, revision)
@@ -296,4 +296,4 @@ FROM unnest({", ".join(f"${n}::{_CALL_TYPES[c]}[]" for n, c in enumerate(CALL_CO
     AS now({", ".join(CALL_COLUMNS)}, replaced_version, replaced_revision)
 WHERE calls.organization_id = now.organization_id AND calls.id = now.id
   AND calls.version = now.replaced_version AND calls.revision = now.replaced_revision
-"""  # noqa: S608
+"""

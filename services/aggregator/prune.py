@@ -115,7 +115,7 @@ SELECT id FROM organizations WHERE id = $1 AND time_zone = $2 AND retention_days
 
 _OLD: Final = "organization_id = $1 AND livemode IN (false, true) AND created_at < $2"
 
-_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_OLD}"  # noqa: S608
+_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_OLD}"
 
 _LOCK: Final = """
 SELECT id FROM calls WHERE organization_id = $1 AND livemode = $2 AND created_at < $3
@@ -133,7 +133,7 @@ WITH gone AS (
     SELECT {CELL}, {SUMS}
     FROM (SELECT {COUNTED} FROM gone) AS call GROUP BY {CELL}
 )
-"""  # noqa: S608
+"""
 
 _PRUNE_AND_KEEP: Final = f"""
 {_GONE}
@@ -141,7 +141,7 @@ INSERT INTO pruned_call_counts AS pruned ({_COLUMNS})
 SELECT {_COLUMNS} FROM counted ORDER BY {CELL}
 ON CONFLICT ({CELL}) DO UPDATE
 SET {", ".join(f"{name} = pruned.{name} + excluded.{name}" for name in Measures._fields)}
-"""  # noqa: S608
+"""
 
 _PRUNE_AND_DROP: Final = f"""
 {_GONE}
@@ -153,4 +153,4 @@ WITH dropped AS (
     DELETE FROM pruned_call_counts WHERE organization_id = $1 AND day < $2::date RETURNING *
 )
 {TAKE_AWAY} FROM dropped
-"""  # noqa: S608
+"""

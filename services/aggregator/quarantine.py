@@ -130,22 +130,22 @@ DELETE FROM quarantined_records WHERE id IN (
     WHERE {HAS_CONTENT} LIMIT $1
 )
 RETURNING id
-"""  # noqa: S608
+"""
 
 _OLD: Final = "organization_id = $1 AND retained_from < $2"
 _OLD_OF_NONE: Final = "organization_id IS NULL AND retained_from < $1"
 
-_COUNT_OLD: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD}"  # noqa: S608
-_COUNT_OLD_OF_NONE: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD_OF_NONE}"  # noqa: S608
+_COUNT_OLD: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD}"
+_COUNT_OLD_OF_NONE: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD_OF_NONE}"
 
 _PRUNE: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
     SELECT id FROM quarantined_records WHERE {_OLD} LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING id
-"""  # noqa: S608
+"""
 
 _PRUNE_OF_NONE: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
     SELECT id FROM quarantined_records WHERE {_OLD_OF_NONE} LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING id
-"""  # noqa: S608
+"""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC as FIXED_UTC
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
@@ -19,6 +19,7 @@ from shared.database import Connection
 from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
 from shared.fold import FINAL, OPEN, fold
 from shared.in_halves import in_halves
+from shared.statement import Statement
 from shared.store import Overtaken, TooLarge, read_known, write
 from shared.zones import UTC
 
@@ -66,14 +67,28 @@ async def reap(
     latest_day = (silent_since + timedelta(days=1)).date()  # later than the day in any time zone
     for owner, livemode, day in await connection.fetch(_OPEN_DAYS, organization_id, latest_day):
         last = _FIRST
-        while rows := await connection.fetch(_SILENT, owner, livemode, day, silent_since, last, CHUNK_CALLS):
-            last = rows[-1][0]
-            looked_at = owner, *zip(*rows, strict=True), now
+        while rows := await _SILENT.fetch(
+            connection,
+            organization_id=owner,
+            livemode=livemode,
+            day=day,
+            silent_since=silent_since,
+            after=last,
+            limit=CHUNK_CALLS,
+        ):
+            last = rows[-1]["id"]
+            looked_at: dict[str, Any] = {
+                "organization_id": owner,
+                "call_ids": [row["id"] for row in rows],
+                "versions": [row["version"] for row in rows],
+                "now": now,
+                "seen_before": seen_before,
+            }
             if dry_run:
-                due = await connection.fetchval(_COUNT_DUE, *looked_at, seen_before)
+                due = await _COUNT_DUE.fetchval(connection, **looked_at)
                 ended += due
             else:
-                rows_due = await connection.fetch(_LOOK, *looked_at, seen_before)
+                rows_due = await _LOOK.fetch(connection, **looked_at)
                 keys = [(owner, call_id) for (call_id,) in rows_due]
                 due = len(keys)
                 end = partial(_end, connection, silent_since)
@@ -159,42 +174,44 @@ FROM (SELECT organization_id, livemode, day, status, calls FROM daily_call_count
 WHERE ($1::uuid IS NULL OR organization_id = $1) AND day <= $2 AND status IN {_OPEN}
 GROUP BY organization_id, livemode, day HAVING sum(calls) > 0
 ORDER BY organization_id, livemode, day
-"""  # noqa: S608
+"""
 
 # `day` decides; `created_at`, a day wider on both sides, bounds the index.
-_SILENT: Final = f"""
+_SILENT: Final = Statement(f"""
 SELECT id, version FROM calls
-WHERE organization_id = $1 AND livemode = $2 AND day = $3 AND status IN {_OPEN} AND id > $5
+WHERE organization_id = :organization_id AND livemode = :livemode AND day = :day
+    AND status IN {_OPEN} AND id > :after
     AND version < {CALL_EVENTS_MAX}
-    AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
-    AND created_at < least(($3::date + 2)::timestamp AT TIME ZONE 'UTC', $4)
+    AND created_at >= (:day::date - 1)::timestamp AT TIME ZONE 'UTC'
+    AND created_at < least((:day::date + 2)::timestamp AT TIME ZONE 'UTC', :silent_since)
     AND NOT EXISTS (
         SELECT 1 FROM call_events
-        WHERE call_events.organization_id = $1 AND call_id = calls.id AND occurred_at > $4)
-ORDER BY id LIMIT $6
-"""  # noqa: S608
+        WHERE call_events.organization_id = :organization_id AND call_id = calls.id
+            AND occurred_at > :silent_since)
+ORDER BY id LIMIT :limit
+""")
 
-_LOOKED_AT: Final = "unnest($2::uuid[], $3::integer[]) AS looked_at(call_id, version)"
+_LOOKED_AT: Final = "unnest(:call_ids::uuid[], :versions::integer[]) AS looked_at(call_id, version)"
 
 # When a call was first seen to be silent, with the events that it has now.
-_LOOK: Final = f"""
+_LOOK: Final = Statement(f"""
 WITH seen AS (
     INSERT INTO silent_calls AS seen (organization_id, call_id, version, seen_at)
-    SELECT $1::uuid, call_id, version, $4::timestamptz FROM {_LOOKED_AT} ORDER BY call_id
+    SELECT :organization_id::uuid, call_id, version, :now::timestamptz FROM {_LOOKED_AT} ORDER BY call_id
     ON CONFLICT (organization_id, call_id) DO UPDATE
     SET version = excluded.version,
         seen_at = CASE WHEN seen.version = excluded.version THEN seen.seen_at ELSE excluded.seen_at END
     RETURNING call_id, seen_at
 )
-SELECT call_id FROM seen WHERE seen_at <= $5::timestamptz ORDER BY call_id
-"""  # noqa: S608
+SELECT call_id FROM seen WHERE seen_at <= :seen_before::timestamptz ORDER BY call_id
+""")
 
-_COUNT_DUE: Final = f"""
+_COUNT_DUE: Final = Statement(f"""
 SELECT count(*) FROM {_LOOKED_AT}
-LEFT JOIN silent_calls AS seen ON seen.organization_id = $1::uuid AND seen.call_id = looked_at.call_id
-    AND seen.version = looked_at.version
-WHERE coalesce(seen.seen_at, $4::timestamptz) <= $5::timestamptz
-"""  # noqa: S608
+LEFT JOIN silent_calls AS seen ON seen.organization_id = :organization_id::uuid
+    AND seen.call_id = looked_at.call_id AND seen.version = looked_at.version
+WHERE coalesce(seen.seen_at, :now::timestamptz) <= :seen_before::timestamptz
+""")
 
 _FORGET: Final = f"""
 DELETE FROM silent_calls AS seen
@@ -202,4 +219,4 @@ WHERE ($1::uuid IS NULL OR organization_id = $1) AND NOT EXISTS (
     SELECT 1 FROM calls
     WHERE calls.organization_id = seen.organization_id AND calls.id = seen.call_id
         AND calls.version = seen.version AND calls.status IN {_OPEN})
-"""  # noqa: S608
+"""

@@ -30,7 +30,7 @@ WITH taken AS (
     ON CONFLICT ({TOTAL}) DO UPDATE SET {_ADDED}
 )
 SELECT count(*) FROM taken
-"""  # noqa: S608
+"""
 
 
 _APPLY: Final = _apply("")

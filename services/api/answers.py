@@ -23,9 +23,12 @@ from services.api.credentials import ApiWithAccess, Principal
 from services.api.database import STATE, Connection, Database
 from services.api.encoding import encode
 from services.api.errors import ApiError, being_stopped
+from shared.statement import Statement
 
 Compute = Callable[[Connection], Awaitable[object]]
 """From a snapshot to what is to be answered. It may raise the `ApiError`."""
+
+_STATE: Final = Statement(f"SELECT {STATE}")
 
 KEPT_OVERHEAD_BYTES: Final = 1024
 """What is counted for a kept answer beside its body: few bytes bound how many there are, too."""
@@ -142,9 +145,7 @@ class Answers:
         began = next(self._moments)
         try:
             async with database.snapshot(principal.organization_id) as connection:
-                state = await connection.fetchval(
-                    f"SELECT {STATE}"
-                )  # the first statement: with it the snapshot is taken
+                state = await _STATE.fetchval(connection)  # the first statement: it takes the snapshot
                 content = await compute(connection)
         except ApiError as error:
             return _Computed(began, None, error)

@@ -24,8 +24,9 @@ from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
 from shared import logs
 from shared.delete import delete
+from shared.statement import Statement
 
-DETAIL: Final = f"""
+DETAIL: Final = Statement(f"""
 SELECT {COLUMNS}, version AS events_total, events.*, recordings.*
 FROM calls, LATERAL (
     SELECT
@@ -41,8 +42,8 @@ FROM calls, LATERAL (
         coalesce(array_agg(payload), ARRAY[]::text[]) AS event_payloads
     FROM ({PAGE}) AS ordered
 ) AS events
-WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
-"""  # noqa: S608 - made of constants
+WHERE calls.organization_id = :organization_id AND livemode = :livemode AND calls.id = :call_id
+""")
 
 _DELETE_TRIES: Final = 5
 
@@ -105,8 +106,13 @@ async def _delete(primary: Database, principal: Principal, call_id: UUID) -> boo
 
 async def call(connection: Connection, principal: Principal, call_id: UUID) -> dict[str, object]:
     """One call with its first events and its recording, of one snapshot. Raises the 404 `ApiError`."""
-    row = await connection.fetchrow(
-        DETAIL, principal.organization_id, principal.livemode, call_id, EVENTS_MAX, 0
+    row = await DETAIL.fetchrow(
+        connection,
+        organization_id=principal.organization_id,
+        livemode=principal.livemode,
+        call_id=call_id,
+        limit=EVENTS_MAX,
+        offset=0,
     )
     if row is None:
         raise no_such_call()

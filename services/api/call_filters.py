@@ -1,9 +1,16 @@
-"""Which calls a list or an export is of: its query parameters, and the parameters of its statements."""
+"""Which calls a list or an export is of.
+
+`FiltersQuery` is the one table of the filters. A row has the name, the type and the documentation of a query
+parameter, and its conditions. The SQL of a condition names the parameters of the statements. Its access path
+says which index serves it, and so how many calls a question may look at.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Annotated, Final, Literal, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -12,9 +19,18 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.credentials import Principal
 from services.api.errors import invalid_parameter
-from services.api.filters import CellsQuery, Filters, as_day, check_phone_number, is_day
+from services.api.filters import (
+    AccessPath,
+    CellsQuery,
+    Condition,
+    Filters,
+    as_day,
+    check_phone_number,
+    conditions_of,
+    is_day,
+)
 from services.api.query import one_of
-from shared.event import Status, call_uuid
+from shared.event import call_uuid
 from shared.zones import find_time_zone
 
 LIMIT_MAX: Final = 100
@@ -114,17 +130,66 @@ Sort = Literal["created_at", "duration", "cost"]
 _NUMBER_EXAMPLES: Final = ["+4930901820", "+4930*"]
 
 
+@dataclass(frozen=True)
+class ReadAs:
+    """How a query parameter becomes the parameters of its conditions, where it is not the only one itself."""
+
+    parameters: Callable[[UUID, Any], Mapping[str, object]]
+    """From the organization and the value."""
+
+
+def _day_or_instant_as(day: str, instant: str) -> ReadAs:
+    return ReadAs(lambda _, value: {instant if isinstance(value, datetime) else day: value})
+
+
+def _number_or_span_as(number: str, first: str, after: str) -> ReadAs:
+    """A number; or, of those that begin with a prefix, the first in the order of their bytes, and the first
+    after them."""
+
+    def parameters(_: UUID, value: str) -> Mapping[str, object]:
+        if not value.endswith("*"):
+            return {number: value}
+        prefix = value[:-1]
+        return {first: prefix, after: prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+
+    return ReadAs(parameters)
+
+
+def _has_part(column: str) -> str:
+    return f"position(:number_part IN translate({column}, '{NUMBER_SEPARATORS}', '')) > 0"
+
+
+# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
+_FROM_DAY: Final = (
+    "day >= :start_date AND created_at >= (:start_date::date - 1)::timestamp AT TIME ZONE 'UTC'"
+)
+_TO_DAY: Final = "day <= :end_date AND created_at < (:end_date::date + 2)::timestamp AT TIME ZONE 'UTC'"
+# Numbers that begin with a prefix are a span of the order of bytes, in which their indexes are.
+_FROM_PREFIX: Final = "from_number ~>=~ :from_first AND from_number ~<~ :from_after"
+_TO_PREFIX: Final = "to_number ~>=~ :to_first AND to_number ~<~ :to_after"
+
+
 class FiltersQuery(CellsQuery):
     """Which calls can be asked for: what the list and the export have in common."""
 
-    start_date: DayOrInstant | SkipJsonSchema[None] = Field(
+    start_date: Annotated[
+        DayOrInstant | SkipJsonSchema[None],
+        Condition("date", _FROM_DAY, AccessPath.SPAN),
+        Condition("timestamptz", "created_at >= :created_from", AccessPath.SPAN),
+        _day_or_instant_as("start_date", "created_from"),
+    ] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone; or at this "
         "instant (RFC 3339, with an offset) or later. Instants are for lists and exports alone. Trends begin "
         "with it; without it, `interval` says how many days they have.",
         examples=["2026-11-01", "2026-11-01T08:00:00Z"],
     )
-    end_date: DayOrInstant | SkipJsonSchema[None] = Field(
+    end_date: Annotated[
+        DayOrInstant | SkipJsonSchema[None],
+        Condition("date", _TO_DAY, AccessPath.SPAN),
+        Condition("timestamptz", "created_at < :created_before", AccessPath.SPAN),
+        _day_or_instant_as("end_date", "created_before"),
+    ] = Field(
         None,
         description="Only calls created on this day or earlier, in the organization's time zone; or before "
         "this instant. Trends end with it; without it, today.",
@@ -132,42 +197,65 @@ class FiltersQuery(CellsQuery):
     )
     from_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="The same as `start_date`.")
     to_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
-    endpoint_id: UUID | SkipJsonSchema[None] = Field(None, description="Only calls of this endpoint.")
-    from_number: Number | SkipJsonSchema[None] = Field(
+    endpoint_id: Annotated[
+        UUID | SkipJsonSchema[None], Condition("uuid", "endpoint_id = :endpoint_id", AccessPath.MANY_BY_TIME)
+    ] = Field(None, description="Only calls of this endpoint.")
+    from_number: Annotated[
+        Number | SkipJsonSchema[None],
+        Condition("text", "from_number = :from_number", AccessPath.FEW_BY_TIME),
+        Condition("text", _FROM_PREFIX, AccessPath.MANY),
+        _number_or_span_as("from_number", "from_first", "from_after"),
+    ] = Field(
         None,
         description="Only calls from this number, letter by letter; with a * at its end, from numbers that "
         "begin so. A + at its begin may be sent as it is.",
         examples=_NUMBER_EXAMPLES,
     )
-    to_number: Number | SkipJsonSchema[None] = Field(
+    to_number: Annotated[
+        Number | SkipJsonSchema[None],
+        Condition("text", "to_number = :to_number", AccessPath.FEW_BY_TIME),
+        Condition("text", _TO_PREFIX, AccessPath.MANY),
+        _number_or_span_as("to_number", "to_first", "to_after"),
+    ] = Field(
         None, description="Only calls to this number, as with `from_number`.", examples=_NUMBER_EXAMPLES
     )
-    number: NumberPart | SkipJsonSchema[None] = Field(
+    number: Annotated[
+        NumberPart | SkipJsonSchema[None],
+        Condition("text", f"{_has_part('from_number')} OR {_has_part('to_number')}"),
+    ] = Field(
         None,
         description="Only calls from or to a number with these digits (3 or more) anywhere in it. Spaces and "
         f"any of `{NUMBER_SEPARATORS.strip()}` are passed over on both sides.",
         examples=["901820"],
     )
-    external_id: Text256 | SkipJsonSchema[None] = Field(
+    external_id: Annotated[
+        Text256 | SkipJsonSchema[None],
+        Condition("uuid", "id = :id", AccessPath.KEY),
+        ReadAs(lambda organization_id, value: {"id": call_uuid(organization_id, value)}),
+    ] = Field(
         None,
         description="Only the call that its source gave this id, be it a UUID or not.",
         examples=["3848276298220188511@atlanta.example.com"],
     )
-    hangup_cause: Text256 | SkipJsonSchema[None] = Field(
+    hangup_cause: Annotated[
+        Text256 | SkipJsonSchema[None], Condition("text", "hangup_cause = :hangup_cause")
+    ] = Field(
         None, description="Only calls that ended for this cause, letter by letter.", examples=["USER_BUSY"]
     )
-    min_duration: Seconds | SkipJsonSchema[None] = Field(
-        None, description="Only calls of at least so many seconds."
-    )
-    max_duration: Seconds | SkipJsonSchema[None] = Field(
-        None, description="Only calls of at most so many seconds; none whose duration is not known."
-    )
-    has_recording: Flag | SkipJsonSchema[None] = Field(
-        None, description="`true`: only calls with a recording; `false`: only those without."
-    )
-    has_transcript: Flag | SkipJsonSchema[None] = Field(
-        None, description="`true`: only calls with a transcript; `false`: only those without."
-    )
+    min_duration: Annotated[
+        Seconds | SkipJsonSchema[None], Condition("integer", "duration >= :min_duration")
+    ] = Field(None, description="Only calls of at least so many seconds.")
+    max_duration: Annotated[
+        Seconds | SkipJsonSchema[None], Condition("integer", "duration <= :max_duration")
+    ] = Field(None, description="Only calls of at most so many seconds; none whose duration is not known.")
+    has_recording: Annotated[
+        Flag | SkipJsonSchema[None],
+        Condition("boolean", "coalesce(recording_url <> '', false) = :has_recording"),
+    ] = Field(None, description="`true`: only calls with a recording; `false`: only those without.")
+    has_transcript: Annotated[
+        Flag | SkipJsonSchema[None],
+        Condition("boolean", "coalesce(transcript <> '', false) = :has_transcript"),
+    ] = Field(None, description="`true`: only calls with a transcript; `false`: only those without.")
     order: Order = Field("desc", description="`desc`: the newest, longest or dearest first; `asc`: last.")
 
 
@@ -223,96 +311,87 @@ class CallsQuery(FiltersQuery):
     total: Flag = Field(True, description="`false`: `total` and `total_pages` are null, which may be faster.")
 
 
-class CallFilters(NamedTuple):
-    """Which calls are asked for: the parameters $1 to $23 of every such statement, of which the first 7 are
-    `Filters`. None: all."""
+def _reading_of(metadata: Sequence[object]) -> ReadAs | None:
+    """How a field with these annotations is read; None for a field without conditions."""
+    for each in metadata:
+        if isinstance(each, ReadAs):
+            return each
+    conditions = [each for each in metadata if isinstance(each, Condition)]
+    if not conditions:
+        return None
+    ((parameter,),) = (each.parameters for each in conditions)
+    return ReadAs(lambda _, value: {parameter: value})
 
-    organization_id: UUID
-    livemode: bool
-    start_date: date | None
-    end_date: date | None
-    status: list[Status] | None
-    direction: str | None
-    phone_number_id: UUID | None
-    created_from: datetime | None
-    created_before: datetime | None
-    id: UUID | None
-    endpoint_id: UUID | None
-    from_number: str | None
-    from_first: str | None
-    from_after: str | None
-    to_number: str | None
-    to_first: str | None
-    to_after: str | None
-    number_part: str | None
-    hangup_cause: str | None
-    min_duration: int | None
-    max_duration: int | None
-    has_recording: bool | None
-    has_transcript: bool | None
 
-    @classmethod
-    def of_cells(cls, filters: Filters) -> "CallFilters":
-        """Filters of what the counts know alone."""
-        return cls(*filters, *(None,) * (len(cls._fields) - len(Filters._fields)))
+_READINGS: Final = {
+    name: reading
+    for name, row in FiltersQuery.model_fields.items()
+    if (reading := _reading_of(row.metadata)) is not None
+}
+CONDITIONS: Final = tuple(conditions_of(FiltersQuery))
+_INDEXED: Final = " AND ".join(str(each) for each in CONDITIONS if each.path is not AccessPath.SCAN)
+BY_INDEX: Final = f"organization_id = :organization_id AND livemode = :livemode AND {_INDEXED}"
+"""What an index knows of the asked calls."""
+BY_SCAN: Final = " AND ".join(str(each) for each in CONDITIONS if each.path is AccessPath.SCAN)
+"""What PostgreSQL looks for in each call."""
+MATCHING: Final = f"{BY_INDEX} AND {BY_SCAN}"
+"""The asked calls, to follow WHERE; its parameters are those of `CallFilters`."""
+
+_SPAN: Final = {name for each in CONDITIONS if each.path is AccessPath.SPAN for name in each.parameters}
+_NO_FILTERS: Final = dict.fromkeys(name for each in CONDITIONS for name in each.parameters)
+
+
+@dataclass(frozen=True)
+class CallFilters:
+    """Which calls are asked for."""
+
+    cells: Filters
+    """The part that the counts know."""
+    beyond: Mapping[str, object] = field(default_factory=dict)
+    """Values of the other parameters of `CONDITIONS`, by name: only those that are given."""
 
     @property
-    def cells(self) -> Filters:
-        """The part of them that the counts know."""
-        return Filters._make(self[: len(Filters._fields)])
+    def parameters(self) -> dict[str, Any]:
+        """The values of the parameters of `MATCHING`, by name."""
+        return {**_NO_FILTERS, **self.cells.parameters, **self.beyond}
 
     @property
     def is_of_cells(self) -> bool:
-        """Whether that is all of them."""
-        return all(value is None for value in self[len(Filters._fields) :])
+        """Whether the counts know all of it."""
+        return not self.beyond
+
+    @cached_property
+    def conditions(self) -> Sequence[Condition]:
+        """The conditions that narrow the calls."""
+        parameters = self.parameters
+        return [each for each in CONDITIONS if parameters[each.parameters[0]] is not None]
 
     @property
-    def is_searched(self) -> bool:
-        """Whether no index has such calls in the order of time."""
-        return any(getattr(self, name) is not None for name in ("id", "from_first", "to_first", *_LOOKED_AT))
+    def has_instants(self) -> bool:
+        """Whether the calls are bounded within a day, of which the counts know nothing."""
+        return not _SPAN.isdisjoint(self.beyond)
+
+    def within(self, first: date, last: date) -> "CallFilters":
+        """The same filters for these days."""
+        return replace(self, cells=replace(self.cells, start_date=first, end_date=last))
 
     @property
     def by_span(self) -> "CallFilters":
         """Only what bounds the calls in time, and their phone number."""
-        return self._only(("phone_number_id",))
+        return self._only(self.cells.phone_number_id)
 
     def by_each_index(self) -> Iterator["CallFilters"]:
-        """Only what bounds them in time, with what one index knows; for each such index."""
-        for names in _BY_INDEX:
-            if getattr(self, names[0]) is not None:
-                yield self._only(names)
+        """Only what bounds them in time, with what one index knows; for each such index, the narrowest
+        first. What the counts know is left to them."""
+        indexed = [each for each in self.conditions if each.path < AccessPath.SPAN]
+        for condition in sorted(indexed, key=lambda each: each.path):
+            if condition.parameters[0] in self.beyond:
+                yield self._only(None, condition.parameters)
 
-    def _only(self, names: Sequence[str]) -> "CallFilters":
-        kept = {*_OF_SPAN, *names}
-        return CallFilters._make(
-            value if name in kept else None for name, value in zip(self._fields, self, strict=True)
-        )
-
-
-_OF_SPAN: Final = (
-    "organization_id",
-    "livemode",
-    "start_date",
-    "end_date",
-    "created_from",
-    "created_before",
-)
-_BY_INDEX: Final = (
-    ("id",),
-    ("from_number",),
-    ("to_number",),
-    ("endpoint_id",),
-    ("from_first", "from_after"),
-    ("to_first", "to_after"),
-)
-_LOOKED_AT: Final = (
-    "number_part",
-    "hangup_cause",
-    "min_duration",
-    "max_duration",
-    "has_recording",
-    "has_transcript",
-)
+    def _only(self, phone_number_id: UUID | None, names: Collection[str] = ()) -> "CallFilters":
+        kept = {*_SPAN, *names}
+        cells = replace(self.cells, status=None, direction=None, phone_number_id=phone_number_id)
+        return CallFilters(cells, {name: value for name, value in self.beyond.items() if name in kept})
 
 
 def call_filters_of(principal: Principal, query: FiltersQuery) -> CallFilters:
@@ -322,34 +401,18 @@ def call_filters_of(principal: Principal, query: FiltersQuery) -> CallFilters:
     if start and end and isinstance(start, datetime) == isinstance(end, datetime) and start > end:
         raise invalid_parameter("start_date", "must not be after end_date")
     check_phone_number(query.phone_number_id)
-    organization_id = principal.organization_id
-    return CallFilters(
-        organization_id,
+    cells = Filters(
+        principal.organization_id,
         principal.livemode,
         None if isinstance(start, datetime) else start,
         None if isinstance(end, datetime) else end,
-        sorted(set(query.status)) if query.status else None,
+        query.status,
         query.direction,
         query.phone_number_id,
-        start if isinstance(start, datetime) else None,
-        end if isinstance(end, datetime) else None,
-        call_uuid(organization_id, query.external_id) if query.external_id is not None else None,
-        query.endpoint_id,
-        *_number_or_span(query.from_number),
-        *_number_or_span(query.to_number),
-        query.number,
-        query.hangup_cause,
-        query.min_duration,
-        query.max_duration,
-        query.has_recording,
-        query.has_transcript,
     )
-
-
-def _number_or_span(number: str | None) -> tuple[str | None, str | None, str | None]:
-    """A number; or, of those that begin with a prefix, the first in the order of their bytes, and the first
-    after them."""
-    if number is None or not number.endswith("*"):
-        return number, None, None
-    prefix = number[:-1]
-    return None, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    given = {**vars(query), "start_date": start, "end_date": end}
+    beyond: dict[str, object] = {}
+    for name, reading in _READINGS.items():
+        if given[name] is not None:
+            beyond |= reading.parameters(principal.organization_id, given[name])
+    return CallFilters(cells, {name: value for name, value in beyond.items() if name not in cells.parameters})

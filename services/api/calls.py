@@ -23,13 +23,14 @@ from services.api.parts import Api
 from services.api.query import read_query
 from services.api.stats import get_stats
 from services.api.trends import get_trends
+from shared.statement import Statement
 
 TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
 """How much transcript a page has; those of the calls after that are left out."""
 
-TRANSCRIPTS: Final = """
-SELECT id, transcript FROM calls WHERE organization_id = $1 AND id = ANY ($2::uuid[])
-"""
+TRANSCRIPTS: Final = Statement("""
+SELECT id, transcript FROM calls WHERE organization_id = :organization_id AND id = ANY (:call_ids::uuid[])
+""")
 
 _TEXTS: Final = ("from_number", "to_number", "hangup_cause", "recording_url", "transcript")
 
@@ -88,7 +89,7 @@ async def calls(
     """One page of the asked calls and their exact total, of one snapshot. Raises what `read_page` raises."""
     found = await read_page(connection, filters, page, zone)
     rows = found.rows[: page.limit]
-    transcripts, left_out = await _transcripts(connection, filters.organization_id, rows)
+    transcripts, left_out = await _transcripts(connection, filters.cells.organization_id, rows)
     following = None
     if len(found.rows) > page.limit:
         last = Place(rows[-1]["value"], rows[-1]["created_at"], rows[-1]["id"])
@@ -122,7 +123,8 @@ def _page_of(query: CallsQuery, filters: CallFilters, search_calls: int) -> Page
 
 def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ...]:
     """What a cursor is bound to."""
-    return (*filters, sort, order)
+    given = {name: value for name, value in filters.parameters.items() if value is not None}
+    return (given, sort, order)
 
 
 async def _transcripts(
@@ -136,7 +138,9 @@ async def _transcripts(
         bytes_ += row["transcript_bytes"]
         if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
             (fitting if bytes_ <= TRANSCRIPTS_BYTES_MAX else left_out).append(row["id"])
-    read = await connection.fetch(TRANSCRIPTS, organization_id, fitting) if fitting else []
+    if not fitting:
+        return {}, left_out
+    read = await TRANSCRIPTS.fetch(connection, organization_id=organization_id, call_ids=fitting)
     return {row["id"]: row["transcript"] for row in read}, left_out
 
 

@@ -7,6 +7,7 @@ day or more.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -14,27 +15,25 @@ from zoneinfo import ZoneInfo
 from services.api.database import Connection
 from services.api.days import TOTAL, Day, long_days_of, runs
 from services.api.errors import too_many_calls
-from services.api.filters import Filters
+from services.api.filters import CellsQuery, Filters, conditions_of
 from services.api.intervals import Span, begin_of, end_of
-from shared.count import NO_DIRECTION
+from shared.statement import Statement
 
 CALLS_MAX: Final = 200_000
 """How many calls of the asked days and the day before are looked at at most; and as many of earlier days."""
 LOOK_BACK_DAYS: Final = 366
 """How far before the span a call may have been created to be looked at."""
 
-_ASKED: Final = """
-calls.organization_id = $1 AND calls.livemode = $2
-    AND ($5::text[] IS NULL OR status = ANY ($5))
-    AND ($6::text IS NULL OR coalesce(direction, $10::text) = $6)
-    AND ($7::uuid IS NULL OR phone_number_id = $7)
-    AND coalesce(completed_at, 'infinity') > greatest(answered_at, $8::timestamptz)
-    AND answered_at < $9::timestamptz
+_ASKED: Final = f"""
+calls.organization_id = :organization_id AND calls.livemode = :livemode
+    AND {" AND ".join(map(str, conditions_of(CellsQuery)))}
+    AND coalesce(completed_at, 'infinity') > greatest(answered_at, :begin::timestamptz)
+    AND answered_at < :end::timestamptz
 """
 
 # Of calls that begin or end at one instant only the difference is seen: who ends makes room for who begins.
 # `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
-PEAK: Final = f"""
+PEAK: Final = Statement(f"""
 SELECT at, in_progress
 FROM (
     SELECT at, sum(sum(by)) OVER (ORDER BY at)::bigint AS in_progress
@@ -42,12 +41,12 @@ FROM (
         SELECT answered_at, completed_at
         FROM calls
         WHERE {_ASKED}
-            AND day BETWEEN $3 AND $4
-            AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC'
-            AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC'
+            AND day BETWEEN :start_date AND :end_date
+            AND created_at >= (:start_date::date - 1)::timestamp AT TIME ZONE 'UTC'
+            AND created_at < (:end_date::date + 2)::timestamp AT TIME ZONE 'UTC'
         UNION ALL
         SELECT answered_at, completed_at
-        FROM unnest($11::date[], $12::date[]) AS run (first, last), LATERAL (
+        FROM unnest(:first_days::date[], :last_days::date[]) AS run (first, last), LATERAL (
             SELECT answered_at, completed_at
             FROM calls
             WHERE {_ASKED}
@@ -57,16 +56,16 @@ FROM (
             OFFSET 0 -- else the planner joins, and reads all calls for it
         ) AS of_run
     ) AS talks, LATERAL (
-        VALUES (greatest(answered_at, $8), 1), (coalesce(completed_at, 'infinity'), -1)
+        VALUES (greatest(answered_at, :begin), 1), (coalesce(completed_at, 'infinity'), -1)
     ) AS change (at, by)
-    WHERE at < $9
+    WHERE at < :end
     GROUP BY at
 ) AS moments
 ORDER BY in_progress DESC, at
 LIMIT 1
-"""  # noqa: S608 - made of constants
-"""Parameters: `Filters` from the day before the span on, its first instant and the first after it, the
-direction of calls that have none, and the earlier days to look at: the first and the last of each run."""
+""")
+"""Parameters: those of `Filters` from the day before the span on, the span's first instant and the first
+after it, and the earlier days to look at: the first and the last of each run."""
 
 
 async def peak_concurrency(
@@ -75,9 +74,9 @@ async def peak_concurrency(
     """The most of the asked calls that were in progress at once within the span, when they first were, and
     the day from which on calls were looked at. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
     day_before = _days_before(span.start, 1)
-    looked_at = filters._replace(start_date=day_before, end_date=span.end)
-    of_days = looked_at._replace(status=None, direction=None)  # which no index knows: all are looked at
-    calls = await connection.fetchval(TOTAL[of_days.phone_number_id is not None], *of_days)
+    looked_at = replace(filters, start_date=day_before, end_date=span.end)
+    of_days = replace(looked_at, status=None, direction=None)  # which no index knows: all are looked at
+    calls = await TOTAL[of_days.phone_number_id is not None].fetchval(connection, **of_days.parameters)
     if calls > CALLS_MAX:
         raise too_many_calls(
             f"{calls:,} calls are in this span and the day before; narrow it with start_date and end_date to "
@@ -88,12 +87,17 @@ async def peak_concurrency(
     earlier: Sequence[Day] = []
     if back_to < day_before:
         until = _days_before(day_before, 1)
-        earlier = await long_days_of(connection, filters._replace(start_date=back_to, end_date=until))
+        earlier = await long_days_of(connection, replace(filters, start_date=back_to, end_date=until))
     near, first = _nearest(earlier, back_to)
-    begin, end = begin_of(span.start, zone), end_of(span.end, zone)
     together = list(runs(near))
-    days = [run.first for run in together], [run.last for run in together]
-    peak = await connection.fetchrow(PEAK, *looked_at, begin, end, NO_DIRECTION, *days)
+    peak = await PEAK.fetchrow(
+        connection,
+        **looked_at.parameters,
+        begin=begin_of(span.start, zone),
+        end=end_of(span.end, zone),
+        first_days=[run.first for run in together],
+        last_days=[run.last for run in together],
+    )
     found = {"calls": peak["in_progress"], "at": peak["at"]} if peak else {"calls": 0, "at": None}
     return {**found, "calls_since": first}
 

@@ -4,25 +4,28 @@ from typing import Final
 
 from shared.count import Cell, Measures
 
-_ASKED: Final = """
-WHERE organization_id = $1 AND livemode = $2
-    AND ($3::date IS NULL OR day >= $3)
-    AND ($4::date IS NULL OR day <= $4)
-    AND ($5::text[] IS NULL OR status = ANY ($5))
-    AND ($6::text IS NULL OR direction = $6)
-    AND ($7::uuid IS NULL OR phone_number_id = $7)
+IN_DAYS: Final = """
+organization_id = :organization_id AND livemode = :livemode
+    AND (:start_date::date IS NULL OR day >= :start_date)
+    AND (:end_date::date IS NULL OR day <= :end_date)
+    AND (:phone_number_id::uuid IS NULL OR phone_number_id = :phone_number_id)
 """
+"""The cells of the asked days and phone number, whatever their status and direction."""
+OF_KIND: Final = """
+(:status::text[] IS NULL OR status = ANY (:status)) AND (:direction::text IS NULL OR direction = :direction)
+"""
+"""The cells of the asked status and direction."""
 _COLUMNS: Final = ", ".join((*Cell._fields, *Measures._fields))
-_HAS_TOTALS: Final = "(SELECT has_totals FROM organizations WHERE id = $1)"
+_HAS_TOTALS: Final = "(SELECT has_totals FROM organizations WHERE id = :organization_id)"
 
 
 def counted_rows(columns: str, *, by_phone_number: bool) -> str:
     """These columns of the counts and of the changes not yet applied to them, in one statement and so in one
     snapshot: exact with or without an aggregator running. The planner pushes a WHERE around it into each
     table. Where no phone number is asked for, it is null, and far fewer rows are read."""
-    deltas = f"SELECT {columns} FROM daily_call_deltas"  # noqa: S608 - made of constants, as all that follows
+    deltas = f"SELECT {columns} FROM daily_call_deltas"
     if by_phone_number:
-        return f"SELECT {columns} FROM daily_call_counts UNION ALL {deltas}"  # noqa: S608
+        return f"SELECT {columns} FROM daily_call_counts UNION ALL {deltas}"
     of_totals = columns.replace("phone_number_id", "NULL::uuid AS phone_number_id")
     return f"""
         SELECT {of_totals} FROM daily_call_totals WHERE {_HAS_TOTALS}
@@ -30,11 +33,11 @@ def counted_rows(columns: str, *, by_phone_number: bool) -> str:
         SELECT {columns} FROM daily_call_counts WHERE NOT {_HAS_TOTALS}
         UNION ALL
         {deltas}
-    """  # noqa: S608
+    """
 
 
-CELLS: Final = f"({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells {_ASKED}"
-"""The asked cells, to follow FROM; its parameters are `Filters`."""
+CELLS: Final = f"({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
+"""The asked cells, to follow FROM; the parameters are those of `Filters`."""
 
-TOTALS: Final = f"({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells {_ASKED}"
+TOTALS: Final = f"({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
 """The same without phone numbers, from far fewer rows: none may be asked for."""

@@ -23,18 +23,20 @@ from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
 from shared import logs
 from shared.credentials import SCOPES, key_hash, key_livemode
+from shared.statement import Statement
 from shared.zones import time_zone
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
-KEYS: Final = f"""
+KEYS: Final = Statement(f"""
 SELECT key.*, {STATE} AS state
-FROM unnest($1::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key
-"""  # noqa: S608 - made of constants
-MEMBERS: Final = f"""
+FROM unnest(:hashes::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key
+""")
+MEMBERS: Final = Statement(f"""
 SELECT asked.number, member.*, {STATE} AS state
-FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS asked (user_id, organization_id, number),
+FROM unnest(:user_ids::uuid[], :organization_ids::uuid[])
+        WITH ORDINALITY AS asked (user_id, organization_id, number),
     callfold_member(asked.user_id, asked.organization_id) AS member
-"""  # noqa: S608 - made of constants
+""")
 
 _SAY_WHO: Final = frozenset({b"authorization", b"x-api-key", b"x-organization-id"})
 
@@ -129,12 +131,16 @@ class CredentialLookups:
 
     async def _keys(self, hashes: Sequence[bytes]) -> dict[bytes, Record]:
         async with self._primary.connection() as connection:
-            rows = await connection.fetch(KEYS, hashes)
+            rows = await KEYS.fetch(connection, hashes=hashes)
         return {row["key_hash"]: row for row in rows}
 
     async def _members(self, asked: Sequence[_Asked]) -> dict[_Asked, Record]:
         async with self._primary.connection() as connection:
-            rows = await connection.fetch(MEMBERS, *zip(*asked, strict=True))
+            rows = await MEMBERS.fetch(
+                connection,
+                user_ids=[user_id for user_id, _ in asked],
+                organization_ids=[organization_id for _, organization_id in asked],
+            )
         return {asked[row["number"] - 1]: row for row in rows}
 
 

@@ -5,17 +5,14 @@ from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from services.api.counts import counted_rows
+from services.api.counts import IN_DAYS, OF_KIND, counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
 from shared.fold import FINAL
 from shared.histogram import DURATIONS
 from shared.packed import DIGITS, NINES
+from shared.statement import Statement
 from shared.zones import UTC
-
-_MATCHES: Final = """
-($5::text[] IS NULL OR status = ANY ($5)) AND ($6::text IS NULL OR direction = $6)
-"""
 
 
 def _listed(*measures: str, by_phone_number: bool) -> str:
@@ -30,58 +27,55 @@ def _listed(*measures: str, by_phone_number: bool) -> str:
             UNION ALL
             SELECT {pruned} FROM pruned_call_counts
         ) AS cells
-        WHERE organization_id = $1 AND livemode = $2
-            AND ($3::date IS NULL OR day >= $3)
-            AND ($4::date IS NULL OR day <= $4)
-            AND ($7::uuid IS NULL OR phone_number_id = $7)
-    """  # noqa: S608 - made of constants
+        WHERE {IN_DAYS}
+    """
 
 
-def _total(*, by_phone_number: bool) -> str:
+def total_sql(*, by_phone_number: bool) -> str:
     return f"""
         SELECT coalesce(sum(calls), 0)::bigint AS calls
-        FROM {_listed(by_phone_number=by_phone_number)} AND {_MATCHES}
-    """  # noqa: S608 - made of constants
+        FROM {_listed(by_phone_number=by_phone_number)} AND {OF_KIND}
+    """
 
 
 def _days(*, by_phone_number: bool) -> str:
     return f"""
-        SELECT day, coalesce(sum(calls) FILTER (WHERE {_MATCHES}), 0)::bigint AS listed,
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
             sum(calls)::bigint AS calls
         FROM {_listed(by_phone_number=by_phone_number)}
         GROUP BY day
         HAVING sum(calls) > 0
         ORDER BY day
-    """  # noqa: S608 - made of constants
+    """
 
 
 def _long_days(*, by_phone_number: bool) -> str:
     listed = _listed("answered", "durations", by_phone_number=by_phone_number)
     return f"""
-        SELECT day, coalesce(sum(calls) FILTER (WHERE {_MATCHES}), 0)::bigint AS listed,
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
             sum(calls)::bigint AS calls
         FROM {listed}
         GROUP BY day
         HAVING sum(calls) > 0 AND (
-            day = $4
-            OR sum(calls) FILTER (WHERE status NOT IN ({_OVER}) AND {_MATCHES}) > 0
-            OR sum(answered) FILTER (WHERE {_MATCHES})
-                > mod(sum(durations) FILTER (WHERE {_MATCHES}), {NINES})
-            OR sum(durations) FILTER (WHERE {_MATCHES}) >= {_DAY_OR_MORE}
+            day = :end_date
+            OR sum(calls) FILTER (WHERE status NOT IN ({_OVER}) AND {OF_KIND}) > 0
+            OR sum(answered) FILTER (WHERE {OF_KIND})
+                > mod(sum(durations) FILTER (WHERE {OF_KIND}), {NINES})
+            OR sum(durations) FILTER (WHERE {OF_KIND}) >= {_DAY_OR_MORE}
         )
         ORDER BY day
-    """  # noqa: S608 - made of constants
+    """
 
 
 _OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
 _DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
 """The least sum of durations with one in the last bucket, which begins at a day."""
 
-TOTAL: Final = {by: _total(by_phone_number=by) for by in (False, True)}
-"""How many calls a list has, by whether it is of one phone number; its parameters are `Filters`."""
-DAYS: Final = {by: _days(by_phone_number=by) for by in (False, True)}
+TOTAL: Final = {by: Statement(total_sql(by_phone_number=by)) for by in (False, True)}
+"""How many calls a list has, by whether it is of one phone number. The parameters are those of `Filters`."""
+DAYS: Final = {by: Statement(_days(by_phone_number=by)) for by in (False, True)}
 """How many each day has, likewise."""
-LONG_DAYS: Final = {by: _long_days(by_phone_number=by) for by in (False, True)}
+LONG_DAYS: Final = {by: Statement(_long_days(by_phone_number=by)) for by in (False, True)}
 """The same of the days that may have long calls."""
 
 
@@ -106,7 +100,7 @@ class Run(NamedTuple):
 
 async def days_of(connection: Connection, filters: Filters) -> list[Day]:
     """The days that have calls, the oldest first. Raises asyncpg's errors."""
-    rows = await connection.fetch(DAYS[filters.phone_number_id is not None], *filters)
+    rows = await DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
     return [Day(*row) for row in rows]
 
 
@@ -118,7 +112,7 @@ async def long_days_of(connection: Connection, filters: Filters) -> list[Day]:
     A call that was answered more than a day after its creation, or that ended more than a day after its
     duration says, is not noticed.
     """
-    rows = await connection.fetch(LONG_DAYS[filters.phone_number_id is not None], *filters)
+    rows = await LONG_DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
     return [Day(*row) for row in rows]
 
 

@@ -16,6 +16,7 @@ from services.api.parts import Api
 from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
 from shared import logs
+from shared.statement import Statement
 
 EVENTS_MAX: Final = 1000
 """How many events an answer has at most."""
@@ -35,28 +36,28 @@ def _page(asked: str = "") -> str:
             FROM (
                 SELECT id, type, occurred_at, payload
                 FROM call_events
-                WHERE organization_id = $1 AND call_id = $3 {asked}
+                WHERE organization_id = :organization_id AND call_id = :call_id {asked}
                 ORDER BY occurred_at, id COLLATE "C"
-                LIMIT $4 OFFSET $5
+                LIMIT :limit OFFSET :offset
             ) AS asked
         ) AS measured
         WHERE bytes <= {EVENTS_BYTES_MAX}
         ORDER BY occurred_at, id COLLATE "C"
-    """  # noqa: S608 - made of constants
+    """
 
 
 PAGE: Final = _page()
-"""The events of the call $3 of the organization $1, from $5 on at most $4; its first is never too large."""
+"""The events of a call, from `offset` on at most `limit`; its first is never too large."""
 
 RECORDINGS: Final = _page("AND type = 'recording.ready'")
 """The same of the events by which recordings became ready."""
 
-EVENTS: Final = f"""
+EVENTS: Final = Statement(f"""
 SELECT version AS total, page.*
 FROM calls LEFT JOIN LATERAL ({PAGE}) AS page ON true
-WHERE calls.organization_id = $1 AND livemode = $2 AND calls.id = $3
+WHERE calls.organization_id = :organization_id AND livemode = :livemode AND calls.id = :call_id
 ORDER BY page.occurred_at, page.id COLLATE "C"
-"""  # noqa: S608 - made of constants
+""")
 
 
 class EventsQuery(BaseModel):
@@ -90,8 +91,13 @@ async def get_events(
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
-        rows = await connection.fetch(
-            EVENTS, principal.organization_id, principal.livemode, call_id, query.limit, query.offset
+        rows = await EVENTS.fetch(
+            connection,
+            organization_id=principal.organization_id,
+            livemode=principal.livemode,
+            call_id=call_id,
+            limit=query.limit,
+            offset=query.offset,
         )
     if not rows:
         raise no_such_call()

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from services.api import calls_documentation
-from services.api.call_filters import CallFilters, ExportQuery, Order, call_filters_of
+from services.api.call_filters import MATCHING, CallFilters, ExportQuery, Order, call_filters_of
 from services.api.calls import call_of
 from services.api.compression import GZIP_WINDOW, takes_gzip
 from services.api.credentials import MayReadCalls
@@ -25,9 +25,10 @@ from services.api.database import Connection, Database
 from services.api.encoding import encode
 from services.api.errors import ApiError, invalid_parameter
 from services.api.intervals import in_zone
-from services.api.pages import FIELDS, MATCHING, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
+from services.api.pages import FIELDS, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
 from services.api.parts import Api
 from services.api.query import read_query
+from shared.statement import Statement
 
 BLOCK_BYTES: Final = 128 * 1024
 CHUNK_CALLS: Final = 500
@@ -35,11 +36,14 @@ CHUNK_CALLS: Final = 500
 SEND_SECONDS: Final = 30
 """How long a client may take nothing before it is given up."""
 
-EXPORT: Final[dict[Order, str]] = {
-    order: f"SELECT {READ} FROM calls WHERE {MATCHING} ORDER BY {ordered_by_time(order)}"  # noqa: S608
-    for order in ("desc", "asc")
+_ORDERS: Final[tuple[Order, ...]] = get_args(Order)
+EXPORT: Final = {
+    order: Statement(f"SELECT {READ} FROM calls WHERE {MATCHING} ORDER BY {ordered_by_time(order)}")
+    for order in _ORDERS
 }
-_TRANSCRIPT: Final = "SELECT transcript FROM calls WHERE organization_id = $1 AND id = $2"
+_TRANSCRIPT: Final = Statement(
+    "SELECT transcript FROM calls WHERE organization_id = :organization_id AND id = :call_id"
+)
 # A sort would read all calls before the first is sent; an index has them in order.
 _BY_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
 
@@ -153,7 +157,7 @@ class Export(StreamingResponse):
         ends = asyncio.get_running_loop().time() + self._seconds
         compressor = zlib.compressobj(level=4, wbits=GZIP_WINDOW) if self._compressed else None
         async with (
-            self._database.export(self._asked.filters.organization_id) as connection,
+            self._database.export(self._asked.filters.cells.organization_id) as connection,
             aclosing(_blocks(connection, self._asked, self._seconds)) as blocks,
         ):
             async for block in blocks:
@@ -194,8 +198,7 @@ async def _blocks(connection: Connection, asked: Asked, seconds: float) -> Async
     filters = asked.filters
     if not await has_few(connection, filters, asked.search_calls):
         await connection.execute(_BY_INDEX)
-    prepared = await connection.prepare(EXPORT[asked.order], name="", timeout=seconds)
-    cursor = await prepared.cursor(*filters, timeout=seconds)
+    cursor = await EXPORT[asked.order].cursor(connection, **filters.parameters, timeout_seconds=seconds)
     block = bytearray(codecs.BOM_UTF8 if asked.byte_order_mark else b"")
     block += _csv_row(FIELDS) if asked.format == "csv" else b""
     rows = await cursor.fetch(CHUNK_CALLS, timeout=seconds)
@@ -206,8 +209,10 @@ async def _blocks(connection: Connection, asked: Asked, seconds: float) -> Async
             if asked.zone:
                 call |= {field: in_zone(row[field], asked.zone) for field in _TIMES if row[field]}
             if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
-                organization_id = filters.organization_id
-                call["transcript"] = await connection.fetchval(_TRANSCRIPT, organization_id, row["id"])
+                organization_id = filters.cells.organization_id
+                call["transcript"] = await _TRANSCRIPT.fetchval(
+                    connection, organization_id=organization_id, call_id=row["id"]
+                )
             block += _csv_call(call) if asked.format == "csv" else encode(call) + b"\n"
             if len(block) >= BLOCK_BYTES:
                 yield bytes(block)

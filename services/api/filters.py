@@ -1,9 +1,12 @@
-"""Which cells are counted: the query parameters that stats, trends and the list share, and the filters they
-become."""
+"""Filters: the query parameters that stats, trends and lists share, and their conditions in SQL."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from enum import IntEnum
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
@@ -12,8 +15,9 @@ from pydantic.json_schema import SkipJsonSchema
 from services.api.credentials import Principal
 from services.api.errors import invalid_parameter
 from services.api.query import one_of
-from shared.count import NO_PHONE_NUMBER
+from shared.count import NO_DIRECTION, NO_PHONE_NUMBER
 from shared.event import Status
+from shared.statement import Statement
 
 is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
@@ -35,7 +39,7 @@ def _statuses(text: object) -> list[str]:
     names = text.split(",") if isinstance(text, str) else []
     if not names or any(name not in _STATUSES for name in names):
         raise ValueError(f"must be one of {', '.join(_STATUSES)}, or several of them separated by commas")
-    return names
+    return sorted(set(names))
 
 
 _STATUSES: Final = get_args(Status)
@@ -47,18 +51,62 @@ Statuses = Annotated[
 ]
 
 
+class AccessPath(IntEnum):
+    """How PostgreSQL finds the calls of a condition: the narrowest path is the least."""
+
+    KEY = 1
+    """The primary key: one call."""
+    FEW_BY_TIME = 2
+    """An index in order of time, with few calls for a value."""
+    MANY_BY_TIME = 3
+    """An index in order of time, with many calls for a value."""
+    MANY = 4
+    """An index in another order."""
+    SPAN = 5
+    """Bounds in time, which narrow each of these indexes."""
+    SCAN = 6
+    """No index: PostgreSQL looks at each call that the other conditions leave."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition on the table `calls`. A query parameter has it among its annotations."""
+
+    type: str
+    """PostgreSQL's type of the first parameter. While that is null, the condition is true."""
+    sql: str
+    path: AccessPath = AccessPath.SCAN
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        return Statement(self.sql).parameters
+
+    def __str__(self) -> str:
+        return f"(:{self.parameters[0]}::{self.type} IS NULL OR {self.sql})"
+
+
+def conditions_of(model: type[BaseModel]) -> Iterator[Condition]:
+    """The conditions of a query, in the order of its fields."""
+    for field in model.model_fields.values():
+        yield from (each for each in field.metadata if isinstance(each, Condition))
+
+
 class CellsQuery(BaseModel):
     """Which cells can be asked for: what stats, trends and the list have in common."""
 
-    status: Statuses | SkipJsonSchema[None] = Field(
+    status: Annotated[Statuses | SkipJsonSchema[None], Condition("text[]", "status = ANY (:status)")] = Field(
         None,
         description="Only calls with this status, or one of these, separated by commas.",
         examples=["completed", "busy,no_answer"],
     )
-    direction: Literal["inbound", "outbound", "unknown"] | SkipJsonSchema[None] = Field(
-        None, description="Only calls of this direction; `unknown`: only those of which none is known."
-    )
-    phone_number_id: UUID | SkipJsonSchema[None] = Field(
+    direction: Annotated[
+        Literal["inbound", "outbound", "unknown"] | SkipJsonSchema[None],
+        Condition("text", f"coalesce(direction, '{NO_DIRECTION}') = :direction"),
+    ] = Field(None, description="Only calls of this direction; `unknown`: only those of which none is known.")
+    phone_number_id: Annotated[
+        UUID | SkipJsonSchema[None],
+        Condition("uuid", "phone_number_id = :phone_number_id", AccessPath.MANY_BY_TIME),
+    ] = Field(
         None,
         description="Only calls of this phone number.",
         examples=["6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"],
@@ -79,16 +127,22 @@ class CellsQuery(BaseModel):
     to_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
 
 
-class Filters(NamedTuple):
-    """Which cells are asked for: the parameters $1 to $7 of every such statement. None: all."""
+@dataclass(frozen=True)
+class Filters:
+    """Which cells are asked for. None: all."""
 
     organization_id: UUID
     livemode: bool
-    start_date: date | None
-    end_date: date | None
-    status: list[Status] | None
-    direction: str | None
-    phone_number_id: UUID | None
+    start_date: date | None = None
+    end_date: date | None = None
+    status: list[Status] | None = None
+    direction: str | None = None
+    phone_number_id: UUID | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values of the parameters that each statement about cells has, by name."""
+        return vars(self)
 
 
 def filters_of(principal: Principal, query: CellsQuery) -> Filters:

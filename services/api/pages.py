@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from asyncpg import Record
 
 from services.api import models
-from services.api.call_filters import NUMBER_SEPARATORS, CallFilters, Order, Sort
+from services.api.call_filters import BY_INDEX, BY_SCAN, MATCHING, CallFilters, Order, Sort
 from services.api.cursor import Place
 from services.api.database import Connection
-from services.api.days import TOTAL, days_of, place, runs
+from services.api.days import TOTAL, days_of, place, runs, total_sql
 from services.api.errors import ApiError, invalid_parameter, too_many_calls
-from shared.count import NO_DIRECTION, local_day
+from services.api.filters import AccessPath
+from shared.count import local_day
+from shared.statement import Statement
 
 OFFSET_AT_ONCE_MAX: Final = 1_000
 """Up to here, reading over calls costs less than asking which day the page begins in."""
@@ -26,50 +28,14 @@ _SPARE: Final = timedelta(days=1)
 FIELDS: Final = tuple(models.Call.model_fields)
 COLUMNS: Final = ", ".join(FIELDS)
 
-# What an index knows. `day` decides; `created_at`, a day wider on both sides than any time zone moves a day,
-# bounds the index. Numbers that begin with a prefix are a span of the
-# order of bytes, in which their indexes are.
-_FOUND: Final = """
-organization_id = $1 AND livemode = $2
-    AND ($3::date IS NULL OR day >= $3 AND created_at >= ($3::date - 1)::timestamp AT TIME ZONE 'UTC')
-    AND ($4::date IS NULL OR day <= $4 AND created_at < ($4::date + 2)::timestamp AT TIME ZONE 'UTC')
-    AND ($7::uuid IS NULL OR phone_number_id = $7)
-    AND ($8::timestamptz IS NULL OR created_at >= $8)
-    AND ($9::timestamptz IS NULL OR created_at < $9)
-    AND ($10::uuid IS NULL OR id = $10)
-    AND ($11::uuid IS NULL OR endpoint_id = $11)
-    AND ($12::text IS NULL OR from_number = $12)
-    AND ($13::text IS NULL OR from_number ~>=~ $13 AND from_number ~<~ $14)
-    AND ($15::text IS NULL OR to_number = $15)
-    AND ($16::text IS NULL OR to_number ~>=~ $16 AND to_number ~<~ $17)
-"""
-
-
-def _has_part(column: str) -> str:
-    return f"position($18 IN translate({column}, '{NUMBER_SEPARATORS}', '')) > 0"
-
-
-_FILTERED: Final = f"""
-($5::text[] IS NULL OR status = ANY ($5))
-    AND ($6::text IS NULL OR coalesce(direction, '{NO_DIRECTION}') = $6)
-    AND ($18::text IS NULL OR {_has_part("from_number")} OR {_has_part("to_number")})
-    AND ($19::text IS NULL OR hangup_cause = $19)
-    AND ($20::integer IS NULL OR duration >= $20)
-    AND ($21::integer IS NULL OR duration <= $21)
-    AND ($22::boolean IS NULL OR coalesce(recording_url <> '', false) = $22)
-    AND ($23::boolean IS NULL OR coalesce(transcript <> '', false) = $23)
-"""
-MATCHING: Final = f"{_FOUND} AND {_FILTERED}"
-"""The asked calls, to follow WHERE; its parameters are `CallFilters`."""
-
 _DIRECTIONS: Final[dict[Order, str]] = {"desc": "DESC", "asc": "ASC"}
 _BEYOND: Final[dict[Order, str]] = {"desc": "<", "asc": ">"}
 _MISSING: Final[dict[Order, str]] = {"desc": "-1", "asc": "'Infinity'"}
 """What is sorted by in place of what is not known, so that it comes last; nothing is less than 0."""
 
-COUNT: Final = f"""
-SELECT count(*) FROM (SELECT FROM calls WHERE {MATCHING} LIMIT $24) AS counted
-"""  # noqa: S608 - made of constants
+COUNT: Final = Statement(f"""
+SELECT count(*) FROM (SELECT FROM calls WHERE {MATCHING} LIMIT :calls_max) AS counted
+""")
 
 # The size of a transcript is known without reading it.
 READ: Final = f"""
@@ -97,23 +63,25 @@ def _page(order: Order) -> str:
         SELECT {READ}, looked_at, 0::numeric AS value FROM (
             SELECT *, row_number() OVER () AS looked_at FROM (
                 SELECT {COLUMNS} FROM calls
-                WHERE {_FOUND}
-                    AND ($24::timestamptz IS NULL OR (created_at, id) {_BEYOND[order]} ($24, $25::uuid))
-                ORDER BY {ordered} LIMIT $26
+                WHERE {BY_INDEX}
+                    AND (:after_time::timestamptz IS NULL
+                        OR (created_at, id) {_BEYOND[order]} (:after_time, :after_id::uuid))
+                ORDER BY {ordered} LIMIT :calls_looked_at
             ) AS found
         ) AS found
-        WHERE {_FILTERED} OR looked_at = $26
-        LIMIT $27 OFFSET $28
-    """  # noqa: S608 - made of constants
+        WHERE {BY_SCAN} OR looked_at = :calls_looked_at
+        LIMIT :limit OFFSET :offset
+    """
 
 
 def _page_with_total(order: Order, by_phone_number: bool) -> str:
     direction = _DIRECTIONS[order]
     return f"""
         SELECT total.calls AS total, page.*
-        FROM ({TOTAL[by_phone_number]}) AS total LEFT JOIN ({PAGE[order]}) AS page ON true
+        FROM ({total_sql(by_phone_number=by_phone_number)}) AS total
+        LEFT JOIN ({_page(order)}) AS page ON true
         ORDER BY page.created_at {direction}, page.id {direction}
-    """  # noqa: S608 - made of constants
+    """
 
 
 def _search(sort: Sort, order: Order) -> str:
@@ -124,28 +92,31 @@ def _search(sort: Sort, order: Order) -> str:
         WITH matching AS MATERIALIZED (SELECT id, created_at, {value} AS value FROM calls WHERE {MATCHING}),
         page AS (
             SELECT id AS found, value FROM matching
-            WHERE $24::numeric IS NULL
-                OR (value, created_at, id) {_BEYOND[order]} ($24, $25::timestamptz, $26::uuid)
-            ORDER BY {ordered} LIMIT $27 OFFSET $28
+            WHERE :after_value::numeric IS NULL
+                OR (value, created_at, id) {_BEYOND[order]}
+                    (:after_value, :after_time::timestamptz, :after_id::uuid)
+            ORDER BY {ordered} LIMIT :limit OFFSET :offset
         )
         SELECT (SELECT count(*) FROM matching) AS total, page.value, {READ}
         FROM (VALUES (1)) AS always
         LEFT JOIN page ON true
-        LEFT JOIN calls ON calls.organization_id = $1 AND calls.id = page.found
+        LEFT JOIN calls ON calls.organization_id = :organization_id AND calls.id = page.found
         ORDER BY page.value {direction}, {ordered_by_time(order)}
-    """  # noqa: S608 - made of constants
+    """
 
 
 _SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
-PAGE: Final = {order: _page(order) for order in _DIRECTIONS}
-"""A page by time. Parameters: `CallFilters`, the place to go on from (time, id), how many calls to look at,
-limit, offset."""
-PAGE_WITH_TOTAL: Final = {(order, by): _page_with_total(order, by) for order in _DIRECTIONS for by in TOTAL}
+PAGE: Final = {order: Statement(_page(order)) for order in _DIRECTIONS}
+"""A page by time. Parameters: those of `CallFilters`, the place to go on from, and the bounds."""
+PAGE_WITH_TOTAL: Final = {
+    (order, by_phone_number): Statement(_page_with_total(order, by_phone_number))
+    for order in _DIRECTIONS
+    for by_phone_number in TOTAL
+}
 """The same with the total by the counts, for filters of cells alone; by the order, and whether it is of one
 phone number."""
-SEARCH: Final = {(sort, order): _search(sort, order) for sort in _SORTS for order in _DIRECTIONS}
-"""A page of what is searched for, with the total. Parameters: `CallFilters`, the place (value, time, id),
-limit, offset."""
+SEARCH: Final = {(sort, order): Statement(_search(sort, order)) for sort in _SORTS for order in _DIRECTIONS}
+"""A page of what is searched for, with the total. Parameters: as of `PAGE`; the place has a value."""
 
 
 class Page(NamedTuple):
@@ -179,24 +150,29 @@ async def read_page(connection: Connection, filters: CallFilters, page: Page, zo
         return await _searched(connection, filters, page)
     if not filters.is_of_cells:
         return await _found_by_index(connection, filters, page)
-    if filters.status or filters.direction or page.offset > OFFSET_AT_ONCE_MAX:
+    if _scans(filters) or page.offset > OFFSET_AT_ONCE_MAX:
         return await _found_by_days(connection, filters, page, zone)
     if not page.total:
         return Found(await _read(connection, filters, page), None)
-    statement = PAGE_WITH_TOTAL[page.order, filters.phone_number_id is not None]
-    rows = await connection.fetch(statement, *_parameters(filters, page))
+    statement = PAGE_WITH_TOTAL[page.order, filters.cells.phone_number_id is not None]
+    rows = await statement.fetch(connection, **_parameters(filters, page))
     return Found([row for row in rows if row["id"] is not None], rows[0]["total"])
 
 
 def _is_search(filters: CallFilters, sort: Sort) -> bool:
     """Whether no index has the asked calls in the asked order."""
-    of_index = (filters.phone_number_id, filters.endpoint_id, filters.from_number, filters.to_number)
+    paths = [condition.path for condition in filters.conditions]
     return (
         sort != "created_at"
-        or filters.is_searched
-        or sum(value is not None for value in of_index) > 1
-        or (not filters.is_of_cells and bool(filters.status or filters.direction))
+        or any(path in (AccessPath.KEY, AccessPath.MANY) for path in paths)
+        or sum(path in (AccessPath.FEW_BY_TIME, AccessPath.MANY_BY_TIME) for path in paths) > 1
+        or (_scans(filters) and not filters.is_of_cells)
     )
+
+
+def _scans(filters: CallFilters) -> bool:
+    """Whether some of the filters are of no index, so that other calls lie between the asked ones."""
+    return any(condition.path is AccessPath.SCAN for condition in filters.conditions)
 
 
 async def _found_by_index(connection: Connection, filters: CallFilters, page: Page) -> Found:
@@ -232,10 +208,10 @@ async def _found_by_days(connection: Connection, filters: CallFilters, page: Pag
     if page.order == "desc":
         days.reverse()
     days, offset = place(days, page.offset, zone)
-    left = page.search_calls if filters.status or filters.direction else None
+    left = page.search_calls if _scans(filters) else None
     rows: list[Record] = []
     for position, run in enumerate(runs(days)):
-        within = filters._replace(start_date=run.first, end_date=run.last)
+        within = filters.within(run.first, run.last)
         asked = page._replace(limit=page.limit - len(rows), offset=offset)
         read = await _read(connection, within, asked, left)
         rows += read
@@ -253,13 +229,19 @@ async def _found_by_days(connection: Connection, filters: CallFilters, page: Pag
 async def _read(
     connection: Connection, filters: CallFilters, page: Page, look_at: int | None = None
 ) -> Sequence[Record]:
-    rows: Sequence[Record] = await connection.fetch(PAGE[page.order], *_parameters(filters, page, look_at))
-    return rows
+    return await PAGE[page.order].fetch(connection, **_parameters(filters, page, look_at))
 
 
-def _parameters(filters: CallFilters, page: Page, look_at: int | None = None) -> tuple[object, ...]:
-    after = (page.after.created_at, page.after.id) if page.after else (None, None)
-    return (*filters, *after, look_at, page.limit + 1, page.offset)
+def _parameters(filters: CallFilters, page: Page, look_at: int | None = None) -> dict[str, Any]:
+    """The values of the parameters of `PAGE`, which looks at no more calls than `look_at`."""
+    return {
+        **filters.parameters,
+        "after_time": page.after and page.after.created_at,
+        "after_id": page.after and page.after.id,
+        "calls_looked_at": look_at,
+        "limit": page.limit + 1,
+        "offset": page.offset,
+    }
 
 
 async def _searched(connection: Connection, filters: CallFilters, page: Page) -> Found:
@@ -267,9 +249,15 @@ async def _searched(connection: Connection, filters: CallFilters, page: Page) ->
     narrowed = await _narrowed(connection, filters, page.search_calls)
     if narrowed is None:
         return Found([], 0)
-    after = (page.after.value, page.after.created_at, page.after.id) if page.after else (None, None, None)
-    statement = SEARCH[page.sort, page.order]
-    rows = await connection.fetch(statement, *narrowed, *after, page.limit + 1, page.offset)
+    rows = await SEARCH[page.sort, page.order].fetch(
+        connection,
+        **narrowed.parameters,
+        after_value=page.after and page.after.value,
+        after_time=page.after and page.after.created_at,
+        after_id=page.after and page.after.id,
+        limit=page.limit + 1,
+        offset=page.offset,
+    )
     return Found([row for row in rows if row["id"] is not None], rows[0]["total"] if page.total else None)
 
 
@@ -278,7 +266,7 @@ async def _narrowed(connection: Connection, filters: CallFilters, search_calls: 
     `ApiError` where neither an index nor their span leaves few enough to look at."""
     if await has_few(connection, filters, search_calls):
         return filters
-    if filters.created_from or filters.created_before:
+    if filters.has_instants:
         if await _count(connection, filters.by_span, search_calls) > search_calls:
             raise _too_many_to_search(f"More than {search_calls:,}", search_calls)
         return filters
@@ -290,7 +278,7 @@ async def _narrowed(connection: Connection, filters: CallFilters, search_calls: 
     calls = sum(day.calls for day in days if first <= day.day <= last)
     if calls > search_calls:
         raise _too_many_to_search(f"{calls:,}", search_calls)
-    return filters._replace(start_date=first, end_date=last)
+    return filters.within(first, last)
 
 
 async def has_few(connection: Connection, filters: CallFilters, most: int) -> bool:
@@ -303,7 +291,7 @@ async def has_few(connection: Connection, filters: CallFilters, most: int) -> bo
 
 async def _count(connection: Connection, filters: CallFilters, most: int) -> int:
     """How many calls match, counted up to one more than `most`."""
-    calls: int = await connection.fetchval(COUNT, *filters, most + 1)
+    calls: int = await COUNT.fetchval(connection, **filters.parameters, calls_max=most + 1)
     return calls
 
 

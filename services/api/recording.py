@@ -21,20 +21,21 @@ from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
 from services.api.recording_store import RecordingStore
 from shared import logs
+from shared.statement import Statement
 
 # What is said of a recording is said by the event that it is ready: the asked one, or else the last.
-RECORDING: Final = """
+RECORDING: Final = Statement("""
 SELECT nullif(recording_url, '') AS recording_url, (
     SELECT payload
     FROM call_events
-    WHERE call_events.organization_id = $1 AND call_id = $3 AND type = 'recording.ready'
-        AND ($4::text IS NULL OR call_events.id = $4)
+    WHERE call_events.organization_id = :organization_id AND call_id = :call_id AND type = 'recording.ready'
+        AND (:event_id::text IS NULL OR call_events.id = :event_id)
     ORDER BY occurred_at DESC, call_events.id COLLATE "C" DESC
     LIMIT 1
 ) AS payload
 FROM calls
-WHERE organization_id = $1 AND livemode = $2 AND id = $3
-"""
+WHERE organization_id = :organization_id AND livemode = :livemode AND id = :call_id
+""")
 
 EventId = Annotated[
     str,
@@ -79,8 +80,12 @@ async def get_recording(
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
-        row = await connection.fetchrow(
-            RECORDING, principal.organization_id, principal.livemode, call_id, query.recording
+        row = await RECORDING.fetchrow(
+            connection,
+            organization_id=principal.organization_id,
+            livemode=principal.livemode,
+            call_id=call_id,
+            event_id=query.recording,
         )
     if row is None:
         raise no_such_call()

@@ -12,21 +12,25 @@ from uuid import UUID
 from services.api.credentials import Principal
 from services.api.database import Database
 from services.api.errors import ApiError, unavailable
+from shared.statement import Statement
 
 REPLAY_SECONDS: Final = 2.0
 _FIRST_PAUSE_SECONDS: Final = 0.002
 _LONGEST_PAUSE_SECONDS: Final = 0.1
 
-IS_DELETED: Final = """
-SELECT EXISTS (SELECT FROM deleted_calls WHERE organization_id = $1 AND call_id = $2)
-"""
+IS_DELETED: Final = Statement("""
+SELECT EXISTS (SELECT FROM deleted_calls WHERE organization_id = :organization_id AND call_id = :call_id)
+""")
 
 
 async def is_deleted(database: Database, principal: Principal, call_id: UUID) -> bool:
     """Whether this database has the call's tombstone. Raises the 503 `ApiError`."""
     async with database.snapshot(principal.organization_id) as connection:
-        deleted: bool = await connection.fetchval(
-            IS_DELETED, principal.organization_id, call_id, timeout=REPLAY_SECONDS
+        deleted: bool = await IS_DELETED.fetchval(
+            connection,
+            organization_id=principal.organization_id,
+            call_id=call_id,
+            timeout_seconds=REPLAY_SECONDS,
         )
     return deleted
 

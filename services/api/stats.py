@@ -1,5 +1,6 @@
 """Stats: the status breakdown and telephony's figures of any span."""
 
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -68,7 +69,7 @@ async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> di
     if asked.previous:
         start, end = asked.previous
         before = asked._replace(
-            filters=asked.filters._replace(start_date=start, end_date=end),
+            filters=replace(asked.filters, start_date=start, end_date=end),
             peak_of=asked.peak_of and asked.previous,
         )
         told["previous"] = await _stats_of(connection, before, zone)

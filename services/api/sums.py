@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, combinations
 from typing import Final, Literal, NamedTuple, get_args
 
 from asyncpg import Record
@@ -18,6 +18,7 @@ from shared.event import Direction, Status
 from shared.fold import OPEN
 from shared.histogram import DURATIONS, bucket
 from shared.packed import DIGITS, NINES, unpack
+from shared.statement import Statement
 
 GroupBy = Literal["phone_number", "direction", "status"]
 Distribution = Literal["percentiles", "hangup_causes"]
@@ -124,21 +125,21 @@ _GROUPS: Final[Mapping[GroupBy | None, str]] = {
     "direction": "direction",
     "status": "status",
 }
-# $8 are the days from those that are counted to those of the interval they are counted in.
-_DAY: Final = "day + $8::int"
-_FIRST: Final = "$3::date + $8::int"
-_STARTS: Final[Mapping[Interval, str]] = {
-    "hour": _DAY,
-    "day": _DAY,
-    "week": f"greatest(date_trunc('week', ({_DAY})::timestamp)::date, {_FIRST})",
-    "month": f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, {_FIRST})",
+_DAY: Final = "day + :days_after::int"
+_FIRST: Final = ":start_date::date + :days_after::int"
+_STARTS: Final[Mapping[tuple[Interval, WeekStart], str]] = {
+    ("hour", "monday"): _DAY,
+    ("day", "monday"): _DAY,
+    ("week", "monday"): f"greatest(date_trunc('week', ({_DAY})::timestamp)::date, {_FIRST})",
+    ("week", "sunday"): f"greatest(date_trunc('week', ({_DAY} + 1)::timestamp)::date - 1, {_FIRST})",
+    ("month", "monday"): f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, {_FIRST})",
 }
-_START_OF_SUNDAYS_WEEK: Final = f"greatest(date_trunc('week', ({_DAY} + 1)::timestamp)::date - 1, {_FIRST})"
+"""Where the intervals start that a day is counted in."""
 
 
 async def sums(connection: Connection, filters: Filters) -> Sums:
     """What the asked calls add up to."""
-    (row,) = await connection.fetch(sums_statement(filters), *filters)
+    (row,) = await sums_statement(filters).fetch(connection, **filters.parameters)
     return _sums(row)
 
 
@@ -146,7 +147,8 @@ async def sums_by_group(
     connection: Connection, filters: Filters, group_by: GroupBy
 ) -> list[tuple[str, Sums]]:
     """The same by group, the one with most calls first, and at the end those beyond `GROUPS_MAX` as one."""
-    rows = await connection.fetch(groups_statement(filters, group_by), *filters, GROUPS_MAX)
+    statement = groups_statement(filters, group_by)
+    rows = await statement.fetch(connection, **filters.parameters, groups_max=GROUPS_MAX)
     return [(row["group"], _sums(row)) for row in rows]
 
 
@@ -179,7 +181,9 @@ async def sums_by_part(
     by_hour = interval == "hour"
     rows_max = most // HOURS if by_hour else most
     statement = parts_statement(filters, interval, group_by, distributions, week_start)
-    rows = await connection.fetch(statement, *filters, days_after, rows_max + 1)
+    rows = await statement.fetch(
+        connection, **filters.parameters, days_after=days_after, rows_max=rows_max + 1
+    )
     if len(rows) > rows_max:
         raise TooManyParts
     if not by_hour:
@@ -191,30 +195,14 @@ async def sums_by_part(
     }
 
 
-def sums_statement(filters: Filters) -> str:
-    """The statement of `sums`."""
-    return f"SELECT {_read(_with(DISTRIBUTIONS))} FROM {_cells(filters)}"  # noqa: S608 - made of constants, as all here
+def sums_statement(filters: Filters) -> Statement:
+    """The statement of `sums`. Its parameters are those of `Filters`."""
+    return _SUMS[_is_by_phone_number(filters)]
 
 
-def groups_statement(filters: Filters, group_by: GroupBy) -> str:
-    """The statement of `sums_by_group`."""
-    added = _with(DISTRIBUTIONS)
-    of_group = ", ".join(f"{sum_} AS {name}" for name, (sum_, _) in added.items())
-    merged = _read({name: (f"sum({name})", kind) for name, (_, kind) in added.items()})
-    return f"""
-    SELECT CASE WHEN place <= $8 THEN "group" ELSE '{OTHER_GROUPS}' END AS "group", {merged}
-    FROM (
-        SELECT *, row_number() OVER (ORDER BY calls DESC, "group") AS place
-        FROM (
-            SELECT {_GROUPS[group_by]} AS "group", sum(calls) AS calls, {of_group}
-            FROM {_cells(filters, group_by)}
-            GROUP BY 1
-            HAVING sum(calls) <> 0
-        ) AS groups
-    ) AS placed
-    GROUP BY 1
-    ORDER BY min(place)
-    """  # noqa: S608
+def groups_statement(filters: Filters, group_by: GroupBy) -> Statement:
+    """The statement of `sums_by_group`. Its parameters are those of `Filters`, and `groups_max`."""
+    return _SUMS_BY_GROUP[group_by, _is_by_phone_number(filters, group_by)]
 
 
 def parts_statement(
@@ -223,24 +211,16 @@ def parts_statement(
     group_by: GroupBy | None,
     distributions: Sequence[Distribution],
     week_start: WeekStart = "monday",
-) -> str:
-    """The statement of `sums_by_part`."""
-    added = {**_OF_HOURS, **_OF_DAYS_WITH_HOURS} if interval == "hour" else _with(distributions)
-    sundays = interval == "week" and week_start == "sunday"
-    start = _START_OF_SUNDAYS_WEEK if sundays else _STARTS[interval]
-    return f"""
-    SELECT {_GROUPS[group_by]} AS "group", {start} AS start, {_read(added)}
-    FROM {_cells(filters, group_by)}
-    GROUP BY 1, 2
-    HAVING sum(calls) <> 0
-    LIMIT $9
-    """  # noqa: S608
+) -> Statement:
+    """The statement of `sums_by_part`. Its parameters are those of `Filters`, `days_after` and `rows_max`."""
+    added = frozenset(() if interval == "hour" else distributions)
+    by_phone_number = _is_by_phone_number(filters, group_by)
+    return _SUMS_BY_PART[interval, week_start, group_by, added, by_phone_number]
 
 
-def _cells(filters: Filters, group_by: GroupBy | None = None) -> str:
-    """The asked cells, from as few rows as there are for them."""
-    by_phone_number = filters.phone_number_id is not None or group_by == "phone_number"
-    return CELLS if by_phone_number else TOTALS
+def _is_by_phone_number(filters: Filters, group_by: GroupBy | None = None) -> bool:
+    """Whether the totals, which know no phone numbers, are not enough."""
+    return filters.phone_number_id is not None or group_by == "phone_number"
 
 
 def _with(distributions: Iterable[Distribution]) -> dict[str, tuple[str, str]]:
@@ -250,6 +230,71 @@ def _with(distributions: Iterable[Distribution]) -> dict[str, tuple[str, str]]:
 
 def _read(added: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"coalesce({sum_}, 0)::{kind} AS {name}" for name, (sum_, kind) in added.items())
+
+
+def _sums_sql(by_phone_number: bool) -> str:
+    return f"SELECT {_read(_with(DISTRIBUTIONS))} FROM {_CELLS[by_phone_number]}"
+
+
+def _groups_sql(group_by: GroupBy, by_phone_number: bool) -> str:
+    added = _with(DISTRIBUTIONS)
+    of_group = ", ".join(f"{sum_} AS {name}" for name, (sum_, _) in added.items())
+    merged = _read({name: (f"sum({name})", kind) for name, (_, kind) in added.items()})
+    return f"""
+    SELECT CASE WHEN place <= :groups_max THEN "group" ELSE '{OTHER_GROUPS}' END AS "group", {merged}
+    FROM (
+        SELECT *, row_number() OVER (ORDER BY calls DESC, "group") AS place
+        FROM (
+            SELECT {_GROUPS[group_by]} AS "group", sum(calls) AS calls, {of_group}
+            FROM {_CELLS[by_phone_number]}
+            GROUP BY 1
+            HAVING sum(calls) <> 0
+        ) AS groups
+    ) AS placed
+    GROUP BY 1
+    ORDER BY min(place)
+    """
+
+
+def _parts_sql(
+    interval: Interval,
+    week_start: WeekStart,
+    group_by: GroupBy | None,
+    distributions: Iterable[Distribution],
+    by_phone_number: bool,
+) -> str:
+    added = {**_OF_HOURS, **_OF_DAYS_WITH_HOURS} if interval == "hour" else _with(distributions)
+    return f"""
+    SELECT {_GROUPS[group_by]} AS "group", {_STARTS[interval, week_start]} AS start, {_read(added)}
+    FROM {_CELLS[by_phone_number]}
+    GROUP BY 1, 2
+    HAVING sum(calls) <> 0
+    LIMIT :rows_max
+    """
+
+
+_CELLS: Final = {True: CELLS, False: TOTALS}
+_GROUPINGS: Final = [
+    (group_by, by_phone_number)
+    for group_by in _GROUPS
+    for by_phone_number in _CELLS
+    if by_phone_number or group_by != "phone_number"
+]
+_SUMS: Final = {by_phone_number: Statement(_sums_sql(by_phone_number)) for by_phone_number in _CELLS}
+_SUMS_BY_GROUP: Final = {
+    (group_by, by_phone_number): Statement(_groups_sql(group_by, by_phone_number))
+    for group_by, by_phone_number in _GROUPINGS
+    if group_by is not None
+}
+_SUMS_BY_PART: Final = {
+    (interval, week_start, group_by, frozenset(added), by_phone_number): Statement(
+        _parts_sql(interval, week_start, group_by, added, by_phone_number)
+    )
+    for interval, week_start in _STARTS
+    for group_by, by_phone_number in _GROUPINGS
+    for count in range(1 if interval == "hour" else len(DISTRIBUTIONS) + 1)
+    for added in combinations(DISTRIBUTIONS, count)
+}
 
 
 def _sums(row: Record) -> Sums:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -77,7 +78,7 @@ def trends_asked(principal: Principal, query: TrendsQuery, today: date) -> Trend
     if query.week_start and query.interval != "week":
         raise invalid_parameter("week_start", "is for interval=week alone")
     return TrendsAsked(
-        filters._replace(start_date=asked.start, end_date=asked.end),
+        replace(filters, start_date=asked.start, end_date=asked.end),
         asked,
         query.interval,
         query.group_by,
@@ -132,7 +133,7 @@ async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) 
     try:
         return await sums_by_part(
             connection,
-            asked.filters._replace(start_date=days.start, end_date=days.end),
+            replace(asked.filters, start_date=days.start, end_date=days.end),
             asked.interval,
             asked.group_by,
             asked.distributions,

@@ -228,7 +228,7 @@ SELECT {_COLUMNS} FROM (
     WHERE organization_id = $1 AND livemode IN (false, true) AND to_number = ANY($2::text[])
 ) AS found
 WHERE $3::uuid IS NULL OR id > $3 ORDER BY id LIMIT $4
-"""  # noqa: S608
+"""
 
 _SPELLINGS: Final = """
 WITH scanned AS (

@@ -251,10 +251,10 @@ INSERT INTO api_keys (
     organization_id, id, name, livemode, key_hash, hint, scopes, expires_at, allowed_networks
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 RETURNING {_COLUMNS}
-"""  # noqa: S608
+"""
 _LIST: Final = f"""
 SELECT {_COLUMNS}, revoked_at, last_used_at FROM api_keys WHERE organization_id = $1 ORDER BY created_at, id
-"""  # noqa: S608
+"""
 _TIME_ZONE: Final = "SELECT time_zone FROM organizations WHERE id = $1"
 _FIND: Final = """
 SELECT organization_id, id, revoked_at FROM api_keys
@@ -263,4 +263,4 @@ FOR UPDATE
 """
 _REVOKE: Final = f"""
 UPDATE api_keys SET revoked_at = now() WHERE organization_id = $1 AND id = $2 RETURNING {_COLUMNS}, revoked_at
-"""  # noqa: S608
+"""

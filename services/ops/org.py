@@ -130,6 +130,6 @@ async def _list(state: Path | None) -> list[dict[str, Any]]:
 _COLUMNS: Final = "id, name, time_zone, retention_days, plan, created_at, zone_rules"
 _CREATE: Final = f"""
 INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}
-"""  # noqa: S608
+"""
 _IS_DELETED: Final = "SELECT 1 FROM deleted_calls WHERE organization_id = $1 AND call_id = $2"
-_LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"  # noqa: S608
+_LIST: Final = f"SELECT {_COLUMNS} FROM organizations ORDER BY created_at, id"

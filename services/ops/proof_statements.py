@@ -67,7 +67,7 @@ WITH kept AS (
     FROM kept_totals AS kept
     FULL JOIN (SELECT {TOTAL}, {_SUMS} FROM recount GROUP BY {TOTAL}) AS recount USING ({TOTAL})
 )
-"""  # noqa: S608
+"""
 
 
 CELLS: Final = f"""
@@ -81,7 +81,7 @@ LEFT JOIN (
     WHERE {OFF}
 ) AS off ON true
 ORDER BY {CELL}
-"""  # noqa: S608
+"""
 
 TOMBSTONES_WITH_CALLS: Final = f"""
 SELECT organization_id, call_id, found.calls, found.events, found.records
@@ -98,14 +98,14 @@ FROM deleted_calls AS deleted, LATERAL (
 WHERE ($1::uuid IS NULL OR organization_id = $1)
     AND (found.calls > 0 OR found.events > 0 OR found.records > 0)
 ORDER BY organization_id, call_id
-"""  # noqa: S608
+"""
 
 # Of these the columns do not say which calls they name: those of several, and those of an older version.
 QUARANTINED_OF_UNKNOWN_CALLS: Final = f"""
 SELECT id, key, value FROM quarantined_records
 WHERE (organization_id IS NULL AND retained_from IS NULL
        OR call_id = '{SEVERAL_CALLS}' AND ($1::uuid IS NULL OR organization_id = $1)) AND {HAS_CONTENT}
-"""  # noqa: S608
+"""
 
 # The sample is the same in both statements, for it is the same in one snapshot by one seed.
 _SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
@@ -114,15 +114,15 @@ _CALL: Final = ", ".join(CALL_COLUMNS)
 _EVENT: Final = "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, payload"
 _ASKED: Final = "$1::uuid IS NULL OR organization_id = $1"
 
-CALLS: Final = f"SELECT {_CALL} FROM calls WHERE {_ASKED} ORDER BY organization_id, id"  # noqa: S608
+CALLS: Final = f"SELECT {_CALL} FROM calls WHERE {_ASKED} ORDER BY organization_id, id"
 
 EVENTS: Final = f"""
 SELECT {_EVENT} FROM call_events AS stored WHERE {_ASKED} ORDER BY organization_id, call_id
-"""  # noqa: S608
+"""
 
 SAMPLED_CALLS: Final = f"""
 SELECT {_CALL} FROM calls {_SAMPLE} WHERE {_ASKED} ORDER BY organization_id, id
-"""  # noqa: S608
+"""
 
 SAMPLED_EVENTS: Final = f"""
 SELECT {_EVENT}
@@ -130,6 +130,6 @@ FROM (SELECT organization_id, id FROM calls {_SAMPLE} WHERE {_ASKED}) AS sampled
 JOIN call_events AS stored
     ON stored.organization_id = sampled.organization_id AND stored.call_id = sampled.id
 ORDER BY stored.organization_id, stored.call_id
-"""  # noqa: S608
+"""
 
-CALLS_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_ASKED}"  # noqa: S608
+CALLS_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_ASKED}"

@@ -278,19 +278,19 @@ _CHOSEN: Final = """
     AND ($5::uuid IS NULL OR call_id = $5)
 """
 
-_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"  # noqa: S608
+_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"
 
 _LIST: Final = f"""
 SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
 FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 ORDER BY quarantined_at DESC, id LIMIT $7
-"""  # noqa: S608
+"""
 
 _LIST_BY_REASON: Final = f"""
 SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
 FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
-"""  # noqa: S608
+"""
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
 
@@ -303,7 +303,7 @@ SELECT id FROM (
           FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
 ) AS record
 WHERE so_far - bytes < $8 ORDER BY id
-"""  # noqa: S608
+"""
 
 # Of the reason only the rule, which stands before the colon: what follows may quote the record.
 _DISCARD: Final = f"""
@@ -319,4 +319,4 @@ WITH gone AS (
     FROM gone
 )
 SELECT id FROM gone ORDER BY id
-"""  # noqa: S608
+"""

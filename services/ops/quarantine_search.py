@@ -60,6 +60,6 @@ ORDER BY id LIMIT $5
 
 _COUNT_CONTENT: Final = f"""
 SELECT count(*) FROM quarantined_records WHERE id = ANY($1::uuid[]) AND {HAS_CONTENT}
-"""  # noqa: S608
+"""
 
 _REMOVE: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[]) RETURNING id"

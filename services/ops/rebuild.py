@@ -142,7 +142,7 @@ organization_id = $1 AND ($2::date IS NULL OR day >= $2) AND ($3::date IS NULL O
 _COUNT: Final = f"""
 {compared(_ASKED)}
 SELECT (SELECT count(*) FROM compared WHERE {OFF}) + (SELECT count(*) FROM compared_totals WHERE {OFF})
-"""  # noqa: S608
+"""
 
 _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name in Measures._fields)
 
@@ -168,6 +168,6 @@ _CORRECT: Final = f"""
     SET {", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)}
 )
 SELECT (SELECT count(*) FROM mended) + (SELECT count(*) FROM compared_totals WHERE {OFF})
-"""  # noqa: S608
+"""
 
 _HAS_TOTALS: Final = "UPDATE organizations SET has_totals = true WHERE id = $1 AND NOT has_totals"

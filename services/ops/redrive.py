@@ -94,12 +94,12 @@ facts without content."""
 _HOW_MANY_WITHOUT_VALUE: Final = f"""
 SELECT count(*) FROM quarantined_records
 WHERE id = ANY($1::uuid[]) AND value IS NULL AND reason <> '{NO_VALUE}'
-"""  # noqa: S608
+"""
 
 _READ: Final = f"""
 SELECT * FROM quarantined_records
 WHERE id = ANY($1::uuid[]) AND (value IS NOT NULL OR reason = '{NO_VALUE}') ORDER BY id
-"""  # noqa: S608
+"""
 
 _LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 

@@ -204,4 +204,4 @@ _ROWS: Final = f"""
 SELECT {", ".join(f"calls.{name}" for name in CALL_COLUMNS)}
 FROM unnest($1::uuid[], $2::uuid[]) AS key(organization_id, call_id)
 JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
-"""  # noqa: S608
+"""

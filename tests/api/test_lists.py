@@ -345,8 +345,8 @@ async def test_a_cursor_that_somebody_made_up_names_a_place_where_a_call_can_be(
     """Its digest has no secret: a tenant can make one for any place."""
     acme = await seed.tenant(database, "America/New_York")
     await seed.call(database, acme)
-    of_all = CallFilters.of_cells(Filters(acme.id, True, None, None, None, None, None))
-    of_completed = of_all._replace(status=["completed"])
+    of_all = CallFilters(Filters(acme.id, True))
+    of_completed = CallFilters(Filters(acme.id, True, status=["completed"]))
     place = Place(Decimal(value), datetime.fromisoformat(created_at), uuid4())
     lists: list[tuple[dict[str, str], tuple[object, ...]]] = [
         ({"sort": "cost"}, question(of_all, "cost", "desc")),

@@ -8,6 +8,7 @@ conditions come before any of the statement's own.
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, get_args
 from uuid import UUID
@@ -21,10 +22,10 @@ from services.api.events import EVENTS, EVENTS_MAX
 from services.api.filters import Filters
 from services.api.intervals import Interval
 from services.api.recording import RECORDING
-from shared.count import NO_DIRECTION
 from shared.credentials import key_hash
 from shared.database import Connection
 from shared.settings import ApiSettings
+from shared.statement import Statement
 from tests.support.roles import as_role
 
 ACME = UUID(int=1)
@@ -70,7 +71,7 @@ async def api_database(database_url: str, database: Connection) -> AsyncIterator
 
 
 def asked(**filters: Any) -> Filters:
-    return Filters(ACME, True, None, None, None, None, None)._replace(**filters)
+    return Filters(**{"organization_id": ACME, "livemode": True, **filters})
 
 
 class Scan(NamedTuple):
@@ -81,23 +82,22 @@ class Scan(NamedTuple):
     rows: int
 
 
-async def scans(database: Database, statement: str, *parameters: object) -> dict[str, Scan]:
-    """Asks the statement a dozen times, as a request of the organization that its first parameter names, and
-    then says how it is carried out, by table."""
-    return {scan.table: scan for scan in await all_scans(database, statement, *parameters)}
+async def scans(database: Database, statement: Statement, **parameters: Any) -> dict[str, Scan]:
+    """Asks the statement a dozen times, as a request of the organization that it asks for, and then says how
+    it is carried out, by table."""
+    return {scan.table: scan for scan in await all_scans(database, statement, **parameters)}
 
 
-async def all_scans(database: Database, statement: str, *parameters: object) -> list[Scan]:
+async def all_scans(database: Database, statement: Statement, **parameters: Any) -> list[Scan]:
     """The same for a statement that reads a table more than once."""
-    owner = parameters[0] if isinstance(parameters[0], UUID) else ACME
-    async with database.snapshot(owner) as connection:
+    async with database.snapshot(parameters["organization_id"]) as connection:
         for _ in range(12):
-            await connection.fetch(statement, *parameters)
-        explained = await connection.fetchval(
-            f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}", *parameters
-        )
+            await statement.fetch(connection, **parameters)
+        explaining = Statement(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.sql}")
+        explained = await explaining.fetchval(connection, **parameters)
         plans = await connection.fetchrow(
-            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1", statement
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1",
+            statement.numbered,
         )
     assert plans is not None
     assert plans["generic_plans"] == 0
@@ -122,12 +122,12 @@ FROM pg_stat_xact_user_tables WHERE relname IN ('api_keys', 'members', 'organiza
 """
 
 
-async def reads(database: Database, statement: str, *parameters: object) -> dict[str, tuple[int, int]]:
+async def reads(database: Database, statement: Statement, **parameters: Any) -> dict[str, tuple[int, int]]:
     """Of each table that a function may read: how often from end to end, and how many rows by an index."""
     async with database.connection() as connection, connection.transaction():
-        await connection.fetch(statement, *parameters)  # to plan it reads rows, too
+        await statement.fetch(connection, **parameters)  # to plan it reads rows, too
         before = await connection.fetch(READ)
-        await connection.fetch(statement, *parameters)
+        await statement.fetch(connection, **parameters)
         after = await connection.fetch(READ)
     return {
         now["relname"]: (
@@ -141,7 +141,7 @@ async def reads(database: Database, statement: str, *parameters: object) -> dict
 async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
     by_index = {"api_keys": (0, 1), "members": (0, 0), "organizations": (0, 1)}
 
-    assert await reads(api_database, credentials.KEYS, [key_hash("o7")]) == by_index
+    assert await reads(api_database, credentials.KEYS, hashes=[key_hash("o7")]) == by_index
 
 
 async def test_a_member_is_looked_up_by_the_user(api_database: Database, database: Connection) -> None:
@@ -153,7 +153,9 @@ async def test_a_member_is_looked_up_by_the_user(api_database: Database, databas
     )
 
     for organization_id in (None, UUID(int=1007)):
-        read = await reads(api_database, credentials.MEMBERS, [UUID(int=7)], [organization_id])
+        read = await reads(
+            api_database, credentials.MEMBERS, user_ids=[UUID(int=7)], organization_ids=[organization_id]
+        )
         for table in ("members", "organizations"):
             from_end_to_end, by_index = read[table]
             assert from_end_to_end == 0
@@ -162,13 +164,22 @@ async def test_a_member_is_looked_up_by_the_user(api_database: Database, databas
 
 def searched(**filters: Any) -> CallFilters:
     """Filters of a list."""
-    return CallFilters.of_cells(asked())._replace(**filters)
+    cells = asked().parameters
+    return CallFilters(
+        asked(**{name: value for name, value in filters.items() if name in cells}),
+        {name: value for name, value in filters.items() if name not in cells},
+    )
+
+
+FIRST = {"after_time": None, "after_id": None, "limit": 20, "offset": 0}
+"""The first page."""
 
 
 async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> None:
     async def listing(*, page: int = 1, look_at: int | None = None, **filters: Any) -> Scan:
-        place = (None, None, look_at, 20, 20 * (page - 1))
-        return (await scans(api_database, pages.PAGE["desc"], *searched(**filters), *place))["calls"]
+        parameters = {**searched(**filters).parameters, **FIRST, "calls_looked_at": look_at}
+        parameters["offset"] = 20 * (page - 1)
+        return (await scans(api_database, pages.PAGE["desc"], **parameters))["calls"]
 
     newest = "calls_newest_idx"
     assert await listing() == Scan("calls", newest, 20)
@@ -199,19 +210,19 @@ async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> Non
 
 
 async def test_a_cursor_enters_the_index_where_it_points(api_database: Database) -> None:
-    place = (datetime(2026, 5, 1, tzinfo=UTC), UUID(int=7), None, 20, 0)
-    for order in pages.PAGE:
-        found = await scans(api_database, pages.PAGE[order], *searched(), *place)
+    after = {"after_time": datetime(2026, 5, 1, tzinfo=UTC), "after_id": UUID(int=7)}
+    place = {**FIRST, **after, "calls_looked_at": None}
+    for page in pages.PAGE.values():
+        found = await scans(api_database, page, **searched().parameters, **place)
         assert found["calls"] == Scan("calls", "calls_newest_idx", 20)
-        found = await scans(api_database, pages.PAGE[order], *searched(from_number="+49300003"), *place)
+        found = await scans(api_database, page, **searched(from_number="+49300003").parameters, **place)
         assert found["calls"] == Scan("calls", "calls_newest_of_from_number_idx", 20)
 
 
 async def test_what_is_searched_for_is_found_by_its_index(api_database: Database) -> None:
     async def search(**filters: Any) -> set[Scan]:
-        place = (None, None, None, 20, 0)
-        statement = pages.SEARCH["created_at", "desc"]
-        return set(await all_scans(api_database, statement, *searched(**filters), *place))
+        parameters = {**searched(**filters).parameters, **FIRST, "after_value": None}
+        return set(await all_scans(api_database, pages.SEARCH["created_at", "desc"], **parameters))
 
     assert await search(id=UUID(int=7)) == {Scan("calls", "calls_pkey", 1)}
     for column in ("from", "to"):
@@ -227,11 +238,11 @@ async def test_what_is_searched_for_is_found_by_its_index(api_database: Database
 
 async def test_counts_are_read_by_organization_and_days(api_database: Database) -> None:
     november = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 24))
-    by_phone_number = november._replace(phone_number_id=PHONE)
+    by_phone_number = replace(november, phone_number_id=PHONE)
 
-    async def reads(statement: str, *parameters: object) -> str:
+    async def reads(statement: Statement, filters: Filters, **parameters: Any) -> str:
         """The one table of counts that a statement reads, by its key and no further than its days."""
-        found = await scans(api_database, statement, *parameters)
+        found = await scans(api_database, statement, **filters.parameters, **parameters)
         read = {name: scan for name, scan in found.items() if scan.rows and name != "daily_call_deltas"}
         (counts,) = read.keys() - {"organizations", "calls"}
         assert found[counts].by == f"{counts}_pkey"
@@ -239,16 +250,16 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         return counts
 
     for filters, table in ((november, "daily_call_totals"), (by_phone_number, "daily_call_counts")):
-        assert await reads(sums.sums_statement(filters), *filters) == table
+        assert await reads(sums.sums_statement(filters), filters) == table
         for interval in get_args(Interval):
             statement = sums.parts_statement(filters, interval, "status", sums.DISTRIBUTIONS)
-            assert await reads(statement, *filters, 0, 20_000) == table
-        assert await reads(sums.groups_statement(filters, "direction"), *filters, 1000) == table
+            assert await reads(statement, filters, days_after=0, rows_max=20_000) == table
+        assert await reads(sums.groups_statement(filters, "direction"), filters, groups_max=1000) == table
     by_number = sums.groups_statement(november, "phone_number")
-    assert await reads(by_number, *november, 1000) == "daily_call_counts"
+    assert await reads(by_number, november, groups_max=1000) == "daily_call_counts"
     for statements in (days.DAYS, days.TOTAL, days.LONG_DAYS):
-        assert await reads(statements[False], *november) == "daily_call_totals"
-        assert await reads(statements[True], *by_phone_number) == "daily_call_counts"
+        assert await reads(statements[False], november) == "daily_call_totals"
+        assert await reads(statements[True], by_phone_number) == "daily_call_counts"
 
 
 async def test_totals_are_read_only_where_they_are_complete(
@@ -256,7 +267,7 @@ async def test_totals_are_read_only_where_they_are_complete(
 ) -> None:
     await database.execute("UPDATE organizations SET has_totals = false WHERE id = $1", ACME)
 
-    found = await scans(api_database, sums.sums_statement(asked()), *asked())
+    found = await scans(api_database, sums.sums_statement(asked()), **asked().parameters)
 
     assert found["daily_call_totals"].rows == 0
     assert found["daily_call_counts"].rows > 0
@@ -265,10 +276,12 @@ async def test_totals_are_read_only_where_they_are_complete(
 async def test_a_peak_is_looked_for_among_the_calls_of_its_days(api_database: Database) -> None:
     week = asked(start_date=date(2026, 11, 1), end_date=date(2026, 11, 7))
     begin, end = (datetime(2026, 11, day, tzinfo=UTC) for day in (2, 8))
+    span = {**week.parameters, "begin": begin, "end": end}
 
     earlier = [date(2026, 3, 1), date(2026, 6, 1)], [date(2026, 3, 3), date(2026, 6, 1)]
-    for runs, most in (([], []), 9 * 96), (earlier, (9 + 5 + 3) * 96):
-        found = await all_scans(api_database, concurrency.PEAK, *week, begin, end, NO_DIRECTION, *runs)
+    for (first_days, last_days), most in (([], []), 9 * 96), (earlier, (9 + 5 + 3) * 96):
+        runs = {"first_days": first_days, "last_days": last_days}
+        found = await all_scans(api_database, concurrency.PEAK, **span, **runs)
         assert {scan.by for scan in found if scan.table == "calls"} == {"calls_newest_idx"}
         assert sum(scan.rows for scan in found if scan.table == "calls") <= most
 
@@ -281,14 +294,15 @@ async def test_a_call_and_its_events_are_found_by_their_keys(
         "FROM calls, generate_series(1, 3) AS n WHERE day > '2026-09-01'; ANALYZE call_events"
     )
 
-    page = await scans(api_database, EVENTS, ACME, True, UUID(int=1), EVENTS_MAX, 0)
+    of_call = {"organization_id": ACME, "livemode": True, "call_id": UUID(int=1)}
+    page = await scans(api_database, EVENTS, **of_call, limit=EVENTS_MAX, offset=0)
     assert page["call_events"] == Scan("call_events", "call_events_pkey", 3)
     for event_id in (None, "e2"):
-        recording = await scans(api_database, RECORDING, ACME, True, UUID(int=1), event_id)
+        recording = await scans(api_database, RECORDING, **of_call, event_id=event_id)
         assert recording["calls"].by == "calls_pkey"
         assert recording["call_events"].by == "call_events_pkey"
 
-    found = await all_scans(api_database, call.DETAIL, ACME, True, UUID(int=1), EVENTS_MAX, 0)
+    found = await all_scans(api_database, call.DETAIL, **of_call, limit=EVENTS_MAX, offset=0)
 
     events = Scan("call_events", "call_events_pkey", 3)
     assert sorted(found) == [events, events, Scan("calls", "calls_pkey", 1)]

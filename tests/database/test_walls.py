@@ -12,11 +12,13 @@ import pytest
 
 from services.api import pages, sums
 from services.api.database import Database, changing, open_databases
+from services.api.filters import Filters
 from services.ops.embedded.servers import Servers
 from shared import roles
 from shared.database import Connection
 from shared.quarantine import BadRecord
 from shared.settings import ApiSettings
+from shared.statement import Statement
 from shared.store import store
 from shared.tables import metadata
 from tests.support import seed
@@ -192,16 +194,16 @@ async def test_the_api_without_its_where_answers_only_for_who_asks(
 ) -> None:
     """The mistake that the walls are for: each statement loses the organization that it asks for."""
     acme, neighbour = tenants
-    asked_by: tuple[tuple[dict[Any, str], Any], ...] = (
-        (vars(sums), "CELLS"),
-        (vars(sums), "TOTALS"),
-        (pages.PAGE_WITH_TOTAL, ("desc", False)),
-    )
-    for statements, name in asked_by:
-        asked = statements[name]
-        forgetful = asked.replace("organization_id = $1 AND", "$1::uuid IS NOT NULL AND")
-        assert forgetful != asked
-        monkeypatch.setitem(statements, name, forgetful)
+    for asked in (
+        sums.sums_statement(Filters(acme.id, True)),
+        sums.parts_statement(Filters(acme.id, True), "day", None, []),
+        pages.PAGE_WITH_TOTAL["desc", False],
+    ):
+        named = "organization_id = :organization_id AND"
+        forgetful = Statement(asked.sql.replace(named, ":organization_id::uuid IS NOT NULL AND"))
+        assert forgetful.sql != asked.sql
+        monkeypatch.setattr(asked, "numbered", forgetful.numbered)
+        assert forgetful.parameters == asked.parameters
     async with serving(database_url) as api:
         for tenant, total in ((acme, 2), (neighbour, 3), (acme, 2)):
             page = await get(api, tenant, "/calls")

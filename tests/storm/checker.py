@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,18 +52,18 @@ async def agree_on(stage: Stage, chance: random.Random) -> None:
 
 
 async def _agree(stage: Stage, organization_id: UUID, livemode: bool) -> None:
-    asked = Filters(organization_id, livemode, None, None, None, None, None)
+    asked = Filters(organization_id, livemode)
     async with (
         connected(stage) as session,
         session.transaction(isolation="repeatable_read", readonly=True),
     ):
         connection: Any = session  # the API's own come from a pool
         recount, first, last = await connection.fetchrow(RECOUNT, organization_id, livemode)
-        listed = await calls(connection, CallFilters.of_cells(asked), Page(1), UTC)
+        listed = await calls(connection, CallFilters(asked), Page(1), UTC)
         counted = await stats(connection, StatsAsked(asked), UTC)
         days: Any = {"data": ()}
         if recount:
-            of_days = asked._replace(start_date=first, end_date=last)
+            of_days = replace(asked, start_date=first, end_date=last)
             days = await trends(connection, TrendsAsked(of_days, Span(first, last)), UTC)
     totals = recount, listed["total"], counted["total"], sum(day["total"] for day in days["data"])
     if len(set(totals)) != 1:
