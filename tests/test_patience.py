@@ -28,7 +28,8 @@ async def test_one_connection_serves_until_it_is_cut_and_then_another(
     first = await patient.opened()
     assert await patient.opened() is first
 
-    await database.execute("SELECT pg_terminate_backend($1)", first.get_server_pid())
+    pid = first.get_server_pid()
+    await database.execute("SELECT pg_terminate_backend($1)", pid)
     with pytest.raises(PASSING_TYPES) as cut:
         await first.execute("SELECT 1")
     assert isinstance(cut.value, Exception)
@@ -36,7 +37,7 @@ async def test_one_connection_serves_until_it_is_cut_and_then_another(
     assert not patient.is_open
 
     second = await patient.opened()
-    assert second.get_server_pid() != first.get_server_pid()
+    assert second.get_server_pid() != pid
     assert await second.fetchval("SHOW lock_timeout") == "7s"
 
 
