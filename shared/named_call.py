@@ -68,25 +68,25 @@ def named_call(key: bytes | None, value: bytes | None) -> NamedCall:
     An object that names organization and call at its top names these alone. Of any other value each
     `organization_id`, `call_id` and `timestamp` counts, wherever it stands. Where the value names one
     organization and no call, the key is the call's id, as the contract recommends."""
-    said = _said_at_the_top(value) or _said_anywhere(value)
-    organizations = frozenset(filter(None, map(_uuid, said.organizations)))
+    fields = _fields_at_the_top(value) or _fields_anywhere(value)
+    organizations = frozenset(filter(None, map(_uuid, fields.organizations)))
     calls: frozenset[UUID] = frozenset()
     if len(organizations) == 1:
         (owner,) = organizations
-        texts = said.calls or ([key.decode(errors="replace")] if key else [])
+        texts = fields.calls or ([key.decode(errors="replace")] if key else [])
         calls = frozenset(call_uuid(owner, text) for text in texts)
-    times = [time for time in map(_time, said.timestamps) if time is not None and time >= EARLIEST]
+    times = [time for time in map(_time, fields.timestamps) if time is not None and time >= EARLIEST]
     return NamedCall(organizations, calls, min(times, default=None))
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Fields:
     organizations: list[str]
     calls: list[str]
     timestamps: list[str]
 
 
-def _said_at_the_top(value: bytes | None) -> _Said | None:
+def _fields_at_the_top(value: bytes | None) -> _Fields | None:
     """What an object says at its top; None where that does not name organization and call."""
     try:
         written: Any = msgspec.json.decode(value or b"")
@@ -95,24 +95,28 @@ def _said_at_the_top(value: bytes | None) -> _Said | None:
     if not isinstance(written, dict):
         return None
     organization, call, timestamp = (
-        str(said) if isinstance(said, str | int) and not isinstance(said, bool) else ""
-        for said in (written.get(name) for name in ("organization_id", "call_id", "timestamp"))
+        str(field) if isinstance(field, str | int) and not isinstance(field, bool) else ""
+        for field in (written.get(name) for name in ("organization_id", "call_id", "timestamp"))
     )
-    return _Said([organization], [call], [timestamp]) if _uuid(organization) and call else None
+    return _Fields([organization], [call], [timestamp]) if _uuid(organization) and call else None
 
 
-def _said_anywhere(value: bytes | None) -> _Said:
+def _fields_anywhere(value: bytes | None) -> _Fields:
     """Everything that stands under these names, in whatever it is."""
-    said = _Said([], [], [])
-    lists = {"organizationid": said.organizations, "callid": said.calls, "timestamp": said.timestamps}
+    fields = _Fields([], [], [])
+    lists = {
+        "organizationid": fields.organizations,
+        "callid": fields.calls,
+        "timestamp": fields.timestamps,
+    }
     # Without null bytes, UTF-16 reads as ASCII where it is ASCII.
     for text in _unescaped((value or b"").decode(errors="replace").replace("\0", "")):
-        for found in _NAMED(text):
-            name = found["name"].replace("_", "").lower()
-            lists[name].append(found["number"] or _text(found["text"]))
-        if said.organizations and said.calls:
+        for field in _NAMED(text):
+            name = field["name"].replace("_", "").lower()
+            lists[name].append(field["number"] or _text(field["text"]))
+        if fields.organizations and fields.calls:
             break  # what is escaped now is a part of a text
-    return said
+    return fields
 
 
 def _unescaped(text: str) -> Iterator[str]:

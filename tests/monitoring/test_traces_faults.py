@@ -174,7 +174,7 @@ def test_without_the_extra_the_setting_is_refused(
         1,
         "",
         "Error: CALLFOLD_TRACES_URL needs callfold's extra `telemetry`, which is no part of this "
-        "installation (there is no opentelemetry.exporter here): "
+        "installation (there is no opentelemetry.exporter.otlp here): "
         "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers.\n",
     )
 

@@ -1,0 +1,83 @@
+"""A worker's connection: opened when it is needed, and again after the faults that pass."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from shared.database import PASSING_TYPES, Connection
+from shared.patience import PatientConnection
+from shared.settings import DatabaseSettings
+from shared.step import NEEDED_STEP, TablesOutdated
+
+
+@pytest.fixture
+async def patient(database_url: str) -> AsyncIterator[PatientConnection]:
+    connection = PatientConnection(
+        DatabaseSettings(database_url=database_url),
+        application_name="patient",
+        session={"lock_timeout": "7s"},
+    )
+    yield connection
+    connection.close()
+
+
+async def test_one_connection_serves_until_it_is_cut_and_then_another(
+    patient: PatientConnection, database: Connection
+) -> None:
+    first = await patient.opened()
+    assert await patient.opened() is first
+
+    pid = first.get_server_pid()
+    await database.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(PASSING_TYPES) as cut:
+        await first.execute("SELECT 1")
+    assert isinstance(cut.value, Exception)
+    assert patient.failed(cut.value)
+    assert not patient.is_open
+
+    second = await patient.opened()
+    assert second.get_server_pid() != pid
+    assert await second.fetchval("SHOW lock_timeout") == "7s"
+
+
+async def test_tables_that_are_behind_are_waited_for(
+    patient: PatientConnection, database: Connection
+) -> None:
+    await database.execute("UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(TablesOutdated) as outdated:
+        await patient.opened()
+    assert not patient.is_open
+    assert "run `callfold migrate`" in patient.failed(outdated.value)
+
+    await database.execute("UPDATE alembic_version SET version_num = $1", NEEDED_STEP)
+    assert await (await patient.opened()).fetchval("SELECT 1") == 1
+
+
+async def test_a_fault_that_does_not_pass_is_raised(patient: PatientConnection) -> None:
+    connection = await patient.opened()
+    with pytest.raises(asyncpg.PostgresSyntaxError) as mistake:
+        await connection.execute("SELEKT 1")
+
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        patient.failed(mistake.value)
+
+    assert not patient.is_open
+
+
+async def test_what_is_done_once_is_done_with_each_connection_until_it_succeeds(database_url: str) -> None:
+    results = [False, True, True]
+    seen: list[Connection] = []
+
+    async def once(connection: Connection) -> bool:
+        seen.append(connection)
+        return results[len(seen) - 1]
+
+    patient = PatientConnection(
+        DatabaseSettings(database_url=database_url), application_name="patient", session={}, once=once
+    )
+    for _ in range(3):
+        await patient.opened()
+        patient.close()
+
+    assert len(seen) == 2
