@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,7 +14,7 @@ from shared.event import call_uuid
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)
-PRINCIPAL = Principal(ACME, True, ZoneInfo("UTC"), "API key", frozenset(), "unlimited", None)
+PRINCIPAL = Principal(ACME, True, UTC, "API key", frozenset(), "unlimited", None)
 
 
 def asked(**query: str) -> CallFilters:
