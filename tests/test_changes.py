@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -21,7 +22,13 @@ from tests.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
 
 BERLIN = time_zone("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
+NOTHING = KnownCall()
 Sums = defaultdict[tuple[Cell, int], Decimal]
+
+
+def touched(arrived: Sequence[Event], known: KnownCall = NOTHING) -> TouchedCall:
+    """A call of which these events arrive."""
+    return TouchedCall((arrived[0].organization_id, arrived[0].call_id), arrived, known)
 
 
 def add(sums: Sums, cell: Cell, measures: Measures) -> None:
@@ -46,9 +53,9 @@ class Stored:
         return KnownCall(row=Written(call.version, 0), counted=counted(call, BERLIN), events=payloads)
 
     def take(self, batch: list[Event]) -> Changes:
-        by_call = group([(None, event) for event in batch])
-        touched = [TouchedCall(arrived, self.known(key)) for key, arrived in by_call.items()]
-        made = changes(touched, ORGANIZATIONS)
+        by_call = group(batch)
+        calls = [TouchedCall(key, arrived, self.known(key)) for key, arrived in by_call.items()]
+        made = changes(calls, ORGANIZATIONS)
         for gone in made.overruled:
             del self.events[gone.organization_id, gone.call_id][gone.id]
         for one in made.events:
@@ -126,8 +133,7 @@ def test_what_is_stored_already_changes_nothing(calls: list[list[Event]]) -> Non
 @given(events_of_calls(2))
 def test_events_of_a_deleted_call_are_dropped_and_no_others(calls: list[list[Event]]) -> None:
     gone, kept = calls
-    touched = [TouchedCall(gone, KnownCall(deleted=True)), TouchedCall(kept, KnownCall())]
-    made = changes(touched, ORGANIZATIONS)
+    made = changes([touched(gone, KnownCall(deleted=True)), touched(kept)], ORGANIZATIONS)
     assert made.of_deleted_calls == gone
     assert made.events == kept
     assert [call.id for call, _ in made.new_calls] == [kept[0].call_id]
@@ -176,7 +182,7 @@ def test_an_event_that_is_too_old_takes_none_of_its_id_with_it() -> None:
     old = event("call.initiated", id="1", timestamp=NOON - timedelta(days=3))
     young = event("call.ringing", id="1")
     organizations = {ORGANIZATION: Organization("UTC", retention_days=1)}
-    made = changes([TouchedCall([old, young, old, young], KnownCall())], organizations, now=NOON)
+    made = changes([touched([old, young, old, young])], organizations, now=NOON)
     assert made.events == [young]
     assert [refused.event for refused in made.refused] == [old, old]
     assert made.duplicates == 1

@@ -11,11 +11,11 @@ from services.ops.key import read_expiry
 from services.ops.lag import PartitionLag, consumer_lag
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
-from shared.store import store
 from shared.zones import RULES_VERSION, time_zone, zone_rules
 from tests.command_line import callfold
 from tests.events import NOON, ORGANIZATION, event
 from tests.processes import publish
+from tests.storing import store
 
 NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
 

@@ -13,11 +13,10 @@ from services.ops.simulator import backlog, organizations
 from shared.database import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
-from shared.store import store
 from tests import seed
 from tests.command_line import callfold
 from tests.events import CALL, NOON, ORGANIZATION, event, table, value
-from tests.storing import stored
+from tests.storing import store, stored
 
 NO_BAD_RECORDS: Sequence[BadRecord] = ()
 ANSWERED_CALL = """

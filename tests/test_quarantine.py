@@ -12,12 +12,11 @@ from services.ops.redrive import Redriven, redrive
 from shared.database import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord
-from shared.store import store
 from tests.command_line import callfold
 from tests.events import NOON, ORGANIZATION, event, value
 from tests.ingesting import counted_calls
 from tests.processes import until
-from tests.storing import record, stored
+from tests.storing import record, store, stored
 
 STRANGER = UUID(int=9)
 

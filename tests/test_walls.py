@@ -17,7 +17,6 @@ from shared import roles
 from shared.database import Connection
 from shared.quarantine import BadRecord
 from shared.settings import ApiSettings
-from shared.store import store
 from shared.tables import metadata
 from tests import seed
 from tests.api import bearing, get, serving
@@ -25,7 +24,7 @@ from tests.events import CALL, NOON, value
 from tests.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.roles import OWNER, as_role
 from tests.seed import Tenant
-from tests.storing import record
+from tests.storing import record, store
 
 READABLE = (
     "calls",
