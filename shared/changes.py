@@ -33,6 +33,12 @@ class Organization(NamedTuple):
     def zone(self) -> ZoneInfo:
         return time_zone(self.time_zone)
 
+    def kept_since(self, now: datetime | None) -> datetime | None:
+        """Before which time events are not kept at `now` (aware); None where all are."""
+        if now is None or self.retention_days is None:
+            return None
+        return kept_since(now, self.zone, self.retention_days)
+
 
 class Written(NamedTuple):
     """Which state of a call's row was read: who replaces it must have read the newest."""
@@ -72,6 +78,13 @@ class CallChange(NamedTuple):
 
     events: Sequence[Event] = ()
     """The new ones."""
+    overruled: Sequence[Event] = ()
+    refused: Sequence[Refused] = ()
+    of_unknown_organization: bool = False
+    """Why all of them are refused."""
+    duplicates: int = 0
+    conflicting: Sequence[Event] = ()
+    of_deleted_call: Sequence[Event] = ()
     call: Call | None = None
     """What the call is now; None where it stays as it is."""
     when: LocalHour | None = None
@@ -80,13 +93,6 @@ class CallChange(NamedTuple):
     """The state of the row that `call` replaces; None for a new call."""
     before: Counted | None = None
     after: Counted | None = None
-    overruled: Sequence[Event] = ()
-    refused: Sequence[Refused] = ()
-    of_unknown_organization: bool = False
-    """Why all of them are refused."""
-    duplicates: int = 0
-    conflicting: Sequence[Event] = ()
-    of_deleted_call: Sequence[Event] = ()
 
 
 @dataclass(frozen=True)
@@ -138,23 +144,21 @@ def changes(
 ) -> Changes:
     """What these events change: the sum of what they change of each call. With `now` (aware), events older
     than their organization keeps at that time are refused."""
-    zones = {organization_id: it.zone for organization_id, it in organizations.items()}
-    oldest = {
-        organization_id: kept_since(now, zones[organization_id], it.retention_days)
-        for organization_id, it in organizations.items()
-        if now is not None and it.retention_days is not None
-    }
-    each = [
-        change_of(call, zones.get(call.key[0]), oldest.get(call.key[0]), create_organizations)
-        for call in touched
-    ]
+    owners = {id_: (one.zone, one.kept_since(now)) for id_, one in organizations.items()}
+    each: list[CallChange] = []
     deltas = Deltas()
     new_calls: list[tuple[Call, LocalHour]] = []
     changed_calls: list[tuple[Call, LocalHour, Written]] = []
+    strangers: set[UUID] = set()
     statuses: Counter[str] = Counter()
-    for one in each:
+    for call in touched:
+        zone, oldest = owners.get(call.key[0], (None, None))
+        one = change_of(call, zone, oldest, create_organizations)
+        each.append(one)
         if one.call is None or one.when is None or one.after is None:
             continue
+        if zone is None:
+            strangers.add(call.key[0])
         if one.replaced is None:
             new_calls.append((one.call, one.when))
         else:
@@ -165,7 +169,7 @@ def changes(
         if one.before is None or one.before.cell.status != one.call.status:
             statuses[one.call.status] += 1
     return Changes(
-        organizations=sorted({one.call.organization_id for one in each if one.call} - zones.keys()),
+        organizations=sorted(strangers),
         events=[event for one in each for event in one.events],
         overruled=[event for one in each for event in one.overruled],
         new_calls=new_calls,
@@ -198,29 +202,34 @@ def change_of(
         reason = f"organization_id: there is no organization {arrived[0].organization_id}"
         return _refusal(arrived, reason)._replace(of_unknown_organization=True)
     fresh, refused, repeated = _sift(arrived, known.events, oldest)
-    conflicting = [event for event, payload in repeated if _differ(event.payload, payload)]
+    conflicting: Sequence[Event] = ()
+    if repeated:
+        conflicting = [event for event, payload in repeated if _differ(event.payload, payload)]
     duplicates = len(repeated) - len(conflicting)
     if arrived and not fresh:
         return CallChange(refused=refused, duplicates=duplicates, conflicting=conflicting)
     stored = [*map(read_stored, known.events.values())]
+    events = [*stored, *fresh]
     overruled: Sequence[Event] = ()
-    if gone := overruled_ends([*stored, *fresh]):
+    if gone := overruled_ends(events):
         overruled = [event for event in gone if event in stored]
-        stored = [event for event in stored if event not in gone]
         fresh = [event for event in fresh if event not in gone]
-    call = fold([*stored, *fresh])
+        events = [event for event in events if event not in gone]
+    call = fold(events)
     when = local_hour(call.created_at, zone or UTC)
     return CallChange(
         fresh,
+        overruled,
+        refused,
+        False,
+        duplicates,
+        conflicting,
+        (),
         call,
         when,
         None if known.counted is None else known.row,
         known.counted,
         counted_at(call, when),
-        overruled,
-        refused,
-        duplicates=duplicates,
-        conflicting=conflicting,
     )
 
 
@@ -233,11 +242,12 @@ def _sift(
 ) -> tuple[Sequence[Event], Sequence[Refused], Sequence[tuple[Event, str]]]:
     """The events that are new to their call, those that are refused, and those whose id the call has already,
     each with the payload of the first event of that id. `stored` are the payloads by id."""
-    fresh = [event for event in arrived if event.id not in stored]
+    fresh = arrived
     repeated: list[tuple[Event, str]] = []
     refused: list[Refused] = []
-    if len(fresh) < len(arrived):
-        repeated += [(event, stored[event.id]) for event in arrived if event.id in stored]
+    if stored:
+        fresh = [event for event in arrived if event.id not in stored]
+        repeated = [(event, stored[event.id]) for event in arrived if event.id in stored]
     if oldest is not None:
         reason = f"timestamp: lies before {oldest.isoformat()}, and older events are not kept"
         refused += [Refused(event, reason) for event in fresh if event.timestamp < oldest]
@@ -251,8 +261,8 @@ def _sift(
             else:
                 first[event.id] = event
         fresh = list(first.values())
-    room = max(CALL_EVENTS_MAX - len(stored), 0)
-    if len(fresh) > room:
+    if len(fresh) + len(stored) > CALL_EVENTS_MAX:
+        room = max(CALL_EVENTS_MAX - len(stored), 0)
         reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
         refused += [Refused(event, reason) for event in fresh[room:]]
         fresh = fresh[:room]

@@ -97,12 +97,10 @@ def fold(events: Sequence[Event]) -> Call:
     claims = [_claim(event) for event in ordered]
     ends = _ends(ordered, claims)
     status = _read(claims, ends[-1]) if ends else _highest(claims)
-    agreeing = rating = ends
+    agreeing = rating = ends  # law 6: the rating ends give duration, cost and cause
     if len(ends) > 1:
         agreeing = [n for n in ends if _read(claims, n) == status]
-        rating = [
-            n for n in agreeing if claims[n] == status
-        ] or agreeing  # of duration, cost and cause: law 6
+        rating = [n for n in agreeing if claims[n] == status] or agreeing
     created_at: datetime | None = None
     answered_at: datetime | None = None
     external_id: str | None = None

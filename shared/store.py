@@ -4,7 +4,7 @@ read_known   one snapshot: tombstones, stored events, what each call counts for 
 changes      pure, in shared/changes.py: the calls that the events make, and the deltas that follow
 write        one transaction, refused with `Overtaken` when another owner was faster
 
-The caller says these three in a row.
+The caller runs the three in this order, and nothing here calls it back.
 """
 
 import logging

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, changes, group
+from shared.changes import (
+    CallKey,
+    Changes,
+    KnownCall,
+    Organization,
+    TouchedCall,
+    Written,
+    change_of,
+    changes,
+    group,
+)
 from shared.count import Cell, Measures, counted
 from shared.event import MISSING_HANGUP, Event, read
 from shared.fold import FINAL, fold
@@ -35,6 +45,12 @@ def add(sums: Sums, cell: Cell, measures: Measures) -> None:
     numbers: tuple[int | Decimal, ...] = measures
     for n, measure in enumerate(numbers):
         sums[cell, n] = EXACT.add(sums[cell, n], measure)
+
+
+def subtract(sums: Sums, cell: Cell, measures: Measures) -> None:
+    numbers: tuple[int | Decimal, ...] = measures
+    for n, measure in enumerate(numbers):
+        sums[cell, n] = EXACT.subtract(sums[cell, n], measure)
 
 
 class Stored:
@@ -118,6 +134,53 @@ def test_an_end_that_callfold_made_up_leaves_no_trace_when_it_is_overruled(
             assert kept == published
         else:
             assert fold(kept).status == "failed"
+
+
+@given(events_of_calls(3), st.randoms(use_true_random=False), st.data())
+def test_a_batch_changes_the_sum_of_what_it_changes_of_each_call(
+    calls: list[list[Event]], chance: random.Random, data: st.DataObject
+) -> None:
+    arriving = [event for call in calls for event in call]
+    chance.shuffle(arriving)
+    stored = Stored()
+    for batch in batches(data, arriving):
+        touched_calls = [TouchedCall(key, some, stored.known(key)) for key, some in group(batch).items()]
+        each = [change_of(call, BERLIN) for call in touched_calls]
+        sums: Sums = defaultdict(Decimal)
+        for one in each:
+            if one.after is not None:
+                add(sums, *one.after)
+            if one.before is not None:
+                subtract(sums, *one.before)
+        made = stored.take(batch)
+        assert made.events == [event for one in each for event in one.events]
+        assert made.duplicates == sum(one.duplicates for one in each)
+        deltas: Sums = defaultdict(Decimal)
+        for cell, measures in made.deltas.items():
+            add(deltas, cell, measures)
+        assert {k: v for k, v in sums.items() if v} == {k: v for k, v in deltas.items() if v}
+
+
+@given(events_of_calls(1), st.randoms(use_true_random=False), st.integers(0, 20))
+def test_each_event_that_arrives_is_accounted_for_once(
+    calls: list[list[Event]], chance: random.Random, minutes: int
+) -> None:
+    """New, refused for its age, or known: by what is stored, or by an event before it."""
+    (call,) = calls
+    arrived = [*call, *chance.sample(call, len(call) // 2)]
+    chance.shuffle(arrived)
+    known = Stored()
+    known.take(chance.sample(call, len(call) // 3))
+    key = call[0].organization_id, call[0].call_id
+    oldest = min(event.timestamp for event in call) + timedelta(minutes=minutes)
+    change = change_of(TouchedCall(key, arrived, known.known(key)), BERLIN, oldest)
+    stored_ids = known.events.get(key, {}).keys()
+    assert {event.id for event in change.events}.isdisjoint(stored_ids)
+    assert all(event.timestamp >= oldest for event in change.events)
+    assert all(refused.event.timestamp < oldest for refused in change.refused)
+    accounted = len(change.events) + len(change.refused) + change.duplicates + len(change.conflicting)
+    assert accounted == len(arrived)
+    assert (change.call is None) == (not change.events)
 
 
 @given(events_of_calls(2))

@@ -111,7 +111,7 @@ def test_aiokafka_logs_a_missing_topic_at_each_look() -> None:
 async def test_faststream_reads_no_header_that_is_not_utf8() -> None:
     record = Record("topic", 0, 0, 0, 0, None, b"{}", None, 0, 2, (("name", b"\xff"),))
     with pytest.raises(UnicodeDecodeError):
-        await AioKafkaBatchParser(KafkaMessage, None).parse_message_batch((record,))
+        await AioKafkaBatchParser(KafkaMessage, None).parse_batch((record,))
 
 
 def test_faststream_takes_no_consumer_of_ours() -> None:
