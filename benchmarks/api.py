@@ -39,7 +39,7 @@ from rich.table import Table
 from benchmarks import bare
 from benchmarks.history import FIRST_DAY, KEY, LAST_DAY, ORGANIZATION, ensure
 from benchmarks.load import Asked, Load, at_rate, full_load, one_by_one, request
-from benchmarks.writing import NOW, Traffic
+from benchmarks.writing import Traffic, store
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Server, postgres_server
 from services.ops.embedded.state import free_ports
@@ -47,7 +47,6 @@ from services.ops.embedded.waiting import attempts
 from services.ops.proof import prove_connection
 from shared import roles
 from shared.database import Connection, connect
-from shared.store import store
 
 YEAR: Final = f"start_date={FIRST_DAY}&end_date={LAST_DAY}"
 STATS: Final = f"/calls?action=stats&{YEAR}"
@@ -239,7 +238,7 @@ async def measure_first(stand: Stand, database: Connection, times: int) -> None:
     traffic = Traffic()
 
     async def change() -> None:
-        await store(database, traffic.batch(), [], now=NOW)
+        await store(database, traffic.batch())
 
     for name, path in (("stats", STATS), ("trends", TRENDS)):
         await database.execute("SELECT pg_stat_statements_reset()")

@@ -27,9 +27,10 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from benchmarks.workload import records
 from services.api.traces import Message, Receive, Scope, Send, TracedApplication
+from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.traces import Traces
-from shared.changes import Arrival, Changes, KnownCall, TouchedCall, changes, group
+from shared.changes import Changes, KnownCall, TouchedCall, changes, group
 from shared.event import read
 from shared.trace_export import tracer_provider
 
@@ -76,7 +77,8 @@ def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
 
 def folded(arrivals: Sequence[Arrival]) -> Changes:
     """What the batch changes in an empty database."""
-    return changes([TouchedCall(arrived, KnownCall()) for arrived in group(arrivals).values()], {})
+    by_call = group(event for _, event in arrivals)
+    return changes([TouchedCall(key, arrived, KnownCall()) for key, arrived in by_call.items()], {})
 
 
 class Way:

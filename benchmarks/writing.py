@@ -16,14 +16,13 @@ from uuid import UUID, uuid4
 
 import msgspec
 import uvloop
-from aiokafka import ConsumerRecord
 
 from benchmarks.history import LAST_DAY, ORGANIZATION, phone_number
 from services.ingest.writer import SESSION
-from shared.changes import Arrival
-from shared.database import connect
-from shared.event import read
-from shared.store import store
+from shared.changes import changes, group
+from shared.database import Connection, connect
+from shared.event import Event, read
+from shared.store import read_known, write
 
 CALLS_PER_COMMIT: Final = 10
 NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 12, tzinfo=UTC)
@@ -37,19 +36,19 @@ class Traffic:
         self._open: list[UUID] = []
         self._chance = random.Random(1)
 
-    def batch(self) -> Sequence[Arrival]:
-        """The next batch, as the store takes it."""
+    def batch(self) -> Sequence[Event]:
+        """The next batch."""
         new = [uuid4() for _ in range(self._calls)]
-        arrivals = [
-            self._arrival(call_id, "call.completed", {"duration": 60, "cost": 0.75}) for call_id in self._open
+        events = [
+            self._event(call_id, "call.completed", {"duration": 60, "cost": 0.75}) for call_id in self._open
         ]
         for call_id in new:
             data = {"direction": "inbound", "phone_number_id": str(phone_number(self._chance.randrange(20)))}
-            arrivals.append(self._arrival(call_id, "call.initiated", data))
+            events.append(self._event(call_id, "call.initiated", data))
         self._open = new
-        return arrivals
+        return events
 
-    def _arrival(self, call_id: UUID, type_: str, data: Mapping[str, object]) -> Arrival:
+    def _event(self, call_id: UUID, type_: str, data: Mapping[str, object]) -> Event:
         value = msgspec.json.encode(
             {
                 "id": f"evt_{uuid4().hex}",
@@ -60,10 +59,16 @@ class Traffic:
                 "data": data,
             }
         )
-        return ConsumerRecord("topic", 0, 0, 0, 0, None, value, None, 0, len(value), ()), read(value, NOW)
+        return read(value, NOW)
 
 
-async def write(url: str, commits_per_second: float) -> int:
+async def store(connection: Connection, events: Sequence[Event]) -> None:
+    """Stores a batch as ingest does. Raises asyncpg's errors."""
+    organizations, touched = await read_known(connection, group(events))
+    await write(connection, changes(touched, organizations, now=NOW), [])
+
+
+async def write_until_stopped(url: str, commits_per_second: float) -> int:
     """Writes until SIGTERM; how many transactions. Raises asyncpg's errors."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -71,7 +76,7 @@ async def write(url: str, commits_per_second: float) -> int:
     traffic, commits, began = Traffic(), 0, time.perf_counter()
     print("writes", flush=True)
     while not stop.is_set():
-        await store(connection, traffic.batch(), [], now=NOW)
+        await store(connection, traffic.batch())
         commits += 1
         try:
             pause_seconds = began + commits / commits_per_second - time.perf_counter()
@@ -83,4 +88,4 @@ async def write(url: str, commits_per_second: float) -> int:
 
 
 if __name__ == "__main__":
-    print(uvloop.run(write(sys.argv[1], float(sys.argv[2]))))
+    print(uvloop.run(write_until_stopped(sys.argv[1], float(sys.argv[2]))))

@@ -1,7 +1,7 @@
 """What a batch of events changes: the calls folded anew, and the deltas that follow. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from aiokafka import ConsumerRecord as Record
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
@@ -22,8 +21,6 @@ from shared.zones import UTC, time_zone
 
 CallKey = tuple[UUID, UUID]
 """Organization and call."""
-Arrival = tuple[Record, Event]
-"""An event and the record it came in."""
 
 
 class Organization(NamedTuple):
@@ -35,6 +32,12 @@ class Organization(NamedTuple):
     @property
     def zone(self) -> ZoneInfo:
         return time_zone(self.time_zone)
+
+    def kept_since(self, now: datetime | None) -> datetime | None:
+        """Before which time events are not kept at `now` (aware); None where all are."""
+        if now is None or self.retention_days is None:
+            return None
+        return kept_since(now, self.zone, self.retention_days)
 
 
 class Written(NamedTuple):
@@ -55,8 +58,9 @@ class KnownCall(NamedTuple):
 
 
 class TouchedCall(NamedTuple):
-    """A call that a batch brings events of."""
+    """A call that a batch brings events of; without events, one that is folded again."""
 
+    key: CallKey
     arrived: Sequence[Event]
     known: KnownCall
 
@@ -66,6 +70,29 @@ class Refused(NamedTuple):
 
     event: Event
     reason: str
+
+
+class CallChange(NamedTuple):
+    """What a batch changes of one call. Each event that arrived is in `events`, `refused`, `conflicting` or
+    `of_deleted_call`, is a duplicate, or is an end that callfold made up and that other events overrule."""
+
+    events: Sequence[Event] = ()
+    """The new ones."""
+    overruled: Sequence[Event] = ()
+    refused: Sequence[Refused] = ()
+    of_unknown_organization: bool = False
+    """Why all of them are refused."""
+    duplicates: int = 0
+    conflicting: Sequence[Event] = ()
+    of_deleted_call: Sequence[Event] = ()
+    call: Call | None = None
+    """What the call is now; None where it stays as it is."""
+    when: LocalHour | None = None
+    """When `call` counts."""
+    replaced: Written | None = None
+    """The state of the row that `call` replaces; None for a new call."""
+    before: Counted | None = None
+    after: Counted | None = None
 
 
 @dataclass(frozen=True)
@@ -99,11 +126,11 @@ CALL_EVENTS_MAX: Final = 10_000
 """What a call may have: all of its events are read each time one more comes."""
 
 
-def group(arrivals: Sequence[Arrival]) -> dict[CallKey, list[Event]]:
+def group(events: Iterable[Event]) -> dict[CallKey, list[Event]]:
     """The events by call, in one order of calls for all owners: two that meet wait for each other, and
     seldom in a circle."""
     by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
-    for _, event in arrivals:
+    for event in events:
         by_call[event.organization_id, event.call_id].append(event)
     return {key: by_call[key] for key in sorted(by_call)}
 
@@ -115,102 +142,131 @@ def changes(
     now: datetime | None = None,
     create_organizations: bool = True,
 ) -> Changes:
-    """What these events change. Pure. With `now` (aware), events older than is kept then are refused. A call
-    for which nothing arrives is folded anew from what is stored of it."""
-    events: list[Event] = []
+    """What these events change: the sum of what they change of each call. With `now` (aware), events older
+    than their organization keeps at that time are refused."""
+    owners = {id_: (one.zone, one.kept_since(now)) for id_, one in organizations.items()}
+    each: list[CallChange] = []
+    deltas = Deltas()
     new_calls: list[tuple[Call, LocalHour]] = []
     changed_calls: list[tuple[Call, LocalHour, Written]] = []
-    refused: list[Refused] = []
-    of_deleted_calls: list[Event] = []
     strangers: set[UUID] = set()
-    zones = {organization_id: it.zone for organization_id, it in organizations.items()}
-    oldest = {
-        organization_id: kept_since(now, zones[organization_id], it.retention_days)
-        for organization_id, it in organizations.items()
-        if now is not None and it.retention_days is not None
-    }
     statuses: Counter[str] = Counter()
-    deltas = Deltas()
-    overruled: list[Event] = []
-    conflicting: list[Event] = []
-    duplicates = of_unknown_organizations = 0
-    for arrived, known in touched:
-        if known.deleted:  # also a call of an organization that was deleted, and is unknown
-            of_deleted_calls += arrived
+    for call in touched:
+        zone, oldest = owners.get(call.key[0], (None, None))
+        one = change_of(call, zone, oldest, create_organizations)
+        each.append(one)
+        if one.call is None or one.when is None or one.after is None:
             continue
-        if arrived and known.row is None and _is_reserved(arrived[0]):
-            refused += [Refused(event, "call_id: this UUID is reserved") for event in arrived]
-            continue
-        if arrived and not create_organizations and arrived[0].organization_id not in zones:
-            reason = f"organization_id: there is no organization {arrived[0].organization_id}"
-            refused += [Refused(event, reason) for event in arrived]
-            of_unknown_organizations += len(arrived)
-            continue
-        unknown = [event for event in arrived if event.id not in known.events]
-        repeated: list[tuple[Event, str]] = []
-        if len(unknown) < len(arrived):
-            repeated += [(event, known.events[event.id]) for event in arrived if event.id in known.events]
-        if unknown and unknown[0].organization_id in oldest:
-            since = oldest[unknown[0].organization_id]
-            reason = f"timestamp: lies before {since.isoformat()}, and older events are not kept"
-            refused += [Refused(event, reason) for event in unknown if event.timestamp < since]
-            unknown = [event for event in unknown if event.timestamp >= since]
-        # Only now: what is refused must not pass for the first of its id, and take the next with it.
-        fresh = unknown
-        if len({event.id for event in unknown}) < len(unknown):
-            first: dict[str, Event] = {}
-            for event in unknown:
-                if event.id in first:
-                    repeated.append((event, first[event.id].payload))
-                else:
-                    first[event.id] = event
-            fresh = list(first.values())
-        if repeated:
-            others = [event for event, payload in repeated if _differ(event.payload, payload)]
-            conflicting += others
-            duplicates += len(repeated) - len(others)
-        room = max(CALL_EVENTS_MAX - len(known.events), 0)
-        if len(fresh) > room:
-            reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
-            refused += [Refused(event, reason) for event in fresh[room:]]
-            fresh = fresh[:room]
-        if arrived and not fresh:
-            continue
-        stored = [*map(read_stored, known.events.values())]
-        if gone := overruled_ends([*stored, *fresh]):
-            overruled += [event for event in gone if event in stored]
-            stored = [event for event in stored if event not in gone]
-            fresh = [event for event in fresh if event not in gone]
-        call = fold([*stored, *fresh])
-        zone = zones.get(call.organization_id)
         if zone is None:
-            strangers.add(call.organization_id)
-        when = local_hour(call.created_at, zone or UTC)
-        counts = counted_at(call, when)
-        if known.row is None or known.counted is None:
-            new_calls.append((call, when))
+            strangers.add(call.key[0])
+        if one.replaced is None:
+            new_calls.append((one.call, one.when))
         else:
-            changed_calls.append((call, when, known.row))
-            deltas.take(known.counted)
-        if known.counted is None or known.counted.cell.status != call.status:
-            statuses[call.status] += 1
-        deltas.add(counts)
-        events += fresh
+            changed_calls.append((one.call, one.when, one.replaced))
+        if one.before is not None:
+            deltas.take(one.before)
+        deltas.add(one.after)
+        if one.before is None or one.before.cell.status != one.call.status:
+            statuses[one.call.status] += 1
     return Changes(
         organizations=sorted(strangers),
-        events=events,
-        overruled=overruled,
+        events=[event for one in each for event in one.events],
+        overruled=[event for one in each for event in one.overruled],
         new_calls=new_calls,
         changed_calls=changed_calls,
-        time_zones={id_: it.time_zone for id_, it in organizations.items()},
+        time_zones={organization_id: it.time_zone for organization_id, it in organizations.items()},
         deltas=deltas.changes(),
-        refused=refused,
-        of_unknown_organizations=of_unknown_organizations,
-        duplicates=duplicates,
-        conflicting=conflicting,
-        of_deleted_calls=of_deleted_calls,
+        refused=[refused for one in each for refused in one.refused],
+        of_unknown_organizations=sum(len(one.refused) for one in each if one.of_unknown_organization),
+        duplicates=sum(one.duplicates for one in each),
+        conflicting=[event for one in each for event in one.conflicting],
+        of_deleted_calls=[event for one in each for event in one.of_deleted_call],
         statuses=statuses,
     )
+
+
+def change_of(
+    touched: TouchedCall,
+    zone: ZoneInfo | None,
+    oldest: datetime | None = None,
+    create_organization: bool = True,
+) -> CallChange:
+    """What the events that arrived change of their call. `zone` is None where nobody created the
+    organization. Events before `oldest` (aware) are refused."""
+    _, arrived, known = touched
+    if known.deleted:  # also a call of an organization that was deleted, and is unknown
+        return CallChange(of_deleted_call=arrived)
+    if arrived and known.row is None and _is_reserved(arrived[0]):
+        return _refusal(arrived, "call_id: this UUID is reserved")
+    if arrived and zone is None and not create_organization:
+        reason = f"organization_id: there is no organization {arrived[0].organization_id}"
+        return _refusal(arrived, reason)._replace(of_unknown_organization=True)
+    fresh, refused, repeated = _sift(arrived, known.events, oldest)
+    conflicting: Sequence[Event] = ()
+    if repeated:
+        conflicting = [event for event, payload in repeated if _differ(event.payload, payload)]
+    duplicates = len(repeated) - len(conflicting)
+    if arrived and not fresh:
+        return CallChange(refused=refused, duplicates=duplicates, conflicting=conflicting)
+    stored = [*map(read_stored, known.events.values())]
+    events = [*stored, *fresh]
+    overruled: Sequence[Event] = ()
+    if gone := overruled_ends(events):
+        overruled = [event for event in gone if event in stored]
+        fresh = [event for event in fresh if event not in gone]
+        events = [event for event in events if event not in gone]
+    call = fold(events)
+    when = local_hour(call.created_at, zone or UTC)
+    return CallChange(
+        fresh,
+        overruled,
+        refused,
+        False,
+        duplicates,
+        conflicting,
+        (),
+        call,
+        when,
+        None if known.counted is None else known.row,
+        known.counted,
+        counted_at(call, when),
+    )
+
+
+def _refusal(arrived: Sequence[Event], reason: str) -> CallChange:
+    return CallChange(refused=[Refused(event, reason) for event in arrived])
+
+
+def _sift(
+    arrived: Sequence[Event], stored: Mapping[str, str], oldest: datetime | None
+) -> tuple[Sequence[Event], Sequence[Refused], Sequence[tuple[Event, str]]]:
+    """The events that are new to their call, those that are refused, and those whose id the call has already,
+    each with the payload of the first event of that id. `stored` are the payloads by id."""
+    fresh = arrived
+    repeated: list[tuple[Event, str]] = []
+    refused: list[Refused] = []
+    if stored:
+        fresh = [event for event in arrived if event.id not in stored]
+        repeated = [(event, stored[event.id]) for event in arrived if event.id in stored]
+    if oldest is not None:
+        reason = f"timestamp: lies before {oldest.isoformat()}, and older events are not kept"
+        refused += [Refused(event, reason) for event in fresh if event.timestamp < oldest]
+        fresh = [event for event in fresh if event.timestamp >= oldest]
+    # A refused event must not count as the first of its id, or the next one would be dropped as a duplicate.
+    if len({event.id for event in fresh}) < len(fresh):
+        first: dict[str, Event] = {}
+        for event in fresh:
+            if event.id in first:
+                repeated.append((event, first[event.id].payload))
+            else:
+                first[event.id] = event
+        fresh = list(first.values())
+    if len(fresh) + len(stored) > CALL_EVENTS_MAX:
+        room = max(CALL_EVENTS_MAX - len(stored), 0)
+        reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
+        refused += [Refused(event, reason) for event in fresh[room:]]
+        fresh = fresh[:room]
+    return fresh, refused, repeated
 
 
 def _is_reserved(event: Event) -> bool:

@@ -34,16 +34,16 @@ An *answer* is an event that claims `in_progress`; an *end* is one that claims a
     the call's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 from uuid import UUID
 
 import msgspec
 
-from shared.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, Status
+from shared.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, EventData, Status
 
 LAWS: Final = 2
 """The version of these laws and of the reading of events. Whoever changes what the same payloads fold to
@@ -98,21 +98,19 @@ def fold(events: Sequence[Event]) -> Call:
     ordered = sorted(events, key=_order)
     claims = [_claim(event) for event in ordered]
     ends = _ends(ordered, claims)
-    winning = ends[-1] if ends else None
-    status = _highest(claims) if winning is None else _read(claims, winning)
-    agreeing = telling = ends
+    status = _read(claims, ends[-1]) if ends else _highest(claims)
+    agreeing = rating = ends  # law 6: the rating ends give duration, cost and cause
     if len(ends) > 1:
         agreeing = [n for n in ends if _read(claims, n) == status]
-        telling = [n for n in agreeing if claims[n] == status] or agreeing
+        rating = [n for n in agreeing if claims[n] == status] or agreeing
     created_at: datetime | None = None
     answered_at: datetime | None = None
-    completed_at: datetime | None = None
     external_id: str | None = None
     livemode: bool | None = None
     is_test = False
-    said: dict[str, Any] = {}
+    latest: EventData = {}
     for n, event in enumerate(ordered):
-        data: Any = event.data
+        data = event.data
         if event.external_id is not None:
             external_id = event.external_id
         if event.livemode is False:
@@ -120,56 +118,41 @@ def fold(events: Sequence[Event]) -> Call:
         if event.type == "call.initiated":
             created_at = created_at or event.timestamp
             livemode = event.livemode if livemode is None else livemode
-        elif event.type == "call.answered":
-            answer = data.get("answered_at", event.timestamp)
-            if answered_at is None or answer < answered_at:
-                answered_at = answer
         elif event.type in _OF_THEMSELVES:
-            said.update({field: told for field, told in data.items() if field not in _OF_THE_COURSE})
+            latest.update(_without(data, _OF_THE_COURSE))
             continue
-        if "answered_at" in data and (answered_at is None or data["answered_at"] < answered_at):
-            answered_at = data["answered_at"]
-        if claims[n] not in FINAL:
-            said.update(data)
-            continue
-        if n in agreeing and "completed_at" in data:
-            completed_at = data["completed_at"]
-        elif n == winning and not (
-            len(agreeing) > 1 and any("completed_at" in ordered[other].data for other in agreeing)
-        ):
-            completed_at = event.timestamp
-        if n in telling:
-            said.update(data)
+        if "answered_at" in data or event.type == "call.answered":
+            answer = data.get("answered_at", event.timestamp)
+            answered_at = answer if answered_at is None else min(answer, answered_at)
+        if claims[n] not in FINAL or n in rating:
+            latest.update(data)
         else:
-            said.update({field: told for field, told in data.items() if field not in _OF_THE_END})
-    some = ordered[0]
-    created_at = created_at or some.timestamp
-    if winning is None:
-        completed_at = None
-    duration = said.get("duration")
+            latest.update(_without(data, _OF_THE_END))
+    created_at = created_at or ordered[0].timestamp
+    completed_at = _completed_at(ordered, agreeing)
+    duration = latest.get("duration")
     if status == "completed" and completed_at is not None:
         if duration is None and answered_at is not None:
             duration = _whole_seconds(completed_at - answered_at)
         elif duration and answered_at is None:
             answered_at = max(created_at, completed_at - timedelta(seconds=duration))
-    get = said.get
     return Call(
-        some.organization_id,
-        some.call_id,
+        ordered[0].organization_id,
+        ordered[0].call_id,
         external_id,
         not is_test if livemode is None else livemode,
         status,
-        get("direction"),
-        get("from_number"),
-        get("to_number"),
-        get("phone_number_id"),
-        get("endpoint_id"),
+        latest.get("direction"),
+        latest.get("from_number"),
+        latest.get("to_number"),
+        latest.get("phone_number_id"),
+        latest.get("endpoint_id"),
         duration,
-        get("cost"),
-        get("latency_ms"),
-        get("hangup_cause"),
-        get("recording_url"),
-        get("transcript"),
+        latest.get("cost"),
+        latest.get("latency_ms"),
+        latest.get("hangup_cause"),
+        latest.get("recording_url"),
+        latest.get("transcript"),
         created_at,
         answered_at,
         completed_at,
@@ -247,6 +230,18 @@ def _tells_the_course(event: Event) -> bool:
     if event.type in _OF_THEMSELVES or event.type == MISSING_HANGUP:
         return False
     return event.type != "call.updated" or "status" in event.data or "cost" not in event.data
+
+
+def _completed_at(ordered: Sequence[Event], agreeing: Sequence[int]) -> datetime | None:
+    """The end time that the latest of the agreeing ends gives, else the timestamp of the winning one."""
+    for n in reversed(agreeing):
+        if (completed_at := ordered[n].data.get("completed_at")) is not None:
+            return completed_at
+    return ordered[agreeing[-1]].timestamp if agreeing else None
+
+
+def _without(data: EventData, fields: Collection[str]) -> EventData:
+    return cast("EventData", {field: given for field, given in data.items() if field not in fields})
 
 
 def _read(claims: Sequence[Status | None], end: int) -> Status:

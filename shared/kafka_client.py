@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from shared.kafka_header_names import read_any_header_name
 from shared.kafka_token import ClientCredentials, TokenFile, read_refusals_of_tokens
 from shared.settings import KafkaSettings
 
@@ -34,8 +35,28 @@ class KafkaRefusal(Exception):
     """The broker and we don't take each other, and waiting does not change that; its text is a sentence."""
 
 
+def mend_aiokafka() -> None:
+    """Replaces parts of aiokafka in this process, once, before the first client is made:
+
+    - `fetcher.MemoryRecords`, which raises on header names that are not UTF-8 (`shared.kafka_header_names`);
+    - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka_token`).
+
+    docs/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged when
+    aiokafka no longer has a part that they rely on.
+    """
+    global _is_mended
+    if not _is_mended:
+        read_any_header_name()
+        read_refusals_of_tokens()
+        _is_mended = True
+
+
+_is_mended = False
+
+
 def client_options(broker: Broker) -> dict[str, Any]:
     """The keyword arguments with which any aiokafka client connects. To be called in the client's loop."""
+    mend_aiokafka()
     if isinstance(broker, str):
         return {"bootstrap_servers": broker}
     options: dict[str, Any] = {
@@ -50,7 +71,6 @@ def client_options(broker: Broker) -> dict[str, Any]:
             options["sasl_plain_username"] = broker.kafka_username
             options["sasl_plain_password"] = broker.kafka_password.get_secret_value()
         else:
-            read_refusals_of_tokens()
             options["sasl_oauth_token_provider"] = _token_provider(broker)
     return options
 

@@ -14,6 +14,8 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 from pydantic import SecretStr
 
+from shared.upstream import expect_parts
+
 ENDPOINT_SECONDS: Final = 10
 RETRY_SECONDS: Final = 1
 """aiokafka tries to reconnect ten times a second; the token endpoint is asked less often."""
@@ -138,7 +140,12 @@ def _read(answer: httpx.Response) -> _Grant:
 
 def read_refusals_of_tokens() -> None:
     """Makes this process's connections hear that a token is refused. aiokafka has no place for it but its
-    own: it takes any answer for a yes, and the broker then closes the connection without a word."""
+    own: it takes any answer for a yes, and the broker then closes the connection without a word. Raises
+    UpstreamChanged."""
+    expect_parts("aiokafka", conn, "OAuthAuthenticator")
+    expect_parts("aiokafka", conn.OAuthAuthenticator, "step", "_build_oauth_client_request")
+    authenticator = conn.OAuthAuthenticator(sasl_oauth_token_provider=None)
+    expect_parts("aiokafka", authenticator, "_sasl_oauth_token_provider", "_token_sent")
     conn.OAuthAuthenticator = _Authenticator
 
 

@@ -1,14 +1,15 @@
 """One batch into PostgreSQL, whole or not at all.
 
 read_known   one snapshot: tombstones, stored events, what each call counts for now
-changes      pure, in shared/changes.py: the calls folded anew, and the deltas that follow
+changes      pure, in shared/changes.py: the calls that the events make, and the deltas that follow
 write        one transaction, refused with `Overtaken` when another owner was faster
+
+The caller runs the three in this order, and nothing here calls it back.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Final
@@ -16,17 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from shared.changes import (
-    Arrival,
-    CallKey,
-    Changes,
-    KnownCall,
-    Organization,
-    TouchedCall,
-    Written,
-    changes,
-    group,
-)
+from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written
 from shared.count import (
     CALL_COLUMNS,
     COUNTED_COLUMNS,
@@ -37,12 +28,13 @@ from shared.count import (
 )
 from shared.database import Connection
 from shared.deltas_channel import notify_deltas
+from shared.event import Event
 from shared.locks import DAYS_LOCK
 from shared.quarantine import BadRecord, hold_calls, write_quarantine
 from shared.tombstone import organization_tombstone
 from shared.zones import time_zone, zone_rules
 
-logger = logging.getLogger("callfold.ingest")
+logger = logging.getLogger("callfold.store")
 
 
 class Overtaken(Exception):
@@ -57,47 +49,17 @@ _UNKNOWN: Final = KnownCall()
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
-async def store(
-    connection: Connection,
-    arrivals: Sequence[Arrival],
-    bad_records: Sequence[BadRecord],
-    *,
-    now: datetime,
-    create_organizations: bool = True,
-    stored_bytes_max: int = STORED_BYTES_MAX,
-    check: Callable[[int], None] = lambda _of_unknown_organizations: None,
-    step: Callable[[str], AbstractContextManager[object]] = nullcontext,
-) -> Changes:
-    """Stores a batch whole, and answers what it changed. Events of an organization that nobody created make
-    it, in UTC, or are quarantined; those older than their organization keeps at `now` (aware) are, too.
-    `check` is told, before anything is written, how many events are of organizations that are refused, and
-    may stop the batch by raising. Each of the three parts is done within `step`.
-    Raises `Overtaken`, `TooLarge` and asyncpg's errors; then nothing is stored."""
-    by_call = group(arrivals)
-    with step("read"):
-        organizations, calls = await read_known(connection, list(by_call), stored_bytes_max)
-    touched = [TouchedCall(*pair) for pair in zip(by_call.values(), calls, strict=True)]
-    with step("fold"):
-        batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
-    if batch.refused:
-        record_of = {id(event): record for record, event in arrivals}
-        bad_records = [
-            *bad_records,
-            *(BadRecord(record_of[id(event)], reason) for event, reason in batch.refused),
-        ]
-    check(batch.of_unknown_organizations)
-    with step("write"):
-        await write(connection, batch, bad_records, now=now)
-    return batch
-
-
 async def read_known(
-    connection: Connection, keys: Sequence[CallKey], stored_bytes_max: int = STORED_BYTES_MAX
-) -> tuple[dict[UUID, Organization], list[KnownCall]]:
-    """What the database has, in one snapshot: the organizations that are there, and each of these calls, in
-    their order. Every call of a deleted organization is deleted. Raises `TooLarge`."""
-    owners = [organization_id for organization_id, _ in keys]
-    calls = [call_id for _, call_id in keys]
+    connection: Connection,
+    arrived: Mapping[CallKey, Sequence[Event]],
+    *,
+    stored_bytes_max: int = STORED_BYTES_MAX,
+) -> tuple[Mapping[UUID, Organization], Sequence[TouchedCall]]:
+    """What the database has of these calls, in one snapshot: their organizations, without those that nobody
+    created, and each call with the events that arrived, in their order. Every call of a deleted organization
+    is deleted. Raises `TooLarge`, unless there is only one call."""
+    owners = [organization_id for organization_id, _ in arrived]
+    calls = [call_id for _, call_id in arrived]
     distinct_owners = list(set(owners))
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         organizations = await connection.fetch(_READ_ORGANIZATIONS, distinct_owners)
@@ -107,27 +69,28 @@ async def read_known(
             [*calls, *map(organization_tombstone, distinct_owners)],
         )
         counts = await connection.fetch(_READ_COUNTED, owners, calls)
-        most = stored_bytes_max if len(keys) > 1 else None
+        most = stored_bytes_max if len(calls) > 1 else None
         stored = await connection.fetch(_READ_EVENTS, owners, calls, most)
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
         if payload is None:
-            raise TooLarge(f"{len(keys):,} calls have more than {stored_bytes_max:,} bytes of events")
+            raise TooLarge(f"{len(calls):,} calls have more than {stored_bytes_max:,} bytes of events")
         events[n][event_id] = payload
-    known = [_UNKNOWN] * len(keys)
+    known = [_UNKNOWN] * len(calls)
     for row in counts:
         n, version, revision, *columns = row
         known[n - 1] = KnownCall(row=Written(version, revision), counted=counted_as(*columns))
     for n, payloads in events.items():
         known[n - 1] = known[n - 1]._replace(events=payloads)
-    deleted_owners = {distinct_owners[n - 1 - len(keys)] for (n,) in deleted if n > len(keys)}
+    deleted_owners = {distinct_owners[n - 1 - len(calls)] for (n,) in deleted if n > len(calls)}
     for n, owner in enumerate(owners):
         if owner in deleted_owners:
             known[n] = KnownCall(deleted=True)
     for (n,) in deleted:
-        if n <= len(keys):
+        if n <= len(calls):
             known[n - 1] = KnownCall(deleted=True)
-    return {id_: _organization(id_, *fields) for id_, *fields in organizations}, known
+    touched = [TouchedCall(*one, call) for one, call in zip(arrived.items(), known, strict=True)]
+    return {id_: _organization(id_, *fields) for id_, *fields in organizations}, touched
 
 
 def _organization(organization_id: UUID, name: str, retention_days: int | None) -> Organization:

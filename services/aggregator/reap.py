@@ -129,8 +129,8 @@ async def _end(connection: Connection, silent_since: datetime, keys: Sequence[Ca
     more than one call."""
     if not keys:
         return 0
-    organizations, known = await read_known(connection, keys)
-    batch = changes(_touched(keys, known, silent_since), organizations)
+    organizations, silent = await read_known(connection, dict.fromkeys(keys, ()))
+    batch = changes(_ended(silent, silent_since), organizations)
     try:
         await write(connection, batch, [])
     except Overtaken:
@@ -141,20 +141,20 @@ async def _end(connection: Connection, silent_since: datetime, keys: Sequence[Ca
     return len(batch.events)
 
 
-def _touched(
-    keys: Sequence[CallKey], known: Sequence[KnownCall], silent_since: datetime
-) -> Sequence[TouchedCall]:
+def _ended(silent: Sequence[TouchedCall], silent_since: datetime) -> Sequence[TouchedCall]:
     """The calls that are to be ended, each with its end."""
-    touched = []
-    for key, call in zip(keys, known, strict=True):
+    ended = []
+    for call in silent:
         try:
-            end = missing_hangup(call, silent_since)
+            end = missing_hangup(call.known, silent_since)
         except InvalidEvent:
-            logger.error("a silent call stays open: one of its stored events can't be read", extra=_ids(key))
+            logger.error(
+                "a silent call stays open: one of its stored events can't be read", extra=_ids(call.key)
+            )
             continue
         if end is not None:
-            touched.append(TouchedCall((end,), call))
-    return touched
+            ended.append(call._replace(arrived=(end,)))
+    return ended
 
 
 def _ids(key: CallKey) -> dict[str, object]:

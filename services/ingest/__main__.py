@@ -1,17 +1,17 @@
 """`python -m services.ingest`: one ingest process, until a signal or a fault that does not pass."""
 
+import asyncio
 import gc
 import logging
 import sys
 from typing import TYPE_CHECKING
-
-import uvloop
 
 from services.ingest.app import Ingest
 from shared import logs, traces
 from shared.kafka_client import KafkaRefusal
 from shared.monitor import monitored
 from shared.settings import IngestSettings, exit_when_invalid
+from shared.upstream import UpstreamChanged
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -34,8 +34,8 @@ if __name__ == "__main__":
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
-        uvloop.run(main(read, provider))
-    except KafkaRefusal as refusal:
+        asyncio.run(main(read, provider))
+    except (KafkaRefusal, UpstreamChanged) as refusal:
         logging.getLogger("callfold.ingest").critical("ends: %s", refusal)
         sys.exit(1)
     finally:

@@ -7,10 +7,12 @@ from typing import Final
 
 from aiokafka import ConsumerRecord as Record
 
-from shared.changes import Arrival
-from shared.event import InvalidEvent, read
+from shared.changes import Refused
+from shared.event import Event, InvalidEvent, read
 from shared.quarantine import BadRecord
 
+Arrival = tuple[Record, Event]
+"""An event and the record it came in."""
 SLICE_RECORDS: Final = 250
 
 
@@ -31,3 +33,9 @@ async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arriv
                 bad_records.append(BadRecord(record, str(error), error.rule))
         await asyncio.sleep(0)
     return arrivals, bad_records
+
+
+def refused_records(arrivals: Sequence[Arrival], refused: Sequence[Refused]) -> list[BadRecord]:
+    """The records of the events that are refused."""
+    record_of = {id(event): record for record, event in arrivals} if refused else {}
+    return [BadRecord(record_of[id(event)], reason) for event, reason in refused]

@@ -7,7 +7,8 @@ from typing import Final
 from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
 
-from shared.changes import Arrival, Changes
+from services.ingest.arrivals import Arrival
+from shared.changes import Changes
 from shared.quarantine import BadRecord
 
 

@@ -1,26 +1,25 @@
 """The consumer: aiokafka's, which also reports what it raises, whether it has a broker, and what the broker
 reports of its topic.
 
-All use of aiokafka's private parts is in this file: `_coordinator.coordinator_id`, `_client.send`,
-`_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`, each as aiokafka 0.14 has
-it. tests/ingest/test_topic_changes.py fails when one of them is gone.
+Its use of aiokafka's private parts is in this file: `_coordinator.coordinator_id`, `_client.send`,
+`_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`. They are checked when a
+consumer is made and started.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import ConsumerRecord as Record
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import ConsumerStoppedError, NodeNotReadyError, UnknownTopicOrPartitionError
-from faststream import BaseMiddleware, ContextRepo
 
 from services.ingest.assignor import Assignor
 from services.ingest.topic import DescribeTopic, Topic, topic_of
+from shared.upstream import expect_parts
 
 STOP_SECONDS: Final = 3
 
@@ -37,6 +36,9 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
     `on_poll` is called before each poll, `on_records` with the records of each, in the step in which the
     positions move past them. `on_missing_topic` is called when the broker reports that the topic does not
     exist.
+
+    `abandoned` says that the topic was removed, or the consumer stopped: nothing that it read is committed
+    any more.
     """
 
     def __init__(
@@ -49,6 +51,9 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        expect_parts("aiokafka", self, "_client", "_coordinator")
+        expect_parts("aiokafka", self._client, "send", "get_random_node", "force_metadata_update", "cluster")
+        self.abandoned = False
         self._on_fault = on_fault
         self._on_poll = on_poll
         self._on_records = on_records
@@ -73,6 +78,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
                 self._on_fault(fault)
             await self.stop()
             raise
+        expect_parts("aiokafka", self._coordinator, "coordinator_id")
         self._client.cluster.add_listener(self._look_for_topic)
 
     async def stop(self) -> None:
@@ -81,6 +87,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await super().stop()
+        self.abandoned = True
 
     def subscribe(self, **subscription: Any) -> None:
         """As aiokafka's."""
@@ -131,26 +138,3 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 def _not_about_a_missing_topic(record: logging.LogRecord) -> bool:
     """Ingest itself says once that its topic does not exist; aiokafka, at each request for metadata."""
     return not str(record.msg).startswith("Topic %s not found")
-
-
-class FaultListener(BaseMiddleware[Any, Any]):
-    """Tells `on_fault` of whatever is raised between the poll and the handler's return, by another
-    middleware or by the parser: FastStream is silent about it, and a later commit would pass over the batch.
-    """
-
-    def __init__(
-        self, on_fault: Callable[[Exception], None], records: Any, /, *, context: ContextRepo
-    ) -> None:
-        super().__init__(records, context=context)
-        self._on_fault = on_fault
-
-    async def after_processed(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: TracebackType | None = None,
-    ) -> bool | None:
-        """As FastStream's, which does no more than let the fault go on."""
-        if isinstance(exc_val, Exception):
-            self._on_fault(exc_val)
-        return await super().after_processed(exc_type, exc_val, exc_tb)

@@ -1,11 +1,12 @@
 """Ingest's metrics, as docs/metrics.md lists them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.ingest.writer import RETRY_REASONS
 from shared.changes import Changes
 from shared.event import READ_FIELDS, Status
 from shared.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
@@ -22,11 +23,7 @@ class Standing:
     partitions: Callable[[], int]
     lag: Callable[[], dict[int, int]]
     """Records by partition."""
-    unowned_partitions: Callable[[], int] = lambda: 0
-
-
-IDLE: Final = Standing(lambda: False, lambda: 0, dict)
-"""Of a process that reads no partitions for a group."""
+    unowned_partitions: Callable[[], int]
 
 
 class Metrics:
@@ -52,22 +49,22 @@ class Metrics:
             ["field"],
             registry=registry,
         )
-        self.batch_records = Histogram(
+        self._batch_records = Histogram(
             "callfold_ingest_batch_records", "Records of a batch", buckets=_BATCH_RECORDS, registry=registry
         )
-        self.batch_seconds = Histogram(
+        self._batch_seconds = Histogram(
             "callfold_ingest_batch_seconds",
             "From the begin of storing a batch to its commit, waits for the database included",
             buckets=BATCH_SECONDS,
             registry=registry,
         )
-        self.delay_seconds = Histogram(
+        self._delay_seconds = Histogram(
             "callfold_ingest_delay_seconds",
             "Of each batch the oldest record: from its Kafka timestamp to the commit",
             buckets=_DELAY_SECONDS,
             registry=registry,
         )
-        self.retries = Counter(
+        self._retries = Counter(
             "callfold_ingest_retries", "Tries to store that began again", ["reason"], registry=registry
         )
         self.progress = Gauge(
@@ -75,7 +72,7 @@ class Metrics:
             "When the loop last asked Kafka, or stored a batch",
             registry=registry,
         )
-        self.paused = Gauge(
+        self._paused = Gauge(
             "callfold_ingest_paused",
             "1 when too many records were bad, so that it stores nothing more until it is started again",
             registry=registry,
@@ -108,12 +105,27 @@ class Metrics:
             self._fields.labels(field)
         for status in get_args(Status):
             self._calls.labels(status)
-        for reason in ("overtaken", "too_large", "refused", "database"):
-            self.retries.labels(reason)
+        for reason in RETRY_REASONS:
+            self._retries.labels(reason)
 
-    def count_without_value(self, records: int) -> None:
-        """So many records of a batch had no value: nothing of them is stored."""
-        self._records.labels("no_value").inc(records)
+    def retried(self, reason: str) -> None:
+        """A batch is tried again, for one of `RETRY_REASONS`."""
+        self._retries.labels(reason).inc()
+
+    def paused(self) -> None:
+        """The breaker is open."""
+        self._paused.set(1)
+
+    def batch_stored(
+        self, timestamps_ms: Sequence[int], without_value: int, seconds: float, now: float
+    ) -> None:
+        """A batch of records with these timestamps was stored in `seconds`, its waits included; `now` is in
+        seconds since 1970. Of the records `without_value` nothing is stored."""
+        self._batch_records.observe(len(timestamps_ms))
+        self._batch_seconds.observe(seconds)
+        self._delay_seconds.observe(max(now - min(timestamps_ms) / 1000, 0))
+        self._records.labels("no_value").inc(without_value)
+        self.progress.set(now)
 
     def count(self, stored: Changes, bad_records: int) -> None:
         """What became of a transaction's records, and of their calls, once it is committed."""

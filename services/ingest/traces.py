@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import UNTRACED, BatchTrace
-from shared.changes import Arrival, Changes
+from shared.changes import Changes
 from shared.quarantine import BadRecord
 
 FOLLOWED_RECORDS_MAX: Final = 500

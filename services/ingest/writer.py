@@ -9,10 +9,10 @@ from typing import Final
 
 from aiokafka import ConsumerRecord as Record
 
+from services.ingest.arrivals import Arrival, refused_records
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
-from services.ingest.metrics import Metrics
-from shared.changes import Arrival, Changes
+from shared.changes import Changes, changes, group
 from shared.database import PASSING_TYPES, REFUSAL_TYPES, Connection, loggable
 from shared.event import Event
 from shared.in_halves import in_halves
@@ -20,7 +20,7 @@ from shared.outage import Outage
 from shared.patience import PatientConnection
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import Overtaken, TooLarge, store
+from shared.store import Overtaken, TooLarge, read_known, write
 from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
@@ -28,6 +28,8 @@ logger = logging.getLogger("callfold.ingest")
 
 REFUSALS_MAX: Final = 10
 """Records of one batch that PostgreSQL may refuse. More are no matter of records, but of its tables."""
+
+RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
 
 SESSION: Final = {
     # Batches come in every size: the plans that suit them are those that look each call up by its key.
@@ -45,21 +47,25 @@ class _Refused(Exception):
 
 
 class Writer:
-    """Stores batches, one at a time, until `stopping` is set. `waiting` says why it can't now, or is None."""
+    """Stores batches, one at a time, until `stop`. `waiting` says why it can't now, or is None."""
 
     def __init__(
         self,
         settings: IngestSettings,
-        metrics: Metrics,
-        stopping: asyncio.Event,
-        stored: Callable[[Changes, int], None] = lambda _changes, _quarantined: None,
+        *,
+        stored: Callable[[Changes, int], None],
+        retried: Callable[[str], None] = lambda _reason: None,
+        paused: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stored` is told of each transaction: what it changed, and how many records it quarantined."""
+        """`stored` is called after each commit, with what it changed and the number of records that were
+        not events; `retried` with the reason (`RETRY_REASONS`) for which a batch is tried again; `paused`
+        when the breaker opens."""
         self.waiting: str | None = None
         self._settings = settings
-        self._metrics = metrics
-        self._stopping = stopping
         self._stored = stored
+        self._retried = retried
+        self._paused = paused
+        self._stopping = asyncio.Event()
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
         self._database = PatientConnection(
             settings,
@@ -87,6 +93,10 @@ class Writer:
             self._breaker.stored(self._records, self._bad_records)
         return stored
 
+    def stop(self) -> None:
+        """Ends the waits: a batch that is not stored by the next try stays unstored."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Hangs up; what is not committed is rolled back."""
         self._database.close()
@@ -102,11 +112,11 @@ class Writer:
                     stored = await self._store(await self._database.opened(), arrivals, bad_records)
             except Overtaken as overtaken:
                 self.waiting = None
-                self._metrics.retries.labels("overtaken").inc()
+                self._retried("overtaken")
                 logger.info("begins the batch again: %s", overtaken)
             except TooManyBadRecords as too_many:
                 self.waiting = f"pauses: {too_many}"
-                self._metrics.paused.set(1)
+                self._paused()
                 first = bad_records[0] if bad_records else None
                 logger.error(
                     "%s; the first: %s; mend the producer, or let them into the quarantine with "
@@ -117,21 +127,21 @@ class Writer:
                 await self._stopping.wait()
             except TooLarge as too_large:
                 self.waiting = None
-                self._metrics.retries.labels("too_large").inc()
+                self._retried("too_large")
                 logger.info("halves a batch: %s", too_large)
                 raise
             except REFUSAL_TYPES as refusal:
                 if not self._database.is_open:  # what is refused is how to connect, not a record
                     raise
                 self.waiting = None
-                self._metrics.retries.labels("refused").inc()
+                self._retried("refused")
                 self.close()
                 self._quarantine_refused(arrivals, refusal)
                 arrivals = ()
                 continue
             except PASSING_TYPES as fault:
                 reason = self._database.failed(fault)
-                self._metrics.retries.labels("database").inc()
+                self._retried("database")
                 self.waiting = f"waits for the database: {reason}"
                 self._outage.begin(reason)
             else:
@@ -147,27 +157,29 @@ class Writer:
     async def _store(
         self, connection: Connection, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
     ) -> Changes:
-        return await store(
-            connection,
-            arrivals,
-            bad_records,
-            now=datetime.now(UTC),
-            create_organizations=self._settings.unknown_organizations == "create",
-            check=self._check,
-            step=self._trace.step,
-        )
-
-    def _check(self, of_unknown_organizations: int) -> None:
-        """Asks the breaker about the whole batch, of which this may be a part. What is refused for its age,
-        or because its call has too many events, is no producer gone wrong."""
-        self._breaker.check(self._records, self._bad_records + of_unknown_organizations)
+        now = datetime.now(UTC)
+        with self._trace.step("read"):
+            organizations, touched = await read_known(connection, group(event for _, event in arrivals))
+        with self._trace.step("fold"):
+            batch = changes(
+                touched,
+                organizations,
+                now=now,
+                create_organizations=self._settings.unknown_organizations == "create",
+            )
+        # The whole batch, of which this may be a part. An event that is too old, or one too many of its
+        # call, is no sign of a faulty producer.
+        self._breaker.check(self._records, self._bad_records + batch.of_unknown_organizations)
+        with self._trace.step("write"):
+            bad_records = [*bad_records, *refused_records(arrivals, batch.refused)]
+            await write(connection, batch, bad_records, now=now)
+        return batch
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
         """What a transaction did, once it is committed."""
         quarantined = len(bad_records) + len(stored.refused)
         self._bad_records += stored.of_unknown_organizations
-        self._stored(stored, quarantined)
-        self._metrics.count(stored, len(bad_records))
+        self._stored(stored, len(bad_records))
         self._trace.stored(arrivals, bad_records, stored)
         if bad_records:
             first = bad_records[0]

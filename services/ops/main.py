@@ -26,6 +26,7 @@ from services.ops.topic import topic
 from services.ops.up import up
 from services.ops.verify import verify
 from shared.settings import misspelt
+from shared.upstream import UpstreamChanged
 
 app = typer.Typer(
     name="callfold",
@@ -74,6 +75,6 @@ def run() -> None:
     """Runs the command line. An expected fault is one sentence on standard error, and exit status 1."""
     try:
         app()
-    except Failure as failure:
+    except (Failure, UpstreamChanged) as failure:
         print(f"Error: {failure}", file=sys.stderr)
         sys.exit(1)

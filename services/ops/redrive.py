@@ -8,9 +8,9 @@ from uuid import UUID
 
 from aiokafka import ConsumerRecord
 
-from services.ingest.arrivals import sort_out
+from services.ingest.arrivals import refused_records, sort_out
 from services.ops.overtaken import until_not_overtaken
-from shared.changes import TouchedCall, changes, group
+from shared.changes import changes, group
 from shared.database import REFUSAL_TYPES, Connection
 from shared.in_halves import in_halves
 from shared.named_call import named_call
@@ -55,13 +55,10 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
     rows = await connection.fetch(_READ, ids)
     records = [_record(row) for row in rows]
     arrivals, bad_records = await sort_out(records, now)
-    by_call = group(arrivals)
-    organizations, known = await read_known(connection, list(by_call))
-    touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
+    organizations, touched = await read_known(connection, group(event for _, event in arrivals))
     batch = changes(touched, organizations, now=now, create_organizations=False)
-    record_of = {id(event): record for record, event in arrivals}
+    bad_records += refused_records(arrivals, batch.refused)
     reasons = {id(bad.record): bad.reason for bad in bad_records}
-    reasons |= {id(record_of[id(event)]): reason for event, reason in batch.refused}
     let_in = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in reasons]
     still_bad = {
         row["id"]: reasons[id(record)]

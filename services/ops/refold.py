@@ -1,7 +1,7 @@
 """`callfold refold`: calls mended from their stored events, in chunks, beside live traffic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,7 +20,7 @@ from services.ops.options import (
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
-from shared.changes import CallKey, KnownCall, Organization, TouchedCall, changes
+from shared.changes import CallKey, Organization, TouchedCall, change_of, changes
 from shared.count import CALL_COLUMNS, call_row
 from shared.database import Connection
 from shared.event import InvalidEvent
@@ -105,21 +105,21 @@ async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_r
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:
     # One snapshot: a row that ingest changes in between is not held against the events it had before.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        organizations, known = await read_known(connection, keys)
+        organizations, calls = await read_known(connection, dict.fromkeys(keys, ()))
         rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
     stored: dict[CallKey, tuple[Any, ...]] = {(row[0], row[1]): tuple(row) for row in rows}
     off: list[TouchedCall] = []
     done = Refolded(calls=len(keys))
-    for key, call in zip(keys, known, strict=True):
-        if call.deleted:
+    for call in calls:
+        row = stored.get(call.key)
+        if call.known.deleted:
             continue
-        if not call.events:
-            done = replace(done, without_events=done.without_events + (key in stored))
+        if not call.known.events:
+            done = replace(done, without_events=done.without_events + (row is not None))
             continue
         try:
-            row = stored.get(key)
             if _folded(call, organizations) != row:
-                off.append(TouchedCall((), call))
+                off.append(call)
                 if row is not None and row[-1] < LAWS:
                     done = replace(done, by_older_laws=done.by_older_laws + 1)
         except InvalidEvent:
@@ -129,11 +129,11 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
     return replace(done, mended=len(off))
 
 
-def _folded(known: KnownCall, organizations: dict[UUID, Organization]) -> tuple[object, ...]:
-    """The row that a call's events make."""
-    made = changes([TouchedCall((), known)], organizations)
-    call, when = made.new_calls[0] if made.new_calls else made.changed_calls[0][:2]
-    return call_row(call, when)
+def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tuple[object, ...] | None:
+    """The row that a call's events make. Raises InvalidEvent."""
+    owner = organizations.get(call.key[0])
+    change = change_of(call, None if owner is None else owner.zone)
+    return None if change.call is None or change.when is None else call_row(change.call, change.when)
 
 
 async def _refold(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,8 +13,7 @@ from uuid import UUID
 import typer
 from aiokafka import ConsumerRecord
 
-from services.ingest.arrivals import sort_out
-from services.ingest.metrics import IDLE, Metrics
+from services.ingest.arrivals import Arrival, sort_out
 from services.ingest.writer import Writer
 from services.ops.addresses import (
     database,
@@ -34,6 +33,7 @@ from services.ops.options import (
 )
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
+from services.ops.rehearsal import Rehearsal
 from services.ops.replay_source import (
     Span,
     offsets_of,
@@ -42,17 +42,13 @@ from services.ops.replay_source import (
     read_span,
     span_consumer,
 )
-from shared.changes import Arrival, CallKey, Changes, TouchedCall, changes, group
-from shared.database import Connection
+from shared.changes import Changes
 from shared.event import Event, EventType, call_uuid
-from shared.in_halves import in_halves
 from shared.quarantine import BadRecord
 from shared.settings import IngestSettings
-from shared.store import TooLarge, read_known
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
-Take = Callable[[Sequence[Arrival], Sequence[BadRecord]], Awaitable[object]]
 TYPES: Final = get_args(EventType)
 REASONS_MAX: Final = 100
 REASONS_SHOWN: Final = 3
@@ -81,13 +77,13 @@ class Replayed:
         """Whether most of the records that were asked for are not events: a wrong file, or a wrong topic."""
         return self.quarantined * 2 > self.read - self.other - self.no_value
 
-    def count(self, batch: Changes, quarantined: int) -> None:
+    def count(self, batch: Changes, bad_records: int) -> None:
         """Adds what a batch did."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
         self.conflicting += len(batch.conflicting)
         self.deleted += len(batch.of_deleted_calls)
-        self.quarantined += quarantined
+        self.quarantined += bad_records + len(batch.refused)
         self._count_reasons(refused.reason for refused in batch.refused)
         self.new_calls += len(batch.new_calls)
         self.changed_calls += len(batch.changed_calls)
@@ -230,8 +226,10 @@ async def _replay(
     ):
         if not dry_run:
             await audit(connection, "records replayed", details=file or f"topic {span.topic}")
-        writer = Writer(settings, Metrics(IDLE), asyncio.Event(), done.count)
-        take = _dry(connection, settings, done) if dry_run else writer.write
+        create = settings.unknown_organizations == "create"
+        rehearsal = Rehearsal(connection, create_organizations=create, stored=done.count)
+        writer = Writer(settings, stored=done.count)
+        take = rehearsal.write if dry_run else writer.write
         with closing(writer), progress("records", expected, quiet=quiet) as bar:
             async for records in batches:
                 done.read += len(records)
@@ -274,37 +272,6 @@ async def _batches(
             yield read_span(consumer, offsets), sum(stop - start for start, stop in offsets.values())
         finally:
             await consumer.stop()
-
-
-def _dry(connection: Connection, settings: IngestSettings, done: Replayed) -> Take:
-    """Tells what a batch would change; what an earlier batch would have stored counts as there."""
-    seen: set[int] = set()
-    made: set[CallKey] = set()
-    create = settings.unknown_organizations == "create"
-
-    async def tell(arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
-        done.quarantined += len(bad_records)
-        await in_halves(arrivals, tell_part, TooLarge)
-
-    async def tell_part(arrivals: Sequence[Arrival]) -> None:
-        fresh = [arrival for arrival in arrivals if _mark(arrival[1]) not in seen]
-        by_call = group(fresh)
-        organizations, known = await read_known(connection, list(by_call))
-        touched = [TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)]
-        batch = changes(touched, organizations, now=datetime.now(UTC), create_organizations=create)
-        new_calls = {(call.organization_id, call.id) for call, _ in batch.new_calls}
-        done.count(batch, len(batch.refused))
-        done.duplicate += len(arrivals) - len(fresh)
-        done.new_calls -= len(new_calls & made)
-        done.changed_calls += len(new_calls & made)
-        seen.update(map(_mark, batch.events))
-        made.update(new_calls)
-
-    return tell
-
-
-def _mark(event: Event) -> int:
-    return hash((event.organization_id, event.call_id, event.id))
 
 
 def _span(

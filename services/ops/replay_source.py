@@ -11,7 +11,6 @@ from typing import Final, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from services.ingest.header_names import read_any_header_name
 from services.ops.archive import Stream, values
 from services.ops.failure import Failure
 from shared.kafka import administration, partitions_of
@@ -101,7 +100,6 @@ async def _behind(
 
 def span_consumer(broker: Broker) -> AIOKafkaConsumer:
     """A consumer that is in no group, and reads only committed transactions, as ingest does."""
-    read_any_header_name()
     return AIOKafkaConsumer(
         **client_options(broker),
         enable_auto_commit=False,

@@ -19,7 +19,6 @@ from shared.database import Connection
 from shared.quarantine import BadRecord
 from shared.settings import ApiSettings
 from shared.statement import Statement
-from shared.store import store
 from shared.tables import metadata
 from tests.support import seed
 from tests.support.api import bearing, get, serving
@@ -27,7 +26,7 @@ from tests.support.events import CALL, NOON, value
 from tests.support.pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support.roles import OWNER, as_role
 from tests.support.seed import Tenant
-from tests.support.storing import record
+from tests.support.storing import record, store
 
 READABLE = (
     "calls",

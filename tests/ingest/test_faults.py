@@ -3,20 +3,13 @@
 import asyncio
 import re
 import signal
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import pytest
-import uvloop
-from aiokafka import TopicPartition, conn
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.admin import ApiVersionRequest
 
-from services.ingest.connections import expect_closed_transports
 from services.ops.embedded.servers import Servers
 from services.ops.lag import consumer_lag
 from services.ops.proof import prove
@@ -164,29 +157,6 @@ async def test_the_database_and_the_broker_go_away_and_come_back(
     await assert_exact(database_url, database, 300)
     await database.close()
     assert ingest.stop() == 0, "it is the process that was started: nothing of this ended it"
-
-
-def test_a_connection_that_was_reset_a_moment_ago_is_broken_to_aiokafka() -> None:
-    """uvloop closes it at once, and tells aiokafka later: what is sent meanwhile is no fault of ours."""
-
-    async def send_until_reset() -> None:
-        expect_closed_transports()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            connection = conn.AIOKafkaConnection(*listener.getsockname())
-            connecting = asyncio.create_task(connection.connect())
-            broker, _ = await asyncio.to_thread(listener.accept)
-            await asyncio.to_thread(broker.recv, 4)
-            broker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            broker.close()
-            try:
-                while connection.connected():
-                    connection.send(ApiVersionRequest()).close()
-                    await asyncio.sleep(0)
-            finally:
-                await asyncio.gather(connecting, return_exceptions=True)
-
-    with pytest.raises(KafkaConnectionError, match="broken"):
-        uvloop.run(send_until_reset())
 
 
 async def test_connections_that_are_cut_at_any_moment_are_opened_again(

@@ -13,11 +13,11 @@ from services.ops.lag import PartitionLag, consumer_lag
 from services.ops.operator import operator
 from shared.credentials import key_hash, key_livemode
 from shared.database import Connection
-from shared.store import store
 from shared.zones import RULES_VERSION, time_zone, zone_rules
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event
 from tests.support.processes import publish
+from tests.support.storing import store
 
 NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
 

@@ -13,11 +13,10 @@ from services.ops.simulator import backlog, organizations
 from shared.database import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
-from shared.store import store
 from tests.support import seed
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event, table, value
-from tests.support.storing import stored
+from tests.support.storing import store, stored
 
 NO_BAD_RECORDS: Sequence[BadRecord] = ()
 ANSWERED_CALL = """

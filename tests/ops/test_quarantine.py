@@ -12,12 +12,11 @@ from services.ops.redrive import Redriven, redrive
 from shared.database import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord
-from shared.store import store
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.ingesting import counted_calls
 from tests.support.processes import until
-from tests.support.storing import record, stored
+from tests.support.storing import record, store, stored
 
 STRANGER = UUID(int=9)
 

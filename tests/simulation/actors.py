@@ -24,11 +24,12 @@ from services.ops.refold import refold_calls
 from shared.database import PASSING_TYPES, Connection, is_passing
 from shared.days import move_days
 from shared.delete import delete
-from shared.store import Overtaken, store
+from shared.store import Overtaken
 from tests.simulation.schedule import Actor, Body, Role
 from tests.simulation.topic import NOW, Member
 from tests.simulation.watcher import Watcher
 from tests.support.events import value
+from tests.support.storing import store
 
 ORGANIZATIONS: Final = (UUID(int=0xA), UUID(int=0xB))
 CALLS: Final = tuple(

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -10,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, changes, group
+from shared.changes import (
+    CallKey,
+    Changes,
+    KnownCall,
+    Organization,
+    TouchedCall,
+    Written,
+    change_of,
+    changes,
+    group,
+)
 from shared.count import Cell, Measures, counted
 from shared.event import MISSING_HANGUP, Event, read
 from shared.fold import FINAL, fold
@@ -21,13 +32,25 @@ from tests.support.events import CALL, NOON, ORGANIZATION, event, events_of_call
 
 BERLIN = time_zone("Europe/Berlin")
 ORGANIZATIONS = {ORGANIZATION: Organization("Europe/Berlin")}
+NOTHING = KnownCall()
 Sums = defaultdict[tuple[Cell, int], Decimal]
+
+
+def touched(arrived: Sequence[Event], known: KnownCall = NOTHING) -> TouchedCall:
+    """A call of which these events arrive."""
+    return TouchedCall((arrived[0].organization_id, arrived[0].call_id), arrived, known)
 
 
 def add(sums: Sums, cell: Cell, measures: Measures) -> None:
     numbers: tuple[int | Decimal, ...] = measures
     for n, measure in enumerate(numbers):
         sums[cell, n] = EXACT.add(sums[cell, n], measure)
+
+
+def subtract(sums: Sums, cell: Cell, measures: Measures) -> None:
+    numbers: tuple[int | Decimal, ...] = measures
+    for n, measure in enumerate(numbers):
+        sums[cell, n] = EXACT.subtract(sums[cell, n], measure)
 
 
 class Stored:
@@ -46,9 +69,9 @@ class Stored:
         return KnownCall(row=Written(call.version, 0), counted=counted(call, BERLIN), events=payloads)
 
     def take(self, batch: list[Event]) -> Changes:
-        by_call = group([(None, event) for event in batch])
-        touched = [TouchedCall(arrived, self.known(key)) for key, arrived in by_call.items()]
-        made = changes(touched, ORGANIZATIONS)
+        by_call = group(batch)
+        calls = [TouchedCall(key, arrived, self.known(key)) for key, arrived in by_call.items()]
+        made = changes(calls, ORGANIZATIONS)
         for gone in made.overruled:
             del self.events[gone.organization_id, gone.call_id][gone.id]
         for one in made.events:
@@ -113,6 +136,53 @@ def test_an_end_that_callfold_made_up_leaves_no_trace_when_it_is_overruled(
             assert fold(kept).status == "failed"
 
 
+@given(events_of_calls(3), st.randoms(use_true_random=False), st.data())
+def test_a_batch_changes_the_sum_of_what_it_changes_of_each_call(
+    calls: list[list[Event]], chance: random.Random, data: st.DataObject
+) -> None:
+    arriving = [event for call in calls for event in call]
+    chance.shuffle(arriving)
+    stored = Stored()
+    for batch in batches(data, arriving):
+        touched_calls = [TouchedCall(key, some, stored.known(key)) for key, some in group(batch).items()]
+        each = [change_of(call, BERLIN) for call in touched_calls]
+        sums: Sums = defaultdict(Decimal)
+        for one in each:
+            if one.after is not None:
+                add(sums, *one.after)
+            if one.before is not None:
+                subtract(sums, *one.before)
+        made = stored.take(batch)
+        assert made.events == [event for one in each for event in one.events]
+        assert made.duplicates == sum(one.duplicates for one in each)
+        deltas: Sums = defaultdict(Decimal)
+        for cell, measures in made.deltas.items():
+            add(deltas, cell, measures)
+        assert {k: v for k, v in sums.items() if v} == {k: v for k, v in deltas.items() if v}
+
+
+@given(events_of_calls(1), st.randoms(use_true_random=False), st.integers(0, 20))
+def test_each_event_that_arrives_is_accounted_for_once(
+    calls: list[list[Event]], chance: random.Random, minutes: int
+) -> None:
+    """New, refused for its age, or known: by what is stored, or by an event before it."""
+    (call,) = calls
+    arrived = [*call, *chance.sample(call, len(call) // 2)]
+    chance.shuffle(arrived)
+    known = Stored()
+    known.take(chance.sample(call, len(call) // 3))
+    key = call[0].organization_id, call[0].call_id
+    oldest = min(event.timestamp for event in call) + timedelta(minutes=minutes)
+    change = change_of(TouchedCall(key, arrived, known.known(key)), BERLIN, oldest)
+    stored_ids = known.events.get(key, {}).keys()
+    assert {event.id for event in change.events}.isdisjoint(stored_ids)
+    assert all(event.timestamp >= oldest for event in change.events)
+    assert all(refused.event.timestamp < oldest for refused in change.refused)
+    accounted = len(change.events) + len(change.refused) + change.duplicates + len(change.conflicting)
+    assert accounted == len(arrived)
+    assert (change.call is None) == (not change.events)
+
+
 @given(events_of_calls(2))
 def test_what_is_stored_already_changes_nothing(calls: list[list[Event]]) -> None:
     stored = Stored()
@@ -126,8 +196,7 @@ def test_what_is_stored_already_changes_nothing(calls: list[list[Event]]) -> Non
 @given(events_of_calls(2))
 def test_events_of_a_deleted_call_are_dropped_and_no_others(calls: list[list[Event]]) -> None:
     gone, kept = calls
-    touched = [TouchedCall(gone, KnownCall(deleted=True)), TouchedCall(kept, KnownCall())]
-    made = changes(touched, ORGANIZATIONS)
+    made = changes([touched(gone, KnownCall(deleted=True)), touched(kept)], ORGANIZATIONS)
     assert made.of_deleted_calls == gone
     assert made.events == kept
     assert [call.id for call, _ in made.new_calls] == [kept[0].call_id]
@@ -176,7 +245,7 @@ def test_an_event_that_is_too_old_takes_none_of_its_id_with_it() -> None:
     old = event("call.initiated", id="1", timestamp=NOON - timedelta(days=3))
     young = event("call.ringing", id="1")
     organizations = {ORGANIZATION: Organization("UTC", retention_days=1)}
-    made = changes([TouchedCall([old, young, old, young], KnownCall())], organizations, now=NOON)
+    made = changes([touched([old, young, old, young])], organizations, now=NOON)
     assert made.events == [young]
     assert [refused.event for refused in made.refused] == [old, old]
     assert made.duplicates == 1

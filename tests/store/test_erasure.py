@@ -21,12 +21,12 @@ from shared.delete import delete
 from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import BadRecord, hold_calls
 from shared.settings import AggregatorSettings
-from shared.store import Overtaken, store, write
+from shared.store import Overtaken, write
 from shared.tables import metadata
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event, value
 from tests.support.processes import until
-from tests.support.storing import arrivals, prepared, record, stored, waits_for_a_lock
+from tests.support.storing import arrivals, prepared, record, store, stored, waits_for_a_lock
 
 SECRET = "Fiona Fictional"
 OTHER_ORGANIZATION, OTHER_CALL = UUID(int=7), UUID(int=8)

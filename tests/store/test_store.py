@@ -16,10 +16,10 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.event import Event
 from shared.quarantine import BadRecord
-from shared.store import Overtaken, TooLarge, store, write
+from shared.store import Overtaken, TooLarge, write
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.processes import until
-from tests.support.storing import arrivals, prepared, record, stored
+from tests.support.storing import arrivals, prepared, record, store, stored
 
 initiated = event("call.initiated", id="1", direction="inbound")
 answered = event("call.answered", id="2", timestamp=NOON + timedelta(seconds=5))

@@ -6,10 +6,12 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from shared.changes import Arrival, Changes, TouchedCall, changes, group
+from services.ingest.arrivals import Arrival, refused_records
+from shared.changes import Changes, changes, group
 from shared.database import Connection
 from shared.event import Event
-from shared.store import read_known, store
+from shared.quarantine import BadRecord
+from shared.store import STORED_BYTES_MAX, read_known, write
 from tests.support.events import NOON
 
 
@@ -25,9 +27,25 @@ def arrivals(*events: Event) -> Sequence[Arrival]:
 
 async def prepared(connection: Connection, *events: Event) -> Changes:
     """A batch that is read and folded, and not yet written."""
-    by_call = group(arrivals(*events))
-    organizations, known = await read_known(connection, list(by_call))
-    return changes([TouchedCall(*pair) for pair in zip(by_call.values(), known, strict=True)], organizations)
+    organizations, touched = await read_known(connection, group(events))
+    return changes(touched, organizations)
+
+
+async def store(
+    connection: Connection,
+    arrivals: Sequence[Arrival],
+    bad_records: Sequence[BadRecord],
+    *,
+    now: datetime,
+    create_organizations: bool = True,
+    stored_bytes_max: int = STORED_BYTES_MAX,
+) -> Changes:
+    """A batch that is read, folded and written, as ingest's writer does it."""
+    arrived = group(event for _, event in arrivals)
+    organizations, touched = await read_known(connection, arrived, stored_bytes_max=stored_bytes_max)
+    batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
+    await write(connection, batch, [*bad_records, *refused_records(arrivals, batch.refused)], now=now)
+    return batch
 
 
 async def stored(connection: Connection, *events: Event, now: datetime = NOON) -> Changes:

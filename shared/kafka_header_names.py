@@ -7,19 +7,30 @@ name is decoded so that it can be told from a good one (`surrogateescape`), and 
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.consumer import fetcher
-from aiokafka.record.default_records import _DefaultRecordBatchPy
-from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.record import default_records, memory_records
+
+from shared.upstream import expect_parts
+
+_PythonRecords: Final[Any] = getattr(memory_records, "_MemoryRecordsPy", object)
 
 
 def read_any_header_name() -> None:
-    """Makes this process's consumers read such records. aiokafka has no place for it but its own."""
+    """Makes this process's consumers read such records. aiokafka has no place for it but its own. Raises
+    UpstreamChanged."""
+    expect_parts("aiokafka", fetcher, "MemoryRecords")
+    expect_parts("aiokafka", memory_records, "_MemoryRecordsPy")
+    expect_parts("aiokafka", default_records, "_DefaultRecordBatchPy")
+    expect_parts("aiokafka", _PythonRecords(b""), "_next_slice", "next_batch")
+    batch = default_records._DefaultRecordBatchPy
+    expect_parts("aiokafka", batch, "_maybe_uncompress", "__next__")
+    expect_parts("aiokafka", batch(bytes(batch.HEADER_STRUCT.size)), "_buffer")
     fetcher.MemoryRecords = _Records
 
 
-class _Records(_MemoryRecordsPy):  # type: ignore[misc]
+class _Records(_PythonRecords):  # type: ignore[misc]
     """A fetched stretch of a partition: cut into batches here, which are decoded by aiokafka."""
 
     def next_batch(self) -> Any:
@@ -48,7 +59,7 @@ class _Batch:
                 yield record
                 read += 1
         except UnicodeDecodeError:
-            slow = _DefaultRecordBatchPy(self._bytes)
+            slow = default_records._DefaultRecordBatchPy(self._bytes)
             slow._maybe_uncompress()
             slow._buffer = _Forgiving(slow._buffer)
             yield from islice(slow, read, None)

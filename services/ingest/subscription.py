@@ -1,0 +1,189 @@
+"""FastStream: what it is used for, and what it is kept from.
+
+Used: one subscriber that polls the topic and hands on batches; its middlewares, for the span of a batch and
+for its own metrics; the start and the stop of the process, on SIGTERM and SIGINT.
+
+Kept from:
+
+- making the consumer. Its builder, a private part, is replaced by one that makes `Consumer`.
+- decoding records. Its parsers decode headers, and raise on bytes that are not UTF-8.
+- acknowledging records. The policy is manual, and the messages name a consumer that commits nothing.
+- polling on after a fault. A later commit would pass over the batch, so a fault ends the process: `Consumer`
+  reports what polling raises, and `_FaultListener` what middlewares and parsers raise.
+- logging, creating topics, and injecting dependencies: switched off.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiokafka import ConsumerRecord as Record
+from faststream import AckPolicy, BaseMiddleware, ContextRepo, FastStream
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.prometheus import KafkaPrometheusMiddleware
+from prometheus_client import CollectorRegistry
+
+from services.ingest.assignment import Assignment
+from services.ingest.consumer import Consumer
+from shared.kafka_client import client_options
+from shared.settings import IngestSettings
+from shared.upstream import expect_parts
+
+if TYPE_CHECKING:
+    from services.ingest.traces import Traces
+
+METADATA_SECONDS: Final = 60
+"""How old aiokafka's view of the topic may be."""
+
+Fail = Callable[[Exception], None]
+
+
+class Subscription:
+    """The membership in the consumer group: batches come to `take`, one after the other."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        assignment: Assignment,
+        *,
+        take: Callable[[Sequence[Record]], Awaitable[None]],
+        fail: Fail,
+        before_stop: Callable[[], Awaitable[None]],
+        registry: CollectorRegistry,
+        traces: "Traces | None" = None,
+    ) -> None:
+        """`fail` is called with each fault that FastStream would pass over. `before_stop` runs after the stop
+        was asked for, while the consumer is still connected."""
+        self._settings = settings
+        self._assignment = assignment
+        self._fail = fail
+        middlewares: list[Any] = [partial(_FaultListener, fail)]  # around all others
+        if traces is not None:
+            middlewares.append(traces.middleware)
+        if settings.faststream_metrics:
+            middlewares.append(KafkaPrometheusMiddleware(registry=registry, app_name="callfold-ingest"))
+        self._broker = _broker(settings, middlewares)
+        self._subscriber = _subscriber(self._broker, settings, assignment)
+        self._subscriber(take)
+        self._app = FastStream(self._broker, logger=None, on_shutdown=[before_stop])
+
+    @property
+    def consumer(self) -> Consumer | None:
+        """The consumer, also while it starts or stops."""
+        consumer: Consumer | None = self._subscriber.consumer
+        return consumer
+
+    def running_consumer(self) -> Consumer | None:
+        """The consumer, once it has started."""
+        return self.consumer if self._subscriber.running else None
+
+    def listen_for_signals(self, end: Callable[[], None]) -> None:
+        """Calls `end` on SIGTERM and SIGINT until `run`, which listens itself: the first process of a
+        container ignores signals without a handler."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end)
+
+    async def run(self, *, on_poll: Callable[[], None], on_missing_topic: Callable[[], None]) -> None:
+        """Reads until `end` or a signal. Raises aiokafka's errors of the start."""
+        builder: Any = await self._broker.connect()
+        expect_parts("faststream", builder, "keywords")
+        expect_parts("faststream", self._broker.config, "broker_config")
+        expect_parts("faststream", self._broker.config.broker_config, "builder")
+        self._broker.config.broker_config.builder = partial(
+            Consumer,
+            self._fail,
+            on_poll,
+            self._assignment.read,
+            on_missing_topic,
+            self._assignment.assignor,
+            **(builder.keywords | client_options(self._settings)),
+        )
+        await self._app.run()
+
+    def end(self) -> None:
+        """Ends `run`."""
+        self._app.exit()
+
+    async def leave(self) -> None:
+        """Leaves the group; `run` goes on."""
+        await self._subscriber.stop()
+
+    async def join(self) -> None:
+        """Joins the group with a new consumer. Raises aiokafka's errors."""
+        await self._subscriber.start()
+
+
+def _broker(settings: IngestSettings, middlewares: Sequence[Any]) -> KafkaBroker:
+    return KafkaBroker(
+        settings.kafka_bootstrap.split(","),
+        client_id="callfold-ingest",
+        consumer_only=True,
+        metadata_max_age_ms=METADATA_SECONDS * 1000,
+        allow_auto_create_topics=False,
+        graceful_timeout=1,  # `before_stop` has waited for the batch in hand by then
+        middlewares=middlewares,
+        apply_types=False,
+        logger=None,
+    )
+
+
+def _subscriber(broker: KafkaBroker, settings: IngestSettings, assignment: Assignment) -> Any:
+    return broker.subscriber(
+        settings.topic,
+        batch=True,
+        max_records=settings.batch_records,
+        batch_timeout_ms=int(settings.batch_linger_seconds * 1000),
+        group_id=settings.consumer_group,
+        group_instance_id=settings.group_instance_id,
+        ack_policy=AckPolicy.MANUAL,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=4 * 1024 * 1024,  # enough that a batch seldom waits for the broker
+        fetch_max_bytes=16 * 1024 * 1024,
+        session_timeout_ms=int(settings.session_timeout_seconds * 1000),
+        heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
+        max_poll_interval_ms=15 * 60 * 1000,
+        rebalance_timeout_ms=60 * 1000,
+        # FastStream's type asks for a class; aiokafka takes whatever has its methods.
+        partition_assignment_strategy=cast("Any", (assignment.assignor,)),
+        listener=assignment,
+        parser=_with_values if settings.faststream_metrics else _undecoded,
+        decoder=_records_of,
+    )
+
+
+async def _undecoded(records: tuple[Record, ...]) -> KafkaMessage:
+    return KafkaMessage(body=(), raw_message=records, consumer=FAKE_CONSUMER)
+
+
+async def _with_values(records: tuple[Record, ...]) -> KafkaMessage:
+    """The same for FastStream's metrics, which measure the values by the body."""
+    values = [record.value or b"" for record in records]
+    return KafkaMessage(body=values, raw_message=records, consumer=FAKE_CONSUMER)
+
+
+async def _records_of(message: KafkaMessage) -> Sequence[Record]:
+    return message.raw_message
+
+
+class _FaultListener(BaseMiddleware[Any, Any]):
+    """Calls `fail` with whatever is raised between the poll and the handler's return."""
+
+    def __init__(self, fail: Fail, records: Any, /, *, context: ContextRepo) -> None:
+        super().__init__(records, context=context)
+        self._fail = fail
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        """As FastStream's, which lets the fault go on."""
+        if isinstance(exc_val, Exception):
+            self._fail(exc_val)
+        return await super().after_processed(exc_type, exc_val, exc_tb)

@@ -1,0 +1,71 @@
+"""A replay's dry run: what batches would change, without a write."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from services.ingest.arrivals import Arrival
+from shared.changes import CallKey, Changes, Written, changes, group
+from shared.database import Connection
+from shared.event import Event
+from shared.in_halves import in_halves
+from shared.quarantine import BadRecord
+from shared.store import TooLarge, read_known
+
+NO_ROW: Final = Written(version=0, revision=0)
+"""Stands for the row of a call that an earlier batch would have stored."""
+
+
+class Rehearsal:
+    """Takes batches as ingest's writer does. What an earlier batch would have stored counts as stored."""
+
+    def __init__(
+        self, connection: Connection, *, create_organizations: bool, stored: Callable[[Changes, int], None]
+    ) -> None:
+        """`stored` is called with what each batch would change and the number of records that are not
+        events."""
+        self._connection = connection
+        self._create_organizations = create_organizations
+        self._stored = stored
+        self._events: set[int] = set()
+        self._calls: set[CallKey] = set()
+        self._bad_records = 0
+
+    async def write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+        """Rehearses a batch. Raises asyncpg's errors."""
+        self._bad_records = len(bad_records)
+        await in_halves(arrivals, self._rehearse, TooLarge)
+
+    async def _rehearse(self, arrivals: Sequence[Arrival]) -> None:
+        """Rehearses a part of the batch; the first part reports the bad records. Raises TooLarge for more
+        than one call."""
+        events = [event for _, event in arrivals]
+        fresh = [event for event in events if _digest(event) not in self._events]
+        organizations, touched = await read_known(self._connection, group(fresh))
+        batch = changes(
+            touched,
+            organizations,
+            now=datetime.now(UTC),
+            create_organizations=self._create_organizations,
+        )
+        bad_records, self._bad_records = self._bad_records, 0
+        self._stored(self._after_earlier_batches(batch, len(events) - len(fresh)), bad_records)
+        self._events.update(map(_digest, batch.events))
+        self._calls.update((call.organization_id, call.id) for call, _ in batch.new_calls)
+
+    def _after_earlier_batches(self, batch: Changes, repeated: int) -> Changes:
+        """The changes of a batch of which this many events would be stored by now. The database knows
+        nothing of the calls that earlier batches would have stored."""
+        new, changed = [], list(batch.changed_calls)
+        for call, when in batch.new_calls:
+            if (call.organization_id, call.id) in self._calls:
+                changed.append((call, when, NO_ROW))
+            else:
+                new.append((call, when))
+        return replace(batch, duplicates=batch.duplicates + repeated, new_calls=new, changed_calls=changed)
+
+
+def _digest(event: Event) -> int:
+    """Stands for an event, as the replay of a whole topic has too many to keep."""
+    return hash((event.organization_id, event.call_id, event.id))
