@@ -216,6 +216,7 @@ async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
         assert await asked == 0
 
 
+@pytest.mark.processes
 async def test_after_a_crash_no_state_comes_back() -> None:
     """The numbers of transactions do: of those whose end was not written yet."""
     with tempfile.TemporaryDirectory(prefix="callfold-crash-") as scratch:

@@ -58,6 +58,7 @@ def in_a_process(statement: str) -> str:
 
 
 @pytest.mark.usefixtures("tables_of_the_machine")
+@pytest.mark.processes
 def test_the_package_wins_over_the_tables_of_the_machine() -> None:
     place = (
         f"import datetime; print(datetime.datetime.fromisoformat('{NIGHT}').astimezone(zone('{VANCOUVER}')))"

@@ -137,6 +137,7 @@ async def bare() -> AsyncIterator[str]:
             server.stop()
 
 
+@pytest.mark.processes
 async def test_databases_of_one_server_get_their_roles_side_by_side(bare: str) -> None:
     server = await asyncpg.connect(bare)
     urls = [bare.removesuffix("postgres") + f"side_{n}" for n in range(4)]
@@ -156,6 +157,7 @@ async def test_databases_of_one_server_get_their_roles_side_by_side(bare: str) -
     await server.close()
 
 
+@pytest.mark.processes
 async def test_the_command_says_what_it_did_and_what_it_lacks(bare: str) -> None:
     """Without the right to make roles, a sentence; with it, and no more, the walls stand all the same."""
     server = await asyncpg.connect(bare)

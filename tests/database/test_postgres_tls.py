@@ -17,7 +17,7 @@ from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, 
 from tests.support.processes import lag, publish, until
 from tests.support.tls_postgres import TlsPostgres, needs_postgres_with_tls, tls_postgres
 
-pytestmark = needs_postgres_with_tls
+pytestmark = [pytest.mark.processes, needs_postgres_with_tls]
 
 Url = Callable[[TlsPostgres], str]
 

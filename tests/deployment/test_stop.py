@@ -104,6 +104,7 @@ async def test_ingest_while_the_first_broker_does_not_answer(
     await assert_stops(ingest)
 
 
+@pytest.mark.processes
 async def test_aggregator_while_the_database_does_not_answer(
     silent_url: tuple[str, asyncio.Event], tmp_path: Path
 ) -> None:
@@ -143,6 +144,7 @@ async def test_the_api_in_a_statement_that_hangs(
         await asyncio.gather(asked, return_exceptions=True)
 
 
+@pytest.mark.processes
 async def test_the_api_while_the_database_does_not_answer(
     silent_url: tuple[str, asyncio.Event], tmp_path: Path, free_tcp_port: int
 ) -> None:

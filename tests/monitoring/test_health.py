@@ -174,6 +174,7 @@ def test_a_probe_is_over_before_its_container_ends_it() -> None:
     assert READY_SECONDS < TIMEOUT_SECONDS < int(given)
 
 
+@pytest.mark.processes
 def test_a_probe_without_a_process_says_so(monitor: Monitor) -> None:
     done = probe(monitor)
     assert done.returncode == 1

@@ -71,6 +71,7 @@ def parsed(lines: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("log_format", ["json", "auto"])
+@pytest.mark.processes
 def test_a_line_for_machines(log_format: str) -> None:
     first, second, last = parsed(written(log_format))
     del first["timestamp"]
@@ -92,6 +93,7 @@ def test_a_line_for_machines(log_format: str) -> None:
     assert last["exception"].endswith("ValueError")
 
 
+@pytest.mark.processes
 def test_a_line_for_people() -> None:
     first, second, *trace = written("text")
     _, _, said = first.partition("Z ")
@@ -130,6 +132,7 @@ assert len(heard) == 1
 """
 
 
+@pytest.mark.processes
 def test_what_is_raised_beside_the_program_is_a_line_too_and_a_level_holds_for_libraries() -> None:
     entries = parsed(lines_of(BESIDE, status=0, log_level="ERROR"))
     assert [(entry["level"], entry["message"]) for entry in entries] == [

@@ -159,6 +159,7 @@ async def test_a_stop_sends_the_last_spans(
 
 
 @pytest.mark.parametrize("service", ["ingest", "api"])
+@pytest.mark.processes
 def test_without_the_extra_the_setting_is_refused(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +197,7 @@ async def test_ingest_needs_nothing_of_opentelemetry(
     assert ingest.stop() == 0
 
 
+@pytest.mark.processes
 def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
     done = subprocess.run(
         [

@@ -25,6 +25,8 @@ from shared.kafka import administration
 from shared.zones import RULES_VERSION
 from tests.support.processes import until
 
+pytestmark = pytest.mark.processes
+
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
 PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
