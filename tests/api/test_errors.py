@@ -388,7 +388,7 @@ async def _cut_connections(database: Connection) -> None:
 
 async def test_a_pool_that_stays_busy_is_answered_503(database_url: str, database: Connection) -> None:
     acme = await seed.tenant(database)
-    settings = ApiSettings(database_url=database_url, api_pool_connections=1, api_pool_wait_seconds=0.05)
+    settings = ApiSettings(database_url=database_url, api_pool_connections=1, api_pool_wait_seconds=0.5)
     app = create_app(settings)
     transport = httpx.ASGITransport(app)
     async with (

@@ -1,9 +1,9 @@
 """The table of filters: what statements, bounds and documentation take from each row."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC as FIXED_UTC
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,10 +12,11 @@ from services.api.call_filters import CONDITIONS, CallFilters, FiltersQuery, cal
 from services.api.credentials import Principal
 from services.api.filters import AccessPath, Filters
 from shared.event import call_uuid
+from shared.zones import UTC
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)
-PRINCIPAL = Principal(ACME, True, ZoneInfo("UTC"), "API key", frozenset(), "unlimited", None)
+PRINCIPAL = Principal(ACME, True, UTC, "API key", frozenset(), "unlimited", None)
 
 
 def asked(**query: str) -> CallFilters:
@@ -35,7 +36,7 @@ ROWS: list[tuple[dict[str, str], dict[str, object], list[AccessPath]]] = [
     ),
     (
         {"start_date": "2026-11-01T08:00:00Z"},
-        {"created_from": datetime(2026, 11, 1, 8, tzinfo=UTC)},
+        {"created_from": datetime(2026, 11, 1, 8, tzinfo=FIXED_UTC)},
         [AccessPath.SPAN],
     ),
     ({"endpoint_id": str(PHONE)}, {"endpoint_id": PHONE}, [AccessPath.MANY_BY_TIME]),
