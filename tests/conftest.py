@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.support.collector import Collector, collecting
 from tests.support.containers import missing_engine, servers_in_containers
 from tests.support.ingesting import GROUP, StartIngest
 from tests.support.left_open import forget_what_is_left_open
+from tests.support.pipeline import Pipeline
 from tests.support.processes import Service
 from tests.support.pure import is_pure, no_process, watch_starts
 
@@ -63,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test that is taken for pure is held to it, in every run."""
     if not is_pure(item):
         return (yield)
@@ -220,6 +221,12 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
     for service in started:
         if service.running:
             service.kill()
+
+
+@pytest.fixture
+def pipeline(bootstrap: str, topic: str, database_url: str, start_ingest: StartIngest) -> Pipeline:
+    """This test's topic, processes of ingest and database."""
+    return Pipeline(bootstrap, topic, database_url, start_ingest)
 
 
 @pytest.fixture

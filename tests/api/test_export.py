@@ -235,11 +235,8 @@ async def process(
     """The service as a process of its own, and a client of it."""
     service = Service("api", log, database_url=as_role(database_url), api_port=str(port), **settings)
 
-    async def is_up() -> bool:
-        return service.said("Uvicorn running")
-
     try:
-        await until(is_up, "the API to be up")
+        await until(lambda: service.said("Uvicorn running"), "the API to be up")
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
         ) as client:
