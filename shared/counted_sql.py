@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from shared import count
 from shared.count import (
     HOURS,
     NO_DIRECTION,
@@ -18,12 +17,13 @@ from shared.count import (
     Cell,
     Measures,
 )
+from shared.count import TOTAL as TOTAL_FIELDS
 from shared.fold import FINAL, LAWS_OF_ANSWERED
 from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS
 from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 
 CELL: Final = ", ".join(Cell._fields)
-TOTAL: Final = ", ".join(count.TOTAL)
+TOTAL: Final = ", ".join(TOTAL_FIELDS)
 MEASURES: Final = ", ".join(Measures._fields)
 SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in Measures._fields)
 NEGATED: Final = ", ".join(f"-{name}" for name in Measures._fields)
