@@ -20,6 +20,7 @@ from tests.support.collector import Collector, collecting
 from tests.support.containers import missing_engine, servers_in_containers
 from tests.support.ingesting import GROUP, StartIngest
 from tests.support.left_open import forget_what_is_left_open
+from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline
 from tests.support.processes import Service
 from tests.support.pure import is_pure, no_process, watch_starts
@@ -227,6 +228,12 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
 def pipeline(bootstrap: str, topic: str, database_url: str, start_ingest: StartIngest) -> Pipeline:
     """This test's topic, processes of ingest and database."""
     return Pipeline(bootstrap, topic, database_url, start_ingest)
+
+
+@pytest.fixture
+def monitor(free_tcp_port: int) -> Monitor:
+    """The monitor of a service that this test starts with `monitor_port`."""
+    return Monitor(free_tcp_port)
 
 
 @pytest.fixture

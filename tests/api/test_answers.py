@@ -31,12 +31,6 @@ from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_
 from tests.support.processes import until
 
 
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as api:
-        yield api
-
-
 @asynccontextmanager
 async def counts_locked(database: Connection) -> AsyncIterator[None]:
     """Who computes has to wait, until the end of the block."""

@@ -21,7 +21,7 @@ from shared.database import Connection
 from shared.roles import API
 from shared.settings import ApiSettings
 from tests.support import seed
-from tests.support.api import bearing, get, serving
+from tests.support.api import bearing, get
 from tests.support.processes import Service, until
 from tests.support.roles import as_role
 from tests.support.seed import Tenant
@@ -44,12 +44,6 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = $1
     AND (state = 'active' OR state LIKE 'idle in transaction%')
 """
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def export(

@@ -60,11 +60,6 @@ async def stored(database: Connection, events: int) -> None:
     await until(all_are, f"{events} events to be stored")
 
 
-@pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
-
-
 async def test_a_static_member_that_restarts_reads_the_partitions_that_were_added(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, monitor: Monitor
 ) -> None:

@@ -30,11 +30,6 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
-
-
-@pytest.fixture
 def start(monitor: Monitor, database_url: str, tmp_path: Path) -> Iterator[Start]:
     """Starts a service that needs nothing but the database; it is ended with the test."""
     started: list[Service] = []

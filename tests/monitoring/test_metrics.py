@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from shared.database import Connection
 from shared.kafka import ensure_topic
@@ -24,11 +23,6 @@ from tests.support.repository import ROOT
 
 TABLE = ROOT / "docs" / "metrics.md"
 EACH = ["ingest", "aggregator", "api"]
-
-
-@pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
 
 
 def documented(service: str) -> dict[str, tuple[str, set[str]]]:
