@@ -3,11 +3,12 @@
 import asyncio
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from services.ops.embedded.servers import Servers, servers
@@ -19,10 +20,15 @@ from tests.support.collector import Collector, collecting
 from tests.support.containers import missing_engine, servers_in_containers
 from tests.support.ingesting import GROUP, StartIngest
 from tests.support.left_open import forget_what_is_left_open
+from tests.support.monitoring import Monitor
+from tests.support.pipeline import Pipeline
 from tests.support.processes import Service
+from tests.support.pure import is_pure, no_process, watch_starts
 
 TEMPLATE = "callfold_template"
 PARTITIONS = 4
+PURE_EXAMPLES = 30
+"""How many examples each law is tried with under --pure, which is to answer in seconds (100 otherwise)."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="take PostgreSQL and Kafka from their official images, and test callfold's own image, too",
     )
+    parser.addoption("--pure", action="store_true", help="only the tests that need no server and no process")
     parser.addoption("--storm", action="store_true", help="the long storms of faults, and no other test")
     parser.addoption("--seeds", type=int, default=20, help="how many storms (20)")
     parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")
@@ -48,6 +55,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="how many requests tests/api/test_schemathesis.py makes up for each route (20)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    watch_starts()
+    if config.getoption("--pure"):
+        hypothesis.settings.register_profile("pure", max_examples=PURE_EXAMPLES)
+        hypothesis.settings.load_profile("pure")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that is taken for pure is held to it, in every run."""
+    if not is_pure(item):
+        return (yield)
+    with no_process():
+        return (yield)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -85,15 +108,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if reason and item.get_closest_marker("containers"):
             item.add_marker(pytest.mark.skip(reason=reason))
-    storms = config.getoption("--storm")
-    others = [item for item in items if (item.get_closest_marker("storm") is not None) != storms]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
+    storms, pure = config.getoption("--storm"), config.getoption("--pure")
+    wanted = [
+        item
+        for item in items
+        if (item.get_closest_marker("storm") is not None) == storms and (not pure or is_pure(item))
+    ]
+    config.hook.pytest_deselected(items=list(set(items) - set(wanted)))
+    items[:] = wanted
 
 
 @pytest.fixture(scope="session")
 def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
     """Both servers, not durable: nothing here survives a crash of the machine, only crashes of processes."""
+    if pytestconfig.getoption("--pure"):
+        pytest.fail("a test that is run under --pure has requested the servers")
     in_containers = pytestconfig.getoption("--containers") and missing_engine() is None
     with tempfile.TemporaryDirectory(prefix="callfold-tests-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
@@ -193,6 +222,18 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
     for service in started:
         if service.running:
             service.kill()
+
+
+@pytest.fixture
+def pipeline(bootstrap: str, topic: str, database_url: str, start_ingest: StartIngest) -> Pipeline:
+    """This test's topic, processes of ingest and database."""
+    return Pipeline(bootstrap, topic, database_url, start_ingest)
+
+
+@pytest.fixture
+def monitor(free_tcp_port: int) -> Monitor:
+    """The monitor of a service that this test starts with `monitor_port`."""
+    return Monitor(free_tcp_port)
 
 
 @pytest.fixture

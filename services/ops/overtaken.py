@@ -14,10 +14,12 @@ TRIES: Final = 20
 _T = TypeVar("_T")
 
 
-async def until_not_overtaken(attempt: Callable[[], Awaitable[_T]]) -> _T:
+async def until_not_overtaken(
+    attempt: Callable[[], Awaitable[_T]], *, longest_pause_seconds: float = 1
+) -> _T:
     """What the first attempt answers that is not overtaken, nor chosen as a deadlock's victim. Raises Failure
     after many."""
-    backoff = Backoff(longest_seconds=1)
+    backoff = Backoff(longest_seconds=longest_pause_seconds)
     for _ in range(TRIES):
         try:
             return await attempt()

@@ -391,7 +391,7 @@ async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_fro
         gone = "SELECT NOT EXISTS (SELECT FROM calls)"
         await until(lambda: database.fetchval(gone), "the old call to go")
 
-    async def done_again() -> bool:
+    def done_again() -> bool:
         return any(message.startswith("can end silent calls again after ") for message in caplog.messages)
 
     await until(done_again, "the chore to be done")

@@ -31,12 +31,6 @@ from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_
 from tests.support.processes import until
 
 
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as api:
-        yield api
-
-
 @asynccontextmanager
 async def counts_locked(database: Connection) -> AsyncIterator[None]:
     """Who computes has to wait, until the end of the block."""
@@ -216,6 +210,7 @@ async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
         assert await asked == 0
 
 
+@pytest.mark.processes
 async def test_after_a_crash_no_state_comes_back() -> None:
     """The numbers of transactions do: of those whose end was not written yet."""
     with tempfile.TemporaryDirectory(prefix="callfold-crash-") as scratch:

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,12 +17,6 @@ from tests.support.api import bearing, get, get_as, serving, until_somebody_wait
 
 PHONE = "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"
 OTHER_PHONE = "7a2d3e1f-5d1b-4d0a-9a59-3f0f6f2b7c22"
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

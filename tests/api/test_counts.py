@@ -1,10 +1,8 @@
 """Stats and trends: what is counted, on which days, in whose time zone."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import httpx
-import pytest
 
 from shared.database import Connection
 from tests.support import seed
@@ -34,12 +32,6 @@ FIGURES = {
 }
 """Told since, and tested in tests/api/test_figures.py."""
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99"))
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def test_stats_are_the_status_breakdown(api: httpx.AsyncClient, database: Connection) -> None:

@@ -1,21 +1,13 @@
 """Credentials: who is let in, and what they can reach."""
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from shared.credentials import key_hash, key_hint, key_livemode, new_key
 from shared.database import Connection
 from tests.support import seed
-from tests.support.api import bearing, get, serving
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
+from tests.support.api import bearing, get
 
 
 def test_a_key_says_its_mode_and_is_known_by_its_hash() -> None:

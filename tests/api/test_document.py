@@ -5,17 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-
-from services.api.app import create_app
-from shared.settings import ApiSettings
-
-
-@pytest.fixture(scope="module")
-def document() -> Any:
-    return create_app(ApiSettings(database_url="postgresql://postgres@127.0.0.1:1/none")).openapi()
 
 
 def operations(document: Any) -> Iterator[tuple[str, Any]]:

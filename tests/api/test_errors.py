@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -198,12 +197,6 @@ BAD: list[tuple[str, str, str]] = [
     (f"/calls/{'9' * 5000}", "id", "must be a UUID"),
     (f"/calls/{uuid4()}?events=false", "events", "is not a parameter of this route, which has none"),
 ]
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def test_each_bad_parameter_is_named_with_the_rule_that_it_breaks(

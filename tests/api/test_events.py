@@ -1,24 +1,16 @@
 """The events of a call: the first in its detail, all page by page; and answers that somebody has already."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 
 from shared.database import Connection
 from tests.support import seed
-from tests.support.api import bearing, get, serving
+from tests.support.api import bearing, get
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def call_of(database: Connection, tenant: seed.Tenant, events: int, **data: Any) -> UUID:

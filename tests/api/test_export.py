@@ -21,7 +21,7 @@ from shared.database import Connection
 from shared.roles import API
 from shared.settings import ApiSettings
 from tests.support import seed
-from tests.support.api import bearing, get, serving
+from tests.support.api import bearing, get
 from tests.support.processes import Service, until
 from tests.support.roles import as_role
 from tests.support.seed import Tenant
@@ -44,12 +44,6 @@ SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND usename = $1
     AND (state = 'active' OR state LIKE 'idle in transaction%')
 """
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def export(
@@ -235,11 +229,8 @@ async def process(
     """The service as a process of its own, and a client of it."""
     service = Service("api", log, database_url=as_role(database_url), api_port=str(port), **settings)
 
-    async def is_up() -> bool:
-        return service.said("Uvicorn running")
-
     try:
-        await until(is_up, "the API to be up")
+        await until(lambda: service.said("Uvicorn running"), "the API to be up")
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False
         ) as client:

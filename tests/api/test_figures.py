@@ -1,6 +1,6 @@
 """The figures of stats and trends: the documented example, and what a look at each call gives."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple, get_args
 from uuid import UUID
@@ -18,19 +18,13 @@ from shared.database import Connection
 from shared.event import Event
 from shared.fold import Call, fold
 from tests.support import seed
-from tests.support.api import bearing, get, serving
+from tests.support.api import bearing, get
 from tests.support.figures import Made, check, peak_of
 from tests.support.repository import ROOT
 
 FIGURES = ROOT / "docs" / "figures.md"
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 DAY = {"start_date": "2026-11-24", "end_date": "2026-11-24"}
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 def table(heading: str) -> Iterator[dict[str, str]]:

@@ -3,7 +3,6 @@
 import base64
 import random
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -27,12 +26,6 @@ from tests.support.seed import Tenant
 
 PHONE = "6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"
 ENDPOINT = "7a2d3e1f-5d1b-4d0a-9a59-3f0f6f2b7c22"
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

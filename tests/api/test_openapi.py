@@ -1,11 +1,10 @@
 """The OpenAPI document: complete, and what is really answered."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import httpx
-import pytest
 from pydantic import BaseModel
 
 from services.api import figure_models, http_models, models
@@ -14,18 +13,6 @@ from tests.support import seed
 from tests.support.api import bearing, get, serving
 
 DAYS = "&start_date=2026-11-24&end_date=2026-11-24"
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def document() -> Any:
-    async with serving("postgresql://postgres@127.0.0.1:1/none") as client:
-        return (await client.get("/openapi.json")).json()
 
 
 async def test_every_field_of_every_answer_is_described(document: Any) -> None:

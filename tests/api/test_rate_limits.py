@@ -263,6 +263,7 @@ def test_a_place_to_count_that_can_not_be(monkeypatch: pytest.MonkeyPatch, url: 
     assert "hidden-words" not in str(caught.value)
 
 
+@pytest.mark.processes
 def test_without_the_client_the_process_ends_with_a_sentence() -> None:
     without = (
         "import runpy, sys; sys.modules['valkey'] = None; "

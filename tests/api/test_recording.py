@@ -1,7 +1,6 @@
 """`GET /calls/{id}/recording`: a link that may be followed, and what the source said of the recording."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,12 +18,6 @@ from tests.support.api import NOW, bearing, get, serving
 
 START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 URL = "https://recordings.example.com/calls/1.mp3"
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(database_url) as client:
-        yield client
 
 
 async def recorded(database: Connection, tenant: seed.Tenant, *ready: dict[str, Any]) -> UUID:

@@ -4,22 +4,13 @@ import re
 import shlex
 from typing import Any
 
-import pytest
-
-from services.api.app import create_app
 from services.api.reference import reference
 from shared.database import Connection
-from shared.settings import ApiSettings
 from tests.support import seed
 from tests.support.api import serving
 from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "api.md"
-
-
-@pytest.fixture(scope="module")
-def document() -> Any:
-    return create_app(ApiSettings(database_url="postgresql://postgres@127.0.0.1:1/none")).openapi()
 
 
 def test_the_page_is_that_of_this_document(document: Any) -> None:

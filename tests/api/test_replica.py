@@ -18,8 +18,9 @@ from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold
 from tests.support.containers import ContainerServer
-from tests.support.ingesting import StartIngest, call, has_said
-from tests.support.processes import publish, until
+from tests.support.ingesting import call
+from tests.support.pipeline import Pipeline
+from tests.support.processes import until
 from tests.support.replica import Replica, replica_of
 
 
@@ -192,18 +193,13 @@ async def test_a_query_that_holds_up_the_replay_is_answered_503(
 
 
 async def test_a_server_that_has_become_a_standby_is_waited_for(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    database_url: str,
-    replica: Replica,
+    pipeline: Pipeline, database: Connection, database_url: str, replica: Replica
 ) -> None:
     """As after a failover, by who still knows the old address; a command says it in a sentence."""
     await replica.catch_up(database)
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=replica.url(database_url))
-    await until(lambda: has_said(ingest, "in a read-only transaction"), "ingest to say so")
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=replica.url(database_url))
+    await until(lambda: ingest.said("in a read-only transaction"), "ingest to say so")
     told = await callfold("org", "create", "Acme", database_url=replica.url(database_url))
     assert told.failure.endswith("cannot execute INSERT in a read-only transaction.")
     assert ingest.stop() == 0

@@ -26,8 +26,8 @@ from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, event, value
-from tests.support.ingesting import StartIngest, caught_up, has_said
-from tests.support.processes import Service, publish, until
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 from tests.support.roles import as_role
 from tests.support.storing import stored
@@ -58,6 +58,7 @@ def in_a_process(statement: str) -> str:
 
 
 @pytest.mark.usefixtures("tables_of_the_machine")
+@pytest.mark.processes
 def test_the_package_wins_over_the_tables_of_the_machine() -> None:
     place = (
         f"import datetime; print(datetime.datetime.fromisoformat('{NIGHT}').astimezone(zone('{VANCOUVER}')))"
@@ -69,7 +70,7 @@ def test_the_package_wins_over_the_tables_of_the_machine() -> None:
 
 @pytest.mark.usefixtures("tables_of_the_machine")
 async def test_ingest_and_verify_place_calls_by_the_package(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+    pipeline: Pipeline, database: Connection, database_url: str
 ) -> None:
     casablanca = UUID(int=2)
     for id_, zone in ((ORGANIZATION, VANCOUVER), (casablanca, "Africa/Casablanca")):
@@ -77,11 +78,11 @@ async def test_ingest_and_verify_place_calls_by_the_package(
             "org", "create", "A", "--id", id_, "--time-zone", zone, database_url=database_url
         )
         assert made.status == 0, made.failure
-    start_ingest()
+    pipeline.start()
     begins = {ORGANIZATION: "2026-11-24T07:30:00Z", casablanca: "2026-11-24T23:30:00Z"}
     calls = [value("call.initiated", organization_id=id_, timestamp=at) for id_, at in begins.items()]
-    await publish(bootstrap, topic, calls)
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(calls)
+    await pipeline.consumed()
     placed = await database.fetch("SELECT organization_id, day, hour FROM calls")
     assert {id_: tuple(when) for id_, *when in placed} == {
         ORGANIZATION: (date(2026, 11, 24), 0),
@@ -335,12 +336,7 @@ WARNING = (
 
 
 async def test_ingest_and_aggregator_warn_once_of_calls_that_other_rules_placed(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    database_url: str,
-    tmp_path: Path,
+    pipeline: Pipeline, database: Connection, database_url: str, tmp_path: Path
 ) -> None:
     tenant = await seed.tenant(database, VANCOUVER)
     await database.execute("UPDATE organizations SET zone_rules = $1", BY_2025B)
@@ -349,17 +345,17 @@ async def test_ingest_and_aggregator_warn_once_of_calls_that_other_rules_placed(
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, 'A', 'Africa/Casablanca')",
         UUID(int=9),
     )
-    ingest = start_ingest(database_url=as_role(database_url, "callfold_ingest"))
+    ingest = pipeline.start(database_url=as_role(database_url, "callfold_ingest"))
     aggregator = Service(
         "aggregator",
         tmp_path / "aggregator.log",
         database_url=as_role(database_url, "callfold_aggregator"),
     )
     try:
-        await publish(bootstrap, topic, [value("call.initiated", organization_id=tenant.id)])
-        await caught_up(bootstrap, topic)
-        await until(lambda: has_said(ingest, WARNING), "the warning of ingest")
-        await until(lambda: has_said(aggregator, WARNING), "the warning of the aggregator")
+        await pipeline.publish([value("call.initiated", organization_id=tenant.id)])
+        await pipeline.consumed()
+        await until(lambda: ingest.said(WARNING), "the warning of ingest")
+        await until(lambda: aggregator.said(WARNING), "the warning of the aggregator")
     finally:
         aggregator.kill()
     for service in (ingest, aggregator):

@@ -18,9 +18,10 @@ from shared.zones import UTC
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, has_said, keyed
+from tests.support.ingesting import call, keyed
 from tests.support.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
-from tests.support.processes import Service, publish, until
+from tests.support.pipeline import Pipeline, calls
+from tests.support.processes import Service, until
 
 pytestmark = needs_pgbouncer
 
@@ -133,34 +134,28 @@ async def test_the_api(pooler: PgBouncer, database_url: str, database: Connectio
 
 
 async def test_kills_of_everything_end_exact(
-    start_ingest: StartIngest,
-    aggregator: Service,
-    pooler: PgBouncer,
-    running: Servers,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
+    pipeline: Pipeline, aggregator: Service, pooler: PgBouncer, running: Servers, database_url: str
 ) -> None:
     """Two ingest processes and an aggregator, while PgBouncer, sessions, the server and one of them are
     killed."""
     through = {"database_url": pooler.url(database_url), "database_pooler": "transaction"}
-    records = keyed([event for n in range(400) for event in call(n)])
+    records = keyed(calls(400))
     fifth = len(records) // 5
-    first, second = (start_ingest(**through, batch_records="20") for _ in range(2))
-    await publish(bootstrap, topic, records[:fifth])
-    await until(lambda: has_said(second, "reads partitions"), "both to get partitions")
+    first, second = (pipeline.start(**through, batch_records="20") for _ in range(2))
+    await pipeline.publish(records[:fifth])
+    await until(lambda: second.said("reads partitions"), "both to get partitions")
     pooler.kill()
-    await publish(bootstrap, topic, records[fifth : 2 * fifth])
-    await until(lambda: has_said(first, "waits for the database"), "ingest to say that it waits")
+    await pipeline.publish(records[fifth : 2 * fifth])
+    await until(lambda: first.said("waits for the database"), "ingest to say that it waits")
     await pooler.start()
-    await until(lambda: has_said(first, "the database answers again after"), "ingest to go on")
-    await publish(bootstrap, topic, records[2 * fifth : 3 * fifth])
+    await until(lambda: first.said("the database answers again after"), "ingest to go on")
+    await pipeline.publish(records[2 * fifth : 3 * fifth])
     running.postgres.kill(signal.SIGQUIT)
-    await publish(bootstrap, topic, records[3 * fifth : 4 * fifth])
+    await pipeline.publish(records[3 * fifth : 4 * fifth])
     first.kill()
     await running.postgres.start()
-    third = start_ingest(**through, batch_records="20")
-    publishing = asyncio.create_task(publish(bootstrap, topic, records[4 * fifth :]))
+    third = pipeline.start(**through, batch_records="20")
+    publishing = asyncio.create_task(pipeline.publish(records[4 * fifth :]))
     database = await asyncpg.connect(database_url)
     cut: int = 0
 
@@ -174,21 +169,21 @@ async def test_kills_of_everything_end_exact(
 
     await until(cut_a_few, "six sessions to be cut")
     await publishing
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 400)
+    await pipeline.consumed()
+    await pipeline.assert_exact(400)
     applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
     await until(lambda: database.fetchval(applied), "the aggregator to have applied all deltas")
-    await assert_exact(database_url, database, 400)
+    await pipeline.assert_exact(400)
     await database.close()
     assert [service.stop() for service in (second, third, aggregator)] == [0, 0, 0], "none of them ended"
 
 
 async def test_without_being_told_of_the_pooler_a_process_ends_with_the_reason(
-    start_ingest: StartIngest, pooler: PgBouncer, bootstrap: str, topic: str, database_url: str
+    pipeline: Pipeline, pooler: PgBouncer, database_url: str
 ) -> None:
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=pooler.url(database_url))
-    await until(lambda: has_ended(ingest), "ingest to end")
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=pooler.url(database_url))
+    await until(lambda: not ingest.running, "ingest to end")
     assert ingest.said("unsupported startup parameter: plan_cache_mode")
     assert ingest.said("CALLFOLD_DATABASE_POOLER=transaction")
 

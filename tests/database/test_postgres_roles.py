@@ -20,8 +20,9 @@ from shared.migrations.roles import give_roles, missing
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said
-from tests.support.processes import Service, publish, until
+from tests.support.ingesting import call
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 from tests.support.roles import as_role
 
@@ -137,6 +138,7 @@ async def bare() -> AsyncIterator[str]:
             server.stop()
 
 
+@pytest.mark.processes
 async def test_databases_of_one_server_get_their_roles_side_by_side(bare: str) -> None:
     server = await asyncpg.connect(bare)
     urls = [bare.removesuffix("postgres") + f"side_{n}" for n in range(4)]
@@ -156,6 +158,7 @@ async def test_databases_of_one_server_get_their_roles_side_by_side(bare: str) -
     await server.close()
 
 
+@pytest.mark.processes
 async def test_the_command_says_what_it_did_and_what_it_lacks(bare: str) -> None:
     """Without the right to make roles, a sentence; with it, and no more, the walls stand all the same."""
     server = await asyncpg.connect(bare)
@@ -206,40 +209,35 @@ async def test_the_api_waits_for_the_rights_of_its_role(database_url: str, datab
 
 
 async def test_ingest_waits_for_its_role_and_for_its_rights(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, topic: str, database_url: str, database: Connection
 ) -> None:
     """As in compose, where it starts beside what makes them."""
     role = f"callfold_late_{topic.rpartition('-')[2]}"
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=as_role(database_url, role))
-    await until(lambda: has_said(ingest, "waits for the database: Invalid"), "ingest to say so")
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=as_role(database_url, role))
+    await until(lambda: ingest.said("waits for the database: Invalid"), "ingest to say so")
     await database.execute(f"CREATE ROLE {role} LOGIN BYPASSRLS")
     try:
         told = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)"
         await until(lambda: database.fetchval(told, role), "ingest to connect")
         await database.execute(f"GRANT callfold_ingest TO {role}")
-        await caught_up(bootstrap, topic)
-        await assert_exact(database_url, database, 1)
+        await pipeline.consumed()
+        await pipeline.assert_exact(1)
         assert ingest.stop() == 0, "it never ended"
     finally:
         await database.execute(f"DROP ROLE {role}")
 
 
 async def test_each_role_can_do_its_work(
-    start_ingest: StartIngest,
-    aggregator: Service,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, aggregator: Service, database_url: str, database: Connection
 ) -> None:
     acme = await seed.tenant(database)
-    ingest = start_ingest(database_url=as_role(database_url, roles.INGEST))
-    await publish(bootstrap, topic, [*call(0)[:2], b"no event"])
-    await caught_up(bootstrap, topic)
-    await publish(bootstrap, topic, call(0))
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 1)
+    ingest = pipeline.start(database_url=as_role(database_url, roles.INGEST))
+    await pipeline.publish([*call(0)[:2], b"no event"])
+    await pipeline.consumed()
+    await pipeline.publish(call(0))
+    await pipeline.consumed()
+    await pipeline.assert_exact(1)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
     applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
     await until(lambda: database.fetchval(applied), "the aggregator to apply the deltas")

@@ -13,11 +13,12 @@ from shared.migrations.roles import missing
 from tests.support import seed
 from tests.support.api import get, serving
 from tests.support.command_line import callfold
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said
-from tests.support.processes import lag, publish, until
+from tests.support.ingesting import assert_exact, call
+from tests.support.pipeline import Pipeline
+from tests.support.processes import lag, until
 from tests.support.tls_postgres import TlsPostgres, needs_postgres_with_tls, tls_postgres
 
-pytestmark = needs_postgres_with_tls
+pytestmark = [pytest.mark.processes, needs_postgres_with_tls]
 
 Url = Callable[[TlsPostgres], str]
 
@@ -32,13 +33,11 @@ async def server() -> AsyncIterator[TlsPostgres]:
             yield server
 
 
-async def test_a_call_from_kafka_to_the_api(
-    server: TlsPostgres, start_ingest: StartIngest, bootstrap: str, topic: str
-) -> None:
+async def test_a_call_from_kafka_to_the_api(pipeline: Pipeline, server: TlsPostgres) -> None:
     url = server.url(sslmode="verify-full", sslrootcert=server.file("authority"))
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=url)
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=url)
+    await pipeline.consumed()
     database = await asyncpg.connect(url)
     await assert_exact(url, database, 1)
     acme = await seed.tenant(database)
@@ -139,14 +138,12 @@ async def test_a_server_without_tls_is_told(running: Servers, database_url: str)
 
 
 async def test_a_certificate_that_is_refused_is_waited_for(
-    server: TlsPostgres, start_ingest: StartIngest, bootstrap: str, topic: str
+    pipeline: Pipeline, server: TlsPostgres, bootstrap: str, topic: str
 ) -> None:
     """It can be renewed; that it is Python's ValueError, too, makes no record a bad one."""
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=server.url(sslmode="verify-full", sslrootcert=server.file("other")))
-    await until(
-        lambda: has_said(ingest, "TLS fails: the server's certificate is refused"), "ingest to say so"
-    )
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=server.url(sslmode="verify-full", sslrootcert=server.file("other")))
+    await until(lambda: ingest.said("TLS fails: the server's certificate is refused"), "ingest to say so")
     assert ingest.stop() == 0
     assert not ingest.said("quarantine")
     assert await lag(bootstrap, topic, f"test-{topic}") == 4

@@ -26,8 +26,9 @@ from shared.migrations.roles import give_roles
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold
-from tests.support.ingesting import StartIngest, call, caught_up, has_committed, keyed
-from tests.support.processes import publish, until
+from tests.support.ingesting import call, keyed
+from tests.support.pipeline import Pipeline
+from tests.support.processes import until
 from tests.support.repository import ROOT
 from tests.support.seed import Tenant
 
@@ -146,18 +147,18 @@ async def _delete(database_url: str, tenant: Tenant, call_id: UUID) -> None:
 
 
 async def test_back_to_a_moment_and_forward_again(
-    places: Places, start_ingest: StartIngest, bootstrap: str, topic: str
+    pipeline: Pipeline, places: Places, bootstrap: str, topic: str
 ) -> None:
     """What came after the moment is in Kafka still, and comes from there; what was deleted after it comes
     back, and has to be deleted again."""
     async with archiving_server(places) as url:
         database = await asyncpg.connect(url)
         tenant = await seed.tenant(database)
-        ingest = start_ingest(database_url=url)
+        ingest = pipeline.start(database_url=url)
 
         async def load(first: int, last: int) -> None:
             for n in range(first, last):
-                await publish(bootstrap, topic, keyed(call(n, organization_id=tenant.id)))
+                await pipeline.publish(keyed(call(n, organization_id=tenant.id)))
 
         loading = asyncio.create_task(load(0, 40))
         await until(lambda: database.fetchval("SELECT count(*) > 5 FROM calls"), "the first calls")
@@ -165,11 +166,11 @@ async def test_back_to_a_moment_and_forward_again(
         backup = ("-d", primary, "-D", places.directory / "backup", "--wal-method=none", "--checkpoint=fast")
         await asyncio.to_thread(places.run, "pg_basebackup", *backup)
         await loading
-        await caught_up(bootstrap, topic)
+        await pipeline.consumed()
         await _delete(url, tenant, UUID(int=1))
         moment = await database.fetchval("SELECT clock_timestamp()")
         await load(40, 60)
-        await caught_up(bootstrap, topic)
+        await pipeline.consumed()
         await _delete(url, tenant, UUID(int=2))
         assert ingest.stop() == 0
         await _archived(database)
@@ -183,18 +184,16 @@ async def test_back_to_a_moment_and_forward_again(
             addresses = {"database_url": restored_url, "kafka_bootstrap": bootstrap, "topic": topic}
             replayed = await callfold("replay", "--from", moment.isoformat(), "--json", **addresses)
             assert replayed.json["new_calls"] >= 20
-            start_ingest(database_url=restored_url)
-            await publish(bootstrap, topic, keyed(call(60, organization_id=tenant.id)))
-            await caught_up(bootstrap, topic)
+            pipeline.start(database_url=restored_url)
+            await pipeline.publish(keyed(call(60, organization_id=tenant.id)))
+            await pipeline.consumed()
             assert await restored.fetchval("SELECT count(*) FROM calls") == 60, "the deleted one is back"
             deleted = await database.fetch(deleted_since(str(moment)))
             assert [row["subject"] for row in deleted] == [str(UUID(int=2))]
             for row in deleted:
                 await _delete(restored_url, tenant, UUID(row["subject"]))
-            start_ingest(consumer_group="the-old-one-too", database_url=url)
-            await until(
-                lambda: has_committed(bootstrap, topic, "the-old-one-too"), "the old one to have it all"
-            )
+            pipeline.start(consumer_group="the-old-one-too", database_url=url)
+            await pipeline.consumed("the-old-one-too")
             assert await restored.fetch(ALL_CALLS) == await database.fetch(ALL_CALLS)
             proved = await callfold("verify", "--json", database_url=restored_url)
             assert (proved.json["exact"], proved.json["calls"], proved.json["tombstones"]) == (True, 59, 2)
@@ -203,26 +202,21 @@ async def test_back_to_a_moment_and_forward_again(
 
 
 async def test_a_dump_of_a_live_database_is_exact(
-    places: Places,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, places: Places, database_url: str, database: Connection
 ) -> None:
     """It is of one snapshot, and so are the counts and the calls in it."""
-    start_ingest()
+    pipeline.start()
 
     async def load() -> None:
         for n in range(40):
-            await publish(bootstrap, topic, keyed(call(n)))
+            await pipeline.publish(keyed(call(n)))
 
     loading = asyncio.create_task(load())
     await until(lambda: database.fetchval("SELECT count(*) > 5 FROM calls"), "the first calls")
     file = places.archive / "callfold.dump"
     await asyncio.to_thread(places.run, "pg_dump", "--format=custom", "--file", file, database_url)
     await loading
-    await caught_up(bootstrap, topic)
+    await pipeline.consumed()
 
     copy = f"{database_url}_copy"
     await database.execute(f"CREATE DATABASE {copy.rpartition('/')[2]}")

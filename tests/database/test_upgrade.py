@@ -5,6 +5,7 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -23,7 +24,7 @@ from tests.support import seed
 from tests.support.api import bearing
 from tests.support.command_line import callfold
 from tests.support.events import value
-from tests.support.ingesting import StartIngest, call, caught_up, has_said, keyed
+from tests.support.ingesting import StartIngest, call, caught_up, keyed
 from tests.support.processes import Service, publish, until
 from tests.support.seed import Tenant
 
@@ -250,9 +251,7 @@ async def test_services_wait_for_tables_that_are_not_there_or_too_old(
     await publish(bootstrap, topic, [value("call.initiated")])
     for service in early_services:
         await until(
-            lambda service=service: has_said(
-                service, f"its tables are not there, and step {NEEDED_STEP} is needed"
-            ),  # type: ignore[misc]
+            partial(service.said, f"its tables are not there, and step {NEEDED_STEP} is needed"),
             "word of what is missing",
         )
         assert service.running

@@ -143,6 +143,7 @@ ALONE = {*OURS, *SERVERS, *ONE_SHOT}
         (("--env-file", ".env.cluster"), {*ALONE, "kafka-2", "kafka-3"}),
     ],
 )
+@pytest.mark.processes
 def test_compose_understands_files_and_profiles(
     files: tuple[str | Path, ...], options: tuple[str, ...], expected: set[str]
 ) -> None:

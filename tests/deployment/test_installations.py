@@ -20,6 +20,8 @@ from services.ops.main import run
 run()
 """
 
+pytestmark = pytest.mark.processes
+
 
 def callfold(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line, where the packages of the extra `embedded` can't be imported."""

@@ -9,11 +9,11 @@ import typer
 from typer.core import TyperGroup
 
 from services.ops.main import app
-from services.ops.proof import prove
 from shared.database import Connection
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, value
-from tests.support.ingesting import StartIngest, call, caught_up, keyed
+from tests.support.ingesting import call, keyed
+from tests.support.pipeline import Pipeline
 from tests.support.processes import publish
 from tests.support.repository import ROOT
 
@@ -39,31 +39,30 @@ def command(time_zone: str) -> list[str]:
 
 
 async def test_a_wrong_time_zone_is_mended(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
     """Its events came before somebody made it, so it was made in UTC. Ingest runs all the while."""
     late = [
         value("call.initiated", call_id=at, timestamp=at, direction="outbound", latency_ms=5)
         for at in ("2026-11-23T23:30:00Z", "2026-11-23T12:00:00Z")
     ]
-    await publish(bootstrap, topic, keyed([*late, *call(0)]))
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed([*late, *call(0)]))
+    pipeline.start()
+    await pipeline.consumed()
     assert await calls_by_day(database) == ["2026-11-23: 2", "2026-11-24: 1"]
 
     for _ in range(2):  # again: it changes nothing
         done = await callfold(*command("Europe/Berlin"), database_url=database_url)
         assert done.status == 0, done.failure
         assert await calls_by_day(database) == ["2026-11-23: 1", "2026-11-24: 2"]
-        proof = await prove(database_url)
-        assert proof.exact, proof.differences
+        await pipeline.assert_proved()
 
     await publish(
         bootstrap, topic, [value("call.completed", id="2", call_id="2026-11-23T23:30:00Z", duration=3)]
     )
-    await caught_up(bootstrap, topic)
+    await pipeline.consumed()
     assert await calls_by_day(database) == ["2026-11-23: 1", "2026-11-24: 2"]
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 def written_commands() -> Iterator[str]:

@@ -14,8 +14,9 @@ from services.ops.embedded.servers import Servers
 from shared.database import Connection
 from tests.support import seed
 from tests.support.api import bearing, until_somebody_waits_for_a_lock
-from tests.support.ingesting import GROUP, StartIngest, call, caught_up, has_said
-from tests.support.processes import Service, lag, publish, until
+from tests.support.ingesting import call
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Service, until
 
 LONGEST_SECONDS = 9
 
@@ -50,38 +51,34 @@ async def assert_stops(service: Service, *clean: int) -> None:
 
 
 async def test_ingest_while_the_database_does_not_answer(
-    start_ingest: StartIngest, bootstrap: str, topic: str, silent_url: tuple[str, asyncio.Event]
+    pipeline: Pipeline, silent_url: tuple[str, asyncio.Event]
 ) -> None:
     url, has_come = silent_url
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest(database_url=url)
+    await pipeline.publish(call(0))
+    ingest = pipeline.start(database_url=url)
     await has_come.wait()
     await assert_stops(ingest)
-    assert await lag(bootstrap, topic, f"{GROUP}-{topic}") == 4, "nothing was committed that is not stored"
+    assert await pipeline.lag() == 4, "nothing was committed that is not stored"
 
 
-async def test_ingest_in_a_transaction_that_hangs(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
-) -> None:
-    await publish(bootstrap, topic, call(0))
+async def test_ingest_in_a_transaction_that_hangs(pipeline: Pipeline, database: Connection) -> None:
+    await pipeline.publish(call(0))
     async with database.transaction():
         await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
-        ingest = start_ingest()
+        ingest = pipeline.start()
         await until(
             lambda: database.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"),
             "ingest to be in the middle of its transaction",
         )
         await assert_stops(ingest)
-    assert await lag(bootstrap, topic, f"{GROUP}-{topic}") == 4
+    assert await pipeline.lag() == 4
     assert await database.fetchval("SELECT count(*) FROM call_events") == 0
 
 
-async def test_ingest_while_the_broker_is_away(
-    start_ingest: StartIngest, bootstrap: str, topic: str, running: Servers
-) -> None:
-    await publish(bootstrap, topic, call(0))
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
+async def test_ingest_while_the_broker_is_away(pipeline: Pipeline, running: Servers) -> None:
+    await pipeline.publish(call(0))
+    ingest = pipeline.start()
+    await pipeline.consumed()
     running.kafka.kill()
     try:
         await assert_stops(ingest)
@@ -89,21 +86,22 @@ async def test_ingest_while_the_broker_is_away(
         await running.kafka.start()
 
 
-async def test_ingest_before_it_has_found_a_broker(start_ingest: StartIngest) -> None:
-    ingest = start_ingest(kafka_bootstrap="127.0.0.1:1")
-    await until(lambda: has_said(ingest, "waits: no broker"), "ingest to wait for a broker")
+async def test_ingest_before_it_has_found_a_broker(pipeline: Pipeline) -> None:
+    ingest = pipeline.start(kafka_bootstrap="127.0.0.1:1")
+    await until(lambda: ingest.said("waits: no broker"), "ingest to wait for a broker")
     await assert_stops(ingest)
 
 
 async def test_ingest_while_the_first_broker_does_not_answer(
-    start_ingest: StartIngest, silent: tuple[str, asyncio.Event]
+    pipeline: Pipeline, silent: tuple[str, asyncio.Event]
 ) -> None:
     address, has_come = silent
-    ingest = start_ingest(kafka_bootstrap=address)
+    ingest = pipeline.start(kafka_bootstrap=address)
     await has_come.wait()
     await assert_stops(ingest)
 
 
+@pytest.mark.processes
 async def test_aggregator_while_the_database_does_not_answer(
     silent_url: tuple[str, asyncio.Event], tmp_path: Path
 ) -> None:
@@ -131,7 +129,7 @@ async def test_the_api_in_a_statement_that_hangs(
 ) -> None:
     acme = await seed.tenant(database)
     api = Service("api", tmp_path / "api.log", database_url=database_url, api_port=str(free_tcp_port))
-    await until(lambda: has_said(api, "Uvicorn running"), "the API to be up")
+    await until(lambda: api.said("Uvicorn running"), "the API to be up")
     async with (
         database.transaction(),
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}", trust_env=False) as client,
@@ -143,12 +141,13 @@ async def test_the_api_in_a_statement_that_hangs(
         await asyncio.gather(asked, return_exceptions=True)
 
 
+@pytest.mark.processes
 async def test_the_api_while_the_database_does_not_answer(
     silent_url: tuple[str, asyncio.Event], tmp_path: Path, free_tcp_port: int
 ) -> None:
     url, has_come = silent_url
     api = Service("api", tmp_path / "api.log", database_url=url, api_port=str(free_tcp_port))
-    await until(lambda: has_said(api, "Uvicorn running"), "the API to be up")
+    await until(lambda: api.said("Uvicorn running"), "the API to be up")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_tcp_port}", trust_env=False) as client:
         asked = asyncio.create_task(client.get("/calls", headers=bearing(f"kros_live_{'0' * 32}")))
         await has_come.wait()

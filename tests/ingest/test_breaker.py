@@ -9,14 +9,14 @@ import pytest
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.writer import Writer
 from services.ops.embedded.state import free_ports
-from services.ops.proof import prove
 from shared.database import Connection
 from shared.quarantine import BadRecord, write_quarantine
 from shared.settings import IngestSettings
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.support.ingesting import call, keyed
 from tests.support.monitoring import Monitor
+from tests.support.pipeline import Pipeline
 from tests.support.processes import lag, publish, until
 from tests.support.storing import arrivals, record
 
@@ -53,33 +53,32 @@ def test_with_a_share_of_one_it_never_opens() -> None:
 
 
 async def test_ingest_pauses_says_why_and_goes_on_when_it_is_let(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection
 ) -> None:
     """Nothing of the topic is quarantined meanwhile, and no offset moves; a stop is a stop."""
-    await publish(bootstrap, topic, [*keyed(call(0)), *([b"no event"] * 400)])
-    ingest = start_ingest(breaker_records="100")
-    await until(lambda: has_said(ingest, "pauses: "), "ingest to pause")
+    await pipeline.publish([*keyed(call(0)), *([b"no event"] * 400)])
+    ingest = pipeline.start(breaker_records="100")
+    await until(lambda: ingest.said("pauses: "), "ingest to pause")
     assert ingest.said("the first: the value is not JSON")
     waiting = await lag(bootstrap, topic, f"test-{topic}")
     assert waiting >= 400
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") < 100
     assert ingest.stop() == 0
-    start_ingest(breaker_records="100", breaker_share="1")
-    await caught_up(bootstrap, topic)
+    await pipeline.run_until_consumed(breaker_records="100", breaker_share="1")
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 400
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_records_without_a_value_open_nothing_and_are_counted(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
     """A deletion run by key over a compacted topic is no producer gone wrong."""
     monitor = Monitor(*free_ports(1))
-    ingest = start_ingest(breaker_records="100", monitor_port=str(monitor.port))
+    ingest = pipeline.start(breaker_records="100", monitor_port=str(monitor.port))
     tombstones = [(f"call-{n}".encode(), None, (("header", None),)) for n in range(400)]
-    await publish(bootstrap, topic, [*tombstones, *keyed(call(0))])
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 1)
+    await pipeline.publish([*tombstones, *keyed(call(0))])
+    await pipeline.consumed()
+    await pipeline.assert_exact(1)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
     assert await monitor.value("callfold_ingest_records_total", outcome="no_value") == 400
     assert not ingest.said("pauses: ")
@@ -106,16 +105,15 @@ async def test_a_redrive_lets_go_of_records_without_a_value(database: Connection
 
 
 async def test_events_beyond_the_retention_open_nothing(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+    pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
     """A new group that reads all of a topic is no producer gone wrong."""
     await database.execute(
         "INSERT INTO organizations (id, name, retention_days) VALUES ($1, 'Acme', 1)", ORGANIZATION
     )
     old = [value("call.updated", id=str(n), timestamp="2026-01-01T00:00:00Z") for n in range(200)]
-    await publish(bootstrap, topic, old)
-    start_ingest(breaker_records="100")
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(old)
+    await pipeline.run_until_consumed(breaker_records="100")
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 200
 
 
@@ -133,10 +131,10 @@ async def test_half_of_a_batch_is_not_judged_by_itself(database_url: str, databa
 
 
 async def test_events_that_their_organization_does_not_take_count_as_bad(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     strangers = [value("call.updated", id=str(n)) for n in range(200)]
-    await publish(bootstrap, topic, strangers)
-    ingest = start_ingest(breaker_records="100", unknown_organizations="quarantine")
-    await until(lambda: has_said(ingest, "pauses: "), "ingest to pause")
+    await pipeline.publish(strangers)
+    ingest = pipeline.start(breaker_records="100", unknown_organizations="quarantine")
+    await until(lambda: ingest.said("pauses: "), "ingest to pause")
     assert await database.fetchval("SELECT count(*) FROM call_events") == 0

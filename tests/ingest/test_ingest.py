@@ -10,48 +10,35 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 
-from services.ops.proof import prove
 from shared.database import Connection
 from tests.support.events import NOON, ORGANIZATION, value
 from tests.support.ingesting import (
-    StartIngest,
-    assert_exact,
     call,
-    caught_up,
-    has_committed,
     keyed,
 )
-from tests.support.processes import publish, until
+from tests.support.pipeline import Pipeline, calls
+from tests.support.processes import until
+from tests.support.repository import ROOT
 
 
-async def test_events_become_exact_calls_and_counts(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
-) -> None:
-    await publish(bootstrap, topic, keyed([event for n in range(50) for event in call(n)]))
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 50)
+async def test_events_become_exact_calls_and_counts(pipeline: Pipeline, database: Connection) -> None:
+    await pipeline.publish(keyed(calls(50)))
+    await pipeline.run_until_consumed()
+    await pipeline.assert_exact(50)
     row = await database.fetchrow("SELECT * FROM calls WHERE id = $1", UUID(int=8))
     assert row is not None
     assert (row["status"], row["duration"], row["latency_ms"], row["version"]) == ("completed", 60, 7, 4)
     assert await database.fetchval("SELECT time_zone FROM organizations WHERE id = $1", ORGANIZATION) == "UTC"
-    assert ingest.stop() == 0
 
 
-async def test_a_whole_topic_again_changes_nothing(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
-) -> None:
-    await publish(bootstrap, topic, [*keyed([e for n in range(30) for e in call(n)]), b"bad"])
-    first = start_ingest()
-    await caught_up(bootstrap, topic)
-    first.stop()
+async def test_a_whole_topic_again_changes_nothing(pipeline: Pipeline, database: Connection) -> None:
+    await pipeline.publish([*keyed(calls(30)), b"bad"])
+    await pipeline.run_until_consumed()
     before = await database.fetch("SELECT calls::text, calls.xmin::text FROM calls ORDER BY id")
-    again = start_ingest(consumer_group="another")
-    await until(lambda: has_committed(bootstrap, topic, "another"), "the other group to have read everything")
+    await pipeline.run_until_consumed(consumer_group="another")
     assert await database.fetch("SELECT calls::text, calls.xmin::text FROM calls ORDER BY id") == before
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
-    await assert_exact(database_url, database, 30)
-    assert again.stop() == 0
+    await pipeline.assert_exact(30)
 
 
 BAD_RECORDS = [
@@ -72,7 +59,7 @@ BAD_RECORDS = [
 
 
 async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
     headers: tuple[tuple[str, bytes | None], ...] = (
         ("source", b"pbx-1"),
@@ -85,10 +72,9 @@ async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
         mixed.append(record)
         if n < len(BAD_RECORDS):
             mixed.append(BAD_RECORDS[n][:3])
-    await publish(bootstrap, topic, mixed)
-    start_ingest()
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 20)
+    await pipeline.publish(mixed)
+    await pipeline.run_until_consumed()
+    await pipeline.assert_exact(20)
     kept = await database.fetch("SELECT * FROM quarantined_records")
     assert len(kept) == len(BAD_RECORDS)
     for key, body, headers, reason in BAD_RECORDS:
@@ -98,34 +84,18 @@ async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
 
 
 async def test_a_header_name_that_is_not_utf8_holds_nothing_up(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     """A producer in C can send one; here aiokafka's own writer is made to, in one batch with good records."""
-    written = (
-        "import asyncio, sys\n"
-        "from aiokafka import AIOKafkaProducer\n"
-        "class Raw(str):\n"
-        "    def encode(self, *_): return b'\\xffname'\n"
-        "async def main(bootstrap, topic, *values):\n"
-        "    producer = AIOKafkaProducer(\n"
-        "        bootstrap_servers=bootstrap, linger_ms=200, compression_type='gzip')\n"
-        "    await producer.start()\n"
-        "    named = [(Raw('x'), b'said')]\n"
-        "    headers = [[], named, [], [], named]\n"
-        "    sent = [await producer.send(topic, value.encode(), b'key', headers=of_it)\n"
-        "            for value, of_it in zip(values, headers)]\n"
-        "    await asyncio.gather(*sent)\n"
-        "    await producer.stop()\n"
-        "asyncio.run(main(*sys.argv[1:]))\n"
-    )
     events = [*(event.decode() for event in call(0)), "hello"]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", written, bootstrap, topic, *events),
+        *(sys.executable, "-m", "tests.support.produce_raw_header"),
+        *(pipeline.bootstrap, pipeline.topic, *events),
         env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+        cwd=ROOT,
     )
     assert await process.wait() == 0
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT array_agg(id ORDER BY id) FROM call_events") == [*"1234"]
     kept = await database.fetchrow("SELECT * FROM quarantined_records")
     assert kept is not None
@@ -134,16 +104,15 @@ async def test_a_header_name_that_is_not_utf8_holds_nothing_up(
         ["\\xffname"],
         [b"said"],
     )
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_a_field_without_a_clear_meaning_costs_the_call_nothing_else(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     end = value("call.completed", id="3", duration=-1, cost="2.5", hangup_cause=16)
-    await publish(bootstrap, topic, [value("call.initiated", id="1"), value("call.answered", id="2"), end])
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([value("call.initiated", id="1"), value("call.answered", id="2"), end])
+    ingest = await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT (status, duration, cost, hangup_cause) FROM calls") == (
         "completed",
         0,
@@ -155,77 +124,71 @@ async def test_a_field_without_a_clear_meaning_costs_the_call_nothing_else(
     ]
     assert await database.fetchval("SELECT count(*) FROM call_events WHERE notes IS NULL") == 2
     assert ingest.said("left fields without a clear meaning out of 1 events; the first: data.duration")
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_an_event_with_a_known_id_and_other_content_is_reported(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     numbered = [
         value("call.initiated", id="0"),
         value("call.answered", id="1"),
         value("call.completed", id="0"),
     ]
-    await publish(bootstrap, topic, [*numbered, *numbered])
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([*numbered, *numbered])
+    ingest = await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT (status, version) FROM calls") == ("in_progress", 2)
     assert ingest.said("dropped 2 events with an id that their call already has, and with other content")
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_events_of_unknown_organizations_can_be_quarantined(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     known = UUID(int=5)
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Known')", known)
     strange = value("call.ringing", id="s", call_id=UUID(int=99))
-    await publish(bootstrap, topic, [strange, value("call.ringing", organization_id=known)])
-    start_ingest(unknown_organizations="quarantine")
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([strange, value("call.ringing", organization_id=known)])
+    await pipeline.run_until_consumed(unknown_organizations="quarantine")
     assert await database.fetchval("SELECT array_agg(organization_id) FROM calls") == [known]
     kept = await database.fetchrow("SELECT reason, value FROM quarantined_records")
     assert kept is not None
     assert kept["reason"] == f"organization_id: there is no organization {ORGANIZATION}"
     assert kept["value"] == strange
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_what_postgresql_refuses_is_found_and_quarantined(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, database: Connection
 ) -> None:
     """An operator's own rule on the table: the one record that breaks it must not hold up its batch."""
     await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
     refused = value("call.ringing", id="r", call_id=UUID(int=99), from_number="anonymous")
-    await publish(bootstrap, topic, [*call(0), *call(1), refused, *call(2)])
-    start_ingest()
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 3)
+    await pipeline.publish([*call(0), *call(1), refused, *call(2)])
+    await pipeline.run_until_consumed()
+    await pipeline.assert_exact(3)
     kept = await database.fetchrow("SELECT reason, value FROM quarantined_records")
     assert kept is not None
     assert "no_anonymous" in kept["reason"]
     assert kept["value"] == refused
 
 
-async def test_an_index_of_the_operators_own_is_no_rival(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
-) -> None:
+async def test_an_index_of_the_operators_own_is_no_rival(pipeline: Pipeline, database: Connection) -> None:
     """A unique violation elsewhere than in our keys will not pass by reading again."""
     await database.execute("CREATE UNIQUE INDEX one_caller ON calls (from_number)")
     twice = [
         value("call.initiated", call_id=UUID(int=n), from_number="+4930", timestamp=NOON - timedelta(hours=n))
         for n in (1, 2)
     ]
-    await publish(bootstrap, topic, [*call(5), *twice])
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([*call(5), *twice])
+    await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT count(*) FROM calls") == 2
     assert "one_caller" in await database.fetchval("SELECT reason FROM quarantined_records")
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 async def test_a_transaction_that_was_aborted_is_not_counted(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection
 ) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
     await producer.start()
@@ -235,29 +198,24 @@ async def test_a_transaction_that_was_aborted_is_not_counted(
     async with producer.transaction():
         await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=2)), key=b"k")
     await producer.stop()
-    start_ingest()
+    pipeline.start()
     await until(lambda: database.fetchval("SELECT EXISTS (SELECT FROM calls)"), "the committed call")
     assert await database.fetchval("SELECT array_agg(id) FROM calls") == [UUID(int=2)]
 
 
-async def test_a_day_in_the_organizations_time_zone(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
-) -> None:
+async def test_a_day_in_the_organizations_time_zone(pipeline: Pipeline, database: Connection) -> None:
     zones = {UUID(int=1): "Europe/Berlin", UUID(int=2): "America/St_Johns", UUID(int=3): "Pacific/Apia"}
     await database.executemany(
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $2)", list(zones.items())
     )
     for organization in zones:
-        await publish(
-            bootstrap,
-            topic,
+        await pipeline.publish(
             [
                 value("call.initiated", id=at, call_id=at, organization_id=organization, timestamp=at)
                 for at in ("2026-10-24T22:00:00Z", "2026-10-25T02:30:00Z", "2026-10-25T23:30:00Z")
             ],
         )
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.run_until_consumed()
     days = await database.fetch(
         "SELECT time_zone, array_agg(day::text ORDER BY calls.created_at) FROM calls "
         "JOIN organizations o ON o.id = organization_id GROUP BY 1 ORDER BY 1"
@@ -269,12 +227,9 @@ async def test_a_day_in_the_organizations_time_zone(
     ]
 
 
-async def test_times_are_the_events_own(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
-) -> None:
+async def test_times_are_the_events_own(pipeline: Pipeline, database: Connection) -> None:
     old = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
-    await publish(bootstrap, topic, [value("call.initiated", timestamp=old)])
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([value("call.initiated", timestamp=old)])
+    await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT created_at FROM calls") == old
     assert await database.fetchval("SELECT day FROM daily_call_deltas") == old.date()

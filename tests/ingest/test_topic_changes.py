@@ -12,13 +12,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
-from services.ops.proof import prove
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from shared.read_progress import read_until
-from tests.support.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_said, keyed
+from tests.support.ingesting import GROUP, call, caught_up, keyed
 from tests.support.monitoring import Monitor
-from tests.support.processes import publish, until
+from tests.support.pipeline import Pipeline, calls
+from tests.support.processes import until
 
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "6"}
 
@@ -60,62 +60,51 @@ async def stored(database: Connection, events: int) -> None:
     await until(all_are, f"{events} events to be stored")
 
 
-@pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
-
-
 async def test_a_static_member_that_restarts_reads_the_partitions_that_were_added(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    database_url: str,
-    monitor: Monitor,
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, monitor: Monitor
 ) -> None:
     """Kafka gives it back its old assignment, without a rebalance (KAFKA-13435)."""
-    first = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    first = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await until(monitor.is_ready, "ingest to be ready")
     assert first.stop() == 0
     await add_partitions(bootstrap, topic, 6)
-    second = start_ingest(monitor_port=str(monitor.port), **STATIC)
+    second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await publish_to(bootstrap, topic, 5, call(0))
     await stored(database, 4)
     assert second.said("no process of the group reads partitions 4 to 5: asks the group for a rebalance")
     await until(monitor.is_ready, "no partition to be without a process")
     assert await monitor.value("callfold_ingest_partitions") == 6
     assert await monitor.value("callfold_ingest_unowned_partitions") == 0
-    await assert_exact(database_url, database, 1)
+    await pipeline.assert_exact(1)
 
 
 async def test_partitions_that_are_added_are_read_by_members_that_run(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection
 ) -> None:
-    members = [start_ingest(), start_ingest()]
+    members = [pipeline.start(), pipeline.start()]
     for member in members:
-        await until(partial(has_said, member, "reads partitions"), "each to read")
+        await until(partial(member.said, "reads partitions"), "each to read")
     await add_partitions(bootstrap, topic, 8)
     for partition in range(4, 8):
         await publish_to(bootstrap, topic, partition, call(partition))
     await stored(database, 16)
-    await assert_exact(database_url, database, 4)
+    await pipeline.assert_exact(4)
 
 
 async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
-    start_ingest: StartIngest,
+    pipeline: Pipeline,
     bootstrap: str,
     topic: str,
     database: Connection,
-    database_url: str,
     free_tcp_port_factory: Callable[[], int],
 ) -> None:
     """By two members: the one that does not lead the group would ask for the topic without a pause."""
     monitors = [Monitor(free_tcp_port_factory()) for _ in range(2)]
-    members = [start_ingest(monitor_port=str(one.port)) for one in monitors]
+    members = [pipeline.start(monitor_port=str(one.port)) for one in monitors]
     for one in monitors:
         await until(one.is_ready, "ingest to be ready")
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed(calls(10)))
+    await pipeline.consumed()
 
     await remove(bootstrap, topic)
 
@@ -137,33 +126,28 @@ async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
         assert member.log.stat().st_size < 20_000
 
     await ensure_topic(bootstrap, topic, 4)
-    records = keyed([event for n in range(10, 40) for event in call(n)])
-    await publish(bootstrap, topic, records)
+    records = keyed(calls(10, 40))
+    await pipeline.publish(records)
     await stored(database, 40 * 4)
     for one in monitors:
         await until(one.is_ready, "ingest to be ready again")
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 40)
+    await pipeline.consumed()
+    await pipeline.assert_exact(40)
     assert all(member.running for member in members)
 
 
 @pytest.mark.parametrize("partitions", [2, 4, 6])
 async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    monitor: Monitor,
-    partitions: int,
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, monitor: Monitor, partitions: int
 ) -> None:
-    first = start_ingest(monitor_port=str(monitor.port), **STATIC)
-    await publish(bootstrap, topic, keyed([event for n in range(5) for event in call(n)]))
-    await caught_up(bootstrap, topic)
+    first = pipeline.start(monitor_port=str(monitor.port), **STATIC)
+    await pipeline.publish(keyed(calls(5)))
+    await pipeline.consumed()
     await remove(bootstrap, topic)
-    await until(lambda: has_said(first, "does not exist any more"), "ingest to miss its topic")
+    await until(lambda: first.said("does not exist any more"), "ingest to miss its topic")
     first.stop()
-    second = start_ingest(monitor_port=str(monitor.port), **STATIC)
-    await until(lambda: has_said(second, f"has no topic {topic}"), "ingest to wait for its topic")
+    second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
+    await until(lambda: second.said(f"has no topic {topic}"), "ingest to wait for its topic")
     await ensure_topic(bootstrap, topic, partitions)
     for partition in range(partitions):
         await publish_to(bootstrap, topic, partition, call(10 + partition))
@@ -178,19 +162,14 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
 
 
 async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    rival: Connection,
-    database_url: str,
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, rival: Connection
 ) -> None:
     """Ingest waits for the database with one batch in hand, one read and one fetched. It asks for no records,
     and so does not hear that the topic is gone. The new topic is longer than what was read, so no position is
     out of range."""
     narrow = f"{topic}-one"
     await ensure_topic(bootstrap, narrow, 1)
-    ingest = start_ingest(topic=narrow, consumer_group=f"{GROUP}-{narrow}")
+    ingest = pipeline.start(topic=narrow, consumer_group=f"{GROUP}-{narrow}")
 
     async def described() -> bool:
         return await read_until(database, narrow) is not None
@@ -208,8 +187,8 @@ async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
             await publish_to(bootstrap, narrow, 0, call(n))
         await remove(bootstrap, narrow)
         await ensure_topic(bootstrap, narrow, 1)
-        await publish_to(bootstrap, narrow, 0, [event for n in range(10, 40) for event in call(n)])
-        await until(partial(has_said, ingest, f"the topic {narrow} was"), "ingest to see another topic")
+        await publish_to(bootstrap, narrow, 0, calls(10, 40))
+        await until(partial(ingest.said, f"the topic {narrow} was"), "ingest to see another topic")
 
     async def all_new_calls() -> bool:
         new = "SELECT count(*) FROM calls WHERE id >= $1 AND status = 'completed'"
@@ -217,7 +196,7 @@ async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
 
     await until(all_new_calls, "all calls of the new topic")
     await caught_up(bootstrap, narrow)
-    assert (await prove(database_url)).exact
+    await pipeline.assert_proved()
 
 
 @asynccontextmanager
@@ -278,7 +257,7 @@ async def test_partitions_without_a_process_are_known_to_each_and_reported_by_on
 
         one.rejoin()
 
-        async def shared() -> bool:
+        def shared() -> bool:
             return its.partitions() + others.partitions() == 6
 
         await until(shared, "both to share six partitions")
@@ -315,7 +294,7 @@ async def test_a_rebalance_that_becomes_due_while_partitions_are_assigned_takes_
 
     async with member(bootstrap, topic, on_assigned=rejoin_once) as (_, assignment):
 
-        async def joined_again() -> bool:
+        def joined_again() -> bool:
             return joined == 2 and assignment.joined
 
         await until(joined_again, "the member to join again")

@@ -10,12 +10,12 @@ import psutil
 import pytest
 import trustme
 
-from shared.database import Connection
 from tests.support.command_line import callfold
 from tests.support.ingesting import GROUP as GROUPS
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, has_ended, keyed
+from tests.support.ingesting import call, keyed
 from tests.support.kafka_requests import DESCRIBE_CONFIGS, GROUP, READ, TOPIC
-from tests.support.processes import Service, publish, until
+from tests.support.pipeline import Pipeline, calls
+from tests.support.processes import Service, until
 from tests.support.secured_kafka import (
     KEY_PASSWORD,
     SecuredKafka,
@@ -25,6 +25,8 @@ from tests.support.secured_kafka import (
     with_certificate,
 )
 from tests.support.token_endpoint import SECRET, TokenEndpoint, token_endpoint, with_token_url
+
+pytestmark = pytest.mark.processes
 
 USER: Final = "callfold"
 SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)
@@ -79,19 +81,14 @@ def way(
 
 
 async def test_each_way_in_is_enough_for_ingest_and_the_commands(
-    way: Settings,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, way: Settings, topic: str, database_url: str
 ) -> None:
-    await publish(bootstrap, topic, keyed([event for n in range(20) for event in call(n)]))
+    await pipeline.publish(keyed(calls(20)))
     settings = {"database_url": database_url, "topic": topic, "consumer_group": f"{GROUPS}-{topic}", **way}
     assert (await callfold("lag", "--json", **settings)).json["consumer_lag"] == 80
-    ingest = start_ingest(**way, log_level="DEBUG")
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 20)
+    ingest = pipeline.start(**way, log_level="DEBUG")
+    await pipeline.consumed()
+    await pipeline.assert_exact(20)
     assert (await callfold("lag", "--json", **settings)).json["consumer_lag"] == 0
     assert (await callfold("topic", "--json", **settings)).json["partitions"] == 4
     assert ingest.stop() == 0
@@ -105,97 +102,66 @@ def connections(service: Service, address: str) -> set[int]:
     return {one.laddr.port for one in found if one.raddr and one.raddr.port == port}
 
 
-async def all_are_new(service: Service, address: str, former: set[int]) -> bool:
+def all_are_new(service: Service, address: str, former: set[int]) -> bool:
     now = connections(service, address)
     return bool(now) and not now & former
 
 
 @pytest.mark.parametrize("way", ["SCRAM-SHA-512", "token endpoint"], indirect=True)
 async def test_connections_that_the_broker_cuts_off_when_their_session_is_over_are_made_anew(
-    way: Settings,
-    endpoint: TokenEndpoint,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, way: Settings, endpoint: TokenEndpoint, topic: str
 ) -> None:
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
-    ingest = start_ingest(**way)
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed(calls(10)))
+    ingest = pipeline.start(**way)
+    await pipeline.consumed()
     for round_ in range(1, 3):
         former = connections(ingest, way["kafka_bootstrap"])
         await until(lambda: all_are_new(ingest, way["kafka_bootstrap"], former), "new connections")  # noqa: B023
         more = range(10 * round_, 10 * round_ + 10)
-        await publish(bootstrap, topic, keyed([event for n in more for event in call(n)]))
-        await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 30)
+        await pipeline.publish(keyed([event for n in more for event in call(n)]))
+        await pipeline.consumed()
+    await pipeline.assert_exact(30)
     assert ingest.stop() == 0
     assert endpoint.granted in (0, 2), "one token for waiting for the topic, and one for all of consuming"
 
 
 async def test_a_token_that_is_over_before_its_time_is_replaced(
-    secured: SecuredKafka,
-    endpoint: TokenEndpoint,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, secured: SecuredKafka, endpoint: TokenEndpoint
 ) -> None:
     endpoint.lifetime_seconds, endpoint.told_seconds = 1, 3600
-    ingest = start_ingest(**with_token_url(secured, endpoint))
-    await until(lambda: has_granted(endpoint, 4), "ingest to have asked for a token again, and again")
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 10)
+    ingest = pipeline.start(**with_token_url(secured, endpoint))
+    await until(lambda: endpoint.granted >= 4, "ingest to have asked for a token again, and again")
+    await pipeline.publish(keyed(calls(10)))
+    await pipeline.consumed()
+    await pipeline.assert_exact(10)
     assert ingest.said("the token is refused (invalid_token)")
     assert ingest.stop() == 0
 
 
-async def has_granted(endpoint: TokenEndpoint, times: int) -> bool:
-    return endpoint.granted >= times
-
-
 async def test_a_token_endpoint_that_is_away_is_waited_for(
-    secured: SecuredKafka,
-    endpoint: TokenEndpoint,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, secured: SecuredKafka, endpoint: TokenEndpoint
 ) -> None:
     endpoint.lifetime_seconds = 2
     endpoint.away = True
-    ingest = start_ingest(**with_token_url(secured, endpoint))
-    await until(lambda: has_refused(endpoint, 2), "ingest to have asked for a token at the start, and again")
+    ingest = pipeline.start(**with_token_url(secured, endpoint))
+    await until(lambda: endpoint.refused >= 2, "ingest to have asked for a token at the start, and again")
     endpoint.away = False
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed(calls(10)))
+    await pipeline.consumed()
     endpoint.away = True
     began, refused = time.monotonic(), endpoint.refused
-    await until(lambda: has_refused(endpoint, refused + 3), "ingest to have asked for tokens while running")
+    await until(lambda: endpoint.refused >= refused + 3, "ingest to have asked for tokens while running")
     assert time.monotonic() - began > 2, "it asks no more than once a second"
-    await publish(bootstrap, topic, keyed([event for n in range(10, 20) for event in call(n)]))
+    await pipeline.publish(keyed(calls(10, 20)))
     endpoint.away = False
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 20)
+    await pipeline.consumed()
+    await pipeline.assert_exact(20)
     assert ingest.said(f"no token from {endpoint.url}: it answers 503")
     assert ingest.stop() == 0
 
 
-async def has_refused(endpoint: TokenEndpoint, times: int) -> bool:
-    return endpoint.refused >= times
-
-
 async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_on(
-    secured: SecuredKafka,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, secured: SecuredKafka, topic: str
 ) -> None:
     await secured.set_password("SCRAM-SHA-256", "other", "old-secret")
     await secured.allow("other", TOPIC, topic, [READ])
@@ -204,18 +170,17 @@ async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_o
         sasl(secured, "SCRAM-SHA-256", kafka_username="other", kafka_password=f"{age}-secret")
         for age in ("old", "new")
     )
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
-    first = start_ingest(**old)
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed(calls(10)))
+    first = pipeline.start(**old)
+    await pipeline.consumed()
     await secured.set_password("SCRAM-SHA-256", "other", "new-secret")
-    await until(lambda: has_ended(first), "ingest to end")
+    await until(lambda: not first.running, "ingest to end")
     assert first.exit_status == 1
     assert first.log.read_text().count("the broker refuses the credentials") == 1
     assert "Traceback" not in first.log.read_text()
-    await publish(bootstrap, topic, keyed([event for n in range(10, 20) for event in call(n)]))
-    start_ingest(**new)
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 20)
+    await pipeline.publish(keyed(calls(10, 20)))
+    await pipeline.run_until_consumed(**new)
+    await pipeline.assert_exact(20)
 
 
 @pytest.fixture(
@@ -279,7 +244,7 @@ def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Pat
 
 
 async def test_what_is_refused_is_told_by_each_command_and_ends_ingest(
-    refused: tuple[Settings, str], start_ingest: StartIngest, topic: str, database_url: str
+    pipeline: Pipeline, refused: tuple[Settings, str], topic: str, database_url: str
 ) -> None:
     wrong, said = refused
     settings = {"database_url": database_url, "topic": topic, **wrong}
@@ -288,8 +253,8 @@ async def test_what_is_refused_is_told_by_each_command_and_ends_ingest(
         assert told.status == 1
         assert told.failure.startswith(f"Kafka can't be used at {wrong['kafka_bootstrap']}: ")
         assert told.failure.endswith(f"{said}.")
-    ingest = start_ingest(**wrong)
-    await until(lambda: has_ended(ingest), "ingest to end")
+    ingest = pipeline.start(**wrong)
+    await until(lambda: not ingest.running, "ingest to end")
     assert ingest.exit_status == 1
     assert ingest.said(f"{said}.")
     assert not ingest.said("Traceback")
@@ -325,18 +290,14 @@ async def test_a_protocol_that_is_not_the_listeners_is_told(
 
 
 async def test_what_the_user_may_not_do_is_told(
-    secured: SecuredKafka,
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
+    pipeline: Pipeline, secured: SecuredKafka, topic: str, database_url: str
 ) -> None:
     way = sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
     making = await callfold("topic", topic="call-events-new", **way)
     assert making.failure.startswith(f"Kafka can't be used at {secured.sasl}: the broker does not let ")
     hidden = {"database_url": database_url, "topic": "hidden", **way}
     assert (await callfold("lag", **hidden)).failure.startswith("Kafka has no topic hidden, or does not let")
-    ingest = start_ingest(**way, consumer_group="forbidden")
-    await until(lambda: has_ended(ingest), "ingest to end")
+    ingest = pipeline.start(**way, consumer_group="forbidden")
+    await until(lambda: not ingest.running, "ingest to end")
     assert ingest.exit_status == 1
     assert ingest.said("the broker does not let this user at the group: forbidden.")

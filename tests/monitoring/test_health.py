@@ -20,17 +20,13 @@ from shared.kafka import ensure_topic
 from shared.monitor import READY_SECONDS, WhyWaiting, monitored
 from shared.probe import TIMEOUT_SECONDS
 from shared.settings import MonitorSettings
-from tests.support.ingesting import StartIngest, call, caught_up, has_ended
+from tests.support.ingesting import call
 from tests.support.monitoring import Monitor
-from tests.support.processes import Service, publish, until
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 
 Start = Callable[..., Service]
-
-
-@pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
 
 
 @pytest.fixture
@@ -61,14 +57,14 @@ def probe(monitor: Monitor) -> subprocess.CompletedProcess[str]:
 
 
 async def test_ingest_waits_for_its_topic_and_the_database_and_goes_on(
-    start_ingest: StartIngest, bootstrap: str, topic: str, running: Servers, monitor: Monitor
+    pipeline: Pipeline, running: Servers, monitor: Monitor
 ) -> None:
-    ingest = start_ingest(monitor_port=str(monitor.port))
+    ingest = pipeline.start(monitor_port=str(monitor.port))
     await until(monitor.is_ready, "ingest to have joined its group, with nothing to do")
     assert await monitor.value("callfold_ingest_waiting") == 0
 
     running.postgres.kill(signal.SIGQUIT)
-    await publish(bootstrap, topic, call(0))
+    await pipeline.publish(call(0))
     await until(monitor.reason_to_wait, "a record that can't be stored to be noticed")
     assert (await monitor.reason_to_wait()).startswith("waits for the database: ")
     assert await monitor.value("callfold_ingest_waiting") == 1
@@ -76,14 +72,14 @@ async def test_ingest_waits_for_its_topic_and_the_database_and_goes_on(
 
     await running.postgres.start()
     await until(monitor.is_ready, "ingest to go on")
-    await caught_up(bootstrap, topic)
+    await pipeline.consumed()
     assert ingest.running, "it is the process that was started"
 
 
 async def test_ingest_tells_that_the_broker_is_away(
-    start_ingest: StartIngest, bootstrap: str, topic: str, running: Servers, monitor: Monitor
+    pipeline: Pipeline, running: Servers, monitor: Monitor
 ) -> None:
-    start_ingest(monitor_port=str(monitor.port))
+    pipeline.start(monitor_port=str(monitor.port))
     await until(monitor.is_ready, "ingest to have joined its group")
     running.kafka.kill()
     try:
@@ -94,21 +90,19 @@ async def test_ingest_tells_that_the_broker_is_away(
     await until(monitor.is_ready, "ingest to find the broker again")
 
 
-async def test_ingest_without_its_topic_says_so(
-    start_ingest: StartIngest, bootstrap: str, monitor: Monitor
-) -> None:
-    start_ingest(monitor_port=str(monitor.port), topic="nobody-made-it")
+async def test_ingest_without_its_topic_says_so(pipeline: Pipeline, monitor: Monitor) -> None:
+    pipeline.start(monitor_port=str(monitor.port), topic="nobody-made-it")
     await until(monitor.reason_to_wait, "ingest to look for its topic")
     assert await monitor.reason_to_wait() == "waits for Kafka and its topic nobody-made-it"
 
 
 async def test_a_member_without_a_partition_is_ready(
-    start_ingest: StartIngest, bootstrap: str, topic: str, free_tcp_port_factory: Callable[[], int]
+    pipeline: Pipeline, bootstrap: str, topic: str, free_tcp_port_factory: Callable[[], int]
 ) -> None:
     await ensure_topic(bootstrap, f"{topic}-narrow", 1)
     monitors = [Monitor(free_tcp_port_factory()) for _ in range(2)]
     for one in monitors:
-        start_ingest(monitor_port=str(one.port), topic=f"{topic}-narrow")
+        pipeline.start(monitor_port=str(one.port), topic=f"{topic}-narrow")
 
     async def both_are_ready_with_one_partition_between_them() -> bool:
         if not all([await one.is_ready() for one in monitors]):
@@ -174,6 +168,7 @@ def test_a_probe_is_over_before_its_container_ends_it() -> None:
     assert READY_SECONDS < TIMEOUT_SECONDS < int(given)
 
 
+@pytest.mark.processes
 def test_a_probe_without_a_process_says_so(monitor: Monitor) -> None:
     done = probe(monitor)
     assert done.returncode == 1
@@ -186,7 +181,7 @@ async def test_a_port_in_use_ends_the_process_with_a_sentence(
 ) -> None:
     with socket.create_server(("127.0.0.1", monitor.port)):
         service = start(name, api_port=str(free_tcp_port_factory()), kafka_bootstrap="127.0.0.1:1")
-        await until(lambda: has_ended(service), "the process to end")
+        await until(lambda: not service.running, "the process to end")
     assert service.log.read_text() == (
         f"Error: CALLFOLD_MONITOR_PORT: port {monitor.port} of 127.0.0.1 is in use.\n"
     )
@@ -198,7 +193,7 @@ async def test_the_apis_own_port_in_use_ends_it_with_a_sentence(
     port = free_tcp_port_factory()
     with socket.create_server(("127.0.0.1", port)):
         service = start("api", api_port=str(port))
-        await until(lambda: has_ended(service), "the process to end")
+        await until(lambda: not service.running, "the process to end")
     assert service.exit_status == 1
     *_, last = service.log.read_text().splitlines()
     assert last == (

@@ -17,9 +17,10 @@ from shared.database import Connection
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.events import ORGANIZATION, value
-from tests.support.ingesting import StartIngest, call, caught_up, has_ended
+from tests.support.ingesting import call
 from tests.support.monitoring import Monitor
-from tests.support.processes import Service, publish, until
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Service, until
 from tests.support.raw_http import ask
 
 WRITTEN = """
@@ -71,6 +72,7 @@ def parsed(lines: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("log_format", ["json", "auto"])
+@pytest.mark.processes
 def test_a_line_for_machines(log_format: str) -> None:
     first, second, last = parsed(written(log_format))
     del first["timestamp"]
@@ -92,6 +94,7 @@ def test_a_line_for_machines(log_format: str) -> None:
     assert last["exception"].endswith("ValueError")
 
 
+@pytest.mark.processes
 def test_a_line_for_people() -> None:
     first, second, *trace = written("text")
     _, _, said = first.partition("Z ")
@@ -130,6 +133,7 @@ assert len(heard) == 1
 """
 
 
+@pytest.mark.processes
 def test_what_is_raised_beside_the_program_is_a_line_too_and_a_level_holds_for_libraries() -> None:
     entries = parsed(lines_of(BESIDE, status=0, log_level="ERROR"))
     assert [(entry["level"], entry["message"]) for entry in entries] == [
@@ -168,22 +172,22 @@ CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
 
 
 async def test_no_content_of_a_record_comes_into_ingests_log(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+    pipeline: Pipeline, topic: str, database: Connection, database_url: str
 ) -> None:
     """Neither of what is good, bad, refused, nor of what ends the process."""
     await database.execute(RULES)
     secretly = database_url.replace("postgres@", "postgres:MARK-password@")
-    ingest = start_ingest(log_level="DEBUG", database_url=secretly)
-    await publish(bootstrap, topic, SECRET_RECORDS)
-    await caught_up(bootstrap, topic)
+    ingest = pipeline.start(log_level="DEBUG", database_url=secretly)
+    await pipeline.publish(SECRET_RECORDS)
+    await pipeline.consumed()
     kept = {row["reason"] for row in await database.fetch("SELECT reason FROM quarantined_records")}
     assert any("MARK" in reason for reason in kept), "the table may keep what no log may"
 
     await database.execute(
         "CREATE TRIGGER tell BEFORE INSERT ON call_events FOR EACH ROW EXECUTE FUNCTION tell()"
     )
-    await publish(bootstrap, topic, call(1))
-    await until(lambda: has_ended(ingest), "ingest to end on a fault that does not pass")
+    await pipeline.publish(call(1))
+    await until(lambda: not ingest.running, "ingest to end on a fault that does not pass")
 
     assert "MARK" not in ingest.log.read_text()
     entries = parsed(ingest.log.read_text().splitlines())
@@ -214,7 +218,7 @@ async def test_no_content_of_a_row_comes_into_the_aggregators_log(
         database_url=database_url.replace("postgres@", "postgres:MARK-password@"),
         log_level="DEBUG",
     )
-    await until(lambda: has_ended(aggregator), "the aggregator to end")
+    await until(lambda: not aggregator.running, "the aggregator to end")
     log = aggregator.log.read_text()
     assert "MARK" not in log
     assert parsed(log.splitlines())[-1]["message"] == "ends: RaiseError (SQLSTATE P0001)"

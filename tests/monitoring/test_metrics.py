@@ -9,25 +9,20 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from shared.database import Connection
 from shared.kafka import ensure_topic
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.events import CALL, ORGANIZATION, value
-from tests.support.ingesting import StartIngest, call, caught_up
+from tests.support.ingesting import call
 from tests.support.monitoring import Monitor
+from tests.support.pipeline import Pipeline
 from tests.support.processes import Service, publish, until
 from tests.support.repository import ROOT
 
 TABLE = ROOT / "docs" / "metrics.md"
 EACH = ["ingest", "aggregator", "api"]
-
-
-@pytest.fixture
-def monitor(free_tcp_port: int) -> Monitor:
-    return Monitor(free_tcp_port)
 
 
 def documented(service: str) -> dict[str, tuple[str, set[str]]]:
@@ -54,19 +49,17 @@ def exported(families: dict[str, Any]) -> dict[str, tuple[str, set[str]]]:
 
 
 async def test_ingest_counts_what_became_of_each_record(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, monitor: Monitor
+    pipeline: Pipeline, database: Connection, monitor: Monitor
 ) -> None:
     deleted = UUID(int=77)
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'x')", ORGANIZATION)
     await database.execute(
         "INSERT INTO deleted_calls (organization_id, call_id) VALUES ($1, $2)", ORGANIZATION, deleted
     )
-    await publish(bootstrap, topic, [*call(0), *call(1)[:2], call(1)[1]])
-    start_ingest(monitor_port=str(monitor.port))
-    await caught_up(bootstrap, topic)
-    await publish(
-        bootstrap,
-        topic,
+    await pipeline.publish([*call(0), *call(1)[:2], call(1)[1]])
+    pipeline.start(monitor_port=str(monitor.port))
+    await pipeline.consumed()
+    await pipeline.publish(
         [
             *call(1),
             value("call.updated", id="5", call_id=UUID(int=1), note="no other status comes of it"),
@@ -76,7 +69,7 @@ async def test_ingest_counts_what_became_of_each_record(
             None,
         ],
     )
-    await caught_up(bootstrap, topic)
+    await pipeline.consumed()
 
     async def counted() -> dict[str, float | None]:
         return {
@@ -118,7 +111,7 @@ async def lags(monitor: Monitor) -> dict[str, float]:
 
 
 async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_partition(
-    start_ingest: StartIngest,
+    pipeline: Pipeline,
     bootstrap: str,
     topic: str,
     database: Connection,
@@ -127,7 +120,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
     """Also what is published after ingest stopped fetching is seen."""
     first, second = Monitor(free_tcp_port_factory()), Monitor(free_tcp_port_factory())
     await ensure_topic(bootstrap, f"{topic}-two", 2)
-    old = start_ingest(monitor_port=str(first.port), topic=f"{topic}-two")
+    old = pipeline.start(monitor_port=str(first.port), topic=f"{topic}-two")
 
     async def all_partitions_without_lag() -> bool:
         return await first.is_ready() and await lags(first) == {"0": 0, "1": 0}
@@ -144,7 +137,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
             await until(grown, f"the lag of {n + 1} calls")
     await until(all_partitions_without_lag, "the records to be stored")
 
-    start_ingest(monitor_port=str(second.port), topic=f"{topic}-two")
+    pipeline.start(monitor_port=str(second.port), topic=f"{topic}-two")
 
     async def shared() -> bool:
         if not (await first.is_ready() and await second.is_ready()):
@@ -157,18 +150,13 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
 
 
 async def test_tries_that_begin_again_are_counted_by_their_reason(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    rival: Connection,
-    monitor: Monitor,
+    pipeline: Pipeline, database: Connection, rival: Connection, monitor: Monitor
 ) -> None:
     await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
-    start_ingest(monitor_port=str(monitor.port))
+    pipeline.start(monitor_port=str(monitor.port))
     await until(monitor.is_ready, "ingest to be ready")
-    await publish(bootstrap, topic, [value("call.ringing", from_number="anonymous")])
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([value("call.ringing", from_number="anonymous")])
+    await pipeline.consumed()
     assert await monitor.value("callfold_ingest_retries_total", reason="refused") == 1
     assert await monitor.value("callfold_ingest_records_total", outcome="quarantined") == 1
 
@@ -178,7 +166,7 @@ async def test_tries_that_begin_again_are_counted_by_their_reason(
     )
     async with rival.transaction():
         await rival.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
-        await publish(bootstrap, topic, call(0))
+        await pipeline.publish(call(0))
 
         async def cut_off() -> bool:
             await database.execute(
@@ -188,17 +176,17 @@ async def test_tries_that_begin_again_are_counted_by_their_reason(
             return bool(await monitor.value("callfold_ingest_retries_total", reason="database"))
 
         await until(cut_off, "a connection to be cut while a batch is stored")
-    await caught_up(bootstrap, topic)
+    await pipeline.consumed()
     assert await monitor.value("callfold_ingest_records_total", outcome="stored") == 4
 
 
 async def test_faststreams_own_metrics_are_there_when_asked_for(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, monitor: Monitor
+    pipeline: Pipeline, topic: str, database: Connection, monitor: Monitor
 ) -> None:
-    start_ingest(monitor_port=str(monitor.port), faststream_metrics="true")
+    pipeline.start(monitor_port=str(monitor.port), faststream_metrics="true")
     published = [*call(0), None]
-    await publish(bootstrap, topic, published)
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(published)
+    await pipeline.consumed()
     of = {"app_name": "callfold-ingest", "broker": "kafka", "handler": topic}
     assert await monitor.value("faststream_received_messages_total", **of) == len(published)
     size = await monitor.value("faststream_received_messages_size_bytes_sum", **of)
@@ -314,15 +302,10 @@ async def test_a_client_that_vanishes_is_counted(
 
 
 async def test_what_is_exported_is_what_the_documentation_lists(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    free_tcp_port_factory: Callable[[], int],
-    tmp_path: Path,
+    pipeline: Pipeline, database_url: str, free_tcp_port_factory: Callable[[], int], tmp_path: Path
 ) -> None:
     monitors = {name: Monitor(free_tcp_port_factory()) for name in EACH}
-    start_ingest(monitor_port=str(monitors["ingest"].port))
+    pipeline.start(monitor_port=str(monitors["ingest"].port))
     others = [
         Service(
             name,

@@ -7,8 +7,9 @@ from shared.database import Connection
 from tests.ingest.test_faults import transaction_held_open
 from tests.support.collector import Collector, Span, traced, traceparent
 from tests.support.events import CALL, ORGANIZATION, value
-from tests.support.ingesting import GROUP, StartIngest, call, caught_up
-from tests.support.processes import Record, publish, until
+from tests.support.ingesting import GROUP, call
+from tests.support.pipeline import Pipeline
+from tests.support.processes import Record, until
 
 NUMBER = "+4930123456"
 
@@ -20,13 +21,13 @@ def of_trace(spans: list[Span], n: int) -> Span:
 
 
 async def test_an_event_is_followed_from_its_header_to_the_commits(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
     event = value("call.initiated", from_number=NUMBER, transcript="a secret")
-    await publish(bootstrap, topic, [value("call.ringing", id="r"), traced(7, event)])
+    await pipeline.publish([value("call.ringing", id="r"), traced(7, event)])
     published = time.time_ns()
     async with transaction_held_open(database):
-        ingest = start_ingest(traces_url=collector.url)
+        ingest = pipeline.start(traces_url=collector.url)
         await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to be in its transaction")
         before_commit = time.time_ns()
         assert not collector.named(f"process {topic}")
@@ -77,7 +78,7 @@ WAITS_FOR_LOCK = (
 
 
 async def test_a_span_says_what_became_of_its_record(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
     gone = UUID(int=9)
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, '')", ORGANIZATION)
@@ -94,8 +95,8 @@ async def test_a_span_says_what_became_of_its_record(
         traced(7, value("call.ringing", call_id=UUID(int=4), from_number="anonymous")),
         traced(8, value("call.ringing", id="8")),
     ]
-    await publish(bootstrap, topic, records)
-    start_ingest(traces_url=collector.url, unknown_organizations="quarantine")
+    await pipeline.publish(records)
+    pipeline.start(traces_url=collector.url, unknown_organizations="quarantine")
     await until(lambda: collector.has(f"process {topic}", 8), "all spans")
     spans = collector.named(f"process {topic}")
     assert [of_trace(spans, n).attributes["callfold.outcome"] for n in range(1, 9)] == [
@@ -126,7 +127,7 @@ async def test_a_span_says_what_became_of_its_record(
     assert not [one for one in collector.spans if NUMBER[1:] in one.text or "anonymous" in one.text]
 
     again = [traced(11, value("call.initiated", from_number=NUMBER)), traced(12, value("call.ringing"))]
-    await publish(bootstrap, topic, again)
+    await pipeline.publish(again)
     await until(lambda: collector.has(f"process {topic}", 10), "the spans of what was published again")
     spans = collector.named(f"process {topic}")
     assert [of_trace(spans, n).attributes["callfold.outcome"] for n in (11, 12)] == [
@@ -153,12 +154,7 @@ UNFOLLOWED: list[bytes | None] = [
 
 
 async def test_only_what_is_sampled_and_well_formed_is_followed(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
-    collector: Collector,
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
     hostile: list[Record] = [
         (CALL.bytes, value("call.ringing", id=str(n)), (("traceparent", header),))
@@ -166,27 +162,27 @@ async def test_only_what_is_sampled_and_well_formed_is_followed(
     ]
     state = ("tracestate", b"\xc3\xbc=" + b"x" * 10_000)
     key, body, headers = traced(5, value("call.ringing", id="last"))
-    await publish(bootstrap, topic, [*hostile, (key, body, (state, *headers, *headers))])
-    ingest = start_ingest(traces_url=collector.url)
+    await pipeline.publish([*hostile, (key, body, (state, *headers, *headers))])
+    ingest = pipeline.start(traces_url=collector.url)
     await until(lambda: collector.has(f"process {topic}"), "the span of the last event")
     assert [span.trace_id for span in collector.named(f"process {topic}")] == [f"{5:032x}"]
     assert await database.fetchval("SELECT count(*) FROM call_events") == len(UNFOLLOWED) + 1
 
-    await publish(bootstrap, topic, call(1))
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(call(1))
+    await pipeline.consumed()
     assert ingest.stop() == 0
     assert len(collector.named(f"{topic} process")) == 1, "a batch that nobody follows has no trace"
     assert not ingest.said("opentelemetry"), "the library has nothing to tell of them"
 
 
 async def test_a_batch_that_is_begun_again_shows_its_tries(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
     """Its organization is created by another, between the reading and the writing."""
-    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    await pipeline.publish([traced(1, value("call.initiated"))])
     async with database.transaction():
         await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
-        start_ingest(traces_url=collector.url)
+        pipeline.start(traces_url=collector.url)
         await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to wait for the other's end")
     await until(lambda: collector.has("store"), "the spans of the batch")
     first, second = sorted(collector.named("try"), key=lambda span: span.start)

@@ -23,17 +23,18 @@ from tests.ingest.test_faults import transaction_held_open
 from tests.monitoring.test_traces import WAITS_FOR_LOCK
 from tests.support.collector import EXTRA, Collector, forbid_imports, traced
 from tests.support.events import value
-from tests.support.ingesting import GROUP, StartIngest, assert_exact, call, caught_up, has_ended, has_said
+from tests.support.ingesting import GROUP, call
+from tests.support.pipeline import Pipeline
 from tests.support.processes import publish, until
 
 
 async def test_a_batch_that_is_not_stored_says_so(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
     await database.execute("ALTER TABLE calls RENAME TO elsewhere")
-    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
-    ingest = start_ingest(traces_url=collector.url)
-    await until(lambda: has_ended(ingest), "the process to end")
+    await pipeline.publish([traced(1, value("call.initiated"))])
+    ingest = pipeline.start(traces_url=collector.url)
+    await until(lambda: not ingest.running, "the process to end")
     (span,) = collector.named(f"process {topic}")
     assert (span.failed, span.description) == (True, "not stored; it is read again")
     assert span.attributes["error.type"] == "UndefinedTableError"
@@ -41,11 +42,11 @@ async def test_a_batch_that_is_not_stored_says_so(
 
 
 async def test_a_batch_that_a_stop_gives_up_says_so(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, collector: Collector
+    pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
-    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
+    await pipeline.publish([traced(1, value("call.initiated"))])
     async with transaction_held_open(database):
-        ingest = start_ingest(traces_url=collector.url, stop_timeout_seconds="0.2")
+        ingest = pipeline.start(traces_url=collector.url, stop_timeout_seconds="0.2")
         await until(lambda: database.fetchval(WAITS_FOR_LOCK), "ingest to be in its transaction")
         assert ingest.stop() == 0
     (span,) = collector.named(f"process {topic}")
@@ -100,13 +101,11 @@ async def test_a_fault_before_a_batch_is_read_ends_the_process_and_passes_over_n
 
 
 async def test_of_a_batch_only_so_many_records_are_followed(
-    start_ingest: StartIngest, bootstrap: str, topic: str, collector: Collector
+    pipeline: Pipeline, topic: str, collector: Collector
 ) -> None:
     records = [traced(n, value("call.ringing", id=str(n))) for n in range(1, FOLLOWED_RECORDS_MAX + 11)]
-    await publish(bootstrap, topic, records)
-    ingest = start_ingest(traces_url=collector.url)
-    await caught_up(bootstrap, topic)
-    assert ingest.stop() == 0
+    await pipeline.publish(records)
+    await pipeline.run_until_consumed(traces_url=collector.url)
     batches = [span.attributes for span in collector.named(f"{topic} process")]
     followed = [batch["callfold.followed"] for batch in batches]
     assert max(followed) == FOLLOWED_RECORDS_MAX
@@ -114,51 +113,41 @@ async def test_of_a_batch_only_so_many_records_are_followed(
     assert sum(followed) + sum(batch["callfold.followed.left_out"] for batch in batches) == len(records)
 
 
-async def test_a_collector_that_is_away_harms_nothing(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
-    free_tcp_port: int,
-) -> None:
-    ingest = start_ingest(traces_url=f"http://127.0.0.1:{free_tcp_port}/v1/traces")
+async def test_a_collector_that_is_away_harms_nothing(pipeline: Pipeline, free_tcp_port: int) -> None:
+    ingest = pipeline.start(traces_url=f"http://127.0.0.1:{free_tcp_port}/v1/traces")
     for n in range(3):
-        await publish(bootstrap, topic, [traced(1 + n * 4 + i, one) for i, one in enumerate(call(n))])
-        await caught_up(bootstrap, topic)
+        await pipeline.publish([traced(1 + n * 4 + i, one) for i, one in enumerate(call(n))])
+        await pipeline.consumed()
     said = f"the collector at 127.0.0.1:{free_tcp_port} takes no spans"
-    await until(lambda: has_said(ingest, said), "word of the collector")
-    await assert_exact(database_url, database, 3)
+    await until(lambda: ingest.said(said), "word of the collector")
+    await pipeline.assert_exact(3)
     began = time.monotonic()
     assert ingest.stop() == 0
     assert time.monotonic() - began < 10
     assert ingest.log.read_text().count("the collector at") == 1
 
 
-async def test_a_collector_that_never_answers_holds_no_stop_up(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
-) -> None:
+async def test_a_collector_that_never_answers_holds_no_stop_up(pipeline: Pipeline) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        ingest = start_ingest(traces_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
-        await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
-        await caught_up(bootstrap, topic)
+        ingest = pipeline.start(traces_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces")
+        await pipeline.publish([traced(1, value("call.initiated"))])
+        await pipeline.consumed()
         began = time.monotonic()
         assert ingest.stop() == 0
         assert time.monotonic() - began < 10
         assert ingest.said("the last spans were not sent within 1 s, and are dropped")
 
 
-async def test_a_stop_sends_the_last_spans(
-    start_ingest: StartIngest, bootstrap: str, topic: str, collector: Collector
-) -> None:
-    ingest = start_ingest(traces_url=collector.url)
-    await publish(bootstrap, topic, [traced(1, value("call.initiated"))])
-    await caught_up(bootstrap, topic)
+async def test_a_stop_sends_the_last_spans(pipeline: Pipeline, topic: str, collector: Collector) -> None:
+    ingest = pipeline.start(traces_url=collector.url)
+    await pipeline.publish([traced(1, value("call.initiated"))])
+    await pipeline.consumed()
     assert ingest.stop() == 0
     assert await collector.has(f"process {topic}")
 
 
 @pytest.mark.parametrize("service", ["ingest", "api"])
+@pytest.mark.processes
 def test_without_the_extra_the_setting_is_refused(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,22 +169,17 @@ def test_without_the_extra_the_setting_is_refused(
 
 
 async def test_ingest_needs_nothing_of_opentelemetry(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid_imports(monkeypatch, tmp_path, ("opentelemetry",))
-    await publish(bootstrap, topic, [traced(n, one) for n, one in enumerate(call(0), 1)])
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
-    await assert_exact(database_url, database, 1)
+    await pipeline.publish([traced(n, one) for n, one in enumerate(call(0), 1)])
+    ingest = pipeline.start()
+    await pipeline.consumed()
+    await pipeline.assert_exact(1)
     assert ingest.stop() == 0
 
 
+@pytest.mark.processes
 def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
     done = subprocess.run(
         [

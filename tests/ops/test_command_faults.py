@@ -126,6 +126,7 @@ async def test_without_any_address_it_says_how_to_name_one(
     assert "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP" in done.failure
 
 
+@pytest.mark.processes
 async def test_a_fault_is_exit_status_1_and_a_sentence_on_standard_error() -> None:
     done = await asyncio.to_thread(
         subprocess.run,

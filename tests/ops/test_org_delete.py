@@ -22,8 +22,9 @@ from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold
 from tests.support.events import NOON, event, value
-from tests.support.ingesting import StartIngest, call, caught_up, keyed
+from tests.support.ingesting import call, keyed
 from tests.support.monitoring import Monitor
+from tests.support.pipeline import Pipeline
 from tests.support.processes import publish, until
 from tests.support.roles import as_role
 from tests.support.storing import prepared, record, stored, waits_for_a_lock
@@ -212,25 +213,20 @@ class Watched:
 
 
 async def test_late_events_do_not_bring_it_back(
-    start_ingest: StartIngest,
-    bootstrap: str,
-    topic: str,
-    database: Connection,
-    database_url: str,
-    acme: seed.Tenant,
+    pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     """Whether unknown organizations are created or quarantined, its events are dropped and counted."""
     assert (await callfold("org", "delete", acme.id, "--yes", **options(database_url))).status == 0
     for unknown in ("create", "quarantine"):
         (port,) = free_ports(1)
         monitor = Monitor(port)
-        ingest = start_ingest(
+        ingest = pipeline.start(
             unknown_organizations=unknown, monitor_port=str(port), consumer_group=f"test-{topic}"
         )
         await publish(
             bootstrap, topic, keyed([e for n in range(5) for e in call(n, organization_id=acme.id)])
         )
-        await caught_up(bootstrap, topic)
+        await pipeline.consumed()
         assert await monitor.value("callfold_ingest_records_total", outcome="deleted") == 20
         assert await rows_left(database, acme.id) == {}
         assert ingest.stop() == 0

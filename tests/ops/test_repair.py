@@ -258,7 +258,7 @@ async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:
     assert await until_not_overtaken(faster_then_done) == "done"
     tries = [2] * 20
     with pytest.raises(Failure, match=r"20 times in a row \(deadlock detected\)"):
-        await until_not_overtaken(faster_then_done)
+        await until_not_overtaken(faster_then_done, longest_pause_seconds=0.01)
 
 
 OF_BEFORE = """

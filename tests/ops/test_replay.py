@@ -17,7 +17,8 @@ from shared.delete import delete
 from shared.event import VALUE_BYTES_MAX
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, value
-from tests.support.ingesting import StartIngest, assert_exact, call, caught_up, counted_calls, keyed
+from tests.support.ingesting import assert_exact, call, counted_calls, keyed
+from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import lag, publish
 
 BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
@@ -65,23 +66,17 @@ async def test_a_topic_is_stored_once_however_often_it_is_replayed(
 
 
 async def test_beside_ingest_it_restores_what_is_missing(
-    start_ingest: StartIngest,
-    addresses: dict[str, str],
-    bootstrap: str,
-    topic: str,
-    database_url: str,
-    database: Connection,
+    pipeline: Pipeline, addresses: dict[str, str], bootstrap: str, topic: str, database: Connection
 ) -> None:
-    await publish(bootstrap, topic, keyed([e for n in range(30) for e in call(n)]))
-    start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish(keyed(calls(30)))
+    await pipeline.run_until_consumed()
     await database.execute("DELETE FROM call_events WHERE id = '4'")
     await database.execute("DELETE FROM calls WHERE status = 'completed'")
     await callfold("refold", **addresses)
     await callfold("rebuild", **addresses)
     assert await counted_calls(database) == {"in_progress": 30}
     assert counts(await replay(addresses)) == (120, 30, 90, 0, 0, 0)
-    await assert_exact(database_url, database, 30)
+    await pipeline.assert_exact(30)
     assert await lag(bootstrap, topic, f"test-{topic}") == 0
 
 

@@ -25,6 +25,8 @@ from shared.kafka import administration
 from shared.zones import RULES_VERSION
 from tests.support.processes import until
 
+pytestmark = pytest.mark.processes
+
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
 PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
@@ -54,7 +56,7 @@ def pids(state: State) -> dict[str, int | None]:
     return {each.name: each.pid for each in stack.statuses(state)}
 
 
-async def all_run(state: State) -> bool:
+def all_run(state: State) -> bool:
     return [each.name for each in stack.statuses(state) if each.state == "running"] == PROGRAMS
 
 
@@ -108,7 +110,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     os.kill(first["ingest"] or 0, signal.SIGKILL)
 
     async def started_again() -> bool:
-        return await all_run(state) and pids(state)["ingest"] != first["ingest"]
+        return all_run(state) and pids(state)["ingest"] != first["ingest"]
 
     await until(started_again, "the supervisor starts ingest again")
 
@@ -125,7 +127,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     again = callfold("up", "--detach", "--state", directory)
     assert again.returncode == 0, again.stderr
     assert "Warning: The topic call-events has cleanup.policy=compact: " in again.stderr
-    assert await all_run(state)
+    assert all_run(state)
     assert not set(pids(state).values()) & {each.pid for each in orphans}
     assert await execute(state, "SELECT answer FROM kept") == 42
     assert load(directory) == state, "the ports stay the same"
@@ -155,7 +157,7 @@ async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path)
     os.kill(ingest or 0, signal.SIGTERM)
 
     async def started_again() -> bool:
-        return await all_run(state) and pids(state)["ingest"] != ingest
+        return all_run(state) and pids(state)["ingest"] != ingest
 
     await until(started_again, "the supervisor to start ingest without a topic")
     assert callfold("down", "--state", directory).returncode == 0
@@ -179,7 +181,7 @@ async def test_ctrl_c_ends_a_stack_in_the_foreground(directory: Path) -> None:
         if line.startswith("Ctrl-C"):
             break
     state = load(directory)
-    assert await all_run(state), "".join(said)
+    assert all_run(state), "".join(said)
 
     other = callfold("up", "--detach", "--state", directory)
     assert (other.returncode, "runs already" in other.stderr) == (0, True), other.stderr

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.repository import ROOT
+
+pytestmark = pytest.mark.processes
 
 
 def test_the_last_line_says_what_was_not_tested(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def test_no_password_is_shown_with_the_settings() -> None:
         ("aggregator", "LOG_LEVEL", "LOUD", "be DEBUG, INFO, WARNING or ERROR"),
     ],
 )
+@pytest.mark.processes
 def test_a_service_with_a_wrong_setting_ends_with_the_sentence(
     service: str, name: str, value: str, rule: str
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_service_with_a_wrong_setting_ends_with_the_sentence(
 
 
 @pytest.mark.parametrize("service", ["ingest", "aggregator", "api"])
+@pytest.mark.processes
 def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) -> None:
     names = {"CALLFOLD_LOGLEVEL": "DEBUG", "CALLFOLD_API_SERVICE_PORT": "80", "CALLFOLD_PROGRAM": "callfold"}
     done = subprocess.run(
@@ -212,6 +214,7 @@ def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) ->
     assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
 
 
+@pytest.mark.processes
 def test_a_command_tells_of_a_misspelt_setting_before_it_asks_another_database() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from services.ops.main import run; run()", "verify"],

@@ -3,19 +3,17 @@
 from datetime import timedelta
 from uuid import UUID
 
-from services.ops.proof import prove
 from shared.database import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.events import NOON, value
-from tests.support.ingesting import StartIngest, caught_up, has_committed
-from tests.support.processes import publish, until
+from tests.support.pipeline import Pipeline
 
 GONE, KEPT = UUID(int=1), UUID(int=2)
 
 
 async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database_url: str, database: Connection
+    pipeline: Pipeline, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
     acme = await seed.tenant(database, "Europe/Berlin")
 
@@ -29,9 +27,9 @@ async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
         for type, id, minutes in (("call.initiated", "1", 0), ("call.answered", "2", 1))
     ]
     spoken = {call: event("call.noted", call, "5", 1, transcript=f"I am {call}") for call in (GONE, KEPT)}
-    await publish(bootstrap, topic, [*begun, *spoken.values()])
-    ingest = start_ingest()
-    await caught_up(bootstrap, topic)
+    await pipeline.publish([*begun, *spoken.values()])
+    ingest = pipeline.start()
+    await pipeline.consumed()
     async with serving(database_url) as api:
         assert (await get(api, acme, "/calls"))["total"] == 2
         assert (await api.delete(f"/calls/{GONE}", headers=bearing(acme.key))).status_code == 204
@@ -43,17 +41,17 @@ async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
             trends = await get(api, acme, "/calls", action="trends")
             assert sum(day["total"] for day in trends["data"]) == 1
             assert (await api.get(f"/calls/{GONE}", headers=bearing(acme.key))).status_code == 404
-            assert (await prove(database_url)).exact
+            await pipeline.assert_proved()
 
         await assert_only_the_other_is_there("in_progress")
         assert await _records_with_content(database) == [spoken[KEPT]]
         ended = [event("call.completed", call, "3", 5, duration=240, cost="2.5") for call in (GONE, KEPT)]
-        await publish(bootstrap, topic, [*ended, spoken[GONE]])
-        await caught_up(bootstrap, topic)
+        await pipeline.publish([*ended, spoken[GONE]])
+        await pipeline.consumed()
         await assert_only_the_other_is_there("completed")
         assert ingest.stop() == 0
-        start_ingest(consumer_group="again")
-        await until(lambda: has_committed(bootstrap, topic, "again"), "the whole topic to be read again")
+        pipeline.start(consumer_group="again")
+        await pipeline.consumed("again")
         await assert_only_the_other_is_there("completed")
         assert await _records_with_content(database) == [spoken[KEPT]]
     assert await database.fetchval("SELECT array_agg(call_id) FROM deleted_calls") == [GONE]

@@ -9,9 +9,10 @@ from shared import roles
 from shared.database import Connection
 from shared.read_progress import read_until, write_read_until
 from tests.support.events import NOON, value
-from tests.support.ingesting import StartIngest, call, keyed
+from tests.support.ingesting import call, keyed
 from tests.support.monitoring import Monitor
-from tests.support.processes import publish, until
+from tests.support.pipeline import Pipeline, calls
+from tests.support.processes import until
 from tests.support.roles import as_role
 
 
@@ -36,11 +37,11 @@ async def passes(database: Connection, topic: str, moment: datetime) -> None:
 
 
 async def test_it_follows_what_is_stored(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, database_url: str
+    pipeline: Pipeline, topic: str, database: Connection, database_url: str
 ) -> None:
     assert await read_until(database, topic) is None, "no partition was ever read"
-    start_ingest(database_url=as_role(database_url, roles.INGEST))
-    await publish(bootstrap, topic, keyed([event for n in range(10) for event in call(n)]))
+    pipeline.start(database_url=as_role(database_url, roles.INGEST))
+    await pipeline.publish(keyed(calls(10)))
     await passes(database, topic, await clock(database))
     assert await database.fetchval("SELECT count(*) FROM call_events") == 40
     assert set(await of_partitions(database, topic)) == {0, 1, 2, 3}
@@ -53,14 +54,14 @@ async def test_it_follows_what_is_stored(
 
 
 async def test_it_stands_still_while_records_wait(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection, rival: Connection
+    pipeline: Pipeline, topic: str, database: Connection, rival: Connection
 ) -> None:
-    start_ingest()
+    pipeline.start()
     await passes(database, topic, await clock(database))
     async with rival.transaction():
         await rival.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
         before = await clock(database)
-        await publish(bootstrap, topic, call(0))  # all in one partition
+        await pipeline.publish(call(0))  # all in one partition
         after = await clock(database)
 
         async def others_pass() -> bool:
@@ -76,12 +77,12 @@ async def test_it_stands_still_while_records_wait(
 
 
 async def test_it_stands_still_while_a_partition_has_no_process(
-    start_ingest: StartIngest, bootstrap: str, topic: str, database: Connection
+    pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
     """A static member's partitions wait for it."""
-    members = [start_ingest(group_instance_id=name, session_timeout_seconds="45") for name in ("a", "b")]
+    members = [pipeline.start(group_instance_id=name, session_timeout_seconds="45") for name in ("a", "b")]
 
-    async def shared() -> bool:
+    def shared() -> bool:
         return all(member.log.read_text().rstrip().count("reads partitions") for member in members)
 
     await until(shared, "two members to share the partitions")
@@ -97,12 +98,12 @@ async def test_it_stands_still_while_a_partition_has_no_process(
     read = await read_until(database, topic)
     assert read is not None
     assert read < killed
-    start_ingest(group_instance_id="b", session_timeout_seconds="45")
+    pipeline.start(group_instance_id="b", session_timeout_seconds="45")
     await passes(database, topic, killed)
 
 
 async def test_a_transactions_markers_hold_up_neither_it_nor_the_lag(
-    start_ingest: StartIngest,
+    pipeline: Pipeline,
     bootstrap: str,
     topic: str,
     database: Connection,
@@ -110,7 +111,7 @@ async def test_a_transactions_markers_hold_up_neither_it_nor_the_lag(
 ) -> None:
     """The last offsets of each partition are a commit's and an abort's."""
     monitor = Monitor(free_tcp_port_factory())
-    start_ingest(monitor_port=str(monitor.port))
+    pipeline.start(monitor_port=str(monitor.port))
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)
     await producer.start()
     async with producer.transaction():

@@ -61,15 +61,3 @@ async def assert_exact(database_url: str, database: Connection, calls: int) -> N
     assert await database.fetchval("SELECT count(*) FROM calls") == calls
     assert await counted_calls(database) == {"completed": calls}
     assert await database.fetchval("SELECT count(*) FROM call_events") == 4 * calls
-
-
-async def has_said(service: Service, text: str) -> bool:
-    return service.said(text)
-
-
-async def has_ended(service: Service) -> bool:
-    return not service.running
-
-
-async def has_committed(bootstrap: str, topic: str, group: str) -> bool:
-    return await lag(bootstrap, topic, group) == 0

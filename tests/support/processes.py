@@ -17,13 +17,18 @@ from tests.support.events import CALL
 LONGEST_SECONDS = 40
 
 
-async def until(condition: Callable[[], Awaitable[object]], what: str) -> None:
-    """Returns when the condition holds; fails, saying what was waited for, when it does not come to that."""
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Returns when the condition holds, which is a plain or an async function. Fails with what was waited for
+    when it does not hold in LONGEST_SECONDS."""
     deadline = time.monotonic() + LONGEST_SECONDS
-    while not await condition():
+    while not await _answer(condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited in vain: {what}")
         await asyncio.sleep(0.02)
+
+
+async def _answer(held: object) -> object:
+    return await held if isinstance(held, Awaitable) else held
 
 
 class Service:
