@@ -36,7 +36,7 @@ from services.ops.proof import prove
 from shared.event import read
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 TOPIC: Final = "call-events"
 PARTITIONS: Final = 4

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from shared.pooled import PooledConnection
-from shared.settings import Pooler
+from shared.settings.database import Pooler
 from shared.step import TablesOutdated
 from shared.timeouts import whose_timeout
 

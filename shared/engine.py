@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.database import connect
-from shared.settings import Pooler
+from shared.settings.database import Pooler
 
 STATEMENT_SECONDS: Final = 24 * 3600
 """The longest a step's statement may take: an index of a large table takes its time."""

@@ -25,7 +25,7 @@ from aiokafka.errors import (
 
 from shared.kafka_header_names import read_any_header_name
 from shared.kafka_token import ClientCredentials, TokenFile, read_refusals_of_tokens
-from shared.settings import KafkaSettings
+from shared.settings.kafka import KafkaSettings
 
 Broker = KafkaSettings | str
 """Kafka as a client reaches it; an address alone is that of a broker without security, as the embedded is."""

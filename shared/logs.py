@@ -20,7 +20,8 @@ from pythonjsonlogger.core import LogData
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from shared.database import loggable
-from shared.settings import LogSettings, misspelt
+from shared.settings.misspelt import misspelt
+from shared.settings.process import LogSettings
 
 _IDS: Final = ("organization_id", "call_id", "key_id", "user_id", "topic", "partition", "offset")
 _FIELDS: Final = {"timestamp": "timestamp", "levelname": "level", "name": "logger", "message": "message"}

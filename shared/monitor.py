@@ -16,7 +16,8 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from shared.database import loggable
-from shared.settings import PREFIX, MonitorSettings
+from shared.settings.base import PREFIX
+from shared.settings.process import MonitorSettings
 
 HEAD_BYTES_MAX: Final = 8 * 1024
 REQUEST_SECONDS: Final = 5

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from shared.database import COMMAND_SECONDS, Backoff, Connection, connect, is_passing, loggable
-from shared.settings import DatabaseSettings
+from shared.settings.database import DatabaseSettings
 from shared.step import check_step
 
 

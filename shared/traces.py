@@ -5,7 +5,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from shared.extras import needs_extra
-from shared.settings import PREFIX, InvalidSetting, TelemetrySettings
+from shared.settings.base import PREFIX, InvalidSetting
+from shared.settings.process import TelemetrySettings
 
 if TYPE_CHECKING:  # it comes with the extra `telemetry`
     from opentelemetry.sdk.trace import TracerProvider

@@ -9,7 +9,8 @@ from services.aggregator.app import run
 from services.aggregator.metrics import Metrics
 from shared import logs
 from shared.monitor import monitored
-from shared.settings import AggregatorSettings, exit_when_invalid
+from shared.settings.aggregator import AggregatorSettings
+from shared.settings.base import exit_when_invalid
 
 STOP_SECONDS = 5
 """How long a stop waits for a database that does not answer. Cut off, a statement has done nothing."""

@@ -17,7 +17,7 @@ from shared.database import PASSING_TYPES, Connection
 from shared.deltas_channel import DELTAS_CHANNEL
 from shared.outage import Outage
 from shared.patience import PatientConnection
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 

@@ -16,7 +16,7 @@ from shared.database import PASSING_TYPES, Connection
 from shared.outage import Outage
 from shared.patience import PatientConnection
 from shared.read_progress import read_until, topics_read
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 from shared.timeouts import OWN_LOCK_TIMEOUT
 
 logger = logging.getLogger("callfold.aggregator")

@@ -14,7 +14,8 @@ from services.api.metrics import Metrics
 from services.api.server import Limits, bounded
 from shared import logs, traces
 from shared.monitor import monitored
-from shared.settings import PREFIX, ApiSettings, exit_when_invalid
+from shared.settings.api import ApiSettings
+from shared.settings.base import PREFIX, exit_when_invalid
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

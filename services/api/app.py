@@ -33,7 +33,7 @@ from services.api.parts import Api
 from services.api.rate_limits import RateLimits, TellingLimits, rate_limits
 from services.api.recording_store import recording_store
 from services.api.tokens import Tokens, tokens
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
 ROUTERS: Final = (

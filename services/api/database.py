@@ -17,7 +17,7 @@ from services.api.errors import ApiError, being_stopped, exports_busy, outdated,
 from services.api.shares import Shares
 from shared.database import PASSING_TYPES, connect, is_passing, loggable
 from shared.outage import Outage
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from shared.step import TablesOutdated, check_step
 from shared.zone_rules import warn_of_other_rules
 

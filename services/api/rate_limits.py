@@ -17,7 +17,8 @@ from services.api.errors import too_many_requests
 from shared.extras import needs_extra
 from shared.outage import Outage
 from shared.plans import Plan
-from shared.settings import PREFIX, InvalidSetting, LimitSettings
+from shared.settings.api import LimitSettings
+from shared.settings.base import PREFIX, InvalidSetting
 
 if TYPE_CHECKING:
     from valkey.asyncio import ConnectionPool

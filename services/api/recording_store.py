@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _PORTS: Final = {"http": 80, "https": 443}

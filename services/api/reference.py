@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from services.api.app import create_app
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 
 _OPENING: Final = """\
 # The HTTP API

@@ -11,7 +11,7 @@ from jwt.types import Options
 
 from services.api.errors import ApiError, unauthorized
 from services.api.signing_keys import ALGORITHMS, SigningKeys, keys_at, keys_in
-from shared.settings import TokenSettings
+from shared.settings.api import TokenSettings
 
 LEEWAY_SECONDS: Final = 30
 """By so much the issuer's clock and ours may differ."""

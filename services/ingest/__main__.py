@@ -10,7 +10,8 @@ from services.ingest.app import Ingest
 from shared import logs, traces
 from shared.kafka_client import KafkaRefusal
 from shared.monitor import monitored
-from shared.settings import IngestSettings, exit_when_invalid
+from shared.settings.base import exit_when_invalid
+from shared.settings.ingest import IngestSettings
 from shared.upstream import UpstreamChanged
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from services.ingest.watch import Watch, unowned_reason
 from services.ingest.writer import Writer
 from shared.kafka_client import KafkaRefusal, connection_faults, refusal
 from shared.quarantine import BadRecord
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

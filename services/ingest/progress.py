@@ -13,7 +13,7 @@ from shared.database import PASSING_TYPES, loggable
 from shared.outage import Outage
 from shared.patience import PatientConnection
 from shared.read_progress import write_read_until
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")
 

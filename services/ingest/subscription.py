@@ -30,7 +30,7 @@ from prometheus_client import CollectorRegistry
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
 from shared.kafka_client import client_options
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 from shared.upstream import expect_parts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from services.ingest.assignment import Assignment
 from services.ingest.offsets import Offsets, commit_begin
 from services.ingest.subscription import Subscription
 from shared.kafka import wait_for_topic
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")
 

@@ -19,7 +19,7 @@ from shared.in_halves import in_halves
 from shared.outage import Outage
 from shared.patience import PatientConnection
 from shared.quarantine import BadRecord
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 from shared.store import Overtaken, TooLarge, read_known, write
 from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules

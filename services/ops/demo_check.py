@@ -23,7 +23,7 @@ from services.ops.printing import console, mode, table
 from services.ops.progress import progress
 from services.ops.proof import Proof, prove_connection
 from services.ops.verify import print_proof
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 SECONDS_WITHOUT_PROGRESS: Final = 60
 POLL_SECONDS: Final = 0.2

@@ -17,7 +17,7 @@ from services.ops.embedded import stack
 from services.ops.embedded.state import State, load
 from services.ops.failure import Failure
 from services.ops.program import suggestion
-from shared.settings import KafkaSettings
+from shared.settings.kafka import KafkaSettings
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

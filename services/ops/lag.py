@@ -20,7 +20,7 @@ from services.ops.program import suggestion
 from shared.database import Connection
 from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 REQUEST_SECONDS: Final = 10
 

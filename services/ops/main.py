@@ -25,7 +25,7 @@ from services.ops.status import status
 from services.ops.topic import topic
 from services.ops.up import up
 from services.ops.verify import verify
-from shared.settings import misspelt
+from shared.settings.misspelt import misspelt
 from shared.upstream import UpstreamChanged
 
 app = typer.Typer(

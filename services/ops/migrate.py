@@ -8,7 +8,7 @@ import typer
 from services.ops.addresses import Place, database, database_faults, find_database, settings_from_environment
 from services.ops.failure import Failure
 from services.ops.options import StateOption
-from shared.settings import RolesSettings
+from shared.settings.database import RolesSettings
 
 RolesOption = Annotated[
     bool,

@@ -19,7 +19,7 @@ from shared.database import Backoff, Connection
 from shared.days import move_days
 from shared.plans import is_plan_name
 from shared.retention import RETENTION_DAYS_MAX
-from shared.settings import LimitSettings
+from shared.settings.api import LimitSettings
 
 TRIES: Final = 5
 

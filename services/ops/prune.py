@@ -16,7 +16,7 @@ from services.ops.operator import LONG_STATEMENT_SECONDS, operating
 from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 
 
 def prune(

@@ -15,7 +15,7 @@ from services.ops.operator import LONG_STATEMENT_SECONDS, operating
 from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
 from shared.read_progress import read_until
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 
 
 def reap(

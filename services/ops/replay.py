@@ -45,7 +45,7 @@ from services.ops.replay_source import (
 from shared.changes import Changes
 from shared.event import Event, EventType, call_uuid
 from shared.quarantine import BadRecord
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]

@@ -13,7 +13,7 @@ from services.ops.options import JsonOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.topic_settings import Finding, findings, read_topic_settings
 from shared.kafka import administration, ensure_topic, partitions_of
-from shared.settings import KafkaSettings
+from shared.settings.kafka import KafkaSettings
 
 PARTITIONS: Final = 8
 LONGEST_PAUSE_SECONDS: Final = 1

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 
-from shared.settings import Pooler
+from shared.settings.database import Pooler
 
 HERE: Final = Path(__file__).parent
 PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0)

@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.database import connect
 from shared.locks import MIGRATION_LOCK
-from shared.settings import Pooler
+from shared.settings.database import Pooler
 
 LOCK_TIMEOUT: Final = "500ms"
 """How long a step may wait for a lock on a table. Whoever comes after it waits as long: ingest and API must

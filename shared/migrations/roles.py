@@ -14,7 +14,7 @@ from shared import roles
 from shared.database import Connection, connect
 from shared.migrations import PAUSES_SECONDS, TablesBusy
 from shared.migrations.alone import LOCK_TIMEOUT, alone
-from shared.settings import Pooler
+from shared.settings.database import Pooler
 
 ITERATIONS: Final = 4096
 _OTHERS_FIRST: Final = (

@@ -18,7 +18,7 @@ from shared.delete import delete
 from shared.event import Event
 from shared.read_progress import read_until
 from shared.retention import kept_since
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 from shared.store import write
 from shared.zones import time_zone
 from tests.support.command_line import callfold

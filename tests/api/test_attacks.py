@@ -20,7 +20,7 @@ import pytest
 from services.api.app import create_app
 from shared.database import Connection
 from shared.roles import API
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.monitoring import Monitor
 from tests.support.processes import Service, until

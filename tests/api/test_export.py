@@ -19,7 +19,7 @@ from services.api.database import open_databases
 from services.api.errors import ApiError
 from shared.database import Connection
 from shared.roles import API
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.api import bearing, get
 from tests.support.processes import Service, until

@@ -24,7 +24,7 @@ from services.api.intervals import Interval
 from services.api.recording import RECORDING
 from shared.credentials import key_hash
 from shared.database import Connection
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from shared.statement import Statement
 from tests.support.roles import as_role
 

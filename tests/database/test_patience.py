@@ -7,7 +7,7 @@ import pytest
 
 from shared.database import PASSING_TYPES, Connection
 from shared.patience import PatientConnection
-from shared.settings import DatabaseSettings
+from shared.settings.database import DatabaseSettings
 from shared.step import NEEDED_STEP, TablesOutdated
 
 

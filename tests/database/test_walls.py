@@ -17,7 +17,7 @@ from services.ops.embedded.servers import Servers
 from shared import roles
 from shared.database import Connection
 from shared.quarantine import BadRecord
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from shared.statement import Statement
 from shared.tables import metadata
 from tests.support import seed

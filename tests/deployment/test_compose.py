@@ -12,7 +12,8 @@ import yaml
 
 from services.ops.embedded.kafka import PROPERTIES
 from shared.roles import ROLES
-from shared.settings import ALL_SETTINGS, PREFIX
+from shared.settings.base import PREFIX
+from shared.settings.misspelt import ALL_SETTINGS
 from tests.support.compose import OURS, SERVERS, docker
 from tests.support.repository import ROOT
 

@@ -11,7 +11,11 @@ import pytest
 import trustme
 import yaml
 
-from shared.settings import ALL_SETTINGS, PREFIX, AggregatorSettings, ApiSettings, IngestSettings
+from shared.settings.aggregator import AggregatorSettings
+from shared.settings.api import ApiSettings
+from shared.settings.base import PREFIX
+from shared.settings.ingest import IngestSettings
+from shared.settings.misspelt import ALL_SETTINGS
 from tests.support.repository import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"

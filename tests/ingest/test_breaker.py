@@ -11,7 +11,7 @@ from services.ingest.writer import Writer
 from services.ops.embedded.state import free_ports
 from shared.database import Connection
 from shared.quarantine import BadRecord, write_quarantine
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.ingesting import call, keyed

@@ -19,7 +19,7 @@ from services.ops.embedded.servers import Servers
 from shared.kafka import ensure_topic
 from shared.monitor import READY_SECONDS, WhyWaiting, monitored
 from shared.probe import TIMEOUT_SECONDS
-from shared.settings import MonitorSettings
+from shared.settings.process import MonitorSettings
 from tests.support.ingesting import call
 from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline

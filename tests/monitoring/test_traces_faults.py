@@ -18,7 +18,7 @@ from services.ingest.app import Ingest
 from services.ingest.traces import FOLLOWED_RECORDS_MAX
 from services.ops.lag import consumer_lag
 from shared.database import Connection
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 from tests.ingest.test_faults import transaction_held_open
 from tests.monitoring.test_traces import WAITS_FOR_LOCK
 from tests.support.collector import EXTRA, Collector, forbid_imports, traced
@@ -185,7 +185,7 @@ def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
         [
             *(sys.executable, "-c"),
             "import sys, services.ingest.__main__, services.api.__main__\n"
-            "from shared import traces\nfrom shared.settings import IngestSettings\n"
+            "from shared import traces\nfrom shared.settings.base import IngestSettings\n"
             "assert traces.start(IngestSettings(), 'ingest', root_ratio=1) is None\n"
             f"sys.exit(' '.join(name for name in sys.modules if name.startswith({EXTRA!r})))",
         ],

@@ -8,7 +8,9 @@ import trustme
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
 from shared.kafka_client import cause, client_options
-from shared.settings import IngestSettings, InvalidSetting, KafkaSettings
+from shared.settings.base import InvalidSetting
+from shared.settings.ingest import IngestSettings
+from shared.settings.kafka import KafkaSettings
 from tests.support.secured_kafka import pkcs8
 
 SECRET = "never-shown"

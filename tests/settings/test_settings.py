@@ -6,15 +6,13 @@ import sys
 
 import pytest
 
-from shared.settings import (
-    AggregatorSettings,
-    ApiSettings,
-    DatabaseSettings,
-    IngestSettings,
-    InvalidSetting,
-    KafkaSettings,
-    LogSettings,
-)
+from shared.settings.aggregator import AggregatorSettings
+from shared.settings.api import ApiSettings
+from shared.settings.base import InvalidSetting
+from shared.settings.database import DatabaseSettings
+from shared.settings.ingest import IngestSettings
+from shared.settings.kafka import KafkaSettings
+from shared.settings.process import LogSettings
 
 Settings = type[LogSettings | DatabaseSettings | KafkaSettings]
 

@@ -20,7 +20,7 @@ from shared.database import Connection
 from shared.delete import delete
 from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import BadRecord, hold_calls
-from shared.settings import AggregatorSettings
+from shared.settings.aggregator import AggregatorSettings
 from shared.store import Overtaken, write
 from shared.tables import metadata
 from tests.support.command_line import callfold

@@ -11,7 +11,7 @@ import httpx
 from services.api.app import create_app
 from shared.database import Connection
 from shared.roles import API
-from shared.settings import ApiSettings
+from shared.settings.api import ApiSettings
 from tests.support.roles import as_role
 from tests.support.seed import Tenant
 

@@ -33,7 +33,7 @@ from services.ops.topic_settings import topic_findings
 from shared.kafka import ensure_topic
 from shared.migrations import TablesBusy, upgrade
 from shared.migrations.roles import give_roles
-from shared.settings import IngestSettings
+from shared.settings.ingest import IngestSettings
 
 PARTITIONS = 8
 """Of a topic that is created; one that exists may have any number."""

@@ -13,7 +13,7 @@ from typing import Any
 from services.ops.embedded import kafka, postgres
 from services.ops.embedded.state import State, environment, write_private
 from services.ops.failure import Failure
-from shared.settings import PREFIX
+from shared.settings.base import PREFIX
 
 SERVERS = ("postgres", "kafka")
 SERVICES = ("ingest", "aggregator", "api")

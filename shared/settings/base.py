@@ -1,0 +1,59 @@
+"""What every class of settings is made of: the prefix, and errors in one sentence."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, get_args
+
+from annotated_types import Ge, Gt, Le
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "CALLFOLD_"
+
+
+class InvalidSetting(ValueError):
+    """A setting that is not as it must be; its text is a sentence that names it and the rule."""
+
+
+@contextmanager
+def exit_when_invalid() -> Iterator[None]:
+    """Around the settings' reading in a process that can't go on without: says which is wrong, and ends."""
+    try:
+        yield
+    except InvalidSetting as error:
+        sys.exit(f"Error: {error}")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        """Reads the environment. Raises InvalidSetting."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if not first["loc"]:  # several settings that don't go together
+                raise InvalidSetting(str(first["ctx"]["error"])) from None
+            name = str(first["loc"][0])
+            # The value itself is not shown: a database's URL has a password.
+            rule = first.get("ctx", {}).get("error") or _rule(type(self).model_fields[name])
+            raise InvalidSetting(f"{PREFIX}{name.upper()} must {rule}.") from None
+
+
+def _rule(field: FieldInfo) -> str:
+    """What a field must be, in words."""
+    least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
+    most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
+    above = next((bound.gt for bound in field.metadata if isinstance(bound, Gt)), None)
+    if field.annotation is int:
+        span = "" if least is None else f", {least} or more" if most is None else f" from {least} to {most}"
+        return f"be a whole number{span}"
+    if field.annotation is float:
+        if above is not None:
+            return f"be a number greater than {above}"
+        return "be a number" if most is None else f"be a number from {least} to {most}"
+    choices = get_args(field.annotation)
+    return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
