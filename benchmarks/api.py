@@ -45,8 +45,8 @@ from services.ops.embedded.servers import Server, postgres_server
 from services.ops.embedded.state import free_ports
 from services.ops.embedded.waiting import attempts
 from services.ops.proof import prove_connection
-from shared import roles
-from shared.database import Connection, connect
+from shared.database import roles
+from shared.database.connection import Connection, connect
 
 YEAR: Final = f"start_date={FIRST_DAY}&end_date={LAST_DAY}"
 STATS: Final = f"/calls?action=stats&{YEAR}"

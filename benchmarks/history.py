@@ -18,11 +18,11 @@ from uuid import UUID
 from services.aggregator.store import apply_deltas
 from services.ops.rebuild import rebuild_organization
 from shared.credentials import key_hash, key_hint
-from shared.database import Connection, connect
+from shared.database.connection import Connection, connect
+from shared.database.step import NEEDED_STEP, READ_STEP
 from shared.fold import LAWS
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
-from shared.step import NEEDED_STEP, READ_STEP
 
 DAYS: Final = 366
 FIRST_DAY: Final = date(2025, 11, 1)

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from shared.database import AnyConnection
+from shared.database.connection import AnyConnection
 
 NO_ORGANIZATION: Final = UUID(int=0)
 """Stands where none is known, as for a record that is no event."""

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from shared import zones
 from shared.count import COUNTED_COLUMNS, LocalHour, Measures, local_hour
 from shared.counted_sql import CELL, COUNTED, INTO_DELTAS
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas
-from shared.locks import DAYS_LOCK
 
 CHUNK_CALLS: Final = 5_000
 STATEMENT_SECONDS: Final = 3600

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from shared.database import AnyConnection
+from shared.database.connection import AnyConnection
 
 DELTAS_CHANNEL: Final = "callfold_deltas"
 

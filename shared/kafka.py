@@ -10,7 +10,7 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
-from shared.database import Backoff
+from shared.backoff import Backoff
 from shared.kafka_client import (
     Broker,
     KafkaRefusal,

@@ -14,8 +14,8 @@ from uuid import UUID, uuid5
 
 from aiokafka import ConsumerRecord as Record
 
-from shared.database import AnyConnection, Connection
-from shared.locks import CALL_LOCKS, LOCK_BUCKETS
+from shared.database.connection import AnyConnection, Connection
+from shared.database.locks import CALL_LOCKS, LOCK_BUCKETS
 from shared.named_call import NamedCall, named_call
 from shared.retention import kept_since
 from shared.zones import time_zone

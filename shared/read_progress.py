@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shared.database import AnyConnection
+from shared.database.connection import AnyConnection
 
 
 async def write_read_until(

@@ -26,10 +26,10 @@ from shared.count import (
     call_row,
     counted_as,
 )
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas
 from shared.event import Event
-from shared.locks import DAYS_LOCK
 from shared.quarantine import BadRecord, hold_calls, write_quarantine
 from shared.tombstone import organization_tombstone
 from shared.zones import time_zone, zone_rules

@@ -12,7 +12,7 @@ from uuid import UUID
 from shared.zones import RULES_VERSION, has_same_rules, zone_rules
 
 if TYPE_CHECKING:
-    from shared.database import AnyConnection
+    from shared.database.connection import AnyConnection
 
 _ZONES_NAMED: Final = 5
 

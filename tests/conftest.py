@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from services.ops.embedded.servers import Servers, servers
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles

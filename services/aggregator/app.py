@@ -13,12 +13,13 @@ from typing import Final
 from services.aggregator.chores import do_chores
 from services.aggregator.metrics import Metrics
 from services.aggregator.store import apply_deltas, waiting_deltas
-from shared.database import PASSING_TYPES, Connection
+from shared.database.connection import Connection
+from shared.database.faults import PASSING_TYPES
+from shared.database.patience import PatientConnection
+from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.deltas_channel import DELTAS_CHANNEL
 from shared.outage import Outage
-from shared.patience import PatientConnection
 from shared.settings.aggregator import AggregatorSettings
-from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.aggregator")

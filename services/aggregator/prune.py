@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shared.count import Measures, local_day
 from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.deltas_channel import notify_deltas
 from shared.retention import kept_since
 from shared.zones import time_zone

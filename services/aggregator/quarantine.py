@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from services.aggregator.prune import retentions, still_kept
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.named_call import SEVERAL_CALLS, named_call
 from shared.quarantine import (
     HAS_CONTENT,

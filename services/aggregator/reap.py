@@ -15,11 +15,11 @@ from uuid import UUID
 
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
 from shared.counted_sql import quoted
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.statement import Statement
 from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
 from shared.fold import FINAL, OPEN, fold
 from shared.in_halves import in_halves
-from shared.statement import Statement
 from shared.store import Overtaken, TooLarge, read_known, write
 from shared.zones import UTC
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from shared.count import Measures
 from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
-from shared.database import Connection
+from shared.database.connection import Connection
 
 _ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 

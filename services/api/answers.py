@@ -23,7 +23,7 @@ from services.api.credentials import ApiWithAccess, Principal
 from services.api.database import STATE, Connection, Database
 from services.api.encoding import encode
 from services.api.errors import ApiError, being_stopped
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 Compute = Callable[[Connection], Awaitable[object]]
 """From a snapshot to what is to be answered. It may raise the `ApiError`."""

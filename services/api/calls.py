@@ -23,7 +23,7 @@ from services.api.parts import Api
 from services.api.query import read_query
 from services.api.stats import get_stats
 from services.api.trends import get_trends
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
 """How much transcript a page has; those of the calls after that are left out."""

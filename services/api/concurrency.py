@@ -17,7 +17,7 @@ from services.api.days import TOTAL, Day, long_days_of, runs
 from services.api.errors import too_many_calls
 from services.api.filters import CellsQuery, Filters, conditions_of
 from services.api.intervals import Span, begin_of, end_of
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 CALLS_MAX: Final = 200_000
 """How many calls of the asked days and the day before are looked at at most; and as many of earlier days."""

@@ -23,7 +23,7 @@ from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
 from shared import logs
 from shared.credentials import SCOPES, key_hash, key_livemode
-from shared.statement import Statement
+from shared.database.statement import Statement
 from shared.zones import time_zone
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.

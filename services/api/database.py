@@ -15,10 +15,11 @@ from fastapi import Request
 
 from services.api.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from services.api.shares import Shares
-from shared.database import PASSING_TYPES, connect, is_passing, loggable
+from shared.database.connection import connect
+from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing, loggable
+from shared.database.step import check_step
 from shared.outage import Outage
 from shared.settings.api import ApiSettings
-from shared.step import TablesOutdated, check_step
 from shared.zone_rules import warn_of_other_rules
 
 if TYPE_CHECKING:

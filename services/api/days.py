@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from services.api.counts import IN_DAYS, OF_KIND, counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
+from shared.database.statement import Statement
 from shared.fold import FINAL
 from shared.histogram import DURATIONS
 from shared.packed import DIGITS, NINES
-from shared.statement import Statement
 from shared.zones import UTC
 
 

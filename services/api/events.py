@@ -16,7 +16,7 @@ from services.api.parts import Api
 from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
 from shared import logs
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 EVENTS_MAX: Final = 1000
 """How many events an answer has at most."""

@@ -28,7 +28,7 @@ from services.api.intervals import in_zone
 from services.api.pages import FIELDS, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
 from services.api.parts import Api
 from services.api.query import read_query
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 BLOCK_BYTES: Final = 128 * 1024
 CHUNK_CALLS: Final = 500

@@ -10,7 +10,7 @@ from services.api.database import ApiWithDatabases, Database
 from services.api.encoding import answer
 from services.api.errors import ApiError
 from services.api.http_models import Health
-from shared.database import loggable
+from shared.database.faults import loggable
 
 _AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}
 LIVE: Final[dict[str, Any]] = {

@@ -13,7 +13,7 @@ import asyncpg
 
 from services.api.database import Database
 from services.api.errors import ApiError
-from shared.database import loggable
+from shared.database.faults import loggable
 from shared.outage import Outage
 
 WRITE: Final = "SELECT callfold_keys_used($1, $2)"

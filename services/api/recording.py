@@ -21,7 +21,7 @@ from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
 from services.api.recording_store import RecordingStore
 from shared import logs
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 # What is said of a recording is said by the event that it is ready: the asked one, or else the last.
 RECORDING: Final = Statement("""

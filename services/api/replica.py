@@ -12,7 +12,7 @@ from uuid import UUID
 from services.api.credentials import Principal
 from services.api.database import Database
 from services.api.errors import ApiError, unavailable
-from shared.statement import Statement
+from shared.database.statement import Statement
 
 REPLAY_SECONDS: Final = 2.0
 _FIRST_PAUSE_SECONDS: Final = 0.002

@@ -14,11 +14,11 @@ from services.api.filters import Filters
 from services.api.intervals import Interval, WeekStart
 from shared.count import HOURS, NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
 from shared.counted_sql import quoted
+from shared.database.statement import Statement
 from shared.event import Direction, Status
 from shared.fold import OPEN
 from shared.histogram import DURATIONS, bucket
 from shared.packed import DIGITS, NINES, unpack
-from shared.statement import Statement
 
 GroupBy = Literal["phone_number", "direction", "status"]
 Distribution = Literal["percentiles", "hangup_causes"]

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shared.database import PASSING_TYPES, loggable
+from shared.database.faults import PASSING_TYPES, loggable
+from shared.database.patience import PatientConnection
 from shared.outage import Outage
-from shared.patience import PatientConnection
 from shared.read_progress import write_read_until
 from shared.settings.ingest import IngestSettings
 

@@ -13,15 +13,16 @@ from services.ingest.arrivals import Arrival, refused_records
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from shared.changes import Changes, changes, group
-from shared.database import PASSING_TYPES, REFUSAL_TYPES, Connection, loggable
+from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.database.faults import PASSING_TYPES, loggable
+from shared.database.patience import PatientConnection
+from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.event import Event
 from shared.in_halves import in_halves
 from shared.outage import Outage
-from shared.patience import PatientConnection
 from shared.quarantine import BadRecord
 from shared.settings.ingest import IngestSettings
 from shared.store import Overtaken, TooLarge, read_known, write
-from shared.timeouts import OWN_LOCK_TIMEOUT
 from shared.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")

@@ -19,12 +19,13 @@ from pydantic_settings import BaseSettings
 from services.ops.embedded import state as embedded
 from services.ops.failure import Failure
 from services.ops.program import DEFAULT_STATE, suggestion
-from shared.database import COMMAND_SECONDS, Connection, connect, is_passing
+from shared.database.connection import COMMAND_SECONDS, Connection, connect
+from shared.database.faults import is_passing
+from shared.database.timeouts import timeout_setting, whose_timeout
 from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings.base import InvalidSetting
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings
-from shared.timeouts import timeout_setting, whose_timeout
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
 _Settings = TypeVar("_Settings", bound=BaseSettings)

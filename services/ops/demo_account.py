@@ -11,7 +11,7 @@ from uuid import UUID
 from services.ops.simulated_call import Outcome
 from services.ops.simulator import Record
 from shared.count import NO_DIRECTION
-from shared.database import Connection
+from shared.database.connection import Connection
 
 
 @dataclass

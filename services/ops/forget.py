@@ -18,7 +18,7 @@ from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json, print_table
 from services.ops.progress import Bar, progress
 from services.ops.quarantine_search import records_of, remove_records
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 
 CHUNK_CALLS: Final = 500

@@ -25,7 +25,7 @@ from services.ops.org import check_name
 from services.ops.printing import minute, mode, print_json, print_table
 from services.ops.program import suggestion
 from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.zones import time_zone
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ from services.ops.failure import Failure
 from services.ops.options import JsonOption, StateOption
 from services.ops.printing import console, counted, print_json, table
 from services.ops.program import suggestion
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
 from shared.settings.ingest import IngestSettings

@@ -15,7 +15,8 @@ from services.ops.operator import audit, operating
 from services.ops.options import JsonOption, OrganizationArgument, StateOption
 from services.ops.org import check_name, check_time_zone
 from services.ops.printing import counted, print_json
-from shared.database import Backoff, Connection
+from shared.backoff import Backoff
+from shared.database.connection import Connection
 from shared.days import move_days
 from shared.plans import is_plan_name
 from shared.retention import RETENTION_DAYS_MAX

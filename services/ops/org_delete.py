@@ -23,10 +23,11 @@ from services.ops.printing import counted, print_json
 from services.ops.program import suggestion
 from services.ops.progress import progress
 from services.ops.quarantine_search import count_content, records_of, remove_records
+from shared.backoff import Backoff
 from shared.counted_sql import TAKE_AWAY
-from shared.database import Backoff, Connection
+from shared.database.connection import Connection
+from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas
-from shared.locks import DAYS_LOCK
 from shared.quarantine import hold_call_alone
 from shared.tombstone import organization_tombstone
 

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 import asyncpg
 
 from services.ops.failure import Failure
-from shared.database import Backoff
+from shared.backoff import Backoff
 from shared.store import Overtaken
 
 TRIES: Final = 20

@@ -27,7 +27,7 @@ from shared.count import (
     call_row,
     local_hour,
 )
-from shared.database import Connection, connect
+from shared.database.connection import Connection, connect
 from shared.event import Event, InvalidEvent, read_stored
 from shared.fold import LAWS, fold
 from shared.named_call import named_call

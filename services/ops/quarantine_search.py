@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 from uuid import UUID
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.quarantine import HAS_CONTENT
 
 CHUNK_RECORDS: Final = 500

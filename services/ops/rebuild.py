@@ -18,9 +18,9 @@ from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
 from shared.count import Measures
 from shared.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.locks import REPAIR_LOCK
 from shared.deltas_channel import notify_deltas
-from shared.locks import REPAIR_LOCK
 
 STATEMENT_SECONDS: Final = 3600
 

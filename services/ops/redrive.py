@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from services.ingest.arrivals import refused_records, sort_out
 from services.ops.overtaken import until_not_overtaken
 from shared.changes import changes, group
-from shared.database import REFUSAL_TYPES, Connection
+from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.in_halves import in_halves
 from shared.named_call import named_call
 from shared.quarantine import hold_calls

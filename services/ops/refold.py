@@ -22,7 +22,7 @@ from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from shared.changes import CallKey, Organization, TouchedCall, change_of, changes
 from shared.count import CALL_COLUMNS, call_row
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import InvalidEvent
 from shared.fold import LAWS
 from shared.in_halves import in_halves

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.ingest.arrivals import Arrival
 from shared.changes import CallKey, Changes, Written, changes, group
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import Event
 from shared.in_halves import in_halves
 from shared.quarantine import BadRecord

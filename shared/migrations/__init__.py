@@ -1,4 +1,4 @@
-"""Bringing a database to the tables of shared/tables.py, beside running services: `upgrade`, and the numbered
+"""Bringing a database to the tables of shared/database/tables.py, beside running services: `upgrade`, and the numbered
 steps in `versions`. docs/upgrade.md says what a step may do."""
 
 import time

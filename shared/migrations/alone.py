@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from shared.database import connect
-from shared.locks import MIGRATION_LOCK
+from shared.database.connection import connect
+from shared.database.locks import MIGRATION_LOCK
 from shared.settings.database import Pooler
 
 LOCK_TIMEOUT: Final = "500ms"

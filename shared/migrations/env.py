@@ -6,9 +6,9 @@ from alembic import context
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event
 
-from shared.engine import engine
+from shared.database.engine import engine
+from shared.database.tables import metadata
 from shared.migrations.alone import LOCK_TIMEOUT, alone
-from shared.tables import metadata
 
 
 def _run(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Giving the services' roles what shared/roles.py says, beside running services."""
+"""Giving the services' roles what shared/database/roles.py says, beside running services."""
 
 import asyncio
 import hashlib
@@ -10,8 +10,8 @@ from typing import Final
 
 import asyncpg
 
-from shared import roles
-from shared.database import Connection, connect
+from shared.database import roles
+from shared.database.connection import Connection, connect
 from shared.migrations import PAUSES_SECONDS, TablesBusy
 from shared.migrations.alone import LOCK_TIMEOUT, alone
 from shared.settings.database import Pooler

@@ -13,7 +13,7 @@ from services.aggregator.reap import EVENT_ID, EVERYTHING, MARGIN, Reaped, reap
 from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
 from shared.changes import CALL_EVENTS_MAX
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.event import Event
 from shared.read_progress import read_until

@@ -24,7 +24,7 @@ from services.api.filters import CellsQuery, filters_of
 from services.api.stats import StatsAsked, stats
 from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock

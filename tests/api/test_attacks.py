@@ -18,8 +18,8 @@ import jwt
 import pytest
 
 from services.api.app import create_app
-from shared.database import Connection
-from shared.roles import API
+from shared.database.connection import Connection
+from shared.database.roles import API
 from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.monitoring import Monitor

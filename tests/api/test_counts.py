@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import get, serving
 

@@ -12,7 +12,7 @@ import pytest
 from services.api.app import create_app
 from services.api.call_filters import CallsQuery
 from services.api.health import why_waiting
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock

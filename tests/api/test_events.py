@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get
 

@@ -17,8 +17,8 @@ import pytest
 
 from services.api.database import open_databases
 from services.api.errors import ApiError
-from shared.database import Connection
-from shared.roles import API
+from shared.database.connection import Connection
+from shared.database.roles import API
 from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.api import bearing, get

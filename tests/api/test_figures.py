@@ -14,7 +14,7 @@ from services.api.concurrency import LOOK_BACK_DAYS
 from services.api.intervals import Interval, Span, hour_starts, previous
 from services.api.sums import STATUSES, GroupBy
 from shared.count import local_day, local_hour
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import Event
 from shared.fold import Call, fold
 from tests.support import seed

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from shared.credentials import SCOPES, key_hash
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import NOW, bearing, get_as, serving
 from tests.support.processes import until

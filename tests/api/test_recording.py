@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.api.recording_store import RecordingStore
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from shared.settings.base import InvalidSetting
 from tests.support import seed

@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from services.api.reference import reference
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import serving
 from tests.support.repository import ROOT

@@ -13,7 +13,7 @@ import pytest
 
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold

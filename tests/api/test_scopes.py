@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 
 from services.api.app import ROUTERS
 from shared.credentials import SCOPES
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.repository import ROOT

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, until_somebody_waits_for_a_lock
 

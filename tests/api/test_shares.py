@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
 

@@ -20,7 +20,7 @@ from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
 from shared import zones
 from shared.count import LocalHour, local_hour
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.zones import RULES_VERSION, find_time_zone, has_other_rules, has_same_rules, time_zone, zone_rules
 from tests.support import seed
 from tests.support.api import bearing, serving

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.count import COUNTED_COLUMNS, PACKED_DIGITS, Cell, Measures, counted_as
 from shared.counted_sql import COUNTED
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import COST_CENTS_MAX, Direction, Status
 from shared.fold import LAWS
 from shared.hangup import SPELLINGS

@@ -1,4 +1,4 @@
-"""The migrations make what shared/tables.py describes, and can be run by anyone at any time."""
+"""The migrations make what shared/database/tables.py describes, and can be run by anyone at any time."""
 
 import asyncio
 import sys
@@ -13,10 +13,10 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
 from services.ops.embedded.servers import Servers
-from shared.engine import engine
+from shared.database.engine import engine
+from shared.database.step import NEEDED_STEP, new_enough
+from shared.database.tables import metadata
 from shared.migrations import HERE, upgrade
-from shared.step import NEEDED_STEP, new_enough
-from shared.tables import metadata
 
 MIGRATE = "import sys; from shared.migrations import upgrade; upgrade(sys.argv[1])"
 

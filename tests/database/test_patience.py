@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from shared.database import PASSING_TYPES, Connection
-from shared.patience import PatientConnection
+from shared.database.connection import Connection
+from shared.database.faults import PASSING_TYPES, TablesOutdated
+from shared.database.patience import PatientConnection
+from shared.database.step import NEEDED_STEP
 from shared.settings.database import DatabaseSettings
-from shared.step import NEEDED_STEP, TablesOutdated
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove_connection
-from shared.database import Connection, connect, is_passing
+from shared.database.connection import Connection, connect
+from shared.database.faults import is_passing
 from shared.zones import UTC
 from tests.support import seed
 from tests.support.api import bearing, get, serving

@@ -1,4 +1,4 @@
-"""The roles of shared/roles.py: made by `callfold migrate --roles` or by hand, side by side with others; and
+"""The roles of shared/database/roles.py: made by `callfold migrate --roles` or by hand, side by side with others; and
 enough for all that each service does."""
 
 import asyncio
@@ -13,8 +13,8 @@ import pytest
 
 from services.ops.embedded.servers import Servers, postgres_server
 from services.ops.embedded.state import free_ports
-from shared import roles
-from shared.database import Connection
+from shared.database import roles
+from shared.database.connection import Connection
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles, missing
 from tests.support import seed

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from services.ops.embedded.servers import Servers
-from shared.database import connect
+from shared.database.connection import connect
 from shared.migrations.roles import missing
 from tests.support import seed
 from tests.support.api import get, serving

@@ -20,7 +20,7 @@ from services.ops.embedded import postgres
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
 from shared.count import CALL_COLUMNS
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
 from tests.support import seed

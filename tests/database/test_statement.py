@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.database import Connection
-from shared.statement import Statement
+from shared.database.connection import Connection
+from shared.database.statement import Statement
 
 UNTOUCHED = [
     "SELECT now()::date",

@@ -10,8 +10,9 @@ from asyncpg import PostgresError
 from services.ops.addresses import Place
 from services.ops.addresses import database as open_database
 from services.ops.failure import Failure
-from shared.database import Connection, connect, loggable
-from shared.timeouts import whose_timeout
+from shared.database.connection import Connection, connect
+from shared.database.faults import loggable
+from shared.database.timeouts import whose_timeout
 from tests.support.command_line import callfold
 
 

@@ -17,9 +17,9 @@ import pytest
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove
 from shared import migrations
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.step import NEEDED_STEP
 from shared.migrations import TablesBusy, upgrade
-from shared.step import NEEDED_STEP
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.command_line import callfold

@@ -14,12 +14,12 @@ from services.api import pages, sums
 from services.api.database import Database, changing, open_databases
 from services.api.filters import Filters
 from services.ops.embedded.servers import Servers
-from shared import roles
-from shared.database import Connection
+from shared.database import roles
+from shared.database.connection import Connection
+from shared.database.statement import Statement
+from shared.database.tables import metadata
 from shared.quarantine import BadRecord
 from shared.settings.api import ApiSettings
-from shared.statement import Statement
-from shared.tables import metadata
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.events import CALL, NOON, value

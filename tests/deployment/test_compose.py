@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from services.ops.embedded.kafka import PROPERTIES
-from shared.roles import ROLES
+from shared.database.roles import ROLES
 from shared.settings.base import PREFIX
 from shared.settings.misspelt import ALL_SETTINGS
 from tests.support.compose import OURS, SERVERS, docker

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from services.ops.main import app
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, value
 from tests.support.ingesting import call, keyed

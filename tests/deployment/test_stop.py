@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from services.ops.embedded.servers import Servers
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, until_somebody_waits_for_a_lock
 from tests.support.ingesting import call

@@ -9,7 +9,7 @@ import pytest
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.writer import Writer
 from services.ops.embedded.state import free_ports
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.quarantine import BadRecord, write_quarantine
 from shared.settings.ingest import IngestSettings
 from tests.support.command_line import callfold

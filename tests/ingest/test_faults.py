@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from services.ops.embedded.servers import Servers
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support.events import value
 from tests.support.ingesting import (
     call,

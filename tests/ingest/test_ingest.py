@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support.events import NOON, ORGANIZATION, value
 from tests.support.ingesting import (
     call,

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.kafka import ensure_topic
 from shared.read_progress import read_until
 from tests.support.ingesting import GROUP, call, caught_up, keyed

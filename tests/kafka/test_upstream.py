@@ -25,8 +25,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api.server import _BoundedProtocol
 from shared import kafka_token
+from shared.database.pooled import PooledConnection
 from shared.kafka_client import connection_faults, mend_aiokafka
-from shared.pooled import PooledConnection
 from shared.upstream import UpstreamChanged, expect_parts
 
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.events import ORGANIZATION, value

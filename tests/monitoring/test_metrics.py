@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.kafka import ensure_topic
 from tests.support import seed
 from tests.support.api import bearing

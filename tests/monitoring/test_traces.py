@@ -3,7 +3,7 @@
 import time
 from uuid import UUID
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.ingest.test_faults import transaction_held_open
 from tests.support.collector import Collector, Span, traced, traceparent
 from tests.support.events import CALL, ORGANIZATION, value

@@ -8,8 +8,8 @@ import pytest
 from services.ops import forget as command
 from services.ops.forget import NOT_SEARCHED
 from services.ops.proof import prove
-from shared import roles
-from shared.database import Connection
+from shared.database import roles
+from shared.database.connection import Connection
 from shared.quarantine import BadRecord, write_quarantine
 from tests.support import seed
 from tests.support.command_line import Done, callfold

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.command_line import callfold
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import Event
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, event

@@ -22,7 +22,7 @@ from services.ops.proof import Proof, prove, prove_connection
 from services.ops.proof_statements import CELLS
 from services.ops.refold import refold_calls
 from shared import migrations
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.fold import LAWS
 from shared.migrations import upgrade

@@ -13,8 +13,8 @@ from services.ops import org_delete
 from services.ops.embedded.state import free_ports
 from services.ops.org_delete import Deleted, delete_organization, rows_left
 from services.ops.proof import prove, prove_connection
-from shared import roles
-from shared.database import Connection
+from shared.database import roles
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord, write_quarantine
 from shared.store import Overtaken, write

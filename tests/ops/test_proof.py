@@ -10,7 +10,7 @@ import pytest
 from services.ops import proof as proof_module
 from services.ops.proof import Proof, prove, prove_connection
 from services.ops.simulator import backlog, organizations
-from shared.database import Connection, connect
+from shared.database.connection import Connection, connect
 from shared.event import read
 from shared.quarantine import BadRecord
 from tests.support import seed

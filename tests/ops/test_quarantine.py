@@ -9,7 +9,7 @@ import pytest
 from services.ops.proof import prove
 from services.ops.readable import lines_of
 from services.ops.redrive import Redriven, redrive
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.quarantine import BadRecord
 from tests.support.command_line import callfold

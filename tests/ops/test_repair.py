@@ -14,7 +14,7 @@ from services.ops.progress import progress
 from services.ops.proof import prove
 from services.ops.rebuild import rebuild_organization
 from services.ops.refold import refold_calls
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.packed import unpack
 from shared.store import Overtaken, write
 from tests.support.command_line import callfold

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from services.ops.proof import prove
 from services.ops.replay_source import read_file
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.event import VALUE_BYTES_MAX
 from tests.support.command_line import callfold

@@ -21,7 +21,8 @@ from services.ingest.writer import SESSION
 from services.ops.rebuild import rebuild_organization
 from services.ops.redrive import redrive
 from services.ops.refold import refold_calls
-from shared.database import PASSING_TYPES, Connection, is_passing
+from shared.database.connection import Connection
+from shared.database.faults import PASSING_TYPES, is_passing
 from shared.days import move_days
 from shared.delete import delete
 from shared.store import Overtaken

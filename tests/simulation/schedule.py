@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 
-from shared.database import Connection
+from shared.database.connection import Connection
 
 Answer = TypeVar("Answer")
 Body = Callable[["Actor"], Coroutine[Any, Any, None]]

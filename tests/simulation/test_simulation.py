@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from services.aggregator.prune import Counts
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.simulation.actors import (
     CALLS,
     DATA,

@@ -13,7 +13,7 @@ from services.ops.proof import prove_connection
 from services.ops.proof_statements import CELLS
 from shared.changes import CallKey
 from shared.count import CALL_COLUMNS, call_row, local_hour
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import InvalidEvent, read, read_stored
 from shared.fold import FINAL, fold
 from shared.named_call import named_call

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from services.ops.proof import prove
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.days import move_days
 from shared.delete import delete
 from shared.event import Event

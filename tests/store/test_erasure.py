@@ -16,13 +16,13 @@ from services.aggregator.prune import prune
 from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.ops.proof import prove
 from services.ops.redrive import Redriven, redrive
-from shared.database import Connection
+from shared.database.connection import Connection
+from shared.database.tables import metadata
 from shared.delete import delete
 from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import BadRecord, hold_calls
 from shared.settings.aggregator import AggregatorSettings
 from shared.store import Overtaken, write
-from shared.tables import metadata
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event, value
 from tests.support.processes import until

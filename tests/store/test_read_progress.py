@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaProducer
 
-from shared import roles
-from shared.database import Connection
+from shared.database import roles
+from shared.database.connection import Connection
 from shared.read_progress import read_until, write_read_until
 from tests.support.events import NOON, value
 from tests.support.ingesting import call, keyed

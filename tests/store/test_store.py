@@ -12,7 +12,7 @@ from services.ingest.writer import SESSION
 from services.ops.proof import prove
 from shared import store as statements
 from shared.changes import CALL_EVENTS_MAX
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.delete import delete
 from shared.event import Event
 from shared.quarantine import BadRecord

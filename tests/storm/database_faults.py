@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 
 from services.ops.embedded.processes import wait_until_gone
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.storm.schedule import Planned
 from tests.storm.stage import Stage, connected
 

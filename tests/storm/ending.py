@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from services.ops.lag import consumer_lag
 from services.ops.simulated_call import Outcome
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import MISSING_HANGUP
 from shared.fold import FINAL
 from tests.storm.checker import prove

@@ -15,7 +15,8 @@ import httpx
 from services.ops.embedded.readiness import api_answers, owns_all
 from services.ops.embedded.servers import Server, kafka_server, postgres_server
 from services.ops.embedded.state import free_ports
-from shared.database import PASSING_TYPES, Connection, connect, is_passing
+from shared.database.connection import Connection, connect
+from shared.database.faults import PASSING_TYPES, is_passing
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
 from shared.zones import zone_rules

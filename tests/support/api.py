@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from services.api.app import create_app
-from shared.database import Connection
-from shared.roles import API
+from shared.database.connection import Connection
+from shared.database.roles import API
 from shared.settings.api import ApiSettings
 from tests.support.roles import as_role
 from tests.support.seed import Tenant

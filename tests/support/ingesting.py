@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.ops.proof import prove
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support.events import NOON, ORGANIZATION, value
 from tests.support.processes import Service, lag, until
 

@@ -12,7 +12,7 @@ import pytest
 from services.ops.embedded.postgres import operating_user
 from services.ops.embedded.servers import Server, Servers
 from services.ops.embedded.state import free_ports
-from shared.roles import ROLES
+from shared.database.roles import ROLES
 from tests.support.processes import until
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

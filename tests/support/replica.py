@@ -14,7 +14,7 @@ import asyncpg
 from services.ops.embedded import postgres
 from services.ops.embedded.servers import Server, Servers
 from services.ops.embedded.state import free_ports
-from shared.database import Connection
+from shared.database.connection import Connection
 from tests.support.processes import until
 
 CONFLICT_MS = 100

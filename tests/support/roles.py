@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from shared import roles
+from shared.database import roles
 
 OWNER: Final = "postgres"
 

@@ -11,7 +11,7 @@ from shared import zones
 from shared.count import CALL_COLUMNS, TOTAL, Cell, Measures, call_row, counted, local_hour
 from shared.counted_sql import CELL, COUNTED, MEASURES
 from shared.credentials import SCOPES, key_hash, key_hint, new_key
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import Event, Status, read
 from shared.fold import fold
 

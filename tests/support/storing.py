@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import Arrival, refused_records
 from shared.changes import Changes, changes, group
-from shared.database import Connection
+from shared.database.connection import Connection
 from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import STORED_BYTES_MAX, read_known, write

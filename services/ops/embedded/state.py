@@ -61,7 +61,7 @@ class State:
         return self._database_url("postgres")
 
     def database_url_of(self, service: str) -> str:
-        """As the service's own role (shared/roles.py)."""
+        """As the service's own role (shared/database/roles.py)."""
         return self._database_url(f"callfold_{service}")
 
     def _database_url(self, user: str) -> str:

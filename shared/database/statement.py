@@ -7,7 +7,7 @@ from typing import Any, Final
 from asyncpg import Record
 from asyncpg.cursor import Cursor
 
-from shared.database import AnyConnection
+from shared.database.connection import AnyConnection
 
 # Of these, the last two stand for values. Each begins with a letter of its own, by which `re` finds it fast.
 _TOKEN: Final = re.compile(

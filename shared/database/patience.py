@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from shared.database import COMMAND_SECONDS, Backoff, Connection, connect, is_passing, loggable
+from shared.backoff import Backoff
+from shared.database.connection import COMMAND_SECONDS, Connection, connect
+from shared.database.faults import is_passing, loggable
+from shared.database.step import check_step
 from shared.settings.database import DatabaseSettings
-from shared.step import check_step
 
 
 class PatientConnection:

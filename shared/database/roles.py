@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from shared.tables import metadata
+from shared.database.tables import metadata
 
 INGEST: Final = "callfold_ingest"
 AGGREGATOR: Final = "callfold_aggregator"

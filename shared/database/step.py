@@ -5,18 +5,16 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from shared.database.faults import TablesOutdated
+
 if TYPE_CHECKING:
-    from shared.database import AnyConnection
+    from shared.database.connection import AnyConnection
 
 NEEDED_STEP: Final = "0015"
 """The newest step. They are numbered with four digits, so that of any two the newer can be told, known or
 not: while services are upgraded one by one, the older ones meet steps that they don't know."""
 
 READ_STEP: Final = "SELECT version_num FROM alembic_version"
-
-
-class TablesOutdated(Exception):
-    """The database's tables are older than this code; waiting helps, until somebody migrates them."""
 
 
 def new_enough(step: str | None) -> bool:

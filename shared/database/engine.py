@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database import connect
+from shared.database.connection import connect
 from shared.settings.database import Pooler
 
 STATEMENT_SECONDS: Final = 24 * 3600
