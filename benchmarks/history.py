@@ -17,10 +17,10 @@ from uuid import UUID
 
 from services.aggregator.store import apply_deltas
 from services.ops.rebuild import rebuild_organization
+from shared.calls.fold import LAWS
 from shared.credentials import key_hash, key_hint
 from shared.database.connection import Connection, connect
 from shared.database.step import NEEDED_STEP, READ_STEP
-from shared.fold import LAWS
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
 

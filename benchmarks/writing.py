@@ -19,9 +19,9 @@ import uvloop
 
 from benchmarks.history import LAST_DAY, ORGANIZATION, phone_number
 from services.ingest.writer import SESSION
+from shared.calls.event import Event, read
 from shared.changes import changes, group
 from shared.database.connection import Connection, connect
-from shared.event import Event, read
 from shared.store import read_known, write
 
 CALLS_PER_COMMIT: Final = 10

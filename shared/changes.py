@@ -12,12 +12,14 @@ from zoneinfo import ZoneInfo
 from msgspec import DecodeError
 from msgspec.json import Decoder
 
-from shared.count import Cell, Counted, Deltas, LocalHour, Measures, counted_at, local_hour
-from shared.event import Event, number, read_stored
-from shared.fold import Call, fold, overruled_ends
-from shared.retention import kept_since
-from shared.tombstone import organization_tombstone
-from shared.zones import UTC, time_zone
+from shared.calls.event import Event, number, read_stored
+from shared.calls.fold import Call, fold, overruled_ends
+from shared.calls.local_time import LocalHour, local_hour
+from shared.calls.retention import kept_since
+from shared.calls.tombstone import organization_tombstone
+from shared.calls.zones import UTC, time_zone
+from shared.counts.cell import Cell, Counted, Measures, counted_at
+from shared.counts.deltas import Deltas
 
 CallKey = tuple[UUID, UUID]
 """Organization and call."""

@@ -5,9 +5,10 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from shared import zones
-from shared.count import COUNTED_COLUMNS, LocalHour, Measures, local_hour
-from shared.counted_sql import CELL, COUNTED, INTO_DELTAS
+from shared.calls import zones
+from shared.calls.local_time import LocalHour, local_hour
+from shared.counts.cell import COUNTED_COLUMNS, Measures
+from shared.counts.counted_sql import CELL, COUNTED, INTO_DELTAS
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas

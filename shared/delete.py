@@ -4,10 +4,10 @@ from typing import Final
 from uuid import UUID
 
 from shared.audit import write_audit
-from shared.counted_sql import COUNTED, TAKE_AWAY
+from shared.calls.named_call import SEVERAL_CALLS
+from shared.counts.counted_sql import COUNTED, TAKE_AWAY
 from shared.database.connection import AnyConnection
 from shared.deltas_channel import notify_deltas
-from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import hold_call_alone
 
 

@@ -16,7 +16,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.zones import RULES_VERSION
+from shared.calls.zones import RULES_VERSION
 
 BATCH_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Buckets of what takes milliseconds by rights, and minutes while the database is away."""

@@ -14,11 +14,11 @@ from uuid import UUID, uuid5
 
 from aiokafka import ConsumerRecord as Record
 
+from shared.calls.named_call import NamedCall, named_call
+from shared.calls.retention import kept_since
+from shared.calls.zones import time_zone
 from shared.database.connection import AnyConnection, Connection
 from shared.database.locks import CALL_LOCKS, LOCK_BUCKETS
-from shared.named_call import NamedCall, named_call
-from shared.retention import kept_since
-from shared.zones import time_zone
 
 NO_TIMESTAMP: Final = -1
 """Kafka's, of a record without one."""

@@ -17,22 +17,15 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.calls.event import Event
+from shared.calls.tombstone import organization_tombstone
+from shared.calls.zones import time_zone, zone_rules
 from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written
-from shared.count import (
-    CALL_COLUMNS,
-    COUNTED_COLUMNS,
-    Cell,
-    Measures,
-    call_row,
-    counted_as,
-)
+from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas
-from shared.event import Event
 from shared.quarantine import BadRecord, hold_calls, write_quarantine
-from shared.tombstone import organization_tombstone
-from shared.zones import time_zone, zone_rules
 
 logger = logging.getLogger("callfold.store")
 

@@ -1,7 +1,7 @@
 """Which organizations' calls have days and hours by other time-zone rules than this process's.
 
 `organizations.zone_rules` keeps the rules that an organization's calls were last placed by, in the form of
-`shared.zones.zone_rules`.
+`shared.calls.zones.zone_rules`.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from logging import Logger
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from shared.zones import RULES_VERSION, has_same_rules, zone_rules
+from shared.calls.zones import RULES_VERSION, has_same_rules, zone_rules
 
 if TYPE_CHECKING:
     from shared.database.connection import AnyConnection

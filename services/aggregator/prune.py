@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
-from shared.count import Measures, local_day
-from shared.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
+from shared.calls.local_time import local_day
+from shared.calls.retention import kept_since
+from shared.calls.zones import time_zone
+from shared.counts.cell import Measures
+from shared.counts.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
 from shared.database.connection import Connection
 from shared.deltas_channel import notify_deltas
-from shared.retention import kept_since
-from shared.zones import time_zone
 
 CHUNK_CALLS: Final = 1_000
 MODES: Final = (True, False)

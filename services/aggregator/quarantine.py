@@ -5,8 +5,10 @@ from typing import Final
 from uuid import UUID
 
 from services.aggregator.prune import retentions, still_kept
+from shared.calls.named_call import SEVERAL_CALLS, named_call
+from shared.calls.retention import kept_since
+from shared.calls.zones import time_zone
 from shared.database.connection import Connection
-from shared.named_call import SEVERAL_CALLS, named_call
 from shared.quarantine import (
     HAS_CONTENT,
     OF_SEVERAL_ORGANIZATIONS,
@@ -15,8 +17,6 @@ from shared.quarantine import (
     retained_from,
     strictest_kept_since,
 )
-from shared.retention import kept_since
-from shared.zones import time_zone
 
 CHUNK_RECORDS: Final = 500
 CHUNK_BYTES: Final = 16 * 1024 * 1024

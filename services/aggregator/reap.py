@@ -13,15 +13,15 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from shared.calls.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
+from shared.calls.fold import FINAL, OPEN, fold
+from shared.calls.zones import UTC
 from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
-from shared.counted_sql import quoted
+from shared.counts.counted_sql import quoted
 from shared.database.connection import Connection
 from shared.database.statement import Statement
-from shared.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
-from shared.fold import FINAL, OPEN, fold
 from shared.in_halves import in_halves
 from shared.store import Overtaken, TooLarge, read_known, write
-from shared.zones import UTC
 
 logger = logging.getLogger("callfold.aggregator")
 

@@ -4,8 +4,8 @@ snapshot a delta waits or is in both, and never in neither."""
 from typing import Final
 from uuid import UUID
 
-from shared.count import Measures
-from shared.counted_sql import CELL, MEASURES, SUMS, TOTAL
+from shared.counts.cell import Measures
+from shared.counts.counted_sql import CELL, MEASURES, SUMS, TOTAL
 from shared.database.connection import Connection
 
 _ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)

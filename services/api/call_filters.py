@@ -30,8 +30,8 @@ from services.api.filters import (
     is_day,
 )
 from services.api.query import one_of
-from shared.event import call_uuid
-from shared.zones import find_time_zone
+from shared.calls.event import call_uuid
+from shared.calls.zones import find_time_zone
 
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from shared.count import Cell, Measures
+from shared.counts.cell import Cell, Measures
 
 IN_DAYS: Final = """
 organization_id = :organization_id AND livemode = :livemode

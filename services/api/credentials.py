@@ -22,9 +22,9 @@ from services.api.lookups import Lookups
 from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
 from shared import logs
+from shared.calls.zones import time_zone
 from shared.credentials import SCOPES, key_hash, key_livemode
 from shared.database.statement import Statement
-from shared.zones import time_zone
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEYS: Final = Statement(f"""

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from services.api.errors import invalid_parameter
-from shared.event import COST_CENTS_MAX, EARLIEST
+from shared.calls.event import COST_CENTS_MAX, EARLIEST
 
 _DIGEST_BYTES: Final = 16
 _EXPONENTS: Final = range(-4, 1)

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from services.api.counts import IN_DAYS, OF_KIND, counted_rows
 from services.api.database import Connection
 from services.api.filters import Filters
+from shared.calls.fold import FINAL
+from shared.calls.zones import UTC
+from shared.counts.histogram import DURATIONS
+from shared.counts.packed import DIGITS, NINES
 from shared.database.statement import Statement
-from shared.fold import FINAL
-from shared.histogram import DURATIONS
-from shared.packed import DIGITS, NINES
-from shared.zones import UTC
 
 
 def _listed(*measures: str, by_phone_number: bool) -> str:

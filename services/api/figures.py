@@ -11,10 +11,18 @@ from typing import Final
 
 from services.api.encoding import number
 from services.api.sums import SHORT_SECONDS, Distribution, Sums
-from shared.fold import FINAL
-from shared.hangup import CAUSES
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, below, limits, percentile, representative
-from shared.packed import unpack
+from shared.calls.fold import FINAL
+from shared.calls.hangup import CAUSES
+from shared.counts.histogram import (
+    ANSWER_DELAYS,
+    DURATIONS,
+    LATENCIES,
+    below,
+    limits,
+    percentile,
+    representative,
+)
+from shared.counts.packed import unpack
 
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 

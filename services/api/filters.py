@@ -15,9 +15,9 @@ from pydantic.json_schema import SkipJsonSchema
 from services.api.credentials import Principal
 from services.api.errors import invalid_parameter
 from services.api.query import one_of
-from shared.count import NO_DIRECTION, NO_PHONE_NUMBER
+from shared.calls.event import Status
+from shared.counts.cell import NO_DIRECTION, NO_PHONE_NUMBER
 from shared.database.statement import Statement
-from shared.event import Status
 
 is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 

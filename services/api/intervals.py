@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from services.api.errors import invalid_parameter
-from shared.count import day_begin
+from shared.calls.local_time import day_begin
 
 Interval = Literal["hour", "day", "week", "month"]
 WeekStart = Literal["monday", "sunday"]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import TypeAliasType
 
 from services.api.figure_models import CallStats, CallTrends, Cents
-from shared import event
+from shared.calls import event
 
 # Types with names, so that a generated client has them, too.
 CallStatus = TypeAliasType(

@@ -14,7 +14,7 @@ from services.api.database import Connection
 from services.api.days import TOTAL, days_of, place, runs, total_sql
 from services.api.errors import ApiError, invalid_parameter, too_many_calls
 from services.api.filters import AccessPath
-from shared.count import local_day
+from shared.calls.local_time import local_day
 from shared.database.statement import Statement
 
 OFFSET_AT_ONCE_MAX: Final = 1_000

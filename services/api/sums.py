@@ -12,13 +12,14 @@ from services.api.counts import CELLS, TOTALS
 from services.api.database import Connection
 from services.api.filters import Filters
 from services.api.intervals import Interval, WeekStart
-from shared.count import HOURS, NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
-from shared.counted_sql import quoted
+from shared.calls.event import Direction, Status
+from shared.calls.fold import OPEN
+from shared.calls.local_time import HOURS
+from shared.counts.cell import NO_DIRECTION, NO_PHONE_NUMBER, PACKED_DIGITS
+from shared.counts.counted_sql import quoted
+from shared.counts.histogram import DURATIONS, bucket
+from shared.counts.packed import DIGITS, NINES, unpack
 from shared.database.statement import Statement
-from shared.event import Direction, Status
-from shared.fold import OPEN
-from shared.histogram import DURATIONS, bucket
-from shared.packed import DIGITS, NINES, unpack
 
 GroupBy = Literal["phone_number", "direction", "status"]
 Distribution = Literal["percentiles", "hangup_causes"]

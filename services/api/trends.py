@@ -29,7 +29,7 @@ from services.api.intervals import (
 )
 from services.api.query import read_query
 from services.api.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
-from shared.count import local_day
+from shared.calls.local_time import local_day
 
 ROWS_AT_ONCE: Final = 400
 

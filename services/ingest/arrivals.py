@@ -7,8 +7,8 @@ from typing import Final
 
 from aiokafka import ConsumerRecord as Record
 
+from shared.calls.event import Event, InvalidEvent, read
 from shared.changes import Refused
-from shared.event import Event, InvalidEvent, read
 from shared.quarantine import BadRecord
 
 Arrival = tuple[Record, Event]

@@ -12,12 +12,12 @@ from aiokafka import ConsumerRecord as Record
 from services.ingest.arrivals import Arrival, refused_records
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
+from shared.calls.event import Event
 from shared.changes import Changes, changes, group
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES, loggable
 from shared.database.patience import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
-from shared.event import Event
 from shared.in_halves import in_halves
 from shared.outage import Outage
 from shared.quarantine import BadRecord

@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from services.ops.failure import Failure
 from services.ops.program import command_line
-from shared.event import VALUE_BYTES_MAX
-from shared.framing import BYTE_ORDER_MARK, GZIP, compression, encoding
+from shared.calls.event import VALUE_BYTES_MAX
+from shared.calls.framing import BYTE_ORDER_MARK, GZIP, compression, encoding
 
 HEAD_BYTES: Final = 16
 CHUNK_BYTES: Final = 64 * 1024

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.ops.simulated_call import Outcome
 from services.ops.simulator import Record
-from shared.count import NO_DIRECTION
+from shared.counts.cell import NO_DIRECTION
 from shared.database.connection import Connection
 
 

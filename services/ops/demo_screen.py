@@ -18,8 +18,8 @@ from rich.text import Text
 from services.ops.failure import Failure
 from services.ops.printing import console, table
 from services.ops.simulated_call import Organization
-from shared.event import Status
-from shared.fold import OPEN
+from shared.calls.event import Status
+from shared.calls.fold import OPEN
 
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8

@@ -24,9 +24,9 @@ from services.ops.options import (
 from services.ops.org import check_name
 from services.ops.printing import minute, mode, print_json, print_table
 from services.ops.program import suggestion
+from shared.calls.zones import time_zone
 from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.database.connection import Connection
-from shared.zones import time_zone
 
 app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Create, list and revoke the API keys of an organization."

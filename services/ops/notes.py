@@ -11,7 +11,7 @@ from services.ops.failure import Failure
 from services.ops.operator import operating
 from services.ops.options import JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import print_json, print_table
-from shared.event import READ_FIELDS
+from shared.calls.event import READ_FIELDS
 
 LIST_MAX: Final = 10_000
 

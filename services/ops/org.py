@@ -16,9 +16,9 @@ from services.ops.operator import audit
 from services.ops.options import JsonOption, StateOption, read_uuid
 from services.ops.printing import minute, print_json, print_table
 from services.ops.program import command_line
+from shared.calls.tombstone import organization_tombstone
+from shared.calls.zones import zone_names, zone_rules
 from shared.database.connection import Connection
-from shared.tombstone import organization_tombstone
-from shared.zones import zone_names, zone_rules
 
 NAME_LETTERS_MAX: Final = 200
 

@@ -16,10 +16,10 @@ from services.ops.options import JsonOption, OrganizationArgument, StateOption
 from services.ops.org import check_name, check_time_zone
 from services.ops.printing import counted, print_json
 from shared.backoff import Backoff
+from shared.calls.retention import RETENTION_DAYS_MAX
 from shared.database.connection import Connection
 from shared.days import move_days
 from shared.plans import is_plan_name
-from shared.retention import RETENTION_DAYS_MAX
 from shared.settings.api import LimitSettings
 
 TRIES: Final = 5

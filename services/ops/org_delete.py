@@ -24,12 +24,12 @@ from services.ops.program import suggestion
 from services.ops.progress import progress
 from services.ops.quarantine_search import count_content, records_of, remove_records
 from shared.backoff import Backoff
-from shared.counted_sql import TAKE_AWAY
+from shared.calls.tombstone import organization_tombstone
+from shared.counts.counted_sql import TAKE_AWAY
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
 from shared.deltas_channel import notify_deltas
 from shared.quarantine import hold_call_alone
-from shared.tombstone import organization_tombstone
 
 CHUNK_CALLS: Final = 1_000
 CHUNK_ROWS: Final = 5_000

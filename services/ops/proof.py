@@ -17,23 +17,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from services.ops import proof_statements as statements
-from shared.count import (
-    CALL_COLUMNS,
-    NO_PHONE_NUMBER,
-    PACKED_DIGITS,
-    Cell,
-    LocalHour,
-    Measures,
-    call_row,
-    local_hour,
-)
+from shared.calls.event import Event, InvalidEvent, read_stored
+from shared.calls.fold import LAWS, fold
+from shared.calls.local_time import LocalHour, local_hour
+from shared.calls.named_call import named_call
+from shared.calls.zones import UTC, find_time_zone, has_other_rules
+from shared.counts.cell import CALL_COLUMNS, NO_PHONE_NUMBER, PACKED_DIGITS, Cell, Measures, call_row
+from shared.counts.packed import unpack
 from shared.database.connection import Connection, connect
-from shared.event import Event, InvalidEvent, read_stored
-from shared.fold import LAWS, fold
-from shared.named_call import named_call
-from shared.packed import unpack
 from shared.quarantine import read_deleted
-from shared.zones import UTC, find_time_zone, has_other_rules
 
 DIFFERENCES_KEPT: Final = 10_000
 CHUNK_ROWS: Final = 5_000

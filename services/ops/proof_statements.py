@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from shared.count import CALL_COLUMNS, PACKED_DIGITS, Measures
-from shared.counted_sql import CELL, COUNTED, MEASURES, TOTAL
-from shared.named_call import SEVERAL_CALLS
+from shared.calls.named_call import SEVERAL_CALLS
+from shared.counts.cell import CALL_COLUMNS, PACKED_DIGITS, Measures
+from shared.counts.counted_sql import CELL, COUNTED, MEASURES, TOTAL
 from shared.quarantine import HAS_CONTENT
 
 _SUMS: Final = ", ".join(

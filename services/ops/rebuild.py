@@ -16,8 +16,8 @@ from services.ops.operator import audit, operator
 from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.proof_statements import OFF, compared
-from shared.count import Measures
-from shared.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
+from shared.counts.cell import Measures
+from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database.connection import Connection
 from shared.database.locks import REPAIR_LOCK
 from shared.deltas_channel import notify_deltas

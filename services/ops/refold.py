@@ -20,11 +20,11 @@ from services.ops.options import (
 from services.ops.overtaken import until_not_overtaken
 from services.ops.printing import counted, print_json
 from services.ops.progress import progress
+from shared.calls.event import InvalidEvent
+from shared.calls.fold import LAWS
 from shared.changes import CallKey, Organization, TouchedCall, change_of, changes
-from shared.count import CALL_COLUMNS, call_row
+from shared.counts.cell import CALL_COLUMNS, call_row
 from shared.database.connection import Connection
-from shared.event import InvalidEvent
-from shared.fold import LAWS
 from shared.in_halves import in_halves
 from shared.store import TooLarge, read_known, write
 from shared.zone_rules import record_placed, unplaced

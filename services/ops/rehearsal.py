@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.ingest.arrivals import Arrival
+from shared.calls.event import Event
 from shared.changes import CallKey, Changes, Written, changes, group
 from shared.database.connection import Connection
-from shared.event import Event
 from shared.in_halves import in_halves
 from shared.quarantine import BadRecord
 from shared.store import TooLarge, read_known

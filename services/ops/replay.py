@@ -42,8 +42,8 @@ from services.ops.replay_source import (
     read_span,
     span_consumer,
 )
+from shared.calls.event import Event, EventType, call_uuid
 from shared.changes import Changes
-from shared.event import Event, EventType, call_uuid
 from shared.quarantine import BadRecord
 from shared.settings.ingest import IngestSettings
 

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import msgspec
 
-from shared.event import Direction, Status
-from shared.zones import time_zone
+from shared.calls.event import Direction, Status
+from shared.calls.zones import time_zone
 
 COST_STEP: Final = Decimal("0.0001")
 CENTS_PER_MINUTE: Final = {"inbound": Decimal("0.85"), "outbound": Decimal("1.3275")}

@@ -14,9 +14,9 @@ from services.ops.options import JsonOption
 from services.ops.printing import counted, print_json
 from services.ops.program import DEFAULT_STATE, suggestion
 from services.ops.up import DirectoryOption, print_stack
+from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
 from shared.zone_rules import OtherRules, other_rules
-from shared.zones import RULES_VERSION
 
 STATEMENT_SECONDS: Final = 5
 

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from services.ops.embedded.waiting import attempts
-from shared.event import VALUE_BYTES_MAX
+from shared.calls.event import VALUE_BYTES_MAX
 from shared.kafka import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
 from shared.kafka_client import Broker
 

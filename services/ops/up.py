@@ -12,8 +12,8 @@ from services.ops.embedded.state import State
 from services.ops.failure import Failure
 from services.ops.printing import console, table
 from services.ops.program import DEFAULT_STATE, suggestion
+from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
-from shared.zones import RULES_VERSION
 
 PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
 

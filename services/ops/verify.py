@@ -15,7 +15,7 @@ from services.ops.options import JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import console, counted, print_json
 from services.ops.progress import progress
 from services.ops.proof import Proof, prove_connection
-from shared.zones import RULES_VERSION
+from shared.calls.zones import RULES_VERSION
 
 DIFFERENCES_PRINTED: Final = 25
 ORGANIZATIONS_PRINTED: Final = 10

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.aggregator.store import apply_deltas
-from shared.count import Cell, Measures
+from shared.counts.cell import Cell, Measures
 from shared.database.connection import Connection
 from shared.deltas_channel import DELTAS_CHANNEL
 from tests.support.processes import Service, until

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from shared.calls.event import Status
 from shared.database.connection import Connection
-from shared.event import Status
 from tests.support import seed
 from tests.support.api import bearing, get, get_as, serving, until_somebody_waits_for_a_lock
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from services.api.concurrency import LOOK_BACK_DAYS
 from services.api.intervals import Interval, Span, hour_starts, previous
 from services.api.sums import STATUSES, GroupBy
-from shared.count import local_day, local_hour
+from shared.calls.event import Event
+from shared.calls.fold import Call, fold
+from shared.calls.local_time import local_day, local_hour
 from shared.database.connection import Connection
-from shared.event import Event
-from shared.fold import Call, fold
 from tests.support import seed
 from tests.support.api import bearing, get
 from tests.support.figures import Made, check, peak_of

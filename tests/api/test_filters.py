@@ -11,8 +11,8 @@ from services.api import export, pages
 from services.api.call_filters import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
 from services.api.credentials import Principal
 from services.api.filters import AccessPath, Filters
-from shared.event import call_uuid
-from shared.zones import UTC
+from shared.calls.event import call_uuid
+from shared.calls.zones import UTC
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)

@@ -19,8 +19,8 @@ from services.api.intervals import (
     same_hours,
     span,
 )
-from shared.count import local_hour
-from shared.zones import time_zone, zone_names
+from shared.calls.local_time import local_hour
+from shared.calls.zones import time_zone, zone_names
 
 TODAY = date(2026, 11, 24)
 ASKED: list[tuple[Interval, str | None, str | None, str, str]] = [

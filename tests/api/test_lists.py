@@ -18,8 +18,8 @@ from services.api.calls import question
 from services.api.cursor import Place, cursor, place_of
 from services.api.errors import ApiError
 from services.api.filters import Filters
+from shared.calls.event import Status, call_uuid
 from shared.database.connection import Connection
-from shared.event import Status, call_uuid
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.seed import Tenant

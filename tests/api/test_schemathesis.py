@@ -12,9 +12,9 @@ from typing import Any, get_args
 import httpx
 import pytest
 
+from shared.calls.event import Status
 from shared.database.connection import Connection
 from shared.database.roles import API
-from shared.event import Status
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.monitoring import Monitor

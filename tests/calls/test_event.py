@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import InvalidEvent, call_uuid, read, read_stored
+from shared.calls.event import InvalidEvent, call_uuid, read, read_stored
 from tests.support.events import CALL, NOON, ORGANIZATION, events_of_a_call, value
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from shared.event import MISSING_HANGUP, Event
-from shared.fold import FINAL, distinct, fold, is_answered, overruled_ends
+from shared.calls.event import MISSING_HANGUP, Event
+from shared.calls.fold import FINAL, distinct, fold, is_answered, overruled_ends
 from tests.support.events import NOON, event, events_of_a_call, table
 
 RANK = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(FINAL, 3)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import VALUE_BYTES_MAX, InvalidEvent, read
-from shared.framing import framing
+from shared.calls.event import VALUE_BYTES_MAX, InvalidEvent, read
+from shared.calls.framing import framing
 from tests.support.events import NOON, value
 
 EVENT = value("call.initiated")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS, cause_index, spelled
+from shared.calls.hangup import CAUSES, EFFECTIVE, SPELLINGS, cause_index, spelled
 
 
 @pytest.mark.parametrize(

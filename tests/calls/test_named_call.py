@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.event import call_uuid, read
-from shared.named_call import SEVERAL_CALLS, NamedCall, named_call
+from shared.calls.event import call_uuid, read
+from shared.calls.named_call import SEVERAL_CALLS, NamedCall, named_call
 from tests.support.events import CALL, NOON, ORGANIZATION, value
 
 OTHER = UUID(int=7)

@@ -18,10 +18,17 @@ import pytest
 
 from services.aggregator.store import apply_deltas
 from services.ops.proof import prove
-from shared import zones
-from shared.count import LocalHour, local_hour
+from shared.calls import zones
+from shared.calls.local_time import LocalHour, local_hour
+from shared.calls.zones import (
+    RULES_VERSION,
+    find_time_zone,
+    has_other_rules,
+    has_same_rules,
+    time_zone,
+    zone_rules,
+)
 from shared.database.connection import Connection
-from shared.zones import RULES_VERSION, find_time_zone, has_other_rules, has_same_rules, time_zone, zone_rules
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold
@@ -65,7 +72,10 @@ def test_the_package_wins_over_the_tables_of_the_machine() -> None:
     )
     by_the_machine = in_a_process(f"from zoneinfo import ZoneInfo as zone; {place}")
     assert by_the_machine == "2026-11-24 16:30:00+09:00", "Python itself takes the tables"
-    assert in_a_process(f"from shared.zones import time_zone as zone; {place}") == "2026-11-24 00:30:00-07:00"
+    assert (
+        in_a_process(f"from shared.calls.zones import time_zone as zone; {place}")
+        == "2026-11-24 00:30:00-07:00"
+    )
 
 
 @pytest.mark.usefixtures("tables_of_the_machine")

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.count import PACKED_DIGITS, Counted, Deltas, counted, day_begin, local_day, local_hour
-from shared.event import Event
-from shared.fold import fold
-from shared.hangup import CAUSES
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
-from shared.packed import unpack
-from shared.zones import time_zone, zone_names
+from shared.calls.event import Event
+from shared.calls.fold import fold
+from shared.calls.hangup import CAUSES
+from shared.calls.local_time import day_begin, local_day, local_hour
+from shared.calls.zones import time_zone, zone_names
+from shared.counts.cell import PACKED_DIGITS, Counted, counted
+from shared.counts.deltas import Deltas
+from shared.counts.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES, bucket
+from shared.counts.packed import unpack
 from tests.support.events import ORGANIZATION, event, events_of_a_call
 
 UTC_ZONE = time_zone("UTC")

@@ -6,13 +6,13 @@ from typing import Any, get_args
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.count import COUNTED_COLUMNS, PACKED_DIGITS, Cell, Measures, counted_as
-from shared.counted_sql import COUNTED
+from shared.calls.event import COST_CENTS_MAX, Direction, Status
+from shared.calls.fold import LAWS
+from shared.calls.hangup import SPELLINGS
+from shared.counts.cell import COUNTED_COLUMNS, PACKED_DIGITS, Cell, Measures, counted_as
+from shared.counts.counted_sql import COUNTED
+from shared.counts.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from shared.database.connection import Connection
-from shared.event import COST_CENTS_MAX, Direction, Status
-from shared.fold import LAWS
-from shared.hangup import SPELLINGS
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 from tests.support.events import NOON, ORGANIZATION
 
 LARGEST = 2**31 - 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.histogram import (
+from shared.counts.histogram import (
     ANSWER_DELAYS,
     DURATIONS,
     LATENCIES,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.packed import DIGITS, EXACT, NINES, pack, power, unpack
+from shared.counts.packed import DIGITS, EXACT, NINES, pack, power, unpack
 
 LARGEST = 10**DIGITS // 2 - 1
 counts = st.lists(st.integers(-LARGEST // 4, LARGEST // 4), max_size=110)

@@ -13,9 +13,9 @@ import pytest
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Servers
 from services.ops.proof import prove_connection
+from shared.calls.zones import UTC
 from shared.database.connection import Connection, connect
 from shared.database.faults import is_passing
-from shared.zones import UTC
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold

@@ -19,7 +19,7 @@ import pytest
 from services.ops.embedded import postgres
 from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
-from shared.count import CALL_COLUMNS
+from shared.counts.cell import CALL_COLUMNS
 from shared.database.connection import Connection
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles

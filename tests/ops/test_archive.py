@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from services.ops.archive import values
 from services.ops.failure import Failure
 from services.ops.replay_source import read_file
+from shared.calls.event import VALUE_BYTES_MAX
 from shared.database.connection import Connection
-from shared.event import VALUE_BYTES_MAX
 from tests.support.command_line import callfold
 from tests.support.ingesting import call
 

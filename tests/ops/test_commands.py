@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.ops.key import read_expiry
 from services.ops.lag import PartitionLag, consumer_lag
 from services.ops.operator import operator
+from shared.calls.zones import RULES_VERSION, time_zone, zone_rules
 from shared.credentials import key_hash, key_livemode
 from shared.database.connection import Connection
-from shared.zones import RULES_VERSION, time_zone, zone_rules
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event
 from tests.support.processes import publish

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
+from shared.calls.event import Event
 from shared.database.connection import Connection
-from shared.event import Event
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, event
 from tests.support.storing import stored

@@ -22,9 +22,9 @@ from services.ops.proof import Proof, prove, prove_connection
 from services.ops.proof_statements import CELLS
 from services.ops.refold import refold_calls
 from shared import migrations
+from shared.calls.fold import LAWS
 from shared.database.connection import Connection
 from shared.delete import delete
-from shared.fold import LAWS
 from shared.migrations import upgrade
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event

@@ -10,8 +10,8 @@ import pytest
 from services.ops import proof as proof_module
 from services.ops.proof import Proof, prove, prove_connection
 from services.ops.simulator import backlog, organizations
+from shared.calls.event import read
 from shared.database.connection import Connection, connect
-from shared.event import read
 from shared.quarantine import BadRecord
 from tests.support import seed
 from tests.support.command_line import callfold

@@ -14,8 +14,8 @@ from services.ops.progress import progress
 from services.ops.proof import prove
 from services.ops.rebuild import rebuild_organization
 from services.ops.refold import refold_calls
+from shared.counts.packed import unpack
 from shared.database.connection import Connection
-from shared.packed import unpack
 from shared.store import Overtaken, write
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event

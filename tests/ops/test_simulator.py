@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.ops.demo_account import Account, off_stats, off_trends
 from services.ops.simulated_fault import FAULTS
 from services.ops.simulator import Record, backlog, live, organizations, publish, publish_live
-from shared.count import counted
-from shared.event import Event, InvalidEvent, Status, read
-from shared.fold import distinct, fold
-from shared.zones import time_zone
+from shared.calls.event import Event, InvalidEvent, Status, read
+from shared.calls.fold import distinct, fold
+from shared.calls.zones import time_zone
+from shared.counts.cell import counted
 
 NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # clocks changed in Berlin and in New York in the days before
 CUSTOMERS = organizations(random.Random(11))

@@ -11,14 +11,15 @@ from uuid import UUID
 from services.aggregator.reap import EVENT_ID
 from services.ops.proof import prove_connection
 from services.ops.proof_statements import CELLS
+from shared.calls.event import InvalidEvent, read, read_stored
+from shared.calls.fold import FINAL, fold
+from shared.calls.local_time import local_hour
+from shared.calls.named_call import named_call
+from shared.calls.zones import time_zone
 from shared.changes import CallKey
-from shared.count import CALL_COLUMNS, call_row, local_hour
+from shared.counts.cell import CALL_COLUMNS, call_row
 from shared.database.connection import Connection
-from shared.event import InvalidEvent, read, read_stored
-from shared.fold import FINAL, fold
-from shared.named_call import named_call
 from shared.quarantine import HAS_CONTENT
-from shared.zones import time_zone
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]

@@ -11,6 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.calls.event import MISSING_HANGUP, Event, read
+from shared.calls.fold import FINAL, fold
+from shared.calls.tombstone import organization_tombstone
+from shared.calls.zones import time_zone
 from shared.changes import (
     CallKey,
     Changes,
@@ -22,12 +26,8 @@ from shared.changes import (
     changes,
     group,
 )
-from shared.count import Cell, Measures, counted
-from shared.event import MISSING_HANGUP, Event, read
-from shared.fold import FINAL, fold
-from shared.packed import EXACT
-from shared.tombstone import organization_tombstone
-from shared.zones import time_zone
+from shared.counts.cell import Cell, Measures, counted
+from shared.counts.packed import EXACT
 from tests.support.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
 
 BERLIN = time_zone("Europe/Berlin")

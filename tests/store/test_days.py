@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 
 from services.ops.proof import prove
+from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.days import move_days
 from shared.delete import delete
-from shared.event import Event
 from shared.store import Overtaken, write
 from tests.support.command_line import callfold
 from tests.support.events import CALL, ORGANIZATION, event

@@ -16,10 +16,10 @@ from services.aggregator.prune import prune
 from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.ops.proof import prove
 from services.ops.redrive import Redriven, redrive
+from shared.calls.named_call import SEVERAL_CALLS
 from shared.database.connection import Connection
 from shared.database.tables import metadata
 from shared.delete import delete
-from shared.named_call import SEVERAL_CALLS
 from shared.quarantine import BadRecord, hold_calls
 from shared.settings.aggregator import AggregatorSettings
 from shared.store import Overtaken, write

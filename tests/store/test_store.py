@@ -11,10 +11,10 @@ import pytest
 from services.ingest.writer import SESSION
 from services.ops.proof import prove
 from shared import store as statements
+from shared.calls.event import Event
 from shared.changes import CALL_EVENTS_MAX
 from shared.database.connection import Connection
 from shared.delete import delete
-from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import Overtaken, TooLarge, write
 from tests.support.events import CALL, NOON, ORGANIZATION, event

@@ -13,7 +13,7 @@ from services.api.intervals import Span
 from services.api.pages import Page
 from services.api.stats import StatsAsked, stats
 from services.api.trends import TrendsAsked, trends
-from shared.zones import UTC
+from shared.calls.zones import UTC
 from tests.storm.program import callfold
 from tests.storm.stage import Stage, StormBroke, connected, passes
 

@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError
 
 from services.ops.lag import consumer_lag
 from services.ops.simulated_call import Outcome
+from shared.calls.event import MISSING_HANGUP
+from shared.calls.fold import FINAL
 from shared.database.connection import Connection
-from shared.event import MISSING_HANGUP
-from shared.fold import FINAL
 from tests.storm.checker import prove
 from tests.storm.publisher import Acknowledged
 from tests.storm.stage import Stage, StormBroke, connected, passes

@@ -15,11 +15,11 @@ import httpx
 from services.ops.embedded.readiness import api_answers, owns_all
 from services.ops.embedded.servers import Server, kafka_server, postgres_server
 from services.ops.embedded.state import free_ports
+from shared.calls.zones import zone_rules
 from shared.database.connection import Connection, connect
 from shared.database.faults import PASSING_TYPES, is_passing
 from shared.kafka import ensure_topic
 from shared.migrations import upgrade
-from shared.zones import zone_rules
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen
 from tests.storm.supervised import LOOK_SECONDS, Supervised

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.ops.simulated_call import Organization, Outcome
 from services.ops.simulator import Record, backlog, organizations
-from shared.event import Event, read
+from shared.calls.event import Event, read
 
 DAYS: Final = 30
 REORDERED_WITHIN: Final = 2_000

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from shared.event import MISSING_HANGUP, Event, EventType, read, read_stored
+from shared.calls.event import MISSING_HANGUP, Event, EventType, read, read_stored
 
 ORGANIZATION = UUID("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a01")
 CALL = UUID("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a02")

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from shared.count import NO_DIRECTION
-from shared.event import Direction, Event, Status
-from shared.fold import FINAL, Call, is_answered
-from shared.hangup import CAUSES, EFFECTIVE, cause_index
+from shared.calls.event import Direction, Event, Status
+from shared.calls.fold import FINAL, Call, is_answered
+from shared.calls.hangup import CAUSES, EFFECTIVE, cause_index
+from shared.counts.cell import NO_DIRECTION
 from tests.support import seed
 from tests.support.seed import Tenant
 

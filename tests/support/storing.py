@@ -7,9 +7,9 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import Arrival, refused_records
+from shared.calls.event import Event
 from shared.changes import Changes, changes, group
 from shared.database.connection import Connection
-from shared.event import Event
 from shared.quarantine import BadRecord
 from shared.store import STORED_BYTES_MAX, read_known, write
 from tests.support.events import NOON

@@ -43,7 +43,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, EventData, Status
+from shared.calls.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, EventData, Status
 
 LAWS: Final = 2
 """The version of these laws and of the reading of events. Whoever changes what the same payloads fold to

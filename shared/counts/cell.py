@@ -1,23 +1,21 @@
-"""The count: which cell a call is counted in, with which measures, and the delta when that changes. Pure."""
+"""The cell that a call is counted in, and its measures. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from datetime import UTC as FIXED_UTC
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
-from operator import add, neg
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import astuple
 
-from shared.event import Direction, Status
-from shared.fold import FINAL, LAWS, LAWS_OF_ANSWERED, Call, is_answered
-from shared.hangup import CAUSES, EFFECTIVE, cause_index
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
-from shared.packed import DIGITS, EXACT, NOTHING, power
+from shared.calls.event import Direction, Status
+from shared.calls.fold import FINAL, LAWS, LAWS_OF_ANSWERED, Call, is_answered
+from shared.calls.hangup import CAUSES, EFFECTIVE, cause_index
+from shared.calls.local_time import HOURS, LocalHour, local_hour
+from shared.counts.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
+from shared.counts.packed import DIGITS, NOTHING, power
 
 NO_PHONE_NUMBER: Final = UUID(int=0)
 """Stands in a cell for calls without a phone number id: a key column is never null."""
@@ -49,15 +47,15 @@ class Measures(NamedTuple):
     latency_ms: int
     latency_calls: int
     effective: int
-    """Calls that the network did its work for: the numerator of ITU-T E.425's NER (`shared.hangup`)."""
+    """Calls that the network did its work for: the numerator of ITU-T E.425's NER (`shared.calls.hangup`)."""
     durations: Decimal
-    """From here on packed (`shared.packed`). Answered calls by the bucket of their duration."""
+    """From here on packed (`shared.counts.packed`). Answered calls by the bucket of their duration."""
     answer_delays: Decimal
     """Answered calls by the bucket of the time from their creation to the answer."""
     latencies: Decimal
     """Calls with a latency by its bucket."""
     hangup_causes: Decimal
-    """Ended calls by `shared.hangup.CAUSES`."""
+    """Ended calls by `shared.calls.hangup.CAUSES`."""
     hour_calls: Decimal
     """This and what follows: by the hour of the day (`LocalHour`), 0 to 24."""
     hour_answered: Decimal
@@ -77,19 +75,8 @@ PACKED_DIGITS: Final[Mapping[str, int]] = {
     "hour_cost": 24,
 }
 """The packed measures, with the digits of a group."""
-HOURS: Final = 25
-"""A day has up to 25 hours, where the clock goes back; what a longer one has more counts in the last."""
 UNANSWERED_EFFECTIVE: Final[frozenset[Status]] = frozenset({"busy", "no_answer", "canceled"})
 """What a call that was not answered may come to when the network did its work, whatever its cause."""
-
-
-class LocalHour(NamedTuple):
-    """When a call counts: the organization's day, and the hour of that day, counted from its first instant
-    and not read from the clock, which may go back or forth. Null in rows of before there were hours: then the
-    call counts in none."""
-
-    day: date
-    hour: int | None
 
 
 class Counted(NamedTuple):
@@ -97,24 +84,6 @@ class Counted(NamedTuple):
 
     cell: Cell
     measures: Measures
-
-
-def local_day(instant: datetime, zone: ZoneInfo) -> date:
-    """The day of an (aware) instant on the calendar of a time zone."""
-    return instant.astimezone(zone).date()
-
-
-@lru_cache(maxsize=4096)
-def day_begin(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant (in UTC) of a day on the calendar of a time zone: where the clock skips midnight,
-    or the whole day, that of the leap. Raises OverflowError where it lies outside of the years 1 to 9999."""
-    return datetime.combine(day, time(), zone).astimezone(FIXED_UTC)
-
-
-def local_hour(instant: datetime, zone: ZoneInfo) -> LocalHour:
-    """The day and the hour of an (aware) instant on the calendar of a time zone."""
-    day = local_day(instant, zone)
-    return LocalHour(day, min((instant - day_begin(day, zone)) // _HOUR, HOURS - 1))
 
 
 def counted(call: Call, zone: ZoneInfo) -> Counted:
@@ -157,7 +126,7 @@ def counted_as(
     answered_at: datetime | None,
     laws: int,
 ) -> Counted:
-    """What a call with these fields counts for: they are columns of `calls`, too. `shared/counted_sql.py`
+    """What a call with these fields counts for: they are columns of `calls`, too. `shared/counts/counted_sql.py`
     says the same in SQL. A row that was folded by older laws counts by those until it is folded again."""
     answered = int(is_answered(status, answered_at) if laws >= LAWS_OF_ANSWERED else answered_at is not None)
     cause = cause_index(hangup_cause) if status in FINAL else None
@@ -222,32 +191,6 @@ def call_row(call: Call, when: LocalHour) -> tuple[object, ...]:
     return (*astuple(call), *when, LAWS)
 
 
-class Deltas:
-    """Signed changes summed per cell, so that a busy cell is one row however many calls moved through it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[Cell, Measures] = {}
-
-    def add(self, now: Counted) -> None:
-        """Counts a call for what it is now."""
-        before = self._sums.get(now.cell)
-        self._sums[now.cell] = now.measures if before is None else _sum(before, now.measures)
-
-    def take(self, before: Counted) -> None:
-        """Takes away what a call counted for before."""
-        # One call's numbers have few digits other than zero, which Python's own context does not round.
-        measures: tuple[Any, ...] = before.measures
-        self.add(Counted(before.cell, Measures._make(map(neg, measures))))
-
-    def changes(self) -> Mapping[Cell, Measures]:
-        """The cells that do change, with their changes."""
-        return {cell: measures for cell, measures in self._sums.items() if any(measures)}
-
-
-def _sum(a: Measures, b: Measures) -> Measures:
-    return Measures._make((*map(add, a[:_PACKED], b[:_PACKED]), *map(EXACT.add, a[_PACKED:], b[_PACKED:])))
-
-
 class _OfHour(NamedTuple):
     """What one call, one second and one ten thousandth of a cent count for in an hour."""
 
@@ -256,9 +199,7 @@ class _OfHour(NamedTuple):
     cost_step: Decimal
 
 
-_HOUR: Final = timedelta(hours=1)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_PACKED: Final = len(Measures._fields) - len(PACKED_DIGITS)
 _POWERS: Final = tuple(
     map(power, range(max(len(CAUSES), *map(len, (DURATIONS, ANSWER_DELAYS, LATENCIES))) + 1))
 )

@@ -3,7 +3,7 @@
 Here is the whole contract of the topic: `read` turns a record's value into an `Event` or says, in a
 sentence, which rule it breaks. A record must say which event of which call it is, and when it happened;
 without that it is not an event. Whatever else it says is optional. A field that is written in another way,
-but has one clear meaning, is read (`shared.lenient`). One that has no clear meaning is left out, and a note
+but has one clear meaning, is read (`shared.calls.lenient`). One that has no clear meaning is left out, and a note
 on the event says so: a bad price must not cost the call its end.
 
 Pure: no I/O, and no clock but the one handed in. What a stored payload means depends on nothing but itself.
@@ -21,10 +21,10 @@ import msgspec
 from asyncpg.pgproto.pgproto import UUID as FastUUID  # noqa: N811 (a uuid.UUID, parsed and hashed in C)
 from msgspec import Meta
 
-from shared import lenient
-from shared.framing import BYTE_ORDER_MARK, framing
-from shared.hangup import SPELLINGS, spelled
-from shared.lenient import Unreadable, is_uuid
+from shared.calls import lenient
+from shared.calls.framing import BYTE_ORDER_MARK, framing
+from shared.calls.hangup import SPELLINGS, spelled
+from shared.calls.lenient import Unreadable, is_uuid
 
 VALUE_BYTES_MAX: Final = 1024 * 1024
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)

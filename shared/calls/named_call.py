@@ -1,7 +1,7 @@
 """Which call a record names, although it cannot become an event. Pure.
 
 A record that breaks a rule can still hold a call's numbers and transcript. Whoever deletes the call must find
-it. So this reads more than `shared.event.read` accepts: a value that is too large, nested too deeply, cut
+it. So this reads more than `shared.calls.event.read` accepts: a value that is too large, nested too deeply, cut
 off or not UTF-8, an event within another object, and several events in one value.
 """
 
@@ -14,10 +14,10 @@ from uuid import UUID
 
 import msgspec
 
-from shared import lenient
-from shared.event import EARLIEST, call_uuid
-from shared.lenient import Unreadable
-from shared.tombstone import organization_tombstone
+from shared.calls import lenient
+from shared.calls.event import EARLIEST, call_uuid
+from shared.calls.lenient import Unreadable
+from shared.calls.tombstone import organization_tombstone
 
 SEVERAL_CALLS: Final = UUID(int=0)
 """Stands for the call of a record that names more than one call of its organization."""

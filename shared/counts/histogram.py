@@ -1,6 +1,6 @@
 """Histograms: in which bucket a value is counted, and what the buckets tell of all values. Pure.
 
-A histogram is kept as a packed number (`shared.packed`) of calls by bucket. Bucket 0 is below the first
+A histogram is kept as a packed number (`shared.counts.packed`) of calls by bucket. Bucket 0 is below the first
 threshold, bucket n from threshold n - 1 up to, and without, threshold n; the last one is open. Thresholds
 never change: what is stored would mean something else.
 

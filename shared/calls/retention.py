@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from shared.count import local_day
+from shared.calls.local_time import local_day
 
 RETENTION_DAYS_MAX: Final = 36_500
 

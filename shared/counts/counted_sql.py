@@ -1,4 +1,4 @@
-"""What a call counts for, in SQL: `shared.count.counted_as`, once more, over a row of the table `calls`.
+"""What a call counts for, in SQL: `shared.counts.cell.counted_as`, once more, over a row of the table `calls`.
 
 Whoever takes calls away or counts them within the database (a delete, retention, a change of days, the proof)
 does it by these expressions. tests/counts/test_counted_sql.py holds the two equal.
@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from shared.count import (
-    HOURS,
+from shared.calls.fold import FINAL, LAWS_OF_ANSWERED
+from shared.calls.hangup import CAUSES, EFFECTIVE, SPELLINGS
+from shared.calls.local_time import HOURS
+from shared.counts.cell import (
     NO_DIRECTION,
     NO_PHONE_NUMBER,
     PACKED_DIGITS,
@@ -17,10 +19,8 @@ from shared.count import (
     Cell,
     Measures,
 )
-from shared.count import TOTAL as TOTAL_FIELDS
-from shared.fold import FINAL, LAWS_OF_ANSWERED
-from shared.hangup import CAUSES, EFFECTIVE, SPELLINGS
-from shared.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
+from shared.counts.cell import TOTAL as TOTAL_FIELDS
+from shared.counts.histogram import ANSWER_DELAYS, DURATIONS, LATENCIES
 
 CELL: Final = ", ".join(Cell._fields)
 TOTAL: Final = ", ".join(TOTAL_FIELDS)
@@ -49,9 +49,7 @@ def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
     return _packed(measure, len(thresholds) + 1, f"width_bucket(({value})::bigint, '{{{those}}}'::bigint[])")
 
 
-_ANSWERED: Final = (
-    f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"  # shared.fold, law 10
-)
+_ANSWERED: Final = f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"  # shared.calls.fold, law 10
 _ENDED: Final = f"status IN ({quoted(sorted(FINAL))})"
 _SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
 _INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"

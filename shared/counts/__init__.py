@@ -1,0 +1,7 @@
+"""Counts: what a call counts for. Pure: no I/O, no clock.
+
+`cell` has a call's cell and measures, `counted_sql` the same in SQL, held equal by a test. `deltas` sums
+changes per cell. `histogram` and `packed` keep a distribution in one number.
+
+Imports `shared.calls`.
+"""
