@@ -31,7 +31,7 @@ from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.traces import Traces
 from shared.calls.event import read
-from shared.changes import Changes, KnownCall, TouchedCall, changes, group
+from shared.store.changes import Changes, KnownCall, TouchedCall, changes, group
 from shared.trace_export import tracer_provider
 
 BATCH_RECORDS: Final = 10_000

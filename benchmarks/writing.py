@@ -20,9 +20,9 @@ import uvloop
 from benchmarks.history import LAST_DAY, ORGANIZATION, phone_number
 from services.ingest.writer import SESSION
 from shared.calls.event import Event, read
-from shared.changes import changes, group
 from shared.database.connection import Connection, connect
-from shared.store import read_known, write
+from shared.store.batch import read_known, write
+from shared.store.changes import changes, group
 
 CALLS_PER_COMMIT: Final = 10
 NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 12, tzinfo=UTC)

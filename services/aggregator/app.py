@@ -17,10 +17,10 @@ from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patience import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
-from shared.deltas_channel import DELTAS_CHANNEL
 from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings
-from shared.zone_rules import warn_of_other_rules
+from shared.store.deltas_channel import DELTAS_CHANNEL
+from shared.store.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.aggregator")
 

@@ -11,14 +11,14 @@ from typing import Final
 from services.aggregator.prune import prune
 from services.aggregator.quarantine import place_quarantined, prune_quarantined
 from services.aggregator.reap import reap
-from shared.audit import NO_ORGANIZATION, write_audit
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patience import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.outage import Outage
-from shared.read_progress import read_until, topics_read
 from shared.settings.aggregator import AggregatorSettings
+from shared.store.audit import NO_ORGANIZATION, write_audit
+from shared.store.read_progress import read_until, topics_read
 
 logger = logging.getLogger("callfold.aggregator")
 

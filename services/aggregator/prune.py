@@ -11,7 +11,7 @@ from shared.calls.zones import time_zone
 from shared.counts.cell import Measures
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
 from shared.database.connection import Connection
-from shared.deltas_channel import notify_deltas
+from shared.store.deltas_channel import notify_deltas
 
 CHUNK_CALLS: Final = 1_000
 MODES: Final = (True, False)

@@ -9,7 +9,7 @@ from shared.calls.named_call import SEVERAL_CALLS, named_call
 from shared.calls.retention import kept_since
 from shared.calls.zones import time_zone
 from shared.database.connection import Connection
-from shared.quarantine import (
+from shared.store.quarantine import (
     HAS_CONTENT,
     OF_SEVERAL_ORGANIZATIONS,
     hold_calls,

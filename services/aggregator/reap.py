@@ -16,12 +16,12 @@ from uuid import UUID
 from shared.calls.event import MISSING_HANGUP, Event, InvalidEvent, read_stored
 from shared.calls.fold import FINAL, OPEN, fold
 from shared.calls.zones import UTC
-from shared.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
 from shared.counts.counted_sql import quoted
 from shared.database.connection import Connection
 from shared.database.statement import Statement
-from shared.in_halves import in_halves
-from shared.store import Overtaken, TooLarge, read_known, write
+from shared.store.batch import Overtaken, TooLarge, read_known, write
+from shared.store.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
+from shared.store.in_halves import in_halves
 
 logger = logging.getLogger("callfold.aggregator")
 
@@ -54,7 +54,7 @@ async def reap(
     """Ends the calls that are silent: of one organization, or of all.
 
     A call is silent when none of its events is younger than `silence` at `now`, and when ingest has read what
-    was published before it was seen to be so: `read_until` (`shared.read_progress`; None: not known) is later
+    was published before it was seen to be so: `read_until` (`shared.store.read_progress`; None: not known) is later
     than the first look that found the call silent with the events that it has now. Events in a backlog or an
     archive are old, and the end of their calls may be yet to be read. `EVERYTHING` ends at the first look.
 

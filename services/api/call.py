@@ -24,7 +24,7 @@ from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
 from shared import logs
 from shared.database.statement import Statement
-from shared.delete import delete
+from shared.store.delete import delete
 
 DETAIL: Final = Statement(f"""
 SELECT {COLUMNS}, version AS events_total, events.*, recordings.*

@@ -20,7 +20,7 @@ from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing, lo
 from shared.database.step import check_step
 from shared.outage import Outage
 from shared.settings.api import ApiSettings
-from shared.zone_rules import warn_of_other_rules
+from shared.store.zone_rules import warn_of_other_rules
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]

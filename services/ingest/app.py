@@ -26,8 +26,8 @@ from services.ingest.topic_return import TopicReturn
 from services.ingest.watch import Watch, unowned_reason
 from services.ingest.writer import Writer
 from shared.kafka_client import KafkaRefusal, connection_faults, refusal
-from shared.quarantine import BadRecord
 from shared.settings.ingest import IngestSettings
+from shared.store.quarantine import BadRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

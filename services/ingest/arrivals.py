@@ -8,8 +8,8 @@ from typing import Final
 from aiokafka import ConsumerRecord as Record
 
 from shared.calls.event import Event, InvalidEvent, read
-from shared.changes import Refused
-from shared.quarantine import BadRecord
+from shared.store.changes import Refused
+from shared.store.quarantine import BadRecord
 
 Arrival = tuple[Record, Event]
 """An event and the record it came in."""

@@ -8,8 +8,8 @@ from aiokafka import ConsumerRecord as Record
 from aiokafka import TopicPartition
 
 from services.ingest.arrivals import Arrival
-from shared.changes import Changes
-from shared.quarantine import BadRecord
+from shared.store.changes import Changes
+from shared.store.quarantine import BadRecord
 
 
 class BatchTrace:

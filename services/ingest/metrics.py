@@ -8,8 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.ingest.writer import RETRY_REASONS
 from shared.calls.event import READ_FIELDS, Status
-from shared.changes import Changes
 from shared.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
+from shared.store.changes import Changes
 
 _BATCH_RECORDS: Final = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000)
 _DELAY_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400)

@@ -12,8 +12,8 @@ from typing import Final
 from shared.database.faults import PASSING_TYPES, loggable
 from shared.database.patience import PatientConnection
 from shared.outage import Outage
-from shared.read_progress import write_read_until
 from shared.settings.ingest import IngestSettings
+from shared.store.read_progress import write_read_until
 
 logger = logging.getLogger("callfold.ingest")
 

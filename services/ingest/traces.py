@@ -22,8 +22,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import UNTRACED, BatchTrace
-from shared.changes import Changes
-from shared.quarantine import BadRecord
+from shared.store.changes import Changes
+from shared.store.quarantine import BadRecord
 
 FOLLOWED_RECORDS_MAX: Final = 500
 """Of one batch: whatever producers ask for, ingest goes on with its work."""

@@ -13,17 +13,17 @@ from services.ingest.arrivals import Arrival, refused_records
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from shared.calls.event import Event
-from shared.changes import Changes, changes, group
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES, loggable
 from shared.database.patience import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
-from shared.in_halves import in_halves
 from shared.outage import Outage
-from shared.quarantine import BadRecord
 from shared.settings.ingest import IngestSettings
-from shared.store import Overtaken, TooLarge, read_known, write
-from shared.zone_rules import warn_of_other_rules
+from shared.store.batch import Overtaken, TooLarge, read_known, write
+from shared.store.changes import Changes, changes, group
+from shared.store.in_halves import in_halves
+from shared.store.quarantine import BadRecord
+from shared.store.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
 

@@ -19,7 +19,7 @@ from services.ops.printing import counted, print_json, print_table
 from services.ops.progress import Bar, progress
 from services.ops.quarantine_search import records_of, remove_records
 from shared.database.connection import Connection
-from shared.delete import delete
+from shared.store.delete import delete
 
 CHUNK_CALLS: Final = 500
 SCANNED_CALLS: Final = 20_000

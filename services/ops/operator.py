@@ -9,8 +9,8 @@ from typing import Final
 from uuid import UUID
 
 from services.ops.addresses import database, find_database, require_organization
-from shared.audit import NO_ORGANIZATION, write_audit
 from shared.database.connection import COMMAND_SECONDS, Connection
+from shared.store.audit import NO_ORGANIZATION, write_audit
 
 LONG_STATEMENT_SECONDS: Final = 3600
 """The longest statement of a command that works on many calls."""

@@ -18,9 +18,9 @@ from services.ops.printing import counted, print_json
 from shared.backoff import Backoff
 from shared.calls.retention import RETENTION_DAYS_MAX
 from shared.database.connection import Connection
-from shared.days import move_days
 from shared.plans import is_plan_name
 from shared.settings.api import LimitSettings
+from shared.store.time_zone_change import move_days
 
 TRIES: Final = 5
 

@@ -28,8 +28,8 @@ from shared.calls.tombstone import organization_tombstone
 from shared.counts.counted_sql import TAKE_AWAY
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
-from shared.deltas_channel import notify_deltas
-from shared.quarantine import hold_call_alone
+from shared.store.deltas_channel import notify_deltas
+from shared.store.quarantine import hold_call_alone
 
 CHUNK_CALLS: Final = 1_000
 CHUNK_ROWS: Final = 5_000

@@ -8,7 +8,7 @@ import asyncpg
 
 from services.ops.failure import Failure
 from shared.backoff import Backoff
-from shared.store import Overtaken
+from shared.store.batch import Overtaken
 
 TRIES: Final = 20
 _T = TypeVar("_T")

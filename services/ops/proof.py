@@ -25,7 +25,7 @@ from shared.calls.zones import UTC, find_time_zone, has_other_rules
 from shared.counts.cell import CALL_COLUMNS, NO_PHONE_NUMBER, PACKED_DIGITS, Cell, Measures, call_row
 from shared.counts.packed import unpack
 from shared.database.connection import Connection, connect
-from shared.quarantine import read_deleted
+from shared.store.quarantine import read_deleted
 
 DIFFERENCES_KEPT: Final = 10_000
 CHUNK_ROWS: Final = 5_000

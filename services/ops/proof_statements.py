@@ -5,7 +5,7 @@ from typing import Final
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.counts.cell import CALL_COLUMNS, PACKED_DIGITS, Measures
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES, TOTAL
-from shared.quarantine import HAS_CONTENT
+from shared.store.quarantine import HAS_CONTENT
 
 _SUMS: Final = ", ".join(
     f"sum({name}) AS {name}"

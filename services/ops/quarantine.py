@@ -19,9 +19,9 @@ from services.ops.progress import progress
 from services.ops.readable import lines_of
 from services.ops.redrive import Redriven
 from services.ops.redrive import redrive as try_again
-from shared.audit import NO_ORGANIZATION
 from shared.calls.event import call_uuid
 from shared.calls.named_call import SEVERAL_CALLS
+from shared.store.audit import NO_ORGANIZATION
 
 BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 16 * 1024 * 1024

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from shared.database.connection import Connection
-from shared.quarantine import HAS_CONTENT
+from shared.store.quarantine import HAS_CONTENT
 
 CHUNK_RECORDS: Final = 500
 _FIRST: Final = UUID(int=0)

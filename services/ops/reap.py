@@ -14,8 +14,8 @@ from services.ops.addresses import settings_from_environment
 from services.ops.operator import LONG_STATEMENT_SECONDS, operating
 from services.ops.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.printing import counted, print_json
-from shared.read_progress import read_until
 from shared.settings.aggregator import AggregatorSettings
+from shared.store.read_progress import read_until
 
 
 def reap(

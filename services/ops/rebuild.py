@@ -20,7 +20,7 @@ from shared.counts.cell import Measures
 from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database.connection import Connection
 from shared.database.locks import REPAIR_LOCK
-from shared.deltas_channel import notify_deltas
+from shared.store.deltas_channel import notify_deltas
 
 STATEMENT_SECONDS: Final = 3600
 

@@ -22,12 +22,12 @@ from services.ops.printing import counted, print_json
 from services.ops.progress import progress
 from shared.calls.event import InvalidEvent
 from shared.calls.fold import LAWS
-from shared.changes import CallKey, Organization, TouchedCall, change_of, changes
 from shared.counts.cell import CALL_COLUMNS, call_row
 from shared.database.connection import Connection
-from shared.in_halves import in_halves
-from shared.store import TooLarge, read_known, write
-from shared.zone_rules import record_placed, unplaced
+from shared.store.batch import TooLarge, read_known, write
+from shared.store.changes import CallKey, Organization, TouchedCall, change_of, changes
+from shared.store.in_halves import in_halves
+from shared.store.zone_rules import record_placed, unplaced
 
 CHUNK_CALLS: Final = 500
 

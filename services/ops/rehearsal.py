@@ -7,11 +7,11 @@ from typing import Final
 
 from services.ingest.arrivals import Arrival
 from shared.calls.event import Event
-from shared.changes import CallKey, Changes, Written, changes, group
 from shared.database.connection import Connection
-from shared.in_halves import in_halves
-from shared.quarantine import BadRecord
-from shared.store import TooLarge, read_known
+from shared.store.batch import TooLarge, read_known
+from shared.store.changes import CallKey, Changes, Written, changes, group
+from shared.store.in_halves import in_halves
+from shared.store.quarantine import BadRecord
 
 NO_ROW: Final = Written(version=0, revision=0)
 """Stands for the row of a call that an earlier batch would have stored."""

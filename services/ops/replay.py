@@ -43,9 +43,9 @@ from services.ops.replay_source import (
     span_consumer,
 )
 from shared.calls.event import Event, EventType, call_uuid
-from shared.changes import Changes
-from shared.quarantine import BadRecord
 from shared.settings.ingest import IngestSettings
+from shared.store.changes import Changes
+from shared.store.quarantine import BadRecord
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]

@@ -15,7 +15,7 @@ from services.ops.archive import Stream, values
 from services.ops.failure import Failure
 from shared.kafka import administration, partitions_of
 from shared.kafka_client import Broker, client_options
-from shared.quarantine import NO_TIMESTAMP
+from shared.store.quarantine import NO_TIMESTAMP
 
 BATCH_RECORDS: Final = 5_000
 BATCH_BYTES: Final = 16 * 1024 * 1024

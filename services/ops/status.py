@@ -16,7 +16,7 @@ from services.ops.program import DEFAULT_STATE, suggestion
 from services.ops.up import DirectoryOption, print_stack
 from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
-from shared.zone_rules import OtherRules, other_rules
+from shared.store.zone_rules import OtherRules, other_rules
 
 STATEMENT_SECONDS: Final = 5
 

@@ -12,6 +12,6 @@ def organization_tombstone(organization_id: UUID) -> UUID:
     """The `call_id` under which `deleted_calls` holds that the organization itself was deleted.
 
     An external call id becomes a UUIDv5 in the organization's own namespace, which is another. An event that
-    names its call by this very UUID is refused (`shared.changes`).
+    names its call by this very UUID is refused (`shared.store.changes`).
     """
     return uuid5(_NAMESPACE, str(organization_id))

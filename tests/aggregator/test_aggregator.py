@@ -11,7 +11,7 @@ import pytest
 from services.aggregator.store import apply_deltas
 from shared.counts.cell import Cell, Measures
 from shared.database.connection import Connection
-from shared.deltas_channel import DELTAS_CHANNEL
+from shared.store.deltas_channel import DELTAS_CHANNEL
 from tests.support.processes import Service, until
 
 COLUMNS = (*Cell._fields, *Measures._fields)

@@ -15,12 +15,12 @@ from services.ops.proof import prove
 from shared.calls.event import Event
 from shared.calls.retention import kept_since
 from shared.calls.zones import time_zone
-from shared.changes import CALL_EVENTS_MAX
 from shared.database.connection import Connection
-from shared.delete import delete
-from shared.read_progress import read_until
 from shared.settings.aggregator import AggregatorSettings
-from shared.store import write
+from shared.store.batch import write
+from shared.store.changes import CALL_EVENTS_MAX
+from shared.store.delete import delete
+from shared.store.read_progress import read_until
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.ingesting import counted_calls

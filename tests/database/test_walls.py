@@ -18,8 +18,8 @@ from shared.database import roles
 from shared.database.connection import Connection
 from shared.database.statement import Statement
 from shared.database.tables import metadata
-from shared.quarantine import BadRecord
 from shared.settings.api import ApiSettings
+from shared.store.quarantine import BadRecord
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.events import CALL, NOON, value

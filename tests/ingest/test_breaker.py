@@ -10,8 +10,8 @@ from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.writer import Writer
 from services.ops.embedded.state import free_ports
 from shared.database.connection import Connection
-from shared.quarantine import BadRecord, write_quarantine
 from shared.settings.ingest import IngestSettings
+from shared.store.quarantine import BadRecord, write_quarantine
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.ingesting import call, keyed

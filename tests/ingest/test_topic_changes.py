@@ -14,7 +14,7 @@ from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
 from shared.database.connection import Connection
 from shared.kafka import ensure_topic
-from shared.read_progress import read_until
+from shared.store.read_progress import read_until
 from tests.support.ingesting import GROUP, call, caught_up, keyed
 from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline, calls

@@ -201,7 +201,7 @@ async def test_no_content_of_a_record_comes_into_ingests_log(
     assert {"partition", "offset"} <= set(quarantined)
     last = entries[-1]
     assert (last["level"], last["message"]) == ("CRITICAL", "ends: RaiseError (SQLSTATE P0001)")
-    assert "shared/store.py" in last["exception"]
+    assert "shared/store/batch.py" in last["exception"]
 
 
 async def test_no_content_of_a_row_comes_into_the_aggregators_log(

@@ -10,7 +10,7 @@ from services.ops.forget import NOT_SEARCHED
 from services.ops.proof import prove
 from shared.database import roles
 from shared.database.connection import Connection
-from shared.quarantine import BadRecord, write_quarantine
+from shared.store.quarantine import BadRecord, write_quarantine
 from tests.support import seed
 from tests.support.command_line import Done, callfold
 from tests.support.events import NOON, value

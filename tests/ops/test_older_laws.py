@@ -24,8 +24,8 @@ from services.ops.refold import refold_calls
 from shared import migrations
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection
-from shared.delete import delete
 from shared.migrations import upgrade
+from shared.store.delete import delete
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event
 from tests.support.repository import ROOT

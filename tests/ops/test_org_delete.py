@@ -15,9 +15,9 @@ from services.ops.org_delete import Deleted, delete_organization, rows_left
 from services.ops.proof import prove, prove_connection
 from shared.database import roles
 from shared.database.connection import Connection
-from shared.delete import delete
-from shared.quarantine import BadRecord, write_quarantine
-from shared.store import Overtaken, write
+from shared.store.batch import Overtaken, write
+from shared.store.delete import delete
+from shared.store.quarantine import BadRecord, write_quarantine
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold

@@ -12,7 +12,7 @@ from services.ops.proof import Proof, prove, prove_connection
 from services.ops.simulator import backlog, organizations
 from shared.calls.event import read
 from shared.database.connection import Connection, connect
-from shared.quarantine import BadRecord
+from shared.store.quarantine import BadRecord
 from tests.support import seed
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event, table, value

@@ -10,8 +10,8 @@ from services.ops.proof import prove
 from services.ops.readable import lines_of
 from services.ops.redrive import Redriven, redrive
 from shared.database.connection import Connection
-from shared.delete import delete
-from shared.quarantine import BadRecord
+from shared.store.delete import delete
+from shared.store.quarantine import BadRecord
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.ingesting import counted_calls

@@ -16,7 +16,7 @@ from services.ops.rebuild import rebuild_organization
 from services.ops.refold import refold_calls
 from shared.counts.packed import unpack
 from shared.database.connection import Connection
-from shared.store import Overtaken, write
+from shared.store.batch import Overtaken, write
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.processes import until

@@ -14,7 +14,7 @@ from services.ops.proof import prove
 from services.ops.replay_source import read_file
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.database.connection import Connection
-from shared.delete import delete
+from shared.store.delete import delete
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, value
 from tests.support.ingesting import assert_exact, call, counted_calls, keyed

@@ -23,9 +23,9 @@ from services.ops.redrive import redrive
 from services.ops.refold import refold_calls
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES, is_passing
-from shared.days import move_days
-from shared.delete import delete
-from shared.store import Overtaken
+from shared.store.batch import Overtaken
+from shared.store.delete import delete
+from shared.store.time_zone_change import move_days
 from tests.simulation.schedule import Actor, Body, Role
 from tests.simulation.topic import NOW, Member
 from tests.simulation.watcher import Watcher

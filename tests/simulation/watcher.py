@@ -16,10 +16,10 @@ from shared.calls.fold import FINAL, fold
 from shared.calls.local_time import local_hour
 from shared.calls.named_call import named_call
 from shared.calls.zones import time_zone
-from shared.changes import CallKey
 from shared.counts.cell import CALL_COLUMNS, call_row
 from shared.database.connection import Connection
-from shared.quarantine import HAS_CONTENT
+from shared.store.changes import CallKey
+from shared.store.quarantine import HAS_CONTENT
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]

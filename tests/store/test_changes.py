@@ -15,7 +15,9 @@ from shared.calls.event import MISSING_HANGUP, Event, read
 from shared.calls.fold import FINAL, fold
 from shared.calls.tombstone import organization_tombstone
 from shared.calls.zones import time_zone
-from shared.changes import (
+from shared.counts.cell import Cell, Measures, counted
+from shared.counts.packed import EXACT
+from shared.store.changes import (
     CallKey,
     Changes,
     KnownCall,
@@ -26,8 +28,6 @@ from shared.changes import (
     changes,
     group,
 )
-from shared.counts.cell import Cell, Measures, counted
-from shared.counts.packed import EXACT
 from tests.support.events import CALL, NOON, ORGANIZATION, event, events_of_calls, value
 
 BERLIN = time_zone("Europe/Berlin")

@@ -10,9 +10,9 @@ import pytest
 from services.ops.proof import prove
 from shared.calls.event import Event
 from shared.database.connection import Connection
-from shared.days import move_days
-from shared.delete import delete
-from shared.store import Overtaken, write
+from shared.store.batch import Overtaken, write
+from shared.store.delete import delete
+from shared.store.time_zone_change import move_days
 from tests.support.command_line import callfold
 from tests.support.events import CALL, ORGANIZATION, event
 from tests.support.processes import until

@@ -19,10 +19,10 @@ from services.ops.redrive import Redriven, redrive
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.database.connection import Connection
 from shared.database.tables import metadata
-from shared.delete import delete
-from shared.quarantine import BadRecord, hold_calls
 from shared.settings.aggregator import AggregatorSettings
-from shared.store import Overtaken, write
+from shared.store.batch import Overtaken, write
+from shared.store.delete import delete
+from shared.store.quarantine import BadRecord, hold_calls
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event, value
 from tests.support.processes import until

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer
 
 from shared.database import roles
 from shared.database.connection import Connection
-from shared.read_progress import read_until, write_read_until
+from shared.store.read_progress import read_until, write_read_until
 from tests.support.events import NOON, value
 from tests.support.ingesting import call, keyed
 from tests.support.monitoring import Monitor

@@ -10,13 +10,13 @@ import pytest
 
 from services.ingest.writer import SESSION
 from services.ops.proof import prove
-from shared import store as statements
 from shared.calls.event import Event
-from shared.changes import CALL_EVENTS_MAX
 from shared.database.connection import Connection
-from shared.delete import delete
-from shared.quarantine import BadRecord
-from shared.store import Overtaken, TooLarge, write
+from shared.store import batch as statements
+from shared.store.batch import Overtaken, TooLarge, write
+from shared.store.changes import CALL_EVENTS_MAX
+from shared.store.delete import delete
+from shared.store.quarantine import BadRecord
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.processes import until
 from tests.support.storing import arrivals, prepared, record, store, stored

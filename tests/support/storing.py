@@ -8,10 +8,10 @@ from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import Arrival, refused_records
 from shared.calls.event import Event
-from shared.changes import Changes, changes, group
 from shared.database.connection import Connection
-from shared.quarantine import BadRecord
-from shared.store import STORED_BYTES_MAX, read_known, write
+from shared.store.batch import STORED_BYTES_MAX, read_known, write
+from shared.store.changes import Changes, changes, group
+from shared.store.quarantine import BadRecord
 from tests.support.events import NOON
 
 

@@ -3,12 +3,12 @@
 from typing import Final
 from uuid import UUID
 
-from shared.audit import write_audit
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.counts.counted_sql import COUNTED, TAKE_AWAY
 from shared.database.connection import AnyConnection
-from shared.deltas_channel import notify_deltas
-from shared.quarantine import hold_call_alone
+from shared.store.audit import write_audit
+from shared.store.deltas_channel import notify_deltas
+from shared.store.quarantine import hold_call_alone
 
 
 async def delete(

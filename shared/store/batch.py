@@ -1,7 +1,7 @@
 """One batch into PostgreSQL, whole or not at all.
 
 read_known   one snapshot: tombstones, stored events, what each call counts for now
-changes      pure, in shared/changes.py: the calls that the events make, and the deltas that follow
+changes      pure, in shared/store/changes.py: the calls that the events make, and the deltas that follow
 write        one transaction, refused with `Overtaken` when another owner was faster
 
 The caller runs the three in this order, and nothing here calls it back.
@@ -20,12 +20,12 @@ import asyncpg
 from shared.calls.event import Event
 from shared.calls.tombstone import organization_tombstone
 from shared.calls.zones import time_zone, zone_rules
-from shared.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
-from shared.deltas_channel import notify_deltas
-from shared.quarantine import BadRecord, hold_calls, write_quarantine
+from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written
+from shared.store.deltas_channel import notify_deltas
+from shared.store.quarantine import BadRecord, hold_calls, write_quarantine
 
 logger = logging.getLogger("callfold.store")
 

@@ -11,7 +11,7 @@ from shared.counts.cell import COUNTED_COLUMNS, Measures
 from shared.counts.counted_sql import CELL, COUNTED, INTO_DELTAS
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
-from shared.deltas_channel import notify_deltas
+from shared.store.deltas_channel import notify_deltas
 
 CHUNK_CALLS: Final = 5_000
 STATEMENT_SECONDS: Final = 3600
