@@ -28,8 +28,8 @@ from aiokafka import AIOKafkaProducer
 from services.ops.embedded.servers import Servers, servers
 from services.ops.embedded.state import free_ports
 from services.ops.proof import prove
-from shared.credentials import key_hash, key_hint, new_key
-from shared.kafka import ensure_topic
+from shared.api_keys import key_hash, key_hint, new_key
+from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 
 TOPIC: Final = "call-events"

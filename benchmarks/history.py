@@ -17,8 +17,8 @@ from uuid import UUID
 
 from services.aggregator.store import apply_deltas
 from services.ops.rebuild import rebuild_organization
+from shared.api_keys import key_hash, key_hint
 from shared.calls.fold import LAWS
-from shared.credentials import key_hash, key_hint
 from shared.database.connection import Connection, connect
 from shared.database.step import NEEDED_STEP, READ_STEP
 from shared.migrations import upgrade

@@ -34,7 +34,7 @@ from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof import prove
 from shared.calls.event import read
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 from shared.settings.ingest import IngestSettings
 

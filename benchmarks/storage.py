@@ -26,7 +26,7 @@ from benchmarks.pipeline import PARTITIONS, TOPIC, cpu_seconds, publish, wait_un
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof import prove
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 
 GROUP: Final = "storage"

@@ -31,8 +31,8 @@ from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.traces import Traces
 from shared.calls.event import read
+from shared.monitoring.trace_export import tracer_provider
 from shared.store.changes import Changes, KnownCall, TouchedCall, changes, group
-from shared.trace_export import tracer_provider
 
 BATCH_RECORDS: Final = 10_000
 REQUESTS: Final = 500

@@ -13,7 +13,7 @@ import pytest
 
 from services.ops.embedded.servers import Servers, servers
 from shared.database.connection import Connection
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 from shared.migrations.roles import give_roles
 from tests.support.collector import Collector, collecting

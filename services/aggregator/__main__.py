@@ -7,8 +7,8 @@ import uvloop
 
 from services.aggregator.app import run
 from services.aggregator.metrics import Metrics
-from shared import logs
-from shared.monitor import monitored
+from shared.monitoring import logs
+from shared.monitoring.monitor import monitored
 from shared.settings.aggregator import AggregatorSettings
 from shared.settings.base import exit_when_invalid
 

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.metrics import BATCH_SECONDS, new_registry
+from shared.monitoring.metrics import BATCH_SECONDS, new_registry
 
 
 class Metrics:

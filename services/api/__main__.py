@@ -12,8 +12,8 @@ from services.api.app import create_app
 from services.api.health import why_waiting
 from services.api.metrics import Metrics
 from services.api.server import Limits, bounded
-from shared import logs, traces
-from shared.monitor import monitored
+from shared.monitoring import logs, traces
+from shared.monitoring.monitor import monitored
 from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX, exit_when_invalid
 

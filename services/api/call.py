@@ -22,8 +22,8 @@ from services.api.paths import CallId
 from services.api.query import no_query
 from services.api.recording import recording_of, web_link
 from services.api.replica import is_deleted, wait_until_deleted
-from shared import logs
 from shared.database.statement import Statement
+from shared.monitoring import logs
 from shared.store.delete import delete
 
 DETAIL: Final = Statement(f"""

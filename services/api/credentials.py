@@ -21,10 +21,10 @@ from services.api.key_uses import KeyUses
 from services.api.lookups import Lookups
 from services.api.rate_limits import RateLimits
 from services.api.tokens import Tokens
-from shared import logs
+from shared.api_keys import SCOPES, key_hash, key_livemode
 from shared.calls.zones import time_zone
-from shared.credentials import SCOPES, key_hash, key_livemode
 from shared.database.statement import Statement
+from shared.monitoring import logs
 
 # Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
 KEYS: Final = Statement(f"""

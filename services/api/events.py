@@ -15,8 +15,8 @@ from services.api.errors import no_such_call
 from services.api.parts import Api
 from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
-from shared import logs
 from shared.database.statement import Statement
+from shared.monitoring import logs
 
 EVENTS_MAX: Final = 1000
 """How many events an answer has at most."""

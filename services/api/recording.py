@@ -20,8 +20,8 @@ from services.api.parts import Api
 from services.api.paths import CallId
 from services.api.query import query_parameters, read_query
 from services.api.recording_store import RecordingStore
-from shared import logs
 from shared.database.statement import Statement
+from shared.monitoring import logs
 
 # What is said of a recording is said by the event that it is ready: the asked one, or else the last.
 RECORDING: Final = Statement("""

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_current_span
 
 from services.api.metrics import route_taken
-from shared import traces
+from shared.monitoring import traces
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from services.ingest.app import Ingest
-from shared import logs, traces
-from shared.kafka_client import KafkaRefusal
-from shared.monitor import monitored
+from shared.kafka.client import KafkaRefusal
+from shared.monitoring import logs, traces
+from shared.monitoring.monitor import monitored
 from shared.settings.base import exit_when_invalid
 from shared.settings.ingest import IngestSettings
 from shared.upstream import UpstreamChanged

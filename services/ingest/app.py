@@ -25,7 +25,7 @@ from services.ingest.subscription import Subscription
 from services.ingest.topic_return import TopicReturn
 from services.ingest.watch import Watch, unowned_reason
 from services.ingest.writer import Writer
-from shared.kafka_client import KafkaRefusal, connection_faults, refusal
+from shared.kafka.client import KafkaRefusal, connection_faults, refusal
 from shared.settings.ingest import IngestSettings
 from shared.store.quarantine import BadRecord
 

@@ -8,7 +8,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.ingest.writer import RETRY_REASONS
 from shared.calls.event import READ_FIELDS, Status
-from shared.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
+from shared.monitoring.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
 from shared.store.changes import Changes
 
 _BATCH_RECORDS: Final = (1, 10, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000)

@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry
 
 from services.ingest.assignment import Assignment
 from services.ingest.consumer import Consumer
-from shared.kafka_client import client_options
+from shared.kafka.client import client_options
 from shared.settings.ingest import IngestSettings
 from shared.upstream import expect_parts
 

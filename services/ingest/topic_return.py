@@ -8,7 +8,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from services.ingest.assignment import Assignment
 from services.ingest.offsets import Offsets, commit_begin
 from services.ingest.subscription import Subscription
-from shared.kafka import wait_for_topic
+from shared.kafka.topic import wait_for_topic
 from shared.settings.ingest import IngestSettings
 
 logger = logging.getLogger("callfold.ingest")

@@ -22,7 +22,7 @@ from services.ops.program import DEFAULT_STATE, suggestion
 from shared.database.connection import COMMAND_SECONDS, Connection, connect
 from shared.database.faults import is_passing
 from shared.database.timeouts import timeout_setting, whose_timeout
-from shared.kafka_client import Broker, address, cause, connection_faults, fault, refusal
+from shared.kafka.client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings.base import InvalidSetting
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings

@@ -24,8 +24,8 @@ from services.ops.options import (
 from services.ops.org import check_name
 from services.ops.printing import minute, mode, print_json, print_table
 from services.ops.program import suggestion
+from shared.api_keys import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.calls.zones import time_zone
-from shared.credentials import SCOPES, Scope, key_hash, key_hint, key_livemode, new_key
 from shared.database.connection import Connection
 
 app = typer.Typer(

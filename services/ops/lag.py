@@ -18,8 +18,8 @@ from services.ops.options import JsonOption, StateOption
 from services.ops.printing import console, counted, print_json, table
 from services.ops.program import suggestion
 from shared.database.connection import Connection
-from shared.kafka import administration, partitions_of
-from shared.kafka_client import Broker, client_options
+from shared.kafka.client import Broker, client_options
+from shared.kafka.topic import administration, partitions_of
 from shared.settings.ingest import IngestSettings
 
 REQUEST_SECONDS: Final = 10

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from services.ops.archive import Stream, values
 from services.ops.failure import Failure
-from shared.kafka import administration, partitions_of
-from shared.kafka_client import Broker, client_options
+from shared.kafka.client import Broker, client_options
+from shared.kafka.topic import administration, partitions_of
 from shared.store.quarantine import NO_TIMESTAMP
 
 BATCH_RECORDS: Final = 5_000

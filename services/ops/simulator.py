@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from services.ops.simulated_call import Organization, Outcome, PhoneNumber, SimulatedCall, simulate_call
 from services.ops.simulated_fault import FAULTS, GOOD_HEADERS, Headers, broken_record
 from shared.calls.zones import time_zone
-from shared.kafka_client import Broker, client_options
+from shared.kafka.client import Broker, client_options
 
 DUPLICATED: Final = 0.02
 SHUFFLED: Final = 0.03

@@ -12,7 +12,7 @@ from services.ops.failure import Failure
 from services.ops.options import JsonOption, StateOption
 from services.ops.printing import counted, print_json
 from services.ops.topic_settings import Finding, findings, read_topic_settings
-from shared.kafka import administration, ensure_topic, partitions_of
+from shared.kafka.topic import administration, ensure_topic, partitions_of
 from shared.settings.kafka import KafkaSettings
 
 PARTITIONS: Final = 8

@@ -10,8 +10,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from services.ops.embedded.waiting import attempts
 from shared.calls.event import VALUE_BYTES_MAX
-from shared.kafka import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
-from shared.kafka_client import Broker
+from shared.kafka.client import Broker
+from shared.kafka.topic import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
 
 RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
 """A value that is just too large, with its key and headers."""

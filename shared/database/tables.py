@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, CIDR
 
-from shared.credentials import SCOPES
+from shared.api_keys import SCOPES
 
 metadata = MetaData(
     naming_convention={

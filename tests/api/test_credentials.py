@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import httpx
 
-from shared.credentials import key_hash, key_hint, key_livemode, new_key
+from shared.api_keys import key_hash, key_hint, key_livemode, new_key
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get

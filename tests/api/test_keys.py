@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from shared.credentials import SCOPES, key_hash
+from shared.api_keys import SCOPES, key_hash
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import NOW, bearing, get_as, serving

@@ -22,7 +22,7 @@ from services.api.events import EVENTS, EVENTS_MAX
 from services.api.filters import Filters
 from services.api.intervals import Interval
 from services.api.recording import RECORDING
-from shared.credentials import key_hash
+from shared.api_keys import key_hash
 from shared.database.connection import Connection
 from shared.database.statement import Statement
 from shared.settings.api import ApiSettings

@@ -7,7 +7,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from services.api.app import ROUTERS
-from shared.credentials import SCOPES
+from shared.api_keys import SCOPES
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, serving

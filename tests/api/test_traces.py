@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from services.api.traces import Receive, Scope, Send, TracedApplication
-from shared import traces
 from shared.database.connection import Connection
+from shared.monitoring import traces
 from shared.settings.process import TelemetrySettings
 from tests.api.test_server import RAW, process
 from tests.support import seed

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
 from shared.database.connection import Connection
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.store.read_progress import read_until
 from tests.support.ingesting import GROUP, call, caught_up, keyed
 from tests.support.monitoring import Monitor

@@ -24,9 +24,9 @@ from opentelemetry.trace import span
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api.server import _BoundedProtocol
-from shared import kafka_token
 from shared.database.pooled import PooledConnection
-from shared.kafka_client import connection_faults, mend_aiokafka
+from shared.kafka import token
+from shared.kafka.client import connection_faults, mend_aiokafka
 from shared.upstream import UpstreamChanged, expect_parts
 
 ROOT = Path(__file__).parent.parent
@@ -76,8 +76,8 @@ async def test_aiokafka_takes_the_refusal_of_a_token_for_a_consent() -> None:
             return "token"
 
     refusal = b'{"status":"invalid_token"}'
-    theirs = kafka_token._Authenticator.__base__(sasl_oauth_token_provider=Token())
-    ours = kafka_token._Authenticator(sasl_oauth_token_provider=Token())
+    theirs = token._Authenticator.__base__(sasl_oauth_token_provider=Token())
+    ours = token._Authenticator(sasl_oauth_token_provider=Token())
     for authenticator in (theirs, ours):
         assert await authenticator.step(None) == (b"n,,\x01auth=Bearer token\x01\x01", True)
     assert await theirs.step(refusal) is None

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.ops.embedded.servers import Servers
-from shared.kafka import ensure_topic
-from shared.monitor import READY_SECONDS, WhyWaiting, monitored
+from shared.kafka.topic import ensure_topic
+from shared.monitoring.monitor import READY_SECONDS, WhyWaiting, monitored
 from shared.probe import TIMEOUT_SECONDS
 from shared.settings.process import MonitorSettings
 from tests.support.ingesting import call

@@ -106,7 +106,7 @@ def test_a_line_for_people() -> None:
 BESIDE = """
 import logging, threading
 from shared import logs
-from shared.kafka_client import connection_faults
+from shared.kafka.client import connection_faults
 logs.configure("ingest")
 
 class Unraisable:

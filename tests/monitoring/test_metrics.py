@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 
 from shared.database.connection import Connection
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.events import CALL, ORGANIZATION, value

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.ops.key import read_expiry
 from services.ops.lag import PartitionLag, consumer_lag
 from services.ops.operator import operator
+from shared.api_keys import key_hash, key_livemode
 from shared.calls.zones import RULES_VERSION, time_zone, zone_rules
-from shared.credentials import key_hash, key_livemode
 from shared.database.connection import Connection
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event

@@ -22,7 +22,7 @@ from services.ops.embedded import postgres, processes, stack
 from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
 from services.ops.failure import Failure
 from shared.calls.zones import RULES_VERSION
-from shared.kafka import administration
+from shared.kafka.topic import administration
 from tests.support.processes import until
 
 pytestmark = pytest.mark.processes

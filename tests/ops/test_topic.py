@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded.servers import Servers
 from services.ops.topic_settings import TopicSettings, findings
-from shared.kafka import RECORD_BYTES_MAX, administration
+from shared.kafka.topic import RECORD_BYTES_MAX, administration
 from tests.support.command_line import callfold
 
 

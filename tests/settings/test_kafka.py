@@ -7,7 +7,7 @@ import pytest
 import trustme
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 
-from shared.kafka_client import cause, client_options
+from shared.kafka.client import cause, client_options
 from shared.settings.base import InvalidSetting
 from shared.settings.ingest import IngestSettings
 from shared.settings.kafka import KafkaSettings

@@ -18,7 +18,7 @@ from services.ops.embedded.state import free_ports
 from shared.calls.zones import zone_rules
 from shared.database.connection import Connection, connect
 from shared.database.faults import PASSING_TYPES, is_passing
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+from shared.api_keys import SCOPES, key_hash, key_hint, new_key
 from shared.calls import zones
 from shared.calls.event import Event, Status, read
 from shared.calls.fold import fold
 from shared.calls.local_time import local_hour
 from shared.counts.cell import CALL_COLUMNS, TOTAL, Cell, Measures, call_row, counted
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES
-from shared.credentials import SCOPES, key_hash, key_hint, new_key
 from shared.database.connection import Connection
 
 

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from services.ops.embedded import jars
 from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
-from shared.kafka import administration
+from shared.kafka.topic import administration
 
 FORMAT_SECONDS = 60
 

@@ -8,7 +8,7 @@ import httpx
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from shared.kafka import administration, partitions_of
+from shared.kafka.topic import administration, partitions_of
 
 
 async def api_answers(api_url: str) -> bool:

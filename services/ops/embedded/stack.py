@@ -30,7 +30,7 @@ from services.ops.embedded.waiting import attempts
 from services.ops.failure import Failure
 from services.ops.program import suggestion
 from services.ops.topic_settings import topic_findings
-from shared.kafka import ensure_topic
+from shared.kafka.topic import ensure_topic
 from shared.migrations import TablesBusy, upgrade
 from shared.migrations.roles import give_roles
 from shared.settings.ingest import IngestSettings

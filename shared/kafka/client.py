@@ -23,8 +23,8 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from shared.kafka_header_names import read_any_header_name
-from shared.kafka_token import ClientCredentials, TokenFile, read_refusals_of_tokens
+from shared.kafka.header_names import read_any_header_name
+from shared.kafka.token import ClientCredentials, TokenFile, read_refusals_of_tokens
 from shared.settings.kafka import KafkaSettings
 
 Broker = KafkaSettings | str
@@ -38,8 +38,8 @@ class KafkaRefusal(Exception):
 def mend_aiokafka() -> None:
     """Replaces parts of aiokafka in this process, once, before the first client is made:
 
-    - `fetcher.MemoryRecords`, which raises on header names that are not UTF-8 (`shared.kafka_header_names`);
-    - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka_token`).
+    - `fetcher.MemoryRecords`, which raises on header names that are not UTF-8 (`shared.kafka.header_names`);
+    - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka.token`).
 
     docs/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged when
     aiokafka no longer has a part that they rely on.

@@ -23,7 +23,7 @@ def start(settings: TelemetrySettings, service: str, *, root_ratio: float) -> "T
     if settings.traces_url is None:
         return None
     with needs_extra("telemetry", f"{PREFIX}TRACES_URL", InvalidSetting):
-        from shared.trace_export import tracer_provider
+        from shared.monitoring.trace_export import tracer_provider
     return tracer_provider(settings.traces_url, service, root_ratio)
 
 

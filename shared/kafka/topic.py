@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from shared.backoff import Backoff
-from shared.kafka_client import (
+from shared.kafka.client import (
     Broker,
     KafkaRefusal,
     address,
