@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
-from services.aggregator.store import apply_deltas
+from services.aggregator.apply_deltas import apply_deltas
 from services.ops.rebuild import rebuild_organization
 from shared.api_keys import key_hash, key_hint
 from shared.calls.fold import LAWS

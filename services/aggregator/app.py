@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from services.aggregator.apply_deltas import apply_deltas, waiting_deltas
 from services.aggregator.chores import do_chores
 from services.aggregator.metrics import Metrics
-from services.aggregator.store import apply_deltas, waiting_deltas
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patience import PatientConnection

@@ -20,7 +20,7 @@ from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
 from services.ingest.consumer import Consumer
 from services.ingest.metrics import Metrics, Standing
 from services.ingest.offsets import Offsets
-from services.ingest.progress import Progress
+from services.ingest.progress_writer import Progress
 from services.ingest.subscription import Subscription
 from services.ingest.topic_return import TopicReturn
 from services.ingest.watch import Watch, unowned_reason

@@ -18,7 +18,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import ConsumerStoppedError, NodeNotReadyError, UnknownTopicOrPartitionError
 
 from services.ingest.assignor import Assignor
-from services.ingest.topic import DescribeTopic, Topic, topic_of
+from services.ingest.topic_metadata import DescribeTopic, Topic, topic_of
 from shared.upstream import expect_parts
 
 STOP_SECONDS: Final = 3

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 
 from services.ingest.assignment import ASK_SECONDS, Assignment
 from services.ingest.consumer import Consumer
-from services.ingest.progress import Progress
-from services.ingest.topic import Topic
+from services.ingest.progress_writer import Progress
+from services.ingest.topic_metadata import Topic
 
 logger = logging.getLogger("callfold.ingest")
 

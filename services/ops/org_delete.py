@@ -11,8 +11,8 @@ from uuid import UUID
 
 import typer
 
+from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import drop_calls
-from services.aggregator.store import apply_deltas
 from services.ops.addresses import database, find_database
 from services.ops.commands import Command
 from services.ops.failure import Failure

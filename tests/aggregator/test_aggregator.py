@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.aggregator.store import apply_deltas
+from services.aggregator.apply_deltas import apply_deltas
 from shared.counts.cell import Cell, Measures
 from shared.database.connection import Connection
 from shared.store.deltas_channel import DELTAS_CHANNEL

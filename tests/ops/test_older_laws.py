@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator.store import apply_deltas
+from services.aggregator.apply_deltas import apply_deltas
 from services.ops.embedded.servers import Servers
 from services.ops.proof import Proof, prove, prove_connection
 from services.ops.proof_statements import CELLS

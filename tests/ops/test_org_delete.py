@@ -7,8 +7,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import prune
-from services.aggregator.store import apply_deltas
 from services.ops import org_delete
 from services.ops.embedded.state import free_ports
 from services.ops.org_delete import Deleted, delete_organization, rows_left

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator.store import apply_deltas
+from services.aggregator.apply_deltas import apply_deltas
 from services.ops.failure import Failure
 from services.ops.overtaken import until_not_overtaken
 from services.ops.progress import progress

@@ -12,10 +12,10 @@ from uuid import UUID
 import asyncpg
 from aiokafka import ConsumerRecord as Record
 
+from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import Counts, prune
 from services.aggregator.quarantine import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
-from services.aggregator.store import apply_deltas
 from services.ingest.arrivals import sort_out
 from services.ingest.writer import SESSION
 from services.ops.rebuild import rebuild_organization
