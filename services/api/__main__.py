@@ -10,8 +10,8 @@ import uvloop
 
 from services.api.app import create_app
 from services.api.health import why_waiting
+from services.api.http.server import Limits, bounded
 from services.api.metrics import Metrics
-from services.api.server import Limits, bounded
 from shared.monitoring import logs, traces
 from shared.monitoring.monitor import monitored
 from shared.settings.api import ApiSettings

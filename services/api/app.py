@@ -10,40 +10,31 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import (
-    call,
-    calls,
-    cors,
-    document,
-    documentation,
-    events,
-    export,
-    health,
-    recording,
-    stats,
-    trends,
-)
-from services.api.answers import Answers
-from services.api.credentials import CredentialLookups
-from services.api.database import open_databases
-from services.api.errors import handle_errors
-from services.api.key_uses import KeyUses
+from services.api import document, health
+from services.api.access.credentials import CredentialLookups
+from services.api.access.key_uses import KeyUses
+from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
+from services.api.access.tokens import Tokens, tokens
+from services.api.calls import detail, events, export, listing, recording
+from services.api.calls.parts import Api
+from services.api.calls.recording_store import recording_store
+from services.api.database.databases import open_databases
+from services.api.figures import stats, trends
+from services.api.figures.answers import Answers
+from services.api.http import cors, documentation
+from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
-from services.api.parts import Api
-from services.api.rate_limits import RateLimits, TellingLimits, rate_limits
-from services.api.recording_store import recording_store
-from services.api.tokens import Tokens, tokens
 from shared.settings.api import ApiSettings
 
 # In this order: what is more special comes before `/calls/{id}`.
 ROUTERS: Final = (
-    calls.router,
+    listing.router,
     stats.router,
     trends.router,
     export.router,
     events.router,
     recording.router,
-    call.router,
+    detail.router,
 )
 
 

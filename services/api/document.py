@@ -8,7 +8,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from services.api import calls_documentation, figures_documentation, health, models
+from services.api import health
+from services.api.calls import documentation as calls_documentation
+from services.api.calls import models
+from services.api.figures import documentation as figures_documentation
 
 _SAMPLES: Final = {**calls_documentation.SAMPLES, **figures_documentation.SAMPLES, **health.SAMPLES}
 _EXAMPLES: Final = ("example", "examples")

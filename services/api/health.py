@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from services.api import documentation
-from services.api.database import ApiWithDatabases, Database
-from services.api.encoding import answer
-from services.api.errors import ApiError
-from services.api.http_models import Health
+from services.api.database.databases import ApiWithDatabases, Database
+from services.api.http import documentation
+from services.api.http.encoding import answer
+from services.api.http.errors import ApiError
+from services.api.http.models import Health
 from shared.database.faults import loggable
 
 _AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}

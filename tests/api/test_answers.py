@@ -16,12 +16,12 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.api.answers import KEPT_OVERHEAD_BYTES, Answer, Answers
-from services.api.credentials import Principal
-from services.api.database import STATE, open_databases
-from services.api.database import Connection as PooledConnection
-from services.api.filters import CellsQuery, filters_of
-from services.api.stats import StatsAsked, stats
+from services.api.access.credentials import Principal
+from services.api.database.databases import STATE, open_databases
+from services.api.database.databases import Connection as PooledConnection
+from services.api.figures.answers import KEPT_OVERHEAD_BYTES, Answer, Answers
+from services.api.figures.filters import CellsQuery, filters_of
+from services.api.figures.stats import StatsAsked, stats
 from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database.connection import Connection

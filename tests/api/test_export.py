@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from services.api.database import open_databases
-from services.api.errors import ApiError
+from services.api.database.databases import open_databases
+from services.api.http.errors import ApiError
 from shared.database.connection import Connection
 from shared.database.roles import API
 from shared.settings.api import ApiSettings

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.api.concurrency import LOOK_BACK_DAYS
-from services.api.intervals import Interval, Span, hour_starts, previous
-from services.api.sums import STATUSES, GroupBy
+from services.api.figures.concurrency import LOOK_BACK_DAYS
+from services.api.figures.intervals import Interval, Span, hour_starts, previous
+from services.api.figures.sums import STATUSES, GroupBy
 from shared.calls.event import Event
 from shared.calls.fold import Call, fold
 from shared.calls.local_time import local_day, local_hour

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from services.api import export, pages
-from services.api.call_filters import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
-from services.api.credentials import Principal
-from services.api.filters import AccessPath, Filters
+from services.api.access.credentials import Principal
+from services.api.calls import export, pages
+from services.api.calls.filters import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
+from services.api.figures.filters import AccessPath, Filters
 from shared.calls.event import call_uuid
 from shared.calls.zones import UTC
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.errors import ApiError
-from services.api.intervals import (
+from services.api.figures.intervals import (
     SPANS,
     Interval,
     Span,
@@ -19,6 +18,7 @@ from services.api.intervals import (
     same_hours,
     span,
 )
+from services.api.http.errors import ApiError
 from shared.calls.local_time import local_hour
 from shared.calls.zones import time_zone, zone_names
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.call_filters import CallFilters
-from services.api.calls import question
-from services.api.cursor import Place, cursor, place_of
-from services.api.errors import ApiError
-from services.api.filters import Filters
+from services.api.calls.cursor import Place, cursor, place_of
+from services.api.calls.filters import CallFilters
+from services.api.calls.listing import question
+from services.api.figures.filters import Filters
+from services.api.http.errors import ApiError
 from shared.calls.event import Status, call_uuid
 from shared.database.connection import Connection
 from tests.support import seed

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.api.errors import ApiError
-from services.api.lookups import QUESTIONS_PER_STATEMENT, Lookups
+from services.api.access.lookups import QUESTIONS_PER_STATEMENT, Lookups
+from services.api.http.errors import ApiError
 
 
 class Statements:

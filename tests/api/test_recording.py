@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from services.api.recording_store import RecordingStore
+from services.api.calls.recording_store import RecordingStore
 from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from shared.settings.base import InvalidSetting

@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.api import pages, sums
-from services.api.database import Database, changing, open_databases
-from services.api.filters import Filters
+from services.api.calls import pages
+from services.api.database.databases import Database, changing, open_databases
+from services.api.figures import sums
+from services.api.figures.filters import Filters
 from services.ops.embedded.servers import Servers
 from shared.database import roles
 from shared.database.connection import Connection

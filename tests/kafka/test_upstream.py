@@ -23,7 +23,7 @@ from opentelemetry.sdk import _shared_internal
 from opentelemetry.trace import span
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.api.server import _BoundedProtocol
+from services.api.http.server import _BoundedProtocol
 from shared.database.pooled import PooledConnection
 from shared.kafka import token
 from shared.kafka.client import connection_faults, mend_aiokafka

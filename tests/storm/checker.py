@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from services.api.call_filters import CallFilters
-from services.api.calls import calls
-from services.api.filters import Filters
-from services.api.intervals import Span
-from services.api.pages import Page
-from services.api.stats import StatsAsked, stats
-from services.api.trends import TrendsAsked, trends
+from services.api.calls.filters import CallFilters
+from services.api.calls.listing import calls
+from services.api.calls.pages import Page
+from services.api.figures.filters import Filters
+from services.api.figures.intervals import Span
+from services.api.figures.stats import StatsAsked, stats
+from services.api.figures.trends import TrendsAsked, trends
 from shared.calls.zones import UTC
 from tests.storm.program import callfold
 from tests.storm.stage import Stage, StormBroke, connected, passes

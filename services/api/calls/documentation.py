@@ -1,0 +1,141 @@
+"""What the OpenAPI document says of the routes of calls beyond their signatures."""
+
+from typing import Any, Final
+
+from fastapi import Response
+
+from services.api.calls import models
+from services.api.calls.filters import CallsQuery, ExportQuery
+from services.api.figures import models as figure_models
+from services.api.figures.questions import parameters_by_action
+from services.api.http.documentation import ERRORS, ETAG, NOT_MODIFIED, TAGGED, error, header, unavailable
+from services.api.http.query import query_parameters
+
+_NO_SUCH_CALL = error(
+    "No such call: it never was, was deleted, or belongs to another organization or mode.",
+    "NOT_FOUND",
+    "There is no such call.",
+)
+_NO_RECORDING = error(
+    "No such call; or no event of it has a recording, or not the event that `recording` names.",
+    "NOT_FOUND",
+    "This call has no recording, or none yet.",
+)
+_UNAVAILABLE_TO_DELETE = unavailable(
+    "The database can't be asked now, or needed longer than it may (`TIMED_OUT`); or, with "
+    "the code `REPLICA_BEHIND`: the call is deleted for good, but what answers lists and counts does not "
+    "show it yet. Ask again: 404 says that it does."
+)
+_EXPORT_BUSY = unavailable(
+    "The database can't be asked now; or, with the code `EXPORTS_BUSY`, as many exports run as may at once."
+)
+
+
+def _defaults_told(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameters that not every action has, with their defaults in words: a generated client would send them
+    along with an action that refuses them."""
+    told = []
+    for parameter in parameters:
+        schema = dict(parameter["schema"])
+        default = schema.pop("default", None)
+        words = "" if default is None else f" `{str(default).lower()}` without it."
+        told.append({**parameter, "description": parameter["description"] + words, "schema": schema})
+    return told
+
+
+GET_CALLS: Final[dict[str, Any]] = {
+    "operation_id": "get_calls",
+    "summary": "The list of calls, the status breakdown, or the daily counts",
+    "response_model": models.CallsAnswer,
+    "response_description": "What `action` asks for; the list has no `ETag`.",
+    "openapi_extra": {"parameters": _defaults_told(query_parameters(CallsQuery) + parameters_by_action())},
+    "responses": {
+        **ERRORS,
+        304: NOT_MODIFIED,
+        200: {
+            "headers": ETAG,
+            "content": {
+                "application/json": {
+                    "examples": {
+                        "list": {
+                            "summary": "No action: a page of the list",
+                            "value": models.LIST_EXAMPLE,
+                        },
+                        "stats": {
+                            "summary": "action=stats: the status breakdown",
+                            "value": figure_models.STATS_EXAMPLE,
+                        },
+                        "trends": {
+                            "summary": "action=trends: the daily counts",
+                            "value": figure_models.TRENDS_EXAMPLE,
+                        },
+                    }
+                }
+            },
+        },
+    },
+}
+EXPORT_CALLS: Final[dict[str, Any]] = {
+    "operation_id": "export_calls",
+    "summary": "All calls of a list, as CSV or JSON lines",
+    "response_class": Response,
+    "response_description": "The calls, as a file.",
+    "openapi_extra": {"parameters": query_parameters(ExportQuery)},
+    "responses": {
+        **ERRORS,
+        200: {
+            "content": {
+                "text/csv": {"schema": {"type": "string"}, "example": models.CSV_EXAMPLE},
+                "application/x-ndjson": {"schema": {"type": "string"}, "example": models.NDJSON_EXAMPLE},
+            },
+            "headers": {"Content-Disposition": header("What to call the file.")},
+        },
+        503: _EXPORT_BUSY,
+    },
+}
+GET_CALL: Final[dict[str, Any]] = {
+    "operation_id": "get_call",
+    "summary": "One call with its events",
+    "response_model": models.CallDetail,
+    "response_description": "The call.",
+    "responses": {**ERRORS, 200: TAGGED, 304: NOT_MODIFIED, 404: _NO_SUCH_CALL},
+}
+GET_EVENTS: Final[dict[str, Any]] = {
+    "operation_id": "get_call_events",
+    "summary": "The events of one call",
+    "response_model": models.EventList,
+    "response_description": "A page of them.",
+    "responses": {**ERRORS, 200: TAGGED, 304: NOT_MODIFIED, 404: _NO_SUCH_CALL},
+}
+GET_RECORDING: Final[dict[str, Any]] = {
+    "operation_id": "get_call_recording",
+    "summary": "A link to the recording of one call",
+    "response_model": models.RecordingLink,
+    "response_description": "The link.",
+    "responses": {**ERRORS, 404: _NO_RECORDING},
+}
+DELETE_CALL: Final[dict[str, Any]] = {
+    "operation_id": "delete_call",
+    "summary": "Delete a call for good",
+    "status_code": 204,
+    "response_model": None,
+    "response_description": "It is gone.",
+    "responses": {**ERRORS, 404: _NO_SUCH_CALL, 503: _UNAVAILABLE_TO_DELETE},
+}
+
+SAMPLES: Final[dict[str, tuple[str, ...]]] = {
+    "get_calls": (
+        "/calls?status=completed,busy&start_date=2026-11-01&limit=50",
+        "/calls?action=stats&start_date=2026-11-01",
+        "/calls?action=trends&direction=inbound",
+    ),
+    "export_calls": (
+        "/calls/export?format=csv&start_date=2026-11-01&status=completed",
+        "/calls/export?format=csv&time_zone=Europe/Berlin&bom=true",
+    ),
+    "get_call": ("/calls/$ID",),
+    "get_call_events": ("/calls/$ID/events?offset=0&limit=100",),
+    "get_call_recording": ("/calls/$ID/recording",),
+    "delete_call": ("/calls/$ID",),
+}
+"""What each operation may be asked, to be tried in a shell."""

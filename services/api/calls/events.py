@@ -1,0 +1,138 @@
+"""The events of one call: the first of them in its detail, all of them page by page."""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+
+from services.api.access.credentials import MayReadCalls
+from services.api.calls import documentation
+from services.api.calls.parts import Api
+from services.api.http.conditional import conditional, etag_of
+from services.api.http.encoding import encode
+from services.api.http.errors import no_such_call
+from services.api.http.paths import CallId
+from services.api.http.query import query_parameters, read_query
+from shared.database.statement import Statement
+from shared.monitoring import logs
+
+EVENTS_MAX: Final = 1000
+"""How many events an answer has at most."""
+EVENTS_BYTES_MAX: Final = 4 * 2**20
+"""How large they are together at most; a single one has up to 1 MiB."""
+
+
+def _page(asked: str = "") -> str:
+    """Events in the fold's order, which compares ids letter by letter, whatever the database's collation.
+    Their sizes are known without reading those that are too large to be in the row itself."""
+    return f"""
+        SELECT id, type, occurred_at, payload
+        FROM (
+            SELECT *, sum(octet_length(payload)) OVER (
+                ORDER BY occurred_at, id COLLATE "C" ROWS UNBOUNDED PRECEDING
+            ) AS bytes
+            FROM (
+                SELECT id, type, occurred_at, payload
+                FROM call_events
+                WHERE organization_id = :organization_id AND call_id = :call_id {asked}
+                ORDER BY occurred_at, id COLLATE "C"
+                LIMIT :limit OFFSET :offset
+            ) AS asked
+        ) AS measured
+        WHERE bytes <= {EVENTS_BYTES_MAX}
+        ORDER BY occurred_at, id COLLATE "C"
+    """
+
+
+PAGE: Final = _page()
+"""The events of a call, from `offset` on at most `limit`; its first is never too large."""
+
+RECORDINGS: Final = _page("AND type = 'recording.ready'")
+"""The same of the events by which recordings became ready."""
+
+EVENTS: Final = Statement(f"""
+SELECT version AS total, page.*
+FROM calls LEFT JOIN LATERAL ({PAGE}) AS page ON true
+WHERE calls.organization_id = :organization_id AND livemode = :livemode AND calls.id = :call_id
+ORDER BY page.occurred_at, page.id COLLATE "C"
+""")
+
+
+class EventsQuery(BaseModel):
+    """What `GET /calls/{id}/events` can be asked."""
+
+    offset: int = Field(0, ge=0, le=1_000_000, description="How many of the call's events to pass over.")
+    limit: int = Field(100, ge=1, le=EVENTS_MAX, description="How many events a page has at most.")
+
+
+async def events_query(request: Request) -> EventsQuery:
+    """The dependency that reads the query. Raises the 400 `ApiError`."""
+    return read_query(request, EventsQuery)
+
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get(
+    "/calls/{id}/events",
+    openapi_extra={"parameters": query_parameters(EventsQuery)},
+    **documentation.GET_EVENTS,
+)
+async def get_events(
+    request: Request,
+    principal: MayReadCalls,
+    call_id: CallId,
+    query: Annotated[EventsQuery, Depends(events_query)],
+) -> Response:
+    """The events of a call in order of time, page by page: those that its detail has, and those beyond.
+    A page ends early where its events are large; `next_offset` says where the next one begins."""
+    logs.about(call_id=call_id)
+    api = Api.of(request)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
+        rows = await EVENTS.fetch(
+            connection,
+            organization_id=principal.organization_id,
+            livemode=principal.livemode,
+            call_id=call_id,
+            limit=query.limit,
+            offset=query.offset,
+        )
+    if not rows:
+        raise no_such_call()
+    total = rows[0]["total"]
+    data = [event(*list(row.values())[1:]) for row in rows if row["id"] is not None]
+    end = query.offset + len(data)
+    body = encode(
+        {
+            "data": data,
+            "total": total,
+            "offset": query.offset,
+            "limit": query.limit,
+            "next_offset": end if data and end < total else None,
+        }
+    )
+    return conditional(request, body, etag_of(body))
+
+
+def event(id_: str, type_: str, timestamp: datetime, payload: str) -> dict[str, object]:
+    """An event as it is answered, from a row of `PAGE`."""
+    said = _decode_payload(payload)
+    return {
+        "id": id_,
+        "type": type_,
+        "timestamp": timestamp,
+        "livemode": said.livemode is not False,
+        "data": {} if bytes(said.data) == b"null" else said.data,
+    }
+
+
+class _Payload(msgspec.Struct):
+    """What of an event's record no column has; `data` letter by letter."""
+
+    livemode: bool | None = True
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode

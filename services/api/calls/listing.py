@@ -1,0 +1,155 @@
+"""The list of calls; and the one route that also serves stats and trends."""
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from asyncpg import Record
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.api.access.credentials import AnyPrincipal, require
+from services.api.calls import documentation
+from services.api.calls.cursor import Place, cursor, place_of
+from services.api.calls.filters import CallFilters, CallsQuery, Order, Sort, call_filters_of
+from services.api.calls.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
+from services.api.calls.parts import Api
+from services.api.database.databases import Connection
+from services.api.figures.questions import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
+from services.api.figures.stats import get_stats
+from services.api.figures.trends import get_trends
+from services.api.http.encoding import answer, number
+from services.api.http.errors import invalid_parameter
+from services.api.http.query import read_query
+from shared.database.statement import Statement
+
+TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much transcript a page has; those of the calls after that are left out."""
+
+TRANSCRIPTS: Final = Statement("""
+SELECT id, transcript FROM calls WHERE organization_id = :organization_id AND id = ANY (:call_ids::uuid[])
+""")
+
+_TEXTS: Final = ("from_number", "to_number", "hangup_cause", "recording_url", "transcript")
+
+router = APIRouter(tags=["calls"])
+
+_QUERIES: Final[Mapping[str | None, type[CallsQuery | StatsQuery | TrendsQuery]]] = {
+    None: CallsQuery,
+    "stats": StatsByAction,
+    "trends": TrendsByAction,
+}
+
+
+def _other_action(name: str, action: str | None) -> str:
+    """The rule that a parameter breaks which others of these have."""
+    if action is None:
+        return "is for action=stats or action=trends, not for the list of calls"
+    if name in CallsQuery.model_fields:
+        return f"is for the list of calls alone, not for action={action}"
+    return f"is not for action={action}"
+
+
+async def query_by_action(request: Request) -> CallsQuery | StatsQuery | TrendsQuery:
+    """The dependency that reads the query as its action has it. Raises the 400 `ApiError`."""
+    action = request.query_params.get("action")
+    model = _QUERIES.get(action, CallsQuery)
+    for name in request.query_params if action is None or action in _QUERIES else ():
+        if name not in model.model_fields and any(name in other.model_fields for other in _QUERIES.values()):
+            raise invalid_parameter(name, _other_action(name, action))
+    return read_query(request, model)
+
+
+@router.get("/calls", **documentation.GET_CALLS)
+async def get_calls(
+    request: Request,
+    principal: AnyPrincipal,
+    query: Annotated[CallsQuery | StatsQuery | TrendsQuery, Depends(query_by_action)],
+) -> Response:
+    """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
+    daily counts. All three take the same filters, and their numbers agree at any moment: with each other
+    and with the calls."""
+    require(principal, "calls:read" if isinstance(query, CallsQuery) else "analytics:read")
+    if isinstance(query, StatsQuery):
+        return await get_stats(request, principal, query)
+    if isinstance(query, TrendsQuery):
+        return await get_trends(request, principal, query)
+    api = Api.of(request)
+    filters = call_filters_of(principal, query)
+    page = _page_of(query, filters, api.search_calls)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
+        return answer(await calls(connection, filters, page, principal.zone))
+
+
+async def calls(
+    connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo
+) -> dict[str, object]:
+    """One page of the asked calls and their exact total, of one snapshot. Raises what `read_page` raises."""
+    found = await read_page(connection, filters, page, zone)
+    rows = found.rows[: page.limit]
+    transcripts, left_out = await _transcripts(connection, filters.cells.organization_id, rows)
+    following = None
+    if len(found.rows) > page.limit:
+        last = Place(rows[-1]["value"], rows[-1]["created_at"], rows[-1]["id"])
+        following = cursor(last, question(filters, page.sort, page.order))
+    return {
+        "data": [
+            call_of(row) | ({"transcript": transcripts[row["id"]]} if row["id"] in transcripts else {})
+            for row in rows
+        ],
+        "total": found.total,
+        "page": None if page.after else page.offset // page.limit + 1,
+        "offset": None if page.after else page.offset,
+        "limit": page.limit,
+        "total_pages": None if found.total is None else math.ceil(found.total / page.limit),
+        "next_cursor": following,
+        "transcripts_left_out": left_out,
+    }
+
+
+def _page_of(query: CallsQuery, filters: CallFilters, search_calls: int) -> Page:
+    """The asked page. Raises the 400 `ApiError` for a place that is given twice, or by a foreign cursor."""
+    places = [name for name in ("page", "offset", "cursor") if getattr(query, name) is not None]
+    if len(places) > 1:
+        raise invalid_parameter(places[1], f"must not be given together with {places[0]}")
+    offset = query.offset or ((query.page or 1) - 1) * query.limit
+    after = None
+    if query.cursor is not None:
+        after = place_of(query.cursor, question(filters, query.sort, query.order))
+    return Page(query.limit, offset, after, query.sort, query.order, query.total, search_calls)
+
+
+def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ...]:
+    """What a cursor is bound to."""
+    given = {name: value for name, value in filters.parameters.items() if value is not None}
+    return (given, sort, order)
+
+
+async def _transcripts(
+    connection: Connection, organization_id: UUID, rows: Sequence[Record]
+) -> tuple[dict[UUID, str], list[UUID]]:
+    """The long transcripts of a page by call, as many as it may have; and the calls whose are left out."""
+    fitting: list[UUID] = []
+    left_out: list[UUID] = []
+    bytes_ = 0
+    for row in rows:
+        bytes_ += row["transcript_bytes"]
+        if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:
+            (fitting if bytes_ <= TRANSCRIPTS_BYTES_MAX else left_out).append(row["id"])
+    if not fitting:
+        return {}, left_out
+    read = await TRANSCRIPTS.fetch(connection, organization_id=organization_id, call_ids=fitting)
+    return {row["id"]: row["transcript"] for row in read}, left_out
+
+
+def call_of(row: Record) -> dict[str, object]:
+    """A call as it is answered, from a row with `COLUMNS`. Rows of older versions may have empty texts, which
+    are no values."""
+    described: dict[str, object] = {field: row[field] for field in FIELDS}
+    for field in _TEXTS:
+        described[field] = described[field] or None
+    cost: Decimal | None = row["cost"]
+    described["cost"] = None if cost is None else number(cost)
+    return described

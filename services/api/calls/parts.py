@@ -1,0 +1,18 @@
+"""All parts of the running API, as the routes of calls know it."""
+
+from dataclasses import dataclass
+
+from services.api.calls.recording_store import RecordingStore
+from services.api.figures.answers import ApiWithAnswers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api(ApiWithAnswers):
+    """The running API: what `app.state.api` is from start to stop."""
+
+    search_calls: int
+    """How many calls a list or an export may look at for what no index or count knows."""
+    export_seconds: float
+    """How long one export may take."""
+    recording_store: RecordingStore | None
+    """None: every recording's link is its source's."""

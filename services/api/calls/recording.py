@@ -1,0 +1,216 @@
+"""The recording of one call: a link to it, and what its source said of it."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from services.api.access.credentials import MayReadCalls
+from services.api.calls import documentation
+from services.api.calls.filters import storable_text
+from services.api.calls.parts import Api
+from services.api.calls.recording_store import RecordingStore
+from services.api.http.encoding import answer
+from services.api.http.errors import no_recording, no_such_call
+from services.api.http.paths import CallId
+from services.api.http.query import query_parameters, read_query
+from shared.database.statement import Statement
+from shared.monitoring import logs
+
+# What is said of a recording is said by the event that it is ready: the asked one, or else the last.
+RECORDING: Final = Statement("""
+SELECT nullif(recording_url, '') AS recording_url, (
+    SELECT payload
+    FROM call_events
+    WHERE call_events.organization_id = :organization_id AND call_id = :call_id AND type = 'recording.ready'
+        AND (:event_id::text IS NULL OR call_events.id = :event_id)
+    ORDER BY occurred_at DESC, call_events.id COLLATE "C" DESC
+    LIMIT 1
+) AS payload
+FROM calls
+WHERE organization_id = :organization_id AND livemode = :livemode AND id = :call_id
+""")
+
+EventId = Annotated[
+    str,
+    Field(max_length=128),
+    AfterValidator(storable_text),
+    WithJsonSchema({"type": "string", "maxLength": 128, "pattern": r"^[^\u0000]+$"}),
+]
+
+router = APIRouter(tags=["calls"])
+
+
+class RecordingQuery(BaseModel):
+    """What `GET /calls/{id}/recording` can be asked."""
+
+    recording: EventId | SkipJsonSchema[None] = Field(
+        None,
+        description="Which of the call's recordings: an `id` of `recordings` in its detail. Without it, the "
+        "latest.",
+        examples=["evt_7Qm2"],
+    )
+
+
+async def recording_query(request: Request) -> RecordingQuery:
+    """The dependency that reads the query. Raises the 400 `ApiError`."""
+    return read_query(request, RecordingQuery)
+
+
+@router.get(
+    "/calls/{id}/recording",
+    openapi_extra={"parameters": query_parameters(RecordingQuery)},
+    **documentation.GET_RECORDING,
+)
+async def get_recording(
+    request: Request,
+    principal: MayReadCalls,
+    call_id: CallId,
+    query: Annotated[RecordingQuery, Depends(recording_query)],
+) -> Response:
+    """A link to the call's latest recording, or with `recording` to another, and what is known of it. Where
+    callfold signs links to the store that recordings are in, any holder of the link may use it until
+    `expires_at`; any other is its source's."""
+    logs.about(call_id=call_id)
+    api = Api.of(request)
+    async with api.databases.reading.snapshot(principal.organization_id) as connection:
+        row = await RECORDING.fetchrow(
+            connection,
+            organization_id=principal.organization_id,
+            livemode=principal.livemode,
+            call_id=call_id,
+            event_id=query.recording,
+        )
+    if row is None:
+        raise no_such_call()
+    url, payload = row["recording_url"], row["payload"]
+    if query.recording is not None:
+        url = _url(payload) if payload is not None else None
+    if url is None:
+        raise no_recording()
+    # A link is a secret for as long as it is good.
+    return answer(
+        recording(url, payload, api.recording_store, api.clock()), headers={"Cache-Control": "no-store"}
+    )
+
+
+def recording(
+    url: str, payload: str | None, store: RecordingStore | None, now: datetime
+) -> dict[str, object]:
+    """What is known of a recording, by its URL and the record of the event that it is ready; what is not, is
+    null. The store signs for who asks `now`."""
+    said = _said(url, payload)
+    signed = store.signed(url, now) if store else None
+    end = now + timedelta(seconds=store.link_seconds) if store and signed else None
+    return {
+        "recording_url": signed or web_link(url),
+        "expires_at": end or _instant(said, "expires_at", "recording_expires_at"),
+        **_of_itself(said, url),
+    }
+
+
+def recording_of(id_: str, ready_at: datetime, payload: str) -> dict[str, object]:
+    """A recording as a call's detail has it, by the event that it is ready: its id, time and record."""
+    url = _url(payload)
+    return {
+        "id": id_,
+        "url": web_link(url),
+        "created_at": ready_at,
+        **_of_itself(_said(url, payload), url),
+    }
+
+
+def _of_itself(said: Mapping[str, Any], url: str | None) -> dict[str, object]:
+    """What is known of a recording itself, wherever it is."""
+    return {
+        "duration_seconds": _number(said, "recording_duration", "duration_seconds", "duration"),
+        "format": _text(said, "recording_format", "format") or (_suffix(url) if url else None),
+        "size_bytes": _whole(_number(said, "size_bytes", "recording_size", "size")),
+    }
+
+
+def _url(payload: str) -> str | None:
+    """The recording's URL in the record of the event that it is ready; None where it has none."""
+    url = (_decode(payload).data or {}).get("recording_url")
+    return url if isinstance(url, str) and url else None
+
+
+def web_link(url: str | None) -> str | None:
+    """The URL, where it is one to follow: of http or https, with a host. Any other might run as a script."""
+    if url is None or not _is_plain(url):
+        return None
+    try:
+        parts = urlsplit(url)
+        return url if parts.scheme in ("http", "https") and parts.hostname else None
+    except ValueError:
+        return None
+
+
+_is_plain = re.compile(r"[^\s\x00-\x20\x7f\\]+").fullmatch
+_of_path = re.compile(r"\.([A-Za-z0-9]{1,8})$").search
+
+
+def _said(url: str | None, payload: str | None) -> Mapping[str, Any]:
+    """The data of the event that this recording is ready; nothing where it was another."""
+    if payload is None:
+        return {}
+    data = _decode(payload).data or {}
+    return data if data.get("recording_url") in (None, "", url) else {}
+
+
+class _Payload(msgspec.Struct):
+    data: dict[str, Any] | None = None
+
+
+# A number too large for a float is infinite, and so none that is known.
+_decode = msgspec.json.Decoder(_Payload, float_hook=float).decode
+
+
+def _number(said: Mapping[str, Any], *names: str) -> float | int | None:
+    """The first of these that is a number, or a text of one."""
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, str) and _is_number(value):
+            value = float(value) if "." in value else int(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
+            return value
+    return None
+
+
+_is_number = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?").fullmatch
+
+
+def _whole(number: float | None) -> int | None:
+    return int(number) if number is not None and number == int(number) else None
+
+
+def _text(said: Mapping[str, Any], *names: str) -> str | None:
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, str) and 0 < len(value) <= 100:
+            return value
+    return None
+
+
+def _suffix(url: str) -> str | None:
+    """The format that the end of the path names: mp3 of `…/1.mp3?version=2`."""
+    found = _of_path(re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2])
+    return found[1].lower() if found else None
+
+
+def _instant(said: Mapping[str, Any], *names: str) -> datetime | None:
+    """The first of these that is an instant in RFC 3339 with an offset, in UTC."""
+    for name in names:
+        try:
+            instant = msgspec.convert(said.get(name), datetime)
+            if instant.tzinfo is not None:
+                return instant.astimezone(UTC)
+        except (msgspec.ValidationError, OverflowError):
+            pass
+    return None

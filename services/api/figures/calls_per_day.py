@@ -1,0 +1,157 @@
+"""How many calls of a list each day has: by that, a page is found without reading over all before it."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from services.api.database.databases import Connection
+from services.api.figures.counts import IN_DAYS, OF_KIND, counted_rows
+from services.api.figures.filters import Filters
+from shared.calls.fold import FINAL
+from shared.calls.zones import UTC
+from shared.counts.histogram import DURATIONS
+from shared.counts.packed import DIGITS, NINES
+from shared.database.statement import Statement
+
+
+def _listed(*measures: str, by_phone_number: bool) -> str:
+    """The cells of the calls that are there, which are what can be listed: without those that were pruned and
+    go on counting. Each has `calls` and these measures."""
+    cell = "organization_id, livemode, day, direction, phone_number_id, status"
+    columns = ", ".join((cell, "calls", *measures))
+    pruned = ", ".join((cell, *(f"-{measure}" for measure in ("calls", *measures))))
+    return f"""
+        (
+            {counted_rows(columns, by_phone_number=by_phone_number)}
+            UNION ALL
+            SELECT {pruned} FROM pruned_call_counts
+        ) AS cells
+        WHERE {IN_DAYS}
+    """
+
+
+def total_sql(*, by_phone_number: bool) -> str:
+    return f"""
+        SELECT coalesce(sum(calls), 0)::bigint AS calls
+        FROM {_listed(by_phone_number=by_phone_number)} AND {OF_KIND}
+    """
+
+
+def _days(*, by_phone_number: bool) -> str:
+    return f"""
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
+            sum(calls)::bigint AS calls
+        FROM {_listed(by_phone_number=by_phone_number)}
+        GROUP BY day
+        HAVING sum(calls) > 0
+        ORDER BY day
+    """
+
+
+def _long_days(*, by_phone_number: bool) -> str:
+    listed = _listed("answered", "durations", by_phone_number=by_phone_number)
+    return f"""
+        SELECT day, coalesce(sum(calls) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
+            sum(calls)::bigint AS calls
+        FROM {listed}
+        GROUP BY day
+        HAVING sum(calls) > 0 AND (
+            day = :end_date
+            OR sum(calls) FILTER (WHERE status NOT IN ({_OVER}) AND {OF_KIND}) > 0
+            OR sum(answered) FILTER (WHERE {OF_KIND})
+                > mod(sum(durations) FILTER (WHERE {OF_KIND}), {NINES})
+            OR sum(durations) FILTER (WHERE {OF_KIND}) >= {_DAY_OR_MORE}
+        )
+        ORDER BY day
+    """
+
+
+_OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
+_DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
+"""The least sum of durations with one in the last bucket, which begins at a day."""
+
+TOTAL: Final = {by: Statement(total_sql(by_phone_number=by)) for by in (False, True)}
+"""How many calls a list has, by whether it is of one phone number. The parameters are those of `Filters`."""
+DAYS: Final = {by: Statement(_days(by_phone_number=by)) for by in (False, True)}
+"""How many each day has, likewise."""
+LONG_DAYS: Final = {by: Statement(_long_days(by_phone_number=by)) for by in (False, True)}
+"""The same of the days that may have long calls."""
+
+
+class Day(NamedTuple):
+    """A day that has calls."""
+
+    day: date
+    listed: int
+    """How many are the list's."""
+    calls: int
+    """How many there are, whatever their status and direction."""
+
+
+class Run(NamedTuple):
+    """Days one after the other that all have calls of the list."""
+
+    first: date
+    last: date
+    listed: int
+    calls: int
+
+
+async def days_of(connection: Connection, filters: Filters) -> list[Day]:
+    """The days that have calls, the oldest first. Raises asyncpg's errors."""
+    rows = await DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
+    return [Day(*row) for row in rows]
+
+
+async def long_days_of(connection: Connection, filters: Filters) -> list[Day]:
+    """Of the days up to the filters' last, those with calls that may have been in progress for more than a
+    day after it, the oldest first: the last day itself; and each that has a call which is not over, which was
+    answered and has no duration, or which took a day or more. Raises asyncpg's errors.
+
+    A call that was answered more than a day after its creation, or that ended more than a day after its
+    duration says, is not noticed.
+    """
+    rows = await LONG_DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
+    return [Day(*row) for row in rows]
+
+
+def place(days: Sequence[Day], offset: int, zone: ZoneInfo) -> tuple[list[Day], int]:
+    """Where the call with this offset is, of the `days` of a list in its order: the days from there on, and
+    how many calls of the first of them to pass over. Without days where the list ends before it."""
+    position = passed = 0
+    while position < len(days) and passed + days[position].listed <= offset:
+        passed += days[position].listed
+        position += 1
+    if position == len(days):
+        return [], 0
+    # Where days overlap, those before this one have calls that come after some of its own.
+    while position and _overlap(days[position - 1].day, days[position].day, zone):
+        position -= 1
+        passed -= days[position].listed
+    return list(days[position:]), offset - passed
+
+
+def _overlap(one: date, other: date, zone: ZoneInfo) -> bool:
+    """Whether of these days, one has calls from before and from after some of the other's: they are
+    neighbours, and the clock may have been put back over the midnight between."""
+    if abs(one - other) > timedelta(days=1):
+        return False
+    midnight = datetime.combine(max(one, other), time(), zone)
+    return midnight.astimezone(UTC) != midnight.replace(fold=1).astimezone(UTC)
+
+
+def runs(days: Sequence[Day]) -> Iterator[Run]:
+    """The same days in their order, those that follow each other together."""
+    together: list[Day] = []
+    for day in days:
+        if together and abs(day.day - together[-1].day) > timedelta(days=1):
+            yield _run(together)
+            together = []
+        together.append(day)
+    if together:
+        yield _run(together)
+
+
+def _run(days: Sequence[Day]) -> Run:
+    return Run(min(days).day, max(days).day, sum(day.listed for day in days), sum(day.calls for day in days))

@@ -1,0 +1,91 @@
+"""Stats: the status breakdown and telephony's figures of any span."""
+
+from dataclasses import replace
+from typing import Annotated, NamedTuple
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.api.access.credentials import MayReadFigures, Principal
+from services.api.database.databases import Connection
+from services.api.figures import documentation, formulas
+from services.api.figures.answers import answered
+from services.api.figures.concurrency import peak_concurrency
+from services.api.figures.filters import Filters, filters_of
+from services.api.figures.intervals import Span, previous
+from services.api.figures.questions import PEAK_DAYS_MAX, StatsQuery
+from services.api.figures.sums import GroupBy, sums, sums_by_group
+from services.api.http.errors import invalid_parameter
+from services.api.http.query import read_query
+
+router = APIRouter(tags=["figures"])
+
+
+class StatsAsked(NamedTuple):
+    """What stats are asked for."""
+
+    filters: Filters
+    group_by: GroupBy | None = None
+    previous: Span | None = None
+    """The span to compare with."""
+    peak_of: Span | None = None
+    """The span whose peak of concurrency is asked for."""
+
+
+async def stats_query(request: Request) -> StatsQuery:
+    """The dependency that reads the query of stats. Raises the 400 `ApiError`."""
+    return read_query(request, StatsQuery)
+
+
+@router.get("/calls/stats", **documentation.GET_STATS)
+async def get_stats(
+    request: Request, principal: MayReadFigures, query: Annotated[StatsQuery, Depends(stats_query)]
+) -> Response:
+    """The status breakdown and the figures of the asked calls, over any span: exact at the moment of the
+    answer. `GET /calls?action=stats` answers the same."""
+    asked = stats_asked(principal, query)
+    return await answered(
+        request, principal, ("stats", asked), lambda connection: stats(connection, asked, principal.zone)
+    )
+
+
+def stats_asked(principal: Principal, query: StatsQuery) -> StatsAsked:
+    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
+    filters = filters_of(principal, query)
+    days = Span(filters.start_date, filters.end_date) if filters.start_date and filters.end_date else None
+    for name, needs_days in (("compare", query.compare), ("include", query.include)):
+        if needs_days and days is None:
+            raise invalid_parameter(name, f"asks for {needs_days}, which needs start_date and end_date")
+    if query.include and days and days.days > PEAK_DAYS_MAX:
+        rule = f"asks for {query.include}, which is of at most {PEAK_DAYS_MAX} days, and not of {days.days}"
+        raise invalid_parameter("include", rule)
+    before = previous(days) if query.compare and days else None
+    return StatsAsked(filters, query.group_by, before, days if query.include else None)
+
+
+async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
+    """The asked figures, of one snapshot. Raises the 400 `ApiError` for too many calls to find a peak in."""
+    told = await _stats_of(connection, asked, zone)
+    if asked.previous:
+        start, end = asked.previous
+        before = asked._replace(
+            filters=replace(asked.filters, start_date=start, end_date=end),
+            peak_of=asked.peak_of and asked.previous,
+        )
+        told["previous"] = await _stats_of(connection, before, zone)
+    return {**told, "time_zone": zone.key}
+
+
+async def _stats_of(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
+    """The same of the filters' own days alone."""
+    told: dict[str, object] = {
+        **formulas.of_stats(await sums(connection, asked.filters)),
+        "start_date": asked.filters.start_date,
+        "end_date": asked.filters.end_date,
+    }
+    if asked.group_by:
+        groups = await sums_by_group(connection, asked.filters, asked.group_by)
+        told["groups"] = [{"group": group, **formulas.of_stats(of_group)} for group, of_group in groups]
+    if asked.peak_of:
+        told["peak_concurrency"] = await peak_concurrency(connection, asked.filters, asked.peak_of, zone)
+    return told

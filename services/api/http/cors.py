@@ -1,0 +1,68 @@
+"""Cross-origin requests (CORS): which pages of other origins may read the API's answers in a browser."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+
+from services.api.http.encoding import answer
+
+METHODS: Final = ("GET", "HEAD", "DELETE")
+REQUEST_HEADERS: Final = (
+    "Authorization",
+    "x-api-key",
+    "x-organization-id",
+    "If-None-Match",
+    "traceparent",
+    "tracestate",
+)
+ANSWER_HEADERS: Final = (
+    "ETag",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "Content-Disposition",
+    "WWW-Authenticate",
+)
+"""What a page may read beside the headers that any page may."""
+PREFLIGHT_SECONDS: Final = 600
+"""For how long a browser need not ask again what it may send."""
+
+
+class CrossOrigin(CORSMiddleware):
+    """Starlette's, with preflights answered as the API answers: 204 without a body, or an error in JSON."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """The answer to a browser that asks what a page may send."""
+        made = super().preflight_response(request_headers)
+        headers = {
+            name: value for name, value in made.headers.items() if not name.lower().startswith("content-")
+        }
+        if made.status_code == HTTPStatus.OK:
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+        error = {
+            "error": "Pages of this origin may not send this request.",
+            "code": "CORS_REFUSED",
+            "details": {},
+        }
+        return answer(error, status=HTTPStatus.BAD_REQUEST, headers=headers)
+
+
+def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
+    """Lets pages of these origins (`*`: of all) read every answer of the application.
+
+    It surrounds the whole stack of middlewares, also the one that answers 500, for a page is to read these
+    answers as well. No middleware can be added afterwards.
+    """
+    app.middleware_stack = CrossOrigin(
+        app.build_middleware_stack(),
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=REQUEST_HEADERS,
+        expose_headers=ANSWER_HEADERS,
+        max_age=PREFLIGHT_SECONDS,
+    )

@@ -1,0 +1,222 @@
+"""The server's limits: what a client may send and how slowly, and how slowly it may read.
+
+uvicorn and httptools have none of these: a head may grow and take as long as it likes, and an answer that
+nobody reads is kept for ever.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from typing import Any, Final, NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from services.api.http.encoding import encode
+
+HEAD_BYTES_MAX: Final = 32 * 1024
+BODY_BYTES_MAX: Final = 64 * 1024
+"""No route takes a body; one that is short is passed over."""
+
+_LINGER_SECONDS: Final = 1.0
+"""How long what a refused client still sends is thrown away: at once, it might lose what it is told."""
+
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+
+
+class Limits(NamedTuple):
+    """What an operator may set."""
+
+    connections: int
+    client_seconds: float
+    """How long a client may take for a head, and for reading anything of an answer."""
+
+
+class _Refusal(NamedTuple):
+    status: int
+    code: str
+    sentence: str
+    headers: bytes = b""
+
+
+_BAD_REQUEST: Final = _Refusal(400, "BAD_REQUEST", "This is not HTTP as it has to be.")
+_HEAD_TOO_LARGE: Final = _Refusal(
+    431, "HEAD_TOO_LARGE", f"A request's line and headers have {HEAD_BYTES_MAX} bytes at most."
+)
+_BODY_TOO_LARGE: Final = _Refusal(413, "BODY_TOO_LARGE", "No route takes a body.")
+_TOO_MANY_CONNECTIONS: Final = _Refusal(
+    503,
+    "TOO_MANY_CONNECTIONS",
+    "This process has all the connections that it may have; try again in a moment.",
+    b"retry-after: 1\r\n",
+)
+
+
+class _Refused(Exception):
+    """Stops the parser."""
+
+
+def bounded(limits: Limits) -> type[HttpToolsProtocol]:
+    """The protocol with these limits, as uvicorn takes it."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    limits: Limits
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusal: _Refusal | None = None
+        self._in_head = True
+        self._head_bytes_fed = 0
+        self._head_bytes_parsed = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+        self._unread_answer: object = None
+        self._has_read = False
+        self._reading_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+        if len(self.connections) > self.limits.connections:
+            self._refuse(_TOO_MANY_CONNECTIONS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._head_timer, self._reading_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._reading_timer = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
+        if self._in_head:
+            self._head_bytes_fed += len(data)
+        super().data_received(data)
+        if self._refusal is None and self._in_head and self._head_bytes_fed:
+            # A part of a header that is not whole yet is in the parser, and counted here alone.
+            if self._head_bytes_fed > HEAD_BYTES_MAX:
+                self._refuse(_HEAD_TOO_LARGE)
+            elif self._head_timer is None:
+                self._await_head()
+
+    # What the parser found
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes_parsed = 0
+        self._head_bytes_fed = max(self._head_bytes_fed, 1)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes_fed = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        announced = [value for name, value in self.headers if name == b"content-length"]
+        if any(int(value) > BODY_BYTES_MAX for value in announced):
+            self._stop_parsing(_BODY_TOO_LARGE)
+        super().on_headers_complete()
+        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        if chunked or any(int(value) for value in announced):
+            self.cycle.keep_alive = False  # nobody waits for the end of what nobody reads
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._await_reading()
+
+    # What is refused
+
+    def _count(self, more: int) -> None:
+        self._head_bytes_parsed += more
+        if self._head_bytes_parsed > HEAD_BYTES_MAX:
+            self._stop_parsing(_HEAD_TOO_LARGE)
+
+    def _stop_parsing(self, refusal: _Refusal) -> None:
+        self._refusal = refusal
+        raise _Refused
+
+    def send_400_response(self, msg: str) -> None:
+        """How uvicorn answers when parsing stops."""
+        self._refuse(self._refusal or _BAD_REQUEST)
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        self._refusal = refusal
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # in the middle of an answer to what was asked before
+            return
+        body = encode({"error": refusal.sentence, "code": refusal.code, "details": {}})
+        self.transport.write(
+            b"".join(
+                (
+                    STATUS_LINE[refusal.status],
+                    b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
+                    refusal.headers,
+                    b"connection: close\r\n\r\n",
+                    body,
+                )
+            )
+        )
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    # What takes too long
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.client_seconds, self.transport.close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._has_read = True
+
+    def _await_reading(self) -> None:
+        if self._reading_timer is None:
+            self._unread_bytes = self._count_unread_bytes()
+            self._unread_answer, self._has_read = self.cycle, False
+            self._reading_timer = self.loop.call_later(self.limits.client_seconds, self._check_reading)
+
+    def _check_reading(self) -> None:
+        """Cuts off who has read nothing since the last look; what is unread may be another answer's now."""
+        self._reading_timer = None
+        unread_bytes = self._count_unread_bytes()
+        has_read = (
+            self._has_read or self._unread_answer is not self.cycle or unread_bytes < self._unread_bytes
+        )
+        if not has_read:
+            # The kernel, too, is to forget what it holds for them.
+            client: socket.socket = self.transport.get_extra_info("socket")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            self.transport.abort()
+        elif self.transport.get_write_buffer_size():
+            self._await_reading()
+
+    def _count_unread_bytes(self) -> int:
+        """What the client has not received: of who reads slowly, only the kernel's part shrinks for long."""
+        client: socket.socket = self.transport.get_extra_info("socket")
+        unsent = bytearray(4)
+        with contextlib.suppress(OSError):  # not every system tells
+            fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, unsent)
+        return int(self.transport.get_write_buffer_size()) + int.from_bytes(unsent, sys.byteorder)
