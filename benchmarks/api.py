@@ -43,8 +43,8 @@ from benchmarks.writing import Traffic, store
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Server, postgres_server
 from services.ops.embedded.state import free_ports
-from services.ops.embedded.waiting import attempts
-from services.ops.proof import prove_connection
+from services.ops.proof.proof import prove_connection
+from services.ops.terminal.waiting import attempts
 from shared.database import roles
 from shared.database.connection import Connection, connect
 

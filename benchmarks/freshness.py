@@ -27,7 +27,7 @@ from aiokafka import AIOKafkaProducer
 
 from services.ops.embedded.servers import Servers, servers
 from services.ops.embedded.state import free_ports
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.api_keys import key_hash, key_hint, new_key
 from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade

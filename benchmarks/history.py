@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID
 
 from services.aggregator.apply_deltas import apply_deltas
-from services.ops.rebuild import rebuild_organization
+from services.ops.repair.rebuild import rebuild_organization
 from shared.api_keys import key_hash, key_hint
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection, connect

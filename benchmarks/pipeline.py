@@ -32,7 +32,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.calls.event import read
 from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade

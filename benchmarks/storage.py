@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.pipeline import PARTITIONS, TOPIC, cpu_seconds, publish, wait_until_done
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.kafka.topic import ensure_topic
 from shared.migrations import upgrade
 

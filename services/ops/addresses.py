@@ -8,27 +8,25 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
 from aiokafka.errors import KafkaError
-from pydantic_settings import BaseSettings
 
 from services.ops.embedded import state as embedded
-from services.ops.failure import Failure
-from services.ops.program import DEFAULT_STATE, suggestion
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.program import DEFAULT_STATE, suggestion
 from shared.database.connection import COMMAND_SECONDS, Connection, connect
 from shared.database.faults import is_passing
 from shared.database.timeouts import timeout_setting, whose_timeout
 from shared.kafka.client import Broker, address, cause, connection_faults, fault, refusal
-from shared.settings.base import InvalidSetting
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings
 
 _SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
-_Settings = TypeVar("_Settings", bound=BaseSettings)
 _NO_ANSWER: Final = "no answer within the time that callfold gives a request"
 
 
@@ -88,14 +86,6 @@ def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
                 there, missing = missing, there
             raise Failure(f"{there} is set and {missing} is not: set both, or neither.")
     return find_database(state), find_kafka(state)
-
-
-def settings_from_environment(of: type[_Settings]) -> _Settings:
-    """These settings. Raises Failure that names the variable which is not as it must be."""
-    try:
-        return of()
-    except InvalidSetting as error:
-        raise Failure(str(error)) from None
 
 
 @asynccontextmanager

@@ -7,24 +7,24 @@ from typing import Annotated
 
 import typer
 
-from services.ops import key, member, org, org_change, org_delete, quarantine
-from services.ops.commands import Command, Group
-from services.ops.demo import demo
-from services.ops.down import down
-from services.ops.failure import Failure
-from services.ops.forget import forget
-from services.ops.lag import lag
-from services.ops.migrate import migrate
-from services.ops.notes import notes
-from services.ops.prune import prune
-from services.ops.reap import reap
-from services.ops.rebuild import rebuild
-from services.ops.refold import refold
-from services.ops.replay import replay
-from services.ops.status import status
-from services.ops.topic import topic
-from services.ops.up import up
-from services.ops.verify import verify
+from services.ops.commands import key, member, org, org_change, org_delete, quarantine
+from services.ops.commands.down import down
+from services.ops.commands.forget import forget
+from services.ops.commands.lag import lag
+from services.ops.commands.migrate import migrate
+from services.ops.commands.notes import notes
+from services.ops.commands.prune import prune
+from services.ops.commands.reap import reap
+from services.ops.commands.rebuild import rebuild
+from services.ops.commands.refold import refold
+from services.ops.commands.replay import replay
+from services.ops.commands.status import status
+from services.ops.commands.topic import topic
+from services.ops.commands.up import up
+from services.ops.commands.verify import verify
+from services.ops.demo.command import demo
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.plain_help import Command, Group
 from shared.settings.misspelt import misspelt
 from shared.upstream import UpstreamChanged
 

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
-from services.ops.embedded.waiting import attempts
+from services.ops.terminal.waiting import attempts
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.kafka.client import Broker
 from shared.kafka.topic import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration

@@ -11,7 +11,7 @@ from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.chores import do_chores
 from services.aggregator.prune import Counts, prune
 from services.aggregator.reap import EVENT_ID, EVERYTHING, MARGIN, Reaped, reap
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.calls.event import Event
 from shared.calls.retention import kept_since
 from shared.calls.zones import time_zone

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from services.ops.embedded.servers import Servers
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, get, serving

@@ -17,7 +17,7 @@ from uuid import UUID
 import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.calls import zones
 from shared.calls.local_time import LocalHour, local_hour
 from shared.calls.zones import (

@@ -12,7 +12,7 @@ import pytest
 
 from services.ingest.writer import SESSION
 from services.ops.embedded.servers import Servers
-from services.ops.proof import prove_connection
+from services.ops.proof.proof import prove_connection
 from shared.calls.zones import UTC
 from shared.database.connection import Connection, connect
 from shared.database.faults import is_passing

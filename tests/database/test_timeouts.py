@@ -9,7 +9,7 @@ from asyncpg import PostgresError
 
 from services.ops.addresses import Place
 from services.ops.addresses import database as open_database
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
 from shared.database.connection import Connection, connect
 from shared.database.faults import loggable
 from shared.database.timeouts import whose_timeout

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from services.ops.embedded.servers import Servers
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared import migrations
 from shared.database.connection import Connection
 from shared.database.step import NEEDED_STEP

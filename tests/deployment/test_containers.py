@@ -13,11 +13,11 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from services.ops.demo_account import Account, Totals, off_stats, off_trends
-from services.ops.demo_screen import Client
+from services.ops.demo.account import Account, Totals, off_stats, off_trends
+from services.ops.demo.screen import Client
+from services.ops.demo.simulated_call import Organization
+from services.ops.demo.simulator import backlog, organizations, publish
 from services.ops.embedded.state import free_ports
-from services.ops.simulated_call import Organization
-from services.ops.simulator import backlog, organizations, publish
 from tests.deployment.test_observability import dashboard_expressions
 from tests.support.compose import OURS, SERVERS, Compose, docker
 from tests.support.processes import until

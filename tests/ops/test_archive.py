@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ops.archive import values
-from services.ops.failure import Failure
-from services.ops.replay_source import read_file
+from services.ops.repair.archive import values
+from services.ops.repair.replay_source import read_file
+from services.ops.terminal.failure import Failure
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.database.connection import Connection
 from tests.support.command_line import callfold

@@ -13,7 +13,7 @@ import pytest
 
 from services.ops.addresses import Place, database_faults
 from services.ops.embedded.state import plan, save
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
 from shared.database.connection import Connection
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.ops.key import read_expiry
-from services.ops.lag import PartitionLag, consumer_lag
-from services.ops.operator import operator
+from services.ops.commands.key import read_expiry
+from services.ops.commands.lag import PartitionLag, consumer_lag
+from services.ops.terminal.operator import operator
 from shared.api_keys import key_hash, key_livemode
 from shared.calls.zones import RULES_VERSION, time_zone, zone_rules
 from shared.database.connection import Connection

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from services.ops import demo_screen
-from services.ops.demo_account import Account
-from services.ops.demo_screen import STATUSES, Client, Customer, print_overview
-from services.ops.simulated_call import Outcome
-from services.ops.simulator import Record, organizations
+from services.ops.demo import screen
+from services.ops.demo.account import Account
+from services.ops.demo.screen import STATUSES, Client, Customer, print_overview
+from services.ops.demo.simulated_call import Outcome
+from services.ops.demo.simulator import Record, organizations
 from tests.support.events import NOON
 
 CUSTOMERS = [Customer(one, "live", "test") for one in organizations(Random(1))]
@@ -42,7 +42,7 @@ def _said() -> dict[str, Any]:
 async def test_no_row_breaks_at_any_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
-    monkeypatch.setattr(demo_screen, "console", lambda: Console(highlight=False, width=width))
+    monkeypatch.setattr(screen, "console", lambda: Console(highlight=False, width=width))
     await print_overview(Answers(), CUSTOMERS)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(tuple(NAMES))] == lines[2 : 2 + len(NAMES)]

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from services.ops import forget as command
-from services.ops.forget import NOT_SEARCHED
-from services.ops.proof import prove
+from services.ops.commands import forget as command
+from services.ops.commands.forget import NOT_SEARCHED
+from services.ops.proof.proof import prove
 from shared.database import roles
 from shared.database.connection import Connection
 from shared.store.quarantine import BadRecord, write_quarantine

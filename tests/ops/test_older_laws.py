@@ -18,9 +18,9 @@ import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
 from services.ops.embedded.servers import Servers
-from services.ops.proof import Proof, prove, prove_connection
-from services.ops.proof_statements import CELLS
-from services.ops.refold import refold_calls
+from services.ops.proof.proof import Proof, prove, prove_connection
+from services.ops.proof.statements import CELLS
+from services.ops.repair.refold import refold_calls
 from shared import migrations
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection

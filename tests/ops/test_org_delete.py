@@ -9,10 +9,10 @@ import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import prune
-from services.ops import org_delete
+from services.ops.commands import org_delete
+from services.ops.commands.org_delete import Deleted, delete_organization, rows_left
 from services.ops.embedded.state import free_ports
-from services.ops.org_delete import Deleted, delete_organization, rows_left
-from services.ops.proof import prove, prove_connection
+from services.ops.proof.proof import prove, prove_connection
 from shared.database import roles
 from shared.database.connection import Connection
 from shared.store.batch import Overtaken, write

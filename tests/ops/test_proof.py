@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from services.ops import proof as proof_module
-from services.ops.proof import Proof, prove, prove_connection
-from services.ops.simulator import backlog, organizations
+from services.ops.demo.simulator import backlog, organizations
+from services.ops.proof import proof as proof_module
+from services.ops.proof.proof import Proof, prove, prove_connection
 from shared.calls.event import read
 from shared.database.connection import Connection, connect
 from shared.store.quarantine import BadRecord

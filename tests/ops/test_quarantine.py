@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from services.ops.proof import prove
-from services.ops.readable import lines_of
-from services.ops.redrive import Redriven, redrive
+from services.ops.proof.proof import prove
+from services.ops.repair.redrive import Redriven, redrive
+from services.ops.terminal.readable import lines_of
 from shared.database.connection import Connection
 from shared.store.delete import delete
 from shared.store.quarantine import BadRecord

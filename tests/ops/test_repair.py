@@ -8,12 +8,12 @@ import asyncpg
 import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
-from services.ops.failure import Failure
-from services.ops.overtaken import until_not_overtaken
-from services.ops.progress import progress
-from services.ops.proof import prove
-from services.ops.rebuild import rebuild_organization
-from services.ops.refold import refold_calls
+from services.ops.proof.proof import prove
+from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.repair.rebuild import rebuild_organization
+from services.ops.repair.refold import refold_calls
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.progress_bar import progress
 from shared.counts.packed import unpack
 from shared.database.connection import Connection
 from shared.store.batch import Overtaken, write

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from services.ops.proof import prove
-from services.ops.replay_source import read_file
+from services.ops.proof.proof import prove
+from services.ops.repair.replay_source import read_file
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.database.connection import Connection
 from shared.store.delete import delete

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.ops.demo_account import Account, off_stats, off_trends
-from services.ops.simulated_fault import FAULTS
-from services.ops.simulator import Record, backlog, live, organizations, publish, publish_live
+from services.ops.demo.account import Account, off_stats, off_trends
+from services.ops.demo.simulated_fault import FAULTS
+from services.ops.demo.simulator import Record, backlog, live, organizations, publish, publish_live
 from shared.calls.event import Event, InvalidEvent, Status, read
 from shared.calls.fold import distinct, fold
 from shared.calls.zones import time_zone

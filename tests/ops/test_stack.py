@@ -20,7 +20,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded import postgres, processes, stack
 from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
 from shared.calls.zones import RULES_VERSION
 from shared.kafka.topic import administration
 from tests.support.processes import until

@@ -18,9 +18,9 @@ from services.aggregator.quarantine import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
 from services.ingest.arrivals import sort_out
 from services.ingest.writer import SESSION
-from services.ops.rebuild import rebuild_organization
-from services.ops.redrive import redrive
-from services.ops.refold import refold_calls
+from services.ops.repair.rebuild import rebuild_organization
+from services.ops.repair.redrive import redrive
+from services.ops.repair.refold import refold_calls
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES, is_passing
 from shared.store.batch import Overtaken

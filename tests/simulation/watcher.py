@@ -9,8 +9,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.aggregator.reap import EVENT_ID
-from services.ops.proof import prove_connection
-from services.ops.proof_statements import CELLS
+from services.ops.proof.proof import prove_connection
+from services.ops.proof.statements import CELLS
 from shared.calls.event import InvalidEvent, read, read_stored
 from shared.calls.fold import FINAL, fold
 from shared.calls.local_time import local_hour

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.store.batch import Overtaken, write

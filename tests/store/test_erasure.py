@@ -14,8 +14,8 @@ from services.aggregator import quarantine as chores_of_quarantine
 from services.aggregator.chores import do_chores
 from services.aggregator.prune import prune
 from services.aggregator.quarantine import place_quarantined, prune_quarantined
-from services.ops.proof import prove
-from services.ops.redrive import Redriven, redrive
+from services.ops.proof.proof import prove
+from services.ops.repair.redrive import Redriven, redrive
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.database.connection import Connection
 from shared.database.tables import metadata

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.ingest.writer import SESSION
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.store import batch as statements

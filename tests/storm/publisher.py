@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from services.ops.simulator import Record
+from services.ops.demo.simulator import Record
 from tests.storm.stage import Stage
 
 TICK_SECONDS: Final = 0.1

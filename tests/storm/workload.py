@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from services.ops.simulated_call import Organization, Outcome
-from services.ops.simulator import Record, backlog, organizations
+from services.ops.demo.simulated_call import Organization, Outcome
+from services.ops.demo.simulator import Record, backlog, organizations
 from shared.calls.event import Event, read
 
 DAYS: Final = 30

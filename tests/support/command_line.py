@@ -8,8 +8,8 @@ from uuid import UUID
 
 from typer.testing import CliRunner, Result
 
-from services.ops.failure import Failure
 from services.ops.main import app
+from services.ops.terminal.failure import Failure
 from tests.support.left_open import forget_what_is_left_open
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from services.ops.proof import prove
+from services.ops.proof.proof import prove
 from shared.database.connection import Connection
 from tests.support.events import NOON, ORGANIZATION, value
 from tests.support.processes import Service, lag, until

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.ops.lag import PartitionLag, consumer_lag
-from services.ops.proof import prove
+from services.ops.commands.lag import PartitionLag, consumer_lag
+from services.ops.proof.proof import prove
 from tests.support.ingesting import GROUP, StartIngest, assert_exact, call
 from tests.support.processes import Record, Service, publish, until
 

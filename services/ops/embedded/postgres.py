@@ -12,8 +12,8 @@ from pathlib import Path
 
 import asyncpg
 
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.waiting import attempts
 
 USER = "embedded_postgres"
 INITDB_SECONDS = 120

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 
 from services.ops.embedded.state import State
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.waiting import attempts
 
 SUPERVISOR = "supervisor"
 END_SECONDS = 30

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 
-from services.ops.addresses import settings_from_environment
 from services.ops.embedded import kafka, postgres, processes, readiness, supervisor
 from services.ops.embedded.state import (
     DATABASE,
@@ -26,9 +25,10 @@ from services.ops.embedded.state import (
     with_free_ports,
 )
 from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
-from services.ops.program import suggestion
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.program import suggestion
+from services.ops.terminal.waiting import attempts
 from services.ops.topic_settings import topic_findings
 from shared.kafka.topic import ensure_topic
 from shared.migrations import TablesBusy, upgrade

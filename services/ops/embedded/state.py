@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from services.ops.embedded.waiting import attempts
-from services.ops.failure import Failure
-from services.ops.program import suggestion
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.program import suggestion
+from services.ops.terminal.waiting import attempts
 
 DATABASE = "callfold"
 # Below the range from which kernels hand out ports to outgoing connections, so that a chosen port stays free.

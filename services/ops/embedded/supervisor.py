@@ -12,7 +12,7 @@ from typing import Any
 
 from services.ops.embedded import kafka, postgres
 from services.ops.embedded.state import State, environment, write_private
-from services.ops.failure import Failure
+from services.ops.terminal.failure import Failure
 from shared.settings.base import PREFIX
 
 SERVERS = ("postgres", "kafka")

@@ -1,0 +1,128 @@
+"""`callfold lag`: how far the pipeline is behind what was published."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
+
+from services.ops.addresses import database, find_both, kafka_faults
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import JsonOption, StateOption
+from services.ops.terminal.printing import console, counted, print_json, table
+from services.ops.terminal.program import suggestion
+from services.ops.terminal.waiting import attempts
+from shared.database.connection import Connection
+from shared.kafka.client import Broker, client_options
+from shared.kafka.topic import administration, partitions_of
+from shared.settings.ingest import IngestSettings
+
+REQUEST_SECONDS: Final = 10
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """`committed` is the next offset that the group reads, `end` the one that the next record gets."""
+
+    partition: int
+    committed: int
+    end: int
+    lag: int
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Records not yet consumed; changes of counts not yet applied (answers have them all the same)."""
+
+    partitions: tuple[PartitionLag, ...]
+    consumer_lag: int
+    deltas: int
+    oldest_delta_seconds: float | None
+
+
+def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show the records that wait to be consumed, per partition, and the deltas that wait to be applied.
+
+    Waiting deltas make no answer wrong: whoever reads a count adds them.
+    """
+    found = asyncio.run(_find(state))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.partition, one.committed, one.end, one.lag) for one in found.partitions]
+    to = console()
+    to.print(table(["partition", "committed", "end", "lag"], rows))
+    to.print(f"{_waiting(found.consumer_lag, 'record')} to be consumed.")
+    age = "" if found.oldest_delta_seconds is None else f", the oldest for {found.oldest_delta_seconds:.1f} s"
+    to.print(f"{_waiting(found.deltas, 'delta')} to be applied{age}.")
+
+
+async def measure(connection: Connection, broker: Broker, topic: str, group: str) -> Lag:
+    """The lag now. No group is joined. Raises aiokafka's and asyncpg's errors, and Failure where there is no
+    such topic."""
+    deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
+    partitions = await consumer_lag(broker, topic, group)
+    return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
+
+
+async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[PartitionLag, ...]:
+    """The group's lag per partition, also of those that no process reads. A partition without a commit counts
+    from its beginning. So does one whose end is before its commit: that is of a topic that was removed."""
+    async with administration(broker, request_seconds=REQUEST_SECONDS) as admin:
+        partitions = [TopicPartition(topic, number) for number in await partitions_of(admin, topic)]
+        if not partitions:
+            raise Failure(
+                f"Kafka has no topic {topic}, or does not let this user see it: "
+                f"{suggestion('topic')} makes it."
+            )
+        known = await _committed(admin, group)
+        consumer = AIOKafkaConsumer(
+            **client_options(broker), request_timeout_ms=REQUEST_SECONDS * 1000, enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            begins = await consumer.beginning_offsets(partitions)
+            ends = await consumer.end_offsets(partitions)
+        finally:
+            await consumer.stop()
+    return tuple(
+        _lag(p.partition, known[p].offset if p in known else 0, begins[p], ends[p]) for p in partitions
+    )
+
+
+def _lag(partition: int, committed: int, begin: int, end: int) -> PartitionLag:
+    first = begin if committed > end else max(committed, begin)
+    return PartitionLag(partition, first, end, end - first)
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """The group's offsets. A broker that was never asked for a group's needs a moment to find them."""
+    for pause in attempts(REQUEST_SECONDS):
+        try:
+            return await admin.list_consumer_group_offsets(group)  # type: ignore[no-any-return]
+        except GroupCoordinatorNotAvailableError:
+            await asyncio.sleep(pause)
+    raise Failure("Kafka has no coordinator for the consumer group.")
+
+
+def _waiting(count: int, one: str) -> str:
+    return f"{counted(count, one)} {'waits' if count == 1 else 'wait'}"
+
+
+async def _find(state: Path | None) -> Lag:
+    database_place, kafka = find_both(state)
+    settings = settings_from_environment(IngestSettings)
+    async with database(database_place) as connection:
+        with kafka_faults(kafka):
+            return await measure(connection, kafka.broker, settings.topic, settings.consumer_group)
+
+
+_DELTAS: Final = """
+SELECT count(*), extract(epoch FROM clock_timestamp() - min(written_at))::float8 FROM daily_call_deltas
+"""

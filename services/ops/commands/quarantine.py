@@ -1,0 +1,323 @@
+"""`callfold quarantine`: the records that are no events: looked at, let in once they can be, or discarded."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import Place, database, find_database
+from services.ops.commands.operating import LONG_STATEMENT_SECONDS
+from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.repair.redrive import Redriven
+from services.ops.repair.redrive import redrive as try_again
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.operator import audit, operator
+from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument
+from services.ops.terminal.plain_help import Command, Group
+from services.ops.terminal.printing import console, counted, minute, print_json, print_table
+from services.ops.terminal.progress_bar import progress
+from services.ops.terminal.readable import lines_of
+from shared.calls.event import call_uuid
+from shared.calls.named_call import SEVERAL_CALLS
+from shared.store.audit import NO_ORGANIZATION
+
+BATCH_RECORDS: Final = 500
+BATCH_BYTES: Final = 16 * 1024 * 1024
+LIST_MAX: Final = 10_000
+
+app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Look at the records that are no events, let them in once they can be, or discard them.",
+)
+
+ReasonOption = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Those whose reason has this text.", show_default=False),
+]
+TopicOption = Annotated[
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
+]
+NamedOrganizationOption = Annotated[UUID | None, organization_option("Those that name this organization.")]
+CallOption = Annotated[
+    str | None,
+    typer.Option(
+        "--call",
+        metavar="ID",
+        help="Those that name this call of the organization, by its id or its external id.",
+        show_default=False,
+    ),
+]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The records' ids.", "An id")]
+
+
+@app.command("list", cls=Command)
+def list_records(
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    organization_id: NamedOrganizationOption = None,
+    call: CallOption = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            "--older-than-hours", min=0, metavar="HOURS", help="Those that came before.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The most records to list.")] = 50,
+    by_reason: Annotated[
+        bool, typer.Option("--by-reason", help="How many there are for each topic and reason instead.")
+    ] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the records, the newest first, each with its reason, and with the organization and the call that
+    it names. The call 00000000-0000-0000-0000-000000000000 stands for several."""
+    before = None if older_than is None else timedelta(hours=older_than)
+    chosen = _choice(None, reason, topic, organization_id, call)
+    found = asyncio.run(_list(state, chosen, before, limit, by_reason=by_reason))
+    if as_json:
+        print_json(found)
+        return
+    if by_reason:
+        rows = [(one["records"], one["topic"], one["reason"], minute(one["newest"])) for one in found]
+        print_table(["records", "topic", "reason", "newest (UTC)"], rows)
+        return
+    columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "organization", "call", "reason"]
+    names = ("topic", "partition", "offset", "organization_id", "call_id", "reason")
+    lines = [
+        (
+            one["id"],
+            minute(one["quarantined_at"]),
+            *("" if one[name] is None else one[name] for name in names),
+        )
+        for one in found
+    ]
+    print_table(columns, lines)
+
+
+@app.command(cls=Command)
+def show(
+    record_id: Annotated[UUID, uuid_argument("ID", "The record's id.", "The id")],
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one record: where it came from, why it is here, its headers and bytes, as a person reads them."""
+    row = asyncio.run(_show(state, record_id))
+    headers = list(zip(row["header_names"], row["header_values"], strict=True))
+    if as_json:
+        as_hex = {name: _hex(row[name]) for name in ("key", "value")}
+        print_json({**row, **as_hex, "header_values": [_hex(value) for _, value in headers]})
+        return
+    to = console()
+    to.print(f"{row['reason']}", style="bold", markup=False)
+    to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
+    to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
+    to.print(f"produced {row['produced_at'] or 'at no known time'}, quarantined {row['quarantined_at']}")
+    to.print("key:")
+    to.print("\n".join(lines_of(row["key"])), markup=False)
+    for name, value in headers:
+        to.print(f"header {name}:", markup=False)
+        to.print("\n".join(lines_of(value)), markup=False)
+    to.print("value:")
+    to.print("\n".join(lines_of(row["value"])), markup=False)
+
+
+@app.command(cls=Command)
+def redrive(
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    organization_id: NamedOrganizationOption = None,
+    call: CallOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try records again, as if they came now: after an organization was created, say.
+
+    What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
+    that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
+    """
+    chosen = _chosen(_choice(ids, reason, topic, organization_id, call), everything)
+    done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
+    if as_json:
+        print_json(done)
+        return
+    typer.echo(f"{counted(done.tried, 'record')} tried: {done.let_in:,} let in, {done.still_bad:,} stay.")
+
+
+@app.command(cls=Command)
+def discard(
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    topic: TopicOption = None,
+    organization_id: NamedOrganizationOption = None,
+    call: CallOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
+    not what they said."""
+    discarded = asyncio.run(
+        _discard(state, _chosen(_choice(ids, reason, topic, organization_id, call), everything))
+    )
+    if as_json:
+        print_json({"discarded": discarded})
+        return
+    typer.echo(f"{counted(discarded, 'record')} discarded.")
+
+
+class Choice(NamedTuple):
+    """Which records are meant; None where something does not matter. `reason` is a part of the reason."""
+
+    ids: list[UUID] | None
+    reason: str | None
+    topic: str | None
+    organization_id: UUID | None
+    call_id: UUID | None
+
+
+def _choice(
+    ids: list[UUID] | None,
+    reason: str | None,
+    topic: str | None,
+    organization_id: UUID | None,
+    call: str | None,
+) -> Choice:
+    """The records that the options name. Raises Failure."""
+    if call is not None and organization_id is None:
+        raise Failure("--call needs --organization: a call's id is one of its organization.")
+    call_id = None if call is None or organization_id is None else call_uuid(organization_id, call)
+    return Choice(ids or None, reason or None, topic or None, organization_id, call_id)
+
+
+def _chosen(choice: Choice, everything: bool) -> Choice:
+    """The choice. Raises Failure where it is neither named nor all."""
+    if everything == any(one is not None for one in choice):
+        raise Failure("Say which records: their ids, --reason, --topic, --organization, or --all by itself.")
+    return choice
+
+
+async def _list(
+    state: Path | None, chosen: Choice, older_than: timedelta | None, limit: int, *, by_reason: bool
+) -> list[dict[str, Any]]:
+    before = None if older_than is None else datetime.now(UTC) - older_than
+    async with database(find_database(state)) as connection:
+        statement = _LIST_BY_REASON if by_reason else _LIST
+        rows = await connection.fetch(statement, *chosen, before, limit)
+        return [dict(row) for row in rows]
+
+
+async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
+    async with database(find_database(state)) as connection:
+        row = await connection.fetchrow(_SHOW, record_id)
+    if row is None:
+        raise Failure(f"There is no record {record_id} in the quarantine.")
+    return dict(row)
+
+
+async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
+    done = Redriven()
+    async with database(place, LONG_STATEMENT_SECONDS) as connection:
+        await audit(connection, "quarantined records tried again", details=_description(chosen))
+        expected = await connection.fetchval(_HOW_MANY, *chosen)
+        with progress("records", expected, quiet=quiet) as bar:
+            last = UUID(int=0)
+            while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS, BATCH_BYTES):
+                ids = [id_ for (id_,) in rows]
+                last = ids[-1]
+                done += await try_again(connection, ids, datetime.now(UTC))
+                bar.advance(done.tried, str(last))
+    return done
+
+
+async def _discard(state: Path | None, chosen: Choice) -> int:
+    discarded = 0
+    actor = operator()
+    async with database(find_database(state), LONG_STATEMENT_SECONDS) as connection:
+        last = UUID(int=0)
+
+        async def discard_some() -> list[Any]:
+            return await connection.fetch(_DISCARD, *chosen, last, BATCH_RECORDS, NO_ORGANIZATION, actor)
+
+        while rows := await until_not_overtaken(discard_some):
+            last = rows[-1]["id"]
+            discarded += len(rows)
+    return discarded
+
+
+def _description(chosen: Choice) -> str:
+    """Which records were chosen, for the audit log."""
+    if chosen.ids is not None:
+        return counted(len(chosen.ids), "id")
+    parts = [
+        None if chosen.reason is None else "by their reason",
+        None if chosen.topic is None else f"of topic {chosen.topic}",
+        None if chosen.organization_id is None else f"of organization {chosen.organization_id}",
+        None if chosen.call_id is None else f"of call {chosen.call_id}",
+    ]
+    return ", ".join(part for part in parts if part is not None) or "all"
+
+
+def _call(call_id: UUID | None) -> str:
+    if call_id is None:
+        return "not named"
+    return "one of several" if call_id == SEVERAL_CALLS else str(call_id)
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+_CHOSEN: Final = """
+($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
+    AND ($3::text IS NULL OR topic = $3) AND ($4::uuid IS NULL OR organization_id = $4)
+    AND ($5::uuid IS NULL OR call_id = $5)
+"""
+
+_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"
+
+_LIST: Final = f"""
+SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+ORDER BY quarantined_at DESC, id LIMIT $7
+"""
+
+_LIST_BY_REASON: Final = f"""
+SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
+"""
+
+_SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
+
+# So many as have together no more than so many bytes, but one at least.
+_NEXT: Final = f"""
+SELECT id FROM (
+    SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
+    FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
+              + pg_column_size(header_values) AS bytes
+          FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
+) AS record
+WHERE so_far - bytes < $8 ORDER BY id
+"""
+
+# Of the reason only the rule, which stands before the colon: what follows may quote the record.
+_DISCARD: Final = f"""
+WITH gone AS (
+    DELETE FROM quarantined_records
+    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $6
+                 ORDER BY id LIMIT $7 FOR UPDATE)
+    RETURNING id, organization_id, topic, partition, "offset", reason
+), logged AS (
+    INSERT INTO audit_log (organization_id, actor, action, subject, details)
+    SELECT coalesce(organization_id, $8), $9, 'quarantined record discarded', id::text,
+        topic || '/' || partition || '/' || "offset" || ': ' || split_part(reason, ':', 1)
+    FROM gone
+)
+SELECT id FROM gone ORDER BY id
+"""

@@ -1,0 +1,83 @@
+"""`callfold reap`: ends calls that never ended."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from services.aggregator.reap import EVERYTHING, Reaped
+from services.aggregator.reap import reap as end_silent_calls
+from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
+from services.ops.terminal.printing import counted, print_json
+from shared.settings.aggregator import AggregatorSettings
+from shared.store.read_progress import read_until
+
+
+def reap(
+    silence_hours: Annotated[
+        float | None,
+        typer.Option(
+            "--silence-hours",
+            min=0,
+            metavar="HOURS",
+            help="How long a call must have said nothing; CALLFOLD_SILENCE_HOURS otherwise.",
+            show_default=False,
+        ),
+    ] = None,
+    organization_id: OnlyOrganizationOption = None,
+    all_read: Annotated[
+        bool,
+        typer.Option(
+            "--all-read",
+            help="Ingest has read all events that were ever published: do not wait until it says so.",
+        ),
+    ] = False,
+    dry_run: DryRunOption = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End calls that never ended, as failed with the cause MISSING_HANGUP.
+
+    The aggregator does so by itself every few minutes. A call is ended when it was seen to be silent and
+    ingest has since read what had been published by then. A real end that arrives later wins, and the counts
+    move with it.
+    """
+    settings = settings_from_environment(AggregatorSettings)
+    if silence_hours is None:
+        silence_hours = settings.silence_hours
+    topic = None if all_read else settings.topic
+    done = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, topic, dry_run))
+    if as_json:
+        print_json({"calls": done.ended, "waiting": done.waiting, "dry_run": dry_run})
+        return
+    verb = "would be ended" if dry_run else "ended"
+    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
+    if done.waiting:
+        typer.echo(
+            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read all that was "
+            "published before this look. Run it again in a minute, or with --all-read."
+        )
+
+
+async def _reap(
+    state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
+) -> Reaped:
+    """Reaps by how far ingest has read a topic; without one, as if it had read everything."""
+    action = None if dry_run else "silent calls ended"
+    async with operating(
+        state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS
+    ) as connection:
+        read = EVERYTHING if topic is None else await read_until(connection, topic)
+        return await end_silent_calls(
+            connection,
+            datetime.now(UTC),
+            silence,
+            read_until=read,
+            organization_id=organization_id,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,91 @@
+"""`callfold rebuild`: repairs counts that are not a recount of the calls."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import database, find_database, require_organization
+from services.ops.repair.rebuild import _IS_COUNTED, STATEMENT_SECONDS, Rebuilt, rebuild_organization
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.operator import operator
+from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
+from services.ops.terminal.printing import counted, print_json
+from shared.database.connection import Connection
+
+
+def rebuild(
+    organization_id: OnlyOrganizationOption = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mend counts that are not a recount of the calls.
+
+    In one snapshot per organization the counts are compared with the calls, and what is off is corrected by
+    differences that are added to them: nothing is locked, ingest and readers go on, and see the old or the
+    new. Calls that are not the
+    fold of their events are `refold`'s to mend: run that first.
+    """
+    days = read_day(since, "--from"), read_day(until, "--to")
+    done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
+    if as_json:
+        print_json(done)
+        return
+    if not done.cells:
+        typer.echo("Every count is a recount of the calls: nothing is to be mended.")
+        return
+    what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
+    typer.echo(f"Mended {what}." if done.mended else f"{what} would be mended.")
+
+
+def read_day(text: str | None, option: str) -> date | None:
+    """A day as an operator types it. Raises Failure."""
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise Failure(f"{option} must be a day such as 2026-11-24, not {text!r}.") from None
+
+
+async def _rebuild(
+    state: Path | None, organization_id: UUID | None, days: tuple[date | None, date | None], dry_run: bool
+) -> Rebuilt:
+    organizations = cells = 0
+    async with database(find_database(state)) as connection:
+        if organization_id is not None and not await connection.fetchval(_IS_COUNTED, organization_id):
+            await require_organization(connection, organization_id, state)
+        async for one in _organizations(connection, organization_id):
+            off = await rebuild_organization(
+                connection, one, since=days[0], until=days[1], actor=operator(), dry_run=dry_run
+            )
+            organizations += off > 0
+            cells += off
+    return Rebuilt(organizations, cells, mended=not dry_run)
+
+
+async def _organizations(connection: Connection, organization_id: UUID | None) -> AsyncIterator[UUID]:
+    if organization_id is not None:
+        yield organization_id
+        return
+    for (one,) in await connection.fetch(_ORGANIZATIONS, timeout=STATEMENT_SECONDS):
+        yield one
+
+
+_ORGANIZATIONS: Final = """
+SELECT id FROM organizations
+UNION SELECT organization_id FROM daily_call_counts
+UNION SELECT organization_id FROM daily_call_totals
+UNION SELECT organization_id FROM daily_call_deltas
+UNION SELECT organization_id FROM calls
+ORDER BY 1
+"""

@@ -1,0 +1,321 @@
+"""`callfold replay`: records fed again to the path that ingest takes, beside the running services."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, get_args
+from uuid import UUID
+
+import typer
+from aiokafka import ConsumerRecord
+
+from services.ingest.arrivals import Arrival, sort_out
+from services.ingest.writer import Writer
+from services.ops.addresses import database, find_both, find_database, kafka_faults
+from services.ops.commands.operating import LONG_STATEMENT_SECONDS
+from services.ops.repair.rehearsal import Rehearsal
+from services.ops.repair.replay_source import (
+    Span,
+    offsets_of,
+    partitions_of_span,
+    read_file,
+    read_span,
+    span_consumer,
+)
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.operator import audit
+from services.ops.terminal.options import (
+    DryRunOption,
+    JsonOption,
+    OnlyOrganizationOption,
+    StateOption,
+    read_uuid,
+)
+from services.ops.terminal.printing import counted, print_json
+from services.ops.terminal.progress_bar import progress
+from shared.calls.event import Event, EventType, call_uuid
+from shared.settings.ingest import IngestSettings
+from shared.store.changes import Changes
+from shared.store.quarantine import BadRecord
+
+Chosen = Callable[[Event], bool]
+Batches = AsyncIterator[Sequence[ConsumerRecord]]
+TYPES: Final = get_args(EventType)
+REASONS_MAX: Final = 100
+REASONS_SHOWN: Final = 3
+
+
+@dataclass
+class Replayed:
+    """What became of the records that were read. `no_value` are tombstones of Kafka's compaction, `other`
+    were not asked for. `reasons` are the rules that quarantined records break, with how many do."""
+
+    read: int = 0
+    new: int = 0
+    duplicate: int = 0
+    conflicting: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    no_value: int = 0
+    other: int = 0
+    new_calls: int = 0
+    changed_calls: int = 0
+    dry_run: bool = field(default=False, kw_only=True)
+    reasons: dict[str, int] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def is_mostly_quarantined(self) -> bool:
+        """Whether most of the records that were asked for are not events: a wrong file, or a wrong topic."""
+        return self.quarantined * 2 > self.read - self.other - self.no_value
+
+    def count(self, batch: Changes, bad_records: int) -> None:
+        """Adds what a batch did."""
+        self.new += len(batch.events)
+        self.duplicate += batch.duplicates
+        self.conflicting += len(batch.conflicting)
+        self.deleted += len(batch.of_deleted_calls)
+        self.quarantined += bad_records + len(batch.refused)
+        self._count_reasons(refused.reason for refused in batch.refused)
+        self.new_calls += len(batch.new_calls)
+        self.changed_calls += len(batch.changed_calls)
+
+    def count_bad(self, bad_records: Sequence[BadRecord]) -> None:
+        """Adds why records are not events."""
+        self._count_reasons(bad.rule or bad.reason for bad in bad_records)
+
+    def _count_reasons(self, reasons: Iterable[str]) -> None:
+        for reason in reasons:
+            if reason in self.reasons or len(self.reasons) < REASONS_MAX:
+                self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def replay(
+    partition: Annotated[int | None, typer.Option("--partition", min=0, help="This partition alone.")] = None,
+    from_offset: Annotated[
+        int | None, typer.Option("--from-offset", min=0, help="From this offset on; with --partition.")
+    ] = None,
+    to_offset: Annotated[
+        int | None, typer.Option("--to-offset", min=0, help="Up to before this offset; with --partition.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="From this record time on, as 2026-11-24T10:00:00Z."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Up to before this time of the record.")
+    ] = None,
+    organization_id: OnlyOrganizationOption = None,
+    call: Annotated[
+        str | None,
+        typer.Option(
+            "--call",
+            metavar="ID",
+            help="Events of this call alone; with --organization also by its external id.",
+        ),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="Events of this type alone.")
+    ] = None,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="TOPIC", help="Another topic than CALLFOLD_TOPIC.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="A file in place of a topic: one event a line, JSON arrays or pretty-printed objects, plain "
+            "or gzip-compressed; - is standard input.",
+        ),
+    ] = None,
+    create_organizations: Annotated[
+        bool | None,
+        typer.Option(
+            "--create-organizations/--no-create-organizations",
+            help="Whether events of an organization that is not there create it, or are quarantined; as "
+            "CALLFOLD_UNKNOWN_ORGANIZATIONS says where that is set, and quarantined otherwise.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: DryRunOption = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Feed a span of a topic, or an archive, to the path that ingest takes, once more.
+
+    What is there stays as it is, what is missing comes; deleted calls stay deleted. No consumer group is
+    touched, the services go on, and it can be interrupted and run again. With a filter, records that are no
+    events are passed over.
+
+    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
+    quarantined.
+    """
+    span = _span(topic, partition, from_offset, to_offset, since, until)
+    if file is not None and span != Span(span.topic):
+        raise Failure(
+            "A file has no partitions, offsets or record times: leave those options out with --file."
+        )
+    chosen = _chosen(organization_id, call, event_type)
+    settings = _settings(create_organizations)
+    done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, quiet=as_json))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        _print(done)
+    if done.is_mostly_quarantined:
+        raise typer.Exit(1)
+
+
+def _print(done: Replayed) -> None:
+    would = "would be " if done.dry_run else ""
+    without_value = f"{done.no_value:,} without a value, " if done.no_value else ""
+    typer.echo(
+        f"{counted(done.read, 'record')} read: {done.new:,} {would}new, {done.duplicate:,} duplicate, "
+        f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
+        f"{without_value}{done.other:,} not asked for."
+    )
+    if done.conflicting:
+        typer.echo(
+            f"{counted(done.conflicting, 'record')} dropped: their call has an event with that id "
+            "and other content."
+        )
+    typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
+    if done.is_mostly_quarantined:
+        typer.echo("Most of these records are not events that can be stored:", err=True)
+        for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):
+            typer.echo(f"  {counted(records, 'record')}: {reason}", err=True)
+
+
+def _settings(create_organizations: bool | None) -> IngestSettings:
+    """Ingest's. Without a word of the operator no organization is created: the shell may lack what ingest is
+    set to."""
+    settings = settings_from_environment(IngestSettings)
+    if create_organizations is None:
+        said = "unknown_organizations" in settings.model_fields_set
+        create_organizations = said and settings.unknown_organizations == "create"
+    unknown = "create" if create_organizations else "quarantine"
+    # What an operator replays on purpose is no producer gone wrong.
+    return settings.model_copy(update={"unknown_organizations": unknown, "breaker_share": 1.0})
+
+
+async def _replay(
+    state: Path | None,
+    settings: IngestSettings,
+    file: str | None,
+    span: Span,
+    chosen: Chosen | None,
+    dry_run: bool,
+    *,
+    quiet: bool,
+) -> Replayed:
+    done = Replayed(dry_run=dry_run)
+    place = find_database(state) if file is not None else find_both(state)[0]
+    settings = settings.model_copy(update={"database_url": place.address, "database_pooler": place.pooler})
+    async with (
+        database(place, LONG_STATEMENT_SECONDS) as connection,
+        _batches(state, file, span) as (batches, expected),
+    ):
+        if not dry_run:
+            await audit(connection, "records replayed", details=file or f"topic {span.topic}")
+        create = settings.unknown_organizations == "create"
+        rehearsal = Rehearsal(connection, create_organizations=create, stored=done.count)
+        writer = Writer(settings, stored=done.count)
+        take = rehearsal.write if dry_run else writer.write
+        with closing(writer), progress("records", expected, quiet=quiet) as bar:
+            async for records in batches:
+                done.read += len(records)
+                arrivals, bad_records = await sort_out(records, datetime.now(UTC))
+                done.no_value += len(records) - len(arrivals) - len(bad_records)
+                await take(*_asked(arrivals, bad_records, chosen, done))
+                bar.advance(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
+    return done
+
+
+def _asked(
+    arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
+) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
+    """What was asked for of a batch; the rest is counted."""
+    if chosen is None:
+        done.count_bad(bad_records)
+        return arrivals, bad_records
+    asked = [arrival for arrival in arrivals if chosen(arrival[1])]
+    done.other += len(arrivals) - len(asked) + len(bad_records)
+    return asked, []
+
+
+@asynccontextmanager
+async def _batches(
+    state: Path | None, file: str | None, span: Span
+) -> AsyncIterator[tuple[Batches, int | None]]:
+    """The batches that the source has, and how many records about, where that is known."""
+    if file is not None:
+        yield read_file(file), None
+        return
+    kafka = find_both(state)[1]
+    with kafka_faults(kafka):
+        partitions = await partitions_of_span(kafka.broker, span)
+        consumer = span_consumer(kafka.broker)
+        await consumer.start()
+        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before a task of its own has begun
+        try:
+            consumer.assign(partitions)
+            offsets = await offsets_of(consumer, partitions, span)
+            yield read_span(consumer, offsets), sum(stop - start for start, stop in offsets.values())
+        finally:
+            await consumer.stop()
+
+
+def _span(
+    topic: str | None,
+    partition: int | None,
+    from_offset: int | None,
+    to_offset: int | None,
+    since: str | None,
+    until: str | None,
+) -> Span:
+    if partition is None and (from_offset is not None or to_offset is not None):
+        raise Failure("An offset is one of a partition: name that with --partition.")
+    return Span(
+        topic or settings_from_environment(IngestSettings).topic,
+        partition,
+        from_offset,
+        to_offset,
+        _read_time(since, "--from"),
+        _read_time(until, "--to"),
+    )
+
+
+def _read_time(text: str | None, option: str) -> datetime | None:
+    """A time as an operator types it. Raises Failure."""
+    try:
+        time = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if text is not None and (time is None or time.tzinfo is None):
+        raise Failure(f"{option} must be a time with an offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
+    return time
+
+
+def _chosen(organization_id: UUID | None, call: str | None, event_type: str | None) -> Chosen | None:
+    """Whether an event was asked for; None when all are. Raises Failure."""
+    if event_type is not None and event_type not in TYPES:
+        raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
+    call_id = None if call is None else _call_id(organization_id, call)
+    if (organization_id, call_id, event_type) == (None, None, None):
+        return None
+    return lambda event: (
+        organization_id in (None, event.organization_id)
+        and call_id in (None, event.call_id)
+        and event_type in (None, event.type)
+    )
+
+
+def _call_id(organization_id: UUID | None, call: str) -> UUID:
+    if organization_id is not None:
+        return call_uuid(organization_id, call)
+    return read_uuid(call, "--call, without --organization,")

@@ -1,0 +1,106 @@
+"""`callfold topic`: the topic that the services read, made with what they need of it."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import typer
+
+from services.ops.addresses import KafkaPlace, Refused, find_kafka, kafka_faults
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import JsonOption, StateOption
+from services.ops.terminal.printing import counted, print_json
+from services.ops.terminal.waiting import attempts
+from services.ops.topic_settings import Finding, findings, read_topic_settings
+from shared.kafka.topic import administration, ensure_topic, partitions_of
+from shared.settings.kafka import KafkaSettings
+
+PARTITIONS: Final = 8
+LONGEST_PAUSE_SECONDS: Final = 1
+
+
+@dataclass(frozen=True)
+class Topic:
+    topic: str
+    made: bool
+    partitions: int
+    max_message_bytes: int
+    findings: tuple[Finding, ...] = ()
+
+
+def topic(
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="COUNT",
+            show_default=f"{PARTITIONS} for a new topic",
+            help="How many partitions it has: as many as ingest processes may ever run. A topic that is "
+            "there must have at least as many.",
+        ),
+    ] = None,
+    replication_factor: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="On how many brokers each record of a new topic is.")
+    ] = 1,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a broker that is starting."),
+    ] = 0,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the topic CALLFOLD_TOPIC unless it is there, and check that it is as the services need it.
+
+    It lets through records that are larger than an event may be, so that ingest sees and quarantines them.
+    Harmless to repeat: a topic that is there is not changed.
+
+    Exit status: 0 when the topic is there and good; 1, with a sentence that says what to do, when not.
+    """
+    place = find_kafka(state)
+    name = settings_from_environment(KafkaSettings).topic
+    found = asyncio.run(_ensure(place, name, partitions or PARTITIONS, replication_factor, wait))
+    if partitions is not None and found.partitions < partitions:
+        raise Failure(
+            f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
+            f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
+            f"--partitions {partitions}` adds some; no event is lost or counted twice by that."
+        )
+    faults = [finding.sentence for finding in found.findings if finding.fault]
+    if faults:
+        raise Failure("\n".join(faults))
+    for finding in found.findings:
+        typer.echo(f"Warning: {finding.sentence}", err=True)
+    if as_json:
+        print_json(found)
+        return
+    done = "is made" if found.made else "is there"
+    typer.echo(f"The topic {name} {done}, with {counted(found.partitions, 'partition')}.")
+
+
+async def _ensure(
+    place: KafkaPlace, name: str, partitions: int, replication_factor: int, wait_seconds: float
+) -> Topic:
+    """Makes the topic, or looks at the one that is there. Raises Failure when that can't be done in time, and
+    at once when waiting can't help."""
+    for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
+        try:
+            with kafka_faults(place):
+                made = await ensure_topic(
+                    place.broker, name, partitions, replication_factor=replication_factor
+                )
+                return await _known(place, name, made=made)
+        except Refused:
+            raise
+        except Failure as failure:
+            last = failure
+            await asyncio.sleep(pause)
+    raise last
+
+
+async def _known(place: KafkaPlace, name: str, *, made: bool) -> Topic:
+    """The topic as it is now. Raises aiokafka's `KafkaError`."""
+    async with administration(place.broker) as admin:
+        settings = await read_topic_settings(admin, name)
+        partitions = len(await partitions_of(admin, name))
+    return Topic(name, made, partitions, settings.max_message_bytes, tuple(findings(settings, place.address)))

@@ -1,0 +1,99 @@
+"""`callfold up`: the whole pipeline on this machine."""
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from services.ops.embedded.state import State
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.printing import console, table
+from services.ops.terminal.program import DEFAULT_STATE, suggestion
+from shared.calls.zones import RULES_VERSION
+from shared.extras import needs_extra
+
+PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
+
+DirectoryOption = Annotated[
+    Path,
+    typer.Option("--state", metavar="DIRECTORY", help="Where the stack keeps its data, ports and logs."),
+]
+PostgresPort = Annotated[int | None, typer.Option(help="The port of PostgreSQL.", **PORT)]
+KafkaPort = Annotated[int | None, typer.Option(help="The port of Kafka.", **PORT)]
+ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", **PORT)]
+
+
+def up(
+    state: DirectoryOption = DEFAULT_STATE,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running, and return when all of it is ready.")
+    ] = False,
+    api_port: ApiPort = None,
+    kafka_port: KafkaPort = None,
+    postgres_port: PostgresPort = None,
+) -> None:
+    """Start PostgreSQL, Kafka and callfold's three services on this machine.
+
+    The first start makes the state directory and downloads Kafka; data, ports and logs stay there, and the
+    next start goes on with them, however the last one ended. A process that dies is started again. Ctrl-C
+    ends all of it; with --detach, `callfold down` does. On a stack that runs, it says so, and Ctrl-C ends it.
+
+    All listens on 127.0.0.1 only, and asks nobody who they are: it is for development and evaluation.
+
+    Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
+    """
+    with needs_extra("embedded", "This command", Failure):
+        from services.ops.embedded import stack
+    _on_end_signals(_interrupt)
+    started: State | None = None
+    try:
+        started = stack.start(
+            state.resolve(), postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
+        )
+        processes = [(each.name, each.pid, each.state) for each in stack.statuses(started)]
+        _show(started, processes, detach)
+        if detach:
+            return
+        stack.wait_until_gone(started)
+    except KeyboardInterrupt:
+        _on_end_signals(signal.SIG_IGN)
+        if detach:
+            raise Failure("Interrupted before the stack was ready.") from None
+        if started is not None:
+            stack.stop(started)
+        typer.echo("Ended.")
+        return
+    stack.stop(started)
+    raise Failure(f"The supervisor was killed, or told to end: see {started.log('supervisor')}.")
+
+
+def _on_end_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    """What ends a command in the foreground does it in one way; in a script's background, too, where the
+    shell has SIGINT ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
+    """Prints the addresses of a stack, how its processes are, and the release of the time-zone rules."""
+    addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
+    addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
+    to = console()
+    to.print(table(["", "address"], addresses))
+    to.print()
+    to.print(table(["process", "pid", "state"], processes))
+    to.print()
+    to.print(f"Time-zone rules: {RULES_VERSION}")
+
+
+def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:
+    print_stack(state, processes)
+    typer.echo(f"\nLogs are in {state.log('api').parent}.")
+    typer.echo(f"{suggestion('down', state=state.directory)} ends it." if detached else "Ctrl-C ends it.")

@@ -1,0 +1,163 @@
+"""`callfold verify`: the proof that every count and every call is exact."""
+
+import asyncio
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from services.ops.addresses import database, find_database, require_organization
+from services.ops.proof.proof import Proof, prove_connection
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import JsonOption, OnlyOrganizationOption, StateOption
+from services.ops.terminal.printing import console, counted, print_json
+from services.ops.terminal.progress_bar import progress
+from shared.calls.zones import RULES_VERSION
+
+DIFFERENCES_PRINTED: Final = 25
+ORGANIZATIONS_PRINTED: Final = 10
+
+
+def verify(
+    organization_id: OnlyOrganizationOption = None,
+    calls: Annotated[
+        str,
+        typer.Option(
+            "--calls",
+            metavar="all|N",
+            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way; "
+            "events without a call are only looked for with all.",
+        ),
+    ] = "all",
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove in one snapshot that counts and calls are exact, on a live system.
+
+    Every count, with the changes that wait to be applied to it, must equal a recount of the calls; every call
+    must equal the fold of its stored events, field by field; of a deleted call nothing may be left. Nothing
+    is locked and nothing is changed. Each difference is listed. Calls that an older version folded are
+    counted apart: they are not wrong, and not proved until `callfold refold` has folded them again.
+
+    Calls that other time-zone rules placed on another day or hour are no differences, for every count agrees
+    with them. They are listed apart, and `refold` places them by the rules in use.
+
+    Exit status: 0 when all of it is proved, 1 otherwise.
+    """
+    # Millions of short-lived objects, none in a cycle: the collector would look for cycles in vain.
+    gc.set_threshold(100_000, 50, 100)
+    sample = _read_calls(calls)
+    proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
+    if as_json:
+        print_json(as_wire(proof))
+    else:
+        print_proof(proof)
+    if not proof.exact:
+        raise typer.Exit(1)
+
+
+def as_wire(proof: Proof) -> dict[str, object]:
+    """The proof as a script reads it."""
+    return {
+        "exact": proof.exact,
+        "sampled": proof.sampled,
+        "snapshot": proof.snapshot,
+        "cells": proof.cells,
+        "calls": proof.calls,
+        "events": proof.events,
+        "deltas": proof.deltas,
+        "tombstones": proof.tombstones,
+        "folded_by_older_laws": proof.folded_by_older_laws,
+        "differences_found": proof.differences_found,
+        "differences": proof.differences,
+        "time_zone_rules": RULES_VERSION,
+        "placed_by_other_rules": sum(proof.placed_by_other_rules.values()),
+        "organizations_placed_by_other_rules": sorted(proof.placed_by_other_rules),
+    }
+
+
+def print_proof(proof: Proof, scope: str = "") -> None:
+    """Prints the proof for people: what was compared, what is off, and the verdict."""
+    to = console()
+    to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
+    deltas = counted(proof.deltas, "waiting delta")
+    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
+    rules = f"days and hours by the time-zone rules {RULES_VERSION}"
+    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
+    to.print(f"  {_right(proof.events, 'event')}")
+    to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
+    if proof.exact:
+        of_calls = "each call of the sample" if proof.sampled else "every call"
+        to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
+        return
+    if proof.folded_by_older_laws:
+        calls = counted(proof.folded_by_older_laws, "call")
+        to.print(
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` "
+            "folds these calls by the present laws.",
+            style="bold yellow",
+            soft_wrap=True,
+        )
+    if proof.placed_by_other_rules:
+        _print_other_rules(proof.placed_by_other_rules)
+    if not proof.differences_found:
+        return
+    to.print(f"NOT EXACT: {counted(proof.differences_found, 'difference')}.", style="bold red")
+    for difference in proof.first_differences(DIFFERENCES_PRINTED):
+        to.print(f"  {difference}", markup=False, soft_wrap=True)
+    more = proof.differences_found - DIFFERENCES_PRINTED
+    if more > 0:
+        kept = len(proof.differences)
+        listed = f"all {kept:,}" if kept == proof.differences_found else f"the first {kept:,}"
+        to.print(f"  … and {more:,} more: --json lists {listed}.")
+
+
+def _print_other_rules(placed: Mapping[UUID, int]) -> None:
+    calls = counted(sum(placed.values()), "call")
+    of = counted(len(placed), "organization")
+    console().print(
+        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
+        "`callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        style="bold yellow",
+        soft_wrap=True,
+    )
+    for organization_id, calls_placed in sorted(placed.items())[:ORGANIZATIONS_PRINTED]:
+        console().print(f"  organization {organization_id}: {counted(calls_placed, 'call')}", markup=False)
+    if len(placed) > ORGANIZATIONS_PRINTED:
+        console().print(f"  … and {len(placed) - ORGANIZATIONS_PRINTED:,} more: --json lists all.")
+
+
+def _right(count: int, one: str) -> str:
+    """So many of a thing, the numbers below one another."""
+    number, _, name = counted(count, one).partition(" ")
+    return f"{number:>12} {name}"
+
+
+def _read_calls(text: str) -> int | None:
+    """How many calls to fold; None: all of them. Raises Failure."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise Failure(f"--calls must be all, or a number of calls to choose at random, not {text!r}.")
+    return int(text)
+
+
+async def _prove(
+    state: Path | None, organization_id: UUID | None, sample_calls: int | None, *, quiet: bool
+) -> Proof:
+    async with database(find_database(state)) as connection:
+        if organization_id is not None and not await connection.fetchval(_HAS_CALLS, organization_id):
+            await require_organization(connection, organization_id, state)
+        with progress("counts", None, quiet=quiet) as bar:
+
+            def proved(calls: int, expected: int | None) -> None:
+                bar.expect("calls", expected)
+                bar.advance(calls)
+
+            return await prove_connection(connection, organization_id, proved, sample_calls=sample_calls)
+
+
+_HAS_CALLS: Final = "SELECT EXISTS (SELECT 1 FROM calls WHERE organization_id = $1)"

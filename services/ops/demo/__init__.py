@@ -1,0 +1,7 @@
+"""The demo: a simulated telephony system that publishes to a whole stack, and an account of what it sent.
+
+`simulator`, `simulated_call` and `simulated_fault` make records from a seed. `command`, `run` and `traffic`
+publish them, `screen` shows the API's answers, `account` and `check` hold the stack against what was sent.
+
+Imports everything of `services.ops`.
+"""

@@ -1,0 +1,107 @@
+"""The demo's course: the stack up, its traffic, and the stack down again unless it ran before."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import typer
+
+from services.ops.demo.check import check_pipeline
+from services.ops.demo.screen import Client, print_addresses, show
+from services.ops.demo.traffic import make_customers, publish_backlog, publish_live_traffic
+from services.ops.embedded import stack
+from services.ops.embedded.state import State, load
+from services.ops.terminal.environment import settings_from_environment
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.program import suggestion
+from shared.settings.kafka import KafkaSettings
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
+    """What `callfold demo` does, by its options. Raises Failure when it can't or a check does not hold."""
+    directory = state.resolve()
+    used = _runs(directory)
+    started = _start(directory)
+    try:
+        work = check_pipeline if leave else _watch
+        finished = _run_until_interrupted(work(started, seed, calls, days))
+    finally:
+        if not used:
+            stack.stop(started)
+    if leave and not finished:
+        raise Failure("Interrupted before all was checked.")
+    again = suggestion("up", "--detach", state=state)
+    ended = f"Ended. The data stays in {state}: {again} goes on with it."
+    typer.echo("The stack runs on." if used else ended, err=True)
+
+
+async def _watch(started: State, seed: int, calls: int, days: int) -> None:
+    """Backlog, then live traffic and what the API says of it, until it is cancelled."""
+    topic = settings_from_environment(KafkaSettings).topic
+    customers = await make_customers(started)
+    print_addresses(started.api_url, started.kafka, topic, customers)
+    await publish_backlog(started, topic, customers, seed, calls, days)
+    client = Client(started.api_url)
+    tasks = [
+        asyncio.create_task(publish_live_traffic(started, topic, customers, seed)),
+        asyncio.create_task(show(client, customers)),
+        asyncio.create_task(_fail_when_gone(started)),
+    ]
+    try:
+        (first, *_), _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+
+
+async def _fail_when_gone(started: State) -> None:
+    """Raises Failure when another command, or a fault, ends the stack."""
+    while True:
+        await asyncio.sleep(1)
+        if not stack.running(started):
+            raise Failure(f"The stack in {started.directory} was ended by another command, or by a fault.")
+
+
+def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:
+    """Does the work, and whether it came to its end; a signal ends it before. From then on signals wait:
+    what has to be stopped is stopped."""
+
+    async def main() -> bool:
+        task = asyncio.create_task(work)
+        for number in ENDING:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return False
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        return True
+
+    return asyncio.run(main())
+
+
+def _start(directory: Path) -> State:
+    """Starts the stack, or makes sure of it. Raises Failure, also when a signal comes before it is ready."""
+    for number in ENDING:
+        signal.signal(number, _interrupt)
+    try:
+        return stack.start(directory)
+    except KeyboardInterrupt:
+        raise Failure("Interrupted before the stack was ready.") from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _runs(directory: Path) -> bool:
+    return (directory / "stack.json").exists() and stack.running(load(directory))

@@ -1,0 +1,167 @@
+"""What the demo shows, all of it read from the HTTP API as any client would."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final, get_args
+
+import httpx
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from services.ops.demo.simulated_call import Organization
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.printing import console, table
+from shared.calls.event import Status
+from shared.calls.fold import OPEN
+
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+DAYS_SHOWN: Final = 8
+WIDTH_UNLIMITED: Final = 1_000
+_OPEN: Final = len(OPEN)  # the first statuses are those of calls that go on
+REFRESH_SECONDS: Final = 1
+SECONDS_BETWEEN_LINES: Final = 5
+
+
+@dataclass(frozen=True)
+class Customer:
+    """An organization of the demo with its keys."""
+
+    organization: Organization
+    live_key: str
+    test_key: str
+
+
+class Client:
+    """Asks the API's questions of the demo."""
+
+    def __init__(self, api_url: str) -> None:
+        self._http = httpx.AsyncClient(base_url=api_url, timeout=15)
+
+    async def stats(self, key: str) -> dict[str, Any]:
+        """The status breakdown. Raises Failure when there is no such answer, as do the others."""
+        return await self._calls(key, {"action": "stats"})
+
+    async def trends(self, key: str, first: date, last: date) -> dict[str, Any]:
+        """The daily counts from the first to the last day."""
+        asked = {"action": "trends", "start_date": first.isoformat(), "end_date": last.isoformat()}
+        return await self._calls(key, asked)
+
+    async def recent_trends(self, key: str) -> dict[str, Any]:
+        """The daily counts of the last 30 days."""
+        return await self._calls(key, {"action": "trends"})
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _calls(self, key: str, parameters: dict[str, str]) -> dict[str, Any]:
+        try:
+            answer = await self._http.get(
+                "/calls", params=parameters, headers={"Authorization": f"Bearer {key}"}
+            )
+        except httpx.HTTPError as error:
+            raise Failure(f"The API does not answer: {str(error) or type(error).__name__}.") from None
+        if answer.status_code != httpx.codes.OK:
+            raise Failure(f"The API answers {answer.status_code}: {answer.text[:500]}")
+        said: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+        return said
+
+
+def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Customer]) -> None:
+    """Prints where the API is, whose keys see what, and what to try."""
+    to = console()
+    for one in customers:
+        to.print(
+            f"{one.organization.name} ({one.organization.time_zone}, {one.organization.id})", style="bold"
+        )
+        to.print(f"  key {one.live_key}\n  key of its test calls {one.test_key}", soft_wrap=True)
+    key = customers[0].live_key
+    to.print(f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {kafka}, topic {topic}. Try:\n")
+    for path in ("/calls?limit=3", "/calls?action=stats", "/calls?action=trends"):
+        to.print(f"  curl -s -H 'Authorization: Bearer {key}' '{api_url}{path}'", soft_wrap=True)
+    to.print()
+
+
+async def print_overview(client: Client, customers: Sequence[Customer]) -> None:
+    """Prints once what the live table shows."""
+    to = console()
+    to.print(await _overview(client, customers, to))
+
+
+async def show(client: Client, customers: Sequence[Customer]) -> None:
+    """Shows stats and trends, refreshed each second, until it is cancelled. Where standard output is no
+    terminal it prints a line per organization every few seconds instead."""
+    to = console()
+    if not to.is_terminal:
+        await _print_lines(client, customers)
+    with Live(console=to, auto_refresh=False, vertical_overflow="crop") as screen:
+        while True:
+            try:
+                shown = await _overview(client, customers, to)
+            except Failure as failure:
+                shown = Text(str(failure), style="red")
+            screen.update(shown, refresh=True)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _print_lines(client: Client, customers: Sequence[Customer]) -> None:
+    while True:
+        try:
+            for one in customers:
+                stats = await client.stats(one.live_key)
+                counts = ", ".join(f"{status} {stats['by_status'][status]:,}" for status in STATUSES)
+                now = f"{datetime.now(UTC):%H:%M:%S}"
+                print(f"{now} {one.organization.name}: {stats['total']:,} calls: {counts}", flush=True)
+        except Failure as failure:
+            print(failure, flush=True)
+        await asyncio.sleep(SECONDS_BETWEEN_LINES)
+
+
+async def _overview(client: Client, customers: Sequence[Customer], to: Console) -> RenderableType:
+    stats = [await client.stats(one.live_key) for one in customers]
+    trends = await client.recent_trends(customers[0].live_key)
+    first = customers[0].organization
+    organizations = [
+        (one.organization.name, said, said["total_duration"], said["total_cost"])
+        for one, said in zip(customers, stats, strict=True)
+    ]
+    days = [(day["date"], day, day["duration"], day["cost"]) for day in trends["data"][-DAYS_SHOWN:]]
+    trends_title = f"Trends: {first.name}, days in {first.time_zone}"
+    unlimited = to.options.update(max_width=WIDTH_UNLIMITED)
+    for figures in (_all_figures, _few_figures):
+        tables = (
+            _table("organization", organizations, "Stats: all live calls", figures),
+            _table("day", days, trends_title, figures),
+        )
+        if all(Measurement.get(to, unlimited, one).maximum <= to.width for one in tables):
+            break
+    return Group(tables[0], Text(), tables[1])
+
+
+_Row = tuple[str, Mapping[str, Any], int, Decimal]
+_Figures = Callable[[Mapping[str, Any], int, Decimal], dict[str, object]]
+
+
+def _table(first: str, rows: Sequence[_Row], title: str, figures: _Figures) -> Table:
+    """The figures of each row, below their headings."""
+    lines = [(name, figures(said, seconds, cents)) for name, said, seconds, cents in rows]
+    headings = [first, *(lines[0][1] if lines else ())]
+    return table(headings, [(name, *line.values()) for name, line in lines], title=title)
+
+
+def _all_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES}
+    return {"calls": said["total"], **counts, "minutes": seconds // 60, "cost ¢": round(cents)}
+
+
+def _few_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+    """For a narrow terminal: the calls that go on in one, and neither minutes nor cost."""
+    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES[_OPEN:]}
+    goes_on = sum(said["by_status"][status] for status in STATUSES[:_OPEN])
+    return {"calls": said["total"], "open": goes_on, **counts}

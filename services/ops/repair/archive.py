@@ -1,0 +1,203 @@
+"""The records of a file: lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed.
+
+A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, whatever the file's size.
+"""
+
+import gzip
+import io
+import re
+import shlex
+import zlib
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.program import command_line
+from shared.calls.event import VALUE_BYTES_MAX
+from shared.calls.framing import BYTE_ORDER_MARK, GZIP, compression, encoding
+
+HEAD_BYTES: Final = 16
+CHUNK_BYTES: Final = 64 * 1024
+_DECOMPRESS: Final = {
+    "gzip": "gzip -dc",
+    "zstd": "zstd -dc",
+    "bzip2": "bzip2 -dc",
+    "xz": "xz -dc",
+    "LZ4": "lz4 -dc",
+    "Snappy": "snzip -dc",
+    "zip": "unzip -p",
+}
+_BLANK: Final = b" \t\r\n"
+_LINE_BYTES: Final = VALUE_BYTES_MAX + 2
+"""Enough to show that a value is too long for an event."""
+_STRUCTURE: Final = re.compile(rb'[\[\]{},"]')
+_END_OF_STRING: Final = re.compile(rb'["\\]')
+
+
+class Stream(Protocol):
+    """What bytes are read from."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Up to so many bytes, as soon as there are any; none at the end."""
+        ...
+
+
+def values(file: Stream, path: str) -> Iterator[tuple[int, bytes]]:
+    """The values of an archive, each with its number: that of its line, or of its element in JSON arrays.
+
+    Empty lines are passed over. Of a value that is too long for an event only as much is given as shows it.
+    Raises Failure that names `path` for what cannot be read as such an archive, and where a file breaks off;
+    what stood before the break was given by then.
+    """
+    try:
+        yield from _values(_text(file, path), path)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise Failure(
+            f"{shown(path)} is damaged or cut off: gzip can't decompress it to its end. {_RESUME}"
+        ) from None
+
+
+_RESUME: Final = "The records before that place are replayed. Replay the whole file when it is repaired."
+
+
+def shown(path: str) -> str:
+    """The file's name in a sentence."""
+    return "Standard input" if path == "-" else path
+
+
+def _text(file: Stream, path: str) -> io.BufferedReader:
+    """The stream, decompressed, without a byte-order mark. Raises Failure for what is not UTF-8 text."""
+    stream = _Ahead(file)
+    packed = compression(stream.head)
+    if packed == GZIP:
+        stream = _Ahead(gzip.GzipFile(fileobj=io.BufferedReader(stream)))
+        packed = compression(stream.head)
+        if packed == GZIP:
+            raise Failure(
+                f"{shown(path)} is gzip-compressed twice: {_pipe(path, f'gzip -dc {shlex.quote(path)}')}"
+            )
+    if packed is not None:
+        command = f"{_DECOMPRESS[packed]} {shlex.quote(path)}"
+        raise Failure(f"{shown(path)} is {packed}-compressed: {_pipe(path, command)}")
+    if (other := encoding(stream.head)) is not None:
+        raise Failure(
+            f"{shown(path)} is {other}: {_pipe(path, f'iconv -f {other} -t UTF-8 {shlex.quote(path)}')}"
+        )
+    if stream.head.startswith(BYTE_ORDER_MARK):
+        stream.skip(len(BYTE_ORDER_MARK))
+    return io.BufferedReader(stream, CHUNK_BYTES)
+
+
+def _pipe(path: str, command: str) -> str:
+    if path == "-":
+        return "convert it first, and replay what results."
+    return f"`{command} | {command_line('replay', '--file', '-')}` replays it."
+
+
+class _Ahead(io.RawIOBase):
+    """A stream whose first bytes were looked at already."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.head = b""
+        while len(self.head) < HEAD_BYTES and (some := stream.read1(HEAD_BYTES - len(self.head))):
+            self.head += some
+        self._left = self.head
+
+    def skip(self, count: int) -> None:
+        """Leaves out so many of the first bytes."""
+        self._left = self._left[count:]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        into = memoryview(buffer)  # type: ignore[arg-type]
+        some = self._left[: len(into)] or self._stream.read1(len(into))
+        self._left = self._left[len(some) :]
+        into[: len(some)] = some
+        return len(some)
+
+
+def _values(text: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    is_first = True
+    while line := text.readline(_LINE_BYTES):
+        number += 1
+        value = line.strip()
+        if is_first and (value.startswith(b"[") or value == b"{"):
+            yield from enumerate(_elements(line, text, path), 1)
+            return
+        if value:
+            yield number, value
+            is_first = False
+        while line and not line.endswith(b"\n"):
+            line = text.readline(_LINE_BYTES)
+
+
+def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[bytes]:
+    """The elements of JSON arrays, and the objects beside them, by the brackets alone: what is within them is
+    for the reader of an event. `first` is what was read of the stream before. Raises Failure where the
+    brackets do not fit."""
+    depth = 0
+    in_array = in_string = is_escaped = False
+    value = bytearray()
+    chunk = first
+    while chunk:
+        begin = at = 0
+        while at < len(chunk):
+            if is_escaped:
+                is_escaped = False
+                at += 1
+                continue
+            found = (_END_OF_STRING if in_string else _STRUCTURE).search(chunk, at)
+            if found is None:
+                break
+            at = found.end()
+            sign = found[0]
+            if in_string:
+                is_escaped = sign == b"\\"
+                in_string = is_escaped
+            elif sign == b'"':
+                in_string = True
+            elif sign in (b"{", b"["):
+                if depth == 0:
+                    _check_blank(value + chunk[begin : at - 1], path)
+                    in_array = sign == b"["
+                    begin = at if in_array else at - 1
+                    value.clear()
+                depth += 1
+            elif sign == b",":
+                if depth == in_array:
+                    value += chunk[begin : at - 1][: _LINE_BYTES - len(value)]
+                    if depth and (element := value.strip()):
+                        yield bytes(element)
+                    elif not depth:
+                        _check_blank(value, path)
+                    value.clear()
+                    begin = at
+            else:
+                depth -= 1
+                if depth < 0:
+                    _check_blank(sign, path)
+                if depth == 0:
+                    value += chunk[begin : at - in_array][: _LINE_BYTES - len(value)]
+                    if element := value.strip():
+                        yield bytes(element)
+                    value.clear()
+                    begin = at
+                    in_array = False
+        value += chunk[begin:][: _LINE_BYTES - len(value)]
+        chunk = text.read1(CHUNK_BYTES)
+    if depth:
+        raise Failure(f"{shown(path)} ends within a JSON array or object: it is cut off. {_RESUME}")
+    _check_blank(value, path)
+
+
+def _check_blank(between: bytes | bytearray, path: str) -> None:
+    """Raises Failure where something stands between two values."""
+    if between.strip(_BLANK):
+        raise Failure(
+            f"{shown(path)} begins with a JSON array or object, and has something else behind it: neither a "
+            f"sequence of JSON values nor one event a line. {_RESUME}"
+        )

@@ -1,0 +1,32 @@
+"""Trying again what another owner of the same calls was faster with."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import asyncpg
+
+from services.ops.terminal.failure import Failure
+from shared.backoff import Backoff
+from shared.store.batch import Overtaken
+
+TRIES: Final = 20
+_T = TypeVar("_T")
+
+
+async def until_not_overtaken(
+    attempt: Callable[[], Awaitable[_T]], *, longest_pause_seconds: float = 1
+) -> _T:
+    """What the first attempt answers that is not overtaken, nor chosen as a deadlock's victim. Raises Failure
+    after many."""
+    backoff = Backoff(longest_seconds=longest_pause_seconds)
+    for _ in range(TRIES):
+        try:
+            return await attempt()
+        except (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as faster:
+            reason = str(faster).partition("\n")[0]
+        await backoff.wait(asyncio.Event())
+    raise Failure(
+        f"Others changed the same calls first, {TRIES} times in a row ({reason}): "
+        "what was done before stays; run it again when less is going on."
+    )

@@ -1,0 +1,93 @@
+"""Rebuilding: counts repaired from the calls, by deltas that correct them."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from services.ops.proof.statements import OFF, compared
+from services.ops.terminal.operator import audit
+from services.ops.terminal.printing import counted
+from shared.counts.cell import Measures
+from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
+from shared.database.connection import Connection
+from shared.database.locks import REPAIR_LOCK
+from shared.store.deltas_channel import notify_deltas
+
+STATEMENT_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did: cells that were off, in how many organizations, and whether they were mended."""
+
+    organizations: int
+    cells: int
+    mended: bool
+
+
+async def rebuild_organization(
+    connection: Connection,
+    organization_id: UUID,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    actor: str,
+    dry_run: bool = False,
+) -> int:
+    """Corrects one organization's counts and totals of these days (None: all), in one transaction; how many
+    cells of both were off. Raises asyncpg's errors; then nothing is corrected."""
+    arguments = organization_id, since, until
+    if dry_run:
+        found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)
+        return found
+    async with connection.transaction(isolation="read_committed"):
+        # A statement of its own: the next one's snapshot has what another rebuild did.
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
+        cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
+        if since is None and until is None:
+            await connection.execute(_HAS_TOTALS, organization_id)
+        if cells:
+            await audit(connection, "counts rebuilt", organization_id, counted(cells, "cell"), actor=actor)
+            await notify_deltas(connection)
+    return cells
+
+
+_IS_COUNTED: Final = "SELECT EXISTS (SELECT 1 FROM daily_call_counts WHERE organization_id = $1)"
+
+_ASKED: Final = """
+organization_id = $1 AND ($2::date IS NULL OR day >= $2) AND ($3::date IS NULL OR day <= $3)
+"""
+
+_COUNT: Final = f"""
+{compared(_ASKED)}
+SELECT (SELECT count(*) FROM compared WHERE {OFF}) + (SELECT count(*) FROM compared_totals WHERE {OFF})
+"""
+
+_DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name in Measures._fields)
+
+# The deltas that mend the counts come to the totals, too: these lack the rest, which is added to them at
+# once, and so to whatever the aggregator makes of them meanwhile.
+_CORRECT: Final = f"""
+{compared(_ASKED)}, mended AS (
+    {INTO_DELTAS}
+    SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
+    RETURNING {TOTAL}, {MEASURES}
+), rest AS (
+    SELECT {TOTAL}, {SUMS}
+    FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
+          UNION ALL
+          SELECT {TOTAL}, {NEGATED} FROM mended) AS part
+    GROUP BY {TOTAL}
+), mended_totals AS (
+    INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})
+    SELECT {TOTAL}, {MEASURES} FROM rest
+    WHERE {" OR ".join(f"{name} <> 0" for name in Measures._fields)}
+    ORDER BY {TOTAL}
+    ON CONFLICT ({TOTAL}) DO UPDATE
+    SET {", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)}
+)
+SELECT (SELECT count(*) FROM mended) + (SELECT count(*) FROM compared_totals WHERE {OFF})
+"""
+
+_HAS_TOTALS: Final = "UPDATE organizations SET has_totals = true WHERE id = $1 AND NOT has_totals"

@@ -1,0 +1,109 @@
+"""Quarantined records tried again, as if they came now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from services.ingest.arrivals import refused_records, sort_out
+from services.ops.repair.overtaken import until_not_overtaken
+from shared.calls.named_call import named_call
+from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.store.batch import Overtaken, TooLarge, read_known, write
+from shared.store.changes import changes, group
+from shared.store.in_halves import in_halves
+from shared.store.quarantine import hold_calls
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """What became of the records that were tried again."""
+
+    tried: int = 0
+    let_in: int = 0
+    still_bad: int = 0
+
+    def __add__(self, other: "Redriven") -> "Redriven":
+        return Redriven(
+            self.tried + other.tried, self.let_in + other.let_in, self.still_bad + other.still_bad
+        )
+
+
+async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    """Tries these records of the quarantine again, as far as they are still there. They leave it in the
+    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware). A
+    record without a value stays as it is: it is stored without content, or never had any.
+    Raises asyncpg's errors, and Failure when others are faster again and again."""
+
+    async def attempt(some: Sequence[UUID]) -> Redriven:
+        try:
+            return await until_not_overtaken(lambda: _redrive_once(connection, some, now))
+        except REFUSAL_TYPES as refusal:
+            if len(some) > 1:
+                raise
+            await connection.execute(_STILL_BAD, some, [f"PostgreSQL refuses it: {refusal}"])
+            return Redriven(1, 0, 1)
+
+    return sum(await in_halves(ids, attempt, (TooLarge, *REFUSAL_TYPES)), Redriven())
+
+
+async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    without_value = await connection.fetchval(_HOW_MANY_WITHOUT_VALUE, ids)
+    rows = await connection.fetch(_READ, ids)
+    records = [_record(row) for row in rows]
+    arrivals, bad_records = await sort_out(records, now)
+    organizations, touched = await read_known(connection, group(event for _, event in arrivals))
+    batch = changes(touched, organizations, now=now, create_organizations=False)
+    bad_records += refused_records(arrivals, batch.refused)
+    reasons = {id(bad.record): bad.reason for bad in bad_records}
+    let_in = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in reasons]
+    still_bad = {
+        row["id"]: reasons[id(record)]
+        for row, record in zip(rows, records, strict=True)
+        if id(record) in reasons
+    }
+    async with connection.transaction():
+        await hold_calls(
+            connection, [key for one in records for key in named_call(one.key, one.value).tombstones]
+        )
+        if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
+            raise Overtaken("a record was discarded or let in meanwhile")
+        await write(connection, batch, [])
+        await connection.execute(_LET_IN, let_in)
+        await connection.execute(_STILL_BAD, list(still_bad), list(still_bad.values()))
+    return Redriven(len(rows) + without_value, len(let_in), len(still_bad) + without_value)
+
+
+def _record(row: Any) -> ConsumerRecord:
+    """The record as it came, as far as it was kept."""
+    headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
+    place = row["topic"], row["partition"], row["offset"]
+    return ConsumerRecord(*place, -1, 0, row["key"], row["value"], None, -1, -1, headers)
+
+
+NO_VALUE: Final = "the record has no value"
+"""The reason by which an older version quarantined a tombstone of compaction; other rows without a value are
+facts without content."""
+
+_HOW_MANY_WITHOUT_VALUE: Final = f"""
+SELECT count(*) FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND value IS NULL AND reason <> '{NO_VALUE}'
+"""
+
+_READ: Final = f"""
+SELECT * FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND (value IS NOT NULL OR reason = '{NO_VALUE}') ORDER BY id
+"""
+
+_LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_LET_IN: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
+
+_STILL_BAD: Final = """
+UPDATE quarantined_records AS bad SET reason = now.reason
+FROM unnest($1::uuid[], $2::text[]) AS now(id, reason)
+WHERE bad.id = now.id AND bad.reason <> now.reason
+"""

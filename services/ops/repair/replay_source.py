@@ -1,0 +1,165 @@
+"""What a replay reads: a span of a topic, without any consumer group, or a file of events."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from services.ops.repair.archive import Stream, values
+from services.ops.terminal.failure import Failure
+from shared.kafka.client import Broker, client_options
+from shared.kafka.topic import administration, partitions_of
+from shared.store.quarantine import NO_TIMESTAMP
+
+BATCH_RECORDS: Final = 5_000
+BATCH_BYTES: Final = 16 * 1024 * 1024
+POLL_SECONDS: Final = 1.0
+SILENCE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which part of a topic: of one partition or all, from an offset or a time up to before another."""
+
+    topic: str
+    partition: int | None = None
+    from_offset: int | None = None
+    to_offset: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+Offsets = Mapping[TopicPartition, tuple[int, int]]
+"""Of each partition the first offset, and the one behind the last."""
+
+
+async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartition]:
+    """The partitions that a span asks for. Raises Failure when the topic has none such."""
+    async with administration(broker) as admin:
+        numbers = await partitions_of(admin, span.topic)
+    if not numbers:
+        raise Failure(f"Kafka has no topic {span.topic}.")
+    if span.partition is not None and span.partition not in numbers:
+        raise Failure(
+            f"Topic {span.topic} has {len(numbers)} partitions, from 0 on, and none {span.partition}."
+        )
+    return [TopicPartition(span.topic, n) for n in numbers if span.partition in (None, n)]
+
+
+async def offsets_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], span: Span) -> Offsets:
+    """Where the span lies now in each of these partitions."""
+    first = await consumer.beginning_offsets(partitions)
+    last = await consumer.end_offsets(partitions)
+    begin = await _at(consumer, partitions, span.since, first, last)
+    end = await _at(consumer, partitions, span.until, last, last)
+    offsets = {}
+    for partition in partitions:
+        start = max(begin[partition], first[partition], span.from_offset or 0)
+        stop = min(end[partition], last[partition] if span.to_offset is None else span.to_offset)
+        offsets[partition] = start, max(start, stop)
+    return offsets
+
+
+async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The records of a span, in batches. Raises Failure when the broker stays silent before its end."""
+    left = set(offsets)
+    for partition, (start, _) in offsets.items():
+        consumer.seek(partition, start)
+    silence_seconds = 0.0
+    while left := await _behind(consumer, left, offsets):
+        got = await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=BATCH_RECORDS)
+        silence_seconds = 0 if got else silence_seconds + POLL_SECONDS
+        if silence_seconds > SILENCE_SECONDS:
+            raise Failure(
+                f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s, and the span is not read to its end."
+            )
+        records = [
+            record
+            for partition, some in got.items()
+            for record in some
+            if record.offset < offsets[partition][1]
+        ]
+        if records:
+            yield records
+
+
+async def _behind(
+    consumer: AIOKafkaConsumer, partitions: set[TopicPartition], offsets: Offsets
+) -> set[TopicPartition]:
+    """Those of the partitions that are not read to the end of the span. No more is fetched of the others."""
+    done = {p for p in partitions if await consumer.position(p) >= offsets[p][1]}
+    consumer.pause(*done)
+    return partitions - done
+
+
+def span_consumer(broker: Broker) -> AIOKafkaConsumer:
+    """A consumer that is in no group, and reads only committed transactions, as ingest does."""
+    return AIOKafkaConsumer(
+        **client_options(broker),
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+
+
+async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    """The values of a file (`-` is standard input) as records of a topic by its name: lines of JSON, JSON
+    arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it can't be read, after
+    the records before that place."""
+    batches = _file_batches(path)
+    while batch := await asyncio.to_thread(next, batches, None):
+        yield batch
+
+
+def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
+    name = "standard input" if path == "-" else Path(path).name
+    batch: list[ConsumerRecord] = []
+    batch_bytes = 0
+    broken: Failure | None = None
+    try:
+        with _open(path) as file:
+            for number, value in values(file, path):
+                batch.append(_record(name, number, value))
+                batch_bytes += len(value)
+                if len(batch) == BATCH_RECORDS or batch_bytes >= BATCH_BYTES:
+                    yield batch
+                    batch, batch_bytes = [], 0
+    except Failure as failure:
+        broken = failure
+    except OSError as error:
+        broken = Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.")
+    if batch:
+        yield batch
+    if broken is not None:
+        raise broken
+
+
+def _open(path: str) -> AbstractContextManager[Stream]:
+    if path == "-":
+        return nullcontext(cast("Stream", sys.stdin.buffer))  # its type lacks what a BufferedReader has
+    return Path(path).open("rb")
+
+
+def _record(topic: str, offset: int, value: bytes) -> ConsumerRecord:
+    return ConsumerRecord(topic, 0, offset, NO_TIMESTAMP, 0, None, value, None, -1, len(value), ())
+
+
+async def _at(
+    consumer: AIOKafkaConsumer,
+    partitions: Sequence[TopicPartition],
+    time: datetime | None,
+    without: Mapping[TopicPartition, int],
+    behind: Mapping[TopicPartition, int],
+) -> Mapping[TopicPartition, int]:
+    """The first offset of each partition from a time on; `behind` where there is none, `without` a time."""
+    if time is None:
+        return without
+    found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(time.timestamp() * 1000)))
+    return {p: behind[p] if found.get(p) is None else found[p].offset for p in partitions}
