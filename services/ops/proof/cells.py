@@ -1,0 +1,43 @@
+"""The proof of the counts: each is a recount of the calls."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from services.ops.proof import statements as statements
+from services.ops.proof.chunks import chunks
+from services.ops.proof.difference import Difference, Findings
+from shared.counts.cell import PACKED_DIGITS, Cell, Measures
+from shared.counts.packed import unpack
+from shared.database.connection import Connection
+
+
+async def prove_cells(connection: Connection, organization_id: UUID | None, found: Findings) -> int:
+    """Counts plus deltas, and totals plus deltas, against a recount of the calls, in one statement. Returns
+    how many cells there are; a total is a cell of no phone number id in what is found."""
+    cells = 0
+    width, measures = len(Cell._fields), len(Measures._fields)
+    async for rows in chunks(connection, statements.CELLS, organization_id):
+        for row in rows:
+            cells, off = row[0], tuple(row[1:])
+            if off[0] is None:
+                continue  # the one row of a whole without a difference
+            cell = dict(zip(Cell._fields, off, strict=False))
+            stored = _readable(off[width : width + measures])
+            expected = _readable(off[width + measures :])
+            found.add(Difference("cell", off[0], stored, expected, cell=cell))
+    return cells
+
+
+def _readable(measures: Sequence[Any]) -> dict[str, object]:
+    """The measures by name, packed ones taken apart: what is counted in each of their groups that has any. A
+    column that holds no number (`NaN`, `Infinity`) is given as its text."""
+    named: dict[str, object] = dict(zip(Measures._fields, measures, strict=True))
+    for name, measure in zip(Measures._fields, measures, strict=True):
+        if isinstance(measure, Decimal) and not measure.is_finite():
+            named[name] = str(measure)
+        elif name in PACKED_DIGITS:
+            counts = unpack(measure, PACKED_DIGITS[name])
+            named[name] = {group: count for group, count in enumerate(counts) if count}
+    return named

@@ -1,0 +1,34 @@
+"""The proof of deletions: nothing is left of a deleted call."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from services.ops.proof import statements as statements
+from services.ops.proof.chunks import chunks
+from services.ops.proof.difference import Difference, Findings
+from shared.calls.named_call import named_call
+from shared.database.connection import Connection
+from shared.store.quarantine import read_deleted
+
+_NOT_LEFT: Final[Mapping[str, object]] = {"calls": 0, "events": 0, "quarantined records": 0}
+"""What may be left of a deleted call."""
+
+
+async def prove_tombstones(connection: Connection, organization_id: UUID | None, found: Findings) -> None:
+    """Of a deleted call nothing is left: no row, no event, and no quarantined record with its content."""
+    async for rows in chunks(connection, statements.TOMBSTONES_WITH_CALLS, organization_id):
+        for owner, call_id, *counts in rows:
+            stored = dict(zip(_NOT_LEFT, counts, strict=True))
+            found.add(Difference("tombstone", owner, stored, _NOT_LEFT, call_id))
+    statement = statements.QUARANTINED_OF_UNKNOWN_CALLS
+    async for rows in chunks(connection, statement, organization_id, length_of=_value_length):
+        for _, key, value in rows:
+            for owner, call_id in sorted(await read_deleted(connection, named_call(key, value).tombstones)):
+                if organization_id in (None, owner):
+                    left = {"quarantined records": 1}
+                    found.add(Difference("tombstone", owner, left, {"quarantined records": 0}, call_id))
+
+
+def _value_length(row: Any) -> int:
+    return len(row["value"] or b"")

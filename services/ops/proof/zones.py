@@ -1,0 +1,36 @@
+"""The time zones of the organizations, as the proof needs them."""
+
+from typing import Final, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from services.ops.proof import statements as statements
+from services.ops.proof.chunks import STATEMENT_SECONDS
+from services.ops.proof.difference import Difference, Findings
+from shared.calls.zones import UTC, find_time_zone, has_other_rules
+from shared.database.connection import Connection
+
+
+class Zone(NamedTuple):
+    """An organization's time zone, and whether its calls were last placed by other rules for it."""
+
+    rules: ZoneInfo
+    placed_by_others: bool
+
+
+NO_ORGANIZATION: Final = Zone(UTC, placed_by_others=False)
+
+
+async def read_zones(
+    connection: Connection, organization_id: UUID | None, found: Findings
+) -> dict[UUID, Zone]:
+    """The time zone of each organization."""
+    zones: dict[UUID, Zone] = {}
+    rows = await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS)
+    for some_id, name, recorded in rows:
+        zone = find_time_zone(name)
+        if zone is None:
+            must = {"time_zone": "an IANA name"}
+            found.add(Difference("organization", some_id, {"time_zone": name}, must))
+        zones[some_id] = Zone(zone or UTC, has_other_rules(name, recorded))
+    return zones
