@@ -30,7 +30,7 @@ from services.ops.embedded.state import free_ports
 from services.ops.proof.proof import prove
 from shared.api_keys import key_hash, key_hint, new_key
 from shared.kafka.topic import ensure_topic
-from shared.migrations import upgrade
+from shared.migrations.upgrade import upgrade
 
 TOPIC: Final = "call-events"
 PARTITIONS: Final = 8

@@ -21,8 +21,8 @@ from shared.api_keys import key_hash, key_hint
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection, connect
 from shared.database.step import NEEDED_STEP, READ_STEP
-from shared.migrations import upgrade
-from shared.migrations.roles import give_roles
+from shared.migrations.give_roles import give_roles
+from shared.migrations.upgrade import upgrade
 
 DAYS: Final = 366
 FIRST_DAY: Final = date(2025, 11, 1)

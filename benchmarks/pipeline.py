@@ -35,7 +35,7 @@ from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
 from shared.calls.event import read
 from shared.kafka.topic import ensure_topic
-from shared.migrations import upgrade
+from shared.migrations.upgrade import upgrade
 from shared.settings.ingest import IngestSettings
 
 TOPIC: Final = "call-events"

@@ -27,7 +27,7 @@ from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
 from shared.kafka.topic import ensure_topic
-from shared.migrations import upgrade
+from shared.migrations.upgrade import upgrade
 
 GROUP: Final = "storage"
 SIZES: Final = """

@@ -14,8 +14,8 @@ import pytest
 from services.ops.embedded.servers import Servers, servers
 from shared.database.connection import Connection
 from shared.kafka.topic import ensure_topic
-from shared.migrations import upgrade
-from shared.migrations.roles import give_roles
+from shared.migrations.give_roles import give_roles
+from shared.migrations.upgrade import upgrade
 from tests.support.collector import Collector, collecting
 from tests.support.containers import missing_engine, servers_in_containers
 from tests.support.ingesting import GROUP, StartIngest

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from services.aggregator.prune import prune
-from services.aggregator.quarantine import place_quarantined, prune_quarantined
+from services.aggregator.quarantine_erasure import place_quarantined, prune_quarantined
 from services.aggregator.reap import reap
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES

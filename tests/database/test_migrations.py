@@ -16,9 +16,9 @@ from services.ops.embedded.servers import Servers
 from shared.database.engine import engine
 from shared.database.step import NEEDED_STEP, new_enough
 from shared.database.tables import metadata
-from shared.migrations import HERE, upgrade
+from shared.migrations.upgrade import HERE, upgrade
 
-MIGRATE = "import sys; from shared.migrations import upgrade; upgrade(sys.argv[1])"
+MIGRATE = "import sys; from shared.migrations.upgrade import upgrade; upgrade(sys.argv[1])"
 
 # What autogenerate does not compare: checks, storage parameters, comments, partial and descending indexes.
 CATALOG = """

@@ -15,8 +15,8 @@ from services.ops.embedded.servers import Servers, postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database import roles
 from shared.database.connection import Connection
-from shared.migrations import upgrade
-from shared.migrations.roles import give_roles, missing
+from shared.migrations.give_roles import give_roles, missing
+from shared.migrations.upgrade import upgrade
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold

@@ -9,7 +9,7 @@ import pytest
 
 from services.ops.embedded.servers import Servers
 from shared.database.connection import connect
-from shared.migrations.roles import missing
+from shared.migrations.give_roles import missing
 from tests.support import seed
 from tests.support.api import get, serving
 from tests.support.command_line import callfold

@@ -21,8 +21,8 @@ from services.ops.embedded.servers import Server
 from services.ops.embedded.state import free_ports
 from shared.counts.cell import CALL_COLUMNS
 from shared.database.connection import Connection
-from shared.migrations import upgrade
-from shared.migrations.roles import give_roles
+from shared.migrations.give_roles import give_roles
+from shared.migrations.upgrade import upgrade
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.command_line import callfold

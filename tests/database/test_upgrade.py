@@ -16,10 +16,9 @@ import pytest
 
 from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import prove
-from shared import migrations
 from shared.database.connection import Connection
 from shared.database.step import NEEDED_STEP
-from shared.migrations import TablesBusy, upgrade
+from shared.migrations.upgrade import HERE, TablesBusy, upgrade
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.command_line import callfold
@@ -54,7 +53,7 @@ SELECT to_regclass('trunks') IS NOT NULL
 def scripts(tmp_path: Path) -> Path:
     """The migrations of a callfold that is a step newer than this one."""
     newer = tmp_path / "migrations"
-    shutil.copytree(migrations.HERE, newer, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE, newer, ignore=shutil.ignore_patterns("__pycache__"))
     (newer / "versions" / f"{NEWER_STEP}_the_trunk.py").write_text(EXPANDING_STEP)
     return newer
 
@@ -180,7 +179,7 @@ async def test_a_step_behind_a_long_reader_gives_up_and_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first of its two changes could be made, the second not: none is there, and later both are."""
-    monkeypatch.setattr(migrations, "PAUSES_SECONDS", (0.1,))
+    monkeypatch.setattr("shared.migrations.upgrade.PAUSES_SECONDS", (0.1,))
     load = Load(bootstrap, topic, stack)
     async with load.running():
         async with database.transaction():
@@ -201,7 +200,7 @@ async def test_a_step_behind_a_long_reader_gives_up_and_holds_nobody_up(
 async def test_the_command_says_who_is_in_the_way(
     database_url: str, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "PAUSES_SECONDS", (0.1,))
+    monkeypatch.setattr("shared.migrations.upgrade.PAUSES_SECONDS", (0.1,))
     await database.execute("SET application_name = 'somebody'")
     async with database.transaction():
         await database.execute("LOCK TABLE alembic_version")

@@ -21,10 +21,9 @@ from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import Proof, prove, prove_connection
 from services.ops.proof.statements import CELLS
 from services.ops.repair.refold import refold_calls
-from shared import migrations
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection
-from shared.migrations import upgrade
+from shared.migrations.upgrade import HERE, upgrade
 from shared.store.delete import delete
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event
@@ -39,7 +38,7 @@ CALLS, DELETED = 51, 1
 async def older_url(running: Servers, tmp_path: Path) -> AsyncIterator[str]:
     """A database of step 0010, with the older version's data, migrated to the newest step."""
     scripts = tmp_path / "migrations"
-    shutil.copytree(migrations.HERE, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     for newer in sorted((scripts / "versions").glob("00*.py")):
         if newer.name >= "0011":
             newer.unlink()

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord as Record
 
 from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import Counts, prune
-from services.aggregator.quarantine import prune_quarantined
+from services.aggregator.quarantine_erasure import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
 from services.ingest.arrivals import sort_out
 from services.ingest.writer import SESSION

@@ -10,10 +10,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator import quarantine as chores_of_quarantine
+from services.aggregator import quarantine_erasure as chores_of_quarantine
 from services.aggregator.chores import do_chores
 from services.aggregator.prune import prune
-from services.aggregator.quarantine import place_quarantined, prune_quarantined
+from services.aggregator.quarantine_erasure import place_quarantined, prune_quarantined
 from services.ops.proof.proof import prove
 from services.ops.repair.redrive import Redriven, redrive
 from shared.calls.named_call import SEVERAL_CALLS

@@ -19,7 +19,7 @@ from shared.calls.zones import zone_rules
 from shared.database.connection import Connection, connect
 from shared.database.faults import PASSING_TYPES, is_passing
 from shared.kafka.topic import ensure_topic
-from shared.migrations import upgrade
+from shared.migrations.upgrade import upgrade
 from tests.storm.brokers import cluster
 from tests.storm.seen import Seen
 from tests.storm.supervised import LOOK_SECONDS, Supervised

@@ -31,9 +31,9 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
     # Here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
-    from shared.migrations import TablesBusy
-    from shared.migrations import upgrade as to_newest
-    from shared.migrations.roles import MayNotMakeRoles, give_roles
+    from shared.migrations.give_roles import MayNotMakeRoles, give_roles
+    from shared.migrations.upgrade import TablesBusy
+    from shared.migrations.upgrade import upgrade as to_newest
 
     place = find_database(state)
     asyncio.run(_connects(place))

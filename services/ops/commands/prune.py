@@ -10,7 +10,7 @@ import typer
 
 from services.aggregator.prune import Counts
 from services.aggregator.prune import prune as apply_retention
-from services.aggregator.quarantine import place_quarantined, prune_quarantined, remove_deleted
+from services.aggregator.quarantine_erasure import place_quarantined, prune_quarantined, remove_deleted
 from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
 from services.ops.repair.overtaken import until_not_overtaken
 from services.ops.terminal.environment import settings_from_environment

@@ -31,8 +31,8 @@ from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
 from services.ops.topic_settings import topic_findings
 from shared.kafka.topic import ensure_topic
-from shared.migrations import TablesBusy, upgrade
-from shared.migrations.roles import give_roles
+from shared.migrations.give_roles import give_roles
+from shared.migrations.upgrade import TablesBusy, upgrade
 from shared.settings.ingest import IngestSettings
 
 PARTITIONS = 8

@@ -12,8 +12,8 @@ import asyncpg
 
 from shared.database import roles
 from shared.database.connection import Connection, connect
-from shared.migrations import PAUSES_SECONDS, TablesBusy
 from shared.migrations.alone import LOCK_TIMEOUT, alone
+from shared.migrations.upgrade import PAUSES_SECONDS, TablesBusy
 from shared.settings.database import Pooler
 
 ITERATIONS: Final = 4096
