@@ -5,125 +5,42 @@ parameter, and its conditions. The SQL of a condition names the parameters of th
 says which index serves it, and so how many calls a question may look at.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.access.credentials import Principal
+from services.api.calls.parameters import (
+    NUMBER_SEPARATORS,
+    DayOrInstant,
+    Flag,
+    Number,
+    NumberPart,
+    Seconds,
+    Text256,
+    Zone,
+)
 from services.api.figures.filters import (
     AccessPath,
     CellsQuery,
     Condition,
     Filters,
-    as_day,
     check_phone_number,
     conditions_of,
-    is_day,
 )
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import one_of
 from shared.calls.event import call_uuid
-from shared.calls.zones import find_time_zone
 
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
 OFFSET_MAX: Final = 100_000_000_000
-
-NUMBER_SEPARATORS: Final = " +-./()"
-"""What people write between a number's digits; a search by digits passes over it."""
-_NO_SEPARATORS: Final = str.maketrans("", "", NUMBER_SEPARATORS)
-
-_is_instant = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-).fullmatch
-_is_ascii = re.compile(r"[!-~]+").fullmatch
-_ZONE: Final = r"^[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+)*$"
-_is_zone = re.compile(_ZONE[1:-1]).fullmatch
-_is_part = re.compile(r"[0-9]{3,64}").fullmatch
-
-
-def _day_or_instant(text: object) -> date:
-    """A day, or an instant in UTC. In a query, a `+` that is not escaped arrives as a space."""
-    written = text.replace(" ", "+") if isinstance(text, str) else ""
-    if not _is_instant(written):
-        if is_day(written):
-            return as_day(written)
-        raise ValueError("must be a day written as YYYY-MM-DD, or an instant such as 2026-11-01T08:00:00Z")
-    try:
-        return datetime.fromisoformat(written.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("must be an instant that the calendar has") from None
-
-
-def storable_text(text: str) -> str:
-    """A text that PostgreSQL can store. Raises ValueError with the rule."""
-    if not text or "\0" in text:
-        raise ValueError("must be a text, not empty and without null characters")
-    return text
-
-
-def _number(number: str) -> str:
-    """A number as it is stored, where its `+` was not escaped, and so arrived as a space, too."""
-    number = re.sub("^ ", "+", storable_text(number))
-    if number.endswith("*") and not _is_ascii(number[:-1]):
-        raise ValueError("must have letters, digits or signs of ASCII before its last *")
-    return number
-
-
-def _number_part(part: str) -> str:
-    digits = part.translate(_NO_SEPARATORS)
-    if not _is_part(digits):
-        raise ValueError("must be at least 3 digits of a number, and at most 64")
-    return digits
-
-
-def _zone(name: object) -> ZoneInfo:
-    """The time zone of this IANA name. Raises ValueError with the rule."""
-    zone = find_time_zone(name) if isinstance(name, str) and _is_zone(name) else None
-    if zone is None:
-        raise ValueError("must be a time zone by its IANA name, such as Europe/Berlin")
-    return zone
-
-
-def _flag(text: object) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-DayOrInstant = Annotated[date | datetime, BeforeValidator(_day_or_instant)]
-Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
-Zone = Annotated[
-    ZoneInfo,
-    BeforeValidator(_zone),
-    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": _ZONE}),
-]
-Number = Annotated[
-    str,
-    Field(max_length=256),
-    AfterValidator(_number),
-    WithJsonSchema({"type": "string", "maxLength": 256, "pattern": r"^([^\u0000]*[^*\u0000]|[!-~]+\*)$"}),
-]
-NumberPart = Annotated[
-    str,
-    AfterValidator(_number_part),
-    WithJsonSchema({"type": "string", "pattern": r"^[ +\-./()]*([0-9][ +\-./()]*){3,64}$"}),
-]
-Text256 = Annotated[
-    str,
-    Field(max_length=256),
-    AfterValidator(storable_text),
-    WithJsonSchema({"type": "string", "maxLength": 256, "pattern": r"^[^\u0000]+$"}),
-]
-Seconds = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Order = Literal["desc", "asc"]
 Sort = Literal["created_at", "duration", "cost"]
 

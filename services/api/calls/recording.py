@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.api.access.credentials import MayReadCalls
 from services.api.calls import documentation
-from services.api.calls.filters import storable_text
+from services.api.calls.parameters import storable_text
 from services.api.calls.parts import Api
 from services.api.calls.recording_store import RecordingStore
 from services.api.http.encoding import answer
