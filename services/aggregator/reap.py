@@ -54,9 +54,10 @@ async def reap(
     """Ends the calls that are silent: of one organization, or of all.
 
     A call is silent when none of its events is younger than `silence` at `now`, and when ingest has read what
-    was published before it was seen to be so: `read_until` (`shared.store.read_progress`; None: not known) is later
-    than the first look that found the call silent with the events that it has now. Events in a backlog or an
-    archive are old, and the end of their calls may be yet to be read. `EVERYTHING` ends at the first look.
+    was published before it was seen to be so: `read_until` (`shared.store.read_progress`; None: not known) is
+    later than the first look that found the call silent with the events that it has now. Events in a backlog
+    or an archive are old, and the end of their calls may be yet to be read. `EVERYTHING` ends at the first
+    look.
 
     The counts tell which days have open calls. A call stays open that has as many events as a call may have,
     the end being one more, or an event that can't be read. Raises asyncpg's errors.

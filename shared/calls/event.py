@@ -3,8 +3,8 @@
 Here is the whole contract of the topic: `read` turns a record's value into an `Event` or says, in a
 sentence, which rule it breaks. A record must say which event of which call it is, and when it happened;
 without that it is not an event. Whatever else it says is optional. A field that is written in another way,
-but has one clear meaning, is read (`shared.calls.lenient`). One that has no clear meaning is left out, and a note
-on the event says so: a bad price must not cost the call its end.
+but has one clear meaning, is read (`shared.calls.lenient`). One that has no clear meaning is left out, and a
+note on the event says so: a bad price must not cost the call its end.
 
 Pure: no I/O, and no clock but the one handed in. What a stored payload means depends on nothing but itself.
 """

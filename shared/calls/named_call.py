@@ -1,8 +1,8 @@
 """Which call a record names, although it cannot become an event. Pure.
 
 A record that breaks a rule can still hold a call's numbers and transcript. Whoever deletes the call must find
-it. So this reads more than `shared.calls.event.read` accepts: a value that is too large, nested too deeply, cut
-off or not UTF-8, an event within another object, and several events in one value.
+it. So this reads more than `shared.calls.event.read` accepts: a value that is too large, nested too deeply,
+cut off or not UTF-8, an event within another object, and several events in one value.
 """
 
 import re

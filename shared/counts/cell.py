@@ -126,8 +126,9 @@ def counted_as(
     answered_at: datetime | None,
     laws: int,
 ) -> Counted:
-    """What a call with these fields counts for: they are columns of `calls`, too. `shared/counts/counted_sql.py`
-    says the same in SQL. A row that was folded by older laws counts by those until it is folded again."""
+    """What a call with these fields counts for: they are columns of `calls`, too.
+    `shared/counts/counted_sql.py` says the same in SQL. A row that was folded by older laws counts by those
+    until it is folded again."""
     answered = int(is_answered(status, answered_at) if laws >= LAWS_OF_ANSWERED else answered_at is not None)
     cause = cause_index(hangup_cause) if status in FINAL else None
     of_hour = _OF_HOURS.get(hour, _OF_NO_HOUR)

@@ -1,4 +1,5 @@
-"""What a call counts for, in SQL: `shared.counts.cell.counted_as`, once more, over a row of the table `calls`.
+"""What a call counts for, in SQL: `shared.counts.cell.counted_as`, once more, over a row of the table
+`calls`.
 
 Whoever takes calls away or counts them within the database (a delete, retention, a change of days, the proof)
 does it by these expressions. tests/counts/test_counted_sql.py holds the two equal.
@@ -49,7 +50,8 @@ def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
     return _packed(measure, len(thresholds) + 1, f"width_bucket(({value})::bigint, '{{{those}}}'::bigint[])")
 
 
-_ANSWERED: Final = f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"  # shared.calls.fold, law 10
+# shared.calls.fold, law 10
+_ANSWERED: Final = f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"
 _ENDED: Final = f"status IN ({quoted(sorted(FINAL))})"
 _SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
 _INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"

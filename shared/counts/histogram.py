@@ -1,8 +1,8 @@
 """Histograms: in which bucket a value is counted, and what the buckets tell of all values. Pure.
 
-A histogram is kept as a packed number (`shared.counts.packed`) of calls by bucket. Bucket 0 is below the first
-threshold, bucket n from threshold n - 1 up to, and without, threshold n; the last one is open. Thresholds
-never change: what is stored would mean something else.
+A histogram is kept as a packed number (`shared.counts.packed`) of calls by bucket. Bucket 0 is below the
+first threshold, bucket n from threshold n - 1 up to, and without, threshold n; the last one is open.
+Thresholds never change: what is stored would mean something else.
 
 What is told of a bucket is within 5% of every value in it, but in the first and the last: the first is told
 as its middle, the last as its beginning.

@@ -1,5 +1,5 @@
-"""The roles of shared/database/roles.py: made by `callfold migrate --roles` or by hand, side by side with others; and
-enough for all that each service does."""
+"""The roles of shared/database/roles.py: made by `callfold migrate --roles` or by hand, side by side with
+others; and enough for all that each service does."""
 
 import asyncio
 import re
