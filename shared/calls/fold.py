@@ -123,7 +123,8 @@ def fold(events: Sequence[Event]) -> Call:
             continue
         if "answered_at" in data or event.type == "call.answered":
             answer = data.get("answered_at", event.timestamp)
-            answered_at = answer if answered_at is None else min(answer, answered_at)
+            if answered_at is None or answer < answered_at:
+                answered_at = answer
         if claims[n] not in FINAL or n in rating:
             latest.update(data)
         else:
