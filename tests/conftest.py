@@ -104,6 +104,7 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests that the options ask for, long ones first: at the end no process is alone with one."""
     reason = missing_engine() if config.getoption("--containers") else "needs --containers"
     for item in items:
         if reason and item.get_closest_marker("containers"):
@@ -115,7 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if (item.get_closest_marker("storm") is not None) == storms and (not pure or is_pure(item))
     ]
     config.hook.pytest_deselected(items=list(set(items) - set(wanted)))
-    items[:] = wanted
+    items[:] = sorted(wanted, key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 from tests.support.roles import as_role
 
+pytestmark = pytest.mark.long
+
 HOOKS = ROOT / "tests" / "support" / "schemathesis_hooks.py"
 CALLS = 120
 

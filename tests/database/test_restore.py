@@ -32,6 +32,8 @@ from tests.support.processes import until
 from tests.support.repository import ROOT
 from tests.support.seed import Tenant
 
+pytestmark = pytest.mark.long
+
 # Without their revision: how often a row was written anew follows from how the events fell into batches.
 ALL_CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls ORDER BY organization_id, id"  # noqa: S608
 BACKUP = ROOT / "docs" / "backup.md"

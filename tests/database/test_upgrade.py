@@ -27,6 +27,8 @@ from tests.support.ingesting import StartIngest, call, caught_up, keyed
 from tests.support.processes import Service, publish, until
 from tests.support.seed import Tenant
 
+pytestmark = pytest.mark.long
+
 NEWER_STEP = f"{int(NEEDED_STEP) + 1:04}"
 EXPANDING_STEP = f"""
 import sqlalchemy as sa

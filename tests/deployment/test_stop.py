@@ -18,6 +18,8 @@ from tests.support.ingesting import call
 from tests.support.pipeline import Pipeline
 from tests.support.processes import Service, until
 
+pytestmark = pytest.mark.long
+
 LONGEST_SECONDS = 9
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
@@ -18,6 +19,8 @@ from tests.support.ingesting import (
 )
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import until
+
+pytestmark = pytest.mark.long
 
 
 @asynccontextmanager

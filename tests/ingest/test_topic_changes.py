@@ -20,6 +20,8 @@ from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import until
 
+pytestmark = pytest.mark.long
+
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "6"}
 
 

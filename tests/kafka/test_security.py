@@ -26,7 +26,7 @@ from tests.support.secured_kafka import (
 )
 from tests.support.token_endpoint import SECRET, TokenEndpoint, token_endpoint, with_token_url
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 USER: Final = "callfold"
 SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)

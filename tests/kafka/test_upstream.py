@@ -4,7 +4,6 @@ library no longer has the fault, or no longer has the parts. docs/upstream.md li
 import inspect
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -28,8 +27,8 @@ from shared.database.pooled import PooledConnection
 from shared.kafka import token
 from shared.kafka.client import connection_faults, mend_aiokafka
 from shared.upstream import UpstreamChanged, expect_parts
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/upstream.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \| .* \| ([a-z-]+) ([\d.]+) \| .* \| (`test_.*) \|$", PAGE, re.MULTILINE)
 

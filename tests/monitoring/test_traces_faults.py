@@ -27,6 +27,8 @@ from tests.support.ingesting import GROUP, call
 from tests.support.pipeline import Pipeline
 from tests.support.processes import publish, until
 
+pytestmark = pytest.mark.long
+
 
 async def test_a_batch_that_is_not_stored_says_so(
     pipeline: Pipeline, topic: str, database: Connection, collector: Collector

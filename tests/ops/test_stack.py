@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -25,27 +27,72 @@ from shared.calls.zones import RULES_VERSION
 from shared.kafka.topic import administration
 from tests.support.processes import until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
 PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
+COMPANYS_KAFKA = {
+    "CALLFOLD_KAFKA_BOOTSTRAP": "kafka.example.com:9093",
+    "CALLFOLD_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "CALLFOLD_KAFKA_USERNAME": "callfold",
+    "callfold_kafka_password": "secret",
+}
 PLACED_BY_OTHER_RULES = """
 INSERT INTO organizations (id, name, time_zone, zone_rules)
 VALUES (gen_random_uuid(), 'Acme', 'America/Vancouver', '2025b America/Vancouver 0123')
 """
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory for a stack whose path has all that a configuration file may trip over; its processes are
-    ended with the test."""
+@contextmanager
+def place() -> Iterator[Path]:
+    """A directory for a stack, whose path has all that a configuration file may trip over. The stack's
+    processes end with the block."""
     with tempfile.TemporaryDirectory(prefix="callfold it's 5% #1 ;é ") as scratch:
         # pytest runs as root in a container: PostgreSQL, which then has a user of its own, must pass.
         Path(scratch).chmod(0o755)
         yield Path(scratch) / "state"
         if (Path(scratch) / "state" / "stack.json").exists():
             stack.stop(load(Path(scratch) / "state"))
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A place for a stack of this test."""
+    with place() as directory:
+        yield directory
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """`callfold up` in the foreground, and what it printed until it was ready."""
+
+    directory: Path
+    command: subprocess.Popen[str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def foreground() -> Iterator[Foreground]:
+    """A stack in the foreground, from the shell of an operator who also looks after the company's Kafka."""
+    with place() as directory:
+        command = subprocess.Popen(
+            [CALLFOLD, "up", "--state", str(directory)],
+            env={**os.environ, **COMPANYS_KAFKA},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert command.stdout is not None
+        printed = []
+        for line in command.stdout:
+            printed.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        yield Foreground(directory, command, "".join(printed))
+        if command.poll() is None:
+            command.kill()
+            command.communicate()
 
 
 def callfold(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -167,30 +214,30 @@ async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path)
     assert [one["partition"] for one in json.loads(told.stdout)["partitions"]] == list(range(8))
 
 
-async def test_ctrl_c_ends_a_stack_in_the_foreground(directory: Path) -> None:
-    command = subprocess.Popen(
-        [CALLFOLD, "up", "--state", str(directory)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert command.stdout is not None
-    said = []
-    for line in command.stdout:
-        said.append(line)
-        if line.startswith("Ctrl-C"):
-            break
-    state = load(directory)
-    assert all_run(state), "".join(said)
+def test_how_another_kafka_is_reached_is_nothing_to_a_stack(
+    foreground: Foreground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all_run(load(foreground.directory)), foreground.printed
+    for name, value in COMPANYS_KAFKA.items():
+        monkeypatch.setenv(name, value)
+    for command in (("up", "--detach"), ("topic",), ("lag",)):
+        done = callfold(*command, "--state", foreground.directory)
+        assert done.returncode == 0, done.stderr
 
-    other = callfold("up", "--detach", "--state", directory)
+
+def test_ctrl_c_ends_a_stack_in_the_foreground(foreground: Foreground) -> None:
+    state = load(foreground.directory)
+    assert all_run(state), foreground.printed
+
+    other = callfold("up", "--detach", "--state", foreground.directory)
     assert (other.returncode, "runs already" in other.stderr) == (0, True), other.stderr
-    moved = callfold("up", "--detach", "--state", directory, "--api-port", str(state.ports.api + 1))
+    port = str(state.ports.api + 1)
+    moved = callfold("up", "--detach", "--state", foreground.directory, "--api-port", port)
     assert (moved.returncode, "down" in moved.stderr) == (1, True), moved.stderr
 
-    command.send_signal(signal.SIGINT)
-    rest, _ = command.communicate(timeout=60)
-    assert (command.returncode, rest) == (0, "Ended.\n")
+    foreground.command.send_signal(signal.SIGINT)
+    rest, _ = foreground.command.communicate(timeout=60)
+    assert (foreground.command.returncode, rest) == (0, "Ended.\n")
     assert processes.owned(state) == []
 
 
@@ -260,16 +307,3 @@ def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
     (data / "PG_VERSION").write_text("11\n")
     with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
         postgres.prepare(data)
-
-
-def test_how_another_kafka_is_reached_is_nothing_to_a_stack(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in the shell of an operator who looks after the company's cluster, too."""
-    monkeypatch.setenv("CALLFOLD_KAFKA_BOOTSTRAP", "kafka.example.com:9093")
-    monkeypatch.setenv("CALLFOLD_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
-    monkeypatch.setenv("CALLFOLD_KAFKA_USERNAME", "callfold")
-    monkeypatch.setenv("callfold_kafka_password", "secret")
-    for command in (("up", "--detach"), ("topic",), ("lag",)):
-        done = callfold(*command, "--state", directory)
-        assert done.returncode == 0, done.stderr

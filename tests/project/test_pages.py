@@ -6,7 +6,8 @@ from collections.abc import Set
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
 _SUFFIXES = (".md", ".py", ".yml", ".yaml", ".toml", ".sh")
 _NAMES = ("Dockerfile", "check", "callfold", ".env.example", ".env.cluster")
 

@@ -44,6 +44,8 @@ from tests.simulation.schedule import Actor, Schedule
 from tests.simulation.topic import PARTITIONS, Group, Member, Topic
 from tests.simulation.watcher import Watcher
 
+pytestmark = pytest.mark.long
+
 INGESTS: Final = ("ingest 1", "ingest 2")
 AGGREGATORS: Final = ("aggregator 1", "aggregator 2")
 USERS: Final = ("user",)

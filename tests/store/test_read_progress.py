@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from shared.database import roles
@@ -14,6 +15,8 @@ from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import until
 from tests.support.roles import as_role
+
+pytestmark = pytest.mark.long
 
 
 async def clock(database: Connection) -> datetime:

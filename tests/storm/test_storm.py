@@ -33,6 +33,7 @@ def test_a_seed_tells_the_schedule() -> None:
     assert all(sum(one.kind == name for one in planned) <= kind.most for name, kind in KINDS.items())
 
 
+@pytest.mark.long
 async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path) -> None:
     """One of each of the most telling faults, in an order that stays, on the servers that all tests share."""
     planned = plan(SHORT_SEED, TELLING, len(TELLING), SHORT_SECONDS)
