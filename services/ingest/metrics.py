@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.ingest.writer import RETRY_REASONS
 from shared.calls.event import READ_FIELDS, Status
@@ -77,27 +77,7 @@ class Metrics:
             "1 when too many records were bad, so that it stores nothing more until it is started again",
             registry=registry,
         )
-        waiting = Gauge(
-            "callfold_ingest_waiting", "1 while it waits for the database or Kafka", registry=registry
-        )
-        waiting.set_function(standing.is_waiting)
-        partitions = Gauge(
-            "callfold_ingest_partitions", "Partitions that this process reads", registry=registry
-        )
-        partitions.set_function(standing.partitions)
-        unowned_partitions = Gauge(
-            "callfold_ingest_unowned_partitions",
-            "Partitions of the topic that no process of the group reads",
-            registry=registry,
-        )
-        unowned_partitions.set_function(standing.unowned_partitions)
-        GaugeAtScrape(
-            "callfold_ingest_lag_records",
-            "Records from the stored offset to the end, of the partitions that this process reads or reports",
-            "partition",
-            lambda: {str(partition): lag for partition, lag in standing.lag().items()},
-            registry,
-        )
+        _show_standing(standing, registry)
         # Known from the start: a rate over a series that appears with its first count misses that count.
         for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined", "no_value"):
             self._records.labels(outcome)
@@ -139,3 +119,26 @@ class Metrics:
                 self._fields.labels(note.field).inc()
         for status, calls in stored.statuses.items():
             self._calls.labels(status).inc(calls)
+
+
+def _show_standing(standing: Standing, registry: CollectorRegistry) -> None:
+    """Gauges that are read at each scrape."""
+    waiting = Gauge(
+        "callfold_ingest_waiting", "1 while it waits for the database or Kafka", registry=registry
+    )
+    waiting.set_function(standing.is_waiting)
+    partitions = Gauge("callfold_ingest_partitions", "Partitions that this process reads", registry=registry)
+    partitions.set_function(standing.partitions)
+    unowned_partitions = Gauge(
+        "callfold_ingest_unowned_partitions",
+        "Partitions of the topic that no process of the group reads",
+        registry=registry,
+    )
+    unowned_partitions.set_function(standing.unowned_partitions)
+    GaugeAtScrape(
+        "callfold_ingest_lag_records",
+        "Records from the stored offset to the end, of the partitions that this process reads or reports",
+        "partition",
+        lambda: {str(partition): lag for partition, lag in standing.lag().items()},
+        registry,
+    )
