@@ -20,7 +20,7 @@ from services.ops.repair.rebuild import rebuild_organization
 from shared.api_keys import key_hash, key_hint
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection, connect
-from shared.database.step import NEEDED_STEP, READ_STEP
+from shared.database.schema_step import NEEDED_STEP, READ_STEP
 from shared.migrations.give_roles import give_roles
 from shared.migrations.upgrade import upgrade
 

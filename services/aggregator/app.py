@@ -15,7 +15,7 @@ from services.aggregator.chores import do_chores
 from services.aggregator.metrics import Metrics
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
-from shared.database.patience import PatientConnection
+from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings

@@ -13,7 +13,7 @@ from services.aggregator.quarantine_erasure import place_quarantined, prune_quar
 from services.aggregator.reap import reap
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
-from shared.database.patience import PatientConnection
+from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings

@@ -16,12 +16,12 @@ from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
 from services.api.access.tokens import Tokens, tokens
 from services.api.calls import detail, events, export, listing, recording
-from services.api.calls.parts import Api
 from services.api.calls.recording_store import recording_store
+from services.api.calls.running_api import Api
 from services.api.database.databases import open_databases
 from services.api.figures import stats, trends
-from services.api.figures.answers import Answers
-from services.api.http import cors, documentation
+from services.api.figures.answer_cache import Answers
+from services.api.http import common_responses, cors
 from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
 from shared.settings.api import ApiSettings
@@ -59,10 +59,10 @@ def create_app(
 
     app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet
         redoc_url=None,
-        title=documentation.TITLE,
-        description=documentation.DESCRIPTION,
+        title=common_responses.TITLE,
+        description=common_responses.DESCRIPTION,
         version=version("callfold"),
-        servers=documentation.SERVERS,
+        servers=common_responses.SERVERS,
         lifespan=lifespan,
         redirect_slashes=False,
     )

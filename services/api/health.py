@@ -6,11 +6,11 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from services.api.database.databases import ApiWithDatabases, Database
-from services.api.http import documentation
+from services.api.http import common_responses
 from services.api.http.encoding import answer
 from services.api.http.errors import ApiError
 from services.api.http.models import Health
-from shared.database.faults import loggable
+from shared.database.loggable import loggable
 
 _AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}
 LIVE: Final[dict[str, Any]] = {
@@ -25,7 +25,7 @@ READY: Final[dict[str, Any]] = {
     "summary": "Can it answer?",
     "response_model": Health,
     "response_description": "It can.",
-    "responses": {503: documentation.UNAVAILABLE},
+    "responses": {503: common_responses.UNAVAILABLE},
     "openapi_extra": _AT_THE_ROOT,
 }
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shared.database.faults import PASSING_TYPES, loggable
-from shared.database.patience import PatientConnection
+from shared.database.faults import PASSING_TYPES
+from shared.database.loggable import loggable
+from shared.database.patient_connection import PatientConnection
 from shared.outage import Outage
 from shared.settings.ingest import IngestSettings
 from shared.store.read_progress import write_read_until

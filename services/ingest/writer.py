@@ -14,8 +14,9 @@ from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
-from shared.database.faults import PASSING_TYPES, loggable
-from shared.database.patience import PatientConnection
+from shared.database.faults import PASSING_TYPES
+from shared.database.loggable import loggable
+from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.outage import Outage
 from shared.settings.ingest import IngestSettings

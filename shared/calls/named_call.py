@@ -17,7 +17,7 @@ import msgspec
 from shared.calls import lenient
 from shared.calls.event import EARLIEST, call_uuid
 from shared.calls.lenient import Unreadable
-from shared.calls.tombstone import organization_tombstone
+from shared.calls.organization_tombstone import organization_tombstone
 
 SEVERAL_CALLS: Final = UUID(int=0)
 """Stands for the call of a record that names more than one call of its organization."""

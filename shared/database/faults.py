@@ -1,13 +1,9 @@
-"""Faults of PostgreSQL: which of them pass, and how each may be logged."""
+"""Faults of PostgreSQL: which of them pass."""
 
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 import asyncpg
-
-from shared.database.timeouts import whose_timeout
 
 
 class TablesOutdated(Exception):
@@ -62,27 +58,3 @@ def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     that PostgreSQL itself complains of is a bug: it names the place in PostgreSQL's source that found it.
     That passes as little as what else would be a class of its own: a wrong name, password or setting."""
     return error.server_source_function is None and not _is_misconfigured(str(error))
-
-
-_LOGGABLE_CLASSES = frozenset({"08", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57"})
-"""Where PostgreSQL's primary message has names of tables and rules in it, and never what was stored."""
-
-
-def loggable(error: BaseException, ours: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A fault in words that may be logged: nothing of a record, a row or a password is in them. Of a time-out
-    they say whose setting it is; `ours` are those that callfold gave the connection (`whose_timeout`)."""
-    kind = type(error).__name__
-    if (whose := whose_timeout(error, ours)) is not None and isinstance(error, asyncpg.PostgresError):
-        return f"{kind} (SQLSTATE {error.sqlstate}): {error.message} ({whose})"
-    if isinstance(error, TimeoutError) and not str(error):
-        return f"{kind}: no answer within the time that callfold gives a statement"
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        # Not `str(error)`: that has the DETAIL, which quotes rows.
-        message = f": {error.message}" if state[:2] in _LOGGABLE_CLASSES and error.message else ""
-        return f"{kind} (SQLSTATE {state}){message}"
-    if isinstance(error, asyncpg.ClientConfigurationError):
-        return str(error).partition("\n")[0]  # what follows is a hint, of parameters that we don't have
-    if isinstance(error, OSError | TablesOutdated) or type(error) is asyncpg.InterfaceError:
-        return str(error) or kind
-    return kind

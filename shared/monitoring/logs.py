@@ -19,7 +19,7 @@ from typing import Final
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
-from shared.database.faults import loggable
+from shared.database.loggable import loggable
 from shared.settings.misspelt import misspelt
 from shared.settings.process import LogSettings
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from shared.database.faults import loggable
+from shared.database.loggable import loggable
 from shared.settings.base import PREFIX
 from shared.settings.process import MonitorSettings
 

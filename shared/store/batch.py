@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 
 from shared.calls.event import Event
-from shared.calls.tombstone import organization_tombstone
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection

@@ -15,8 +15,8 @@ from msgspec.json import Decoder
 from shared.calls.event import Event, number, read_stored
 from shared.calls.fold import Call, fold, overruled_ends
 from shared.calls.local_time import LocalHour, local_hour
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.calls.retention import kept_since
-from shared.calls.tombstone import organization_tombstone
 from shared.calls.zones import UTC, time_zone
 from shared.counts.cell import Cell, Counted, Measures, counted_at
 from shared.counts.deltas import Deltas

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from services.api.access.credentials import Principal
 from services.api.database.databases import STATE, open_databases
 from services.api.database.databases import Connection as PooledConnection
-from services.api.figures.answers import KEPT_OVERHEAD_BYTES, Answer, Answers
-from services.api.figures.filters import CellsQuery, filters_of
+from services.api.figures.answer_cache import KEPT_OVERHEAD_BYTES, Answer, Answers
+from services.api.figures.cell_filters import CellsQuery, filters_of
 from services.api.figures.stats import StatsAsked, stats
 from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports

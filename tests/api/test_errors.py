@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.api.app import create_app
-from services.api.calls.filters import CallsQuery
+from services.api.calls.list_query import CallsQuery
 from services.api.health import why_waiting
 from shared.database.connection import Connection
 from shared.settings.api import ApiSettings

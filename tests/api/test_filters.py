@@ -9,8 +9,8 @@ import pytest
 
 from services.api.access.credentials import Principal
 from services.api.calls import export, pages
-from services.api.calls.filters import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
-from services.api.figures.filters import AccessPath, Filters
+from services.api.calls.list_query import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
+from services.api.figures.cell_filters import AccessPath, Filters
 from shared.calls.event import call_uuid
 from shared.calls.zones import UTC
 

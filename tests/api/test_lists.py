@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.calls.cursor import Place, cursor, place_of
-from services.api.calls.filters import CallFilters
+from services.api.calls.list_query import CallFilters
 from services.api.calls.listing import question
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
 from services.api.http.errors import ApiError
 from shared.calls.event import Status, call_uuid
 from shared.database.connection import Connection

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.api.access.lookups import QUESTIONS_PER_STATEMENT, Lookups
+from services.api.access.batched_lookups import QUESTIONS_PER_STATEMENT, Lookups
 from services.api.http.errors import ApiError
 
 

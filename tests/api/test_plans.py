@@ -18,11 +18,11 @@ import pytest
 from services.api.access import credentials
 from services.api.calls import detail, pages
 from services.api.calls.events import EVENTS, EVENTS_MAX
-from services.api.calls.filters import CallFilters
+from services.api.calls.list_query import CallFilters
 from services.api.calls.recording import RECORDING
 from services.api.database.databases import Database, open_databases
 from services.api.figures import calls_per_day, concurrency, sums
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
 from services.api.figures.intervals import Interval
 from shared.api_keys import key_hash
 from shared.database.connection import Connection

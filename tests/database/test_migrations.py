@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from services.ops.embedded.servers import Servers
 from shared.database.engine import engine
-from shared.database.step import NEEDED_STEP, new_enough
+from shared.database.schema_step import NEEDED_STEP, new_enough
 from shared.database.tables import metadata
 from shared.migrations.upgrade import HERE, upgrade
 

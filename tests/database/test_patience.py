@@ -7,8 +7,8 @@ import pytest
 
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES, TablesOutdated
-from shared.database.patience import PatientConnection
-from shared.database.step import NEEDED_STEP
+from shared.database.patient_connection import PatientConnection
+from shared.database.schema_step import NEEDED_STEP
 from shared.settings.database import DatabaseSettings
 
 

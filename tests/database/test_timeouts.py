@@ -11,7 +11,7 @@ from services.ops.addresses import Place
 from services.ops.addresses import database as open_database
 from services.ops.terminal.failure import Failure
 from shared.database.connection import Connection, connect
-from shared.database.faults import loggable
+from shared.database.loggable import loggable
 from shared.database.timeouts import whose_timeout
 from tests.support.command_line import callfold
 

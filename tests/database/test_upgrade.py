@@ -17,7 +17,7 @@ import pytest
 from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import prove
 from shared.database.connection import Connection
-from shared.database.step import NEEDED_STEP
+from shared.database.schema_step import NEEDED_STEP
 from shared.migrations.upgrade import HERE, TablesBusy, upgrade
 from tests.support import seed
 from tests.support.api import bearing

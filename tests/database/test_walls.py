@@ -13,7 +13,7 @@ import pytest
 from services.api.calls import pages
 from services.api.database.databases import Database, changing, open_databases
 from services.api.figures import sums
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
 from services.ops.embedded.servers import Servers
 from shared.database import roles
 from shared.database.connection import Connection

@@ -9,9 +9,9 @@ import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
 from services.ops.proof.proof import prove
-from services.ops.repair.overtaken import until_not_overtaken
 from services.ops.repair.rebuild import rebuild_organization
 from services.ops.repair.refold import refold_calls
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.progress_bar import progress
 from shared.counts.packed import unpack

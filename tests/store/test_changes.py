@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.calls.event import MISSING_HANGUP, Event, read
 from shared.calls.fold import FINAL, fold
-from shared.calls.tombstone import organization_tombstone
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.calls.zones import time_zone
 from shared.counts.cell import Cell, Measures, counted
 from shared.counts.packed import EXACT

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from services.api.calls.filters import CallFilters
+from services.api.calls.list_query import CallFilters
 from services.api.calls.listing import calls
 from services.api.calls.pages import Page
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
 from services.api.figures.intervals import Span
 from services.api.figures.stats import StatsAsked, stats
 from services.api.figures.trends import TrendsAsked, trends

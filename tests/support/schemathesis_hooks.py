@@ -10,8 +10,8 @@ import schemathesis
 from schemathesis.core.failures import Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from services.api.figures.filters import CellsQuery
-from services.api.figures.questions import StatsQuery, TrendsQuery
+from services.api.figures.cell_filters import CellsQuery
+from services.api.figures.stats_query import StatsQuery, TrendsQuery
 
 BETWEEN_PARAMETERS = re.compile(
     "is another word for"

@@ -14,9 +14,9 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
+from services.api.access.batched_lookups import Lookups
 from services.api.access.client_address import Address, Network, client_address, is_in
 from services.api.access.key_uses import KeyUses
-from services.api.access.lookups import Lookups
 from services.api.access.rate_limits import RateLimits
 from services.api.access.tokens import Tokens
 from services.api.database.databases import STATE, ApiWithDatabases, Database

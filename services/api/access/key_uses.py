@@ -13,7 +13,7 @@ import asyncpg
 
 from services.api.database.databases import Database
 from services.api.http.errors import ApiError
-from shared.database.faults import loggable
+from shared.database.loggable import loggable
 from shared.outage import Outage
 
 WRITE: Final = "SELECT callfold_keys_used($1, $2)"

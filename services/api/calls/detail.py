@@ -13,9 +13,9 @@ from services.api.calls import documentation
 from services.api.calls.events import EVENTS_MAX, PAGE, RECORDINGS, event
 from services.api.calls.listing import call_of
 from services.api.calls.pages import COLUMNS
-from services.api.calls.parts import Api
 from services.api.calls.recording import recording_of, web_link
 from services.api.calls.replica import is_deleted, wait_until_deleted
+from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database, changing
 from services.api.http.conditional import conditional, etag_of
 from services.api.http.encoding import encode

@@ -5,10 +5,10 @@ from typing import Any, Final
 from fastapi import Response
 
 from services.api.calls import models
-from services.api.calls.filters import CallsQuery, ExportQuery
+from services.api.calls.list_query import CallsQuery, ExportQuery
 from services.api.figures import models as figure_models
-from services.api.figures.questions import parameters_by_action
-from services.api.http.documentation import ERRORS, ETAG, NOT_MODIFIED, TAGGED, error, header, unavailable
+from services.api.figures.stats_query import parameters_by_action
+from services.api.http.common_responses import ERRORS, ETAG, NOT_MODIFIED, TAGGED, error, header, unavailable
 from services.api.http.query import query_parameters
 
 _NO_SUCH_CALL = error(

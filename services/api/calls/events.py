@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from services.api.access.credentials import MayReadCalls
 from services.api.calls import documentation
-from services.api.calls.parts import Api
+from services.api.calls.running_api import Api
 from services.api.http.conditional import conditional, etag_of
 from services.api.http.encoding import encode
 from services.api.http.errors import no_such_call

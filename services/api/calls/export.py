@@ -18,10 +18,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.api.access.credentials import MayReadCalls
 from services.api.calls import documentation
-from services.api.calls.filters import MATCHING, CallFilters, ExportQuery, Order, call_filters_of
+from services.api.calls.list_query import MATCHING, CallFilters, ExportQuery, Order, call_filters_of
 from services.api.calls.listing import call_of
 from services.api.calls.pages import FIELDS, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
-from services.api.calls.parts import Api
+from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database
 from services.api.figures.intervals import in_zone
 from services.api.http.compression import GZIP_WINDOW, takes_gzip

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api.access.credentials import AnyPrincipal, require
 from services.api.calls import documentation
 from services.api.calls.cursor import Place, cursor, place_of
-from services.api.calls.filters import CallFilters, CallsQuery, Order, Sort, call_filters_of
+from services.api.calls.list_query import CallFilters, CallsQuery, Order, Sort, call_filters_of
 from services.api.calls.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
-from services.api.calls.parts import Api
+from services.api.calls.running_api import Api
 from services.api.database.databases import Connection
-from services.api.figures.questions import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
 from services.api.figures.stats import get_stats
+from services.api.figures.stats_query import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
 from services.api.figures.trends import get_trends
 from services.api.http.encoding import answer, number
 from services.api.http.errors import invalid_parameter

@@ -9,10 +9,10 @@ from asyncpg import Record
 
 from services.api.calls import models
 from services.api.calls.cursor import Place
-from services.api.calls.filters import BY_INDEX, BY_SCAN, MATCHING, CallFilters, Order, Sort
+from services.api.calls.list_query import BY_INDEX, BY_SCAN, MATCHING, CallFilters, Order, Sort
 from services.api.database.databases import Connection
 from services.api.figures.calls_per_day import TOTAL, days_of, place, runs, total_sql
-from services.api.figures.filters import AccessPath
+from services.api.figures.cell_filters import AccessPath
 from services.api.http.errors import ApiError, invalid_parameter, too_many_calls
 from shared.calls.local_time import local_day
 from shared.database.statement import Statement

@@ -13,11 +13,12 @@ from uuid import UUID
 import asyncpg
 from fastapi import Request
 
-from services.api.database.shares import Shares
+from services.api.database.connection_shares import Shares
 from services.api.http.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from shared.database.connection import connect
-from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing, loggable
-from shared.database.step import check_step
+from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing
+from shared.database.loggable import loggable
+from shared.database.schema_step import check_step
 from shared.outage import Outage
 from shared.settings.api import ApiSettings
 from shared.store.zone_rules import warn_of_other_rules

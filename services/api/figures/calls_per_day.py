@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from services.api.database.databases import Connection
-from services.api.figures.counts import IN_DAYS, OF_KIND, counted_rows
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
+from services.api.figures.counted_rows import IN_DAYS, OF_KIND, counted_rows
 from shared.calls.fold import FINAL
 from shared.calls.zones import UTC
 from shared.counts.histogram import DURATIONS

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from services.api.database.databases import Connection
 from services.api.figures.calls_per_day import TOTAL, Day, long_days_of, runs
-from services.api.figures.filters import CellsQuery, Filters, conditions_of
+from services.api.figures.cell_filters import CellsQuery, Filters, conditions_of
 from services.api.figures.intervals import Span, begin_of, end_of
 from services.api.http.errors import too_many_calls
 from shared.database.statement import Statement

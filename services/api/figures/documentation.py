@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from services.api.figures import models
-from services.api.figures.questions import StatsQuery, TrendsQuery
-from services.api.http.documentation import ERRORS, NOT_MODIFIED, TAGGED
+from services.api.figures.stats_query import StatsQuery, TrendsQuery
+from services.api.http.common_responses import ERRORS, NOT_MODIFIED, TAGGED
 from services.api.http.query import query_parameters
 
 GET_STATS: Final[dict[str, Any]] = {

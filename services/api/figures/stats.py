@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api.access.credentials import MayReadFigures, Principal
 from services.api.database.databases import Connection
 from services.api.figures import documentation, formulas
-from services.api.figures.answers import answered
+from services.api.figures.answer_cache import answered
+from services.api.figures.cell_filters import Filters, filters_of
 from services.api.figures.concurrency import peak_concurrency
-from services.api.figures.filters import Filters, filters_of
 from services.api.figures.intervals import Span, previous
-from services.api.figures.questions import PEAK_DAYS_MAX, StatsQuery
+from services.api.figures.stats_query import PEAK_DAYS_MAX, StatsQuery
 from services.api.figures.sums import GroupBy, sums, sums_by_group
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import read_query

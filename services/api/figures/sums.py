@@ -9,8 +9,8 @@ from typing import Final, Literal, NamedTuple, get_args
 from asyncpg import Record
 
 from services.api.database.databases import Connection
-from services.api.figures.counts import CELLS, TOTALS
-from services.api.figures.filters import Filters
+from services.api.figures.cell_filters import Filters
+from services.api.figures.counted_rows import CELLS, TOTALS
 from services.api.figures.intervals import Interval, WeekStart
 from shared.calls.event import Direction, Status
 from shared.calls.fold import OPEN

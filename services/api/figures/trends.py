@@ -13,8 +13,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api.access.credentials import MayReadFigures, Principal
 from services.api.database.databases import Connection
 from services.api.figures import documentation, formulas
-from services.api.figures.answers import ApiWithAnswers, answered
-from services.api.figures.filters import Filters, filters_of
+from services.api.figures.answer_cache import ApiWithAnswers, answered
+from services.api.figures.cell_filters import Filters, filters_of
 from services.api.figures.intervals import (
     Interval,
     Span,
@@ -25,7 +25,7 @@ from services.api.figures.intervals import (
     same_hours,
     span,
 )
-from services.api.figures.questions import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
+from services.api.figures.stats_query import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
 from services.api.figures.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
 from services.api.http.errors import ApiError, invalid_parameter
 from services.api.http.query import read_query

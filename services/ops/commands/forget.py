@@ -11,9 +11,9 @@ from uuid import UUID
 
 import typer
 
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
 from services.ops.repair.quarantine_search import records_of, remove_records
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import DryRunOption, JsonOption, OrganizationOption, StateOption

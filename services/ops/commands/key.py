@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import typer
 
 from services.ops.addresses import database, find_database
-from services.ops.commands.operating import operating
+from services.ops.commands.command_connection import operating
 from services.ops.commands.org import check_name
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit

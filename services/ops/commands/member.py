@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from services.ops.addresses import database, find_database
-from services.ops.commands.operating import operating
+from services.ops.commands.command_connection import operating
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit
 from services.ops.terminal.options import JsonOption, OrganizationOption, StateOption, uuid_argument

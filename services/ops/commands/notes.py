@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from services.ops.commands.operating import operating
+from services.ops.commands.command_connection import operating
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.terminal.printing import print_json, print_table

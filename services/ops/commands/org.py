@@ -16,7 +16,7 @@ from services.ops.terminal.options import JsonOption, StateOption, read_uuid
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import minute, print_json, print_table
 from services.ops.terminal.program import command_line
-from shared.calls.tombstone import organization_tombstone
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.calls.zones import zone_names, zone_rules
 from shared.database.connection import Connection
 

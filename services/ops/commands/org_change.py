@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import typer
 
-from services.ops.commands.operating import operating
+from services.ops.commands.command_connection import operating
 from services.ops.commands.org import check_name, check_time_zone
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure

@@ -14,9 +14,9 @@ import typer
 from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import drop_calls
 from services.ops.addresses import database, find_database
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
 from services.ops.repair.quarantine_search import count_content, records_of, remove_records
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, OrganizationArgument, StateOption
@@ -25,7 +25,7 @@ from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.progress_bar import progress
 from shared.backoff import Backoff
-from shared.calls.tombstone import organization_tombstone
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.counts.counted_sql import TAKE_AWAY
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK

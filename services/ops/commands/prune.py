@@ -11,8 +11,8 @@ import typer
 from services.aggregator.prune import Counts
 from services.aggregator.prune import prune as apply_retention
 from services.aggregator.quarantine_erasure import place_quarantined, prune_quarantined, remove_deleted
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.terminal.printing import counted, print_json

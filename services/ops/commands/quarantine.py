@@ -9,10 +9,10 @@ from uuid import UUID
 import typer
 
 from services.ops.addresses import Place, database, find_database
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
 from services.ops.repair.redrive import Redriven
 from services.ops.repair.redrive import redrive as try_again
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument

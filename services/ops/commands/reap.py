@@ -10,7 +10,7 @@ import typer
 
 from services.aggregator.reap import EVERYTHING, Reaped
 from services.aggregator.reap import reap as end_silent_calls
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.terminal.printing import counted, print_json

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS, operating
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
 from services.ops.repair.refold import _EXPECTED, Refolded, _keys, refold_calls
 from services.ops.terminal.options import (
     DryRunOption,

@@ -16,7 +16,7 @@ from aiokafka import ConsumerRecord
 from services.ingest.arrivals import Arrival, sort_out
 from services.ingest.writer import Writer
 from services.ops.addresses import database, find_both, find_database, kafka_faults
-from services.ops.commands.operating import LONG_STATEMENT_SECONDS
+from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
 from services.ops.repair.rehearsal import Rehearsal
 from services.ops.repair.replay_source import (
     Span,

@@ -14,12 +14,12 @@ from typing import Any
 from uuid import UUID
 
 from services.ops.proof import statements as statements
-from services.ops.proof.calls import prove_calls
-from services.ops.proof.cells import prove_cells
+from services.ops.proof.call_proof import prove_calls
+from services.ops.proof.cell_proof import prove_cells
 from services.ops.proof.chunks import STATEMENT_SECONDS
+from services.ops.proof.deletion_proof import prove_tombstones
 from services.ops.proof.difference import Difference, Findings, some_of_both
-from services.ops.proof.tombstones import prove_tombstones
-from services.ops.proof.zones import read_zones
+from services.ops.proof.organization_zones import read_zones
 from shared.database.connection import Connection, connect
 
 Progress = Callable[[int, int | None], None]

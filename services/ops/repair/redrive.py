@@ -9,7 +9,7 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import refused_records, sort_out
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from shared.calls.named_call import named_call
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.store.batch import Overtaken, TooLarge, read_known, write

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
-from services.ops.repair.overtaken import until_not_overtaken
+from services.ops.repair.retry_overtaken import until_not_overtaken
 from shared.calls.event import InvalidEvent
 from shared.calls.fold import LAWS
 from shared.counts.cell import CALL_COLUMNS, call_row

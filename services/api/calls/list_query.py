@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.access.credentials import Principal
-from services.api.calls.parameters import (
+from services.api.calls.parameter_types import (
     NUMBER_SEPARATORS,
     DayOrInstant,
     Flag,
@@ -26,7 +26,7 @@ from services.api.calls.parameters import (
     Text256,
     Zone,
 )
-from services.api.figures.filters import (
+from services.api.figures.cell_filters import (
     AccessPath,
     CellsQuery,
     Condition,

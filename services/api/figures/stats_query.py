@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.figures.filters import CellsQuery
+from services.api.figures.cell_filters import CellsQuery
 from services.api.figures.intervals import SPANS, Interval, WeekStart
 from services.api.figures.sums import DISTRIBUTIONS, GROUPS_MAX, Distribution, GroupBy
 from services.api.http.query import query_parameters

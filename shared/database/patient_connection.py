@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from shared.backoff import Backoff
 from shared.database.connection import COMMAND_SECONDS, Connection, connect
-from shared.database.faults import is_passing, loggable
-from shared.database.step import check_step
+from shared.database.faults import is_passing
+from shared.database.loggable import loggable
+from shared.database.schema_step import check_step
 from shared.settings.database import DatabaseSettings
 
 

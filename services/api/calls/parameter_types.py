@@ -7,10 +7,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from services.api.figures.filters import (
-    as_day,
-    is_day,
-)
+from services.api.figures.cell_filters import as_day, is_day
 from shared.calls.zones import find_time_zone
 
 NUMBER_SEPARATORS: Final = " +-./()"

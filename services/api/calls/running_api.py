@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.api.calls.recording_store import RecordingStore
-from services.api.figures.answers import ApiWithAnswers
+from services.api.figures.answer_cache import ApiWithAnswers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from uuid import UUID
 from services.ops.proof import statements as statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
-from services.ops.proof.zones import NO_ORGANIZATION, Zone
+from services.ops.proof.organization_zones import NO_ORGANIZATION, Zone
 from shared.calls.event import Event, InvalidEvent, read_stored
 from shared.calls.fold import LAWS, fold
 from shared.calls.local_time import LocalHour, local_hour
