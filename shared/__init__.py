@@ -5,5 +5,5 @@ servers, `store` changes calls and counts, `monitoring` shows what a process doe
 environment. `migrations` make the tables. `plans`, `api_keys`, `backoff`, `outage`, `extras`, `upstream` and
 `probe` are a file each.
 
-Imports no service. The floors are in pyproject.toml, under `tool.importlinter`.
+May import no service. The floors are in pyproject.toml, under `tool.importlinter`.
 """

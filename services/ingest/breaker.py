@@ -1,5 +1,7 @@
-"""The breaker: bad records by the thousand are no matter of records, but of a producer, and no topic is to be
-emptied into the quarantine for it."""
+"""The breaker: many bad records mean a faulty producer, and the quarantine must not take in a whole topic.
+
+The breaker refuses the batch, and the writer pauses until it is started again.
+"""
 
 from collections import deque
 
@@ -18,7 +20,7 @@ class Breaker:
         self._batches: deque[tuple[int, int]] = deque()
 
     def check(self, records: int, bad_records: int) -> None:
-        """Whether a batch may be stored. Raises `TooManyBadRecords`."""
+        """Raises `TooManyBadRecords` if the batch may not be stored."""
         seen = records + sum(count for count, _ in self._batches)
         bad = bad_records + sum(count for _, count in self._batches)
         if bad_records and seen >= self._window_records and bad > self._share * seen:

@@ -1,4 +1,4 @@
-"""Commits of offsets. No other code commits any."""
+"""Commits of offsets: of a stored batch, and of a new topic's begin. No other code commits any."""
 
 import asyncio
 import logging

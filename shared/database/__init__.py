@@ -1,7 +1,8 @@
 """PostgreSQL: how callfold reaches it, and what it has there.
 
-`connection` connects, `pooled` through a pooler; `faults` and `timeouts` judge what goes wrong. `tables`,
-`roles` and `step` describe the schema, which `shared.migrations` makes; `engine` is SQLAlchemy's, for those.
+`connection` connects, `pooled` through a pooler; `patient_connection` outlives outages. `faults`, `timeouts`
+and `loggable` judge what goes wrong and what of it may be logged. `statement` names parameters. `tables`,
+`roles` and `schema_step` describe the schema; `engine` is SQLAlchemy's. `locks` lists the advisory locks.
 
-Imports `shared.settings`, `shared.api_keys` and `shared.backoff`.
+May import `shared.settings`, `shared.counts`, `shared.calls` and the single files of `shared`.
 """

@@ -151,7 +151,7 @@ calls = Table(
         SmallInteger,
         nullable=False,
         server_default=text("1"),
-        comment="the version of the fold's laws that the row was folded by: shared/calls/fold.py",
+        comment="the version of the fold's laws that the row was folded by",
     ),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("calls_newest_idx", "organization_id", "livemode", text("created_at DESC"), text("id DESC")),
@@ -254,12 +254,10 @@ def _measure_columns() -> list[Column[object]]:
             server_default="0",
             comment="calls that the network did its work for",
         ),
-        _packed_column(
-            "durations", "answered calls by seconds: shared/counts/packed.py, shared/counts/histogram.py"
-        ),
+        _packed_column("durations", "answered calls by seconds: a packed histogram"),
         _packed_column("answer_delays", "answered calls by milliseconds until the answer"),
         _packed_column("latencies", "calls with a latency by milliseconds"),
-        _packed_column("hangup_causes", "ended calls by cause: shared/calls/hangup.py"),
+        _packed_column("hangup_causes", "ended calls by cause, packed"),
         _packed_column("hour_calls", "by the hour of the day, as all that follows"),
         _packed_column("hour_answered", "answered calls"),
         _packed_column("hour_duration_seconds", "20 digits an hour"),

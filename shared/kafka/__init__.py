@@ -1,7 +1,8 @@
 """Kafka: how every client of callfold connects to it, and the topic.
 
 `client` has the options of a client and words a broker's refusals; `token` gets OAuth tokens. `topic` makes
-the topic and waits for it. What callfold changes in aiokafka is listed in docs/upstream.md.
+the topic and waits for it. `header_names` makes aiokafka read any header. docs/upstream.md lists what
+callfold changes in aiokafka.
 
-Imports `shared.settings` and `shared.backoff`.
+May import `shared.settings`, `shared.counts`, `shared.calls` and the single files of `shared`.
 """

@@ -3,5 +3,5 @@
 `upgrade` applies the steps, `alone` lets one run at a time, `give_roles` gives each service's role its
 rights. Alembic reads `env`. docs/upgrade.md says what a step may do.
 
-Imports `shared.database` and `shared.settings`.
+May import everything of `shared` but `shared.store`.
 """

@@ -3,5 +3,5 @@
 `logs` sets up the log, `metrics` the registry, `monitor` the port for both metrics and health. `traces` and
 `trace_export` send spans where a setting names a collector.
 
-Imports `shared.settings`, `shared.database.faults` and `shared.calls.zones`.
+May import everything of `shared` but `shared.store` and `shared.migrations`.
 """

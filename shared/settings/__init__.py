@@ -4,5 +4,5 @@
 `process`, `database`, `kafka` (with `kafka_tls`) have what several services share; `ingest`, `aggregator` and
 `api` have one service's each. `misspelt` finds variables that no setting reads.
 
-Imports `shared.plans`, and nothing else of callfold.
+May import `shared.calls` and the single files of `shared`.
 """

@@ -2,9 +2,9 @@
 
 read_known   one snapshot: tombstones, stored events, what each call counts for now
 changes      pure, in shared/store/changes.py: the calls that the events make, and the deltas that follow
-write        one transaction, refused with `Overtaken` when another owner was faster
+write        one transaction, refused with `Overtaken` when another writer was faster
 
-The caller runs the three in this order, and nothing here calls it back.
+The caller calls the three in this order; this module calls neither `changes` nor the caller.
 """
 
 import logging
@@ -31,7 +31,7 @@ logger = logging.getLogger("callfold.store")
 
 
 class Overtaken(Exception):
-    """Another owner of the partition, or a delete, was faster: read again."""
+    """Another writer of a call, such as a delete, was faster: read again."""
 
 
 class TooLarge(Exception):

@@ -1,7 +1,8 @@
-"""Calls: their list, their detail, their export and their deletion.
+"""Calls: the routes `listing`, `detail`, `events`, `recording` and `export`; `detail` also deletes.
 
-`filters` reads which calls are wanted; `pages` reads them, from `cursor` to cursor. `listing`, `detail`,
-`events`, `recording` and `export` are the routes. `replica` waits until a replica shows a delete.
+`list_query` and `parameter_types` read which calls are wanted; `pages` reads them, from `cursor` to cursor.
+`replica` waits until a replica shows a delete. `recording_store` signs links. `models` and `documentation`
+describe the answers. `running_api` holds the parts of the running API.
 
-Imports `services.api.figures` and everything below it.
+May import `shared`, `services.api.figures` and everything below it.
 """

@@ -1,4 +1,5 @@
-"""The API's databases: bounded pools of connections, and how much of them one organization may hold.
+"""The API's databases: pools of connections (`databases`), and how much of them one organization may hold
+(`connection_shares`).
 
-Imports `services.api.http`.
+May import `shared` and `services.api.http`.
 """

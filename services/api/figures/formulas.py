@@ -2,7 +2,8 @@
 
 docs/figures.md has the same formulas for people, with a worked example.
 
-What calls of before there were distributions would leave below zero, until a rebuild, is none.
+Calls from before step 0006 have no distributions, so their deletion can make a sum negative until a rebuild.
+The formulas then use 0.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

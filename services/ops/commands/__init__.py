@@ -1,6 +1,9 @@
-"""Commands: one file for each command of `callfold`, named after it.
+"""Commands: one file for each command of `callfold`, named after it. `demo` has a package of its own.
 
-Each reads its options, opens what it needs by `services.ops.addresses`, runs an act and prints the result.
+`up`, `down` and `status` run an embedded stack; `migrate` and `topic` prepare servers. `verify` and `lag`
+show the standing. `replay`, `refold` and `rebuild` repair; `reap` and `prune` do the chores; `quarantine` and
+`notes` show what was not read. `org` (with `org_change` and `org_delete`), `key`, `member` and `forget`
+manage organizations. `command_connection` connects a command that works on one organization, or on all.
 
-Imports everything of `services.ops` but the demo.
+May import `shared`, the services that it operates, and `services.ops` but `main` and `demo`.
 """

@@ -3,5 +3,5 @@
 `simulator`, `simulated_call` and `simulated_fault` make records from a seed. `command`, `run` and `traffic`
 publish them, `screen` shows the API's answers, `account` and `check` hold the stack against what was sent.
 
-Imports everything of `services.ops`.
+May import `shared` and everything of `services.ops` but `main`.
 """

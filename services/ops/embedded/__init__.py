@@ -1,7 +1,7 @@
 """The embedded stack: PostgreSQL, Kafka and the services on one machine, from packages, under a supervisor.
 
 `stack` starts and stops it, `state` is its directory. `postgres`, `kafka`, `jars` and `servers` run the two
-servers, `supervisor` and `processes` look after all of it.
+servers, `readiness` waits for them, `supervisor` and `processes` look after all of it.
 
-Imports `services.ops.terminal` and `services.ops.topic_settings`.
+May import `shared`, `services.ops.topic_settings` and `services.ops.terminal`.
 """

@@ -1,6 +1,7 @@
 """The proof: that every count is a recount of the calls, and every call the fold of its events.
 
-`statements` has its SQL; `proof` runs it in one snapshot, in constant memory.
+`proof` runs `cell_proof`, `call_proof` and `deletion_proof` in one snapshot, in constant memory (`chunks`).
+`statements` has their SQL, `difference` what they find; `organization_zones` reads the time zones.
 
-Imports nothing of the other packages of `services.ops`.
+May import `shared` and `services.ops.terminal`.
 """

@@ -1,7 +1,8 @@
 """Repair: the acts that commands run on calls, counts, topics and the quarantine.
 
-`refold` repairs calls, `rebuild` counts; `redrive` retries quarantined records. `replay_source` and `archive`
-read records again. `overtaken` retries what another owner of the same calls was faster with.
+`refold` repairs calls, `rebuild` counts; `redrive` retries quarantined records, which `quarantine_search`
+finds. `replay_source` and `archive` read records again, `rehearsal` says what they would change.
+`retry_overtaken` retries what another owner of the same calls was faster with.
 
-Imports `services.ops.terminal` and `services.ops.proof`, and the services whose work is repeated.
+May import `shared`, the services whose work is repeated, `services.ops.proof` and `services.ops.terminal`.
 """

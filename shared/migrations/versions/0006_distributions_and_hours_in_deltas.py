@@ -12,10 +12,10 @@ depends_on = None
 
 MEASURES: dict[str, tuple[sa.types.TypeEngine[Any], str]] = {
     "effective": (sa.BigInteger(), "calls that the network did its work for"),
-    "durations": (sa.Numeric(), "answered calls by seconds: shared/packed.py, shared/histogram.py"),
+    "durations": (sa.Numeric(), "answered calls by seconds: a packed histogram"),
     "answer_delays": (sa.Numeric(), "answered calls by milliseconds until the answer"),
     "latencies": (sa.Numeric(), "calls with a latency by milliseconds"),
-    "hangup_causes": (sa.Numeric(), "ended calls by cause: shared/hangup.py"),
+    "hangup_causes": (sa.Numeric(), "ended calls by cause, packed"),
     "hour_calls": (sa.Numeric(), "by the hour of the day, as all that follows"),
     "hour_answered": (sa.Numeric(), "answered calls"),
     "hour_duration_seconds": (sa.Numeric(), "20 digits an hour"),

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    comment = "the version of the fold's laws that the row was folded by: shared/fold.py"
+    comment = "the version of the fold's laws that the row was folded by"
     op.add_column(
         "calls",
         sa.Column("laws", sa.SmallInteger(), server_default=sa.text("1"), nullable=False, comment=comment),
