@@ -19,9 +19,9 @@ from shared.calls.zones import UTC
 from shared.counts.counted_sql import quoted
 from shared.database.connection import Connection
 from shared.database.statement import Statement
+from shared.in_halves import in_halves
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.changes import CALL_EVENTS_MAX, CallKey, KnownCall, TouchedCall, changes
-from shared.store.in_halves import in_halves
 
 logger = logging.getLogger("callfold.aggregator")
 

@@ -18,11 +18,11 @@ from shared.database.faults import PASSING_TYPES
 from shared.database.loggable import loggable
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.in_halves import in_halves
 from shared.outage import Outage
 from shared.settings.ingest import IngestSettings
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.changes import Changes, changes, group
-from shared.store.in_halves import in_halves
 from shared.store.quarantine import BadRecord
 from shared.store.zone_rules import warn_of_other_rules
 

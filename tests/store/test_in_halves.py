@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.store.in_halves import in_halves
+from shared.in_halves import in_halves
 
 
 class TooMuch(Exception):

@@ -12,9 +12,9 @@ from services.ingest.arrivals import refused_records, sort_out
 from services.ops.repair.retry_overtaken import until_not_overtaken
 from shared.calls.named_call import named_call
 from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.in_halves import in_halves
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.changes import changes, group
-from shared.store.in_halves import in_halves
 from shared.store.quarantine import hold_calls
 
 

@@ -10,9 +10,9 @@ from shared.calls.event import InvalidEvent
 from shared.calls.fold import LAWS
 from shared.counts.cell import CALL_COLUMNS, call_row
 from shared.database.connection import Connection
+from shared.in_halves import in_halves
 from shared.store.batch import TooLarge, read_known, write
 from shared.store.changes import CallKey, Organization, TouchedCall, change_of, changes
-from shared.store.in_halves import in_halves
 
 CHUNK_CALLS: Final = 500
 

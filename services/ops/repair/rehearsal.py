@@ -8,9 +8,9 @@ from typing import Final
 from services.ingest.arrivals import Arrival
 from shared.calls.event import Event
 from shared.database.connection import Connection
+from shared.in_halves import in_halves
 from shared.store.batch import TooLarge, read_known
 from shared.store.changes import CallKey, Changes, Written, changes, group
-from shared.store.in_halves import in_halves
 from shared.store.quarantine import BadRecord
 
 NO_ROW: Final = Written(version=0, revision=0)
