@@ -191,8 +191,8 @@ def _body(response: dict[str, Any]) -> str:
 
 def _when(response: dict[str, Any]) -> str:
     headers = response.get("headers", {})
-    told = [f"`{name}`: {header['description']}" for name, header in headers.items()]
-    return " ".join([response["description"], *told])
+    described = [f"`{name}`: {header['description']}" for name, header in headers.items()]
+    return " ".join([response["description"], *described])
 
 
 def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:

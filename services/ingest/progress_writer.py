@@ -42,6 +42,7 @@ class Progress:
             "does not report how far the topic is read",
             "reports again how far the topic is read",
             level=logging.INFO,
+            each_reason=True,
         )
 
     async def now(self) -> datetime | None:

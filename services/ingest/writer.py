@@ -130,6 +130,7 @@ class Writer:
             except TooLarge as too_large:
                 self.waiting = None
                 self._retried("too_large")
+                self._database.succeeded()
                 logger.info("halves a batch: %s", too_large)
                 raise
             except REFUSAL_TYPES as refusal:
@@ -137,6 +138,7 @@ class Writer:
                     raise
                 self.waiting = None
                 self._retried("refused")
+                self._database.succeeded()
                 self.close()
                 self._quarantine_refused(arrivals, refusal)
                 arrivals = ()

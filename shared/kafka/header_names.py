@@ -2,7 +2,8 @@
 
 The broker takes any bytes for a header's name, and a producer in C sends what it likes. aiokafka raises while
 it decodes such a name, each time the partition is fetched: one record would hold it up for ever. Here the
-name is decoded so that it can be told from a good one (`surrogateescape`), and the record is quarantined.
+name is decoded so that it can be told from a good one (`surrogateescape`), and the record is read as any
+other.
 """
 
 from collections.abc import Iterator

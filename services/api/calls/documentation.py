@@ -31,16 +31,16 @@ _EXPORT_BUSY = unavailable(
 )
 
 
-def _defaults_told(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_defaults(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Parameters that not every action has, with their defaults in words: a generated client would send them
     along with an action that refuses them."""
-    told = []
+    documented = []
     for parameter in parameters:
         schema = dict(parameter["schema"])
         default = schema.pop("default", None)
         words = "" if default is None else f" `{str(default).lower()}` without it."
-        told.append({**parameter, "description": parameter["description"] + words, "schema": schema})
-    return told
+        documented.append({**parameter, "description": parameter["description"] + words, "schema": schema})
+    return documented
 
 
 GET_CALLS: Final[dict[str, Any]] = {
@@ -48,7 +48,7 @@ GET_CALLS: Final[dict[str, Any]] = {
     "summary": "The list of calls, the status breakdown, or the daily counts",
     "response_model": models.CallsAnswer,
     "response_description": "What `action` asks for; the list has no `ETag`.",
-    "openapi_extra": {"parameters": _defaults_told(query_parameters(CallsQuery) + parameters_by_action())},
+    "openapi_extra": {"parameters": _with_defaults(query_parameters(CallsQuery) + parameters_by_action())},
     "responses": {
         **ERRORS,
         304: NOT_MODIFIED,

@@ -65,27 +65,27 @@ def stats_asked(principal: Principal, query: StatsQuery) -> StatsAsked:
 
 async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
     """The asked figures, of one snapshot. Raises the 400 `ApiError` for too many calls to find a peak in."""
-    told = await _stats_of(connection, asked, zone)
+    figures = await _stats_of(connection, asked, zone)
     if asked.previous:
         start, end = asked.previous
         before = asked._replace(
             filters=replace(asked.filters, start_date=start, end_date=end),
             peak_of=asked.peak_of and asked.previous,
         )
-        told["previous"] = await _stats_of(connection, before, zone)
-    return {**told, "time_zone": zone.key}
+        figures["previous"] = await _stats_of(connection, before, zone)
+    return {**figures, "time_zone": zone.key}
 
 
 async def _stats_of(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
     """The same of the filters' own days alone."""
-    told: dict[str, object] = {
+    figures: dict[str, object] = {
         **formulas.of_stats(await sums(connection, asked.filters)),
         "start_date": asked.filters.start_date,
         "end_date": asked.filters.end_date,
     }
     if asked.group_by:
         groups = await sums_by_group(connection, asked.filters, asked.group_by)
-        told["groups"] = [{"group": group, **formulas.of_stats(of_group)} for group, of_group in groups]
+        figures["groups"] = [{"group": group, **formulas.of_stats(of_group)} for group, of_group in groups]
     if asked.peak_of:
-        told["peak_concurrency"] = await peak_concurrency(connection, asked.filters, asked.peak_of, zone)
-    return told
+        figures["peak_concurrency"] = await peak_concurrency(connection, asked.filters, asked.peak_of, zone)
+    return figures

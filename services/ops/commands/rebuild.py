@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from services.ops.addresses import database, find_database, require_organization
-from services.ops.repair.rebuild import _IS_COUNTED, STATEMENT_SECONDS, Rebuilt, rebuild_organization
+from services.ops.repair.rebuild import IS_COUNTED, STATEMENT_SECONDS, Rebuilt, rebuild_organization
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import operator
 from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
@@ -62,7 +62,7 @@ async def _rebuild(
 ) -> Rebuilt:
     organizations = cells = 0
     async with database(find_database(state)) as connection:
-        if organization_id is not None and not await connection.fetchval(_IS_COUNTED, organization_id):
+        if organization_id is not None and not await connection.fetchval(IS_COUNTED, organization_id):
             await require_organization(connection, organization_id, state)
         async for one in _organizations(connection, organization_id):
             off = await rebuild_organization(

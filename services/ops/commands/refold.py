@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
-from services.ops.repair.refold import _EXPECTED, Refolded, _keys, refold_calls
+from services.ops.repair.refold import EXPECTED_CALLS, Refolded, keys_of_calls, refold_calls
 from services.ops.terminal.options import (
     DryRunOption,
     JsonOption,
@@ -70,9 +70,9 @@ async def _refold(
     ) as connection:
         # Read before the calls: rules that another process records meanwhile are not overwritten.
         placing = [] if dry_run else await unplaced(connection, organization_id)
-        expected = await connection.fetchval(_EXPECTED, organization_id)
+        expected = await connection.fetchval(EXPECTED_CALLS, organization_id)
         with progress("calls", expected, quiet=quiet) as bar:
-            async for keys in _keys(connection, organization_id, after):
+            async for keys in keys_of_calls(connection, organization_id, after):
                 done += await refold_calls(connection, keys, dry_run=dry_run)
                 bar.advance(done.calls, f"{keys[-1][0]}/{keys[-1][1]}")
         await record_placed(

@@ -106,9 +106,9 @@ def statuses(state: State) -> list[Status]:
     The states are supervisord's (running, starting, backoff, stopping, exited, fatal, stopped), and
     `orphaned` for a process whose supervisor is dead.
     """
-    told = supervisor.statuses(state)
-    if told is not None:
-        return told
+    statuses = supervisor.statuses(state)
+    if statuses is not None:
+        return statuses
     orphans = {each.name: each.process.pid for each in processes.owned(state)}
     return [
         Status(name, orphans.get(name), "orphaned" if name in orphans else "stopped") for name in PROGRAMS
@@ -222,8 +222,8 @@ async def _former_members(state: State, group: str) -> set[str]:
 
 
 async def _runs(state: State, name: str) -> bool:
-    told = supervisor.statuses(state) or []
-    return any(each.name == name and each.state == "running" for each in told)
+    statuses = supervisor.statuses(state) or []
+    return any(each.name == name and each.state == "running" for each in statuses)
 
 
 async def _ready(state: State, name: str, condition: Callable[[], Awaitable[bool]]) -> None:

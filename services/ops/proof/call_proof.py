@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from services.ops.proof import statements as statements
+from services.ops.proof import statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
 from services.ops.proof.organization_zones import NO_ORGANIZATION, Zone

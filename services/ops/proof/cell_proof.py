@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from services.ops.proof import statements as statements
+from services.ops.proof import statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
 from shared.counts.cell import PACKED_DIGITS, Cell, Measures

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from services.ops.proof import statements as statements
 from shared.database.connection import Connection
 
 CHUNK_ROWS: Final = 5_000

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from services.ops.proof import statements as statements
+from services.ops.proof import statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
 from shared.calls.named_call import named_call

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID
 
-from services.ops.proof import statements as statements
 from shared.counts.cell import NO_PHONE_NUMBER
 
 DIFFERENCES_KEPT: Final = 10_000

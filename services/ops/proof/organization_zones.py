@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from services.ops.proof import statements as statements
+from services.ops.proof import statements
 from services.ops.proof.chunks import STATEMENT_SECONDS
 from services.ops.proof.difference import Difference, Findings
 from shared.calls.zones import UTC, find_time_zone, has_other_rules

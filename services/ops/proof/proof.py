@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.ops.proof import statements as statements
+from services.ops.proof import statements
 from services.ops.proof.call_proof import prove_calls
 from services.ops.proof.cell_proof import prove_cells
 from services.ops.proof.chunks import STATEMENT_SECONDS
@@ -91,7 +91,7 @@ async def prove_connection(
         zones = await read_zones(connection, organization_id, found)
         cells = await prove_cells(connection, organization_id, found)
         await prove_tombstones(connection, organization_id, found)
-        told = progress or (lambda _proved, _expected: None)
+        report = progress or (lambda _proved, _expected: None)
         expected = calls_expected if organization_id is None and calls_expected > 0 else None
         sample = None
         if sample_calls is not None:
@@ -101,7 +101,7 @@ async def prove_connection(
             expected = min(sample_calls, there)
             sample = min(100.0, 100 * sample_calls / max(there, 1)), random.random()  # noqa: S311
         calls, events = await prove_calls(
-            connection, organization_id, sample, zones, found, lambda proved: told(proved, expected)
+            connection, organization_id, sample, zones, found, lambda proved: report(proved, expected)
         )
     return Proof(
         snapshot,

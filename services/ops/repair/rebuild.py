@@ -53,7 +53,7 @@ async def rebuild_organization(
     return cells
 
 
-_IS_COUNTED: Final = "SELECT EXISTS (SELECT 1 FROM daily_call_counts WHERE organization_id = $1)"
+IS_COUNTED: Final = "SELECT EXISTS (SELECT 1 FROM daily_call_counts WHERE organization_id = $1)"
 
 _ASKED: Final = """
 organization_id = $1 AND ($2::date IS NULL OR day >= $2) AND ($3::date IS NULL OR day <= $3)

@@ -83,7 +83,7 @@ def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tu
     return None if change.call is None or change.when is None else call_row(change.call, change.when)
 
 
-async def _keys(
+async def keys_of_calls(
     connection: Connection, organization_id: UUID | None, after: CallKey | None
 ) -> AsyncIterator[Sequence[CallKey]]:
     """The calls that have a row, those behind `after`; then all that only have events. Both in the order of
@@ -98,7 +98,7 @@ async def _keys(
 
 _FIRST: Final = UUID(int=0)
 
-_EXPECTED: Final = """
+EXPECTED_CALLS: Final = """
 SELECT CASE WHEN $1::uuid IS NULL
     THEN (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'calls'::regclass)
     ELSE (SELECT count(*) FROM calls WHERE organization_id = $1) END
