@@ -84,7 +84,7 @@ class Laboratory:
     """What all runs share: an event loop, a database, and connections to it."""
 
     def __init__(self, database_url: str) -> None:
-        self._loop = uvloop.new_event_loop()
+        self._loop = uvloop.new_event_loop()  # faster than asyncio's: more runs in the same time
         self.observer: Connection = self.run(asyncpg.connect(database_url))
         self.schedule = Schedule(database_url, self.observer)
 
