@@ -26,7 +26,7 @@ from tests.support.raw_http import ask
 WRITTEN = """
 import logging
 from uuid import UUID
-from shared import logs
+from shared.monitoring import logs
 logs.configure("ingest")
 log = logging.getLogger("callfold.test")
 log.info("stored %d", 3, extra={"topic": "call-events", "partition": 1, "offset": 7, "stranger": "MARK"})
@@ -105,7 +105,7 @@ def test_a_line_for_people() -> None:
 
 BESIDE = """
 import logging, threading
-from shared import logs
+from shared.monitoring import logs
 from shared.kafka.client import connection_faults
 logs.configure("ingest")
 

@@ -187,7 +187,7 @@ def test_without_the_setting_nothing_of_the_extra_is_imported() -> None:
         [
             *(sys.executable, "-c"),
             "import sys, services.ingest.__main__, services.api.__main__\n"
-            "from shared import traces\nfrom shared.settings.base import IngestSettings\n"
+            "from shared.monitoring import traces\nfrom shared.settings.ingest import IngestSettings\n"
             "assert traces.start(IngestSettings(), 'ingest', root_ratio=1) is None\n"
             f"sys.exit(' '.join(name for name in sys.modules if name.startswith({EXTRA!r})))",
         ],
