@@ -22,7 +22,8 @@ from tests.support.processes import until
 
 pytestmark = pytest.mark.long
 
-STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "6"}
+# Kafka keeps the assignment for as long as the session: longer than a process takes to start on a busy machine.
+STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "20"}
 
 
 @asynccontextmanager

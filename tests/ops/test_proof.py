@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from services.ops.demo.simulator import backlog, organizations
-from services.ops.proof import proof as proof_module
+from services.ops.proof import chunks, difference
 from services.ops.proof.proof import Proof, prove, prove_connection
 from shared.calls.event import read
 from shared.database.connection import Connection, connect
@@ -218,9 +218,9 @@ async def test_a_delta_that_is_off_is_so_in_its_count_and_in_its_total(
         "cell 2026-11-24 live inbound no phone number completed",
         "cell 2026-11-24 live inbound all phone numbers completed",
     ]
-    for difference in proof.differences:
-        assert {name: difference.stored[name] for name in stored} == stored
-        assert {name: difference.expected[name] for name in expected} == expected
+    for found in proof.differences:
+        assert {name: found.stored[name] for name in stored} == stored
+        assert {name: found.expected[name] for name in expected} == expected
 
 
 async def test_a_cost_in_the_first_hour_is_named_whatever_scale_it_was_stored_with(
@@ -306,8 +306,8 @@ async def test_it_sees_one_snapshot(proved: Connection, database_url: str) -> No
 async def test_of_many_differences_the_first_are_kept_and_all_are_counted(
     database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof_module, "DIFFERENCES_KEPT", 10)
-    monkeypatch.setattr(proof_module, "CHUNK_BYTES", 4_000)  # so that calls and events take many chunks
+    monkeypatch.setattr(difference, "DIFFERENCES_KEPT", 10)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4_000)  # so that calls and events take many chunks
     await _store(database, [value("call.initiated", call_id=UUID(int=n + 1)) for n in range(300)])
     assert (await prove_connection(database)).exact
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
