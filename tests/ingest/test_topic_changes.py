@@ -22,7 +22,7 @@ from tests.support.processes import until
 
 pytestmark = pytest.mark.long
 
-# Kafka keeps the assignment for as long as the session: longer than a process takes to start on a busy machine.
+# The session keeps the assignment, and outlasts the start of a process on a busy machine.
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "20"}
 
 
