@@ -1,10 +1,11 @@
 """`python -m services.ingest`: one ingest process, until a signal or a fault that does not pass."""
 
-import asyncio
 import gc
 import logging
 import sys
 from typing import TYPE_CHECKING
+
+import uvloop
 
 from services.ingest.app import Ingest
 from shared.kafka.client import KafkaRefusal
@@ -35,7 +36,7 @@ if __name__ == "__main__":
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
-        asyncio.run(main(read, provider))
+        uvloop.run(main(read, provider))
     except (KafkaRefusal, UpstreamChanged) as refusal:
         logging.getLogger("callfold.ingest").critical("ends: %s", refusal)
         sys.exit(1)

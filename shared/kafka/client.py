@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from shared.kafka.connections import expect_closed_transports
 from shared.kafka.header_names import read_any_header_name
 from shared.kafka.token import ClientCredentials, TokenFile, read_refusals_of_tokens
 from shared.settings.kafka import KafkaSettings
@@ -39,6 +40,8 @@ def mend_aiokafka() -> None:
     """Replaces parts of aiokafka in this process, once, before the first client is made:
 
     - `fetcher.MemoryRecords`, which raises on header names that are not UTF-8 (`shared.kafka.header_names`);
+    - `conn.AIOKafkaConnection`, which does not expect that uvloop refuses to send on a connection that the
+      broker reset (`shared.kafka.connections`);
     - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka.token`).
 
     docs/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged when
@@ -47,6 +50,7 @@ def mend_aiokafka() -> None:
     global _is_mended
     if not _is_mended:
         read_any_header_name()
+        expect_closed_transports()
         read_refusals_of_tokens()
         _is_mended = True
 

@@ -1,18 +1,24 @@
 """Each place where a library is patched, or where its private parts are used: a test here fails when the
 library no longer has the fault, or no longer has the parts. docs/upstream.md lists them."""
 
+import asyncio
 import inspect
 import re
+import socket
+import struct
 from importlib.metadata import version
+from typing import Any
 
 import asyncpg
 import pytest
+import uvloop
 from aiokafka import AIOKafkaConsumer, cluster
 from aiokafka import ConsumerRecord as Record
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaConnectionError, SaslAuthenticationFailed
 from aiokafka.protocol import metadata
+from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.record import memory_records
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from faststream.kafka import KafkaBroker, KafkaMessage
@@ -24,7 +30,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.api.http.server import _BoundedProtocol
 from shared.database.pooled import PooledConnection
-from shared.kafka import token
+from shared.kafka import connections, token
 from shared.kafka.client import connection_faults, mend_aiokafka
 from shared.upstream import UpstreamChanged, expect_parts
 from tests.support.repository import ROOT
@@ -67,6 +73,38 @@ def test_aiokafka_reads_no_header_name_that_is_not_utf8() -> None:
         (b"good", []),
         (b"odd", [("\udcffname", b"value")]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("connection", "error"),
+    [
+        (connections._Connection.__base__, RuntimeError),
+        (connections._Connection, KafkaConnectionError),
+    ],
+    ids=["aiokafka's", "ours"],
+)
+def test_aiokafka_does_not_expect_that_uvloop_refuses_to_send(
+    connection: Any, error: type[Exception]
+) -> None:
+    """uvloop closes a connection that was reset at once, and reports it in a later turn of the loop."""
+
+    async def send_until_reset() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            reset = connection(*listener.getsockname())
+            connecting = asyncio.create_task(reset.connect())
+            broker, _ = await asyncio.to_thread(listener.accept)
+            await asyncio.to_thread(broker.recv, 4)
+            broker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            broker.close()
+            try:
+                while reset.connected():
+                    reset.send(ApiVersionRequest()).close()
+                    await asyncio.sleep(0)
+            finally:
+                await asyncio.gather(connecting, return_exceptions=True)
+
+    with pytest.raises(error):
+        uvloop.run(send_until_reset())
 
 
 async def test_aiokafka_takes_the_refusal_of_a_token_for_a_consent() -> None:
