@@ -171,7 +171,7 @@ async def test_of_many_who_ask_the_same_at_once_one_computes(database: Connectio
             asyncio.create_task(answers.get(databases.reading, principal, "how many?", compute))
             for _ in range(100)
         ]
-        await until(lambda: asyncio.sleep(0, computations), "one to compute")
+        await until(lambda: computations, "one to compute")
         go_on.set()
         assert {(await asked).body for asked in asking} == {b"1"}
     assert computations == 1
@@ -230,7 +230,7 @@ async def test_after_a_crash_no_state_comes_back() -> None:
                 states.add(await database.fetchval(f"SELECT {STATE}"))
             started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
             os.kill(pid, signal.SIGKILL)  # the postmaster ends all others, recovers, and lives on
-            await until(lambda: asyncio.sleep(0, database.is_closed()), "the crash")
+            await until(database.is_closed, "the crash")
             await server.wait_until_ready()
             database = await asyncpg.connect(url)
             for _ in range(3):

@@ -82,8 +82,8 @@ async def export_calls(
 
     **CSV** is that of RFC 4180, in UTF-8, with a header. A text that begins with `=`, `+`, `-`, `@`, tab, a
     line break or `'` has a `'` before it, which keeps spreadsheets from taking it for a formula; phone
-    numbers have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are the
-    list's calls, letter by letter. With `Accept-Encoding: gzip` it is compressed.
+    numbers have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are
+    exactly the calls of the list. With `Accept-Encoding: gzip` it is compressed.
 
     Few exports run at once, and those of one organization leave others room: `EXPORTS_BUSY` says to come
     back. Who takes nothing for 30 s is cut off.

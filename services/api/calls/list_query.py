@@ -124,8 +124,8 @@ class FiltersQuery(CellsQuery):
         _number_or_span_as("from_number", "from_first", "from_after"),
     ] = Field(
         None,
-        description="Only calls from this number, letter by letter; with a * at its end, from numbers that "
-        "begin so. A + at its begin may be sent as it is.",
+        description="Only calls from exactly this number; with a * at its end, from numbers that begin with "
+        "it. A leading + needs no escape.",
         examples=_NUMBER_EXAMPLES,
     )
     to_number: Annotated[
@@ -151,20 +151,18 @@ class FiltersQuery(CellsQuery):
         ReadAs(lambda organization_id, value: {"id": call_uuid(organization_id, value)}),
     ] = Field(
         None,
-        description="Only the call that its source gave this id, be it a UUID or not.",
+        description="Only the call that its source gave this id. It need not be a UUID.",
         examples=["3848276298220188511@atlanta.example.com"],
     )
     hangup_cause: Annotated[
         Text256 | SkipJsonSchema[None], Condition("text", "hangup_cause = :hangup_cause")
-    ] = Field(
-        None, description="Only calls that ended for this cause, letter by letter.", examples=["USER_BUSY"]
-    )
+    ] = Field(None, description="Only calls that ended for exactly this cause.", examples=["USER_BUSY"])
     min_duration: Annotated[
         Seconds | SkipJsonSchema[None], Condition("integer", "duration >= :min_duration")
-    ] = Field(None, description="Only calls of at least so many seconds.")
+    ] = Field(None, description="Only calls of at least this many seconds.")
     max_duration: Annotated[
         Seconds | SkipJsonSchema[None], Condition("integer", "duration <= :max_duration")
-    ] = Field(None, description="Only calls of at most so many seconds; none whose duration is not known.")
+    ] = Field(None, description="Only calls of at most this many seconds, and of known duration.")
     has_recording: Annotated[
         Flag | SkipJsonSchema[None],
         Condition("boolean", "coalesce(recording_url <> '', false) = :has_recording"),

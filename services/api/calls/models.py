@@ -132,7 +132,7 @@ class Event(BaseModel):
     )
     timestamp: datetime = Field(description="The event's own time, in UTC.")
     livemode: bool = Field(description="False for test traffic.")
-    data: dict[str, Any] = Field(description="What it says, letter by letter, with all fields it was sent.")
+    data: dict[str, Any] = Field(description="The event's data exactly as it was sent, with all its fields.")
 
 
 class Recording(BaseModel):

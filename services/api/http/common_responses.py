@@ -105,7 +105,7 @@ _TOO_MANY = error(
         "Retry-After": header("Seconds to wait before asking again.", "integer"),
         "X-RateLimit-Limit": header("How many requests the limit allows that is reached first.", "integer"),
         "X-RateLimit-Remaining": header("How many of them are left.", "integer"),
-        "X-RateLimit-Reset": header("When it begins anew, in seconds since 1970.", "integer"),
+        "X-RateLimit-Reset": header("When the window resets, in seconds since 1970.", "integer"),
     },
 )
 UNAVAILABLE: Final = unavailable(
