@@ -12,4 +12,6 @@ def expect_parts(library: str, owner: object, *names: str) -> None:
     for name in names:
         if not hasattr(owner, name):
             of = getattr(owner, "__name__", type(owner).__name__)
-            raise UpstreamChanged(f"{library} {version(library)} changed {of}.{name}: see docs/upstream.md.")
+            raise UpstreamChanged(
+                f"{library} {version(library)} changed {of}.{name}: see docs/explanation/upstream.md."
+            )

@@ -1,4 +1,4 @@
-"""The aggregator's metrics, as docs/metrics.md lists them."""
+"""The aggregator's metrics, as docs/reference/metrics.md lists them."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -1,4 +1,4 @@
-"""The API's metrics, as docs/metrics.md lists them, and the middleware that takes them."""
+"""The API's metrics, as docs/reference/metrics.md lists them, and the middleware that takes them."""
 
 import time
 from collections.abc import Callable

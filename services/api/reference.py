@@ -1,4 +1,4 @@
-"""`python -m services.api.reference > docs/api.md`: the OpenAPI document as a page to read."""
+"""`python -m services.api.reference > docs/reference/api.md`: the OpenAPI document as a page to read."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ from shared.settings.api import ApiSettings
 _OPENING: Final = """\
 # The HTTP API
 
-*Made of the OpenAPI document by `python -m services.api.reference > docs/api.md`. A running API has the
-document itself at `/openapi.json`, and at `/docs` a page to try it out.*
+*Generated from the OpenAPI document by `python -m services.api.reference > docs/reference/api.md`. A running
+API serves the document at `/openapi.json`, and at `/docs` a page to try it out.*
 """
 
 _PARAMETERS: Final = ("parameter", "value", "what for")
 
 _SETUP: Final = """
-Which keys there are, users' tokens, scopes, networks and limits: [access.md](access.md).
+Keys, users' tokens, scopes, networks and limits: [Manage keys and users](../how-to/manage-keys-and-users.md).
 
 In the examples, variables say where the API is, who asks, and for which call:
 

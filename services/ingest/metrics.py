@@ -1,4 +1,4 @@
-"""Ingest's metrics, as docs/metrics.md lists them."""
+"""Ingest's metrics, as docs/reference/metrics.md lists them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -44,8 +44,8 @@ def mend_aiokafka() -> None:
       broker reset (`shared.kafka.connections`);
     - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka.token`).
 
-    docs/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged when
-    aiokafka no longer has a part that they rely on.
+    docs/explanation/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged
+    when aiokafka no longer has a part that they rely on.
     """
     global _is_mended
     if not _is_mended:

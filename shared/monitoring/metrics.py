@@ -1,5 +1,7 @@
-"""Metrics: what the services' have in common. Each defines its own in its `metrics.py`; docs/metrics.md lists
-them all, and a test holds the two together."""
+"""What the metrics of all services have in common. Each service defines its own in its `metrics.py`.
+
+docs/reference/metrics.md lists them all. A test compares the two.
+"""
 
 from collections.abc import Callable
 from importlib.metadata import version

@@ -22,7 +22,7 @@ from tests.support.api import bearing, get
 from tests.support.figures import Made, check, peak_of
 from tests.support.repository import ROOT
 
-FIGURES = ROOT / "docs" / "figures.md"
+FIGURES = ROOT / "docs" / "reference" / "figures.md"
 GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 DAY = {"start_date": "2026-11-24", "end_date": "2026-11-24"}
 

@@ -1,4 +1,4 @@
-"""docs/api.md: the OpenAPI document as a page. What it shows can be done."""
+"""docs/reference/api.md: the OpenAPI document as a page. What it shows can be done."""
 
 import re
 import shlex
@@ -10,11 +10,11 @@ from tests.support import seed
 from tests.support.api import serving
 from tests.support.repository import ROOT
 
-PAGE = ROOT / "docs" / "api.md"
+PAGE = ROOT / "docs" / "reference" / "api.md"
 
 
 def test_the_page_is_that_of_this_document(document: Any) -> None:
-    assert PAGE.read_text() == reference(document), "python -m services.api.reference > docs/api.md"
+    assert PAGE.read_text() == reference(document), "python -m services.api.reference > docs/reference/api.md"
 
 
 def test_the_page_tells_of_every_route_parameter_and_object_and_its_links_lead_somewhere(

@@ -1,4 +1,4 @@
-"""Scopes: docs/access.md says which one each route needs, and the routes are held to it."""
+"""Scopes: each route requires the one that docs/how-to/manage-keys-and-users.md names."""
 
 import re
 from uuid import uuid4
@@ -13,7 +13,7 @@ from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.repository import ROOT
 
-PAGE = ROOT / "docs" / "access.md"
+PAGE = ROOT / "docs" / "how-to" / "manage-keys-and-users.md"
 NEEDED = re.findall(r"^\| `([A-Z]+) (/\S+)` \| `(\S+)` \|$", PAGE.read_text(), re.MULTILINE)
 
 

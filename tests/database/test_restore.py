@@ -36,7 +36,7 @@ pytestmark = pytest.mark.long
 
 # Without their revision: how often a row was written anew follows from how the events fell into batches.
 ALL_CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls ORDER BY organization_id, id"  # noqa: S608
-BACKUP = ROOT / "docs" / "backup.md"
+BACKUP = ROOT / "docs" / "how-to" / "back-up-and-restore.md"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ async def restored_server(places: Places, moment: str) -> AsyncIterator[str]:
 
 
 def deleted_since(moment: str) -> str:
-    """The statement of docs/backup.md, for another moment."""
+    """The statement of docs/how-to/back-up-and-restore.md, for another moment."""
     (found,) = re.findall(r"SELECT [^;]*FROM audit_log[^;]*;", BACKUP.read_text())
     return re.sub(r"at > '[^']*'", f"at > '{moment}'", found)
 

@@ -31,8 +31,8 @@ STOP_SECONDS_MAX = 10
 
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
-    """The stack, started as the first page of docs/containers.md does it, with a port of Kafka and with
-    Prometheus; taken down with its volumes."""
+    """The stack, started by the first commands of docs/how-to/run-with-compose.md, with a port of Kafka and
+    Prometheus; removed with its volumes."""
     stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(3))
     try:
         stack("up", "--build", "--detach", "--wait", *SERVERS, *OURS, "migrate", "topic", "prometheus")

@@ -109,7 +109,7 @@ def mount(given: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, directory: 
 
 
 def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    page = (DIRECTORY.parent.parent / "docs" / "deploy.md").read_text()
+    page = (DIRECTORY.parent.parent / "docs" / "how-to" / "deploy-on-kubernetes.md").read_text()
     (overlay,) = re.findall(r"```yaml\n(apiVersion: kustomize.*?)```", page, re.DOTALL)
     patch = yaml.safe_load(yaml.safe_load(overlay)["patches"][0]["patch"])
     typed = re.findall(r"create secret generic (\S+) ((?:.*\\\n)*.*)", page)
@@ -209,7 +209,7 @@ def test_ingest_never_outgrows_its_partitions_and_scales_by_a_metric_that_is() -
     partitions = int(topic["command"][topic["command"].index("--partitions") + 1])
     scaler = named("HorizontalPodAutoscaler", "callfold-ingest")["spec"]
     assert scaler["maxReplicas"] == partitions
-    documented = (DIRECTORY.parent.parent / "docs" / "metrics.md").read_text()
+    documented = (DIRECTORY.parent.parent / "docs" / "reference" / "metrics.md").read_text()
     assert f"`{scaler['metrics'][0]['pods']['metric']['name']}`" in documented
 
 

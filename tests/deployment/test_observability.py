@@ -29,10 +29,12 @@ def alert_expressions() -> Iterator[str]:
 
 
 def documented() -> set[str]:
-    """Every series of docs/metrics.md, as Prometheus names it."""
+    """Every series of docs/reference/metrics.md, as Prometheus names it."""
     series: set[str] = set(PROCESS_METRICS)
     rows = re.findall(
-        r"^\| `(callfold_\w+)` \| (\w+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE
+        r"^\| `(callfold_\w+)` \| (\w+) \|",
+        (ROOT / "docs" / "reference" / "metrics.md").read_text(),
+        re.MULTILINE,
     )
     for name, type in rows:
         series |= {f"{name}_{end}" for end in ("bucket", "sum", "count")} if type == "histogram" else {name}

@@ -1,4 +1,4 @@
-"""What docs/deploy.md tells an operator to do, done."""
+"""What docs/how-to/deploy-on-kubernetes.md tells an operator to do, done."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.processes import publish
 from tests.support.repository import ROOT
 
-DEPLOY = ROOT / "docs" / "deploy.md"
+DEPLOY = ROOT / "docs" / "how-to" / "deploy-on-kubernetes.md"
 DAYS = """
 SELECT day::text || ': ' || sum(calls) AS line
 FROM (SELECT day, calls FROM daily_call_counts UNION ALL SELECT day, calls FROM daily_call_deltas) AS counted

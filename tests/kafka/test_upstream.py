@@ -1,5 +1,5 @@
 """Each place where a library is patched, or where its private parts are used: a test here fails when the
-library no longer has the fault, or no longer has the parts. docs/upstream.md lists them."""
+library no longer has the fault, or no longer has the parts. docs/explanation/upstream.md lists them."""
 
 import asyncio
 import inspect
@@ -35,7 +35,7 @@ from shared.kafka.client import connection_faults, mend_aiokafka
 from shared.upstream import UpstreamChanged, expect_parts
 from tests.support.repository import ROOT
 
-PAGE = (ROOT / "docs/upstream.md").read_text()
+PAGE = (ROOT / "docs/explanation/upstream.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \| .* \| ([a-z-]+) ([\d.]+) \| .* \| (`test_.*) \|$", PAGE, re.MULTILINE)
 
 
@@ -187,7 +187,8 @@ def test_a_part_that_is_gone_is_reported_by_one_sentence() -> None:
         expect_parts("aiokafka", fetcher, "MemoryRecords", "NoSuchPart")
     text = str(changed.value)
     assert text == (
-        f"aiokafka {version('aiokafka')} changed aiokafka.consumer.fetcher.NoSuchPart: see docs/upstream.md."
+        f"aiokafka {version('aiokafka')} changed aiokafka.consumer.fetcher.NoSuchPart: "
+        "see docs/explanation/upstream.md."
     )
 
 

@@ -1,4 +1,4 @@
-"""Metrics, scraped from real processes: each number is what happened, and each is in docs/metrics.md."""
+"""Metrics, scraped from real processes: each is exact, and docs/reference/metrics.md lists it."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.processes import Service, publish, until
 from tests.support.repository import ROOT
 
-TABLE = ROOT / "docs" / "metrics.md"
+TABLE = ROOT / "docs" / "reference" / "metrics.md"
 EACH = ["ingest", "aggregator", "api"]
 
 

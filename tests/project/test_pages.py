@@ -53,7 +53,7 @@ def test_every_link_leads_to_a_page_and_its_heading() -> None:
 
 
 def test_decisions_have_numbers_of_their_own_and_the_index_lists_them() -> None:
-    folder = ROOT / "docs" / "decisions"
+    folder = ROOT / "docs" / "explanation" / "decisions"
     index = re.findall(r"^- \[(D\d+ .+?)\]\(", (folder / "README.md").read_text(), re.MULTILINE)
     titles = [
         title

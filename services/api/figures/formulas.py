@@ -1,6 +1,6 @@
 """Figures: what telephony reads from sums of calls, each with its formula. Pure.
 
-docs/figures.md has the same formulas for people, with a worked example.
+docs/reference/figures.md has the same formulas for people, with a worked example.
 
 Calls from before step 0006 have no distributions, so their deletion can make a sum negative until a rebuild.
 The formulas then use 0.
