@@ -1,6 +1,6 @@
-"""`callfold event`: prints the contract of an event and checks events as ingest reads them.
+"""`callfold event`: prints the contract of an event, and checks events as ingest reads them.
 
-Needs no server and no settings.
+`schema` and `check` need no server and no settings. `publish` is in `event_publish`.
 """
 
 import json
@@ -41,6 +41,9 @@ class Checked:
     notes: tuple[Note, ...] = ()
     reason: str | None = None
     """Why it is refused."""
+    key: str = ""
+    """The key to publish it with: its call id."""
+    value: bytes = b""
 
 
 @app.command(cls=Command)
@@ -52,17 +55,20 @@ def schema() -> None:
     typer.echo(json.dumps(event_schema(), indent=2))
 
 
+FileArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="One event per line, JSON arrays or pretty-printed objects, plain or gzip-compressed; "
+        "- is standard input.",
+        show_default=False,
+    ),
+]
+
+
 @app.command(cls=Command)
 def check(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE",
-            help="One event per line, JSON arrays or pretty-printed objects, plain or gzip-compressed; "
-            "- is standard input.",
-            show_default=False,
-        ),
-    ],
+    file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Check events as ingest reads them: accepted, accepted without some fields, or refused with the reason.
@@ -74,12 +80,12 @@ def check(
     """
     outcomes: Counter[str] = Counter()
     kept: list[Checked] = []
-    for one in _checked(file, datetime.now(UTC)):
+    for one in checked_events(file, CHECK, datetime.now(UTC)):
         outcomes[one.outcome] += 1
         if as_json:
             kept.append(one)
         else:
-            typer.echo(_line(one))
+            typer.echo(line(one))
     if not outcomes:
         raise Failure(f"{shown(file)} has no event.")
     accepted, noted, refused = (outcomes[outcome] for outcome in ("accepted", "noted", "refused"))
@@ -94,11 +100,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _checked(path: str, now: datetime) -> Iterator[Checked]:
+def checked_events(path: str, use: Use, now: datetime) -> Iterator[Checked]:
     """The records of the file. Raises Failure when it cannot be read, after the records before that place."""
     try:
         with open_archive(path) as file:
-            for number, value in values(file, path, CHECK):
+            for number, value in values(file, path, use):
                 yield _check(number, value, now)
     except OSError as error:
         raise unreadable(path, error) from None
@@ -109,10 +115,19 @@ def _check(number: int, value: bytes, now: datetime) -> Checked:
         event = read(value, now)
     except InvalidEvent as error:
         return Checked(number, "refused", reason=str(error))
-    return Checked(number, "noted" if event.notes else "accepted", event.id, event.type, event.notes)
+    return Checked(
+        number,
+        "noted" if event.notes else "accepted",
+        event.id,
+        event.type,
+        event.notes,
+        key=event.external_id or str(event.call_id),
+        value=value,
+    )
 
 
-def _line(checked: Checked) -> str:
+def line(checked: Checked) -> str:
+    """The outcome of one record, for people."""
     if checked.reason is not None:
         return f"{checked.record}: refused: {checked.reason}"
     notes = "; ".join(f"{field}: {rule}" for field, rule in checked.notes)
