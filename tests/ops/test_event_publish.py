@@ -28,7 +28,8 @@ async def test_events_of_a_file_become_a_call(
     assert (done.status, done.output) == (0, f"Published 3 events to {pipeline.topic}.\n")
     await published(pipeline, file)
     await pipeline.run_until_consumed()
-    assert await database.fetch("SELECT id, duration, version FROM calls") == [(CALL, 60, 3)]
+    rows = await database.fetch("SELECT id, duration, version FROM calls")
+    assert [tuple(row) for row in rows] == [(CALL, 60, 3)]
     await pipeline.assert_proved()
 
 
