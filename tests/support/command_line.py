@@ -15,11 +15,13 @@ from tests.support.left_open import forget_what_is_left_open
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit status. An expected fault is `failure`, and status 1."""
+    """The output of a command, its messages on standard error, and its exit status. An expected fault is
+    `failure`, and status 1."""
 
     status: int
     output: str
     failure: str
+    errors: str = ""
 
     @property
     def json(self) -> Any:
@@ -39,7 +41,7 @@ async def callfold(*arguments: str | UUID, **settings: str) -> Done:
     if result.exception is not None and not isinstance(result.exception, Failure | SystemExit):
         raise result.exception
     failure = str(result.exception) if isinstance(result.exception, Failure) else ""
-    return Done(result.exit_code, result.stdout, failure)
+    return Done(result.exit_code, result.stdout, failure, result.stderr)
 
 
 def _run(arguments: list[str], environment: dict[str, str | None]) -> Result:
