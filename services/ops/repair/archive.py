@@ -103,8 +103,7 @@ def _text(file: Stream, path: str, use: Use) -> io.BufferedReader:
         raise Failure(f"{shown(path)} is {packed}-compressed: {_pipe(path, command, use)}")
     if (other := encoding(stream.head)) is not None:
         raise Failure(
-            f"{shown(path)} is {other}: "
-            f"{_pipe(path, f'iconv -f {other} -t UTF-8 {shlex.quote(path)}', use)}"
+            f"{shown(path)} is {other}: {_pipe(path, f'iconv -f {other} -t UTF-8 {shlex.quote(path)}', use)}"
         )
     if stream.head.startswith(BYTE_ORDER_MARK):
         stream.skip(len(BYTE_ORDER_MARK))
