@@ -26,7 +26,7 @@ def _file(tmp_path: Path, content: bytes) -> str:
 
 
 async def test_the_schema_is_printed_whole() -> None:
-    done = await callfold("event", "schema", port="no port")
+    done = await callfold("event", "schema", database_url="not a URL", topic="")
 
     assert done.status == 0
     assert done.json == event_schema()
