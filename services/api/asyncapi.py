@@ -19,12 +19,12 @@ KAFKA_BINDING: Final = "0.5.0"
 
 _HEADERS: Final = {
     "type": "object",
-    "description": "callfold needs no header. It ignores headers that it does not know, whatever their bytes.",
+    "description": "callfold needs no header. It ignores headers that it does not know.",
     "properties": {
         "traceparent": {
             "type": "string",
             "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
-            "description": "The producer's W3C trace context. Ingest continues a sampled trace when its traces "
+            "description": "The producer's W3C trace context. Ingest continues a sampled trace when traces "
             "are enabled.",
             "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
         }

@@ -36,7 +36,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _UUID_LENGTH: Final = 36
 _FIRST_YEAR: Final = EARLIEST.year + 1
-"""The first year that lies wholly after `EARLIEST`, whatever the offset."""
+"""The first year that lies wholly after `EARLIEST`, with any offset."""
 _COST_DIGITS: Final = len(str(int(COST_CENTS_MAX)))
 _COST_DECIMALS: Final = -int(COST_STEP.as_tuple().exponent)
 _DAYS_AHEAD: Final = f"{AHEAD_MAX.days} day{'s' if AHEAD_MAX.days > 1 else ''}"
@@ -56,8 +56,8 @@ def event_schema() -> Schema:
         "description": "One immutable fact about one call, as a telephony system publishes it. callfold "
         "accepts an event that conforms to this schema and stores every field. Unknown fields are kept.",
         "$comment": "Assert formats when you validate: date-time refuses days that do not exist. A schema "
-        f"cannot express these rules. The value is UTF-8 JSON of at most {VALUE_BYTES_MAX:,} bytes, nested at "
-        f"most {DEPTH_MAX} levels deep. timestamp is at most {_DAYS_AHEAD} ahead of callfold's clock, and "
+        f"cannot express these rules. The value is UTF-8 JSON of at most {VALUE_BYTES_MAX:,} bytes, nested "
+        f"at most {DEPTH_MAX} levels deep. timestamp is at most {_DAYS_AHEAD} ahead of callfold's clock, and "
         f"answered_at and completed_at are at most {_DAYS_AHEAD} after timestamp. The organization exists, "
         "unless callfold is set to create it (CALLFOLD_UNKNOWN_ORGANIZATIONS). The call was not deleted, is "
         "not older than the retention, and has room for another event.",
@@ -73,7 +73,7 @@ def event_schema() -> Schema:
             "type": {
                 "type": "string",
                 "enum": list(get_args(EventType)),
-                "description": "What happened.",
+                "description": "The kind of fact.",
                 "examples": ["call.completed"],
             },
             "organization_id": {
@@ -103,7 +103,7 @@ def event_schema() -> Schema:
             "data": _optional(
                 {
                     "type": "object",
-                    "description": "What the event states about the call. A field that is absent or null "
+                    "description": "The facts about the call. A field that is absent or null "
                     "changes nothing. Unknown fields are kept.",
                     "properties": {name: _optional(field) for name, field in _data().items()},
                     "additionalProperties": True,

@@ -32,7 +32,7 @@ app = typer.Typer(
 
 @dataclass(frozen=True)
 class Checked:
-    """What ingest would do with one record. `record` is the number of its line, or of its array element."""
+    """The outcome of one record. `record` is the number of its line, or of its element in arrays."""
 
     record: int
     outcome: Literal["accepted", "noted", "refused"]
