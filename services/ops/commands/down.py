@@ -1,22 +1,27 @@
-"""`callfold down`: the end of every process of a stack."""
+"""`callfold down`: stops every process of a stack."""
 
 import typer
 
 from services.ops.commands.up import DirectoryOption
 from services.ops.embedded.state import plan
 from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import JsonOption
+from services.ops.terminal.printing import print_json
 from services.ops.terminal.program import DEFAULT_STATE
 from shared.extras import needs_extra
 
 
-def down(state: DirectoryOption = DEFAULT_STATE) -> None:
-    """End every process of a stack that `callfold up` started; its data stays.
+def down(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
+    """Stop every process of a stack that `callfold up` started, and keep its data.
 
-    Also those that a killed supervisor left behind.
+    It also stops processes that a killed supervisor left running.
 
-    Exit status: 0 when none is left, also when none was there.
+    Exit status: 0 when no process of the stack runs any more, or when none was running.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
-    ended = state.is_dir() and stack.stop(plan(state))
-    typer.echo("Ended." if ended else f"Nothing runs in {state}.")
+    stopped = state.is_dir() and stack.stop(plan(state))
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        typer.echo("Stopped." if stopped else f"No stack is running in {state}.")

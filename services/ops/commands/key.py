@@ -1,4 +1,4 @@
-"""`callfold key`: the API keys of an organization. Only a hash of each is kept: a key is shown once."""
+"""`callfold key`: the API keys of an organization. callfold stores only their hashes and shows a key once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,14 +37,17 @@ app = typer.Typer(
 @app.command(cls=Command)
 def create(
     organization_id: OrganizationOption,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What the key is for.")] = "",
-    test: Annotated[bool, typer.Option("--test", help="A key that sees test calls only.")] = False,
+    name: Annotated[
+        str,
+        typer.Option(metavar="TEXT", help="A name that says what the key is for. Default: no name.", show_default=False),
+    ] = "",
+    test: Annotated[bool, typer.Option("--test", help="Create a key for test calls instead of live calls.")] = False,
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"What it may do: {', '.join(SCOPES)}; can be given several times. Without it, all of them.",
+            help=f"A scope of the key: {', '.join(SCOPES)}. Repeat the option for several. Default: all scopes.",
             show_default=False,
         ),
     ] = None,
@@ -52,8 +55,8 @@ def create(
         str | None,
         typer.Option(
             metavar="WHEN",
-            help="Until when it works: a day, to its end in the organization's time zone, a time with an "
-            "offset, or a number of days from now, as 90d. Without it, until it is revoked.",
+            help="The key's expiry: a date (valid to the end of that day in the organization's time zone), a "
+            "time with a UTC offset, or a number of days from now, such as 90d. Default: never.",
         ),
     ] = None,
     network: Annotated[
@@ -61,15 +64,19 @@ def create(
         typer.Option(
             "--network",
             metavar="CIDR",
-            help="From where it may be used, as 203.0.113.0/24; can be given several times. Without it, from "
-            "anywhere.",
+            help="A network that the key may be used from, such as 203.0.113.0/24. Repeat the option for "
+            "several. Default: any network.",
             show_default=False,
         ),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create an API key, and show it this one time."""
+    """Create an API key and print it. callfold cannot show it again.
+
+    Standard output has the key alone, so that `KEY=$(callfold key create …)` works. Messages go to standard
+    error.
+    """
     scopes, networks = _read_scopes(scope), _read_networks(network)
     made = asyncio.run(
         _create(
@@ -85,19 +92,22 @@ def create(
     if as_json:
         print_json(made)
         return
-    typer.echo(f"{made['key']}\n")
+    typer.echo(made["key"])
     typer.echo(
-        f"The key {made['id']} of organization {made['organization_id']} sees its {mode(not test)} calls."
+        f"Created key {made['id']} for the {mode(not test)} calls of organization {made['organization_id']}.",
+        err=True,
     )
-    typer.echo("Keep it now: it is kept nowhere else, and not shown again.")
+    typer.echo("Store the key now: callfold keeps only its hash and cannot show it again.", err=True)
 
 
 @app.command("list", cls=Command)
 def list_keys(
     organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """List an organization's keys, the oldest first: what each is for, may do, and how it begins and ends.
-    The last use is up to a minute late."""
+    """List the keys of an organization, oldest first.
+
+    Of the key itself, the list shows its first and last characters. The last use is up to a minute late.
+    """
     found = asyncio.run(_list(state, organization_id))
     if as_json:
         print_json(found)
@@ -122,20 +132,20 @@ def list_keys(
 @app.command(cls=Command)
 def revoke(
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
+        str, typer.Argument(metavar="KEY", help="The id of the key, or the key itself.", show_default=False)
     ],
     organization_id: Annotated[
-        UUID | None, organization_option("Revoke it only if it is this organization's.")
+        UUID | None, organization_option("Revoke the key only if it belongs to this organization.")
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke an API key: from now on no request with it is answered."""
+    """Revoke an API key. From then on, every request with the key is refused."""
     revoked = asyncio.run(_revoke(state, key.strip(), organization_id))
     if as_json:
         print_json(revoked)
         return
-    typer.echo(f"The key {revoked['id']} ({revoked['hint']}) is revoked.")
+    typer.echo(f"Revoked key {revoked['id']} ({revoked['hint']}).")
 
 
 async def create_key(
@@ -148,8 +158,9 @@ async def create_key(
     expires_at: datetime | None = None,
     allowed_networks: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """A new key, with the key itself under "key", and its audit line, in one transaction; the organization
-    must exist. Raises asyncpg's errors."""
+    """Creates a key and writes its audit line in one transaction. The result has the key itself under "key".
+
+    The organization must exist. Raises asyncpg's errors."""
     key, key_id = new_key(livemode), uuid4()
     async with connection.transaction():
         row = await connection.fetchrow(
@@ -170,7 +181,7 @@ async def create_key(
 
 
 def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
-    """From when on a key works no more, as an operator types it; days end in `zone`. Raises Failure."""
+    """Parses the expiry of a key, as an operator types it. Days end in `zone`. Raises Failure."""
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             expires_at = now + timedelta(days=int(text[:-1]))
@@ -182,11 +193,11 @@ def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
         expires_at = None
     if expires_at is None or expires_at.tzinfo is None:
         raise Failure(
-            "--expires must be a day such as 2027-01-31, a time with an offset such as 2027-01-31T18:00:00Z, "
-            f"or a number of days such as 90d, not {text!r}."
+            "--expires must be a date such as 2027-01-31, a time with a UTC offset such as "
+            f"2027-01-31T18:00:00Z, or a number of days such as 90d, not {text!r}."
         )
     if expires_at <= now:
-        raise Failure(f"--expires must be in the future: {text} is over.")
+        raise Failure(f"--expires must be in the future, not {text!r}.")
     return expires_at
 
 
@@ -198,7 +209,7 @@ def _read_scopes(texts: list[str] | None) -> list[Scope]:
 
 
 def _read_networks(texts: list[str] | None) -> list[str] | None:
-    """Networks as they are kept; a bare address is one of its own."""
+    """Networks in the form that is stored. An address alone is a network of one address."""
     try:
         return [str(ip_network(text.strip())) for text in texts] if texts else None
     except ValueError as error:
@@ -222,17 +233,17 @@ async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, Any
 
 async def _revoke(state: Path | None, key: str, organization_id: UUID | None) -> dict[str, object]:
     is_key = key_livemode(key) is not None
-    key_id = None if is_key else read_uuid(key, "The key's id")
+    key_id = None if is_key else read_uuid(key, "The id of the key")
     hashed = key_hash(key) if is_key else None
     async with database(find_database(state)) as connection, connection.transaction():
         found = await connection.fetch(_FIND, key_id, hashed, organization_id)
         if not found:
             listing = suggestion("key", "list", "--organization", organization_id or "UUID", state=state)
-            raise Failure(f"There is no such key: {listing} shows an organization's keys.")
+            raise Failure(f"There is no such key: {listing} lists the keys of an organization.")
         row = found[0]
         if row["revoked_at"] is not None:
             raise Failure(
-                f"The key {row['id']} was revoked before, at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
+                f"Key {row['id']} was already revoked at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
             )
         revoked = await connection.fetchrow(_REVOKE, row["organization_id"], row["id"])
         await audit(connection, "key revoked", row["organization_id"], subject=row["id"])

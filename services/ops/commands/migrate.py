@@ -1,4 +1,4 @@
-"""`callfold migrate`: the database's tables, brought to the newest step."""
+"""`callfold migrate`: upgrades the tables of the database to the newest step."""
 
 import asyncio
 from typing import Annotated, Final
@@ -8,27 +8,29 @@ import typer
 from services.ops.addresses import Place, database, database_faults, find_database
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
-from services.ops.terminal.options import StateOption
+from services.ops.terminal.options import JsonOption, StateOption
+from services.ops.terminal.printing import print_json
+from shared.database.schema_step import NEEDED_STEP
 from shared.settings.database import RolesSettings
 
 RolesOption = Annotated[
     bool,
     typer.Option(
         "--roles",
-        help="Make the services' roles, too, with their rights and the walls between organizations; with "
-        "CALLFOLD_ROLES_PASSWORD, that is the password of each.",
+        help="Also create or update the services' roles, their rights and the row-level security between "
+        "organizations. CALLFOLD_ROLES_PASSWORD, if set, becomes the password of each role.",
     ),
 ]
 
 
-def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
-    """Make the tables in a new database, or bring those of an older callfold up to date.
+def migrate(roles: RolesOption = False, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Create the tables in a new database, or upgrade the tables of an older callfold.
 
-    Harmless where they are: it can run at each start, and of two at once the second waits. Tables of a newer
-    callfold stay as they are, for this one runs on them.
+    It changes nothing in a database that is up to date, so it can run at each start. When two run at once,
+    the second waits. It does not change tables of a newer callfold: this version works with them.
     """
     secret = settings_from_environment(RolesSettings).roles_password
-    # Here, because Alembic would slow the start of every other command.
+    # Imported here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
     from shared.migrations.give_roles import MayNotMakeRoles, give_roles
@@ -41,35 +43,39 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
         with database_faults(place):
             try:
                 newer = to_newest(place.address, place.pooler)
-            except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
+            except DBAPIError as error:  # SQLAlchemy wraps asyncpg's error
                 raise (error.orig and error.orig.__cause__) or error from None
-            if roles and newer is None:  # what those of a newer callfold may do is not ours to say
+            if roles and newer is None:  # a newer callfold may need other rights, which we do not know
                 password = None if secret is None else secret.get_secret_value()
                 asyncio.run(give_roles(place.address, place.pooler, password=password))
     except TablesBusy as busy:
         raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
     except MayNotMakeRoles as refused:
         raise Failure(f"{refused}.") from None
-    if newer is None:
+    if as_json:
+        is_newer = newer is not None
+        print_json({"step": newer or NEEDED_STEP, "newer": is_newer, "roles": roles and not is_newer})
+    elif newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
-        typer.echo(f"The database is of a newer callfold (step {newer}): this one runs on it, nothing to do.")
+        typer.echo(f"A newer callfold migrated the database to step {newer}. This version works with it.")
+        typer.echo("Nothing was changed.")
 
 
 async def _connects(place: Place) -> None:
-    """Says in one sentence what is wrong with the database, before Alembic would in many."""
+    """Raises Failure in one sentence when the database cannot be used. Alembic would print many lines."""
     async with database(place):
         return
 
 
 async def _oldest_transaction(place: Place) -> str:
-    """Who is likely in the way."""
+    """The transaction that most likely holds the lock."""
     async with database(place) as connection:
         oldest = await connection.fetchrow(_OLDEST_TRANSACTION)
     return (
         ""
         if oldest is None
-        else "; the oldest transaction is that of {} (pid {}), {:.0f} s old".format(*oldest)
+        else "; the oldest transaction belongs to {} (pid {}) and is {:.0f} s old".format(*oldest)
     )
 
 
