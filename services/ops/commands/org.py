@@ -1,4 +1,4 @@
-"""`callfold org`: the organizations whose calls are counted."""
+"""`callfold org`: creates and lists organizations."""
 
 import asyncio
 from functools import partial
@@ -25,44 +25,44 @@ NAME_LETTERS_MAX: Final = 200
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Create and list organizations, whose calls are kept and counted apart.",
+    help="Create, list, change and delete organizations.",
 )
 
 
 @app.command(cls=Command)
 def create(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What people call the organization.", show_default=False)
+        str, typer.Argument(metavar="NAME", help="The organization's name, 1 to 200 characters.", show_default=False)
     ],
     organization_id: Annotated[
         UUID | None,
         typer.Option(
             "--id",
             metavar="UUID",
-            help="Its id, where one exists already; else one is made.",
+            help="The organization's id. Default: a new random id.",
             parser=partial(read_uuid, what="--id"),
         ),
     ] = None,
     time_zone: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The IANA time zone in which its days begin, as Europe/Berlin."),
+        typer.Option(metavar="NAME", help="The IANA time zone of its days, such as Europe/Berlin."),
     ] = "UTC",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create an organization."""
+    """Create an organization, with its own calls, counts, keys and users."""
     made = asyncio.run(_create(state, name, organization_id or uuid4(), time_zone))
     if as_json:
         print_json(made)
         return
-    typer.echo(f"Organization {made['id']} ({made['name']}), with days in {made['time_zone']}, is there.")
+    typer.echo(f"Created organization {made['id']} ({made['name']}, time zone {made['time_zone']}).")
     create_key = command_line("key", "create", "--organization", str(made["id"]), state=state)
-    typer.echo(f"A key for its calls: {create_key}")
+    typer.echo(f"To create an API key: {create_key}")
 
 
 @app.command("list", cls=Command)
 def list_organizations(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List the organizations, the oldest first."""
+    """List the organizations, oldest first."""
     found = asyncio.run(_list(state))
     if as_json:
         print_json(found)
@@ -82,36 +82,37 @@ def list_organizations(state: StateOption = None, as_json: JsonOption = False) -
 
 
 def check_name(name: str) -> str:
-    """A name as it is kept. Raises Failure when it can't be one."""
+    """The name without surrounding spaces. Raises Failure for an invalid name."""
     name = name.strip()
     if not name.isprintable() or not 1 <= len(name) <= NAME_LETTERS_MAX:
-        raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable letters.")
+        raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable characters.")
     return name
 
 
 def check_time_zone(name: str) -> str:
-    """A time zone's IANA name. Raises Failure when there is no such zone, with the one that was meant."""
+    """The IANA name of a time zone. Raises Failure for an unknown name, with a suggestion if there is one."""
     if name in zone_names():
         return name
     meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
     hint = (
-        f"did you mean {meant[0]}?" if meant else "names are written as Europe/Berlin, America/New_York, UTC."
+        f"Did you mean {meant[0]}?" if meant else "Use an IANA name such as Europe/Berlin or UTC."
     )
-    raise Failure(f"There is no time zone {name!r}: {hint}")
+    raise Failure(f"There is no time zone {name!r}. {hint}")
 
 
 async def create_organization(
     connection: Connection, organization_id: UUID, name: str, time_zone: str
 ) -> dict[str, object]:
-    """A new organization's row, with its audit line, in one transaction. Raises Failure for an id that is
-    taken, or that a deleted organization had."""
+    """Inserts an organization and its audit line in one transaction, and returns its row.
+
+    Raises Failure for an id that exists, or that a deleted organization had."""
     async with connection.transaction():
         if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
-            raise Failure(f"Organization {organization_id} was deleted; its id is not given again.")
+            raise Failure(f"Organization {organization_id} was deleted. Its id cannot be used again.")
         try:
             row = await connection.fetchrow(_CREATE, organization_id, name, time_zone, zone_rules(time_zone))
         except asyncpg.UniqueViolationError:
-            raise Failure(f"There is an organization {organization_id} already.") from None
+            raise Failure(f"Organization {organization_id} already exists.") from None
         await audit(connection, "organization created", organization_id, name)
     return dict(row or {})
 

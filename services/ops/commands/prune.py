@@ -1,4 +1,4 @@
-"""`callfold prune`: removes calls older than their organization keeps."""
+"""`callfold prune`: removes calls that are older than their organization's retention."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,8 +24,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="Whether what was counted stays counted; CALLFOLD_PRUNE_COUNTS otherwise. drop takes away "
-            "also what calls that are gone already were counted for.",
+            help="keep leaves the counts of removed calls as they are. drop subtracts them, also those of calls "
+            "that were removed earlier. Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
     ] = None,
@@ -34,12 +34,10 @@ def prune(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove calls, events and quarantined records older than their organization keeps.
+    """Remove calls, events and quarantined records that are older than their organization's retention.
 
-    Quarantined records of deleted calls that an older version left are removed as well.
-
-    `org set-retention` says how long that is.
-    The aggregator does so by itself every few minutes.
+    `callfold org set-retention` sets the retention. The aggregator does the same every few minutes. The
+    command also removes quarantined records of deleted calls that an older version left.
     """
     if counts is None:
         counts = settings_from_environment(AggregatorSettings).prune_counts
@@ -48,15 +46,15 @@ def prune(
         print_json({"calls": pruned, "quarantined_records": records, "counts": counts, "dry_run": dry_run})
         return
     verb = "would be removed" if dry_run else "removed"
-    what = "their counts stay" if counts == "keep" else "their counts go, too"
-    typer.echo(f"{counted(pruned, 'call')} {verb}; {what}.")
+    what = "kept" if counts == "keep" else "removed"
+    typer.echo(f"{counted(pruned, 'call')} {verb}; their counts {'would be' if dry_run else 'are'} {what}.")
     typer.echo(f"{counted(records, 'quarantined record')} {verb}.")
 
 
 async def _prune(
     state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool
 ) -> tuple[int, int]:
-    """How many calls and how many quarantined records were removed, or would be."""
+    """The numbers of calls and of quarantined records that were removed, or would be."""
     action = None if dry_run else "calls pruned"
     async with operating(
         state, organization_id, action, f"counts: {counts}", statement_seconds=LONG_STATEMENT_SECONDS

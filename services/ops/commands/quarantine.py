@@ -1,4 +1,4 @@
-"""`callfold quarantine`: the records that are no events: looked at, let in once they can be, or discarded."""
+"""`callfold quarantine`: lists, shows, retries and discards records that are not valid events."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import console, counted, minute, print_json, print_table
+from services.ops.terminal.program import suggestion
 from services.ops.terminal.progress_bar import progress
 from services.ops.terminal.readable import lines_of
 from shared.calls.event import call_uuid
@@ -31,27 +32,27 @@ LIST_MAX: Final = 10_000
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Look at the records that are no events, let them in once they can be, or discard them.",
+    help="List, show, retry or discard the records that ingest refused.",
 )
 
 ReasonOption = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Those whose reason has this text.", show_default=False),
+    typer.Option("--reason", metavar="TEXT", help="Only records whose reason contains this text.", show_default=False),
 ]
 TopicOption = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Only records of this topic.", show_default=False)
 ]
-NamedOrganizationOption = Annotated[UUID | None, organization_option("Those that name this organization.")]
+NamedOrganizationOption = Annotated[UUID | None, organization_option("Only records that name this organization.")]
 CallOption = Annotated[
     str | None,
     typer.Option(
         "--call",
         metavar="ID",
-        help="Those that name this call of the organization, by its id or its external id.",
+        help="Only records that name this call, by its id or external id. Needs --organization.",
         show_default=False,
     ),
 ]
-IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The records' ids.", "An id")]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The ids of the records.", "An id")]
 
 
 @app.command("list", cls=Command)
@@ -63,18 +64,26 @@ def list_records(
     older_than: Annotated[
         float | None,
         typer.Option(
-            "--older-than-hours", min=0, metavar="HOURS", help="Those that came before.", show_default=False
+            "--older-than-hours",
+            min=0,
+            metavar="HOURS",
+            help="Only records that have been in the quarantine for more than this many hours.",
+            show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The most records to list.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The maximum number of rows.")] = 50,
     by_reason: Annotated[
-        bool, typer.Option("--by-reason", help="How many there are for each topic and reason instead.")
+        bool,
+        typer.Option("--by-reason", help="Count the records by topic and reason instead of listing them."),
     ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the records, the newest first, each with its reason, and with the organization and the call that
-    it names. The call 00000000-0000-0000-0000-000000000000 stands for several."""
+    """List quarantined records, newest first, each with its reason.
+
+    The list also shows the organization and the call that a record names. The call id
+    00000000-0000-0000-0000-000000000000 means that the record names several calls.
+    """
     before = None if older_than is None else timedelta(hours=older_than)
     chosen = _choice(None, reason, topic, organization_id, call)
     found = asyncio.run(_list(state, chosen, before, limit, by_reason=by_reason))
@@ -82,8 +91,8 @@ def list_records(
         print_json(found)
         return
     if by_reason:
-        rows = [(one["records"], one["topic"], one["reason"], minute(one["newest"])) for one in found]
-        print_table(["records", "topic", "reason", "newest (UTC)"], rows)
+        rows = [(one["records"], one["topic"], minute(one["newest"]), one["reason"]) for one in found]
+        print_table(["records", "topic", "newest (UTC)", "reason"], rows)
         return
     columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "organization", "call", "reason"]
     names = ("topic", "partition", "offset", "organization_id", "call_id", "reason")
@@ -100,11 +109,11 @@ def list_records(
 
 @app.command(cls=Command)
 def show(
-    record_id: Annotated[UUID, uuid_argument("ID", "The record's id.", "The id")],
+    record_id: Annotated[UUID, uuid_argument("ID", "The id of the record.", "The id")],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one record: where it came from, why it is here, its headers and bytes, as a person reads them."""
+    """Show one record: its place in Kafka, the reason, and its key, headers and value in readable form."""
     row = asyncio.run(_show(state, record_id))
     headers = list(zip(row["header_names"], row["header_values"], strict=True))
     if as_json:
@@ -114,8 +123,9 @@ def show(
     to = console()
     to.print(f"{row['reason']}", style="bold", markup=False)
     to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
-    to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
-    to.print(f"produced {row['produced_at'] or 'at no known time'}, quarantined {row['quarantined_at']}")
+    to.print(f"organization: {row['organization_id'] or 'not named'}")
+    to.print(f"call: {_call(row['call_id'])}")
+    to.print(f"produced: {_second(row['produced_at'])}, quarantined: {_second(row['quarantined_at'])}")
     to.print("key:")
     to.print("\n".join(lines_of(row["key"])), markup=False)
     for name, value in headers:
@@ -136,17 +146,19 @@ def redrive(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try records again, as if they came now: after an organization was created, say.
+    """Retry records as if they arrived now, for example after their organization was created.
 
-    What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
-    that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
+    A record that is now a valid event is stored, counted and removed from the quarantine. Other records stay,
+    with the reason that applies now. The command can be repeated safely. It does not create organizations:
+    use `callfold org create` first.
     """
     chosen = _chosen(_choice(ids, reason, topic, organization_id, call), everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
     if as_json:
         print_json(done)
         return
-    typer.echo(f"{counted(done.tried, 'record')} tried: {done.let_in:,} let in, {done.still_bad:,} stay.")
+    typer.echo(f"{counted(done.tried, 'record')} retried: {done.let_in:,} accepted, "
+        f"{done.still_bad:,} still quarantined.")
 
 
 @app.command(cls=Command)
@@ -160,8 +172,10 @@ def discard(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
-    not what they said."""
+    """Remove records permanently, in small transactions.
+
+    The audit log keeps who discarded which record, and the rule that it broke, but not its content.
+    """
     discarded = asyncio.run(
         _discard(state, _chosen(_choice(ids, reason, topic, organization_id, call), everything))
     )
@@ -172,7 +186,7 @@ def discard(
 
 
 class Choice(NamedTuple):
-    """Which records are meant; None where something does not matter. `reason` is a part of the reason."""
+    """The filters of a command; None is no filter. `reason` is a part of the reason."""
 
     ids: list[UUID] | None
     reason: str | None
@@ -188,17 +202,17 @@ def _choice(
     organization_id: UUID | None,
     call: str | None,
 ) -> Choice:
-    """The records that the options name. Raises Failure."""
+    """The filters that the options give. Raises Failure."""
     if call is not None and organization_id is None:
-        raise Failure("--call needs --organization: a call's id is one of its organization.")
+        raise Failure("--call needs --organization, because a call id is unique only within an organization.")
     call_id = None if call is None or organization_id is None else call_uuid(organization_id, call)
     return Choice(ids or None, reason or None, topic or None, organization_id, call_id)
 
 
 def _chosen(choice: Choice, everything: bool) -> Choice:
-    """The choice. Raises Failure where it is neither named nor all."""
+    """The choice. Raises Failure unless it has either a filter or --all."""
     if everything == any(one is not None for one in choice):
-        raise Failure("Say which records: their ids, --reason, --topic, --organization, or --all by itself.")
+        raise Failure("Choose records by id, --reason, --topic or --organization, or use --all alone.")
     return choice
 
 
@@ -216,7 +230,8 @@ async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
     async with database(find_database(state)) as connection:
         row = await connection.fetchrow(_SHOW, record_id)
     if row is None:
-        raise Failure(f"There is no record {record_id} in the quarantine.")
+        listing = suggestion("quarantine", "list", state=state)
+        raise Failure(f"There is no record {record_id} in the quarantine: {listing} lists its records.")
     return dict(row)
 
 
@@ -251,7 +266,7 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
 
 
 def _description(chosen: Choice) -> str:
-    """Which records were chosen, for the audit log."""
+    """The chosen records, in words for the audit log."""
     if chosen.ids is not None:
         return counted(len(chosen.ids), "id")
     parts = [
@@ -267,6 +282,10 @@ def _call(call_id: UUID | None) -> str:
     if call_id is None:
         return "not named"
     return "one of several" if call_id == SEVERAL_CALLS else str(call_id)
+
+
+def _second(instant: datetime | None) -> str:
+    return "unknown" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _hex(value: bytes | None) -> str | None:
@@ -295,7 +314,7 @@ GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
 
-# So many as have together no more than so many bytes, but one at least.
+# Records up to a total of $8 bytes, but at least one.
 _NEXT: Final = f"""
 SELECT id FROM (
     SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
@@ -306,7 +325,7 @@ SELECT id FROM (
 WHERE so_far - bytes < $8 ORDER BY id
 """
 
-# Of the reason only the rule, which stands before the colon: what follows may quote the record.
+# Only the part of the reason before the colon: the rest may quote the record.
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records

@@ -1,4 +1,4 @@
-"""`callfold reap`: ends calls that never ended."""
+"""`callfold reap`: ends calls that never received a final event."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def reap(
             "--silence-hours",
             min=0,
             metavar="HOURS",
-            help="How long a call must have said nothing; CALLFOLD_SILENCE_HOURS otherwise.",
+            help="End calls without events for this many hours. Default: CALLFOLD_SILENCE_HOURS.",
             show_default=False,
         ),
     ] = None,
@@ -34,18 +34,18 @@ def reap(
         bool,
         typer.Option(
             "--all-read",
-            help="Ingest has read all events that were ever published: do not wait until it says so.",
+            help="Assume that ingest has read every published event, and do not check its progress.",
         ),
     ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End calls that never ended, as failed with the cause MISSING_HANGUP.
+    """End calls that never received a final event: status failed, cause MISSING_HANGUP.
 
-    The aggregator does so by itself every few minutes. A call is ended when it was seen to be silent and
-    ingest has since read what had been published by then. A real end that arrives later wins, and the counts
-    move with it.
+    The aggregator does the same every few minutes. A call is ended after two looks. The first finds it
+    silent; the second finds that ingest has read every event that was published before the first. A real
+    final event that arrives later replaces this end, and the counts follow.
     """
     settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
@@ -56,18 +56,19 @@ def reap(
         print_json({"calls": done.ended, "waiting": done.waiting, "dry_run": dry_run})
         return
     verb = "would be ended" if dry_run else "ended"
-    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
+    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours without an event.")
     if done.waiting:
         typer.echo(
-            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read all that was "
-            "published before this look. Run it again in a minute, or with --all-read."
+            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read every event that was "
+            "published before this run. Run the command again in a minute, or use --all-read."
         )
 
 
 async def _reap(
     state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
 ) -> Reaped:
-    """Reaps by how far ingest has read a topic; without one, as if it had read everything."""
+    """Ends the calls that are silent by ingest's progress in the topic. Without a topic, assumes that ingest
+    has read everything."""
     action = None if dry_run else "silent calls ended"
     async with operating(
         state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS

@@ -1,4 +1,4 @@
-"""`callfold rebuild`: repairs counts that are not a recount of the calls."""
+"""`callfold rebuild`: repairs counts that differ from a recount of the calls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,21 +21,20 @@ from shared.database.connection import Connection
 def rebuild(
     organization_id: OnlyOrganizationOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
+        str | None, typer.Option("--from", metavar="DAY", help="The first day to repair, such as 2026-11-24. Default: all days.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
+        str | None, typer.Option("--to", metavar="DAY", help="The last day to repair. Default: all days.")
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mend counts that are not a recount of the calls.
+    """Repair counts that differ from a recount of the calls.
 
-    In one snapshot per organization the counts are compared with the calls, and what is off is corrected by
-    differences that are added to them: nothing is locked, ingest and readers go on, and see the old or the
-    new. Calls that are not the
-    fold of their events are `refold`'s to mend: run that first.
+    For each organization, the command compares counts and calls in one snapshot and writes the differences as
+    deltas. It takes no lock that blocks ingest or readers; a reader sees the old or the new counts. It trusts
+    the calls. If calls are not the fold of their events, run `callfold refold` first.
     """
     days = read_day(since, "--from"), read_day(until, "--to")
     done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
@@ -43,18 +42,18 @@ def rebuild(
         print_json(done)
         return
     if not done.cells:
-        typer.echo("Every count is a recount of the calls: nothing is to be mended.")
+        typer.echo("Every count equals a recount of the calls: there is nothing to repair.")
         return
     what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
-    typer.echo(f"Mended {what}." if done.mended else f"{what} would be mended.")
+    typer.echo(f"Repaired {what}." if done.mended else f"{what} would be repaired.")
 
 
 def read_day(text: str | None, option: str) -> date | None:
-    """A day as an operator types it. Raises Failure."""
+    """Parses a day, as an operator types it. Raises Failure."""
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        raise Failure(f"{option} must be a day such as 2026-11-24, not {text!r}.") from None
+        raise Failure(f"{option} must be a date such as 2026-11-24, not {text!r}.") from None
 
 
 async def _rebuild(

@@ -27,22 +27,25 @@ def refold(
     after: Annotated[
         str | None,
         typer.Option(
-            "--after", metavar="UUID/UUID", help="Go on behind this call: what an interrupted run last said."
+            "--after",
+            metavar="UUID/UUID",
+            help="Resume after this organization and call, as an interrupted run printed them.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Repair calls that are not the fold of their stored events, and the counts with them.
+    """Repair calls that are not the fold of their stored events, and their counts.
 
-    After an upgrade that changed the fold's laws it folds what the older version had folded.
+    After an upgrade that changed the laws of the fold, it folds the calls of the older version again.
 
-    In small transactions: ingest and readers go on, and every count is exact throughout. It can be
-    interrupted and run again; what is right already is only read.
+    The command works in small transactions: ingest and readers continue, and every count is exact throughout.
+    It can be interrupted and run again; it writes only calls that differ.
 
-    Calls that other time-zone rules placed move to their days by the rules in use. At its end a run records
-    these rules for each organization that it refolded whole; with --after, for the later organizations alone.
+    Calls that were placed by other time-zone rules move to their days by the rules in use. At its end, a run
+    records these rules for each organization that it refolded completely. With --after, these are only the
+    organizations after the given one.
     """
     done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
     if as_json:
@@ -53,9 +56,9 @@ def refold(
         if done.by_older_laws:
             typer.echo(f"{counted(done.by_older_laws, 'call')} of these had been folded by an older version.")
         if done.unreadable:
-            typer.echo(f"{counted(done.unreadable, 'call')} with an event that can't be read: see `verify`.")
+            typer.echo(f"{counted(done.unreadable, 'call')} with an unreadable event: `callfold verify` lists them.")
         if done.without_events:
-            typer.echo(f"{counted(done.without_events, 'call')} without any event: replay them.")
+            typer.echo(f"{counted(done.without_events, 'call')} without events: replay their events.")
     if done.unreadable or done.without_events:
         raise typer.Exit(1)
 
@@ -68,7 +71,7 @@ async def _refold(
     async with operating(
         state, organization_id, action, statement_seconds=LONG_STATEMENT_SECONDS
     ) as connection:
-        # Read before the calls: rules that another process records meanwhile are not overwritten.
+        # Read before the calls, so that rules that another process records meanwhile are not overwritten.
         placing = [] if dry_run else await unplaced(connection, organization_id)
         expected = await connection.fetchval(EXPECTED_CALLS, organization_id)
         with progress("calls", expected, quiet=quiet) as bar:
@@ -85,4 +88,4 @@ def _read_key(text: str | None) -> CallKey | None:
     if text is None:
         return None
     owner, _, call_id = text.partition("/")
-    return read_uuid(owner, "--after, before the slash,"), read_uuid(call_id, "--after, behind the slash,")
+    return read_uuid(owner, "--after, before the slash,"), read_uuid(call_id, "--after, after the slash,")

@@ -1,4 +1,4 @@
-"""`callfold replay`: records fed again to the path that ingest takes, beside the running services."""
+"""`callfold replay`: stores records of a topic or a file again, by the code path of ingest."""
 
 import asyncio
 from collections import Counter
@@ -52,8 +52,10 @@ REASONS_SHOWN: Final = 3
 
 @dataclass
 class Replayed:
-    """What became of the records that were read. `no_value` are tombstones of Kafka's compaction, `other`
-    were not asked for. `reasons` are the rules that quarantined records break, with how many do."""
+    """The outcomes of the records that were read.
+
+    `no_value` counts tombstones of Kafka's compaction, `other` the records that the filters left out.
+    `reasons` are the rules that quarantined records break, with their numbers of records."""
 
     read: int = 0
     new: int = 0
@@ -70,11 +72,11 @@ class Replayed:
 
     @property
     def is_mostly_quarantined(self) -> bool:
-        """Whether most of the records that were asked for are not events: a wrong file, or a wrong topic."""
+        """Whether most of the chosen records are not valid events, as with a wrong file or topic."""
         return self.quarantined * 2 > self.read - self.other - self.no_value
 
     def count(self, batch: Changes, bad_records: int) -> None:
-        """Adds what a batch did."""
+        """Adds the outcome of a batch."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
         self.conflicting += len(batch.conflicting)
@@ -85,7 +87,7 @@ class Replayed:
         self.changed_calls += len(batch.changed_calls)
 
     def count_bad(self, bad_records: Sequence[BadRecord]) -> None:
-        """Adds why records are not events."""
+        """Adds the reasons of bad records."""
         self._count_reasons(bad.rule or bad.reason for bad in bad_records)
 
     def _count_reasons(self, reasons: Iterable[str]) -> None:
@@ -95,19 +97,21 @@ class Replayed:
 
 
 def replay(
-    partition: Annotated[int | None, typer.Option("--partition", min=0, help="This partition alone.")] = None,
+    partition: Annotated[
+        int | None, typer.Option("--partition", min=0, help="Only this partition. Default: all partitions.")
+    ] = None,
     from_offset: Annotated[
-        int | None, typer.Option("--from-offset", min=0, help="From this offset on; with --partition.")
+        int | None, typer.Option("--from-offset", min=0, help="The first offset. Needs --partition. Default: the oldest.")
     ] = None,
     to_offset: Annotated[
-        int | None, typer.Option("--to-offset", min=0, help="Up to before this offset; with --partition.")
+        int | None, typer.Option("--to-offset", min=0, help="Stop before this offset. Needs --partition. Default: the end of the partition.")
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="From this record time on, as 2026-11-24T10:00:00Z."),
+        typer.Option("--from", metavar="TIME", help="Only records with this timestamp or a later one, such as 2026-11-24T10:00:00Z."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Up to before this time of the record.")
+        str | None, typer.Option("--to", metavar="TIME", help="Only records with an earlier timestamp.")
     ] = None,
     organization_id: OnlyOrganizationOption = None,
     call: Annotated[
@@ -115,30 +119,30 @@ def replay(
         typer.Option(
             "--call",
             metavar="ID",
-            help="Events of this call alone; with --organization also by its external id.",
+            help="Only events of this call, by its id or, with --organization, by its external id.",
         ),
     ] = None,
     event_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Events of this type alone.")
+        str | None, typer.Option("--type", metavar="TYPE", help="Only events of this type, such as call.completed.")
     ] = None,
     topic: Annotated[
-        str | None, typer.Option("--topic", metavar="TOPIC", help="Another topic than CALLFOLD_TOPIC.")
+        str | None, typer.Option("--topic", metavar="TOPIC", help="The topic to replay. Default: CALLFOLD_TOPIC.")
     ] = None,
     file: Annotated[
         str | None,
         typer.Option(
             "--file",
             metavar="FILE",
-            help="A file in place of a topic: one event a line, JSON arrays or pretty-printed objects, plain "
-            "or gzip-compressed; - is standard input.",
+            help="Replay a file instead of a topic: one event per line, JSON arrays or pretty-printed objects, "
+            "plain or gzip-compressed. Use - for standard input.",
         ),
     ] = None,
     create_organizations: Annotated[
         bool | None,
         typer.Option(
             "--create-organizations/--no-create-organizations",
-            help="Whether events of an organization that is not there create it, or are quarantined; as "
-            "CALLFOLD_UNKNOWN_ORGANIZATIONS says where that is set, and quarantined otherwise.",
+            help="Create the organization of an event if it does not exist, or quarantine the event. Default: "
+            "CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, otherwise quarantine.",
             show_default=False,
         ),
     ] = None,
@@ -146,19 +150,20 @@ def replay(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Feed a span of a topic, or an archive, to the path that ingest takes, once more.
+    """Read a range of a topic, or a file, and store its events as ingest does.
 
-    What is there stays as it is, what is missing comes; deleted calls stay deleted. No consumer group is
-    touched, the services go on, and it can be interrupted and run again. With a filter, records that are no
-    events are passed over.
+    Stored events do not change, missing events are added, and deleted calls stay deleted. The command uses no
+    consumer group, and the services continue to run. It can be interrupted and run again. With --organization,
+    --call or --type, it skips records that are not valid events.
 
-    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
+    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them were
     quarantined.
     """
     span = _span(topic, partition, from_offset, to_offset, since, until)
     if file is not None and span != Span(span.topic):
         raise Failure(
-            "A file has no partitions, offsets or record times: leave those options out with --file."
+            "--file cannot be combined with --partition, --from-offset, --to-offset, --from or --to: a file has "
+            "no partitions, offsets or record timestamps."
         )
     chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
@@ -177,29 +182,29 @@ def _print(done: Replayed) -> None:
     typer.echo(
         f"{counted(done.read, 'record')} read: {done.new:,} {would}new, {done.duplicate:,} duplicate, "
         f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
-        f"{without_value}{done.other:,} not asked for."
+        f"{without_value}{done.other:,} filtered out."
     )
     if done.conflicting:
         typer.echo(
-            f"{counted(done.conflicting, 'record')} dropped: their call has an event with that id "
-            "and other content."
+            f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id and "
+            "different content."
         )
-    typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
+    typer.echo(f"{counted(done.new_calls, 'call')} {would}created, {done.changed_calls:,} {would}changed.")
     if done.is_mostly_quarantined:
-        typer.echo("Most of these records are not events that can be stored:", err=True)
+        typer.echo("Most of these records cannot be stored. The most frequent reasons:", err=True)
         for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):
             typer.echo(f"  {counted(records, 'record')}: {reason}", err=True)
 
 
 def _settings(create_organizations: bool | None) -> IngestSettings:
-    """Ingest's. Without a word of the operator no organization is created: the shell may lack what ingest is
-    set to."""
+    """The settings of ingest. Without an option or a setting, no organization is created, because this shell
+    may lack the settings of ingest."""
     settings = settings_from_environment(IngestSettings)
     if create_organizations is None:
-        said = "unknown_organizations" in settings.model_fields_set
-        create_organizations = said and settings.unknown_organizations == "create"
+        is_set = "unknown_organizations" in settings.model_fields_set
+        create_organizations = is_set and settings.unknown_organizations == "create"
     unknown = "create" if create_organizations else "quarantine"
-    # What an operator replays on purpose is no producer gone wrong.
+    # The breaker pauses for a faulty producer. An operator replays on purpose, so it never pauses here.
     return settings.model_copy(update={"unknown_organizations": unknown, "breaker_share": 1.0})
 
 
@@ -239,7 +244,7 @@ async def _replay(
 def _asked(
     arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
 ) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
-    """What was asked for of a batch; the rest is counted."""
+    """The records of a batch that the filters choose. The others are counted."""
     if chosen is None:
         done.count_bad(bad_records)
         return arrivals, bad_records
@@ -252,7 +257,7 @@ def _asked(
 async def _batches(
     state: Path | None, file: str | None, span: Span
 ) -> AsyncIterator[tuple[Batches, int | None]]:
-    """The batches that the source has, and how many records about, where that is known."""
+    """The batches of the source, and the approximate number of records, if it is known."""
     if file is not None:
         yield read_file(file), None
         return
@@ -261,7 +266,7 @@ async def _batches(
         partitions = await partitions_of_span(kafka.broker, span)
         consumer = span_consumer(kafka.broker)
         await consumer.start()
-        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before a task of its own has begun
+        await asyncio.sleep(0)  # aiokafka cannot stop a consumer before its own task has started
         try:
             consumer.assign(partitions)
             offsets = await offsets_of(consumer, partitions, span)
@@ -279,7 +284,7 @@ def _span(
     until: str | None,
 ) -> Span:
     if partition is None and (from_offset is not None or to_offset is not None):
-        raise Failure("An offset is one of a partition: name that with --partition.")
+        raise Failure("--from-offset and --to-offset need --partition, because each partition has its own offsets.")
     return Span(
         topic or settings_from_environment(IngestSettings).topic,
         partition,
@@ -291,18 +296,18 @@ def _span(
 
 
 def _read_time(text: str | None, option: str) -> datetime | None:
-    """A time as an operator types it. Raises Failure."""
+    """Parses a time, as an operator types it. Raises Failure."""
     try:
         time = None if text is None else datetime.fromisoformat(text)
     except ValueError:
         time = None
     if text is not None and (time is None or time.tzinfo is None):
-        raise Failure(f"{option} must be a time with an offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
+        raise Failure(f"{option} must be a time with a UTC offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
     return time
 
 
 def _chosen(organization_id: UUID | None, call: str | None, event_type: str | None) -> Chosen | None:
-    """Whether an event was asked for; None when all are. Raises Failure."""
+    """The filter that the options give; None without a filter. Raises Failure."""
     if event_type is not None and event_type not in TYPES:
         raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
     call_id = None if call is None else _call_id(organization_id, call)

@@ -1,4 +1,4 @@
-"""`callfold topic`: the topic that the services read, made with what they need of it."""
+"""`callfold topic`: creates the topic that the services read, and checks its settings."""
 
 import asyncio
 from dataclasses import dataclass
@@ -36,35 +36,35 @@ def topic(
             min=1,
             metavar="COUNT",
             show_default=f"{PARTITIONS} for a new topic",
-            help="How many partitions it has: as many as ingest processes may ever run. A topic that is "
-            "there must have at least as many.",
+            help="The number of partitions: at least the number of ingest processes that may ever run. An "
+            "existing topic must have at least this number.",
         ),
     ] = None,
     replication_factor: Annotated[
-        int, typer.Option(min=1, metavar="COUNT", help="On how many brokers each record of a new topic is.")
+        int, typer.Option(min=1, metavar="COUNT", help="The number of brokers that store each record of a new topic.")
     ] = 1,
     wait: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a broker that is starting."),
+        typer.Option(min=0, metavar="SECONDS", help="How many seconds to wait for a broker that is starting."),
     ] = 0,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the topic CALLFOLD_TOPIC unless it is there, and check that it is as the services need it.
+    """Create the topic CALLFOLD_TOPIC if it does not exist, and check its settings.
 
-    It lets through records that are larger than an event may be, so that ingest sees and quarantines them.
-    Harmless to repeat: a topic that is there is not changed.
+    A new topic accepts records that are larger than the largest event, so that ingest sees and quarantines
+    them. The command never changes an existing topic, so it can be repeated safely.
 
-    Exit status: 0 when the topic is there and good; 1, with a sentence that says what to do, when not.
+    Exit status: 0 when the topic exists and its settings lose no event; 1 otherwise, with what to do.
     """
     place = find_kafka(state)
     name = settings_from_environment(KafkaSettings).topic
     found = asyncio.run(_ensure(place, name, partitions or PARTITIONS, replication_factor, wait))
     if partitions is not None and found.partitions < partitions:
         raise Failure(
-            f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
-            f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
-            f"--partitions {partitions}` adds some; no event is lost or counted twice by that."
+            f"Topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. To add "
+            f"partitions, run Kafka's `kafka-topics.sh --bootstrap-server {place.address} --alter "
+            f"--topic {name} --partitions {partitions}`. This loses no event and counts none twice."
         )
     faults = [finding.sentence for finding in found.findings if finding.fault]
     if faults:
@@ -74,15 +74,15 @@ def topic(
     if as_json:
         print_json(found)
         return
-    done = "is made" if found.made else "is there"
-    typer.echo(f"The topic {name} {done}, with {counted(found.partitions, 'partition')}.")
+    with_partitions = f"with {counted(found.partitions, 'partition')}"
+    typer.echo(f"{'Created topic' if found.made else 'Found topic'} {name} {with_partitions}.")
 
 
 async def _ensure(
     place: KafkaPlace, name: str, partitions: int, replication_factor: int, wait_seconds: float
 ) -> Topic:
-    """Makes the topic, or looks at the one that is there. Raises Failure when that can't be done in time, and
-    at once when waiting can't help."""
+    """Creates the topic, or reads the existing one. Raises Failure when the time is over, and at once when
+    waiting cannot help."""
     for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
         try:
             with kafka_faults(place):
@@ -99,7 +99,7 @@ async def _ensure(
 
 
 async def _known(place: KafkaPlace, name: str, *, made: bool) -> Topic:
-    """The topic as it is now. Raises aiokafka's `KafkaError`."""
+    """The present state of the topic. Raises aiokafka's `KafkaError`."""
     async with administration(place.broker) as admin:
         settings = await read_topic_settings(admin, name)
         partitions = len(await partitions_of(admin, name))

@@ -1,4 +1,4 @@
-"""`callfold verify`: the proof that every count and every call is exact."""
+"""`callfold verify`: proves that every count and every call is exact."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from services.ops.addresses import database, find_database, require_organization
 from services.ops.proof.proof import Proof, prove_connection
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, OnlyOrganizationOption, StateOption
-from services.ops.terminal.printing import console, counted, print_json
+from services.ops.terminal.printing import console, counted, print_json, right_aligned
 from services.ops.terminal.progress_bar import progress
 from shared.calls.zones import RULES_VERSION
 
@@ -28,8 +28,8 @@ def verify(
         typer.Option(
             "--calls",
             metavar="all|N",
-            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way; "
-            "events without a call are only looked for with all.",
+            help="Fold all calls, or a random sample of about N calls. Either way every count is proved. Only "
+            "all finds events without a call.",
         ),
     ] = "all",
     state: StateOption = None,
@@ -37,17 +37,18 @@ def verify(
 ) -> None:
     """Prove in one snapshot that counts and calls are exact, on a live system.
 
-    Every count, with the changes that wait to be applied to it, must equal a recount of the calls; every call
-    must equal the fold of its stored events, field by field; of a deleted call nothing may be left. Nothing
-    is locked and nothing is changed. Each difference is listed. Calls that an older version folded are
-    counted apart: they are not wrong, and not proved until `callfold refold` has folded them again.
+    Every count plus its waiting deltas must equal a recount of the calls. Every call must equal the fold of
+    its stored events, field by field. No data of a deleted call may be left. The command changes nothing,
+    blocks no other process, and lists each difference.
 
-    Calls that other time-zone rules placed on another day or hour are no differences, for every count agrees
-    with them. They are listed apart, and `refold` places them by the rules in use.
+    Calls that an older version folded are counted separately. They are not wrong, but they are not proved
+    until `callfold refold` folds them again. Calls that other time-zone rules placed on another day or hour
+    are also listed separately, because every count agrees with them. `callfold refold` moves them to their
+    days by the rules in use.
 
-    Exit status: 0 when all of it is proved, 1 otherwise.
+    Exit status: 0 when everything is proved, 1 otherwise.
     """
-    # Millions of short-lived objects, none in a cycle: the collector would look for cycles in vain.
+    # Millions of short-lived objects without cycles: the garbage collector would find nothing.
     gc.set_threshold(100_000, 50, 100)
     sample = _read_calls(calls)
     proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
@@ -60,7 +61,7 @@ def verify(
 
 
 def as_wire(proof: Proof) -> dict[str, object]:
-    """The proof as a script reads it."""
+    """The proof for JSON output."""
     return {
         "exact": proof.exact,
         "sampled": proof.sampled,
@@ -80,15 +81,15 @@ def as_wire(proof: Proof) -> dict[str, object]:
 
 
 def print_proof(proof: Proof, scope: str = "") -> None:
-    """Prints the proof for people: what was compared, what is off, and the verdict."""
+    """Prints the numbers of compared rows, the verdict and the differences."""
     to = console()
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
-    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
-    rules = f"days and hours by the time-zone rules {RULES_VERSION}"
-    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
-    to.print(f"  {_right(proof.events, 'event')}")
-    to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
+    to.print(f"  {right_aligned(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
+    rules = f"with time-zone rules {RULES_VERSION}"
+    to.print(f"  {right_aligned(proof.calls, 'call')}: call = fold of its events, {rules}")
+    to.print(f"  {right_aligned(proof.events, 'event')}")
+    to.print(f"  {right_aligned(proof.tombstones, 'deleted call')}: no data left")
     if proof.exact:
         of_calls = "each call of the sample" if proof.sampled else "every call"
         to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
@@ -96,8 +97,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
-            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` "
-            "folds these calls by the present laws.",
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong. `callfold refold` folds "
+            "these calls by the current laws.",
             style="bold yellow",
             soft_wrap=True,
         )
@@ -119,8 +120,8 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
     calls = counted(sum(placed.values()), "call")
     of = counted(len(placed), "organization")
     console().print(
-        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
-        "`callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong. "
+        "`callfold refold` moves these calls and their counts to their days by the current rules.",
         style="bold yellow",
         soft_wrap=True,
     )
@@ -130,18 +131,12 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
         console().print(f"  … and {len(placed) - ORGANIZATIONS_PRINTED:,} more: --json lists all.")
 
 
-def _right(count: int, one: str) -> str:
-    """So many of a thing, the numbers below one another."""
-    number, _, name = counted(count, one).partition(" ")
-    return f"{number:>12} {name}"
-
-
 def _read_calls(text: str) -> int | None:
-    """How many calls to fold; None: all of them. Raises Failure."""
+    """The number of calls to fold; None for all. Raises Failure."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise Failure(f"--calls must be all, or a number of calls to choose at random, not {text!r}.")
+        raise Failure(f"--calls must be all or a number of calls of at least 1, not {text!r}.")
     return int(text)
 
 

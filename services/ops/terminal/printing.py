@@ -1,4 +1,4 @@
-"""What commands print: JSON for scripts, tables for people."""
+"""Output of commands: JSON for scripts, tables for people."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,29 +14,35 @@ from rich.text import Text
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 WIDTH_OF_NO_TERMINAL: Final = 250
 _GAP: Final = 2
-"""The columns of a table are this far apart."""
+"""The number of spaces between columns."""
 _NARROWEST_TEXT: Final = 30
-"""The last column of a table may break its texts down to this width."""
+"""The last column of a table may wrap its text to this width, and no narrower."""
 
 
 def print_json(value: object) -> None:
-    """Prints one line of JSON on standard output: decimals are numbers, dataclasses objects."""
+    """Prints one line of JSON on standard output. Decimals become numbers, dataclasses become objects."""
     typer.echo(_encode(value))
 
 
 def counted(count: int, one: str) -> str:
-    """So many of a thing: `1 call`, `2,000 calls`."""
+    """A number with its noun: `1 call`, `2,000 calls`."""
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
 
 
+def right_aligned(count: int, one: str) -> str:
+    """The same, with the number right-aligned for a list of lines."""
+    number, _, name = counted(count, one).partition(" ")
+    return f"{number:>12} {name}"
+
+
 def console() -> Console:
-    """Standard output, wide enough not to break lines where it is no terminal."""
+    """Standard output, wide enough not to wrap lines when it is not a terminal."""
     to = Console(highlight=False)
     return to if to.is_terminal else Console(highlight=False, width=WIDTH_OF_NO_TERMINAL)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table on standard output, or one block of lines per row where the terminal is too narrow."""
+    """Prints a table on standard output, or one block of lines per row if the terminal is too narrow."""
     to, rows = console(), list(rows)
     lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if _fits(columns, lines, to.width):
@@ -55,23 +61,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def _fits(columns: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether every column but the last fits without a break, and the last has room for words."""
+    """Whether all columns fit without wrapping, except the last, which may wrap."""
     *others, last = (max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True))
     return sum(others) + _GAP * len(others) + min(last, _NARROWEST_TEXT) <= width
 
 
 def minute(instant: datetime | None) -> str:
-    """An instant to its minute, in its own time zone; nothing for none."""
+    """An instant with minutes, in its own time zone; empty for None."""
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
 def mode(livemode: bool) -> str:
-    """Which calls are meant: live or test ones."""
+    """The mode of a call or key, in words."""
     return "live" if livemode else "test"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table; numbers stand on the right. What is in a cell is text, never markup."""
+    """A plain table with right-aligned numbers. Cells are plain text, never markup."""
     lines = [list(row) for row in rows]
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for index, column in enumerate(columns):
