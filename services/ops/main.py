@@ -1,4 +1,4 @@
-"""`callfold`: the operator's command line. One file a command; each is registered here and nowhere else."""
+"""`callfold`: the command line. Each command has its own file and is registered here."""
 
 import os
 import sys
@@ -49,15 +49,15 @@ def _print_version(asked: bool) -> None:
 def _whole(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    # With a misspelt address, a command would ask another database than is meant.
+    # With a misspelt setting, a command would work on the wrong database.
     for sentence in misspelt(os.environ):
         print(f"Warning: {sentence}", file=sys.stderr)
 
 
-# The commands, in the order in which the help lists them.
+# The commands, in the order of the help.
 for command in (
     *(up, down, status, demo, verify, lag, migrate, topic),
     *(replay, rebuild, refold, reap, prune, notes, forget),
@@ -74,7 +74,7 @@ app.add_typer(event.app, name="event")
 
 
 def run() -> None:
-    """Runs the command line. An expected fault is one sentence on standard error, and exit status 1."""
+    """Runs the command line. An expected fault prints one sentence on standard error, with exit status 1."""
     try:
         app()
     except (Failure, UpstreamChanged) as failure:

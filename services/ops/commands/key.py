@@ -39,9 +39,13 @@ def create(
     organization_id: OrganizationOption,
     name: Annotated[
         str,
-        typer.Option(metavar="TEXT", help="A name that says what the key is for. Default: no name.", show_default=False),
+        typer.Option(
+            metavar="TEXT", help="A name that says what the key is for. Default: no name.", show_default=False
+        ),
     ] = "",
-    test: Annotated[bool, typer.Option("--test", help="Create a key for test calls instead of live calls.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Create a key for test calls instead of live calls.")
+    ] = False,
     scope: Annotated[
         list[str] | None,
         typer.Option(

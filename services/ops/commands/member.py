@@ -16,11 +16,11 @@ from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import minute, print_json, print_table
 from services.ops.terminal.program import suggestion
 
-app = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Add, list and remove the users of an organization."
-)
+app = typer.Typer(cls=Group, no_args_is_help=True, help="Add, list and remove the users of an organization.")
 
-UserArgument = Annotated[UUID, uuid_argument("USER", "The user's id: the claim `sub` of their token.", "USER")]
+UserArgument = Annotated[
+    UUID, uuid_argument("USER", "The user's id: the claim `sub` of their token.", "USER")
+]
 
 
 @app.command(cls=Command)

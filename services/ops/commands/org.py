@@ -32,7 +32,10 @@ app = typer.Typer(
 @app.command(cls=Command)
 def create(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The organization's name, 1 to 200 characters.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME", help="The organization's name, 1 to 200 characters.", show_default=False
+        ),
     ],
     organization_id: Annotated[
         UUID | None,
@@ -94,9 +97,7 @@ def check_time_zone(name: str) -> str:
     if name in zone_names():
         return name
     meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
-    hint = (
-        f"Did you mean {meant[0]}?" if meant else "Use an IANA name such as Europe/Berlin or UTC."
-    )
+    hint = f"Did you mean {meant[0]}?" if meant else "Use an IANA name such as Europe/Berlin or UTC."
     raise Failure(f"There is no time zone {name!r}. {hint}")
 
 

@@ -28,7 +28,9 @@ TRIES: Final = 5
 
 def rename(
     organization_id: OrganizationArgument,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name, 1 to 200 characters.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The new name, 1 to 200 characters.", show_default=False)
+    ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +69,8 @@ def set_time_zone(
 def set_retention(
     organization_id: OrganizationArgument,
     days: Annotated[
-        str, typer.Argument(
+        str,
+        typer.Argument(
             metavar="DAYS",
             help=f"A number of days from 1 to {RETENTION_DAYS_MAX:,}, or forever.",
             show_default=False,

@@ -37,12 +37,17 @@ app = typer.Typer(
 
 ReasonOption = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Only records whose reason contains this text.", show_default=False),
+    typer.Option(
+        "--reason", metavar="TEXT", help="Only records whose reason contains this text.", show_default=False
+    ),
 ]
 TopicOption = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Only records of this topic.", show_default=False)
+    str | None,
+    typer.Option("--topic", metavar="TOPIC", help="Only records of this topic.", show_default=False),
 ]
-NamedOrganizationOption = Annotated[UUID | None, organization_option("Only records that name this organization.")]
+NamedOrganizationOption = Annotated[
+    UUID | None, organization_option("Only records that name this organization.")
+]
 CallOption = Annotated[
     str | None,
     typer.Option(
@@ -157,8 +162,10 @@ def redrive(
     if as_json:
         print_json(done)
         return
-    typer.echo(f"{counted(done.tried, 'record')} retried: {done.let_in:,} accepted, "
-        f"{done.still_bad:,} still quarantined.")
+    typer.echo(
+        f"{counted(done.tried, 'record')} retried: {done.let_in:,} accepted, "
+        f"{done.still_bad:,} still quarantined."
+    )
 
 
 @app.command(cls=Command)

@@ -56,7 +56,9 @@ def refold(
         if done.by_older_laws:
             typer.echo(f"{counted(done.by_older_laws, 'call')} of these had been folded by an older version.")
         if done.unreadable:
-            typer.echo(f"{counted(done.unreadable, 'call')} with an unreadable event: `callfold verify` lists them.")
+            typer.echo(
+                f"{counted(done.unreadable, 'call')} with an unreadable event: `callfold verify` lists them."
+            )
         if done.without_events:
             typer.echo(f"{counted(done.without_events, 'call')} without events: replay their events.")
     if done.unreadable or done.without_events:

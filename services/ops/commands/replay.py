@@ -101,14 +101,26 @@ def replay(
         int | None, typer.Option("--partition", min=0, help="Only this partition. Default: all partitions.")
     ] = None,
     from_offset: Annotated[
-        int | None, typer.Option("--from-offset", min=0, help="The first offset. Needs --partition. Default: the oldest.")
+        int | None,
+        typer.Option(
+            "--from-offset", min=0, help="The first offset. Needs --partition. Default: the oldest."
+        ),
     ] = None,
     to_offset: Annotated[
-        int | None, typer.Option("--to-offset", min=0, help="Stop before this offset. Needs --partition. Default: the end of the partition.")
+        int | None,
+        typer.Option(
+            "--to-offset",
+            min=0,
+            help="Stop before this offset. Needs --partition. Default: the end of the partition.",
+        ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="Only records with this timestamp or a later one, such as 2026-11-24T10:00:00Z."),
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="Only records with this timestamp or a later one, such as 2026-11-24T10:00:00Z.",
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="Only records with an earlier timestamp.")
@@ -123,10 +135,12 @@ def replay(
         ),
     ] = None,
     event_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Only events of this type, such as call.completed.")
+        str | None,
+        typer.Option("--type", metavar="TYPE", help="Only events of this type, such as call.completed."),
     ] = None,
     topic: Annotated[
-        str | None, typer.Option("--topic", metavar="TOPIC", help="The topic to replay. Default: CALLFOLD_TOPIC.")
+        str | None,
+        typer.Option("--topic", metavar="TOPIC", help="The topic to replay. Default: CALLFOLD_TOPIC."),
     ] = None,
     file: Annotated[
         str | None,
@@ -284,7 +298,9 @@ def _span(
     until: str | None,
 ) -> Span:
     if partition is None and (from_offset is not None or to_offset is not None):
-        raise Failure("--from-offset and --to-offset need --partition, because each partition has its own offsets.")
+        raise Failure(
+            "--from-offset and --to-offset need --partition, because each partition has its own offsets."
+        )
     return Span(
         topic or settings_from_environment(IngestSettings).topic,
         partition,
@@ -302,7 +318,9 @@ def _read_time(text: str | None, option: str) -> datetime | None:
     except ValueError:
         time = None
     if text is not None and (time is None or time.tzinfo is None):
-        raise Failure(f"{option} must be a time with a UTC offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
+        raise Failure(
+            f"{option} must be a time with a UTC offset, such as 2026-11-24T10:00:00Z, not {text!r}."
+        )
     return time
 
 

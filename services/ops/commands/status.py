@@ -57,7 +57,9 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
         by = f"the rules {rules_recorded}" if rules_recorded else "unknown rules"
         typer.echo(f"  calls placed by {by}: {counted(organizations, 'organization')} in {time_zone}")
     if others:
-        typer.echo(f"{suggestion('refold', state=state)} moves these calls to their days by the rules in use.")
+        typer.echo(
+            f"{suggestion('refold', state=state)} moves these calls to their days by the rules in use."
+        )
 
 
 async def _other_rules(known: State) -> Sequence[OtherRules] | None:

@@ -41,11 +41,16 @@ def topic(
         ),
     ] = None,
     replication_factor: Annotated[
-        int, typer.Option(min=1, metavar="COUNT", help="The number of brokers that store each record of a new topic.")
+        int,
+        typer.Option(
+            min=1, metavar="COUNT", help="The number of brokers that store each record of a new topic."
+        ),
     ] = 1,
     wait: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How many seconds to wait for a broker that is starting."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="How many seconds to wait for a broker that is starting."
+        ),
     ] = 0,
     state: StateOption = None,
     as_json: JsonOption = False,

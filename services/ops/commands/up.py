@@ -15,7 +15,12 @@ from services.ops.terminal.program import DEFAULT_STATE, suggestion
 from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
 
-PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "the port of the last start; at first a free one"}
+PORT = {
+    "min": 1,
+    "max": 65535,
+    "metavar": "PORT",
+    "show_default": "the port of the last start; at first a free one",
+}
 
 DirectoryOption = Annotated[
     Path,
@@ -29,7 +34,8 @@ ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", *
 def up(
     state: DirectoryOption = DEFAULT_STATE,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Return when every process is ready, and leave the stack running.")
+        bool,
+        typer.Option("--detach", help="Return when every process is ready, and leave the stack running."),
     ] = False,
     api_port: ApiPort = None,
     kafka_port: KafkaPort = None,

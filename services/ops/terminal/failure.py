@@ -1,5 +1,5 @@
-"""What an operator can be told in one sentence."""
+"""Expected faults of a command."""
 
 
 class Failure(Exception):
-    """A fault whose cause lies outside the program; its text is a sentence for the operator."""
+    """A fault whose cause lies outside the program. Its text is a sentence for the operator."""

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments of several commands."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from services.ops.terminal.failure import Failure
 
 
 def read_uuid(text: str, what: str) -> UUID:
-    """A UUID as an operator types it. Raises Failure."""
+    """Parses a UUID, as an operator types it. Raises Failure."""
     try:
         return UUID(text.strip())
     except ValueError:
@@ -21,30 +21,31 @@ def read_uuid(text: str, what: str) -> UUID:
 
 
 def organization_option(text: str) -> Any:
-    """The option `--organization` with this help."""
+    """The option `--organization` with this help text."""
     parser = partial(read_uuid, what="--organization")
     return typer.Option("--organization", metavar="UUID", help=text, parser=parser, show_default=False)
 
 
 def uuid_argument(metavar: str, text: str, what: str) -> Any:
-    """An argument that is a UUID, or several; `what` names it in the sentence about a wrong one."""
+    """An argument of one or several UUIDs. `what` names it in the error for an invalid UUID."""
     parser = partial(read_uuid, what=what)
     return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
 
-OrganizationOption = Annotated[UUID, organization_option("The organization's id.")]
-OnlyOrganizationOption = Annotated[UUID | None, organization_option("This organization alone.")]
-OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The organization's id.", "The id")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only report what would change.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
+OrganizationOption = Annotated[UUID, organization_option("The id of the organization.")]
+OnlyOrganizationOption = Annotated[UUID | None, organization_option("Only this organization. Default: all.")]
+OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The id of the organization.", "The id")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIRECTORY",
-        help="The state directory of an embedded stack (`callfold up`). Without it, the settings "
-        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP tell where to look, and without those the "
-        "stack in .callfold/ is taken.",
+        help="The state directory of an embedded stack (`callfold up`). Default: the servers in "
+        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP. If these are not set: the stack in .callfold/.",
         show_default=False,
     ),
 ]
