@@ -83,7 +83,7 @@ def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
         if database != kafka:
             present, missing = "CALLFOLD_DATABASE_URL", "CALLFOLD_KAFKA_BOOTSTRAP"
             if kafka:
-                present, missing = missing, there
+                present, missing = missing, present
             raise Failure(f"{present} is set and {missing} is not: set both or neither.")
     return find_database(state), find_kafka(state)
 
@@ -259,7 +259,8 @@ def _system_message(error: OSError) -> str:
 def _without_secrets(database_url: str) -> str:
     """The database and host of a URL, without secrets.
 
-    A password with an unencoded `/`, `?`, `#` or `@` ends up in other parts of the URL. Then no part is shown."""
+    A password with an unencoded `/`, `?`, `#` or `@` ends up in other parts of the URL. Then the result names
+    only the setting."""
     parts = urlsplit(database_url)
     said = parts.path + parts.query + parts.fragment
     if "@" in said or ":" in parts.path or parts.netloc.count("@") > 1:

@@ -107,8 +107,8 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
     if settings.cleanup_policy != "delete":
         found.append(
             Finding(
-                f"{topic} has cleanup.policy={settings.cleanup_policy}. Kafka removes all events of a key except "
-                "the last one, also events that ingest has not read. "
+                f"{topic} has cleanup.policy={settings.cleanup_policy}. Kafka removes all events of a key "
+                "except the last one, also events that ingest has not read. "
                 f"To keep them, {change('cleanup.policy=delete')}"
             )
         )
@@ -116,24 +116,24 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
         week = 7 * RETENTION_MS_LEAST
         found.append(
             Finding(
-                f"{topic} has retention.ms={settings.retention_ms}, less than a day. If ingest is stopped for "
-                "longer, Kafka removes events that ingest has not read. "
+                f"{topic} has retention.ms={settings.retention_ms}, less than a day. If ingest is stopped "
+                "for longer, Kafka removes events that ingest has not read. "
                 f"To keep events for a week, {change(f'retention.ms={week}')}"
             )
         )
     if UNLIMITED < settings.retention_bytes < RETENTION_BYTES_LEAST:
         found.append(
             Finding(
-                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB per partition. If many "
-                "events arrive at once, Kafka removes events that ingest has not read. "
+                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB per partition. If "
+                "many events arrive at once, Kafka removes events that ingest has not read. "
                 f"To limit by retention.ms alone, {change('retention.bytes=-1')}"
             )
         )
     if settings.max_message_bytes < RECORD_BYTES_LEAST:
         found.append(
             Finding(
-                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes. Kafka refuses a record "
-                "that is too large for an event, so ingest cannot quarantine it. "
+                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes. Kafka refuses a "
+                "record that is too large for an event, so ingest cannot quarantine it. "
                 f"To raise the limit, {change(f'max.message.bytes={RECORD_BYTES_MAX}')}"
             )
         )

@@ -99,7 +99,7 @@ async def _publish(place: KafkaPlace, topic: str, file: str) -> Published:
 
 
 def _without_refused(batch: list[Checked]) -> Iterator[Checked]:
-    """Yields the records that ingest accepts. Reports refused records and left-out fields on standard error."""
+    """Yields the records that ingest accepts, and reports refused records and left-out fields."""
     for each in batch:
         if each.outcome != "accepted":
             typer.echo(line(each), err=True)

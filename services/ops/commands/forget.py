@@ -57,8 +57,8 @@ def forget(
         typer.Option(
             "--number",
             metavar="NUMBER",
-            help="The number exactly as the calls store it, such as +441632960011. Repeat the option for other "
-            "spellings.",
+            help="The number exactly as the calls store it, such as +441632960011. Repeat the option for "
+            "other spellings.",
             show_default=False,
         ),
     ],

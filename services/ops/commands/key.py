@@ -51,7 +51,7 @@ def create(
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"A scope of the key: {', '.join(SCOPES)}. Repeat the option for several. Default: all scopes.",
+            help=f"A scope of the key: {', '.join(SCOPES)}. Repeat the option for several. Default: all.",
             show_default=False,
         ),
     ] = None,

@@ -19,7 +19,7 @@ from services.ops.terminal.program import suggestion
 app = typer.Typer(cls=Group, no_args_is_help=True, help="Add, list and remove the users of an organization.")
 
 UserArgument = Annotated[
-    UUID, uuid_argument("USER", "The user's id: the claim `sub` of their token.", "USER")
+    UUID, uuid_argument("USER", "The id of the user: the claim `sub` of their token.", "USER")
 ]
 
 
@@ -81,7 +81,8 @@ async def _remove(state: Path | None, organization_id: UUID, user_id: UUID) -> d
         if row is None:
             listing = suggestion("member", "list", "--organization", organization_id, state=state)
             raise Failure(
-                f"User {user_id} does not belong to organization {organization_id}: {listing} lists its users."
+                f"User {user_id} does not belong to organization {organization_id}: "
+                f"{listing} lists its users."
             )
         await audit(connection, "member removed", organization_id, subject=user_id)
     return dict(row)

@@ -300,22 +300,22 @@ def _hex(value: bytes | None) -> str | None:
 
 
 _CHOSEN: Final = """
-($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
+WHERE ($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
     AND ($3::text IS NULL OR topic = $3) AND ($4::uuid IS NULL OR organization_id = $4)
     AND ($5::uuid IS NULL OR call_id = $5)
 """
 
-_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"
+_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records {_CHOSEN}"
 
 _LIST: Final = f"""
 SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
-FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+FROM quarantined_records {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 ORDER BY quarantined_at DESC, id LIMIT $7
 """
 
 _LIST_BY_REASON: Final = f"""
 SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
-FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+FROM quarantined_records {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
 """
 
@@ -327,7 +327,7 @@ SELECT id FROM (
     SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
     FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
               + pg_column_size(header_values) AS bytes
-          FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
+          FROM quarantined_records {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
 ) AS record
 WHERE so_far - bytes < $8 ORDER BY id
 """
@@ -336,7 +336,7 @@ WHERE so_far - bytes < $8 ORDER BY id
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records
-    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $6
+    WHERE id IN (SELECT id FROM quarantined_records {_CHOSEN} AND id > $6
                  ORDER BY id LIMIT $7 FOR UPDATE)
     RETURNING id, organization_id, topic, partition, "offset", reason
 ), logged AS (

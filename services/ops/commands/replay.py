@@ -119,11 +119,11 @@ def replay(
         typer.Option(
             "--from",
             metavar="TIME",
-            help="Only records with this timestamp or a later one, such as 2026-11-24T10:00:00Z.",
+            help="Only records at or after this time, such as 2026-11-24T10:00:00Z. Default: all.",
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Only records with an earlier timestamp.")
+        str | None, typer.Option("--to", metavar="TIME", help="Only records before this time. Default: all.")
     ] = None,
     organization_id: OnlyOrganizationOption = None,
     call: Annotated[
@@ -147,16 +147,16 @@ def replay(
         typer.Option(
             "--file",
             metavar="FILE",
-            help="Replay a file instead of a topic: one event per line, JSON arrays or pretty-printed objects, "
-            "plain or gzip-compressed. Use - for standard input.",
+            help="Replay a file instead of a topic: one event per line, JSON arrays or pretty-printed "
+            "objects, plain or gzip-compressed. Use - for standard input.",
         ),
     ] = None,
     create_organizations: Annotated[
         bool | None,
         typer.Option(
             "--create-organizations/--no-create-organizations",
-            help="Create the organization of an event if it does not exist, or quarantine the event. Default: "
-            "CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, otherwise quarantine.",
+            help="Create the organization of an event if it does not exist, or quarantine the event. "
+            "Default: CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, otherwise quarantine.",
             show_default=False,
         ),
     ] = None,
@@ -167,8 +167,8 @@ def replay(
     """Read a range of a topic, or a file, and store its events as ingest does.
 
     Stored events do not change, missing events are added, and deleted calls stay deleted. The command uses no
-    consumer group, and the services continue to run. It can be interrupted and run again. With --organization,
-    --call or --type, it skips records that are not valid events.
+    consumer group, and the services continue to run. It can be interrupted and run again. With
+    --organization, --call or --type, it skips records that are not valid events.
 
     Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them were
     quarantined.
@@ -176,8 +176,8 @@ def replay(
     span = _span(topic, partition, from_offset, to_offset, since, until)
     if file is not None and span != Span(span.topic):
         raise Failure(
-            "--file cannot be combined with --partition, --from-offset, --to-offset, --from or --to: a file has "
-            "no partitions, offsets or record timestamps."
+            "--file cannot be combined with --partition, --from-offset, --to-offset, --from or --to: a file "
+            "has no partitions, offsets or record timestamps."
         )
     chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
@@ -200,8 +200,8 @@ def _print(done: Replayed) -> None:
     )
     if done.conflicting:
         typer.echo(
-            f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id and "
-            "different content."
+            f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
+            "and different content."
         )
     typer.echo(f"{counted(done.new_calls, 'call')} {would}created, {done.changed_calls:,} {would}changed.")
     if done.is_mostly_quarantined:

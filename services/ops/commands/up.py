@@ -19,7 +19,7 @@ PORT = {
     "min": 1,
     "max": 65535,
     "metavar": "PORT",
-    "show_default": "the port of the last start; at first a free one",
+    "show_default": "the last start's; at first a free port",
 }
 
 DirectoryOption = Annotated[

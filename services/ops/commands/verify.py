@@ -28,8 +28,8 @@ def verify(
         typer.Option(
             "--calls",
             metavar="all|N",
-            help="Fold all calls, or a random sample of about N calls. Either way every count is proved. Only "
-            "all finds events without a call.",
+            help="Fold all calls, or a random sample of about N calls. Every count is proved either way. "
+            "Only all finds events without a call.",
         ),
     ] = "all",
     state: StateOption = None,
@@ -97,8 +97,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
-            f"REFOLD: an older version of callfold folded {calls}. No count is wrong. `callfold refold` folds "
-            "these calls by the current laws.",
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong. `callfold refold` "
+            "folds these calls by the current laws.",
             style="bold yellow",
             soft_wrap=True,
         )

@@ -28,7 +28,7 @@ async def audit(
 ) -> None:
     """Writes one audit line in the caller's transaction, about one organization or about all.
 
-    `subject` is the changed object, if it is not the organization itself. `actor` is this operator by default.
+    `subject` is the changed object, if it is not the organization itself. `actor` defaults to this operator.
     Raises asyncpg's errors."""
     await write_audit(
         connection,
