@@ -140,9 +140,11 @@ async def test_a_topic_is_read_as_far_as_its_slowest_partition(database: Connect
 async def test_reap_by_command_waits_until_ingest_has_read(database: Connection, database_url: str) -> None:
     await stored(database, initiated)
     done = await callfold("reap", database_url=database_url)
-    assert done.output.startswith("0 calls ended after 4 hours of silence.\n1 silent call not ended yet")
+    assert done.output.startswith(
+        "0 calls ended after 4 hours without an event.\n1 silent call not ended yet"
+    )
     done = await callfold("reap", "--all-read", database_url=database_url)
-    assert done.output == "1 call ended after 4 hours of silence.\n"
+    assert done.output == "1 call ended after 4 hours without an event.\n"
 
 
 async def test_test_calls_stay_test_calls(database: Connection, database_url: str) -> None:
@@ -409,7 +411,7 @@ async def test_prune_by_command(database: Connection, database_url: str) -> None
     await stored(database, *ended(40))
     await keep(database, 30)
     done = await callfold("prune", "--counts", "drop", database_url=database_url)
-    assert done.output == "1 call removed; their counts go, too.\n0 quarantined records removed.\n"
+    assert done.output == "1 call removed; their counts are removed.\n0 quarantined records removed.\n"
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0
     log = await database.fetchrow("SELECT action, subject, details FROM audit_log")
     assert tuple(log or ()) == ("calls pruned", "all organizations", "counts: drop")

@@ -109,8 +109,8 @@ async def test_standard_input_is_checked() -> None:
 @pytest.mark.parametrize(
     ("content", "failure"),
     [
-        (b"", "{path} has no event."),
-        (b"\n \n", "{path} has no event."),
+        (b"", "{path} contains no event."),
+        (b"\n \n", "{path} contains no event."),
         (
             b"[" + GOOD + b",",
             "{path} ends within a JSON array or object: it is cut off. The records before that place are "

@@ -58,4 +58,4 @@ async def test_the_topic_must_exist(pipeline: Pipeline, tmp_path: Path) -> None:
 async def test_a_file_without_events_fails(pipeline: Pipeline, tmp_path: Path) -> None:
     file = tmp_path / "empty.ndjson"
     file.write_bytes(b"\n")
-    assert (await published(pipeline, file)).failure == f"{file} has no event."
+    assert (await published(pipeline, file)).failure == f"{file} contains no event."

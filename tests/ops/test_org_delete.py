@@ -125,10 +125,10 @@ async def test_it_can_be_run_again_and_its_id_is_not_given_again(
     again = await callfold("org", "delete", acme.id, "--yes", **where)
     assert (again.status, again.output.splitlines()[-1]) == (
         0,
-        f"DELETED: nothing is left of organization {acme.id}, in one snapshot.",
+        f"DELETED: one snapshot shows no data of organization {acme.id}.",
     )
     created = await callfold("org", "create", "Acme", "--id", acme.id, **where)
-    assert created.failure == f"Organization {acme.id} was deleted; its id is not given again."
+    assert created.failure == f"Organization {acme.id} was deleted. Its id cannot be used again."
 
 
 async def test_who_does_not_confirm_deletes_nothing(

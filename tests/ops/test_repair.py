@@ -66,7 +66,7 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     assert (done.json["cells"], done.json["mended"]) == (len(off), True)
     assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     again = await callfold("rebuild", database_url=database_url)
-    assert again.output == "Every count is a recount of the calls: nothing is to be mended.\n"
+    assert again.output == "Every count equals a recount of the calls: there is nothing to repair.\n"
 
 
 async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
@@ -154,8 +154,8 @@ async def test_refold_tells_of_what_it_can_not_mend(database: Connection, databa
     await database.execute("UPDATE call_events SET payload = '{}' WHERE organization_id = $1", OTHER)
     done = await callfold("refold", database_url=database_url)
     assert done.status == 1
-    assert "1 call with an event that can't be read" in done.output
-    assert "1 call without any event: replay them." in done.output
+    assert "1 call with an unreadable event" in done.output
+    assert "1 call without events: replay their events." in done.output
 
 
 async def test_an_interrupted_refold_goes_on_behind_the_last_call(
@@ -245,7 +245,7 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
 
     with pytest.raises(Failure):
         fail()
-    assert capsys.readouterr().err == "Interrupted behind the second.\nInterrupted behind the third.\n"
+    assert capsys.readouterr().err == "Interrupted after the second.\nInterrupted after the third.\n"
 
 
 async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:

@@ -173,7 +173,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert [(each.name, each.state) for each in orphans] == [(name, "orphaned") for name in PROGRAMS]
     again = callfold("up", "--detach", "--state", directory)
     assert again.returncode == 0, again.stderr
-    assert "Warning: The topic call-events has cleanup.policy=compact: " in again.stderr
+    assert "Warning: Topic call-events has cleanup.policy=compact. " in again.stderr
     assert all_run(state)
     assert not set(pids(state).values()) & {each.pid for each in orphans}
     assert await execute(state, "SELECT answer FROM kept") == 42
@@ -182,11 +182,12 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     # The end.
     family = [each.process for each in processes.owned(state)]
     ended = callfold("down", "--state", directory)
-    assert (ended.returncode, ended.stdout) == (0, "Ended.\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "Stopped.\n"), ended.stderr
     assert [process for process in family if not processes.is_gone(process)] == []
     assert processes.owned(state) == []
     assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
-    assert "Nothing runs" in callfold("down", "--state", directory).stdout
+    assert "No stack is running" in callfold("down", "--state", directory).stdout
+    assert json.loads(callfold("down", "--json", "--state", directory).stdout) == {"stopped": False}
 
 
 async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path) -> None:
@@ -237,7 +238,7 @@ def test_ctrl_c_ends_a_stack_in_the_foreground(foreground: Foreground) -> None:
 
     foreground.command.send_signal(signal.SIGINT)
     rest, _ = foreground.command.communicate(timeout=60)
-    assert (foreground.command.returncode, rest) == (0, "Ended.\n")
+    assert (foreground.command.returncode, rest) == (0, "Stopped.\n")
     assert processes.owned(state) == []
 
 

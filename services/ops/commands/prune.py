@@ -24,7 +24,7 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="keep leaves the counts of removed calls unchanged. drop subtracts them, also those of calls "
+            help="keep leaves the counts of removed calls as is. drop subtracts them, also those of calls "
             "that were removed earlier. Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
