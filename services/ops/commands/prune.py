@@ -24,8 +24,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="keep leaves the counts of removed calls as is. drop subtracts them, also those of calls "
-            "that were removed earlier. Default: CALLFOLD_PRUNE_COUNTS.",
+            help="keep leaves the counts of removed calls unchanged. drop subtracts them, also those of "
+            "calls that were removed earlier. Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
     ] = None,
@@ -36,7 +36,7 @@ def prune(
 ) -> None:
     """Remove calls, events and quarantined records that are older than their organization's retention.
 
-    `callfold org set-retention` sets the retention. The aggregator does the same every few minutes. The
+    The aggregator does the same every few minutes. `callfold org set-retention` sets the retention. This
     command also removes quarantined records of deleted calls that an older version left.
     """
     if counts is None:
