@@ -4,17 +4,10 @@ import re
 import shlex
 from typing import Any
 
-from services.api.reference import reference
+from services.ops.reference.api_page import reference
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import serving
-from tests.support.repository import ROOT
-
-PAGE = ROOT / "docs" / "reference" / "api.md"
-
-
-def test_the_page_is_that_of_this_document(document: Any) -> None:
-    assert PAGE.read_text() == reference(document), "python -m services.api.reference > docs/reference/api.md"
 
 
 def test_the_page_tells_of_every_route_parameter_and_object_and_its_links_lead_somewhere(

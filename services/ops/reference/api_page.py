@@ -1,17 +1,18 @@
-"""`python -m services.api.reference > docs/reference/api.md`: the OpenAPI document as a page to read."""
+"""docs/reference/api.md: the OpenAPI document as a page to read."""
 
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from services.api.app import create_app
+from services.ops.reference.markdown import table
 from shared.settings.api import ApiSettings
 
 _OPENING: Final = """\
 # The HTTP API
 
-*Generated from the OpenAPI document by `python -m services.api.reference > docs/reference/api.md`. A running
-API serves the document at `/openapi.json`, and at `/docs` a page to try it out.*
+*Generated from the OpenAPI document by `python -m services.ops.reference`. A running API serves the document at
+`/openapi.json`, and at `/docs` a page to try it out.*
 """
 
 _PARAMETERS: Final = ("parameter", "value", "what for")
@@ -82,6 +83,12 @@ def reference(document: dict[str, Any]) -> str:
     return "\n".join(part.strip("\n") + "\n" for part in parts)
 
 
+def page_of_the_api() -> str:
+    """The page, from the application's own document."""
+    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
+    return reference(app.openapi())
+
+
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each operation with its name; what tells of calls comes first, health last."""
     for health in (False, True):
@@ -96,15 +103,15 @@ def _contents(document: dict[str, Any]) -> Iterator[str]:
         (f"[`{name}`](#{_anchor(name)})", operation["summary"], _scope(operation))
         for name, operation in _operations(document)
     ]
-    yield "## Routes\n\n" + _table(("route", "what for", "scope"), rows)
+    yield "## Routes\n\n" + table(("route", "what for", "scope"), rows)
 
 
 def _every_route(document: dict[str, Any]) -> Iterator[str]:
     """What is the same for all routes that need credentials: said once."""
     parameters, responses = _shared(document)
     yield "## Every route"
-    yield "All but health take this:\n\n" + _table(_PARAMETERS, map(_parameter, parameters.values()))
-    yield "and may answer with these errors:\n\n" + _table(
+    yield "All but health take this:\n\n" + table(_PARAMETERS, map(_parameter, parameters.values()))
+    yield "and may answer with these errors:\n\n" + table(
         ("status", "code", "when"),
         [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
     )
@@ -146,8 +153,8 @@ def _routes(document: dict[str, Any]) -> Iterator[str]:
             if parameter != shared_parameters.get(name)
         ]
         if own:
-            yield _table(_PARAMETERS, map(_parameter, own))
-        yield _table(
+            yield table(_PARAMETERS, map(_parameter, own))
+        yield table(
             ("status", "body", "when"),
             [
                 (status, _body(response), _when(response))
@@ -220,7 +227,7 @@ def _objects(document: dict[str, Any]) -> Iterator[str]:
         elif "enum" in schema:
             yield _type(schema)
         else:
-            yield _table(
+            yield table(
                 ("field", "type", "what it is"),
                 [
                     (f"`{field}`", _type(described), described["description"])
@@ -263,14 +270,6 @@ def _scope(operation: dict[str, Any]) -> str:
     return ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "by what is asked"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table of Markdown; a line break or a bar in a cell would end it."""
-    lines = [" | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join(
-        [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {line} |" for line in lines)]
-    )
-
-
 def _literal(value: object) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
@@ -287,13 +286,3 @@ def _anchor(heading: str) -> str:
     """As GitHub makes it of a heading."""
     kept = (character for character in heading.lower() if character.isalnum() or character in " -_")
     return "".join(kept).replace(" ", "-")
-
-
-def main() -> None:
-    """Prints the page."""
-    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
-    print(reference(app.openapi()), end="")
-
-
-if __name__ == "__main__":
-    main()
