@@ -1,7 +1,7 @@
 """docs/reference/api.md: the OpenAPI document as a page to read."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from services.api.app import create_app
@@ -11,8 +11,8 @@ from shared.settings.api import ApiSettings
 _OPENING: Final = """\
 # The HTTP API
 
-*Generated from the OpenAPI document by `python -m services.ops.reference`. A running API serves the document at
-`/openapi.json`, and at `/docs` a page to try it out.*
+*Generated from the OpenAPI document by `python -m services.ops.reference`. A running API serves the document
+at `/openapi.json`, and at `/docs` a page to try it out.*
 """
 
 _PARAMETERS: Final = ("parameter", "value", "what for")

@@ -19,8 +19,8 @@ _OPENING: Final = """
 
 *Generated from the commands by `python -m services.ops.reference`.*
 
-`callfold` is the operator's command line. `callfold COMMAND --help` prints the section of a command. From a clone,
-call it as `./callfold`.
+`callfold` is the operator's command line. `callfold COMMAND --help` prints the section of a command. From a
+clone, call it as `./callfold`.
 
 ## Addresses
 
@@ -28,20 +28,23 @@ A command finds the database and Kafka in this order:
 
 1. With `--state DIRECTORY`, it uses the embedded stack that `callfold up` created in this directory.
 2. With `CALLFOLD_DATABASE_URL` and `CALLFOLD_KAFKA_BOOTSTRAP`, it uses these servers. The other
-   [settings](settings.md) of PostgreSQL and Kafka apply as well. A command that needs both servers fails when only one
-   variable is set.
+   [settings](settings.md) of PostgreSQL and Kafka apply as well. A command that needs both servers fails when
+   only one variable is set.
 3. Otherwise it uses the embedded stack in `.callfold/` of the working directory.
 
-It fails when there is none of these. `up`, `down`, `status` and `demo` only work on an embedded stack: `--state` names
-its directory, and the default is `.callfold/`.
+It fails when there is none of these. `up`, `down`, `status` and `demo` only work on an embedded stack:
+`--state` names its directory, and the default is `.callfold/`.
 
 ## Exit status
 
 | status | when |
 |---|---|
 | 0 | The command succeeded. |
-| 1 | The command failed: one sentence on standard error begins with `Error:` and gives the reason. Some commands also exit with 1 to report a result, such as differences that `verify` found; their sections list these. |
+| 1 | The command failed. One sentence on standard error begins with `Error:` and gives the reason. |
 | 2 | The command line is not valid: an unknown command or option, or a missing argument. |
+
+Some commands also exit with 1 to report a result, such as differences that `verify` found. Their sections
+list these results.
 """
 
 _SHARED_NAMES: Final = ("--state", "--json", "--help")

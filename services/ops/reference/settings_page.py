@@ -26,19 +26,24 @@ _OPENING: Final = """
 
 *Generated from the classes in shared/settings by `python -m services.ops.reference`.*
 
-Settings are environment variables whose names begin with `CALLFOLD_`. Case does not matter in names. Every setting
-has a default, so a local trial needs none.
+Settings are environment variables whose names begin with `CALLFOLD_`. Each has a default, and "not set" means
+that there is no value.
 
-A process reads its settings when it starts. It validates all of them before it connects to anything. When one is
-invalid, the process prints `Error:` with the name and the rule, and exits with status 1. The error never shows the
-value, because it may be a secret.
+**Reading.** A process reads its settings when it starts, before it connects to a server. If one is invalid,
+the process prints `Error:` with its name and the rule, and exits with status 1.
 
-A variable that is nearly named as a setting is reported, with the name that was probably meant. A service logs a
-warning, and `callfold` prints one on standard error. Other variables that begin with `CALLFOLD_` are ignored.
+**Misspelt names.** A variable whose name resembles a setting is reported with the name of that setting. A
+service logs this warning, and `callfold` prints it on standard error. Other variables that begin with
+`CALLFOLD_` are ignored.
 
-With Docker Compose, settings stand in the file `.env`. [`.env.example`](../../.env.example) lists those that
-docker-compose.yml passes on. On Kubernetes, they stand in the ConfigMap and the Secret
+**Docker Compose** reads settings from the file `.env`. [`.env.example`](../../.env.example) lists those that
+`docker-compose.yml` passes to the services.
+
+**Kubernetes** reads them from a ConfigMap and a Secret
 ([Deploy on Kubernetes](../how-to/deploy-on-kubernetes.md)).
+
+**`callfold up`** passes its environment to the services that it starts. It omits settings of Kafka and sets the
+addresses itself.
 """
 
 
