@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from services.ops.main import app
-from services.ops.reference.markdown import page, sentence, table
+from services.ops.reference.markdown import page, sentence, table, variables_as_code
 
 _OPENING: Final = """
 # The command line
@@ -128,7 +128,7 @@ def _section(context: Any, shared: Mapping[str, Any]) -> Iterator[str]:
 def _paragraphs(context: Any) -> list[str]:
     """The paragraphs of a command's help."""
     text = inspect.cleandoc(context.command.help or "")
-    return [_wrapped(paragraph) for paragraph in text.split("\n\n")]
+    return [_wrapped(variables_as_code(paragraph)) for paragraph in text.split("\n\n")]
 
 
 def _wrapped(paragraph: str) -> str:

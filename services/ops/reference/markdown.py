@@ -1,5 +1,6 @@
 """Parts of a page in Markdown."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -12,8 +13,17 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter at its begin and a full stop at its end."""
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    """The text with a capital letter at its begin, a full stop at its end, and variables as code."""
+    return variables_as_code(text[:1].upper() + text[1:].rstrip(".") + ".")
+
+
+def variables_as_code(text: str) -> str:
+    """The text with the names of callfold's environment variables as code."""
+    outside_and_code = text.split("`")
+    outside_and_code[::2] = [
+        re.sub(r"\bCALLFOLD_[A-Z_]*[A-Z]\b", r"`\g<0>`", part) for part in outside_and_code[::2]
+    ]
+    return "`".join(outside_and_code)
 
 
 def page(*parts: str) -> str:

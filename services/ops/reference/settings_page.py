@@ -42,8 +42,8 @@ service logs this warning, and `callfold` prints it on standard error. Other var
 **Kubernetes** reads them from a ConfigMap and a Secret
 ([Deploy on Kubernetes](../how-to/deploy-on-kubernetes.md)).
 
-**`callfold up`** passes its environment to the services that it starts. It omits settings of Kafka and sets the
-addresses itself.
+**`callfold up`** passes its environment to the services that it starts. It omits settings of Kafka and
+sets the addresses itself.
 """
 
 
@@ -79,7 +79,7 @@ _FORMS: Final[dict[Callable[..., Any], str]] = {
     check_url: "URL that begins with `postgresql://`",
     checks.check_hosts: "`host:port`, several separated by commas",
     checks.check_file: "path of a readable file",
-    checks.check_token_url: "`https`, or a host that is this machine",
+    checks.check_token_url: "with `https` unless its host is this machine",
     checks.check_rate_limit_url: "URL that begins with `valkey://`, `valkeys://`, `redis://` or `rediss://`",
     checks.check_jwt_secret: f"at least {checks.JWT_SECRET_BYTES_MIN} bytes",
     checks.check_ascii: "printable ASCII",
