@@ -1,10 +1,15 @@
 """The generated pages of docs/reference are what the code says, and leave nothing out."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
+from services.ops.main import app
 from services.ops.reference.metrics_page import with_table
 from services.ops.reference.pages import FOLDER, PAGES
 from services.ops.reference.settings_page import SECTIONS, own_fields
@@ -36,6 +41,24 @@ def test_the_page_of_settings_has_every_setting() -> None:
     page = (ROOT / FOLDER / "settings.md").read_text()
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert set(listed) == {f"{PREFIX}{name.upper()}" for of in ALL_SETTINGS for name in of.model_fields}
+
+
+def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    """Each command below this one by its whole name, with its options."""
+    yield name, {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
+    if isinstance(command, TyperGroup):
+        for below, each in command.commands.items():
+            yield from options(f"{name} {below}", each)
+
+
+def test_the_page_of_commands_has_every_command_with_its_options() -> None:
+    page = (ROOT / FOLDER / "cli.md").read_text()
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", page, re.MULTILINE))
+    (_, of_callfold), *commands = options("callfold", typer.main.get_command(app))
+    assert of_callfold <= set(re.findall(r"`(-[\w-]+)`", sections["Shared options"]))
+    assert {name for name in sections if name.startswith("callfold ")} == {name for name, _ in commands}
+    for name, its_options in commands:
+        assert its_options <= set(re.findall(r"`(-[\w-]+)`", sections[name])), name
 
 
 def test_the_page_of_metrics_must_have_the_marks_of_its_table() -> None:
