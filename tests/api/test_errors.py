@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from services.api.app import create_app
 from services.api.calls.list_query import CallsQuery
 from services.api.health import why_waiting
+from services.api.http.error_codes import ErrorCode
 from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from tests.support import seed
@@ -38,9 +40,9 @@ UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
 
 # What is asked, and the field and rule that are said to be broken.
 BAD: list[tuple[str, str, str]] = [
-    ("/calls?action=list", "action", "must be one of 'stats' or 'trends'"),
-    ("/calls?action=", "action", "must be one of 'stats' or 'trends'"),
-    ("/calls?action=STATS", "action", "must be one of 'stats' or 'trends'"),
+    ("/calls?action=list", "action", "must be 'stats' or 'trends'"),
+    ("/calls?action=", "action", "must be 'stats' or 'trends'"),
+    ("/calls?action=STATS", "action", "must be 'stats' or 'trends'"),
     ("/calls?page=0", "page", "must be at least 1"),
     ("/calls?page=-1", "page", "must be at least 1"),
     ("/calls?page=1000000001", "page", NO_PAGE),
@@ -69,7 +71,7 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?status=completed&status=busy", "status", "must be given once"),
     ("/calls?status=completed&status=completed", "status", "must be given once"),
     ("/calls?action=stats&action=trends", "action", "must be given once"),
-    ("/calls?direction=sideways", "direction", "must be one of 'inbound', 'outbound' or 'unknown'"),
+    ("/calls?direction=sideways", "direction", "must be 'inbound', 'outbound' or 'unknown'"),
     ("/calls?phone_number_id=%2B4930", "phone_number_id", "must be a UUID"),
     ("/calls?phone_number_id=", "phone_number_id", "must be a UUID"),
     (
@@ -102,8 +104,8 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?cursor=", "cursor", NO_CURSOR),
     ("/calls?cursor=%00", "cursor", NO_CURSOR),
     (f"/calls?cursor={'A' * 513}", "cursor", "must have at most 512 characters"),
-    ("/calls?sort=status", "sort", "must be one of 'created_at', 'duration' or 'cost'"),
-    ("/calls?order=down", "order", "must be one of 'desc' or 'asc'"),
+    ("/calls?sort=status", "sort", "must be 'created_at', 'duration' or 'cost'"),
+    ("/calls?order=down", "order", "must be 'desc' or 'asc'"),
     ("/calls?total=1", "total", "must be true or false"),
     ("/calls?has_recording=", "has_recording", "must be true or false"),
     ("/calls?endpoint_id=1", "endpoint_id", "must be a UUID"),
@@ -166,7 +168,7 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls/stats?action=stats", "action", f"is not a parameter of this route, which has {OF_STATS}"),
     ("/calls/stats?start_date=2026-11-01T00:00:00Z", "start_date", DAY_WITH_STATS),
     ("/calls/stats?start_date=2026-11", "start_date", "must be a day written as YYYY-MM-DD"),
-    ("/calls/stats?group_by=endpoint", "group_by", "must be one of 'phone_number', 'direction' or 'status'"),
+    ("/calls/stats?group_by=endpoint", "group_by", "must be 'phone_number', 'direction' or 'status'"),
     ("/calls/stats?compare=previous", "compare", "asks for previous, which needs start_date and end_date"),
     ("/calls/stats?compare=next", "compare", "must be 'previous'"),
     (
@@ -179,11 +181,11 @@ BAD: list[tuple[str, str, str]] = [
         "include",
         "asks for peak_concurrency, which is of at most 31 days, and not of 32",
     ),
-    ("/calls/trends?interval=year", "interval", "must be one of 'hour', 'day', 'week' or 'month'"),
+    ("/calls/trends?interval=year", "interval", "must be 'hour', 'day', 'week' or 'month'"),
     ("/calls/trends?include=", "include", DISTRIBUTIONS),
     ("/calls/trends?include=percentiles,p50", "include", DISTRIBUTIONS),
     ("/calls/trends?week_start=sunday", "week_start", "is for interval=week alone"),
-    ("/calls/trends?interval=week&week_start=7", "week_start", "must be one of 'monday' or 'sunday'"),
+    ("/calls/trends?interval=week&week_start=7", "week_start", "must be 'monday' or 'sunday'"),
     (
         "/calls/trends?interval=hour&include=percentiles",
         "include",
@@ -300,7 +302,7 @@ async def test_our_own_faults_tell_nothing_of_our_inside(
 
     assert answer.status_code == 500
     assert answer.json() == {
-        "error": "Something went wrong on our side.",
+        "error": "The API failed with an internal error; report it to the operator.",
         "code": "INTERNAL",
         "details": {},
     }
@@ -319,7 +321,7 @@ async def test_without_a_database_the_process_is_up_and_says_503(
                 assert answer.status_code == 503, path
                 assert int(answer.headers["Retry-After"]) > 0
                 assert answer.json() == {
-                    "error": "The database can't be asked now; try again in a moment.",
+                    "error": "The database is unavailable; retry in a moment.",
                     "code": "DATABASE_UNAVAILABLE",
                     "details": {},
                 }
@@ -411,3 +413,10 @@ async def test_ready_means_migrated(api: httpx.AsyncClient, database: Connection
         assert answer.status_code == status, step
     assert answer.json()["code"] == "DATABASE_OUTDATED"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_each_error_code_has_a_cause_and_a_remedy_of_one_sentence() -> None:
+    for code in ErrorCode:
+        assert code.status >= 400, code
+        for sentence in (code.cause, code.remedy):
+            assert re.fullmatch(r"[A-Z][^.]*(\.[a-z][^.]*)*\.", sentence), (code, sentence)

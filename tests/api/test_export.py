@@ -300,7 +300,7 @@ async def test_the_exports_of_one_organization_leave_others_theirs(database_url:
     settings = ApiSettings(database_url=as_role(database_url, API), api_export_connections=2)
     async with open_databases(settings) as (database, _):
         async with database.export(acme):
-            with pytest.raises(ApiError, match="As many exports are running as may at once"):
+            with pytest.raises(ApiError, match="Too many exports are running"):
                 await database.export(acme).__aenter__()
             async with database.export(globex):
                 pass

@@ -74,7 +74,7 @@ async def test_each_answer_says_what_is_left_and_one_too_many_is_refused(
     resets_at, retry_after = int(refused.headers["X-RateLimit-Reset"]), int(refused.headers["Retry-After"])
     assert began + 86_390 < resets_at < time.time() + 86_402
     assert refused.json() == {
-        "error": f"These are more requests than the plan allows; try again in {retry_after} s.",
+        "error": f"The plan's rate limit is reached; retry in {retry_after} s.",
         "code": "RATE_LIMIT_EXCEEDED",
         "retry_after": retry_after,
         "details": {},

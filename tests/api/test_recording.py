@@ -215,9 +215,9 @@ async def test_without_a_recording_and_without_the_call_it_is_404(
     acme, other = await seed.tenant(database), await seed.tenant(database)
     bare, theirs = await recorded(database, acme), await recorded(database, other, {"recording_url": URL})
     for call_id, sentence in (
-        (bare, "This call has no recording, or none yet."),
-        (theirs, "There is no such call."),
-        (uuid4(), "There is no such call."),
+        (bare, "This call has no recording yet, or not the one that `recording` names."),
+        (theirs, "There is no call with this id in the organization and mode of these credentials."),
+        (uuid4(), "There is no call with this id in the organization and mode of these credentials."),
     ):
         answer = await api.get(f"/calls/{call_id}/recording", headers=bearing(acme.key))
         assert (answer.status_code, answer.json()["error"]) == (404, sentence)

@@ -135,7 +135,7 @@ async def test_without_the_replica_it_is_not_ready_and_says_so(
         for path in ("/health/ready", "/calls"):
             answer = await api.get(path, headers=bearing(acme.key))
             assert answer.status_code == 503
-            assert answer.json()["error"] == "The replica can't be asked now; try again in a moment."
+            assert answer.json()["error"] == "The replica is unavailable; retry in a moment."
         assert await delete(api, acme, call_id) == (503, "REPLICA_BEHIND")
     finally:
         await replica.start()

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import unavailable
 from shared.outage import Outage
 
@@ -54,8 +55,8 @@ class SigningKeys:
             self._read_again(now)  # nobody waits for it
         if key is None and self._outage.lasts:
             raise unavailable(
-                "SIGNING_KEYS_UNAVAILABLE",
-                "The keys to check tokens with can't be read now; try again in a moment.",
+                ErrorCode.SIGNING_KEYS_UNAVAILABLE,
+                "The keys that verify tokens cannot be read now; retry in a moment.",
             )
         return key
 

@@ -19,6 +19,7 @@ from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database, changing
 from services.api.http.conditional import conditional, etag_of
 from services.api.http.encoding import encode
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import no_such_call, unavailable
 from services.api.http.paths import CallId
 from services.api.http.query import no_query
@@ -101,7 +102,8 @@ async def _delete(primary: Database, principal: Principal, call_id: UUID) -> boo
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 continue
     log.warning("a call that changes too fast was not deleted")
-    raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
+    sentence = "The call was not deleted, because other writers keep changing it; retry in a moment."
+    raise unavailable(ErrorCode.DATABASE_UNAVAILABLE, sentence)
 
 
 async def call(connection: Connection, principal: Principal, call_id: UUID) -> dict[str, object]:

@@ -9,17 +9,18 @@ from services.api.calls.list_query import CallsQuery, ExportQuery
 from services.api.figures import models as figure_models
 from services.api.figures.stats_query import parameters_by_action
 from services.api.http.common_responses import ERRORS, ETAG, NOT_MODIFIED, TAGGED, error, header, unavailable
+from services.api.http.error_codes import ErrorCode
 from services.api.http.query import query_parameters
 
 _NO_SUCH_CALL = error(
     "No such call: it never was, was deleted, or belongs to another organization or mode.",
-    "NOT_FOUND",
-    "There is no such call.",
+    ErrorCode.NOT_FOUND,
+    "There is no call with this id in the organization and mode of these credentials.",
 )
 _NO_RECORDING = error(
     "No such call; or no event of it has a recording, or not the event that `recording` names.",
-    "NOT_FOUND",
-    "This call has no recording, or none yet.",
+    ErrorCode.NOT_FOUND,
+    "This call has no recording yet, or not the one that `recording` names.",
 )
 _UNAVAILABLE_TO_DELETE = unavailable(
     "The database can't be asked now, or needed longer than it may (`TIMED_OUT`); or, with "

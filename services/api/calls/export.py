@@ -150,8 +150,8 @@ class Export(StreamingResponse):
         except ApiError as error:
             if not self._started:
                 raise
-            log.warning("an export was cut: %s", error.code)
-            raise ExportCut(error.code) from None
+            log.warning("an export was cut: %s", error.code.name)
+            raise ExportCut(error.code.name) from None
 
     async def _send_all(self, send: Send) -> None:
         ends = asyncio.get_running_loop().time() + self._seconds

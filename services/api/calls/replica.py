@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.api.access.credentials import Principal
 from services.api.database.databases import Database
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, unavailable
 from shared.database.statement import Statement
 
@@ -55,7 +56,7 @@ async def wait_until_deleted(replica: Database, principal: Principal, call_id: U
 
 def _behind() -> ApiError:
     return unavailable(
-        "REPLICA_BEHIND",
-        "The call is deleted, but the replica that lists and counts are read from does not show it yet; "
-        "try again in a moment.",
+        ErrorCode.REPLICA_BEHIND,
+        "The call is deleted, but the replica that serves lists and counts does not show it yet; repeat the "
+        "request in a moment.",
     )

@@ -14,6 +14,7 @@ import asyncpg
 from fastapi import Request
 
 from services.api.database.connection_shares import Shares
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from shared.database.connection import connect
 from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing
@@ -175,7 +176,7 @@ class Database:
     def _unavailable(self, error: BaseException) -> ApiError:
         self._outage.begin(loggable(error))
         return unavailable(
-            "DATABASE_UNAVAILABLE", f"The {self.name} can't be asked now; try again in a moment."
+            ErrorCode.DATABASE_UNAVAILABLE, f"The {self.name} is unavailable; retry in a moment."
         )
 
 

@@ -7,6 +7,7 @@ changed after it is made.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.api.http.error_codes import ErrorCode
 from services.api.http.models import Error, TooManyRequests
 
 TITLE: Final = "callfold"
@@ -43,7 +44,7 @@ SERVERS: Final[list[dict[str, Any]]] = [
 
 def error(
     description: str,
-    code: str,
+    code: ErrorCode,
     sentence: str,
     *,
     model: type[Error] = Error,
@@ -53,7 +54,7 @@ def error(
 ) -> dict[str, Any]:
     """An error, as a route's `responses` take it: when it is answered, and an example with these contents.
     `more` stands beside `error`, `code` and `details`, as in `ApiError`."""
-    example = {"error": sentence, "code": code, "details": dict(details or {}), **(more or {})}
+    example = {"error": sentence, "code": code.name, "details": dict(details or {}), **(more or {})}
     answer = {
         "model": model,
         "description": description,
@@ -66,8 +67,8 @@ def unavailable(description: str) -> dict[str, Any]:
     """The 503, with the description of when a route answers it."""
     return error(
         description,
-        "DATABASE_UNAVAILABLE",
-        "The database can't be asked now; try again in a moment.",
+        ErrorCode.DATABASE_UNAVAILABLE,
+        "The database is unavailable; retry in a moment.",
         headers={"Retry-After": header("Seconds to wait before asking again.", "integer")},
     )
 
@@ -80,25 +81,25 @@ def header(description: str, type_: str = "string") -> dict[str, Any]:
 _BAD_PARAMETER = error(
     "A parameter breaks a rule: `details` say which, and which rule; or, with the code `TOO_MANY_CALLS`, "
     "more calls would have to be looked at than one request may: narrow the span.",
-    "INVALID_PARAMETER",
+    ErrorCode.INVALID_PARAMETER,
     "limit must be at most 100.",
     details={"field": "limit", "rule": "must be at most 100"},
 )
 _UNAUTHORIZED = error(
     "No credentials, or none that we know.",
-    "UNAUTHORIZED",
+    ErrorCode.UNAUTHORIZED,
     "This API key is unknown, expired or revoked.",
     headers={"WWW-Authenticate": header("The scheme to use.")},
 )
 _FORBIDDEN = error(
     "These credentials may not do this.",
-    "FORBIDDEN",
+    ErrorCode.FORBIDDEN,
     "These credentials are not of the organization in x-organization-id.",
 )
 _TOO_MANY = error(
     "More requests than the organization's plan allows a key or a user.",
-    "RATE_LIMIT_EXCEEDED",
-    "These are more requests than the plan allows; try again in 1 s.",
+    ErrorCode.RATE_LIMIT_EXCEEDED,
+    "The plan's rate limit is reached; retry in 1 s.",
     model=TooManyRequests,
     more={"retry_after": 1},
     headers={
@@ -113,7 +114,11 @@ UNAVAILABLE: Final = unavailable(
     "tokens are checked; with `ORGANIZATION_BUSY`, other requests of the organization hold all connections "
     "that one may; with `TIMED_OUT`, the database needed longer than one request may take."
 )
-_ANYTHING_ELSE = error("Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side.")
+_ANYTHING_ELSE = error(
+    "Any other error, in the same shape.",
+    ErrorCode.INTERNAL,
+    "The API failed with an internal error; report it to the operator.",
+)
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: _BAD_PARAMETER,

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api.http.encoding import answer
+from services.api.http.error_codes import ErrorCode
 
 METHODS: Final = ("GET", "HEAD", "DELETE")
 REQUEST_HEADERS: Final = (
@@ -44,12 +45,11 @@ class CrossOrigin(CORSMiddleware):
         }
         if made.status_code == HTTPStatus.OK:
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        error = {
-            "error": "Pages of this origin may not send this request.",
-            "code": "CORS_REFUSED",
-            "details": {},
-        }
-        return answer(error, status=HTTPStatus.BAD_REQUEST, headers=headers)
+        code = ErrorCode.CORS_REFUSED
+        sentence = "The API does not allow cross-origin requests with this origin, method or header."
+        return answer(
+            {"error": sentence, "code": code.name, "details": {}}, status=code.status, headers=headers
+        )
 
 
 def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:

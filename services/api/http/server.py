@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.api.http.encoding import encode
+from services.api.http.error_codes import ErrorCode
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -36,21 +37,23 @@ class Limits(NamedTuple):
 
 
 class _Refusal(NamedTuple):
-    status: int
-    code: str
+    code: ErrorCode
     sentence: str
     headers: bytes = b""
 
 
-_BAD_REQUEST: Final = _Refusal(400, "BAD_REQUEST", "This is not HTTP as it has to be.")
+_BAD_REQUEST: Final = _Refusal(ErrorCode.BAD_REQUEST, "The request is not valid HTTP.")
 _HEAD_TOO_LARGE: Final = _Refusal(
-    431, "HEAD_TOO_LARGE", f"A request's line and headers have {HEAD_BYTES_MAX} bytes at most."
+    ErrorCode.HEAD_TOO_LARGE,
+    f"The request line and headers exceed {HEAD_BYTES_MAX} bytes; send fewer or shorter ones.",
 )
-_BODY_TOO_LARGE: Final = _Refusal(413, "BODY_TOO_LARGE", "No route takes a body.")
+_BODY_TOO_LARGE: Final = _Refusal(
+    ErrorCode.BODY_TOO_LARGE,
+    f"The request's body exceeds {BODY_BYTES_MAX} bytes; no route takes a body.",
+)
 _TOO_MANY_CONNECTIONS: Final = _Refusal(
-    503,
-    "TOO_MANY_CONNECTIONS",
-    "This process has all the connections that it may have; try again in a moment.",
+    ErrorCode.TOO_MANY_CONNECTIONS,
+    "This API process has reached its limit of client connections; retry in a moment.",
     b"retry-after: 1\r\n",
 )
 
@@ -164,11 +167,11 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # in the middle of an answer to what was asked before
             return
-        body = encode({"error": refusal.sentence, "code": refusal.code, "details": {}})
+        body = encode({"error": refusal.sentence, "code": refusal.code.name, "details": {}})
         self.transport.write(
             b"".join(
                 (
-                    STATUS_LINE[refusal.status],
+                    STATUS_LINE[refusal.code.status],
                     b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
                     refusal.headers,
                     b"connection: close\r\n\r\n",

@@ -1,0 +1,101 @@
+"""Runs the commands of a tutorial in one shell, as its reader types them, and compares what they print.
+
+A block of `sh` has commands. A block of `text` right after it has their output: `…` stands for any text.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = re.compile(r"^( *)```(sh|text)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_DONE: Final = "tutorial-step-done"
+_STEP_SECONDS: Final = 120
+_APPEARS_SECONDS: Final = 30
+
+
+@dataclass(frozen=True)
+class Step:
+    """Commands, and what they print; an empty `output` if the page does not show it."""
+
+    commands: str
+    output: str
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether the commands may run again until they print what the page shows: events take a moment."""
+        return self.commands.startswith("curl ") and "DELETE" not in self.commands
+
+
+def steps_of(page: Path) -> list[Step]:
+    """The steps of a page in their order."""
+    blocks = [
+        (kind, re.sub(rf"(?m)^{indent}", "", text)) for indent, kind, text in _BLOCK.findall(page.read_text())
+    ]
+    following = [*blocks[1:], ("sh", "")]
+    return [
+        Step(commands, output if kind == "text" else "")
+        for (own, commands), (kind, output) in zip(blocks, following, strict=True)
+        if own == "sh"
+    ]
+
+
+async def follow(
+    page: Path, folder: Path, *, instead: Mapping[str, str], environment: Mapping[str, str]
+) -> None:
+    """Types each step into one shell in `folder`. `instead` maps addresses of the page to this machine's.
+    Raises AssertionError at the first step whose output differs from the page."""
+    shell = await asyncio.create_subprocess_exec(
+        "bash",
+        cwd=folder,
+        env=dict(environment),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=2**20,
+    )
+    try:
+        for step in steps_of(page):
+            await _take(shell, step, instead)
+    finally:
+        if shell.stdin:
+            shell.stdin.close()
+        await asyncio.wait_for(shell.wait(), _STEP_SECONDS)
+
+
+async def _take(shell: asyncio.subprocess.Process, step: Step, instead: Mapping[str, str]) -> None:
+    commands, expected = step.commands, step.output
+    for ours, theirs in instead.items():
+        commands, expected = commands.replace(ours, theirs), expected.replace(ours, theirs)
+    deadline = time.monotonic() + _APPEARS_SECONDS
+    while True:
+        printed = await asyncio.wait_for(_run(shell, commands), _STEP_SECONDS)
+        if not expected or _fits(expected, printed):
+            return
+        if not step.only_reads or time.monotonic() > deadline:
+            raise AssertionError(f"{commands}\nprinted:\n{printed}\nin place of:\n{expected}")
+
+
+async def _run(shell: asyncio.subprocess.Process, commands: str) -> str:
+    assert shell.stdin
+    assert shell.stdout
+    shell.stdin.write(f"{commands}\nprintf '%s\\n' {_DONE}\n".encode())
+    await shell.stdin.drain()
+    lines: list[str] = []
+    while (line := (await shell.stdout.readline()).decode()) != f"{_DONE}\n":
+        assert line, f"the shell exited:\n{''.join(lines)}"
+        lines.append(line)
+    return "".join(lines)
+
+
+def _fits(expected: str, printed: str) -> bool:
+    """Whether the output is the expected one, apart from the ends of lines."""
+    pattern = ".*".join(re.escape(part) for part in _trimmed(expected).split("…"))
+    return re.fullmatch(pattern, _trimmed(printed), re.DOTALL) is not None
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
