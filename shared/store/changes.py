@@ -251,7 +251,7 @@ def _sift(
         fresh = [event for event in arrived if event.id not in stored]
         repeated = [(event, stored[event.id]) for event in arrived if event.id in stored]
     if oldest is not None:
-        reason = f"timestamp: lies before {oldest.isoformat()}, and older events are not kept"
+        reason = f"timestamp: is before {oldest.isoformat()}; older events are not kept"
         refused += [Refused(event, reason) for event in fresh if event.timestamp < oldest]
         fresh = [event for event in fresh if event.timestamp >= oldest]
     # A refused event must not count as the first of its id, or the next one would be dropped as a duplicate.

@@ -38,7 +38,7 @@ async def test_a_batch_that_is_not_stored_says_so(
     ingest = pipeline.start(traces_url=collector.url)
     await until(lambda: not ingest.running, "the process to end")
     (span,) = collector.named(f"process {topic}")
-    assert (span.failed, span.description) == (True, "not stored; it is read again")
+    assert (span.failed, span.description) == (True, "not stored; it will be read again")
     assert span.attributes["error.type"] == "UndefinedTableError"
     assert (span.events, "callfold.outcome" in span.attributes) == ([], False)
 
