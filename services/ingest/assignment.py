@@ -20,8 +20,8 @@ from services.ingest.topic_metadata import Topic
 logger = logging.getLogger("callfold.ingest")
 
 ASK_SECONDS: Final = 5
-"""The interval at which the broker is asked for the partitions' offsets, and how long a new assignment waits
-for the answer."""
+"""The interval between requests for the partitions' offsets, and how long a new assignment waits for the
+answer."""
 POSITION_SECONDS: Final = 1
 STALL_SECONDS: Final = 60
 """How long a partition with waiting records may stay unread while none of its records are being stored."""
@@ -54,7 +54,7 @@ class _Partition:
     went_back: bool = False
     """Whether the log was replaced or truncated. This state then describes the previous log."""
     mark: _Mark | None = None
-    """What must be stored before `read_until` advances."""
+    """The records that must be stored before `read_until` advances."""
     read_until: datetime | None = None
     """Every record published before this moment is stored."""
     still_since: float | None = None
@@ -96,7 +96,7 @@ class _Partition:
         self.still_since = None
 
     def measure(self, end: int, loop_seconds: float, now: datetime | None) -> None:
-        """Notes the end of the log. `now`, if known, is a moment before the broker was asked."""
+        """Notes the end of the log. `now`, if known, is a moment before the request to the broker."""
         self.end = end
         if self.done is None:
             return

@@ -124,7 +124,7 @@ class Metrics:
 def _show_standing(standing: Standing, registry: CollectorRegistry) -> None:
     """Gauges that are read at each scrape."""
     waiting = Gauge(
-        "callfold_ingest_waiting", "1 while it waits for the database or Kafka", registry=registry
+        "callfold_ingest_waiting", "1 while ingest waits for the database or Kafka", registry=registry
     )
     waiting.set_function(standing.is_waiting)
     partitions = Gauge("callfold_ingest_partitions", "Partitions that this process reads", registry=registry)

@@ -308,7 +308,7 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
     assert [row["reason"] for row in reasons] == [
         "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
-        "stored without content, because it is older than is kept"
+        "stored without content, because it is older than the retention"
     ]
     assert (await prove(database_url)).exact
 

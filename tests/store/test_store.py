@@ -191,7 +191,7 @@ async def test_a_call_has_no_more_events_than_can_be_read_again(
     assert await database.fetchval("SELECT version FROM calls") == CALL_EVENTS_MAX
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
     assert [row["reason"] for row in reasons] == [
-        "the call has 10,000 events already, the most that a call may have"
+        "the call has 10,000 events already, which is the limit"
     ]
     assert (await prove(database_url)).exact
 
