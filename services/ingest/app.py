@@ -102,7 +102,7 @@ class Ingest:
             self._progress.close()
             self._writer.close()
         if refused := refusal(self._failure):
-            raise KafkaRefusal(f"Kafka can't be used at {self._settings.kafka_bootstrap}: {refused}.")
+            raise KafkaRefusal(f"Cannot use Kafka at {self._settings.kafka_bootstrap}: {refused}.")
         if self._failure is not None:
             raise self._failure
 

@@ -17,8 +17,8 @@ An *answer* is an event that claims `in_progress`; an *end* is one that claims a
 7. Any other field has the value of the latest event that gives it. An absent field erases nothing. An event
    that is not an end may also give duration, cost or cause. Then the latest value among it and the ends of
    law 6 counts, as with a call that is rated later.
-8. `created_at` is the time of the earliest `call.initiated`, otherwise of the earliest event. `answered_at` is
-   the earliest answer: the time of a `call.answered` event, or an `answered_at` in an event's data.
+8. `created_at` is the time of the earliest `call.initiated`, else of the earliest event. `answered_at` is the
+   earliest answer: the time of a `call.answered` event, or an `answered_at` in an event's data.
    `completed_at` comes from the winning end (see 6); without an end there is none.
 9. Derived times. A `completed` call without a duration gets the whole seconds from `answered_at` to
    `completed_at`, rounded down, or none if these are in the wrong order. A `completed` call with a duration
@@ -27,7 +27,7 @@ An *answer* is an event that claims `in_progress`; an *end* is one that claims a
 11. A generated end (`callfold.missing_hangup`) loses against any other end. It also loses against any event
     with a later timestamp that describes the call's progress: not a recording, a transcript or a price. Then
     it is overruled (`overruled_ends`), and the call is folded without it.
-12. A call's mode comes from its earliest `call.initiated` that gives a `livemode`. Without one, a call is test
+12. A call's mode comes from its earliest `call.initiated` that gives a `livemode`. Without one, it is test
     data if any of its events gives `livemode` false, otherwise live. So test data never counts as live
     because one service left `livemode` out.
 13. A recording or a transcript describes itself: its status, duration, cost, cause, latency and times are not

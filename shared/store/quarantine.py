@@ -60,7 +60,7 @@ class BadRecord:
 
 
 def readable(name: str) -> str:
-    """A header's name as text that a database takes: what is none is written as `\\xff`."""
+    """A header's name as text that PostgreSQL accepts. Bytes that are not UTF-8 are written as `\xff`."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace").replace("\0", "\\0")
 
 

@@ -138,7 +138,7 @@ async def test_an_event_with_a_known_id_and_other_content_is_reported(
     await pipeline.publish([*numbered, *numbered])
     ingest = await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT (status, version) FROM calls") == ("in_progress", 2)
-    assert ingest.said("dropped 2 events with an id that their call already has, and with other content")
+    assert ingest.said("dropped 2 events whose id their call already has with other content")
     await pipeline.assert_proved()
 
 

@@ -160,9 +160,7 @@ def test_origins_are_listed_with_commas(
 def test_the_keys_of_tokens_come_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLFOLD_JWT_JWKS_URL", "https://auth.example.com/jwks.json")
     monkeypatch.setenv("CALLFOLD_JWT_JWKS_FILE", __file__)
-    with pytest.raises(
-        InvalidSetting, match="CALLFOLD_JWT_JWKS_URL and CALLFOLD_JWT_JWKS_FILE both name"
-    ):
+    with pytest.raises(InvalidSetting, match="CALLFOLD_JWT_JWKS_URL and CALLFOLD_JWT_JWKS_FILE both name"):
         ApiSettings()
 
 

@@ -282,7 +282,7 @@ async def test_an_event_older_than_is_kept_leaves_a_fact(database: Connection) -
     assert len((await stored(database, old)).refused) == 1
     assert await where_it_is(database) == []
     assert [reason for *_, reason in await facts(database)] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
+        "timestamp: is before 2026-10-25T00:00:00+00:00; older events are not kept; "
         "stored without content, because it is older than the retention"
     ]
 
