@@ -196,11 +196,11 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
     except (KafkaError, OSError, TimeoutError) as error:
         reason = cause(error, faults)
         if refusal(reason):
-            raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+            raise Refused(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
         if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
             raise Failure(f"Kafka can't be reached at {place.address}: {_system_message(reason)}.") from None
-        raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+        raise Failure(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
 
 
 async def require_organization(connection: Connection, organization_id: UUID, state: Path | None) -> None:

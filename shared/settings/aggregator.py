@@ -47,6 +47,6 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
     )
     prune_counts: Literal["keep", "drop"] = Field(
         "keep",
-        description="What retention does with the counts of the calls that it removes: keep them, or drop "
-        "them as well.",
+        description="Whether retention keeps the counts of the calls that it removes (keep) or removes "
+        "them as well (drop).",
     )

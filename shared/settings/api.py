@@ -64,7 +64,8 @@ class TokenSettings(Settings):
     def _one_place_of_keys(self) -> Self:
         if self.jwt_jwks_url is not None and self.jwt_jwks_file is not None:
             raise ValueError(
-                f"{PREFIX}JWT_JWKS_URL and {PREFIX}JWT_JWKS_FILE are two places for one thing: set one."
+                f"{PREFIX}JWT_JWKS_URL and {PREFIX}JWT_JWKS_FILE both name the source of the keys: "
+                "set only one."
             )
         return self
 
@@ -191,5 +192,5 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     def _can_sign(self) -> Self:
         if self.recording_store_url and not (self.recording_store_key_id and self.recording_store_secret):
             needed = f"{PREFIX}RECORDING_STORE_KEY_ID and {PREFIX}RECORDING_STORE_SECRET"
-            raise ValueError(f"{PREFIX}RECORDING_STORE_URL needs {needed} to sign links with.")
+            raise ValueError(f"{PREFIX}RECORDING_STORE_URL requires {needed}, which sign the links.")
         return self

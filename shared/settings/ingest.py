@@ -53,8 +53,8 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
     )
     unknown_organizations: Literal["create", "quarantine"] = Field(
         "create",
-        description="What ingest does with events of an organization that does not exist: create the "
-        "organization (unnamed, in UTC), or quarantine the events.",
+        description="Whether ingest creates an organization that does not exist (create; unnamed, in UTC), "
+        "or quarantines its events (quarantine).",
     )
     stop_timeout_seconds: float = Field(
         5,

@@ -1,4 +1,4 @@
-"""The settings of Kafka, and the rules for which of them go together."""
+"""The settings of Kafka, and the rules for their combinations."""
 
 import ssl
 from collections.abc import Iterator
@@ -94,7 +94,8 @@ class KafkaSettings(Settings):
         return self.kafka_security_protocol.startswith("SASL")
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The context of settings with TLS. Raises ValueError when a file is not what its setting says."""
+        """The TLS context of settings with TLS. Raises ValueError if a file does not hold what its setting
+        requires."""
         return ssl_context(
             ca_file=self.kafka_ca_file,
             certificate_file=self.kafka_certificate_file,
@@ -140,19 +141,19 @@ def _broken_rules_of_sasl(settings: KafkaSettings) -> Iterator[str]:
         for name in _missing(settings, _PASSWORD):
             yield f"{_name(name)} must be set for {mechanism}."
         for name in _given(settings, _TOKEN):
-            yield f"{_name(name)} does not go with {mechanism}."
+            yield f"{_name(name)} cannot be used with {mechanism}."
         return
     for name in _given(settings, _PASSWORD):
-        yield f"{_name(name)} does not go with {mechanism}."
+        yield f"{_name(name)} cannot be used with {mechanism}."
     if bool(settings.kafka_token_url) == bool(settings.kafka_token_file):
         one, other = _name("kafka_token_url"), _name("kafka_token_file")
-        yield f"{one} or {other}, and not both, must be set for {mechanism}."
+        yield f"{one} or {other}, but not both, must be set for {mechanism}."
     if settings.kafka_token_url:
         for name in _missing(settings, _GRANT):
             yield f"{_name(name)} must be set for {_name('kafka_token_url')}."
     else:
         for name in _given(settings, (*_GRANT, "kafka_token_scope")):
-            yield f"{_name(name)} does not go with {_name('kafka_token_file')}."
+            yield f"{_name(name)} cannot be used with {_name('kafka_token_file')}."
 
 
 def _given(settings: KafkaSettings, names: tuple[str, ...]) -> list[str]:

@@ -307,8 +307,8 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
     assert await counted_calls(database) == {"completed": 2}
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
     assert [row["reason"] for row in reasons] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
-        "stored without content, because it is older than is kept"
+        "timestamp: is before 2026-10-25T00:00:00+00:00; older events are not kept; "
+        "stored without content, because it is older than the retention"
     ]
     assert (await prove(database_url)).exact
 
@@ -399,7 +399,7 @@ async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_fro
     await chores
     warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert len(warnings) == 2
-    assert warnings[0].startswith("can't end silent calls now: ")
+    assert warnings[0].startswith("cannot end silent calls now: ")
     assert warnings[1].startswith("can end silent calls again after ")
     log = await database.fetchrow("SELECT actor, action, details FROM audit_log")
     assert tuple(log or ()) == ("aggregator", "calls and their counts pruned", "1 calls")

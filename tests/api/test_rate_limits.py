@@ -279,7 +279,7 @@ def test_without_the_client_the_process_ends_with_a_sentence() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        "Error: CALLFOLD_RATE_LIMIT_URL needs callfold's extra `valkey`, which is no part of this "
+        "Error: CALLFOLD_RATE_LIMIT_URL needs callfold's extra `valkey`, which is not installed "
     )
 
 

@@ -90,7 +90,7 @@ def test_what_lies_below_a_threshold_is_exact() -> None:
     buckets = histogram([0, 5, 6, 7, 29, 30], DURATIONS)
     assert [below(buckets, DURATIONS, seconds) for seconds in (6, 30, 60)] == [2, 5, 6]
     assert below([1], DURATIONS, 6) == 1
-    with pytest.raises(ValueError, match="11 is no threshold"):
+    with pytest.raises(ValueError, match="11 is not a threshold"):
         below(buckets, DURATIONS, 11)
 
 

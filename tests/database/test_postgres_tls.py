@@ -113,8 +113,8 @@ REFUSED: dict[str, tuple[Url, str]] = {
             sslcert=server.file("stranger"),
             sslkey=server.file("stranger"),
         ),
-        "can't be reached at callfold on localhost:{port}: TLS fails, perhaps because the server refuses the "
-        "certificate in sslcert (connection was closed in the middle of operation).",
+        "can't be reached at callfold on localhost:{port}: TLS failed, perhaps because the server refuses "
+        "the certificate in sslcert (connection was closed in the middle of operation).",
     ),
     "a file that is no certificate": (
         lambda server: server.url(sslmode="verify-ca", sslrootcert=__file__),

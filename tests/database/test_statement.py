@@ -80,7 +80,7 @@ async def test_missing_and_unknown_parameters_are_refused(
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
-        ("SELECT :a, $2", r"\$2 stands in a statement of named parameters"),
+        ("SELECT :a, $2", r"\$2 is not allowed in a statement with named parameters"),
         ("SELECT 1 /* one /* :two */ :a */", "a comment begins within a comment"),
     ],
 )

@@ -187,7 +187,7 @@ async def test_a_step_behind_a_long_reader_gives_up_and_holds_nobody_up(
         async with database.transaction():
             # As a proof or a dump: what was read stays locked until its end.
             await database.fetchval("SELECT count(*) FROM calls")
-            with pytest.raises(TablesBusy, match="nothing of that step was done"):
+            with pytest.raises(TablesBusy, match="That step was rolled back"):
                 await asyncio.to_thread(upgrade, database_url, scripts=scripts)
         assert not await database.fetchval(TABLE_OR_COLUMN)
         assert await database.fetchval("SELECT version_num FROM alembic_version") == NEEDED_STEP
@@ -252,7 +252,7 @@ async def test_services_wait_for_tables_that_are_not_there_or_too_old(
     await publish(bootstrap, topic, [value("call.initiated")])
     for service in early_services:
         await until(
-            partial(service.said, f"its tables are not there, and step {NEEDED_STEP} is needed"),
+            partial(service.said, f"its tables are missing, and step {NEEDED_STEP} is needed"),
             "word of what is missing",
         )
         assert service.running

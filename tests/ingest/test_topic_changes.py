@@ -74,7 +74,7 @@ async def test_a_static_member_that_restarts_reads_the_partitions_that_were_adde
     second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await publish_to(bootstrap, topic, 5, call(0))
     await stored(database, 4)
-    assert second.said("no process of the group reads partitions 4 to 5: asks the group for a rebalance")
+    assert second.said("no process of the group reads partitions 4 to 5: requests a rebalance of the group")
     await until(monitor.is_ready, "no partition to be without a process")
     assert await monitor.value("callfold_ingest_partitions") == 6
     assert await monitor.value("callfold_ingest_unowned_partitions") == 0
@@ -125,7 +125,7 @@ async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
         assert before is not None
         assert now - before < 1, "it rests"
         assert member.log.stat().st_size - size < 1000
-        assert member.log.read_text().count(f"the topic {topic} does not exist any more") == 1
+        assert member.log.read_text().count(f"the topic {topic} no longer exists") == 1
         assert member.log.stat().st_size < 20_000
 
     await ensure_topic(bootstrap, topic, 4)
@@ -147,7 +147,7 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
     await pipeline.publish(keyed(calls(5)))
     await pipeline.consumed()
     await remove(bootstrap, topic)
-    await until(lambda: first.said("does not exist any more"), "ingest to miss its topic")
+    await until(lambda: first.said("no longer exists"), "ingest to miss its topic")
     first.stop()
     second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await until(lambda: second.said(f"has no topic {topic}"), "ingest to wait for its topic")

@@ -217,12 +217,12 @@ def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Pat
         case "unknown authority":
             return (
                 good | {"kafka_ca_file": str(tmp_path / "stranger.pem")},
-                "the broker's certificate is not to be trusted: unable to get local issuer certificate",
+                "the broker's certificate is not trusted: unable to get local issuer certificate",
             )
         case "another host's certificate":
             return (
                 good | {"kafka_bootstrap": secured.sasl.replace("localhost", "127.0.0.1")},
-                "the broker's certificate is not to be trusted: IP address mismatch, certificate is not "
+                "the broker's certificate is not trusted: IP address mismatch, certificate is not "
                 "valid for '127.0.0.1'",
             )
         case "expired token":
@@ -251,7 +251,7 @@ async def test_what_is_refused_is_told_by_each_command_and_ends_ingest(
     for command in (("lag",), ("topic", "--wait", "60")):
         told = await callfold(*command, **settings)
         assert told.status == 1
-        assert told.failure.startswith(f"Kafka can't be used at {wrong['kafka_bootstrap']}: ")
+        assert told.failure.startswith(f"Cannot use Kafka at {wrong['kafka_bootstrap']}: ")
         assert told.failure.endswith(f"{said}.")
     ingest = pipeline.start(**wrong)
     await until(lambda: not ingest.running, "ingest to end")
@@ -273,7 +273,7 @@ async def test_a_token_that_can_not_be_had_is_told_by_a_command(
     changes: Settings, said: str, secured: SecuredKafka, endpoint: TokenEndpoint, bootstrap: str
 ) -> None:
     told = await callfold("topic", **with_token_url(secured, endpoint) | changes)
-    assert told.failure.startswith(f"Kafka can't be used at {secured.sasl}: {said.format(url=endpoint.url)}")
+    assert told.failure.startswith(f"Cannot use Kafka at {secured.sasl}: {said.format(url=endpoint.url)}")
     assert "secret" not in told.failure
 
 
@@ -284,8 +284,8 @@ async def test_a_protocol_that_is_not_the_listeners_is_told(
     where = secured.sasl if protocol == "PLAINTEXT" else secured.plain
     told = await callfold("topic", kafka_bootstrap=where, kafka_security_protocol=protocol)
     assert told.failure == (
-        f"Kafka can't be used at {where}: the broker closed the connection, as it does when "
-        "CALLFOLD_KAFKA_SECURITY_PROTOCOL does not fit its listener."
+        f"Cannot use Kafka at {where}: the broker closed the connection; check that "
+        "CALLFOLD_KAFKA_SECURITY_PROTOCOL matches its listener."
     )
 
 
@@ -294,10 +294,10 @@ async def test_what_the_user_may_not_do_is_told(
 ) -> None:
     way = sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
     making = await callfold("topic", topic="call-events-new", **way)
-    assert making.failure.startswith(f"Kafka can't be used at {secured.sasl}: the broker does not let ")
+    assert making.failure.startswith(f"Cannot use Kafka at {secured.sasl}: this user is not authorized ")
     hidden = {"database_url": database_url, "topic": "hidden", **way}
     assert (await callfold("lag", **hidden)).failure.startswith("Kafka has no topic hidden, or does not let")
     ingest = pipeline.start(**way, consumer_group="forbidden")
     await until(lambda: not ingest.running, "ingest to end")
     assert ingest.exit_status == 1
-    assert ingest.said("the broker does not let this user at the group: forbidden.")
+    assert ingest.said("this user is not authorized for the group: forbidden.")

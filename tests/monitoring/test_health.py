@@ -252,7 +252,7 @@ async def raises_when_it_is_too_late() -> str | None:
 @pytest.mark.parametrize(
     ("question", "reason"),
     [
-        (raises, "can't tell: ValueError"),
+        (raises, "the check failed: ValueError"),
         (raises_when_it_is_too_late, f"no answer for {READY_SECONDS} s"),
     ],
 )

@@ -137,7 +137,7 @@ assert len(heard) == 1
 def test_what_is_raised_beside_the_program_is_a_line_too_and_a_level_holds_for_libraries() -> None:
     entries = parsed(lines_of(BESIDE, status=0, log_level="ERROR"))
     assert [(entry["level"], entry["message"]) for entry in entries] == [
-        ("ERROR", "an exception that nobody could be told of: ValueError"),
+        ("ERROR", "an exception that could not be raised: ValueError"),
         ("ERROR", "the thread writer ends: KeyError"),
     ]
     assert all("Traceback" in entry["exception"] for entry in entries)

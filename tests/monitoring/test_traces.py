@@ -113,7 +113,7 @@ async def test_a_span_says_what_became_of_its_record(
         "",
         "",
         "",
-        "type: is none of call.initiated, call.ringing, call.answered, call.completed, call.failed, "
+        "type: is not one of call.initiated, call.ringing, call.answered, call.completed, call.failed, "
         "call.updated, recording.ready, transcript.ready",
         "the value is not JSON: invalid character (byte 0)",
         f"organization_id: there is no organization {stranger}",

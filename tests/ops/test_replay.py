@@ -147,7 +147,7 @@ async def test_an_archive_is_loaded_from_a_file(
     )
     kept = await database.fetch('SELECT topic, "offset", reason FROM quarantined_records ORDER BY "offset"')
     assert [(row["topic"], row["offset"]) for row in kept] == [("2026.ndjson", 6), ("2026.ndjson", 11)]
-    assert "bytes; at most 1,048,576 are taken" in kept[1]["reason"]
+    assert "bytes; the limit is 1,048,576" in kept[1]["reason"]
     proof = await prove(database_url)
     assert (proof.exact, proof.calls) == (True, 2)
 

@@ -27,7 +27,7 @@ NEEDS_TLS = "needs CALLFOLD_KAFKA_SECURITY_PROTOCOL to be SSL or SASL_SSL."
 
 MECHANISM = "CALLFOLD_KAFKA_SASL_MECHANISM"
 ONE_OF_BOTH = (
-    f"TOKEN_URL or CALLFOLD_KAFKA_TOKEN_FILE, and not both, must be set for {MECHANISM} OAUTHBEARER."
+    f"TOKEN_URL or CALLFOLD_KAFKA_TOKEN_FILE, but not both, must be set for {MECHANISM} OAUTHBEARER."
 )
 IN_PEM = "CERTIFICATE_FILE must hold a certificate, and CALLFOLD_KAFKA_{} its key, in PEM."
 KEY_PASSWORD = "KEY_PASSWORD must be the password of the key in CALLFOLD_KAFKA_KEY_FILE."
@@ -48,15 +48,15 @@ WRONG: list[tuple[dict[str, str], str]] = [
     (SASL, f"USERNAME must be set for {MECHANISM} PLAIN."),
     ({**SCRAM, "username": "u"}, f"PASSWORD must be set for {MECHANISM} SCRAM-SHA-512."),
     ({**SCRAM, "username": "u", "password": ""}, f"PASSWORD must be set for {MECHANISM} SCRAM-SHA-512."),
-    ({**SCRAM, **PASSWORD, **GRANT}, f"TOKEN_URL does not go with {MECHANISM} SCRAM-SHA-512."),
-    ({**OAUTH, **GRANT, **PASSWORD}, f"USERNAME does not go with {MECHANISM} OAUTHBEARER."),
+    ({**SCRAM, **PASSWORD, **GRANT}, f"TOKEN_URL cannot be used with {MECHANISM} SCRAM-SHA-512."),
+    ({**OAUTH, **GRANT, **PASSWORD}, f"USERNAME cannot be used with {MECHANISM} OAUTHBEARER."),
     (OAUTH, ONE_OF_BOTH),
     ({**OAUTH, **GRANT, "token_file": "/token"}, ONE_OF_BOTH),
     ({**OAUTH, **GRANT, "client_id": ""}, "CLIENT_ID must be set for CALLFOLD_KAFKA_TOKEN_URL."),
     ({**OAUTH, **GRANT, "client_secret": ""}, "CLIENT_SECRET must be set for CALLFOLD_KAFKA_TOKEN_URL."),
     (
         {**OAUTH, "token_file": "/token", "token_scope": "x"},
-        "TOKEN_SCOPE does not go with CALLFOLD_KAFKA_TOKEN_FILE.",
+        "TOKEN_SCOPE cannot be used with CALLFOLD_KAFKA_TOKEN_FILE.",
     ),
     (
         {**OAUTH, **GRANT, "token_url": "identity/token"},

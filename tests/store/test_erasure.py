@@ -30,14 +30,14 @@ from tests.support.storing import arrivals, prepared, record, store, stored, wai
 
 SECRET = "Fiona Fictional"
 OTHER_ORGANIZATION, OTHER_CALL = UUID(int=7), UUID(int=8)
-RULE = "type: is none of call.initiated"
+RULE = "type: is not one of call.initiated"
 
 
 def bad(of: bytes, *, offset: int = 0, produced: datetime | None = NOON) -> BadRecord:
     """A record of this value, whose reason quotes it."""
     one = record(of, offset=offset)
     one.timestamp = -1 if produced is None else int(produced.timestamp() * 1000)
-    return BadRecord(one, f"type: {SECRET} is none of call.initiated", RULE)
+    return BadRecord(one, f"type: {SECRET} is not one of call.initiated", RULE)
 
 
 def transcript(call_id: UUID = CALL, *, timestamp: datetime = NOON, **fields: Any) -> bytes:
@@ -112,7 +112,7 @@ async def test_of_a_bad_record_that_comes_after_the_delete_only_the_fact_is_stor
     assert await facts(database) == [
         (0, None, None, [], [], without),
         (1, None, None, [], [], without),
-        (2, b"key", b"{", ["name"], [b"said"], f"type: {SECRET} is none of call.initiated"),
+        (2, b"key", b"{", ["name"], [b"said"], f"type: {SECRET} is not one of call.initiated"),
     ]
     assert (await prove(database_url)).exact
 
@@ -282,8 +282,8 @@ async def test_an_event_older_than_is_kept_leaves_a_fact(database: Connection) -
     assert len((await stored(database, old)).refused) == 1
     assert await where_it_is(database) == []
     assert [reason for *_, reason in await facts(database)] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
-        "stored without content, because it is older than is kept"
+        "timestamp: is before 2026-10-25T00:00:00+00:00; older events are not kept; "
+        "stored without content, because it is older than the retention"
     ]
 
 

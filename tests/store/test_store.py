@@ -190,9 +190,7 @@ async def test_a_call_has_no_more_events_than_can_be_read_again(
     assert (len(batch.events), len(batch.refused), batch.duplicates) == (1, 3, 1)
     assert await database.fetchval("SELECT version FROM calls") == CALL_EVENTS_MAX
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
-    assert [row["reason"] for row in reasons] == [
-        "the call has 10,000 events already, the most that a call may have"
-    ]
+    assert [row["reason"] for row in reasons] == ["the call has 10,000 events already, which is the limit"]
     assert (await prove(database_url)).exact
 
 
