@@ -31,9 +31,19 @@ def new_registry(service: str) -> CollectorRegistry:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    info = Gauge("callfold_build_info", "1", ["service", "version"], registry=registry)
+    info = Gauge(
+        "callfold_build_info",
+        "Always 1, with the service and its version as labels",
+        ["service", "version"],
+        registry=registry,
+    )
     info.labels(service, version("callfold")).set(1)
-    rules = Gauge("callfold_time_zone_rules_info", "1", ["version"], registry=registry)
+    rules = Gauge(
+        "callfold_time_zone_rules_info",
+        "Always 1, with the release of the time-zone rules as label",
+        ["version"],
+        registry=registry,
+    )
     rules.labels(RULES_VERSION).set(1)
     return registry
 

@@ -9,10 +9,13 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
+from services.api.app import create_app
+from services.api.http.error_codes import ErrorCode
 from services.ops.main import app
 from services.ops.reference.metrics_page import with_table
 from services.ops.reference.pages import FOLDER, PAGES
 from services.ops.reference.settings_page import SECTIONS, own_fields
+from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX
 from shared.settings.misspelt import ALL_SETTINGS
 from tests.support.repository import ROOT
@@ -59,6 +62,35 @@ def test_the_page_of_commands_has_every_command_with_its_options() -> None:
     assert {name for name in sections if name.startswith("callfold ")} == {name for name, _ in commands}
     for name, its_options in commands:
         assert its_options <= set(re.findall(r"`(-[\w-]+)`", sections[name])), name
+
+
+def codes_of(part: Any) -> Iterator[str]:
+    """The codes of the errors in a part of the OpenAPI document."""
+    if isinstance(part, dict):
+        if "error" in part and isinstance(code := part.get("code"), str):
+            yield code
+        for each in part.values():
+            yield from codes_of(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from codes_of(each)
+    elif isinstance(part, str):
+        yield from re.findall(r"`([A-Z]+_[A-Z_]+)`", part)
+
+
+def test_the_errors_of_the_api_are_those_of_the_table() -> None:
+    """Also the document's: its examples, and the codes that its texts name."""
+    document = create_app(ApiSettings(database_url="postgresql://nowhere")).openapi()
+    codes = {code.name for code in ErrorCode}
+    assert set(codes_of(document)) <= codes
+    texts = [
+        path.read_text()
+        for path in (ROOT / "services" / "api").rglob("*.py")
+        if path.name != "error_codes.py"
+    ]
+    assert {code for text in texts for code in re.findall(r"\bErrorCode\.([A-Z_]+)", text)} == codes
+    # A code that is written out would not be in the table.
+    assert [text for text in texts if re.search(r"\"code\": \"", text)] == []
 
 
 def test_the_page_of_metrics_must_have_the_marks_of_its_table() -> None:

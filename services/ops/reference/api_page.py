@@ -90,7 +90,7 @@ def page_of_the_api() -> str:
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation with its name; what tells of calls comes first, health last."""
+    """Each operation with its name: calls first, health last."""
     for health in (False, True):
         for path, methods in document["paths"].items():
             if path.startswith("/health") is health:
@@ -107,7 +107,7 @@ def _contents(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _every_route(document: dict[str, Any]) -> Iterator[str]:
-    """What is the same for all routes that need credentials: said once."""
+    """The parameters and errors that all routes with credentials have in common."""
     parameters, responses = _shared(document)
     yield "## Every route"
     yield "All but health take this:\n\n" + table(_PARAMETERS, map(_parameter, parameters.values()))
@@ -203,7 +203,7 @@ def _when(response: dict[str, Any]) -> str:
 
 
 def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
-    """What an operation answers with 200: its own examples, or those of what it answers."""
+    """Examples of a 200 answer: those of the operation, or those of its schema."""
     for media_type, said in operation["responses"].get("200", {}).get("content", {}).items():
         examples = [(example["summary"], example["value"]) for example in said.get("examples", {}).values()]
         if "example" in said:
@@ -237,7 +237,7 @@ def _objects(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """What a value may be, in a few words."""
+    """The values that a schema allows, in a few words."""
     if name := _name(schema):
         return f"[{name}](#{_anchor(name)})"
     for key in ("anyOf", "oneOf"):

@@ -36,7 +36,7 @@ the process prints `Error:` with its name and the rule, and exits with status 1.
 service logs this warning, and `callfold` prints it on standard error. Other variables that begin with
 `CALLFOLD_` are ignored.
 
-**Docker Compose** reads settings from the file `.env`. [`.env.example`](../../.env.example) lists those that
+**Docker Compose** reads settings from the file `.env`. `.env.example` lists those that
 `docker-compose.yml` passes to the services.
 
 **Kubernetes** reads them from a ConfigMap and a Secret
