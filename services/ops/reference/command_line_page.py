@@ -140,7 +140,8 @@ def _wrapped(paragraph: str) -> str:
 def _row(parameter: Any) -> tuple[str, str, str]:
     required = ", required" if parameter.required else ""
     if isinstance(parameter, TyperOption):
-        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+        opts = sorted(parameter.opts, key=len, reverse=True)  # `--help` has its names in any order
+        names = ", ".join(f"`{name}`" for name in (*opts, *parameter.secondary_opts))
         repeatable = ", repeatable" if parameter.multiple else ""
         return f"{names}{required}{repeatable}", _value(parameter), sentence(parameter.help or "")
     name = (parameter.metavar or parameter.name).strip("[].")
