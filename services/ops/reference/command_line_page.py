@@ -67,10 +67,7 @@ def page_of_commands() -> str:
         "## Commands",
         table(
             ("command", "what it does"),
-            [
-                (f"[`{_name(each)}`](#{_name(each).replace(' ', '-')})", _paragraphs(each)[0])
-                for each in contexts
-            ],
+            [(f"[`{_name(each)}`](#{_name(each).replace(' ', '-')})", _summary(each)) for each in contexts],
         ),
         *(part for context in contexts for part in _section(context, shared)),
     )
@@ -129,6 +126,11 @@ def _paragraphs(context: Any) -> list[str]:
     """The paragraphs of a command's help."""
     text = inspect.cleandoc(context.command.help or "")
     return [_wrapped(variables_as_code(paragraph)) for paragraph in text.split("\n\n")]
+
+
+def _summary(context: Any) -> str:
+    """The first sentence of a command's help."""
+    return re.split(r"(?<=\.)\s", _paragraphs(context)[0])[0]
 
 
 def _wrapped(paragraph: str) -> str:
