@@ -90,6 +90,11 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
         description="The read replica that answers reads, as a libpq URL of one server. Keys are checked and "
         "calls are deleted at CALLFOLD_DATABASE_URL.",
     )
+    topic: str = Field(
+        "call-events",
+        min_length=1,
+        description="The Kafka topic that the AsyncAPI document names. Set it to the topic that ingest reads.",
+    )
     api_host: str = Field(
         "127.0.0.1",
         description="The address on which the API listens. Set it to 0.0.0.0 in a container.",
