@@ -55,8 +55,8 @@ log = logging.getLogger("callfold.api")
 
 @router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, principal: MayReadCalls, call_id: CallId) -> Response:
-    """Returns one call with its events, ordered by time, and its recordings. It contains at most the first 1,000
-    events, or the first 4 MiB; `GET /calls/{id}/events` returns all."""
+    """Returns one call with its events, ordered by time, and its recordings. It contains at most the first
+    1,000 events, or the first 4 MiB; `GET /calls/{id}/events` returns all."""
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
@@ -86,8 +86,8 @@ async def delete_call(request: Request, principal: MayDeleteCalls, call_id: Call
 
 
 async def _delete(primary: Database, principal: Principal, call_id: UUID) -> bool:
-    """Deletes the call, and retries after a deadlock or serialization failure; false if there is no such call.
-    Raises the 503 `ApiError`."""
+    """Deletes the call, and retries after a deadlock or serialization failure; false if there is no such
+    call. Raises the 503 `ApiError`."""
     async with primary.connection() as connection:
         for _ in range(_DELETE_TRIES):
             try:

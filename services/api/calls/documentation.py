@@ -18,7 +18,8 @@ _NO_SUCH_CALL = error(
     "There is no call with this id in the organization and mode of these credentials.",
 )
 _NO_RECORDING = error(
-    "The call does not exist, has no recording, or has no event `recording.ready` with the id in `recording`.",
+    "The call does not exist, has no recording, or has no event `recording.ready` with the id in "
+    "`recording`.",
     ErrorCode.NOT_FOUND,
     "This call has no recording yet, or not the one that `recording` names.",
 )
@@ -28,8 +29,8 @@ _UNAVAILABLE_TO_DELETE = unavailable(
     "Repeat the request until it returns 404: from then on they do not."
 )
 _EXPORT_BUSY = unavailable(
-    "`DATABASE_UNAVAILABLE`: the database is unreachable or busy. `EXPORTS_BUSY`: the maximum number of exports "
-    "is running."
+    "`DATABASE_UNAVAILABLE`: the database is unreachable or busy. `EXPORTS_BUSY`: the maximum number of "
+    "exports is running."
 )
 
 

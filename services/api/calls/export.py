@@ -77,8 +77,8 @@ async def export_query(request: Request) -> ExportQuery:
 async def export_calls(
     request: Request, principal: MayReadCalls, query: Annotated[ExportQuery, Depends(export_query)]
 ) -> Response:
-    """Returns all calls of a list, newest first, as CSV or as JSON lines. All of it comes from one snapshot of
-    the database, however long it takes. If the export fails midway, the server closes the connection
+    """Returns all calls of a list, newest first, as CSV or as JSON lines. All of it comes from one snapshot
+    of the database, however long it takes. If the export fails midway, the server closes the connection
     before the final (empty) chunk; discard such a file.
 
     **CSV** follows RFC 4180, in UTF-8, with a header. The export puts a `'` before a text that begins with
@@ -172,7 +172,8 @@ class Export(StreamingResponse):
             await self._send(send, _body(compressor.flush() if compressor else b"", more=False), ends)
 
     async def _send(self, send: Send, message: Message, ends: float) -> None:
-        """Raises `ExportCut` when the client reads nothing for `SEND_SECONDS`, or the export takes too long."""
+        """Raises `ExportCut` when the client reads nothing for `SEND_SECONDS`, or the export takes too
+        long."""
         left = min(SEND_SECONDS, ends - asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(left):

@@ -192,7 +192,8 @@ class ExportQuery(FiltersQuery):
     time_zone: Zone | SkipJsonSchema[None] = Field(
         None,
         description="The time zone of `created_at`, `answered_at` and `completed_at` in the file, as an IANA "
-        "name; times have its offset from UTC. Default: UTC. `start_date` and `end_date` remain days of the organization's time zone.",
+        "name; times have its offset from UTC. Default: UTC. `start_date` and `end_date` remain days of "
+        "the organization's time zone.",
         examples=["Europe/Berlin"],
     )
     bom: Flag = Field(

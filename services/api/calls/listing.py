@@ -86,7 +86,8 @@ async def get_calls(
 async def calls(
     connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo
 ) -> dict[str, object]:
-    """One page of the requested calls and their exact total, from one snapshot. Raises what `read_page` raises."""
+    """One page of the requested calls and their exact total, from one snapshot. Raises what `read_page`
+    raises."""
     found = await read_page(connection, filters, page, zone)
     rows = found.rows[: page.limit]
     transcripts, left_out = await _transcripts(connection, filters.cells.organization_id, rows)
@@ -130,7 +131,8 @@ def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ..
 async def _transcripts(
     connection: Connection, organization_id: UUID, rows: Sequence[Record]
 ) -> tuple[dict[UUID, str], list[UUID]]:
-    """The long transcripts of a page by call, as many as fit; and the calls whose transcripts are left out."""
+    """The long transcripts of a page by call, as many as fit; and the calls whose transcripts are left
+    out."""
     fitting: list[UUID] = []
     left_out: list[UUID] = []
     bytes_ = 0
@@ -145,8 +147,8 @@ async def _transcripts(
 
 
 def call_of(row: Record) -> dict[str, object]:
-    """A call of an answer, from a row with `COLUMNS`. Rows of older versions may have empty texts; they become
-    null."""
+    """A call of an answer, from a row with `COLUMNS`. Rows of older versions may have empty texts; they
+    become null."""
     described: dict[str, object] = {field: row[field] for field in FIELDS}
     for field in _TEXTS:
         described[field] = described[field] or None

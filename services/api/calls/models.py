@@ -133,7 +133,8 @@ class Event(BaseModel):
 
     id: str = Field(description="The event's id, as the source sent it.")
     type: EventType = Field(
-        description="What happened. callfold itself adds `callfold.missing_hangup` to a call that never ended."
+        description="What happened. callfold itself adds `callfold.missing_hangup` to a call that never "
+        "ended."
     )
     timestamp: datetime = Field(description="The event's own timestamp, in UTC.")
     livemode: bool = Field(description="False for test traffic.")

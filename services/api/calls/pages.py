@@ -52,8 +52,8 @@ def ordered_by_time(order: Order) -> str:
 
 
 def _page(order: Order) -> str:
-    """The inner LIMIT bounds how many calls the filters examine. The last of these is returned even if it does
-    not match, to show that the bound was reached.
+    """The inner LIMIT bounds how many calls the filters examine. The last of these is returned even if it
+    does not match, to show that the bound was reached.
 
     A filter preserves the order. A second ORDER BY outside would hide the outer LIMIT from the planner of the
     inner query, which would then sort all calls.
@@ -113,8 +113,8 @@ PAGE_WITH_TOTAL: Final = {
     for order in _DIRECTIONS
     for by_phone_number in TOTAL
 }
-"""The same with the total from the counts, for filters that the counts have as dimensions; by the order, and by
-whether it is of one phone number."""
+"""The same with the total from the counts, for filters that the counts have as dimensions; by the order, and
+by whether it is of one phone number."""
 SEARCH: Final = {(sort, order): Statement(_search(sort, order)) for sort in _SORTS for order in _DIRECTIONS}
 """A page of a search, with the total. Parameters: those of `PAGE`; the place also has a value."""
 
@@ -194,7 +194,8 @@ async def _found_by_index(connection: Connection, filters: CallFilters, page: Pa
 
 
 async def _found_by_days(connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo) -> Found:
-    """A page of calls that the counts count: read from the days that have such calls, from the page's first day."""
+    """A page of calls that the counts count: read from the days that have such calls, from the page's first
+    day."""
     days = [day for day in await days_of(connection, filters.cells) if day.listed]
     total = sum(day.listed for day in days) if page.total else None
     if page.after is not None:
@@ -305,7 +306,7 @@ def _too_many_between(search_calls: int) -> ApiError:
 
 def _too_many_to_search(calls: str, search_calls: int) -> ApiError:
     return too_many_calls(
-        f"{calls} calls are in this span, and these filters or this order must examine each of them; narrow the "
-        f"span with start_date and end_date to at most {search_calls:,} calls.",
+        f"{calls} calls are in this span, and these filters or this order must examine each of them; "
+        f"narrow the span with start_date and end_date to at most {search_calls:,} calls.",
         search_calls,
     )

@@ -74,8 +74,8 @@ async def get_recording(
     call_id: CallId,
     query: Annotated[RecordingQuery, Depends(recording_query)],
 ) -> Response:
-    """Returns a link to the call's latest recording, or to the one in `recording`, and its known properties. If
-    the recording is in the store that the operator configured, callfold signs the link: every holder of
+    """Returns a link to the call's latest recording, or to the one in `recording`, and its known properties.
+    If the recording is in the store that the operator configured, callfold signs the link: every holder of
     the link can use it until `expires_at`. Otherwise the link is the one that the source sent."""
     logs.about(call_id=call_id)
     api = Api.of(request)
@@ -103,8 +103,8 @@ async def get_recording(
 def recording(
     url: str, payload: str | None, store: RecordingStore | None, now: datetime
 ) -> dict[str, object]:
-    """The properties of a recording, from its URL and the payload of its event `recording.ready`; unknown ones
-    are null. The store signs a link that is valid from `now`."""
+    """The properties of a recording, from its URL and the payload of its event `recording.ready`; unknown
+    ones are null. The store signs a link that is valid from `now`."""
     said = _said(url, payload)
     signed = store.signed(url, now) if store else None
     end = now + timedelta(seconds=store.link_seconds) if store and signed else None

@@ -37,8 +37,8 @@ async def is_deleted(database: Database, principal: Principal, call_id: UUID) ->
 
 
 async def wait_until_deleted(replica: Database, principal: Principal, call_id: UUID) -> None:
-    """Returns when the replica shows that a call is deleted. Raises the 503 `ApiError` if that takes too long or
-    the replica is unreachable."""
+    """Returns when the replica shows that a call is deleted. Raises the 503 `ApiError` if that takes too long
+    or the replica is unreachable."""
     deadline = time.monotonic() + REPLAY_SECONDS
     pause_seconds = _FIRST_PAUSE_SECONDS
     try:

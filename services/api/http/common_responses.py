@@ -14,9 +14,10 @@ TITLE: Final = "callfold"
 DESCRIPTION: Final = """
 Exact call records and exact daily counts, computed from the events that telephony systems publish.
 
-**Credentials.** Every route except health needs an API key, as `Authorization: Bearer kros_live_…` or in `x-api-key`. A
-`kros_live_…` key sees live data and a `kros_test_…` key sees test data; the two never mix. A request with
-two different keys is refused. `x-organization-id` is optional; it must name the key's own organization.
+**Credentials.** Every route except health needs an API key, as `Authorization: Bearer kros_live_…` or in
+`x-api-key`. A `kros_live_…` key sees live data and a `kros_test_…` key sees test data; the two never mix. A
+request with two different keys is refused. `x-organization-id` is optional; it must name the key's own
+organization.
 
 If the operator enables it, the API also accepts a user's JWT of Supabase Auth as Bearer. It sees the live
 data of the organizations that the user is a member of.
@@ -97,7 +98,8 @@ _UNAUTHORIZED = error(
 _FORBIDDEN = error(
     "The credentials do not permit this request: wrong scope, organization or network.",
     ErrorCode.FORBIDDEN,
-    "These credentials do not belong to the organization in x-organization-id; omit the header or correct it.",
+    "These credentials do not belong to the organization in x-organization-id; omit the header or correct "
+    "it.",
 )
 _TOO_MANY = error(
     "The key or user has sent more requests than the organization's plan allows.",
@@ -117,8 +119,8 @@ _TOO_MANY = error(
 )
 UNAVAILABLE: Final = unavailable(
     "The API cannot answer now. `DATABASE_UNAVAILABLE`: the database is unreachable or busy. "
-    "`DATABASE_OUTDATED`: its tables are missing or too old. `SIGNING_KEYS_UNAVAILABLE`: the keys that verify "
-    "users' tokens cannot be read. `ORGANIZATION_BUSY`: other requests of the organization hold all "
+    "`DATABASE_OUTDATED`: its tables are missing or too old. `SIGNING_KEYS_UNAVAILABLE`: the keys that "
+    "verify users' tokens cannot be read. `ORGANIZATION_BUSY`: other requests of the organization hold all "
     "connections that one organization may use. `TIMED_OUT`: the database query took longer than allowed."
 )
 _ANYTHING_ELSE = error(
