@@ -58,8 +58,7 @@ def span(start: date | None, end: date | None, today: date, interval: Interval =
         try:
             start = last - timedelta(days=unless_asked - 1)
         except OverflowError:
-            rule = f"is less than {unless_asked} days after the first day of the calendar; send start_date "
-            "as well"
+            rule = f"leaves no room for the default of {unless_asked} days; send start_date as well"
             raise invalid_parameter("end_date", rule) from None
     if (last - start).days >= most:
         until = "end_date" if end else "today, the default of end_date"

@@ -145,19 +145,22 @@ Ner = Annotated[
     Ratio | None,
     Field(
         description="Network effectiveness ratio (ITU-T E.425): effective calls / seizures. Effective calls "
-        "were answered, busy, not answered or canceled, or failed with a cause that is not the network's "
-        "fault. Null without seizures."
+        "were answered, busy, not answered or canceled, or failed with a cause that shows a working "
+        "network. Null without seizures."
     ),
 ]
 AverageCost = Annotated[
     Cents | None,
-    Field(description="Cost of all calls / number of calls, in cents, rounded to 4 decimals. Null without "
-    "calls."),
+    Field(
+        description="Cost of all calls / number of calls, in cents, rounded to 4 decimals. Null without "
+        "calls."
+    ),
 ]
 AverageLatency = Annotated[
     Ratio | None,
-    Field(description="Average latency of the calls that have one, in milliseconds. Null without such "
-    "calls."),
+    Field(
+        description="Average latency of the calls that have one, in milliseconds. Null without such calls."
+    ),
 ]
 ShortCalls = Annotated[int, Field(description="Answered calls with a duration below 6 seconds. Exact.", ge=0)]
 ShortCallShare = Annotated[
@@ -195,8 +198,9 @@ class CallFigures(BaseModel):
     short_calls: ShortCalls
     short_call_share: ShortCallShare
     hangup_causes: HangupCauses
-    percentiles: PercentilesOfEach = Field(description="Percentiles of durations, answer delays and "
-    "latencies.")
+    percentiles: PercentilesOfEach = Field(
+        description="Percentiles of durations, answer delays and latencies."
+    )
 
 
 class PeakConcurrency(BaseModel):
@@ -311,9 +315,13 @@ class CallTrends(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [TRENDS_EXAMPLE]})
 
-    data: list[TrendsRow] = Field( description="Every interval of the span in order, including those without
-    calls. With `group_by`, " "the intervals of each group, the largest group first." ) interval:
-    Literal["hour", "day", "week", "month"] = Field(description="The length of the interval of each row.")
-    start_date: date = Field(description="The first day of the span.") end_date: date = Field(description="The
-    last day of the span.") time_zone: str = Field(description="The organization's time zone, which defines
-    its days.")
+    data: list[TrendsRow] = Field(
+        description="Every interval of the span in order, including those without calls. With `group_by`, "
+        "the intervals of each group, the largest group first."
+    )
+    interval: Literal["hour", "day", "week", "month"] = Field(
+        description="The length of the interval of each row."
+    )
+    start_date: date = Field(description="The first day of the span.")
+    end_date: date = Field(description="The last day of the span.")
+    time_zone: str = Field(description="The organization's time zone, which defines its days.")
