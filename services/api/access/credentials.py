@@ -77,7 +77,7 @@ class _Credentials(SecurityBase):
         """The principal of the request's credentials, which have the scopes that the route requires.
 
         Raises `ApiError`: 401 for missing or unknown credentials, 400 for a malformed organization id, 403
-        for another organization, a missing scope or a network that is not allowed, 429 beyond the plan's
+        for another organization, a missing scope or a disallowed network. Also 429 beyond the plan's
         limits, and 503 when the database is unavailable.
         """
         said = _said_of_themselves(request)

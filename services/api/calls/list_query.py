@@ -213,7 +213,7 @@ class CallsQuery(FiltersQuery):
     )
     page: Annotated[int, Field(ge=1, le=PAGE_MAX)] | SkipJsonSchema[None] = Field(
         None,
-        description="Which page of the list, from 1, which is the default. Stats and trends have no pages.",
+        description="Page number of the list, from 1. Default: 1. Stats and trends have no pages.",
     )
     offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] | SkipJsonSchema[None] = Field(
         None,

@@ -133,7 +133,7 @@ class Event(BaseModel):
 
     id: str = Field(description="The event's id, as the source sent it.")
     type: EventType = Field(
-        description="What happened. callfold itself adds `callfold.missing_hangup` to a call that never "
+        description="The kind of event. callfold itself adds `callfold.missing_hangup` to a call that never "
         "ended."
     )
     timestamp: datetime = Field(description="The event's own timestamp, in UTC.")

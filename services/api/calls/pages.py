@@ -120,7 +120,7 @@ SEARCH: Final = {(sort, order): Statement(_search(sort, order)) for sort in _SOR
 
 
 class Page(NamedTuple):
-    """Which page of a list is requested."""
+    """The requested page of a list."""
 
     limit: int
     offset: int = 0

@@ -11,7 +11,7 @@ from services.api.figures.cell_filters import as_day, is_day
 from shared.calls.zones import find_time_zone
 
 NUMBER_SEPARATORS: Final = " +-./()"
-"""What people write between a number's digits; a search by digits ignores it."""
+"""Characters that people write between a number's digits; a search by digits ignores them."""
 _NO_SEPARATORS: Final = str.maketrans("", "", NUMBER_SEPARATORS)
 
 _is_instant = re.compile(

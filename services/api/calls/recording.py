@@ -52,7 +52,7 @@ class RecordingQuery(BaseModel):
 
     recording: EventId | SkipJsonSchema[None] = Field(
         None,
-        description="Which of the call's recordings: an `id` of `recordings` in its detail. Default: the "
+        description="The id of one of the call's recordings, from `recordings` in its detail. Default: the "
         "latest.",
         examples=["evt_7Qm2"],
     )

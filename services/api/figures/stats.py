@@ -22,7 +22,7 @@ router = APIRouter(tags=["figures"])
 
 
 class StatsAsked(NamedTuple):
-    """What a request for stats asks for."""
+    """The content of a request for stats."""
 
     filters: Filters
     group_by: GroupBy | None = None

@@ -37,7 +37,7 @@ router = APIRouter(tags=["figures"])
 
 
 class TrendsAsked(NamedTuple):
-    """What a request for trends asks for."""
+    """The content of a request for trends."""
 
     filters: Filters
     """The filters have the days of the span."""

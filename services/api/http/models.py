@@ -17,7 +17,7 @@ class Error(BaseModel):
     """The answer to every request that fails."""
 
     error: str = Field(
-        description="What happened and what to do, in a sentence for people. It may change at any time."
+        description="The error and its remedy, in a sentence for people. It may change at any time."
     )
     code: str = Field(
         description="The kind of error, for programs. It does not change.", pattern="^[A-Z][A-Z_]*$"
