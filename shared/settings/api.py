@@ -93,7 +93,8 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     topic: str = Field(
         "call-events",
         min_length=1,
-        description="The Kafka topic that the AsyncAPI document names. Set it to the topic that ingest reads.",
+        description="The Kafka topic that the AsyncAPI document names. Set it to the topic that ingest "
+        "reads.",
     )
     api_host: str = Field(
         "127.0.0.1",

@@ -174,7 +174,7 @@ async def test_a_byte_order_mark_for_spreadsheets(api: httpx.AsyncClient, databa
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("format=ndjson&bom=true", "bom is for format=csv alone."),
+        ("format=ndjson&bom=true", "bom applies only to format=csv."),
         ("bom=yes", "bom must be true or false."),
         *[
             (f"time_zone={name}", "time_zone must be a time zone by its IANA name, such as Europe/Berlin.")
@@ -326,7 +326,7 @@ async def test_a_client_that_takes_too_long_is_cut_off(
             with pytest.raises(httpx.RemoteProtocolError):
                 async for _ in blocks:
                     pass
-        assert service.said("an export was cut: its client took too long")
+        assert service.said("an export was aborted: the client read too slowly")
         async with streaming(client, acme) as answer:
             assert answer.status_code == 200
 
@@ -348,4 +348,4 @@ async def test_what_breaks_in_the_middle_does_not_end_as_if_it_were_whole(
             with pytest.raises(httpx.RemoteProtocolError):
                 async for _ in blocks:
                     pass
-        assert service.said("an export was cut: DATABASE_UNAVAILABLE")
+        assert service.said("an export was aborted: DATABASE_UNAVAILABLE")

@@ -47,17 +47,17 @@ IMPOSSIBLE: list[tuple[Interval, str | None, str | None, str]] = [
         "day",
         "2025-11-23",
         None,
-        "start_date must be less than 366 days before today, where no end_date is given.",
+        "start_date must be less than 366 days before today, the default of end_date.",
     ),
-    ("day", None, "0001-01-01", "end_date leaves no room for 30 days; give start_date, too."),
+    ("day", None, "0001-01-01", "end_date leaves no room for the default of 30 days; send start_date as well."),
     (
         "hour",
         "2026-10-24",
         None,
-        "start_date must be less than 31 days before today, where no end_date is given.",
+        "start_date must be less than 31 days before today, the default of end_date.",
     ),
-    ("hour", "9999-12-30", None, "interval can be hour only between 0001-01-03 and 9999-12-29."),
-    ("hour", "0001-01-02", "0001-01-03", "interval can be hour only between 0001-01-03 and 9999-12-29."),
+    ("hour", "9999-12-30", None, "interval can be hour only for days from 0001-01-03 to 9999-12-29."),
+    ("hour", "0001-01-02", "0001-01-03", "interval can be hour only for days from 0001-01-03 to 9999-12-29."),
     ("week", "2025-11-23", "2026-11-24", "start_date must be less than 366 days before end_date."),
     ("month", "2016-11-16", "2026-11-24", "start_date must be less than 3660 days before end_date."),
 ]
@@ -89,7 +89,7 @@ def test_the_span_before_has_as_many_days() -> None:
     with pytest.raises(ApiError) as raised:
         previous(Span(date(1, 1, 2), date(1, 1, 3)))
     assert raised.value.sentence == (
-        "start_date leaves no room for 2 days before it, which compare=previous asks for."
+        "start_date is too early for compare=previous, which needs 2 days before it."
     )
     assert previous(Span(date(1, 1, 4), date(1, 1, 4)), "hour") == (date(1, 1, 3), date(1, 1, 3))
     with pytest.raises(ApiError):

@@ -91,7 +91,7 @@ async def test_without_trusted_proxies_nobody_is_believed(database_url: str, dat
         answer = await api.get("/calls", headers={**bearing(key), "X-Forwarded-For": "203.0.113.9"})
 
     assert answer.status_code == 403
-    assert answer.json()["error"] == "This API key may not be used from 127.0.0.1."
+    assert answer.json()["error"] == "This API key must not be used from 127.0.0.1: its networks are restricted."
 
 
 async def test_a_revoked_key_is_refused_by_every_process_at_once(
@@ -119,7 +119,7 @@ async def test_a_scope_that_lacks_is_named(database_url: str, database: Connecti
 
     assert answer.status_code == 403
     assert answer.json() == {
-        "error": "These credentials lack the scope calls:write.",
+        "error": "These credentials lack the scope calls:write, which this request requires.",
         "code": "FORBIDDEN",
         "details": {},
     }

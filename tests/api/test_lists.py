@@ -493,8 +493,8 @@ async def test_what_would_look_at_too_many_calls_is_told_by_how_many(
         "sort=duration": "602 calls are in this span",
         "number=4930&start_date=2026-11-21": "[0-9]+ calls are in this span",
         "has_recording=true&start_date=2026-11-20T00:00:00Z": "More than 150 calls are in this span",
-        "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or ask for it with total=false",
-        "status=busy,canceled&limit=100": "More than 150 other calls lie between those of this page",
+        "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or send total=false",
+        "status=busy,canceled&limit=100": "More than 150 other calls lie between the calls of this page",
     }
     fine = [
         "status=completed",

@@ -145,7 +145,7 @@ async def test_unlimited_and_unknown_plans_are_not_limited(
         answers = [await api.get("/calls", headers=bearing(acme.key)) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 5
         assert {left(answer) for answer in answers} == {(None, None)}
-    assert caplog.messages == ["the plan nowhere is none of CALLFOLD_PLANS: it has no limits"]
+    assert caplog.messages == ["the plan nowhere is not in CALLFOLD_PLANS: its requests are not limited"]
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ async def test_counters_that_are_away_hold_nobody_up(
 
     said = [message for message in caplog.messages if "limited" in message]
     assert len(said) == 2
-    assert said[0].startswith("requests are not limited: the counters can't be asked: ")
+    assert said[0].startswith("requests are not limited: the counters are unreachable: ")
     assert said[1].startswith("requests are limited again after ")
 
 
@@ -290,5 +290,5 @@ async def test_no_password_of_the_counters_is_shown(caplog: pytest.LogCaptureFix
     await limits.count({}, "one", "a key")
     await limits.close()
 
-    assert "can't be asked" in caplog.text
+    assert "the counters are unreachable" in caplog.text
     assert "hidden-words" not in f"{caplog.text} {settings!r}"

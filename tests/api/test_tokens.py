@@ -127,7 +127,7 @@ async def test_a_user_without_an_organization_and_one_who_was_removed(
     api: httpx.AsyncClient, database: Connection, acme: Tenant
 ) -> None:
     nobodys = await api.get("/calls", headers=bearing(sign_with_secret(claims(uuid4()))))
-    assert (nobodys.status_code, nobodys.json()["error"]) == (403, "This user belongs to no organization.")
+    assert (nobodys.status_code, nobodys.json()["error"]) == (403, "This user is not a member of any organization; ask the operator to add them.")
     token = sign_with_secret(claims(ANNA))
     await get_as(api, token, "/calls")
 
@@ -141,22 +141,22 @@ CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"exp": NOW_SECONDS - 29}, ""),
     ({"exp": NOW_SECONDS - 30}, "has expired"),
     ({"exp": 0}, "has expired"),
-    ({"exp": None}, "lacks exp"),
-    ({"exp": "tomorrow"}, "has a time that is no number"),
+    ({"exp": None}, "lacks the claim exp"),
+    ({"exp": "tomorrow"}, "has an exp, nbf or iat that is not a number"),
     ({"exp": float("nan")}, "has expired"),
     ({"nbf": NOW_SECONDS + 30}, ""),
-    ({"nbf": NOW_SECONDS + 31}, "is not good yet"),
-    ({"nbf": [0]}, "has a time that is no number"),
-    ({"iat": NOW_SECONDS + 31}, "is not good yet"),
-    ({"aud": "anon"}, "is for somebody else, by its aud"),
-    ({"aud": None}, "lacks aud"),
+    ({"nbf": NOW_SECONDS + 31}, "is not valid yet"),
+    ({"nbf": [0]}, "has an exp, nbf or iat that is not a number"),
+    ({"iat": NOW_SECONDS + 31}, "is not valid yet"),
+    ({"aud": "anon"}, "has the wrong audience (aud)"),
+    ({"aud": None}, "lacks the claim aud"),
     ({"aud": ["other", "authenticated"]}, ""),
-    ({"iss": "https://other.example.com/auth/v1"}, "is somebody else's, by its iss"),
-    ({"iss": None}, "lacks iss"),
-    ({"sub": None}, "lacks sub"),
-    ({"sub": "anna"}, "has no UUID as its sub"),
-    ({"sub": 7}, "has no UUID as its sub"),
-    ({"filler": "x" * 100_000}, "is longer than 8192 letters"),
+    ({"iss": "https://other.example.com/auth/v1"}, "has the wrong issuer (iss)"),
+    ({"iss": None}, "lacks the claim iss"),
+    ({"sub": None}, "lacks the claim sub"),
+    ({"sub": "anna"}, "has a sub that is not a UUID"),
+    ({"sub": 7}, "has a sub that is not a UUID"),
+    ({"filler": "x" * 100_000}, "is longer than 8192 characters"),
 ]
 
 
@@ -347,7 +347,7 @@ async def test_while_the_issuer_is_away_the_keys_that_are_known_stay_good(
         assert (await api.get("/calls", headers=of_first)).status_code == 200
 
     said = [record.getMessage() for record in caplog.records if "signing keys" in record.getMessage()]
-    away = f"the signing keys can't be read from {issuer.url}: it answers 503"
+    away = f"the signing keys cannot be read from {issuer.url}: it returned HTTP 503"
     assert [said[0], said[2:]] == [away, [away]]
     assert said[1].startswith("the signing keys can be read again after ")
 
@@ -377,7 +377,7 @@ async def test_a_file_that_is_no_jwks(
         answer = await api.get("/calls", headers=bearing(issuer.token("first", claims(ANNA))))
 
     assert answer.json()["code"] == "SIGNING_KEYS_UNAVAILABLE"
-    assert f"the signing keys can't be read from {file}: it is no JWKS" in caplog.messages
+    assert f"the signing keys cannot be read from {file}: it is not a JWKS" in caplog.messages
 
 
 @pytest.mark.usefixtures("acme")

@@ -116,4 +116,4 @@ class ErrorCode(Enum):
         self.cause = cause
         """Why the API answers with this code, in one sentence."""
         self.remedy = remedy
-        """What the client should do, in one sentence."""
+        """The client's next step, in one sentence."""
