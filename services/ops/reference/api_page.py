@@ -114,7 +114,7 @@ def _every_route(document: dict[str, Any]) -> Iterator[str]:
     yield "Every route except health accepts these parameters:\n\n" + table(
         _PARAMETERS, map(_parameter, parameters.values())
     )
-    yield "It may return these errors:\n\n" + table(
+    yield "It may return these errors ([all codes](errors.md)):\n\n" + table(
         ("status", "code", "when"),
         [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
     )
