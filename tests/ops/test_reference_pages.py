@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from services.api.app import create_app
 from services.api.http.error_codes import ErrorCode
 from services.ops.main import app
-from services.ops.reference.metrics_page import with_table
+from services.ops.reference.metrics_page import END, metrics_table, with_table
 from services.ops.reference.pages import FOLDER, PAGES
 from services.ops.reference.settings_page import SECTIONS, own_fields
 from shared.settings.api import ApiSettings
@@ -96,3 +96,15 @@ def test_the_errors_of_the_api_are_those_of_the_table() -> None:
 def test_the_page_of_metrics_must_have_the_marks_of_its_table() -> None:
     with pytest.raises(ValueError, match="lacks the marks"):
         with_table("# Metrics\n")
+
+
+def test_the_page_of_metrics_explains_every_label() -> None:
+    _, end, explained = (ROOT / FOLDER / "metrics.md").read_text().partition(END)
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \|([^|]*)\|", metrics_table(), re.MULTILINE)
+    labels = {(label, metric) for metric, names in rows for label in re.findall(r"`(\w+)`", names)}
+    assert end
+    assert labels == {
+        (label, metric)
+        for label, metrics in re.findall(r"^\| `(\w+)` \| (`callfold_[^|]*) \|", explained, re.MULTILINE)
+        for metric in re.findall(r"`(\w+)`", metrics)
+    }
