@@ -113,7 +113,7 @@ def _is_shared(parameter: Any, shared: Mapping[str, Any]) -> bool:
 
 def _section(context: Any, shared: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {_name(context)}"
-    yield f"    {' '.join([_name(context), *context.command.collect_usage_pieces(context)])}"
+    yield f"```text\n{' '.join([_name(context), *context.command.collect_usage_pieces(context)])}\n```"
     yield from _paragraphs(context)
     if own := _own(context, shared):
         yield table(_HEAD, map(_row, own))
