@@ -1,4 +1,4 @@
-"""Settings that are not as they must be: the sentence, and a service's end with it."""
+"""Invalid settings: the sentence, and a service that exits with it."""
 
 import os
 import subprocess
