@@ -388,7 +388,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, help="where the database is kept, and used again")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--rate", type=float, default=200, help="requests a second for latencies")
-    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to fold anew at the end")
+    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to fold again at the end")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     signal.signal(

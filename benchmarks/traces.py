@@ -1,12 +1,12 @@
 """The processor time that traces add to ingest, per record, and to the API, per request.
 
-    .venv/bin/python -m benchmarks.traces [--rounds 20]
+.venv/bin/python -m benchmarks.traces [--rounds 20]
 
-Batches of 10,000 records take the path of tracing in ingest, without the rest of ingest's work: FastStream's
-middleware, the choice of traced records, their spans, the steps of the batch, and the export to a collector.
-The collector is a separate process that discards its input. Requests pass through the API's middleware to an
-application that answers at once. Processor time covers this process with all its threads. Each round measures
-each case once, in turn; the results are medians.
+Batches of 10,000 records take the path of tracing in ingest, without the rest of ingest's work. That path is
+FastStream's middleware, the choice of traced records, their spans, the steps of the batch, and the export to
+a collector. The collector is a separate process that discards its input. Requests pass through the API's
+middleware to an application that answers at once. Processor time covers this process with all its threads.
+Each round measures each case once, in turn; the results are medians.
 """
 
 import argparse
@@ -64,8 +64,8 @@ server.serve_forever()
 
 
 def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
-    """A batch in which one of `sampled_every` records is sampled, or none when it is 0. The other records have a
-    header that says unsampled, or no header."""
+    """A batch in which one of `sampled_every` records is sampled, or none when it is 0. The other records
+    have an unsampled header, or none."""
     made = []
     for n, (key, value) in enumerate(records(BATCH_RECORDS)[:BATCH_RECORDS]):
         sampled = bool(sampled_every) and n % sampled_every == 0

@@ -131,7 +131,7 @@ async def test_a_topic_is_read_as_far_as_its_slowest_partition(database: Connect
     assert await read_until(database, "t") is None
     noted = "INSERT INTO partitions_read (topic, partition, partitions, read_until) VALUES ($1, $2, $3, $4)"
     await database.execute(noted, "t", 0, 2, NOON)
-    assert await read_until(database, "t") is None, "nobody has read partition 1"
+    assert await read_until(database, "t") is None, "no process has read partition 1"
     await database.execute(noted, "t", 1, 2, NOON - timedelta(hours=1))
     await database.execute(noted, "other", 0, 1, NOON - timedelta(hours=9))
     assert await read_until(database, "t") == NOON - timedelta(hours=1)

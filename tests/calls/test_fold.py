@@ -529,7 +529,7 @@ SCENARIOS = [
         "0 e1 call.initiated livemode=true\n5 e2 call.answered livemode=false",
         {"livemode": True},
     ),
-    Scenario("nobody says the mode", "0 e1 call.initiated\n5 e2 call.answered", {"livemode": True}),
+    Scenario("no event gives the mode", "0 e1 call.initiated\n5 e2 call.answered", {"livemode": True}),
 ]
 
 

@@ -213,12 +213,12 @@ async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, dat
         assert await passes(url), "all sessions are in use"
         with pytest.raises(asyncpg.ProtocolViolationError) as of_the_server:
             await holding[0].execute("DO $$ BEGIN RAISE protocol_violation; END $$")
-        assert not is_passing(of_the_server.value), "the server itself says so, not the pooler"
+        assert not is_passing(of_the_server.value), "the server itself reports it, not the pooler"
     for connection in holding:
         connection.terminate()
     running.postgres.kill(signal.SIGQUIT)
     try:
-        assert await passes(url), "the server is away"
+        assert await passes(url), "the server is unreachable"
     finally:
         await running.postgres.start()
 

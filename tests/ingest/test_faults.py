@@ -129,7 +129,7 @@ async def test_the_database_and_the_broker_go_away_and_come_back(
     await pipeline.publish(keyed(calls(100, 200)))
     await until(lambda: ingest.said("waits for the database"), "ingest to say that it waits")
     await running.postgres.start()
-    await until(lambda: ingest.said("the database answers again after"), "ingest to say that it goes on")
+    await until(lambda: ingest.said("the database answers again after"), "ingest to report that it continues")
     running.kafka.kill()
     await running.kafka.start()
     await pipeline.publish(keyed(calls(200, 300)))
@@ -199,7 +199,7 @@ async def test_records_that_the_broker_removes_while_ingest_can_not_read_are_tol
             {TopicPartition(pipeline.topic, partition): RecordsToDelete(before_offset=25)}
         )
         await admin.close()
-    await until(lambda: ingest.said("were removed by the broker"), "ingest to tell of the records")
+    await until(lambda: ingest.said("were removed by the broker"), "ingest to report the records")
     await pipeline.publish(call(6))
     await pipeline.consumed()
     ((removed, first, last),) = re.findall(

@@ -145,7 +145,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
         one, other = await lags(first), await lags(second)
         return (len(one), len(other), {*one, *other}) == (1, 1, {"0", "1"})
 
-    await until(shared, "each process to tell of its own partition alone")
+    await until(shared, "each process to report only its own partition")
     assert old.running
 
 

@@ -172,8 +172,8 @@ async def test_only_what_is_sampled_and_well_formed_is_followed(
     await pipeline.publish(call(1))
     await pipeline.consumed()
     assert ingest.stop() == 0
-    assert len(collector.named(f"{topic} process")) == 1, "a batch that nobody follows has no trace"
-    assert not ingest.said("opentelemetry"), "the library has nothing to tell of them"
+    assert len(collector.named(f"{topic} process")) == 1, "a batch without a traced record has no trace"
+    assert not ingest.said("opentelemetry"), "the library reports nothing of them"
 
 
 async def test_a_batch_that_is_begun_again_shows_its_tries(
