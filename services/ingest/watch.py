@@ -75,11 +75,11 @@ class Watch:
                         await self._compare(consumer, topic)
                         await self._assignment.ask(_loop_seconds(), now)
             except (KafkaError, TimeoutError) as error:
-                logger.debug("the lag is as old as the broker's last answer: %s", error)
+                logger.debug("the lag is not up to date: %s", error)
             else:
                 is_another_log = topic is not None
                 if lost is None and self._assignment.went_back():
-                    lost = "lost records that were read already"
+                    lost = "lost records that had been read"
                     # The same id: the group's commits for its other partitions remain valid.
                     is_another_log = topic is not None and topic.topic_id is None
                 if lost is not None:

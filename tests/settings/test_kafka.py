@@ -79,9 +79,9 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {**SSL, "ca_file": "nowhere.pem"},
-        "CA_FILE must name a file that can be read (No such file or directory).",
+        "CA_FILE must name a readable file (No such file or directory).",
     ),
-    ({**SSL, "ca_file": "."}, "CA_FILE must name a file that can be read (Is a directory)."),
+    ({**SSL, "ca_file": "."}, "CA_FILE must name a readable file (Is a directory)."),
     ({**SSL, "ca_file": "text"}, "CA_FILE must hold certificates in PEM."),
     ({**SSL, "key_file": "key.pem"}, "KEY_FILE needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
     ({**SSL, "key_password": SECRET}, "KEY_PASSWORD needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
