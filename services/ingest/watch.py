@@ -116,7 +116,7 @@ class Watch:
         self._pause_seconds = min(2 * self._pause_seconds, REBALANCE_SECONDS_MAX)
 
     async def _write(self, topic: Topic) -> None:
-        """Writes how far this process has read, where that has changed."""
+        """Writes how far this process has read, for partitions where that has changed."""
         read_until = self._assignment.read_until()
         changed = {number: at for number, at in read_until.items() if self._written.get(number) != at}
         if changed and await self._progress.write(self._topic, topic.partitions, changed):
