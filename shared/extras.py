@@ -8,7 +8,8 @@ Extra = Literal["embedded", "telemetry", "valkey"]
 
 _INSTALLED_BY: Final[dict[Extra, str]] = {
     "embedded": "in a clone, run `./callfold`, or install it with `pip install '.[embedded]'`",
-    "telemetry": "install it with `pip install '.[telemetry]'` in a clone, or use an image built with LOCK=telemetry",
+    "telemetry": "install it with `pip install '.[telemetry]'` in a clone, or use an image built with "
+    "LOCK=telemetry",
     "valkey": "install it with `pip install '.[valkey]'` in a clone",
 }
 _OWN_PACKAGES: Final = ("services", "shared")

@@ -65,7 +65,7 @@ async def _end_silent_calls(connection: Connection, settings: AggregatorSettings
     read = await read_until(connection, settings.topic)
     if read is None and (others := await topics_read(connection)):
         logger.warning(
-            "ends no silent call: ingest has not read all partitions of topic %s; it reads %s "
+            "does not end silent calls: ingest has not read all partitions of topic %s; it reads %s "
             "(CALLFOLD_TOPIC must be the same for ingest and aggregator)",
             settings.topic,
             ", ".join(others),

@@ -120,7 +120,7 @@ SET key = NULL, value = NULL, header_names = '{}', header_values = '{}', reason 
 WHERE id = ANY($1::uuid[])
 """
 
-# The nil UUID stands for several calls of the organization, of which the deleted one may be one.
+# The nil UUID stands for several calls of the organization, which may include the deleted one.
 _REMOVE_DELETED: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
     SELECT record.id FROM quarantined_records AS record

@@ -30,7 +30,7 @@ _partition = attrgetter("partition")
 
 
 class _Mark(NamedTuple):
-    """All records before `end` were published before any that came after `moment`."""
+    """All records before `end` were published before every record that arrived after `moment`."""
 
     moment: datetime
     end: int

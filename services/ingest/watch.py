@@ -75,11 +75,11 @@ class Watch:
                         await self._compare(consumer, topic)
                         await self._assignment.ask(_loop_seconds(), now)
             except (KafkaError, TimeoutError) as error:
-                logger.debug("the lag is as old as the broker's last answer: %s", error)
+                logger.debug("the lag is not up to date: %s", error)
             else:
                 is_another_log = topic is not None
                 if lost is None and self._assignment.went_back():
-                    lost = "lost records that were read already"
+                    lost = "lost records that had been read"
                     # The same id: the group's commits for its other partitions remain valid.
                     is_another_log = topic is not None and topic.topic_id is None
                 if lost is not None:
@@ -116,7 +116,7 @@ class Watch:
         self._pause_seconds = min(2 * self._pause_seconds, REBALANCE_SECONDS_MAX)
 
     async def _write(self, topic: Topic) -> None:
-        """Writes how far this process has read, where that has changed."""
+        """Writes how far this process has read, for partitions where that has changed."""
         read_until = self._assignment.read_until()
         changed = {number: at for number, at in read_until.items() if self._written.get(number) != at}
         if changed and await self._progress.write(self._topic, topic.partitions, changed):

@@ -133,7 +133,7 @@ class Writer:
                 self.waiting = None
                 self._retried("too_large")
                 self._database.succeeded()
-                logger.info("halves a batch: %s", too_large)
+                logger.info("splits a batch in half: %s", too_large)
                 raise
             except REFUSAL_TYPES as refusal:
                 if not self._database.is_open:  # the connection is refused, not a record

@@ -126,7 +126,7 @@ _EFFECTIVE_NAMES: Final = (
     "NON_SELECTED_USER_CLEARING",
     "NORMAL_UNSPECIFIED",
     "USER_NOT_REGISTERED",
-    # The calling side gave up, or another phone took the call.
+    # The calling side hung up, or another phone answered the call.
     "ORIGINATOR_CANCEL",
     "LOSE_RACE",
     "PICKED_OFF",

@@ -124,7 +124,7 @@ def rights() -> frozenset[tuple[str, str, str]]:
 
 def create_role(role: str) -> str:
     """The statement that makes it."""
-    # COPY, by which calls are stored, does not know row-level security.
+    # COPY FROM, which stores calls, does not support row-level security.
     return f"CREATE ROLE {role} LOGIN{'' if role == API else ' BYPASSRLS'}"
 
 

@@ -274,7 +274,7 @@ daily_call_counts = Table(
     postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
-# The counts summed over all phone numbers, kept beside them by the same deltas: a year is some thousand rows.
+# Counts summed over all phone numbers, updated by the same deltas: a year is a few thousand rows.
 daily_call_totals = Table(
     "daily_call_totals",
     metadata,
@@ -380,7 +380,7 @@ partitions_read = Table(
     PrimaryKeyConstraint("topic", "partition"),
 )
 
-# Calls that have been silent for long, until ingest has read what was published before they were seen.
+# Long-silent calls, until ingest has read all records published before they were found silent.
 silent_calls = Table(
     "silent_calls",
     metadata,

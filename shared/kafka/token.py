@@ -72,7 +72,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._no_try_until = 0.0
 
     async def token(self) -> str:
-        """A token that is good for a while. Raises TokenUnavailable."""
+        """A token that is still valid for a while. Raises TokenUnavailable."""
         async with self._one_at_a_time:
             now = time.monotonic()
             if now < self._good_until:

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
             if not first["loc"]:  # settings that contradict each other
                 raise InvalidSetting(str(first["ctx"]["error"])) from None
             name = str(first["loc"][0])
-            # The value itself is not shown: a database's URL has a password.
+            # The value itself is not shown: a database URL may contain a password.
             rule = first.get("ctx", {}).get("error") or _rule(type(self).model_fields[name])
             raise InvalidSetting(f"{PREFIX}{name.upper()} must {rule}.") from None
 

@@ -23,7 +23,7 @@ def check_hosts(hosts: str) -> str:
         except ValueError:
             known = None
         if not known:
-            raise ValueError("be host:port, several separated by commas")
+            raise ValueError("be host:port, or several separated by commas")
     return hosts
 
 
@@ -33,7 +33,7 @@ def check_file(file: Path) -> Path:
         with file.open("rb"):
             return file
     except OSError as error:
-        raise ValueError(f"name a file that can be read ({error.strerror})") from None
+        raise ValueError(f"name a readable file ({error.strerror})") from None
 
 
 def web_url(example: str) -> AfterValidator:

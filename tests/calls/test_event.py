@@ -1,4 +1,4 @@
-"""What is an event, what of a record is left out, and what is refused."""
+"""Events: valid records, fields that are left out, and records that are refused."""
 
 import contextlib
 import json
@@ -283,7 +283,7 @@ def test_a_mode_may_be_a_text(written: Any) -> None:
 
 
 def test_of_a_field_that_is_written_twice_the_last_counts() -> None:
-    """As JSON's parsers nearly all do (RFC 8259, 4)."""
+    """As nearly all JSON parsers do (RFC 8259, 4)."""
     written = value("call.completed", duration=60).replace(
         b'"duration": 60', b'"duration": 60, "duration": 61'
     )

@@ -1,4 +1,5 @@
-"""What a record's value is when it is no event: named with the rule and what to do, and never guessed."""
+"""A record's value that is not an event: its format is named with the rule and the remedy, and never
+guessed."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""What a histogram tells of the values that were counted in it."""
+"""Histograms: statistics of the values counted in them."""
 
 import math
 from fractions import Fraction
@@ -45,7 +45,7 @@ def test_there_are_few_buckets_and_none_is_empty(thresholds: tuple[int, ...]) ->
 
 
 def test_the_thresholds_never_change() -> None:
-    """What is stored would mean something else."""
+    """Other thresholds would change the meaning of stored histograms."""
     assert [(len(some), sum(some), some[0], some[-1]) for some in ALL.values()] == [
         (98, 928_744, 1, 86_400),
         (92, 6_911_768, 100, 600_000),

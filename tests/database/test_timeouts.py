@@ -1,4 +1,4 @@
-"""Whose limit a statement has run into: nobody should have to search three configurations for it."""
+"""The setting behind a timeout, so that an operator need not search three configurations for it."""
 
 import socket
 from contextlib import closing
@@ -70,7 +70,7 @@ def test_what_is_no_time_out_names_no_setting(error: Exception) -> None:
 
 @pytest.fixture
 async def hurried(database: Connection) -> Connection:
-    """A database whose owner gives statements 300 ms."""
+    """A database whose owner sets a statement timeout of 300 ms."""
     name = await database.fetchval("SELECT current_database()")
     await database.execute(f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
     return database

@@ -22,7 +22,7 @@ from tests.support.processes import until
 
 pytestmark = pytest.mark.long
 
-# The session keeps the assignment, and outlasts the start of a process on a busy machine.
+# The session timeout keeps the assignment, and exceeds the start of a process on a busy machine.
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "20"}
 
 
@@ -66,7 +66,7 @@ async def stored(database: Connection, events: int) -> None:
 async def test_a_static_member_that_restarts_reads_the_partitions_that_were_added(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, monitor: Monitor
 ) -> None:
-    """Kafka gives it back its old assignment, without a rebalance (KAFKA-13435)."""
+    """Kafka returns its old assignment, without a rebalance (KAFKA-13435)."""
     first = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await until(monitor.is_ready, "ingest to be ready")
     assert first.stop() == 0
@@ -101,7 +101,7 @@ async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
     database: Connection,
     free_tcp_port_factory: Callable[[], int],
 ) -> None:
-    """By two members: the one that does not lead the group would ask for the topic without a pause."""
+    """With two members: the one that does not lead the group would request the topic without a pause."""
     monitors = [Monitor(free_tcp_port_factory()) for _ in range(2)]
     members = [pipeline.start(monitor_port=str(one.port)) for one in monitors]
     for one in monitors:
@@ -158,7 +158,7 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
     await until(monitor.is_ready, "ingest to be ready")
 
     async def reads_all() -> bool:
-        """Until the rebalance, a static member has the former topic's assignment, of four partitions."""
+        """Until the rebalance, a static member has the old topic's assignment, of four partitions."""
         return await monitor.value("callfold_ingest_partitions") == partitions
 
     await until(reads_all, f"ingest to be assigned {partitions} partitions")
@@ -167,9 +167,9 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
 async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, rival: Connection
 ) -> None:
-    """Ingest waits for the database with one batch in hand, one read and one fetched. It asks for no records,
-    and so does not hear that the topic is gone. The new topic is longer than what was read, so no position is
-    out of range."""
+    """Ingest waits for the database with one batch being stored, one read and one fetched. It sends no fetch
+    requests, and so does not learn that the topic is gone. The new topic is longer than the read part of the
+    old one, so no position is out of range."""
     narrow = f"{topic}-one"
     await ensure_topic(bootstrap, narrow, 1)
     ingest = pipeline.start(topic=narrow, consumer_group=f"{GROUP}-{narrow}")
@@ -209,7 +209,7 @@ async def member(
     instance: str | None = None,
     on_assigned: Callable[[Consumer], None] = lambda consumer: None,
 ) -> AsyncIterator[tuple[Consumer, Assignment]]:
-    """A member of the topic's group that nobody polls, as ingest makes it."""
+    """A member of the topic's group that is not polled, created as in ingest."""
     made: list[Consumer] = []
     assignment = Assignment(topic, lambda: made[0] if made else None, lambda: on_assigned(made[0]))
     consumer = Consumer(
@@ -286,7 +286,7 @@ async def test_a_process_that_reads_nothing_while_records_wait_is_known(bootstra
 async def test_a_rebalance_that_becomes_due_while_partitions_are_assigned_takes_place(
     bootstrap: str, topic: str
 ) -> None:
-    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end without a word."""
+    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end silently."""
     joined = 0
 
     def rejoin_once(consumer: Consumer) -> None:

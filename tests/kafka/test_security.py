@@ -1,4 +1,4 @@
-"""Kafka with SASL and TLS, as companies run it: each way in, and what is said where there is none."""
+"""Kafka with SASL and TLS: each way to connect, and the message for each failure."""
 
 import tempfile
 import time
@@ -34,7 +34,7 @@ SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[SecuredKafka]:
-    """The broker, for whose users nothing is allowed yet."""
+    """The broker, whose users have no permissions yet."""
     with (
         tempfile.TemporaryDirectory(prefix="callfold-kafka-") as scratch,
         secured_kafka(Path(scratch)) as one,
@@ -44,8 +44,8 @@ def secured() -> Iterator[SecuredKafka]:
 
 @pytest.fixture(scope="module")
 async def bootstrap(secured: SecuredKafka) -> str:
-    """The listener by which topics are made and records published; from now on the user may do what
-    docs/how-to/connect-kafka-with-tls-and-sasl.md says that callfold needs, and no more."""
+    """The listener on which topics are created and records published. From now on the user has exactly the
+    permissions that docs/how-to/connect-kafka-with-tls-and-sasl.md lists."""
     for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
         await secured.set_password(mechanism, USER, "scram-secret")
     await secured.allow(USER, TOPIC, "call-events-", [READ, DESCRIBE_CONFIGS])
@@ -65,7 +65,7 @@ def endpoint(secured: SecuredKafka) -> Iterator[TokenEndpoint]:
 def way(
     request: pytest.FixtureRequest, secured: SecuredKafka, endpoint: TokenEndpoint, tmp_path: Path
 ) -> Settings:
-    """Each way in, as settings."""
+    """Each way to connect, as settings."""
     match request.param:
         case "PLAIN":
             return sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
@@ -196,7 +196,7 @@ async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_o
     ]
 )
 def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Path) -> tuple[Settings, str]:
-    """Settings that go together and are wrong, and what is said."""
+    """Invalid combinations of settings, and the message of each."""
     good = sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
     token = tmp_path / "token"
     stranger = trustme.CA()

@@ -1,4 +1,4 @@
-"""Traces when something is missing: a collector that is away, a batch that is not stored, the extra."""
+"""Traces during faults: an unreachable collector, a batch that is not stored, a missing extra."""
 
 import asyncio
 import os
@@ -56,7 +56,7 @@ async def test_a_batch_that_a_stop_gives_up_says_so(
 
 
 class Failing(Sampler):
-    """Fails at the first span of this name."""
+    """Fails at the first span with this name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -166,7 +166,8 @@ def test_without_the_extra_the_setting_is_refused(
         "",
         "Error: CALLFOLD_TRACES_URL needs callfold's extra `telemetry`, which is not installed (no module "
         "opentelemetry.exporter.otlp): "
-        "install it with `pip install '.[telemetry]'` in a clone, or use an image built with LOCK=telemetry.\n",
+        "install it with `pip install '.[telemetry]'` in a clone, or use an image built with "
+        "LOCK=telemetry.\n",
     )
 
 

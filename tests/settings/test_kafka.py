@@ -1,4 +1,4 @@
-"""Kafka's settings of security: which go together, and the sentence where they don't."""
+"""Kafka's security settings: valid combinations, and the sentence for each invalid one."""
 
 import ssl
 from pathlib import Path
@@ -79,9 +79,9 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {**SSL, "ca_file": "nowhere.pem"},
-        "CA_FILE must name a file that can be read (No such file or directory).",
+        "CA_FILE must name a readable file (No such file or directory).",
     ),
-    ({**SSL, "ca_file": "."}, "CA_FILE must name a file that can be read (Is a directory)."),
+    ({**SSL, "ca_file": "."}, "CA_FILE must name a readable file (Is a directory)."),
     ({**SSL, "ca_file": "text"}, "CA_FILE must hold certificates in PEM."),
     ({**SSL, "key_file": "key.pem"}, "KEY_FILE needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
     ({**SSL, "key_password": SECRET}, "KEY_PASSWORD needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
@@ -117,7 +117,8 @@ GOOD: list[dict[str, str]] = [
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An authority, a certificate with its key (also encrypted, and in one file), and what is neither."""
+    """An authority, a certificate with its key (also encrypted, and in one file), and files that are
+    neither."""
     ca = trustme.CA()
     certificate, other = ca.issue_cert("callfold.example.com"), ca.issue_cert("other.example.com")
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -1,4 +1,4 @@
-"""Settings that are not as they must be: the sentence, and a service's end with it."""
+"""Invalid settings: the sentence, and a service that exits with it."""
 
 import os
 import subprocess
@@ -52,8 +52,8 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (DatabaseSettings, "DATABASE_POOLER", "session", "be none or transaction"),
     (ApiSettings, "API_REPLICA_URL", "mysql://u:secret@h/x", "begin with postgresql://"),
     (DatabaseSettings, "DATABASE_CONNECT_TIMEOUT_SECONDS", "inf", "be a number greater than 0"),
-    (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, several separated by commas"),
-    (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, several separated by commas"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, or several separated by commas"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, or several separated by commas"),
     (KafkaSettings, "TOPIC", "", "not be empty"),
     (IngestSettings, "UNKNOWN_ORGANIZATIONS", "maybe", "be create or quarantine"),
     (IngestSettings, "BATCH_RECORDS", "0", "be a whole number from 1 to 100000"),
@@ -103,7 +103,7 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         "http://auth.example.com/jwks.json",
         "begin with https:// unless its host is this machine",
     ),
-    (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a file that can be read (No such file or directory)"),
+    (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a readable file (No such file or directory)"),
     (ApiSettings, "JWT_AUDIENCE", "", "not be empty"),
     (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
