@@ -14,7 +14,7 @@ START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 async def call_of(database: Connection, tenant: seed.Tenant, events: int, **data: Any) -> UUID:
-    """A call with `n` events, two per second; their ids `e…` are in order."""
+    """A call with this many events, two at each second; their ids `e…` follow their order."""
     name = str(uuid4())
     return await seed.store(
         database,
