@@ -63,7 +63,7 @@ class TrendsQuery(CellsQuery):
     )
     week_start: WeekStart | SkipJsonSchema[None] = Field(
         None,
-        description="The first day of the week, only with `interval=week`. Default: `monday`, as in ISO 8601.",
+        description="The first day of weeks, only with `interval=week`. Default: `monday`, as in ISO 8601.",
     )
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
