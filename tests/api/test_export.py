@@ -177,7 +177,7 @@ async def test_a_byte_order_mark_for_spreadsheets(api: httpx.AsyncClient, databa
         ("format=ndjson&bom=true", "bom applies only to format=csv."),
         ("bom=yes", "bom must be true or false."),
         *[
-            (f"time_zone={name}", "time_zone must be a time zone by its IANA name, such as Europe/Berlin.")
+            (f"time_zone={name}", "time_zone must be an IANA time zone name such as Europe/Berlin.")
             for name in (
                 "Mars/Olympus",
                 "europe/berlin",

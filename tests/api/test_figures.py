@@ -466,8 +466,8 @@ async def test_more_rows_than_trends_may_have_are_refused(
         response = await api.get("/calls/trends", params=asked, headers=bearing(acme.key))
         assert (response.status_code, response.json()["error"]) == (
             400,
-            f"group_by makes more than {rows_max} rows; ask for fewer days, longer intervals or one phone "
-            "number.",
+            f"group_by would return more than {rows_max} rows; request fewer days, longer intervals or one "
+            "phone number.",
         )
     assert len((await get(api, acme, "/calls/trends", **year | {"interval": "month"}))["data"]) == 55 * 13
 

@@ -283,7 +283,7 @@ async def test_a_cursor_is_for_its_own_list_alone(api: httpx.AsyncClient, databa
         answer = await api.get("/calls", params=query, headers=bearing(key))
         assert answer.status_code == 400, changed
         assert answer.json()["error"] == (
-            "cursor must be the next_cursor of a list with the same filters and order."
+            "cursor must be a next_cursor from a list with the same filters and order."
         )
 
 

@@ -99,7 +99,7 @@ async def test_a_request_that_is_given_up_disturbs_no_other() -> None:
         statements.end(number)
 
     assert await stays is not None
-    with pytest.raises(ApiError, match="being stopped"):
+    with pytest.raises(ApiError, match="is stopping"):
         await given_up
 
 
