@@ -1,4 +1,4 @@
-"""Errors: whatever is asked, the answer has the one shape, and it is never a 500."""
+"""Errors: every answer to an invalid request has the same shape, and none is a 500."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ OF_TRENDS = f"{_OF_CELLS}, interval, week_start, group_by, compare, include"
 DISTRIBUTIONS = "must be percentiles, hangup_causes, or both separated by a comma"
 UNKNOWN = f"is not a parameter of this route, which takes {KNOWN}"
 
-# What is asked, and the field and rule that are said to be broken.
+# A request, and the field and the rule in the error.
 BAD: list[tuple[str, str, str]] = [
     ("/calls?action=list", "action", "must be 'stats' or 'trends'"),
     ("/calls?action=", "action", "must be 'stats' or 'trends'"),
@@ -112,7 +112,11 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?from_number=", "from_number", A_TEXT),
     ("/calls?to_number=a%00", "to_number", A_TEXT),
     (f"/calls?to_number={'1' * 257}", "to_number", "must have at most 256 characters"),
-    ("/calls?from_number=*", "from_number", "must have at least one character before its final *, and only printable ASCII without spaces"),
+    (
+        "/calls?from_number=*",
+        "from_number",
+        "must have at least one character before its final *, and only printable ASCII without spaces",
+    ),
     ("/calls?external_id=%00", "external_id", A_TEXT),
     ("/calls?hangup_cause=", "hangup_cause", A_TEXT),
     ("/calls?number=12", "number", DIGITS),
@@ -161,7 +165,11 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?%FF=1", "\ufffd", UNKNOWN),
     ("/calls?=1", "", UNKNOWN),
     (f"/calls?{'x' * 5000}=1", "x" * 100, UNKNOWN),
-    ("/calls?group_by=status", "group_by", "applies only to action=stats and action=trends, not to the list of calls"),
+    (
+        "/calls?group_by=status",
+        "group_by",
+        "applies only to action=stats and action=trends, not to the list of calls",
+    ),
     ("/calls?action=stats&page=2", "page", "applies only to the list of calls, not to action=stats"),
     ("/calls?action=stats&interval=day", "interval", "does not apply to action=stats"),
     ("/calls/stats?page=2", "page", f"is not a parameter of this route, which takes {OF_STATS}"),
@@ -283,7 +291,7 @@ async def test_what_is_not_there_and_what_cannot_be_done(
 async def test_our_own_faults_tell_nothing_of_our_inside(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """Here a stored event that somebody damaged."""
+    """Here the fault is a damaged event in the database."""
     acme = await seed.tenant(database)
     call = uuid4()
     await database.execute(
@@ -314,7 +322,7 @@ async def test_without_a_database_the_process_is_up_and_says_503(
     async with serving("postgresql://postgres@127.0.0.1:1/callfold") as api:
         assert (await api.get("/health/live")).json() == {"status": "live"}
         assert (await api.get("/openapi.json")).status_code == 200
-        assert (await api.get("/calls")).status_code == 401  # needs no database to say
+        assert (await api.get("/calls")).status_code == 401  # needs no database
         with caplog.at_level(logging.WARNING):
             for path in ("/health/ready", "/calls", "/calls?action=stats", f"/calls/{uuid4()}"):
                 answer = await api.get(path, headers=bearing("kros_live_secret"))
@@ -326,7 +334,7 @@ async def test_without_a_database_the_process_is_up_and_says_503(
                     "details": {},
                 }
     said = [record.getMessage() for record in caplog.records if record.name.startswith("callfold")]
-    (once,) = said  # and without the key
+    (once,) = said  # one line, which does not contain the key
     assert once.startswith("the database is unavailable: [Errno 111] Connect call failed")
 
 
@@ -338,7 +346,7 @@ async def test_no_such_database_is_the_same_as_none(database_url: str) -> None:
 async def test_it_goes_on_when_the_database_is_back(
     api: httpx.AsyncClient, database: Connection, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its connections are cut and new ones refused for a while: what a restart looks like from here."""
+    """The connections are cut and new ones refused for a while, as in a restart of the database."""
     acme = await seed.tenant(database)
     assert (await get(api, acme, "/calls"))["total"] == 0
     address = urlsplit(database_url)
@@ -393,7 +401,7 @@ async def test_a_pool_that_stays_busy_is_answered_503(database_url: str, databas
         async with app.state.api.databases.primary.connection():
             answer = await api.get("/calls", headers=bearing(acme.key))
             assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
-            # Many requests leave it ready: with the others unready as well, nobody would be answered.
+            # A busy process stays ready: if all processes became unready, no request would be answered.
             assert (await api.get("/health/ready")).status_code == 200
             assert await why_waiting(app) is None
         assert (await api.get("/calls", headers=bearing(acme.key))).status_code == 200

@@ -1,4 +1,4 @@
-"""Rate limits: what is counted, for whom, by one process and by several, and what is said of it."""
+"""Rate limits: which requests count, per key or user, in one process and in several; and the headers."""
 
 import asyncio
 import os
@@ -96,7 +96,7 @@ async def test_each_key_and_each_user_has_limits_of_its_own(
 
     for holder in (acme.key, acme.test_key, sign_with_secret(claims(anna)), sign_with_secret(claims(ben))):
         assert await statuses(api, holder, 4) == [200, 200, 200, 429]
-    # Another token of the same user is no other user.
+    # Another token of the same user counts for the same user.
     assert await statuses(api, sign_with_secret(claims(anna, session_id="another")), 1) == [429]
 
 
@@ -150,7 +150,7 @@ async def test_unlimited_and_unknown_plans_are_not_limited(
 
 @pytest.fixture
 def valkey(free_tcp_port: int) -> Iterator[ValkeyServer]:
-    """A server that is not started yet."""
+    """A server that has not started yet."""
     server = ValkeyServer(port=free_tcp_port)
     yield server
     server.stop()

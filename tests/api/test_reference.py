@@ -1,4 +1,4 @@
-"""docs/reference/api.md: the OpenAPI document as a page. What it shows can be done."""
+"""docs/reference/api.md: the OpenAPI document as a page. Its command lines work."""
 
 import re
 import shlex
@@ -43,7 +43,7 @@ async def test_every_command_line_of_the_page_works(
 
 
 def _request(words: list[str]) -> tuple[str, dict[str, str], str]:
-    """What curl sends, told so: method, headers, URL."""
+    """The request that curl would send for these words: method, headers, URL."""
     method, headers = "GET", {}
     curl, *options, url = words
     assert curl == "curl"

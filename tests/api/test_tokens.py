@@ -1,4 +1,4 @@
-"""Users' tokens: which are taken, what their bearers see, and what forging them would take."""
+"""Users' tokens: which are accepted, what users see, and forgeries."""
 
 import asyncio
 import base64
@@ -60,7 +60,7 @@ async def api(database_url: str, issuer: TokenIssuer) -> AsyncIterator[httpx.Asy
 def serving_users(
     database_url: str, issuer: TokenIssuer, **more: Any
 ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    """An API that takes tokens of both kinds."""
+    """An API that accepts tokens of both kinds."""
     return serving(database_url, jwt_secret=SECRET, jwt_jwks_url=issuer.url, jwt_issuer=ISSUER, **more)
 
 
@@ -127,7 +127,10 @@ async def test_a_user_without_an_organization_and_one_who_was_removed(
     api: httpx.AsyncClient, database: Connection, acme: Tenant
 ) -> None:
     nobodys = await api.get("/calls", headers=bearing(sign_with_secret(claims(uuid4()))))
-    assert (nobodys.status_code, nobodys.json()["error"]) == (403, "This user is not a member of any organization; ask the operator to add them.")
+    assert (nobodys.status_code, nobodys.json()["error"]) == (
+        403,
+        "This user is not a member of any organization; ask the operator to add them.",
+    )
     token = sign_with_secret(claims(ANNA))
     await get_as(api, token, "/calls")
 
@@ -178,7 +181,8 @@ def forged(header: dict[str, Any], payload: dict[str, Any], signature: bytes = b
 
 
 def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
-    """Tokens that nobody signed, signed by whom we don't know, or to be checked otherwise than they are."""
+    """Tokens without a signature, with an unknown signer, or with another algorithm than that of their
+    key."""
     payload = claims(ANNA)
     public = (
         issuer.keys["first"]
@@ -195,7 +199,7 @@ def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
     yield "a JWE's five parts", f"{head}.{body}.{signature}.{signature}.{signature}"
     yield "no JSON", forged({}, {}).replace("e30", "eyI")
     yield "another's secret", sign_with_secret(payload, "x" * 40)
-    # The public key is known to all: it must never be taken for a secret.
+    # The public key is public: it must never be used as a secret.
     yield "the public key as a secret", hmac_of(public, payload, kid="first")
     yield (
         "the JWKS's shared key",
@@ -237,7 +241,7 @@ def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
 
 
 def hmac_of(secret: bytes, payload: dict[str, Any], kid: str) -> str:
-    """HS256 by hand: the library itself refuses to take a public key for a secret."""
+    """HS256 by hand, because the library refuses a public key as a secret."""
     unsigned = forged({"alg": "HS256", "kid": kid}, payload).rpartition(".")[0]
     signature = hmac.digest(secret, unsigned.encode(), hashlib.sha256)
     return f"{unsigned}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -271,7 +275,7 @@ async def test_without_a_secret_or_keys_their_tokens_are_refused(
 
 
 class Clock:
-    """The time, which goes on when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -298,7 +302,7 @@ async def test_keys_that_change_are_followed(database_url: str, issuer: TokenIss
         assert (await api.get("/calls", headers=token("second"))).status_code == 200
         assert issuer.asked == 2
 
-        # A key that is withdrawn is good for ten minutes more at the longest.
+        # A withdrawn key stays valid for at most ten more minutes.
         withdrawn = token("first")
         issuer.keys["first"] = issuer.keys["second"]
         clock.now += timedelta(minutes=10, seconds=1)

@@ -52,7 +52,8 @@ class KeyUses:
 
     @asynccontextmanager
     async def written(self, primary: Database, interval_seconds: float) -> AsyncIterator[None]:
-        """Writes the uses at every interval during the block, and a last time at its end, within `_LAST_SECONDS`."""
+        """Writes the uses at every interval during the block, and a last time at its end, within
+        `_LAST_SECONDS`."""
         stop = asyncio.Event()
 
         async def write_now_and_then() -> None:

@@ -82,8 +82,8 @@ async def export_calls(
     before the final (empty) chunk; discard such a file.
 
     **CSV** follows RFC 4180, in UTF-8, with a header. The export puts a `'` before a text that begins with
-    `=`, `+`, `-`, `@`, a tab, a line break or `'`, so that spreadsheets do not run it as a formula. This also
-    applies to phone numbers. Remove one leading `'` to get the original text.
+    `=`, `+`, `-`, `@`, a full-width form of these, a tab, a line break or `'`. Spreadsheets then do not run
+    it as a formula. This also applies to phone numbers. Remove one leading `'` to get the original text.
 
     **JSON lines** have exactly the calls of the list. With `Accept-Encoding: gzip` the export is compressed.
 

@@ -97,8 +97,8 @@ class FiltersQuery(CellsQuery):
     ] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone. Lists and "
-        "exports also accept an RFC 3339 timestamp with an offset. Trends begin on this day; the default "
-        "depends on `interval`.",
+        "exports also accept an RFC 3339 timestamp with an offset: only calls created then or later. Trends "
+        "begin on this day; the default depends on `interval`.",
         examples=["2026-11-01", "2026-11-01T08:00:00Z"],
     )
     end_date: Annotated[
@@ -179,7 +179,7 @@ class FiltersQuery(CellsQuery):
         Condition("boolean", "coalesce(transcript <> '', false) = :has_transcript"),
     ] = Field(None, description="`true`: only calls with a transcript. `false`: only calls without one.")
     order: Order = Field(
-        "desc", description="`desc`: the newest, longest or most expensive first. `asc`: last."
+        "desc", description="`desc`: the newest, longest or most expensive first. `asc`: the reverse."
     )
 
 

@@ -244,7 +244,8 @@ class CallList(BaseModel):
         description="The exact number of calls on all pages. Null with `total=false`.", ge=0
     )
     page: int | None = Field(
-        description="The page that this is, or in which it begins, from 1. Null with `cursor`.", ge=1
+        description="The number of this page, or of the page in which it begins, from 1. Null with `cursor`.",
+        ge=1,
     )
     offset: int | None = Field(
         description="How many calls of the list come before this page. Null with `cursor`.", ge=0

@@ -37,9 +37,9 @@ KEPT_OVERHEAD_BYTES: Final = 1024
 async def answered(request: Request, principal: Principal, question: object, compute: Compute) -> Response:
     """The answer to a question, computed only if no kept answer is exact now.
 
-    `question` has everything that the answer depends on, beside the rows and the principal's organization,
-    mode and time zone: the request, its filters, and today's date if it matters. It may be any value that
-    msgspec can encode. Raises the 503 `ApiError`, and what `compute` raises.
+    `question` has everything else that the answer depends on, beside the rows and the principal's
+    organization, mode and time zone: the request, its filters, and today's date if it matters. It may be any
+    value that msgspec can encode. Raises the 503 `ApiError`, and what `compute` raises.
     """
     api = ApiWithAnswers.of(request)
     answer = await api.answers.get(api.databases.reading, principal, question, compute)

@@ -65,15 +65,15 @@ FROM (
 ORDER BY in_progress DESC, at
 LIMIT 1
 """)
-"""Parameters: those of `Filters` from the day before the span on, the span's first instant and the first
-after it, and the earlier days to look at: the first and the last of each run."""
+"""Parameters: those of `Filters`, beginning on the day before the span; the first instant of the span and the
+first instant after it; and the first and last day of each run of earlier days to examine."""
 
 
 async def peak_concurrency(
     connection: Connection, filters: Filters, span: Span, zone: ZoneInfo
 ) -> dict[str, object]:
-    """The most requested calls that were in progress at once within the span, when that first happened, and
-    the first day whose calls were examined. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
+    """The highest number of requested calls in progress at once within the span, when that first happened,
+    and the first day whose calls were examined. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
     day_before = _days_before(span.start, 1)
     looked_at = replace(filters, start_date=day_before, end_date=span.end)
     of_days = replace(looked_at, status=None, direction=None)  # no index has these, so all calls are examined

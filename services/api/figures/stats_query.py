@@ -40,12 +40,12 @@ class StatsQuery(CellsQuery):
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
-        description="`previous`: adds the same figures for the same number of days just before. It requires "
+        description="`previous` adds the same figures for the same number of days just before. It requires "
         "`start_date` and `end_date`.",
     )
     include: Literal["peak_concurrency"] | SkipJsonSchema[None] = Field(
         None,
-        description="`peak_concurrency`: adds the most calls that were in progress at once. It requires "
+        description="`peak_concurrency` adds the most calls that were in progress at once. It requires "
         f"`start_date` and `end_date`, at most {PEAK_DAYS_MAX} days.",
     )
 
@@ -63,7 +63,7 @@ class TrendsQuery(CellsQuery):
     )
     week_start: WeekStart | SkipJsonSchema[None] = Field(
         None,
-        description="With `interval=week`: the first day of the week. Default: `monday`, as in ISO 8601.",
+        description="The first day of weeks, only with `interval=week`. Default: `monday`, as in ISO 8601.",
     )
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
@@ -72,7 +72,7 @@ class TrendsQuery(CellsQuery):
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
-        description="`previous`: adds to each row the counts of the corresponding days of the span just "
+        description="`previous` adds to each row the counts of the corresponding days of the span just "
         "before. By the hour, the hour with the same local time on the earlier day.",
     )
     include: Distributions = Field(

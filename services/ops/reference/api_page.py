@@ -114,7 +114,7 @@ def _every_route(document: dict[str, Any]) -> Iterator[str]:
     yield "Every route except health accepts these parameters:\n\n" + table(
         _PARAMETERS, map(_parameter, parameters.values())
     )
-    yield "It may return these errors ([all codes](errors.md)):\n\n" + table(
+    yield "Each of them may return these errors ([all codes](errors.md)):\n\n" + table(
         ("status", "code", "when"),
         [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
     )
@@ -210,7 +210,7 @@ def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[s
     for media_type, said in operation["responses"].get("200", {}).get("content", {}).items():
         examples = [(example["summary"], example["value"]) for example in said.get("examples", {}).values()]
         if "example" in said:
-            examples.append(("Example", said["example"]))
+            examples.append((f"Example ({media_type})", said["example"]))
         name = _name(said["schema"])
         if not examples and name:
             schema = document["components"]["schemas"][name]
