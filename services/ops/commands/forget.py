@@ -119,7 +119,9 @@ def _print(done: Forgotten, *, other_spellings: bool, quarantine: bool) -> None:
     else:
         typer.echo(f"{counted(done.calls_deleted, 'call')} deleted.")
     for spelling, calls in () if other_spellings else done.other_spellings.items():
-        typer.echo(f"{counted(calls, 'call')} with the spelling {spelling} kept: --other-spellings deletes them.")
+        typer.echo(
+            f"{counted(calls, 'call')} with the spelling {spelling} kept: --other-spellings deletes them."
+        )
     if quarantine:
         records = done.quarantined_found if done.dry_run else done.quarantined_removed
         typer.echo(f"{counted(records, 'quarantined record')} {'would be ' if done.dry_run else ''}removed.")

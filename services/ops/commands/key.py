@@ -37,8 +37,12 @@ app = typer.Typer(
 @app.command(cls=Command)
 def create(
     organization_id: OrganizationOption,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="The key's name, for lists. Default: empty.")] = "",
-    test: Annotated[bool, typer.Option("--test", help="Create a key for test calls. Default: a key for live calls.")] = False,
+    name: Annotated[
+        str, typer.Option(metavar="TEXT", help="The key's name, for lists. Default: empty.")
+    ] = "",
+    test: Annotated[
+        bool, typer.Option("--test", help="Create a key for test calls. Default: a key for live calls.")
+    ] = False,
     scope: Annotated[
         list[str] | None,
         typer.Option(
@@ -127,7 +131,8 @@ def revoke(
         str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
     ],
     organization_id: Annotated[
-        UUID | None, organization_option("Revoke the key only if it belongs to this organization. Default: any.")
+        UUID | None,
+        organization_option("Revoke the key only if it belongs to this organization. Default: any."),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,

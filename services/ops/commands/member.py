@@ -20,7 +20,9 @@ app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Add, list and remove the users who belong to an organization."
 )
 
-UserArgument = Annotated[UUID, uuid_argument("USER", "The user's id: the claim `sub` of the user's JWT.", "USER")]
+UserArgument = Annotated[
+    UUID, uuid_argument("USER", "The user's id: the claim `sub` of the user's JWT.", "USER")
+]
 
 
 @app.command(cls=Command)

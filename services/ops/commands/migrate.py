@@ -53,7 +53,9 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
     if newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
-        typer.echo(f"A newer callfold migrated the database (step {newer}). This version runs on it: nothing to do.")
+        typer.echo(
+            f"A newer callfold migrated the database (step {newer}). This version runs on it: nothing to do."
+        )
 
 
 async def _connects(place: Place) -> None:

@@ -30,7 +30,9 @@ def notes(
     by_field: Annotated[
         bool, typer.Option("--by-field", help="Print the number of events per field and rule instead.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The largest number of events, or of fields, to list.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="The largest number of events, or of fields, to list.")
+    ] = 50,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:

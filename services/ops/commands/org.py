@@ -31,9 +31,7 @@ app = typer.Typer(
 
 @app.command(cls=Command)
 def create(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The organization's name.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The organization's name.", show_default=False)],
     organization_id: Annotated[
         UUID | None,
         typer.Option(
@@ -94,9 +92,7 @@ def check_time_zone(name: str) -> str:
     if name in zone_names():
         return name
     meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
-    hint = (
-        f"Did you mean {meant[0]}?" if meant else "Examples: Europe/Berlin, America/New_York, UTC."
-    )
+    hint = f"Did you mean {meant[0]}?" if meant else "Examples: Europe/Berlin, America/New_York, UTC."
     raise Failure(f"There is no time zone {name!r}. {hint}")
 
 

@@ -40,7 +40,8 @@ def rename(
 def set_time_zone(
     organization_id: OrganizationArgument,
     time_zone: Annotated[
-        str, typer.Argument(metavar="ZONE", help="An IANA time zone, such as Europe/Berlin.", show_default=False)
+        str,
+        typer.Argument(metavar="ZONE", help="An IANA time zone, such as Europe/Berlin.", show_default=False),
     ],
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -63,7 +64,10 @@ def set_time_zone(
 def set_retention(
     organization_id: OrganizationArgument,
     days: Annotated[
-        str, typer.Argument(metavar="DAYS", help="How long to keep calls, in days, or forever.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DAYS", help="How long to keep calls, in days, or forever.", show_default=False
+        ),
     ],
     state: StateOption = None,
 ) -> None:

@@ -21,7 +21,8 @@ from shared.database.connection import Connection
 def rebuild(
     organization_id: OnlyOrganizationOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="DAY", help="The first day, such as 2026-11-24. Default: all days.")
+        str | None,
+        typer.Option("--from", metavar="DAY", help="The first day, such as 2026-11-24. Default: all days."),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--to", metavar="DAY", help="The last day, included. Default: all days.")

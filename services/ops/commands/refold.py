@@ -58,7 +58,9 @@ def refold(
         if done.by_older_laws:
             typer.echo(f"An older version had folded {counted(done.by_older_laws, 'call')} of these.")
         if done.unreadable:
-            typer.echo(f"{counted(done.unreadable, 'call')} with an event that cannot be read: `verify` lists them.")
+            typer.echo(
+                f"{counted(done.unreadable, 'call')} with an event that cannot be read: `verify` lists them."
+            )
         if done.without_events:
             typer.echo(f"{counted(done.without_events, 'call')} without any event: replay their events.")
     if done.unreadable or done.without_events:

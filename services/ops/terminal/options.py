@@ -35,7 +35,9 @@ def uuid_argument(metavar: str, text: str, what: str) -> Any:
 OrganizationOption = Annotated[UUID, organization_option("The organization's id.")]
 OnlyOrganizationOption = Annotated[UUID | None, organization_option("Only this organization. Default: all.")]
 OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The organization's id.", "The id")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StateOption = Annotated[
     Path | None,
