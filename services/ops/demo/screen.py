@@ -1,4 +1,4 @@
-"""What the demo shows, all of it read from the HTTP API as any client would."""
+"""The screen of the demo: it reads everything from the HTTP API, as any client would."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from shared.calls.fold import OPEN
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8
 WIDTH_UNLIMITED: Final = 1_000
-_OPEN: Final = len(OPEN)  # the first statuses are those of calls that go on
+_OPEN: Final = len(OPEN)  # the first statuses are those of active calls
 REFRESH_SECONDS: Final = 1
 SECONDS_BETWEEN_LINES: Final = 5
 

@@ -42,7 +42,7 @@ class Organization:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be known of a call when all its events have arrived."""
+    """The expected state of a call when all its events have arrived."""
 
     organization_id: UUID
     livemode: bool
@@ -164,7 +164,7 @@ def _outcome(
 
 
 def _about(rng: random.Random, organization: Organization) -> tuple[Said, Direction | None]:
-    """What the first event says of the two ends of the call."""
+    """The fields of the first event that name the two ends of the call."""
     ours = rng.choice(organization.phone_numbers)
     theirs = f"{ours.number[:-4]}{rng.randrange(10_000):04}"
     odd = rng.random()

@@ -1,4 +1,4 @@
-"""What telephony systems would publish: seeded, without a clock inside, and apart from the publishing.
+"""The records that telephony systems would publish: seeded, without a clock, separate from the publishing.
 
 The same seed, organizations and times give the same records, byte by byte. The records come in the order of
 their publishing: interleaved over all calls, about 2% of them twice, some late, some before what they follow.

@@ -23,12 +23,12 @@ from services.ops.proof.organization_zones import read_zones
 from shared.database.connection import Connection, connect
 
 Progress = Callable[[int, int | None], None]
-"""Told how many calls are proved, and about how many there are, where that is known."""
+"""Receives the number of proved calls, and the approximate total where it is known."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proved at which snapshot. Of very many differences only the first are kept: those of calls and
+    """The result of a proof and its snapshot. Of very many differences only the first are kept: those of calls and
     their events, then those of cells, which follow from them more often than not."""
 
     snapshot: datetime
