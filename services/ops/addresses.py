@@ -128,7 +128,8 @@ async def _timed_out(place: Place, connection: Connection, setting: str) -> Fail
     )
     value, source = found or ("?", "")
     return Failure(
-        f"PostgreSQL cancelled a statement on {_without_secrets(place.address)}: it exceeded {setting}={value}, "
+        f"PostgreSQL cancelled a statement on {_without_secrets(place.address)}: "
+        f"it exceeded {setting}={value}, "
         f"which {_SOURCES.get(source, f'comes from `{source}`')} and not by this command."
     )
 

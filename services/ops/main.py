@@ -74,7 +74,7 @@ app.add_typer(event.app, name="event")
 
 
 def run() -> None:
-    """Runs the command line. An expected fault prints one sentence on standard error; the exit status is 1."""
+    """Runs the command line. An expected fault prints one sentence on standard error, with exit status 1."""
     try:
         app()
     except (Failure, UpstreamChanged) as failure:

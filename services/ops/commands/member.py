@@ -86,7 +86,8 @@ async def _remove(state: Path | None, organization_id: UUID, user_id: UUID) -> d
         if row is None:
             listing = suggestion("member", "list", "--organization", organization_id, state=state)
             raise Failure(
-                f"User {user_id} does not belong to organization {organization_id}. {listing} lists its users."
+                f"User {user_id} does not belong to organization {organization_id}. "
+                f"{listing} lists its users."
             )
         await audit(connection, "member removed", organization_id, subject=user_id)
     return dict(row)

@@ -139,7 +139,8 @@ async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: s
             except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError):
                 await backoff.wait(asyncio.Event())
     raise Failure(
-        f"The change conflicted with ingest {TRIES} times. Nothing was changed. Run it again at a quieter time."
+        f"The change conflicted with ingest {TRIES} times. Nothing was changed. "
+        "Run it again at a quieter time."
     )
 
 

@@ -99,7 +99,7 @@ def print_proof(proof: Proof, scope: str = "") -> None:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
             f"REFOLD: an older version of callfold folded {calls}. No count is wrong. `callfold refold` "
-            "folds these calls by the current rules.",
+            "folds these calls by the current laws.",
             style="bold yellow",
             soft_wrap=True,
         )

@@ -161,7 +161,7 @@ def _all_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[
 
 
 def _few_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
-    """For a narrow terminal: the calls that go on in one, and neither minutes nor cost."""
+    """For a narrow terminal: active calls in one column, without minutes and cost."""
     counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES[_OPEN:]}
     goes_on = sum(said["by_status"][status] for status in STATUSES[:_OPEN])
     return {"calls": said["total"], "open": goes_on, **counts}

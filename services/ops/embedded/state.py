@@ -161,7 +161,7 @@ def save(state: State) -> None:
 
 
 def with_free_ports(state: State) -> State:
-    """The state with free ports in place of those that the operator did not choose and that are in use, or not known yet."""
+    """The state with free ports where the operator chose none and the port is in use or not known yet."""
     ports = asdict(state.ports)
     wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
@@ -180,7 +180,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """Ports of 127.0.0.1 that nobody holds now, chosen at random so that two stacks seldom choose the same;
+    """Free ports of 127.0.0.1, chosen at random so that two stacks seldom choose the same;
     none of those taken. Raises Failure when there are not enough."""
     free: list[int] = []
     for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):

@@ -42,7 +42,7 @@ class Proof:
     sampled: bool = False
     """Whether only some of the calls were proved, and events without a call not looked for."""
     folded_by_older_laws: int = 0
-    """Calls that an older version folded, and that `refold` has yet to fold by the present laws. Their counts
+    """Calls that an older version folded, and that `refold` has yet to fold by the current laws. Their counts
     are proved, their fields are not: they are not among the differences."""
     placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
     """By organization: calls that are right, but whose day or hour other time-zone rules gave. No difference
@@ -56,7 +56,7 @@ class Proof:
         )
 
     def first_differences(self, count: int) -> Sequence[Difference]:
-        """So many of them at most, some of both sorts where there are both."""
+        """At most this many of them, some of both sorts where both exist."""
         cells = [one for one in self.differences if one.kind == "cell"]
         return some_of_both(self.differences[: len(self.differences) - len(cells)], cells, count)
 

@@ -1,6 +1,6 @@
 """The records of a file: lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed.
 
-A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, whatever the file's size.
+A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, for a file of any size.
 """
 
 import gzip

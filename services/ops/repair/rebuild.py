@@ -19,7 +19,7 @@ STATEMENT_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild did: cells that were off, in how many organizations, and whether they were mended."""
+    """The result of a rebuild: the wrong cells, their organizations, and whether they were repaired."""
 
     organizations: int
     cells: int
