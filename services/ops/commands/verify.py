@@ -122,7 +122,7 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
     of = counted(len(placed), "organization")
     console().print(
         f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
-        "`callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        "`callfold refold` moves these calls, with their counts, to their days by the current rules.",
         style="bold yellow",
         soft_wrap=True,
     )

@@ -110,7 +110,7 @@ def simulate_call(
     end: datetime | None = None,
     typical_talk_seconds: float = 95,
 ) -> SimulatedCall:
-    """A call that starts at this (aware) time. What would happen after `end` has not happened yet."""
+    """A call that starts at this (aware) time. Events after `end` have not happened yet."""
     started = started.replace(microsecond=started.microsecond // 1000 * 1000)
     livemode = rng.random() >= 0.05
     about, direction = _about(rng, organization)

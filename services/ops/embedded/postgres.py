@@ -31,8 +31,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# For tests, whose data may be lost in a power cut. What was committed outlives the server's own crash all
-# the same, for it is written before the commit is answered.
+# For tests, whose data may be lost in a power cut. Committed data survives a crash of the server itself,
+# because the server writes it before it acknowledges the commit.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -60,7 +60,7 @@ def prepare(directory: Path) -> None:
     if directory.exists() and any(directory.iterdir()):
         aside = _unused(directory.with_name(f"{directory.name}.damaged"))
         directory.rename(aside)
-        print(f"{directory} was incomplete: moved it to {aside}and created it again.", file=sys.stderr)
+        print(f"{directory} was incomplete: moved it to {aside} and created it again.", file=sys.stderr)
     new = directory.with_name(f"{directory.name}.new")
     if new.exists():
         shutil.rmtree(new)

@@ -61,7 +61,7 @@ def start(
 ) -> State:
     """Starts the stack in `directory`, made when new, and returns when all of it is ready.
 
-    On a stack that runs it only makes sure that all is ready. When it raises, it first stops every process that it started.
+    On a stack that runs it only makes sure that all is ready. When it raises, it stops what it started.
     Raises Failure with the reason when the stack can't run.
     """
     directory = directory.resolve()

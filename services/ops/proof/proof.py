@@ -1,8 +1,8 @@
 """The proof: in one snapshot of a live system, the counts are a recount of the calls, and every call is the
 fold of its events.
 
-One REPEATABLE READ, READ ONLY transaction sees one state of the database, whatever ingest, aggregator and
-deletes do meanwhile; it takes no lock that they wait for. Calls and events are streamed side by side in the
+One REPEATABLE READ, READ ONLY transaction sees one state of the database while ingest, aggregator and
+deletes continue; it takes no lock that they wait for. Calls and events are streamed side by side in the
 order of their keys, so memory does not depend on how many there are.
 """
 
@@ -28,8 +28,8 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Proof:
-    """The result of a proof and its snapshot. Of very many differences only the first are kept: those of calls and
-    their events, then those of cells, which follow from them more often than not."""
+    """The result of a proof and its snapshot. Of very many differences only the first are kept. Those of calls
+    and events come first, then those of cells, which most often follow from them."""
 
     snapshot: datetime
     cells: int
@@ -79,8 +79,8 @@ async def prove_connection(
     *,
     sample_calls: int | None = None,
 ) -> Proof:
-    """Proves over a connection that is in no transaction: every cell, and every call, or about so many calls
-    chosen at random."""
+    """Proves every cell and every call, or about this many calls chosen at random. The connection must be in
+    no transaction."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(statements.PLAN_FOR_THE_WHOLE)
         found = Findings()

@@ -45,7 +45,7 @@ StateOption = Annotated[
         "--state",
         metavar="DIRECTORY",
         help="The state directory of an embedded stack (`callfold up`). Default: the servers that "
-        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP name, or the stack in .callfold/ if neither is set.",
+        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP name, or the stack in .callfold/ without them.",
         show_default=False,
     ),
 ]
