@@ -409,7 +409,7 @@ async def test_prune_by_command(database: Connection, database_url: str) -> None
     await stored(database, *ended(40))
     await keep(database, 30)
     done = await callfold("prune", "--counts", "drop", database_url=database_url)
-    assert done.output == "1 call removed; their counts go, too.\n0 quarantined records removed.\n"
+    assert done.output == "1 call removed; their counts are dropped.\n0 quarantined records removed.\n"
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0
     log = await database.fetchrow("SELECT action, subject, details FROM audit_log")
     assert tuple(log or ()) == ("calls pruned", "all organizations", "counts: drop")

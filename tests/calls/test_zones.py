@@ -246,7 +246,7 @@ async def test_calls_that_other_rules_placed_are_no_differences_but_not_proved(
     assert "NOT EXACT" not in verify.output
     assert verify.output.splitlines()[-2:] == [
         f"REFOLD: other time-zone rules than {RULES_VERSION} placed 2 calls of 1 organization. No count is "
-        "wrong; `callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        "wrong; `callfold refold` moves these calls, with their counts, to their days by the current rules.",
         f"  organization {ORGANIZATION}: 2 calls",
     ]
     read = (await callfold("verify", "--json", database_url=database_url)).json

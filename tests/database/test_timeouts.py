@@ -83,7 +83,7 @@ async def test_a_command_says_which_limit_it_ran_into_and_who_set_it(
     done = await callfold("org", "list", database_url=database_url)
     assert done.status == 1
     assert done.failure.endswith(
-        ": a statement ran into statement_timeout=300ms, which is set for this database (ALTER DATABASE) and "
+        ": it exceeded statement_timeout=300ms, which is set for this database (ALTER DATABASE) and "
         "not by this command."
     )
 

@@ -442,7 +442,7 @@ async def test_what_an_older_api_left_is_removed_by_prune(
     )
     assert not (await prove(database_url)).exact
     done = await callfold("prune", database_url=database_url)
-    assert done.output == "0 calls removed; their counts stay.\n1 quarantined record removed.\n"
+    assert done.output == "0 calls removed; their counts are kept.\n1 quarantined record removed.\n"
     assert [offset for offset, *_ in await facts(database)] == [1]
     assert (await prove(database_url)).exact
 

@@ -160,7 +160,7 @@ WRONG = [
     (("set-time-zone", ORGANIZATION, "Berlin"), "There is no time zone 'Berlin'"),
     (("set-time-zone", UUID(int=0), "UTC"), "There is no organization"),
     (("set-retention", ORGANIZATION, "0"), "DAYS must be from 1 to 36,500, or forever, not '0'."),
-    (("rename", ORGANIZATION, " "), "A name must have 1 to 200 printable letters."),
+    (("rename", ORGANIZATION, " "), "A name must have 1 to 200 printable characters."),
 ]
 
 
