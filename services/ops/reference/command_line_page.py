@@ -177,6 +177,6 @@ def _bounds(least: float | None, most: float | None) -> str:
 def _default(option: Any) -> str:
     if isinstance(option.show_default, str):
         return f"; default: {option.show_default}"
-    if option.default in (None, []) or not option.show_default:
+    if option.default in (None, "", []) or not option.show_default:
         return ""
     return f"; default: `{option.default}`"
