@@ -39,6 +39,6 @@ ENV PATH=/opt/callfold/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000 9464
-# For a service; a command such as `callfold verify` is over before anybody asks.
+# For a service; a command such as `callfold verify` exits before the first check.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "shared.probe"]
 CMD ["callfold", "--help"]

@@ -1,10 +1,10 @@
-"""How long from produce to visible in `action=trends`, at a steady load.
+"""Time from produce to visible in `action=trends`, at a steady load.
 
     .venv/bin/python -m benchmarks.freshness [--rate 1000] [--seconds 60]
 
-All three services run on servers of their own, durability on. Beside the load, one probe at a time is
-published: a call with a phone number of its own, for which the trends are asked (every 2 ms) until they
-count it. The clock of a probe runs from the moment its record is handed to the producer.
+All three services run on servers of their own, with durability on. During the load, probes are published one
+at a time. A probe is a call with a phone number of its own, for which the trends are requested (every 2 ms)
+until they count it. A probe's time runs from the moment at which its record is passed to the producer.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def record(organization: uuid.UUID, phone_number: uuid.UUID) -> tuple[bytes, byt
 
 
 async def load(producer: AIOKafkaProducer, organization: uuid.UUID, rate: int, stop: asyncio.Event) -> int:
-    """Publishes `rate` records a second, evenly, until `stop`; how many it were."""
+    """Publishes `rate` records a second, evenly, until `stop`. Returns their number."""
     phone_numbers = [uuid.uuid4() for _ in range(20)]
     began = time.perf_counter()
     sent = 0
@@ -83,7 +83,7 @@ async def probe(producer: AIOKafkaProducer, client: httpx.AsyncClient, organizat
 
 
 async def measure(running: Servers, rate: int, seconds: int, directory: Path) -> None:
-    """Starts the services, loads, probes and prints."""
+    """Starts the services, runs load and probes, and prints the results."""
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     server = await asyncpg.connect(running.database_url("postgres"))
     await server.execute("CREATE DATABASE freshness")

@@ -1,11 +1,11 @@
-"""Records per second from a preloaded backlog to exact counts, beside the floor, in one run.
+"""Records per second from a preloaded backlog to exact counts, and the floor, in one run.
 
     .venv/bin/python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
 
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
-pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is
-committed and no delta waits. Durability is on: fsync and synchronous_commit. The floor is measured three
-times before and three times after a run; the ratio is to the median of the six.
+pipeline's time runs from the first assignment of partitions (the first poll) until every offset is committed
+and no delta waits. Durability is on: fsync and synchronous_commit. The floor is measured three times before
+and three times after a run; the ratio is to the median of the six.
 """
 
 import argparse
@@ -73,7 +73,7 @@ async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> Non
 
 
 def event_rows(backlog: Sequence[tuple[bytes, bytes]]) -> list[tuple[object, ...]]:
-    """The rows of call_events that the backlog makes, in its order, without the duplicates."""
+    """The rows of call_events from the backlog, in its order, without the duplicates."""
     now = datetime.now(UTC)
     rows: dict[tuple[object, ...], tuple[object, ...]] = {}
     for _, value in backlog:
@@ -136,7 +136,7 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
 
 
 def cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
-    """Processor time so far, of each part with all its processes."""
+    """Processor time so far, by component with all its processes."""
     parts = {"python": services, "postgres": [running.postgres.process], "kafka": [running.kafka.process]}
     return {name: sum(_spent(part.pid) for part in each if part) for name, each in parts.items()}
 
@@ -194,7 +194,7 @@ def _peak_memory_mb(pid: int) -> float:
 
 
 async def measure(running: Servers, calls: int, ingest: Sequence[int], directory: Path) -> None:
-    """Floor and pipeline, one after the other, and what they gave."""
+    """Runs floor and pipeline, one after the other, and returns their results."""
     backlog = records(calls)
     rows = event_rows(backlog)
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)

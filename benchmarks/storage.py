@@ -1,10 +1,10 @@
-"""What a call costs on disk and on the wire: tables, indexes, WAL and Kafka's log, and connections.
+"""The cost of a call on disk and on the network: tables, indexes, WAL, Kafka's log and connections.
 
     .venv/bin/python -m benchmarks.storage [--calls 100000] [--rate 0]
 
-Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums,
-and prints bytes per call. The two differ: of a backlog, most calls are stored once and whole; live traffic
-writes a call's row anew with each of its events.
+Publishes the workload, all at once or at `--rate` records a second, waits until it is ingested and
+aggregated, vacuums, and prints bytes per call. The two ways differ: from a backlog, most calls are stored
+once and complete; live traffic rewrites a call's row with each of its events.
 """
 
 import argparse
@@ -47,7 +47,7 @@ GROUP BY 1 ORDER BY 1
 
 
 async def measure(running: Servers, calls: int, rate: int, directory: Path) -> None:
-    """Loads, waits until all is counted, and prints."""
+    """Publishes the load, waits until all is counted, and prints the results."""
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     server = await asyncpg.connect(running.database_url("postgres"))
     await server.execute("CREATE DATABASE storage")

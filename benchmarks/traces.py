@@ -1,12 +1,12 @@
-"""What traces add to ingest's processor time, a record, and to the API's, a request.
+"""The processor time that traces add to ingest, per record, and to the API, per request.
 
-    .venv/bin/python -m benchmarks.traces [--rounds 20]
+.venv/bin/python -m benchmarks.traces [--rounds 20]
 
-Batches of 10,000 records go the way that they go in ingest, without what has to be done there anyway: through
-FastStream's middleware, the choice of the records to follow, their spans, the steps of the batch, and the
-sending to a collector, which is a process of its own and throws away what it gets. Requests go through the
-API's middleware to an application that answers at once. Processor time of this process with all its threads;
-each round measures each case once, in turn; medians.
+Batches of 10,000 records take the path of tracing in ingest, without the rest of ingest's work. That path is
+FastStream's middleware, the choice of traced records, their spans, the steps of the batch, and the export to
+a collector. The collector is a separate process that discards its input. Requests pass through the API's
+middleware to an application that answers at once. Processor time covers this process with all its threads.
+Each round measures each case once, in turn; the results are medians.
 """
 
 import argparse
@@ -64,8 +64,8 @@ server.serve_forever()
 
 
 def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
-    """A batch in which one of so many records is sampled, none when it is 0; the others have a header that
-    says that they are not, or none."""
+    """A batch in which one of `sampled_every` records is sampled, or none when it is 0. The other records
+    have an unsampled header, or none."""
     made = []
     for n, (key, value) in enumerate(records(BATCH_RECORDS)[:BATCH_RECORDS]):
         sampled = bool(sampled_every) and n % sampled_every == 0
@@ -76,20 +76,20 @@ def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
 
 
 def folded(arrivals: Sequence[Arrival]) -> Changes:
-    """What the batch changes in an empty database."""
+    """The batch's changes in an empty database."""
     by_call = group(event for _, event in arrivals)
     return changes([TouchedCall(key, arrived, KnownCall()) for key, arrived in by_call.items()], {})
 
 
 class Way:
-    """A batch's way through ingest, with traces or without."""
+    """A batch's path through ingest, with traces or without."""
 
     def __init__(self, traces: Traces | None) -> None:
         self._middleware = traces.middleware if traces else BaseMiddleware[Any, Any]
         self._follow = traces.follow if traces else untraced
 
     async def go(self, taken: Sequence[Record], arrivals: Sequence[Arrival], made: Changes) -> None:
-        """As FastStream's subscriber and ingest's `_take` and `_finish` go it."""
+        """As in FastStream's subscriber and ingest's `_take` and `_finish`."""
 
         async def take(_: object) -> None:
             trace = self._follow(taken)

@@ -1,4 +1,4 @@
-"""Where an operator's command finds the database and Kafka, and what it says when one is not there."""
+"""The database and Kafka of an operator's command, and the messages for each that is unreachable."""
 
 import logging
 import os
@@ -26,17 +26,17 @@ from shared.kafka.client import Broker, address, cause, connection_faults, fault
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings
 
-_SILENCE: Final = logging.NullHandler()  # what aiokafka would write on standard error, the Failure says
+_SILENCE: Final = logging.NullHandler()  # the Failure has what aiokafka would write on standard error
 _NO_ANSWER: Final = "no answer within the time that callfold gives a request"
 
 
 class Refused(Failure):
-    """Kafka was reached, and trying again would not help."""
+    """Kafka was reached, but retrying would not help."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the database is, and the state directory that says so, if one does."""
+    """The address of the database, and the state directory that it comes from, if any."""
 
     address: str
     state: Path | None = None
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True)
 class KafkaPlace:
-    """How Kafka is reached, and the state directory that says so, if one does."""
+    """The settings for Kafka, and the state directory that they come from, if any."""
 
     broker: Broker
     state: Path | None = None
@@ -56,7 +56,7 @@ class KafkaPlace:
 
 
 def find_database(state: Path | None) -> Place:
-    """The database that a command works on, by its URL. Raises Failure when nothing names one."""
+    """The database of a command. Raises Failure when neither the settings nor a stack name one."""
     settings = settings_from_environment(DatabaseSettings)
     directory = _directory(state, named="database_url" in settings.model_fields_set)
     if directory is None:
@@ -65,8 +65,8 @@ def find_database(state: Path | None) -> Place:
 
 
 def find_kafka(state: Path | None) -> KafkaPlace:
-    """Kafka: by the settings, those of its security included, or the embedded one, which has none. Raises
-    Failure when nothing names one."""
+    """Kafka by the settings, including those of its security, or the embedded broker, which has no security.
+    Raises Failure when neither the settings nor a stack name one."""
     settings = settings_from_environment(KafkaSettings)
     directory = _directory(state, named="kafka_bootstrap" in settings.model_fields_set)
     if directory is None:
@@ -90,8 +90,8 @@ def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
 
 @asynccontextmanager
 async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> AsyncIterator[Connection]:
-    """A connection for one command, whose statements may each take so long. Its expected faults become
-    Failure: away, refused, not migrated."""
+    """A connection for one command, with a limit for each statement. Expected faults become Failure:
+    unreachable, refused, not migrated."""
     with database_faults(place):
         connection = await connect(
             place.address,
@@ -114,21 +114,22 @@ async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> 
                 raise
             raise Failure(
                 f"PostgreSQL at {_without_secrets(place.address)} did not answer a statement within "
-                f"{statement_seconds:g} s, which is this command's own limit; it is done or rolled back as a "
-                "whole."
+                f"{statement_seconds:g} s, the limit of this command. The statement was completed or rolled "
+                "back as a whole."
             ) from None
         finally:
             await connection.close(timeout=5)
 
 
 async def _timed_out(place: Place, connection: Connection, setting: str) -> Failure:
-    """What to say of a limit of PostgreSQL's that callfold did not set: its value, and who did."""
+    """The failure for a timeout that callfold did not set: its value and its source."""
     found = await connection.fetchrow(
         "SELECT current_setting($1), source FROM pg_settings WHERE name = $1", setting
     )
     value, source = found or ("?", "")
     return Failure(
-        f"PostgreSQL gave up on {_without_secrets(place.address)}: a statement ran into {setting}={value}, "
+        f"PostgreSQL cancelled a statement on {_without_secrets(place.address)}: "
+        f"it exceeded {setting}={value}, "
         f"which {_SOURCES.get(source, f'comes from `{source}`')} and not by this command."
     )
 
@@ -140,25 +141,25 @@ _SOURCES: Final = {
     "client": "is set by the connection's options (CALLFOLD_DATABASE_URL, PGOPTIONS or a pooler)",
     "configuration file": "is set in the server's configuration",
     "command line": "is set in the server's command line",
-    "session": "is set in the session (by a pooler's connect_query, say)",
+    "session": "is set in the session (for example by a pooler's connect_query)",
 }
-"""Who sets a value, by the column source of pg_settings."""
+"""The source of a value, by the column source of pg_settings."""
 
 
 @contextmanager
 def database_faults(place: Place) -> Iterator[None]:
-    """Turns what a database can do to a command into a Failure that says what to do."""
+    """Turns the expected faults of a database into a Failure with the action to take."""
     name = _without_secrets(place.address)
     migrate = suggestion("migrate", state=place.state)
     try:
         yield
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         raise Failure(
-            f"The database {name} lacks callfold's tables, or has them of another version "
-            f"({error}): {migrate} brings it up to date."
+            f"The database {name} lacks callfold's tables, or has those of another version "
+            f"({error}). {migrate} brings them up to date."
         ) from None
     except asyncpg.InvalidCatalogNameError:
-        raise Failure(f"There is no database {name}: create it, then {migrate}.") from None
+        raise Failure(f"There is no database {name}. Create it, then run {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
@@ -187,7 +188,7 @@ def database_faults(place: Place) -> Iterator[None]:
 
 @contextmanager
 def kafka_faults(place: KafkaPlace) -> Iterator[None]:
-    """Turns what Kafka can do to a command into a Failure; into Refused when it does not pass by itself."""
+    """Turns the expected faults of Kafka into a Failure; into Refused when retrying would not help."""
     logging.getLogger("aiokafka").addHandler(_SILENCE)
     faults: list[Exception] = []
     try:
@@ -196,24 +197,24 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
     except (KafkaError, OSError, TimeoutError) as error:
         reason = cause(error, faults)
         if refusal(reason):
-            raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+            raise Refused(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
         if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
             raise Failure(f"Kafka can't be reached at {place.address}: {_system_message(reason)}.") from None
-        raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+        raise Failure(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
 
 
 async def require_organization(connection: Connection, organization_id: UUID, state: Path | None) -> None:
     """Raises Failure when there is no such organization."""
     if await connection.fetchval("SELECT 1 FROM organizations WHERE id = $1", organization_id) is None:
         raise Failure(
-            f"There is no organization {organization_id}: "
-            f"{suggestion('org', 'list', state=state)} shows those there are."
+            f"There is no organization {organization_id}. "
+            f"{suggestion('org', 'list', state=state)} lists the organizations."
         )
 
 
 def _directory(state: Path | None, *, named: bool) -> Path | None:
-    """The state directory of the embedded stack to take; None: what the settings name."""
+    """The state directory of the embedded stack to use; None for the servers that the settings name."""
     if state is not None:
         return state
     if named:
@@ -221,33 +222,33 @@ def _directory(state: Path | None, *, named: bool) -> Path | None:
     if embedded.is_remembered(DEFAULT_STATE):
         return DEFAULT_STATE
     raise Failure(
-        "No database and no Kafka are known here: name the state directory of a stack with --state "
-        f"({suggestion('up')} makes one), or set CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP."
+        "No database and no Kafka are configured: name the state directory of a stack with --state "
+        f"({suggestion('up')} creates one), or set CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP."
     )
 
 
 def _check_running(place: Place | KafkaPlace) -> None:
-    """Raises Failure when nothing answers because nothing was started."""
+    """Raises Failure when the stack of this place is not running."""
     if place.state is None:
         return
     try:
         from services.ops.embedded import processes
-    except ModuleNotFoundError:  # of the extra that only who starts a stack needs
+    except ModuleNotFoundError:  # of the extra `embedded`, which only starting a stack needs
         return
     if processes.supervisor(embedded.load(place.state)) is None:
         raise Failure(
-            f"The stack in {place.state} does not run: "
+            f"The stack in {place.state} is not running. "
             f"{suggestion('up', '--detach', state=place.state)} starts it."
         ) from None
 
 
 def _sentence(error: asyncpg.PostgresError) -> str:
-    """What PostgreSQL says first, without the lines of detail and hints."""
+    """The first line of PostgreSQL's message, without detail and hints."""
     return str(error).partition("\n")[0].rstrip(".")
 
 
 def _system_message(error: OSError) -> str:
-    """What the system says of a connection, without Python's numbers and addresses."""
+    """The system's message about a connection, without Python's numbers and addresses."""
     if isinstance(error, socket.gaierror):
         return (error.strerror or str(error)).lower()
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error)))
@@ -255,8 +256,8 @@ def _system_message(error: OSError) -> str:
 
 
 def _without_secrets(database_url: str) -> str:
-    """The URL without what must not be shown. A password whose `/`, `?`, `#` or `@` is not percent-encoded
-    ends up in other parts of the URL: then nothing of it is shown."""
+    """The URL without its secrets. A password whose `/`, `?`, `#` or `@` is not percent-encoded reaches other
+    parts of the URL: then no part is shown."""
     parts = urlsplit(database_url)
     said = parts.path + parts.query + parts.fragment
     if "@" in said or ":" in parts.path or parts.netloc.count("@") > 1:

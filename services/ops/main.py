@@ -1,4 +1,4 @@
-"""`callfold`: the operator's command line. One file a command; each is registered here and nowhere else."""
+"""`callfold`: the operator's command line. Each command has its own file and is registered here only."""
 
 import os
 import sys
@@ -52,7 +52,7 @@ def _whole(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    # With a misspelt address, a command would ask another database than is meant.
+    # With a misspelt address, a command would use another database than the operator meant.
     for sentence in misspelt(os.environ):
         print(f"Warning: {sentence}", file=sys.stderr)
 
@@ -74,7 +74,7 @@ app.add_typer(event.app, name="event")
 
 
 def run() -> None:
-    """Runs the command line. An expected fault is one sentence on standard error, and exit status 1."""
+    """Runs the command line. An expected fault prints one sentence on standard error, with exit status 1."""
     try:
         app()
     except (Failure, UpstreamChanged) as failure:

@@ -14,9 +14,9 @@ from shared.kafka.client import Broker
 from shared.kafka.topic import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
 
 RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
-"""A value that is just too large, with its key and headers."""
+"""The size of a record whose value is just too large, with its key and headers."""
 RETENTION_MS_LEAST: Final = 24 * 3600 * 1000
-"""Ingest may be stopped for this long, and still reads every event."""
+"""Ingest may be stopped for this long and still read every event."""
 RETENTION_BYTES_LEAST: Final = 1 << 30
 KNOWN_SECONDS: Final = 10
 UNLIMITED: Final = -1
@@ -24,7 +24,7 @@ UNLIMITED: Final = -1
 
 @dataclass(frozen=True)
 class TopicSettings:
-    """What Kafka has set for a topic, from the topic itself or the broker's defaults."""
+    """The settings of a topic, its own or the broker's defaults."""
 
     topic: str
     cleanup_policy: str
@@ -35,31 +35,31 @@ class TopicSettings:
     min_insync_replicas: int
     unclean_leader_election: bool
     replicas: int
-    """On how many brokers the partition with the fewest is."""
+    """The smallest number of replicas of a partition."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One setting that is not good, in a sentence with what it does, and how it is changed. A `fault` loses
-    or refuses events by itself; the others do when a broker fails."""
+    """One unsafe setting, as a sentence with its effect and the command that changes it. A `fault` loses or
+    refuses events by itself; the others do so when a broker fails."""
 
     sentence: str
     fault: bool = True
 
 
 async def read_topic_settings(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
-    """The settings of a topic that was found, or made a moment ago. Raises aiokafka's `KafkaError`."""
+    """The settings of an existing or just created topic. Raises aiokafka's `KafkaError`."""
     for pause in attempts(KNOWN_SECONDS):
         try:
             return await _read(admin, topic)
-        except UnknownTopicOrPartitionError as unknown:  # this broker has yet to hear of a new topic
+        except UnknownTopicOrPartitionError as unknown:  # this broker does not know the new topic yet
             last = unknown
             await asyncio.sleep(pause)
     raise last
 
 
 async def topic_findings(broker: Broker, topic: str, address: str) -> list[Finding]:
-    """What is not good of a topic that is there. Raises aiokafka's `KafkaError`."""
+    """The unsafe settings of an existing topic. Raises aiokafka's `KafkaError`."""
     async with administration(broker) as admin:
         return findings(await read_topic_settings(admin, topic), address)
 
@@ -71,7 +71,7 @@ async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
     if code:
         raise for_code(code)(message or "")
     found = {name: value for name, value, *_ in entries}
-    # All topics are asked for: a broker may make one that is asked for by its name.
+    # This describes all topics, because a broker may create a topic that is described by name.
     replicas = [
         len(partition["replicas"])
         for each in await admin.describe_topics()
@@ -93,7 +93,7 @@ async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
 
 
 def findings(settings: TopicSettings, address: str) -> list[Finding]:
-    """What is not good of these settings; `address` is Kafka's, for the commands. Pure."""
+    """The unsafe ones of these settings. `address` is Kafka's, for the commands. Pure."""
     found = []
     topic = f"The topic {settings.topic}"
 
@@ -108,7 +108,7 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
             Finding(
                 f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes all events of a key "
                 "but the last, and with them what ingest has not read. "
-                f"{change('cleanup.policy=delete')} ends that."
+                f"{change('cleanup.policy=delete')} prevents that."
             )
         )
     if UNLIMITED < settings.retention_ms < RETENTION_MS_LEAST:
@@ -131,8 +131,8 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
     if settings.max_message_bytes < RECORD_BYTES_LEAST:
         found.append(
             Finding(
-                f"{topic} takes records of up to {settings.max_message_bytes:,} bytes: one too large for an "
-                "event is refused to its producer, instead of being seen and quarantined. "
+                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes: Kafka rejects a "
+                "record that is too large for an event, and ingest cannot quarantine it. "
                 f"{change(f'max.message.bytes={RECORD_BYTES_MAX}')} raises it."
             )
         )
@@ -148,8 +148,8 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
         found.append(
             Finding(
                 f"{topic} has min.insync.replicas=1 and {settings.replicas} replicas: an event that one "
-                f"broker acknowledged alone is lost with that broker. {change('min.insync.replicas=2')} asks "
-                "for two.",
+                f"broker acknowledged alone is lost with that broker. {change('min.insync.replicas=2')} "
+                "requires two.",
                 fault=False,
             )
         )
@@ -158,7 +158,7 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
             Finding(
                 f"{topic} has unclean.leader.election.enable=true: a broker that lacks the latest events may "
                 f"become the leader, and they are lost. {change('unclean.leader.election.enable=false')} "
-                "ends that.",
+                "prevents that.",
                 fault=False,
             )
         )

@@ -1,5 +1,5 @@
-"""The tables. Every tenant table's key begins with `organization_id`: tenants stay apart, and the tables can
-be spread over a distributed PostgreSQL by that column."""
+"""The tables. The key of every tenant table begins with `organization_id`. This separates tenants, and lets a
+distributed PostgreSQL shard the tables by that column."""
 
 from sqlalchemy import (
     BigInteger,
@@ -43,7 +43,7 @@ _cents = Numeric(14, 4)
 _now = func.now()
 _never_toasted = {
     "toast_tuple_target": "8160"
-}  # a row of counts stays in its page, as it is: it is read by the thousand
+}  # rows of counts stay uncompressed in their page: they are read by the thousand
 
 organizations = Table(
     "organizations",
@@ -176,7 +176,7 @@ calls = Table(
             postgresql_ops=operators,
         )
         for column, operators in (
-            ("from_number", {"from_number": "text_pattern_ops"}),  # finds numbers by how they begin
+            ("from_number", {"from_number": "text_pattern_ops"}),  # finds numbers by prefix
             ("to_number", {"to_number": "text_pattern_ops"}),
             ("endpoint_id", {}),
         )
@@ -274,7 +274,7 @@ daily_call_counts = Table(
     postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
-# The counts summed over all phone numbers, kept beside them by the same deltas: a year is some thousand rows.
+# Counts summed over all phone numbers, updated by the same deltas: a year is a few thousand rows.
 daily_call_totals = Table(
     "daily_call_totals",
     metadata,
@@ -284,7 +284,7 @@ daily_call_totals = Table(
     postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
-# Rows live for moments. Without scale factors, vacuum follows them at any size.
+# Rows live only briefly. Without scale factors, autovacuum keeps up at any size.
 daily_call_deltas = Table(
     "daily_call_deltas",
     metadata,
@@ -304,7 +304,7 @@ daily_call_deltas = Table(
     },
 )
 
-# What pruned calls went on counting for; no delta ever comes here.
+# Counts of pruned calls, which remain counted. Deltas never change this table.
 pruned_call_counts = Table(
     "pruned_call_counts",
     metadata,
@@ -314,7 +314,7 @@ pruned_call_counts = Table(
     postgresql_with=_never_toasted,
 )
 
-# Who did what that can't be undone, or that counts follow from.
+# Irreversible actions, and actions that change counts, with their actors.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -380,7 +380,7 @@ partitions_read = Table(
     PrimaryKeyConstraint("topic", "partition"),
 )
 
-# Calls that have been silent for long, until ingest has read what was published before they were seen.
+# Long-silent calls, until ingest has read all records published before they were found silent.
 silent_calls = Table(
     "silent_calls",
     metadata,

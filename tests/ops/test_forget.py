@@ -148,8 +148,8 @@ async def test_a_call_that_ingest_is_writing_is_waited_for(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--number", " "), "--number must have 1 to 256 letters."),
-        (("--number", "x" * 257), "--number must have 1 to 256 letters."),
+        (("--number", " "), "--number must have 1 to 256 characters."),
+        (("--number", "x" * 257), "--number must have 1 to 256 characters."),
     ],
 )
 async def test_what_can_not_be_a_number_is_said(

@@ -29,7 +29,7 @@ async def test_members_are_added_listed_and_removed(database_url: str, database:
 
     removed = await callfold("member", "remove", anna, "--organization", acme.id, database_url=database_url)
 
-    assert removed.output == f"User {anna} belongs to organization {acme.id} no more.\n"
+    assert removed.output == f"Removed user {anna} from organization {acme.id}.\n"
     assert (await callfold(*of_acme, "--json", database_url=database_url)).json == added[1:]
     of_umbrella = await callfold(
         "member", "list", "--organization", umbrella.id, "--json", database_url=database_url
@@ -47,7 +47,7 @@ async def test_what_can_not_be_done_is_said_and_what_was_done_is_audited(
         return (await callfold("member", *arguments, database_url=database_url)).failure
 
     assert await member("add", anna, acme.id) == ""
-    assert await member("add", anna, acme.id) == f"User {anna} belongs to organization {acme.id} already."
+    assert await member("add", anna, acme.id) == f"User {anna} already belongs to organization {acme.id}."
     assert (await member("add", anna, nobody)).startswith(f"There is no organization {nobody}")
     assert (await member("add", "anna", acme.id)).startswith("USER must be a UUID")
     assert (await member("remove", nobody, acme.id)).startswith(f"User {nobody} does not belong to")

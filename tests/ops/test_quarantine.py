@@ -103,7 +103,7 @@ async def test_letting_in_what_is_there_already_changes_nothing(
     await stored(database, event("call.initiated"))
     ids = await quarantined(database, value("call.initiated"), value("call.initiated"))
     done = await callfold("quarantine", "redrive", *ids, database_url=database_url)
-    assert done.output == "2 records tried: 2 let in, 0 stay.\n"
+    assert done.output == "2 records retried: 2 accepted, 0 still quarantined.\n"
     assert await counted_calls(database) == {"initiated": 1}
     assert (await prove(database_url)).exact
 
@@ -174,7 +174,7 @@ async def test_which_records_are_meant_must_be_said(
 ) -> None:
     done = await callfold("quarantine", command, *options, database_url=database_url)
     assert done.failure == (
-        "Say which records: their ids, --reason, --topic, --organization, or --all by itself."
+        "Choose the records by ids, --reason, --topic or --organization, or use --all alone."
     )
 
 

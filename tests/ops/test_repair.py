@@ -66,7 +66,7 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     assert (done.json["cells"], done.json["mended"]) == (len(off), True)
     assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     again = await callfold("rebuild", database_url=database_url)
-    assert again.output == "Every count is a recount of the calls: nothing is to be mended.\n"
+    assert again.output == "Every count equals a recount of the calls: nothing to repair.\n"
 
 
 async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
@@ -245,7 +245,7 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
 
     with pytest.raises(Failure):
         fail()
-    assert capsys.readouterr().err == "Interrupted behind the second.\nInterrupted behind the third.\n"
+    assert capsys.readouterr().err == "Interrupted after the second.\nInterrupted after the third.\n"
 
 
 async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:

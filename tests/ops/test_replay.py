@@ -142,12 +142,12 @@ async def test_an_archive_is_loaded_from_a_file(
     assert counts(first.json) == (14, 8, 4, 2, 0, 0)
     again = await callfold("replay", "--file", str(archive), database_url=database_url)
     assert again.output == (
-        "14 records read: 0 new, 12 duplicate, 2 quarantined, 0 of deleted calls, 0 not asked for.\n"
+        "14 records read: 0 new, 12 duplicate, 2 quarantined, 0 of deleted calls, 0 filtered out.\n"
         "0 calls new, 0 changed.\n"
     )
     kept = await database.fetch('SELECT topic, "offset", reason FROM quarantined_records ORDER BY "offset"')
     assert [(row["topic"], row["offset"]) for row in kept] == [("2026.ndjson", 6), ("2026.ndjson", 11)]
-    assert "bytes; at most 1,048,576 are taken" in kept[1]["reason"]
+    assert "bytes; the limit is 1,048,576" in kept[1]["reason"]
     proof = await prove(database_url)
     assert (proof.exact, proof.calls) == (True, 2)
 
@@ -225,12 +225,12 @@ async def test_a_file_is_read_in_batches_of_so_many_bytes(tmp_path: Path) -> Non
 
 
 WRONG = [
-    (("--from-offset", "1"), "An offset is one of a partition: name that with --partition."),
+    (("--from-offset", "1"), "--from-offset and --to-offset need --partition."),
     (("--from", "yesterday"), "--from must be a time with an offset, such as 2026-11-24T10:00:00Z"),
     (("--from", "2026-11-24T10:00:00"), "--from must be a time with an offset"),
     (("--type", "call.begun"), "--type must be one of call.initiated, "),
     (("--call", "a84b@pbx"), "--call, without --organization, must be a UUID"),
-    (("--partition", "9"), "has 4 partitions, from 0 on, and none 9."),
+    (("--partition", "9"), "has no partition 9: it has 4, counted from 0."),
     (("--topic", "nowhere"), "Kafka has no topic nowhere."),
     (("--file", "/nowhere/at/all"), "/nowhere/at/all can't be read: no such file or directory."),
     (("--file", "-", "--partition", "0"), "A file has no partitions, offsets or record times"),

@@ -182,7 +182,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     # The end.
     family = [each.process for each in processes.owned(state)]
     ended = callfold("down", "--state", directory)
-    assert (ended.returncode, ended.stdout) == (0, "Ended.\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "Stopped.\n"), ended.stderr
     assert [process for process in family if not processes.is_gone(process)] == []
     assert processes.owned(state) == []
     assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
@@ -230,14 +230,14 @@ def test_ctrl_c_ends_a_stack_in_the_foreground(foreground: Foreground) -> None:
     assert all_run(state), foreground.printed
 
     other = callfold("up", "--detach", "--state", foreground.directory)
-    assert (other.returncode, "runs already" in other.stderr) == (0, True), other.stderr
+    assert (other.returncode, "is already running" in other.stderr) == (0, True), other.stderr
     port = str(state.ports.api + 1)
     moved = callfold("up", "--detach", "--state", foreground.directory, "--api-port", port)
     assert (moved.returncode, "down" in moved.stderr) == (1, True), moved.stderr
 
     foreground.command.send_signal(signal.SIGINT)
     rest, _ = foreground.command.communicate(timeout=60)
-    assert (foreground.command.returncode, rest) == (0, "Ended.\n")
+    assert (foreground.command.returncode, rest) == (0, "Stopped.\n")
     assert processes.owned(state) == []
 
 

@@ -33,13 +33,13 @@ async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
     again = await callfold("topic", "--json", "--partitions", "2", **where)
     assert again.json == made.json | {"made": False}
     assert (await callfold("topic", **where)).output == (
-        f"The topic {where['topic']} is there, with 3 partitions.\n"
+        f"Topic {where['topic']} already exists, with 3 partitions.\n"
     )
 
 
 async def test_a_new_one_has_8_partitions_unless_asked(bootstrap: str) -> None:
     made = await callfold("topic", kafka_bootstrap=bootstrap, topic=(name := new_name()))
-    assert made.output == f"The topic {name} is made, with 8 partitions.\n"
+    assert made.output == f"Created topic {name} with 8 partitions.\n"
 
 
 async def test_fewer_partitions_than_asked_are_told_with_the_command_that_adds_some(bootstrap: str) -> None:
@@ -63,7 +63,7 @@ async def test_a_topic_that_refuses_what_is_too_large_for_an_event_is_told(boots
         await admin.close()
     told = await callfold("topic", **where)
     assert told.status == 1
-    assert told.failure.startswith(f"The topic {where['topic']} takes records of up to 1,048,588 bytes")
+    assert told.failure.startswith(f"The topic {where['topic']} accepts records of up to 1,048,588 bytes")
     assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
 
 
@@ -71,12 +71,12 @@ NOT_GOOD = {
     "one record of each key": (
         {"cleanup.policy": "compact"},
         "has cleanup.policy=compact: Kafka removes all events of a key but the last",
-        "--add-config cleanup.policy=delete` ends that.",
+        "--add-config cleanup.policy=delete` prevents that.",
     ),
     "old records and those of a key": (
         {"cleanup.policy": "compact,delete"},
         "has cleanup.policy=compact,delete: ",
-        "--add-config cleanup.policy=delete` ends that.",
+        "--add-config cleanup.policy=delete` prevents that.",
     ),
     "records for a minute": (
         {"retention.ms": "60000"},
@@ -162,7 +162,7 @@ async def test_a_broker_that_is_starting_is_waited_for(running: Servers, bootstr
         waiting = asyncio.create_task(callfold("topic", "--wait", "60", **where))
     finally:
         await running.kafka.start()
-    assert (await waiting).output == f"The topic {where['topic']} is made, with 8 partitions.\n"
+    assert (await waiting).output == f"Created topic {where['topic']} with 8 partitions.\n"
 
 
 async def test_a_broker_that_never_answers_is_waited_for_as_long_as_said() -> None:

@@ -14,18 +14,18 @@ from services.api.figures.cell_filters import CellsQuery
 from services.api.figures.stats_query import StatsQuery, TrendsQuery
 
 BETWEEN_PARAMETERS = re.compile(
-    "is another word for"
+    "is an alias of"
     "|must not be after end_date"
     "|must be less than [0-9]+ days before"
-    "|leaves no room for"
+    "|leaves no room for|is too early for compare=previous"
     "|must not be the nil UUID"
-    "|must be the next_cursor of a list with the same filters and order"
-    "|instants are for lists"
-    "|which needs start_date and end_date|which is of at most [0-9]+ days"
-    "|is not for the hour|can be hour only between"
-    "|is for interval=week alone|is for format=csv alone"
-    "|must be a time zone by its IANA name"  # of which there are hundreds
-    "|must be an instant that the calendar has"  # as a leap second is not
+    "|must be a next_cursor from a list with the same filters and order"
+    "|only lists and exports take timestamps"
+    "|only with start_date and end_date|only for at most [0-9]+ days"
+    "|cannot be combined with interval=hour|can be hour only for days"
+    "|applies only to interval=week|applies only to format=csv"
+    "|must be an IANA time zone name"  # of which there are hundreds
+    "|must be a timestamp that exists"  # a leap second does not
 )
 
 OF_EVERY_ACTION = {"action", *CellsQuery.model_fields}

@@ -1,4 +1,4 @@
-"""`callfold down`: the end of every process of a stack."""
+"""`callfold down`: stops every process of a stack."""
 
 import typer
 
@@ -10,13 +10,13 @@ from shared.extras import needs_extra
 
 
 def down(state: DirectoryOption = DEFAULT_STATE) -> None:
-    """End every process of a stack that `callfold up` started; its data stays.
+    """Stop every process of a stack that `callfold up` started, and keep its data.
 
-    Also those that a killed supervisor left behind.
+    Processes that a killed supervisor left running are stopped as well.
 
-    Exit status: 0 when none is left, also when none was there.
+    Exit status: 0 when no process of the stack is left, also when none was running.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
     ended = state.is_dir() and stack.stop(plan(state))
-    typer.echo("Ended." if ended else f"Nothing runs in {state}.")
+    typer.echo("Stopped." if ended else f"No stack is running in {state}.")

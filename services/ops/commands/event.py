@@ -101,7 +101,8 @@ def check(
 
 
 def checked_events(path: str, use: Use, now: datetime) -> Iterator[Checked]:
-    """The records of the file. Raises Failure when it cannot be read, after the records before that place."""
+    """The records of the file. When it cannot be read, yields the records before that point, then raises
+    Failure."""
     try:
         with open_archive(path) as file:
             for number, value in values(file, path, use):

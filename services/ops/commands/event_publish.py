@@ -40,7 +40,7 @@ def publish(
     topic: Annotated[
         str | None,
         typer.Option(
-            "--topic", metavar="TOPIC", help="Another topic than CALLFOLD_TOPIC.", show_default=False
+            "--topic", metavar="TOPIC", help="The topic. Default: CALLFOLD_TOPIC.", show_default=False
         ),
     ] = None,
     state: StateOption = None,

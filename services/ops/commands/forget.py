@@ -1,4 +1,4 @@
-"""`callfold forget`: deletes the calls from and to a phone number, as a person may ask for."""
+"""`callfold forget`: deletes the calls from and to a phone number, for a person's erasure request."""
 
 import asyncio
 from collections import Counter
@@ -27,9 +27,9 @@ SCANNED_CALLS: Final = 20_000
 LISTED_CALLS: Final = 10_000
 NUMBER_LETTERS_MAX: Final = 256
 DIGITS_LEAST: Final = 5
-"""A shorter number, as an extension is, has no other spellings."""
+"""A shorter number, such as an extension, has no other spellings."""
 SEPARATORS: Final = " ()[]./-\t\u00a0\u2009\u202f\u2010\u2011\u2012\u2013"
-"""What people write within a number, the blanks and dashes of typesetting included."""
+"""Separators within a number, including the spaces and dashes of typesetting."""
 NOT_SEARCHED: Final = (
     "Not searched: transcripts, recordings and stored events of other calls, recordings outside of callfold, "
     "Kafka's topic, and backups."
@@ -38,7 +38,7 @@ NOT_SEARCHED: Final = (
 
 @dataclass
 class Forgotten:
-    """What a run found and removed. `calls` are the first of those that were found."""
+    """The result of a run. `calls` are the first of the calls that it found."""
 
     organization_id: UUID
     dry_run: bool
@@ -57,8 +57,8 @@ def forget(
         typer.Option(
             "--number",
             metavar="NUMBER",
-            help="The number exactly as the calls have it, such as +441632960011; give the option again for "
-            "another spelling.",
+            help="The number exactly as the calls have it, such as +441632960011. Repeatable, for other "
+            "spellings.",
             show_default=False,
         ),
     ],
@@ -66,12 +66,12 @@ def forget(
         bool,
         typer.Option(
             "--other-spellings",
-            help="Delete also the calls whose number is the same but for blanks, brackets, dashes, dots, a "
-            "plus or 00, or what stands around it in a SIP or tel URI.",
+            help="Also delete calls whose number differs only in blanks, brackets, dashes, dots, a plus or "
+            "00, or the rest of a SIP or tel URI. Default: only report them.",
         ),
     ] = False,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Remove also quarantined records that have the number.")
+        bool, typer.Option("--quarantine", help="Also remove quarantined records that have the number.")
     ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
@@ -79,11 +79,11 @@ def forget(
 ) -> None:
     """Delete every call from or to a phone number in one organization, live and test.
 
-    Each call is deleted as the API deletes it: with its events, transcript and recording link, from every
-    count, with an audit line, and for good. It can be run again. The audit log does not keep the number.
-    A call that comes with the number later is stored: run it again then.
+    Each call is deleted permanently, as by the API: with its events, transcript and recording link, from
+    every count, and with an audit line. The audit log does not store the number. The command can be run
+    again. A later call with the number is stored: run the command again then.
 
-    Exit status: 0 when all that it was asked for is deleted; 1 when not.
+    Exit status: 0 when every requested deletion was made; 1 otherwise.
     """
     numbers = _read_numbers(number)
     done = asyncio.run(
@@ -103,10 +103,10 @@ def forget(
 
 
 def _read_numbers(numbers: Sequence[str]) -> list[str]:
-    """The numbers as they were given. Raises Failure for what no call can have."""
+    """The numbers as given. Raises Failure for a number that no call can have."""
     for number in numbers:
         if not number.strip() or len(number) > NUMBER_LETTERS_MAX or "\0" in number:
-            raise Failure(f"--number must have 1 to {NUMBER_LETTERS_MAX} letters.")
+            raise Failure(f"--number must have 1 to {NUMBER_LETTERS_MAX} characters.")
     return list(dict.fromkeys(numbers))
 
 
@@ -119,7 +119,9 @@ def _print(done: Forgotten, *, other_spellings: bool, quarantine: bool) -> None:
     else:
         typer.echo(f"{counted(done.calls_deleted, 'call')} deleted.")
     for spelling, calls in () if other_spellings else done.other_spellings.items():
-        typer.echo(f"{counted(calls, 'call')} with the spelling {spelling}: --other-spellings deletes them.")
+        typer.echo(
+            f"{counted(calls, 'call')} with the spelling {spelling} kept: --other-spellings deletes them."
+        )
     if quarantine:
         records = done.quarantined_found if done.dry_run else done.quarantined_removed
         typer.echo(f"{counted(records, 'quarantined record')} {'would be ' if done.dry_run else ''}removed.")
@@ -166,7 +168,7 @@ async def _forget(
 async def _delete_calls(
     connection: Connection, done: Forgotten, numbers: Sequence[str], actor: str, bar: Bar
 ) -> None:
-    """Deletes the calls one by one, until there are none, those that come meanwhile included; a dry run only
+    """Deletes the calls one by one until none is left, including those that arrive meanwhile. A dry run only
     reads them."""
     after: UUID | None = None
     while rows := await connection.fetch(_CALLS, done.organization_id, numbers, after, CHUNK_CALLS):
@@ -191,8 +193,9 @@ async def _delete_calls(
 async def _other_spellings(
     connection: Connection, organization_id: UUID, numbers: Sequence[str]
 ) -> dict[str, int]:
-    """The other texts in the organization's calls that name one of these numbers, with how many calls have
-    each. Reads all of its calls, some at a time."""
+    """The other spellings of these numbers in the organization's calls, with the number of calls of each.
+
+    Reads all calls of the organization in chunks."""
     patterns = [
         f"(^|[^0-9])(00)?{digits}([^0-9]|$)"
         for digits in dict.fromkeys(map(_digits, numbers))
@@ -212,14 +215,14 @@ async def _other_spellings(
 
 
 def _digits(number: str) -> str:
-    """The digits of a number with its country code; without the 00 that some write in place of the plus."""
+    """The digits of a number with its country code, without a leading 00."""
     digits = "".join(letter for letter in number if letter in "0123456789")
     return digits.removeprefix("00")
 
 
 _COLUMNS: Final = "id, livemode, created_at, direction, status, from_number, to_number"
 
-# An index is asked for each of the two numbers; both begin with the organization and the mode.
+# Each of the two numbers has an index that begins with the organization and the mode.
 _CALLS: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT {_COLUMNS} FROM calls

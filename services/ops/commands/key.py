@@ -37,14 +37,18 @@ app = typer.Typer(
 @app.command(cls=Command)
 def create(
     organization_id: OrganizationOption,
-    name: Annotated[str, typer.Option(metavar="TEXT", help="What the key is for.")] = "",
-    test: Annotated[bool, typer.Option("--test", help="A key that sees test calls only.")] = False,
+    name: Annotated[
+        str, typer.Option(metavar="TEXT", help="The key's name, for lists. Default: empty.")
+    ] = "",
+    test: Annotated[
+        bool, typer.Option("--test", help="Create a key for test calls. Default: a key for live calls.")
+    ] = False,
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"What it may do: {', '.join(SCOPES)}; can be given several times. Without it, all of them.",
+            help=f"A scope of the key: {', '.join(SCOPES)}. Repeatable. Default: all scopes.",
             show_default=False,
         ),
     ] = None,
@@ -52,8 +56,8 @@ def create(
         str | None,
         typer.Option(
             metavar="WHEN",
-            help="Until when it works: a day, to its end in the organization's time zone, a time with an "
-            "offset, or a number of days from now, as 90d. Without it, until it is revoked.",
+            help="When the key expires: a day such as 2027-01-31 (at its end in the organization's time "
+            "zone), a time with an offset, or a number of days from now such as 90d. Default: never.",
         ),
     ] = None,
     network: Annotated[
@@ -61,15 +65,14 @@ def create(
         typer.Option(
             "--network",
             metavar="CIDR",
-            help="From where it may be used, as 203.0.113.0/24; can be given several times. Without it, from "
-            "anywhere.",
+            help="A network that may use the key, such as 203.0.113.0/24. Repeatable. Default: any network.",
             show_default=False,
         ),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create an API key, and show it this one time."""
+    """Create an API key and show it once."""
     scopes, networks = _read_scopes(scope), _read_networks(network)
     made = asyncio.run(
         _create(
@@ -87,17 +90,20 @@ def create(
         return
     typer.echo(f"{made['key']}\n")
     typer.echo(
-        f"The key {made['id']} of organization {made['organization_id']} sees its {mode(not test)} calls."
+        f"Created key {made['id']} for {mode(not test)} calls of organization {made['organization_id']}."
     )
-    typer.echo("Keep it now: it is kept nowhere else, and not shown again.")
+    typer.echo("Store the key now: callfold keeps only its hash and cannot show it again.")
 
 
 @app.command("list", cls=Command)
 def list_keys(
     organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """List an organization's keys, the oldest first: what each is for, may do, and how it begins and ends.
-    The last use is up to a minute late."""
+    """List an organization's keys, the oldest first.
+
+    Each key is listed by its first and last letters, with its name, scopes and networks. The time of the
+    last use is up to a minute late.
+    """
     found = asyncio.run(_list(state, organization_id))
     if as_json:
         print_json(found)
@@ -125,7 +131,8 @@ def revoke(
         str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
     ],
     organization_id: Annotated[
-        UUID | None, organization_option("Revoke it only if it is this organization's.")
+        UUID | None,
+        organization_option("Revoke the key only if it belongs to this organization. Default: any."),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -148,8 +155,9 @@ async def create_key(
     expires_at: datetime | None = None,
     allowed_networks: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """A new key, with the key itself under "key", and its audit line, in one transaction; the organization
-    must exist. Raises asyncpg's errors."""
+    """Creates a key and its audit line in one transaction. The result has the key itself under "key".
+
+    The organization must exist. Raises asyncpg's errors."""
     key, key_id = new_key(livemode), uuid4()
     async with connection.transaction():
         row = await connection.fetchrow(
@@ -170,7 +178,7 @@ async def create_key(
 
 
 def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
-    """From when on a key works no more, as an operator types it; days end in `zone`. Raises Failure."""
+    """The time at which a key expires, as an operator types it; days end in `zone`. Raises Failure."""
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             expires_at = now + timedelta(days=int(text[:-1]))
@@ -186,7 +194,7 @@ def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
             f"or a number of days such as 90d, not {text!r}."
         )
     if expires_at <= now:
-        raise Failure(f"--expires must be in the future: {text} is over.")
+        raise Failure(f"--expires must be in the future, not {text}.")
     return expires_at
 
 
@@ -198,7 +206,7 @@ def _read_scopes(texts: list[str] | None) -> list[Scope]:
 
 
 def _read_networks(texts: list[str] | None) -> list[str] | None:
-    """Networks as they are kept; a bare address is one of its own."""
+    """Networks as they are stored; a bare address is a network of one address."""
     try:
         return [str(ip_network(text.strip())) for text in texts] if texts else None
     except ValueError as error:
@@ -228,11 +236,11 @@ async def _revoke(state: Path | None, key: str, organization_id: UUID | None) ->
         found = await connection.fetch(_FIND, key_id, hashed, organization_id)
         if not found:
             listing = suggestion("key", "list", "--organization", organization_id or "UUID", state=state)
-            raise Failure(f"There is no such key: {listing} shows an organization's keys.")
+            raise Failure(f"There is no such key. {listing} lists an organization's keys.")
         row = found[0]
         if row["revoked_at"] is not None:
             raise Failure(
-                f"The key {row['id']} was revoked before, at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
+                f"The key {row['id']} was already revoked at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
             )
         revoked = await connection.fetchrow(_REVOKE, row["organization_id"], row["id"])
         await audit(connection, "key revoked", row["organization_id"], subject=row["id"])

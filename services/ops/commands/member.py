@@ -1,4 +1,4 @@
-"""`callfold member`: the users who see an organization's calls with a JWT of their own."""
+"""`callfold member`: the users whose JWTs give access to an organization's calls."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,9 @@ app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Add, list and remove the users who belong to an organization."
 )
 
-UserArgument = Annotated[UUID, uuid_argument("USER", "The user's id: `sub` in their token.", "USER")]
+UserArgument = Annotated[
+    UUID, uuid_argument("USER", "The user's id: the claim `sub` of the user's JWT.", "USER")
+]
 
 
 @app.command(cls=Command)
@@ -30,12 +32,15 @@ def add(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a user to an organization: their token lets them see, delete and count its live calls."""
+    """Add a user to an organization.
+
+    The user's JWTs then give access to the organization's live calls: to read, count and delete them.
+    """
     added = asyncio.run(_add(state, organization_id, user_id))
     if as_json:
         print_json(added)
         return
-    typer.echo(f"User {user_id} belongs to organization {organization_id}.")
+    typer.echo(f"Added user {user_id} to organization {organization_id}.")
 
 
 @app.command(cls=Command)
@@ -45,12 +50,12 @@ def remove(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a user from an organization: from now on none of their tokens is good for it."""
+    """Remove a user from an organization. The user's JWTs no longer give access to it."""
     removed = asyncio.run(_remove(state, organization_id, user_id))
     if as_json:
         print_json(removed)
         return
-    typer.echo(f"User {user_id} belongs to organization {organization_id} no more.")
+    typer.echo(f"Removed user {user_id} from organization {organization_id}.")
 
 
 @app.command("list", cls=Command)
@@ -70,7 +75,7 @@ async def _add(state: Path | None, organization_id: UUID, user_id: UUID) -> dict
     async with operating(state, organization_id) as connection, connection.transaction():
         row = await connection.fetchrow(_ADD, organization_id, user_id)
         if row is None:
-            raise Failure(f"User {user_id} belongs to organization {organization_id} already.")
+            raise Failure(f"User {user_id} already belongs to organization {organization_id}.")
         await audit(connection, "member added", organization_id, subject=user_id)
     return dict(row)
 
@@ -81,7 +86,8 @@ async def _remove(state: Path | None, organization_id: UUID, user_id: UUID) -> d
         if row is None:
             listing = suggestion("member", "list", "--organization", organization_id, state=state)
             raise Failure(
-                f"User {user_id} does not belong to organization {organization_id}: {listing} shows who does."
+                f"User {user_id} does not belong to organization {organization_id}. "
+                f"{listing} lists its users."
             )
         await audit(connection, "member removed", organization_id, subject=user_id)
     return dict(row)

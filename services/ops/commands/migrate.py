@@ -1,4 +1,4 @@
-"""`callfold migrate`: the database's tables, brought to the newest step."""
+"""`callfold migrate`: brings the database's tables to the newest step."""
 
 import asyncio
 from typing import Annotated, Final
@@ -15,17 +15,17 @@ RolesOption = Annotated[
     bool,
     typer.Option(
         "--roles",
-        help="Make the services' roles, too, with their rights and the walls between organizations; with "
-        "CALLFOLD_ROLES_PASSWORD, that is the password of each.",
+        help="Also create the services' roles, their privileges and the row-level security policies. "
+        "CALLFOLD_ROLES_PASSWORD, if set, becomes the password of each role.",
     ),
 ]
 
 
 def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
-    """Make the tables in a new database, or bring those of an older callfold up to date.
+    """Create the tables in a new database, or migrate those of an older callfold.
 
-    Harmless where they are: it can run at each start, and of two at once the second waits. Tables of a newer
-    callfold stay as they are, for this one runs on them.
+    Running it again is harmless, so it can run at each start. Of two runs at once, the second waits. Tables
+    of a newer callfold stay unchanged, because this version runs on them.
     """
     secret = settings_from_environment(RolesSettings).roles_password
     # Here, because Alembic would slow the start of every other command.
@@ -43,7 +43,7 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
                 newer = to_newest(place.address, place.pooler)
             except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
-            if roles and newer is None:  # what those of a newer callfold may do is not ours to say
+            if roles and newer is None:  # a newer callfold decides on its own roles
                 password = None if secret is None else secret.get_secret_value()
                 asyncio.run(give_roles(place.address, place.pooler, password=password))
     except TablesBusy as busy:
@@ -53,23 +53,25 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
     if newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
-        typer.echo(f"The database is of a newer callfold (step {newer}): this one runs on it, nothing to do.")
+        typer.echo(
+            f"A newer callfold migrated the database (step {newer}). This version runs on it: nothing to do."
+        )
 
 
 async def _connects(place: Place) -> None:
-    """Says in one sentence what is wrong with the database, before Alembic would in many."""
+    """Raises Failure for a database that cannot be used, before Alembic raises a longer error."""
     async with database(place):
         return
 
 
 async def _oldest_transaction(place: Place) -> str:
-    """Who is likely in the way."""
+    """The transaction that probably blocks the migration."""
     async with database(place) as connection:
         oldest = await connection.fetchrow(_OLDEST_TRANSACTION)
     return (
         ""
         if oldest is None
-        else "; the oldest transaction is that of {} (pid {}), {:.0f} s old".format(*oldest)
+        else "; the oldest transaction belongs to {} (pid {}) and is {:.0f} s old".format(*oldest)
     )
 
 

@@ -1,4 +1,4 @@
-"""`callfold notes`: the events that a field was left out of, because it has no clear meaning."""
+"""`callfold notes`: the stored events that lack a field, because its value had no clear meaning."""
 
 import asyncio
 from pathlib import Path
@@ -23,22 +23,24 @@ def notes(
         typer.Option(
             "--field",
             metavar="FIELD",
-            help="Events that lack this field, such as data.duration.",
+            help="Only events that lack this field, such as data.duration. Default: any field.",
             show_default=False,
         ),
     ] = None,
     by_field: Annotated[
-        bool, typer.Option("--by-field", help="How many events there are for each field instead.")
+        bool, typer.Option("--by-field", help="Print the number of events per field and rule instead.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The most events to list.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="The largest number of events, or of fields, to list.")
+    ] = 50,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the stored events that a field was left out of.
+    """List the stored events that lack a field.
 
-    An event is stored when it says which call it is of and when it happened. A field that has no clear
-    meaning, such as a negative duration, is left out, and a note on the event says why. The payload is kept
-    as it was sent: `GET /calls/{id}/events` has it.
+    An event is stored when it names its call and its time. Ingest leaves out a field that has no clear
+    meaning, such as a negative duration, and adds a note with the reason. The payload stays as it was sent:
+    `GET /calls/{id}/events` returns it.
     """
     if field is not None and field not in READ_FIELDS:
         raise Failure(f"--field must be one of {', '.join(READ_FIELDS)}, not {field!r}.")
@@ -72,7 +74,7 @@ async def _notes(
         return [dict(row) for row in await connection.fetch(statement, organization_id, field, limit)]
 
 
-# A note begins with its field, up to the first colon, and ends with what was done.
+# A note begins with its field, up to the first colon, and ends with the action taken.
 _EVENTS: Final = """
 SELECT organization_id, call_id, id, type, occurred_at, notes FROM call_events
 WHERE notes IS NOT NULL AND ($1::uuid IS NULL OR organization_id = $1)

@@ -31,21 +31,19 @@ app = typer.Typer(
 
 @app.command(cls=Command)
 def create(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What people call the organization.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The organization's name.", show_default=False)],
     organization_id: Annotated[
         UUID | None,
         typer.Option(
             "--id",
             metavar="UUID",
-            help="Its id, where one exists already; else one is made.",
+            help="The organization's id, if your systems already have one. Default: a new random id.",
             parser=partial(read_uuid, what="--id"),
         ),
     ] = None,
     time_zone: Annotated[
         str,
-        typer.Option(metavar="NAME", help="The IANA time zone in which its days begin, as Europe/Berlin."),
+        typer.Option(metavar="NAME", help="The IANA time zone of its days, such as Europe/Berlin."),
     ] = "UTC",
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -55,9 +53,9 @@ def create(
     if as_json:
         print_json(made)
         return
-    typer.echo(f"Organization {made['id']} ({made['name']}), with days in {made['time_zone']}, is there.")
+    typer.echo(f"Created organization {made['id']} ({made['name']}, time zone {made['time_zone']}).")
     create_key = command_line("key", "create", "--organization", str(made["id"]), state=state)
-    typer.echo(f"A key for its calls: {create_key}")
+    typer.echo(f"To create an API key for it: {create_key}")
 
 
 @app.command("list", cls=Command)
@@ -82,36 +80,34 @@ def list_organizations(state: StateOption = None, as_json: JsonOption = False) -
 
 
 def check_name(name: str) -> str:
-    """A name as it is kept. Raises Failure when it can't be one."""
+    """A name as it is stored. Raises Failure for an invalid one."""
     name = name.strip()
     if not name.isprintable() or not 1 <= len(name) <= NAME_LETTERS_MAX:
-        raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable letters.")
+        raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable characters.")
     return name
 
 
 def check_time_zone(name: str) -> str:
-    """A time zone's IANA name. Raises Failure when there is no such zone, with the one that was meant."""
+    """A time zone's IANA name. For an unknown zone, raises Failure with the likely name."""
     if name in zone_names():
         return name
     meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
-    hint = (
-        f"did you mean {meant[0]}?" if meant else "names are written as Europe/Berlin, America/New_York, UTC."
-    )
-    raise Failure(f"There is no time zone {name!r}: {hint}")
+    hint = f"Did you mean {meant[0]}?" if meant else "Examples: Europe/Berlin, America/New_York, UTC."
+    raise Failure(f"There is no time zone {name!r}. {hint}")
 
 
 async def create_organization(
     connection: Connection, organization_id: UUID, name: str, time_zone: str
 ) -> dict[str, object]:
-    """A new organization's row, with its audit line, in one transaction. Raises Failure for an id that is
-    taken, or that a deleted organization had."""
+    """Creates an organization's row and its audit line in one transaction. Raises Failure for an id that is
+    in use or belonged to a deleted organization."""
     async with connection.transaction():
         if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
-            raise Failure(f"Organization {organization_id} was deleted; its id is not given again.")
+            raise Failure(f"Organization {organization_id} was deleted. Its id cannot be used again.")
         try:
             row = await connection.fetchrow(_CREATE, organization_id, name, time_zone, zone_rules(time_zone))
         except asyncpg.UniqueViolationError:
-            raise Failure(f"There is an organization {organization_id} already.") from None
+            raise Failure(f"Organization {organization_id} already exists.") from None
         await audit(connection, "organization created", organization_id, name)
     return dict(row or {})
 

@@ -1,4 +1,4 @@
-"""`callfold org rename`, `set-time-zone`, `set-retention`, `set-plan`: what of an organization can change."""
+"""`callfold org rename`, `set-time-zone`, `set-retention`, `set-plan`: changes to an organization."""
 
 import asyncio
 from pathlib import Path
@@ -28,51 +28,57 @@ TRIES: Final = 5
 
 def rename(
     organization_id: OrganizationArgument,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its new name.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.", show_default=False)],
     state: StateOption = None,
 ) -> None:
-    """Give an organization another name."""
+    """Rename an organization."""
     name = check_name(name)
     asyncio.run(_update(state, organization_id, _RENAME, name, "organization renamed", name))
-    typer.echo(f"Organization {organization_id} is called {name}.")
+    typer.echo(f"Renamed organization {organization_id} to {name}.")
 
 
 def set_time_zone(
     organization_id: OrganizationArgument,
     time_zone: Annotated[
-        str, typer.Argument(metavar="ZONE", help="An IANA name, as Europe/Berlin.", show_default=False)
+        str,
+        typer.Argument(metavar="ZONE", help="An IANA time zone, such as Europe/Berlin.", show_default=False),
     ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let an organization's days begin in another time zone.
+    """Change the time zone in which an organization's days begin.
 
-    Each call moves to its day and hour there, and the counts with it, at once: before it every answer has the
-    old days, after it the new ones. Ingest goes on; batches with calls that were moved wait for the end,
-    and for a moment all do. What calls beyond the retention were counted for keeps its old days. No ingest
-    of an older callfold may run beside it.
+    One transaction moves each call, and its counts, to its day and hour in the new zone. Answers before it
+    have the old days, answers after it the new ones. Ingest continues: batches with moved calls wait until
+    the end, and all batches wait for a moment. The counts of pruned calls keep their old days. Stop every
+    ingest process of an older callfold first.
     """
     moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
     if as_json:
         print_json({"organization_id": organization_id, "time_zone": time_zone, "moved_calls": moved})
         return
     days = f"{counted(moved, 'call')} moved to another day or hour"
-    typer.echo(f"The days of organization {organization_id} begin in {time_zone}; {days}.")
+    typer.echo(f"Set the time zone of organization {organization_id} to {time_zone}; {days}.")
 
 
 def set_retention(
     organization_id: OrganizationArgument,
     days: Annotated[
-        str, typer.Argument(metavar="DAYS", help="A number of days, or forever.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DAYS", help="How long to keep calls, in days, or forever.", show_default=False
+        ),
     ],
     state: StateOption = None,
 ) -> None:
-    """Say how long an organization's calls are kept: events older than that are quarantined from now on, and
-    the aggregator, or `prune`, removes the calls."""
+    """Set how long an organization's calls are kept.
+
+    Ingest quarantines events older than that from now on. The aggregator, or `prune`, removes older calls.
+    """
     kept = _read_days(days)
     asyncio.run(_update(state, organization_id, _SET_RETENTION, kept, "retention changed", days))
-    how_long = "for ever" if kept is None else f"for {counted(kept, 'day')}"
-    typer.echo(f"The calls of organization {organization_id} are kept {how_long}.")
+    how_long = "forever" if kept is None else counted(kept, "day")
+    typer.echo(f"Set the retention of organization {organization_id} to {how_long}.")
 
 
 def set_plan(
@@ -83,14 +89,14 @@ def set_plan(
     ],
     state: StateOption = None,
 ) -> None:
-    """Give an organization another plan: how many requests each of its keys and users may make, from now on.
+    """Set the plan that limits the requests of each key and user of an organization.
 
-    What a plan allows is said to the API, by CALLFOLD_PLANS. Where that is set for this command, too, a plan
-    that it does not have is refused.
+    CALLFOLD_PLANS gives the API the limits of each plan. If it is also set for this command, the plan must
+    be one of its plans.
     """
     _check_plan(plan)
     asyncio.run(_update(state, organization_id, _SET_PLAN, plan, "plan changed", plan))
-    typer.echo(f"The plan of organization {organization_id} is {plan}.")
+    typer.echo(f"Set the plan of organization {organization_id} to {plan}.")
 
 
 def register(app: typer.Typer) -> None:
@@ -100,12 +106,12 @@ def register(app: typer.Typer) -> None:
 
 
 def _check_plan(plan: str) -> None:
-    """Raises Failure for a plan that can't be, or is none of those that are set."""
+    """Raises Failure for an invalid plan name, or for a plan that CALLFOLD_PLANS lacks."""
     settings = settings_from_environment(LimitSettings)
     if not is_plan_name(plan):
-        raise Failure(f"PLAN must have up to 40 of a-z, 0-9, - and _, not {plan!r}.")
+        raise Failure(f"PLAN must be 1 to 40 of the characters a-z, 0-9, - and _, not {plan!r}.")
     if "plans" in settings.model_fields_set and plan not in settings.plans:
-        raise Failure(f"PLAN must be one of {', '.join(settings.plans)}, by CALLFOLD_PLANS, not {plan!r}.")
+        raise Failure(f"PLAN must be a plan of CALLFOLD_PLANS ({', '.join(settings.plans)}), not {plan!r}.")
 
 
 def _read_days(text: str) -> int | None:
@@ -132,7 +138,10 @@ async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: s
                 return await _move(connection, organization_id, time_zone)
             except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError):
                 await backoff.wait(asyncio.Event())
-    raise Failure(f"Ingest was faster {TRIES} times; nothing was changed. Try again at a quieter time.")
+    raise Failure(
+        f"The change conflicted with ingest {TRIES} times. Nothing was changed. "
+        "Run it again at a quieter time."
+    )
 
 
 async def _move(connection: Connection, organization_id: UUID, time_zone: str) -> int:

@@ -1,4 +1,4 @@
-"""`callfold org delete`: an organization with everything of it, in small transactions."""
+"""`callfold org delete`: deletes an organization and all of its data, in small transactions."""
 
 import asyncio
 import sys
@@ -35,12 +35,12 @@ from shared.store.quarantine import hold_call_alone
 CHUNK_CALLS: Final = 1_000
 CHUNK_ROWS: Final = 5_000
 DELTAS_SECONDS: Final = 300
-"""How long another process may hold the organization's deltas before the deletion gives up."""
+"""The deletion gives up when another process holds the organization's deltas for this long."""
 
 
 @dataclass
 class Deleted:
-    """What was removed of an organization by this run, by table, and what is left of it."""
+    """The rows of an organization that this run removed, by table, and the rows that are left."""
 
     organization_id: UUID
     name: str
@@ -53,21 +53,23 @@ class Deleted:
 
 def delete(
     organization_id: OrganizationArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask to confirm by typing the organization's name.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete an organization for good: calls, events, counts, keys, members, quarantined records.
+    """Delete an organization permanently: calls, events, counts, keys, members, quarantined records.
 
-    Its keys stop working first. Ingest drops its events from then on, and counts them as `deleted`: the
-    organization does not come back, and its id is not given again. The audit log keeps its lines, and one
-    row in `deleted_calls` says that the organization was deleted.
+    Its keys stop working first. From then on ingest drops its events and counts them as `deleted`: the
+    organization does not come back, and its id cannot be used again. The audit log keeps its lines. One row
+    in `deleted_calls` records the deletion.
 
-    In small transactions, beside live services: every count is exact throughout. It can be interrupted and
-    run again. At the end the tables are searched for what is left. Kafka keeps its records until its own
+    It works in small transactions while the services run: every count stays exact. It can be interrupted and
+    run again. At the end it searches the tables for remaining rows. Kafka keeps its records until its own
     retention removes them, and backups keep theirs.
 
-    Exit status: 0 when nothing is left of it; 1 when anything is, or when it was not confirmed.
+    Exit status: 0 when no row is left; 1 when rows are left, or when the deletion was not confirmed.
     """
     done = asyncio.run(_delete(state, organization_id, yes=yes, quiet=as_json))
     if as_json:
@@ -75,12 +77,12 @@ def delete(
     else:
         for table, rows in done.removed.items():
             if rows:
-                typer.echo(f"{rows:>12,} rows removed from {table}")
+                typer.echo(f"{rows:>12,} {'row' if rows == 1 else 'rows'} removed from {table}")
         if done.left:
-            left = ", ".join(f"{rows:,} in {table}" for table, rows in done.left.items())
-            typer.echo(f"NOT DELETED: rows of organization {organization_id} are left: {left}. Run it again.")
+            left = ", ".join(f"{counted(rows, 'row')} in {table}" for table, rows in done.left.items())
+            typer.echo(f"NOT DELETED: organization {organization_id} still has {left}. Run it again.")
         else:
-            typer.echo(f"DELETED: nothing is left of organization {organization_id}, in one snapshot.")
+            typer.echo(f"DELETED: one snapshot has no row of organization {organization_id}.")
     if done.left:
         raise typer.Exit(1)
 
@@ -93,9 +95,10 @@ def register(app: typer.Typer) -> None:
 async def delete_organization(
     connection: Connection, done: Deleted, advance: Callable[[int, str], None], *, actor: str
 ) -> None:
-    """Removes everything of the organization, over a connection that is in no transaction, and adds to `done`
-    what it removed. `advance` takes the number of calls that are gone, and the place. Raises asyncpg's
-    errors, and Failure when others hold what is to be removed; what was removed by then stays removed."""
+    """Removes every row of the organization, and adds the numbers of removed rows to `done`.
+
+    The connection must be in no transaction. `advance` takes the number of removed calls, and the position.
+    Raises asyncpg's errors, and Failure when other processes hold the rows; earlier removals stay."""
     organization_id = done.organization_id
     await until_not_overtaken(lambda: _close(connection, done, actor))
     last: UUID | None = None
@@ -114,8 +117,8 @@ async def delete_organization(
 
 
 async def rows_left(connection: Connection, organization_id: UUID) -> dict[str, int]:
-    """In one snapshot: the tables that have rows of the organization, with how many; without the audit log
-    and its tombstone. Raises asyncpg's errors."""
+    """In one snapshot, the number of the organization's rows by table, without the audit log and the
+    tombstone. Raises asyncpg's errors."""
     tombstone = organization_tombstone(organization_id)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         left = {
@@ -134,8 +137,8 @@ async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet
         found = await connection.fetchrow(_FIND, organization_id, tombstone)
         if found is None or (found["name"] is None and not found["is_deleted"]):
             raise Failure(
-                f"There is no organization {organization_id}: "
-                f"{suggestion('org', 'list', state=state)} shows those there are."
+                f"There is no organization {organization_id}. "
+                f"{suggestion('org', 'list', state=state)} lists the organizations."
             )
         done = Deleted(organization_id, found["name"] or "")
         calls = await connection.fetchval(_CALLS, organization_id)
@@ -150,20 +153,21 @@ async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet
 def _confirm(done: Deleted, calls: int) -> None:
     """Raises Failure unless the operator types the organization's name, or its id where it has no name."""
     if not sys.stdin.isatty():
-        raise Failure("This deletes for good: confirm it with --yes, or run it in a terminal.")
+        raise Failure("This deletion is permanent: confirm it with --yes, or run it in a terminal.")
     what = f"organization {done.organization_id} ({done.name or 'unnamed'}) with {counted(calls, 'call')}"
     expected = done.name or str(done.organization_id)
-    typer.echo(f"This deletes {what}, for good.", err=True)
+    typer.echo(f"This permanently deletes {what}.", err=True)
     if typer.prompt(f"Type {expected} to confirm", err=True).strip() != expected:
         raise Failure("Not confirmed: nothing was deleted.")
 
 
 async def _close(connection: Connection, done: Deleted, actor: str) -> None:
-    """The first transaction: from its commit on, nobody reads the organization, and nothing is stored for it.
-    The lock is waited for before anything is locked: ingest holds it, shared, at the end of each write."""
+    """The first transaction: after its commit, no client reads the organization, and ingest stores no event.
+
+    It waits for the lock before it locks any row: ingest holds the lock, shared, at the end of each write."""
     organization_id = done.organization_id
     async with connection.transaction(isolation="read_committed"):
-        # As a writer of bad records does it: this lock first.
+        # This lock comes first, in the order of the writers of bad records.
         await hold_call_alone(connection, organization_id, organization_tombstone(organization_id))
         await connection.execute(
             "SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=LONG_STATEMENT_SECONDS
@@ -183,7 +187,7 @@ async def _remove_credentials(connection: Connection, organization_id: UUID) -> 
 
 
 async def _remove_calls(connection: Connection, done: Deleted, after: UUID | None) -> list[UUID]:
-    """One small transaction: some calls with their events go, and their deltas come."""
+    """One small transaction that removes some calls with their events and writes their deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows = await connection.fetch(_NEXT_CALLS, done.organization_id, after, CHUNK_CALLS)
         ids = [id_ for (id_,) in rows]
@@ -197,7 +201,7 @@ async def _remove_calls(connection: Connection, done: Deleted, after: UUID | Non
 
 
 async def _drop_pruned(connection: Connection, done: Deleted) -> int:
-    """One small transaction: what pruned calls went on counting for goes from the counts, by deltas."""
+    """One small transaction that takes some pruned calls out of the counts, by deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows: int = await connection.fetchval(_DROP_PRUNED, done.organization_id, CHUNK_ROWS)
         await notify_deltas(connection)
@@ -206,8 +210,8 @@ async def _drop_pruned(connection: Connection, done: Deleted) -> int:
 
 
 async def _apply_deltas(connection: Connection, organization_id: UUID) -> None:
-    """Adds the deltas to the counts, which are zero then. An aggregator that holds some is waited for. Raises
-    Failure when it holds them for too long."""
+    """Adds the deltas to the counts, which are then zero. Waits for an aggregator that holds some of them,
+    and raises Failure when it holds them for too long."""
     backoff = Backoff(longest_seconds=1)
     deadline = asyncio.get_running_loop().time() + DELTAS_SECONDS
     while await connection.fetchval(_HAS_DELTAS, organization_id):
@@ -219,15 +223,15 @@ async def _apply_deltas(connection: Connection, organization_id: UUID) -> None:
             backoff.reset()
         elif asyncio.get_running_loop().time() > deadline:
             raise Failure(
-                f"Another process has held deltas of organization {organization_id} for {DELTAS_SECONDS} s: "
-                "its calls are deleted; run it again to remove the rest."
+                f"Another process has held deltas of organization {organization_id} for {DELTAS_SECONDS} s. "
+                "Its calls are deleted. Run the command again to remove the rest."
             )
         else:
             await backoff.wait(asyncio.Event())
 
 
 async def _empty(connection: Connection, done: Deleted, table: str) -> None:
-    """Removes the organization's rows of a table, some at a time; of `deleted_calls` not its tombstone."""
+    """Removes the organization's rows of a table in chunks, but not its tombstone in `deleted_calls`."""
     kept = organization_tombstone(done.organization_id)
 
     async def some() -> int:
@@ -301,7 +305,7 @@ _EMPTY: Final = {
         "deleted_calls": "call_id <> $3",
     }.items()
 }
-"""Some rows of an organization; of `deleted_calls`, all but the tombstone $3 of the organization itself."""
+"""Deletes some rows of an organization, but not the tombstone $3 of the organization itself."""
 
 _HAS_DELTAS: Final = "SELECT EXISTS (SELECT FROM daily_call_deltas WHERE organization_id = $1)"
 

@@ -1,4 +1,4 @@
-"""`callfold prune`: removes calls older than their organization keeps."""
+"""`callfold prune`: removes calls older than their organization's retention."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,8 +24,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="Whether what was counted stays counted; CALLFOLD_PRUNE_COUNTS otherwise. drop takes away "
-            "also what calls that are gone already were counted for.",
+            help="keep: the removed calls stay counted. drop: they leave the counts, and so do calls that "
+            "were pruned earlier. Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
     ] = None,
@@ -34,12 +34,11 @@ def prune(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove calls, events and quarantined records older than their organization keeps.
+    """Remove calls, events and quarantined records older than their organization's retention.
 
-    Quarantined records of deleted calls that an older version left are removed as well.
+    Quarantined records of deleted calls that an older version left are also removed.
 
-    `org set-retention` says how long that is.
-    The aggregator does so by itself every few minutes.
+    `org set-retention` sets the retention. The aggregator prunes by itself every few minutes.
     """
     if counts is None:
         counts = settings_from_environment(AggregatorSettings).prune_counts
@@ -48,7 +47,7 @@ def prune(
         print_json({"calls": pruned, "quarantined_records": records, "counts": counts, "dry_run": dry_run})
         return
     verb = "would be removed" if dry_run else "removed"
-    what = "their counts stay" if counts == "keep" else "their counts go, too"
+    what = "their counts are kept" if counts == "keep" else "their counts are dropped"
     typer.echo(f"{counted(pruned, 'call')} {verb}; {what}.")
     typer.echo(f"{counted(records, 'quarantined record')} {verb}.")
 
@@ -56,7 +55,7 @@ def prune(
 async def _prune(
     state: Path | None, counts: Counts, organization_id: UUID | None, dry_run: bool
 ) -> tuple[int, int]:
-    """How many calls and how many quarantined records were removed, or would be."""
+    """The numbers of calls and of quarantined records that were removed, or would be."""
     action = None if dry_run else "calls pruned"
     async with operating(
         state, organization_id, action, f"counts: {counts}", statement_seconds=LONG_STATEMENT_SECONDS

@@ -1,4 +1,4 @@
-"""`callfold quarantine`: the records that are no events: looked at, let in once they can be, or discarded."""
+"""`callfold quarantine`: lists, shows, retries and discards the records that ingest quarantined."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -31,27 +31,38 @@ LIST_MAX: Final = 10_000
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Look at the records that are no events, let them in once they can be, or discard them.",
+    help="List, show, retry and discard the records that ingest quarantined.",
 )
 
 ReasonOption = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Those whose reason has this text.", show_default=False),
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        help="Only records whose reason contains this text. Default: any reason.",
+        show_default=False,
+    ),
 ]
 TopicOption = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Those of this topic.", show_default=False)
+    str | None,
+    typer.Option(
+        "--topic", metavar="TOPIC", help="Only records of this topic. Default: any topic.", show_default=False
+    ),
 ]
-NamedOrganizationOption = Annotated[UUID | None, organization_option("Those that name this organization.")]
+NamedOrganizationOption = Annotated[
+    UUID | None, organization_option("Only records that name this organization. Default: any.")
+]
 CallOption = Annotated[
     str | None,
     typer.Option(
         "--call",
         metavar="ID",
-        help="Those that name this call of the organization, by its id or its external id.",
+        help="Only records that name this call, by its id or its external id; needs --organization. "
+        "Default: any call.",
         show_default=False,
     ),
 ]
-IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The records' ids.", "An id")]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The ids of the records.", "An id")]
 
 
 @app.command("list", cls=Command)
@@ -63,18 +74,27 @@ def list_records(
     older_than: Annotated[
         float | None,
         typer.Option(
-            "--older-than-hours", min=0, metavar="HOURS", help="Those that came before.", show_default=False
+            "--older-than-hours",
+            min=0,
+            metavar="HOURS",
+            help="Only records quarantined more than this many hours ago. Default: any time.",
+            show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The most records to list.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="The largest number of records, or of reasons, to list.")
+    ] = 50,
     by_reason: Annotated[
-        bool, typer.Option("--by-reason", help="How many there are for each topic and reason instead.")
+        bool, typer.Option("--by-reason", help="Print the number of records per topic and reason instead.")
     ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the records, the newest first, each with its reason, and with the organization and the call that
-    it names. The call 00000000-0000-0000-0000-000000000000 stands for several."""
+    """List quarantined records, the newest first, with the reason of each.
+
+    A record is listed with the organization and the call that it names. The call
+    00000000-0000-0000-0000-000000000000 stands for several calls.
+    """
     before = None if older_than is None else timedelta(hours=older_than)
     chosen = _choice(None, reason, topic, organization_id, call)
     found = asyncio.run(_list(state, chosen, before, limit, by_reason=by_reason))
@@ -104,7 +124,7 @@ def show(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one record: where it came from, why it is here, its headers and bytes, as a person reads them."""
+    """Show one record: its topic and offset, its reason, and its key, headers and value in readable form."""
     row = asyncio.run(_show(state, record_id))
     headers = list(zip(row["header_names"], row["header_values"], strict=True))
     if as_json:
@@ -115,7 +135,7 @@ def show(
     to.print(f"{row['reason']}", style="bold", markup=False)
     to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
     to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
-    to.print(f"produced {row['produced_at'] or 'at no known time'}, quarantined {row['quarantined_at']}")
+    to.print(f"produced {row['produced_at'] or 'at an unknown time'}, quarantined {row['quarantined_at']}")
     to.print("key:")
     to.print("\n".join(lines_of(row["key"])), markup=False)
     for name, value in headers:
@@ -132,21 +152,26 @@ def redrive(
     topic: TopicOption = None,
     organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record. Cannot be combined with other choices.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try records again, as if they came now: after an organization was created, say.
+    """Retry records as if they arrived now, for example after their organization was created.
 
-    What is an event now is stored and counted, and leaves the quarantine; what is none stays, with the reason
-    that holds now. Harmless to repeat. No organization is created by it: `org create` does that before.
+    Accepted records are stored and counted, and leave the quarantine. The others stay, with their current
+    reason. Running it again is harmless. It creates no organization: run `org create` first.
     """
     chosen = _chosen(_choice(ids, reason, topic, organization_id, call), everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
     if as_json:
         print_json(done)
         return
-    typer.echo(f"{counted(done.tried, 'record')} tried: {done.let_in:,} let in, {done.still_bad:,} stay.")
+    typer.echo(
+        f"{counted(done.tried, 'record')} retried: {done.let_in:,} accepted, "
+        f"{done.still_bad:,} still quarantined."
+    )
 
 
 @app.command(cls=Command)
@@ -156,12 +181,16 @@ def discard(
     topic: TopicOption = None,
     organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record. Cannot be combined with other choices.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove records for good, in small transactions. The audit log keeps who did it, and which they were;
-    not what they said."""
+    """Remove records permanently, in small transactions.
+
+    The audit log keeps the operator and the position of each record, but not its content.
+    """
     discarded = asyncio.run(
         _discard(state, _chosen(_choice(ids, reason, topic, organization_id, call), everything))
     )
@@ -172,7 +201,7 @@ def discard(
 
 
 class Choice(NamedTuple):
-    """Which records are meant; None where something does not matter. `reason` is a part of the reason."""
+    """The choice of records; None for a criterion that is not used. `reason` is a part of the reason."""
 
     ids: list[UUID] | None
     reason: str | None
@@ -190,15 +219,15 @@ def _choice(
 ) -> Choice:
     """The records that the options name. Raises Failure."""
     if call is not None and organization_id is None:
-        raise Failure("--call needs --organization: a call's id is one of its organization.")
+        raise Failure("--call needs --organization: a call id is unique only within its organization.")
     call_id = None if call is None or organization_id is None else call_uuid(organization_id, call)
     return Choice(ids or None, reason or None, topic or None, organization_id, call_id)
 
 
 def _chosen(choice: Choice, everything: bool) -> Choice:
-    """The choice. Raises Failure where it is neither named nor all."""
+    """The choice. Raises Failure when it names no criterion, or --all with another criterion."""
     if everything == any(one is not None for one in choice):
-        raise Failure("Say which records: their ids, --reason, --topic, --organization, or --all by itself.")
+        raise Failure("Choose the records by ids, --reason, --topic or --organization, or use --all alone.")
     return choice
 
 
@@ -251,7 +280,7 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
 
 
 def _description(chosen: Choice) -> str:
-    """Which records were chosen, for the audit log."""
+    """The choice of records, for the audit log."""
     if chosen.ids is not None:
         return counted(len(chosen.ids), "id")
     parts = [
@@ -295,7 +324,7 @@ GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
 
-# So many as have together no more than so many bytes, but one at least.
+# At most $7 records of at most $8 bytes together, but at least one record.
 _NEXT: Final = f"""
 SELECT id FROM (
     SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
@@ -306,7 +335,7 @@ SELECT id FROM (
 WHERE so_far - bytes < $8 ORDER BY id
 """
 
-# Of the reason only the rule, which stands before the colon: what follows may quote the record.
+# The audit log gets only the rule, before the colon: the rest of a reason may quote the record.
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records

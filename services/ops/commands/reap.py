@@ -1,4 +1,4 @@
-"""`callfold reap`: ends calls that never ended."""
+"""`callfold reap`: ends calls whose end event is missing."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def reap(
             "--silence-hours",
             min=0,
             metavar="HOURS",
-            help="How long a call must have said nothing; CALLFOLD_SILENCE_HOURS otherwise.",
+            help="End calls without an event for this many hours. Default: CALLFOLD_SILENCE_HOURS.",
             show_default=False,
         ),
     ] = None,
@@ -34,18 +34,18 @@ def reap(
         bool,
         typer.Option(
             "--all-read",
-            help="Ingest has read all events that were ever published: do not wait until it says so.",
+            help="Do not wait for ingest's progress: you know that it has read every published event.",
         ),
     ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End calls that never ended, as failed with the cause MISSING_HANGUP.
+    """End calls whose end event is missing, as failed with the cause MISSING_HANGUP.
 
-    The aggregator does so by itself every few minutes. A call is ended when it was seen to be silent and
-    ingest has since read what had been published by then. A real end that arrives later wins, and the counts
-    move with it.
+    The aggregator does this by itself every few minutes. A call is ended when it was found silent and ingest
+    has since read every record published by then. A real end event that arrives later wins, and the counts
+    follow it.
     """
     settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
@@ -59,15 +59,15 @@ def reap(
     typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
     if done.waiting:
         typer.echo(
-            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read all that was "
-            "published before this look. Run it again in a minute, or with --all-read."
+            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read every record "
+            "published before this run. Run it again in a minute, or with --all-read."
         )
 
 
 async def _reap(
     state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
 ) -> Reaped:
-    """Reaps by how far ingest has read a topic; without one, as if it had read everything."""
+    """Reaps by ingest's progress in a topic; without a topic, as if ingest had read every record."""
     action = None if dry_run else "silent calls ended"
     async with operating(
         state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS

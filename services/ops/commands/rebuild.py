@@ -1,4 +1,4 @@
-"""`callfold rebuild`: repairs counts that are not a recount of the calls."""
+"""`callfold rebuild`: repairs counts that differ from a recount of the calls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,21 +21,22 @@ from shared.database.connection import Connection
 def rebuild(
     organization_id: OnlyOrganizationOption = None,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="DAY", help="From this day on, as 2026-11-24.")
+        str | None,
+        typer.Option("--from", metavar="DAY", help="The first day, such as 2026-11-24. Default: all days."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="DAY", help="Up to this day, which is included.")
+        str | None, typer.Option("--to", metavar="DAY", help="The last day, included. Default: all days.")
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mend counts that are not a recount of the calls.
+    """Repair counts that differ from a recount of the calls.
 
-    In one snapshot per organization the counts are compared with the calls, and what is off is corrected by
-    differences that are added to them: nothing is locked, ingest and readers go on, and see the old or the
-    new. Calls that are not the
-    fold of their events are `refold`'s to mend: run that first.
+    One snapshot per organization compares the counts with the calls. Each difference is corrected by adding
+    a delta. Nothing is locked: ingest and readers continue, and see the old or the new counts.
+
+    If calls differ from the fold of their events, run `refold` first, which repairs them.
     """
     days = read_day(since, "--from"), read_day(until, "--to")
     done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
@@ -43,10 +44,10 @@ def rebuild(
         print_json(done)
         return
     if not done.cells:
-        typer.echo("Every count is a recount of the calls: nothing is to be mended.")
+        typer.echo("Every count equals a recount of the calls: nothing to repair.")
         return
     what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
-    typer.echo(f"Mended {what}." if done.mended else f"{what} would be mended.")
+    typer.echo(f"Repaired {what}." if done.mended else f"{what} would be repaired.")
 
 
 def read_day(text: str | None, option: str) -> date | None:

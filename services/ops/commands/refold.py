@@ -1,4 +1,4 @@
-"""`callfold refold`: repairs calls that are not the fold of their stored events."""
+"""`callfold refold`: repairs calls that differ from the fold of their stored events."""
 
 import asyncio
 from pathlib import Path
@@ -27,22 +27,27 @@ def refold(
     after: Annotated[
         str | None,
         typer.Option(
-            "--after", metavar="UUID/UUID", help="Go on behind this call: what an interrupted run last said."
+            "--after",
+            metavar="UUID/UUID",
+            help="Resume after this call (organization/call), which an interrupted run printed last. "
+            "Default: the first call.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Repair calls that are not the fold of their stored events, and the counts with them.
+    """Repair calls that differ from the fold of their stored events, and their counts.
 
-    After an upgrade that changed the fold's laws it folds what the older version had folded.
+    Run it after an upgrade that changed the fold's laws: it folds the calls of the older version again.
 
-    In small transactions: ingest and readers go on, and every count is exact throughout. It can be
-    interrupted and run again; what is right already is only read.
+    It works in small transactions: ingest and readers continue, and every count stays exact. It can be
+    interrupted and run again. Correct calls are only read.
 
     Calls that other time-zone rules placed move to their days by the rules in use. At its end a run records
-    these rules for each organization that it refolded whole; with --after, for the later organizations alone.
+    these rules for each organization that it refolded whole; with --after, for the later organizations only.
+
+    Exit status: 0 when every call was folded; 1 when a call has no event, or one that cannot be read.
     """
     done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
     if as_json:
@@ -51,11 +56,13 @@ def refold(
         verb = "would be repaired" if dry_run else "repaired"
         typer.echo(f"{counted(done.calls, 'call')} folded, {done.mended:,} of them {verb}.")
         if done.by_older_laws:
-            typer.echo(f"{counted(done.by_older_laws, 'call')} of these had been folded by an older version.")
+            typer.echo(f"An older version had folded {counted(done.by_older_laws, 'call')} of these.")
         if done.unreadable:
-            typer.echo(f"{counted(done.unreadable, 'call')} with an event that can't be read: see `verify`.")
+            typer.echo(
+                f"{counted(done.unreadable, 'call')} with an event that cannot be read: `verify` lists them."
+            )
         if done.without_events:
-            typer.echo(f"{counted(done.without_events, 'call')} without any event: replay them.")
+            typer.echo(f"{counted(done.without_events, 'call')} without any event: replay their events.")
     if done.unreadable or done.without_events:
         raise typer.Exit(1)
 
@@ -64,7 +71,7 @@ async def _refold(
     state: Path | None, organization_id: UUID | None, after: CallKey | None, dry_run: bool, *, quiet: bool
 ) -> Refolded:
     done = Refolded()
-    action = None if dry_run else "calls folded anew"
+    action = None if dry_run else "calls refolded"
     async with operating(
         state, organization_id, action, statement_seconds=LONG_STATEMENT_SECONDS
     ) as connection:
@@ -85,4 +92,4 @@ def _read_key(text: str | None) -> CallKey | None:
     if text is None:
         return None
     owner, _, call_id = text.partition("/")
-    return read_uuid(owner, "--after, before the slash,"), read_uuid(call_id, "--after, behind the slash,")
+    return read_uuid(owner, "--after, before the slash,"), read_uuid(call_id, "--after, after the slash,")

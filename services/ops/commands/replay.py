@@ -1,4 +1,4 @@
-"""`callfold replay`: records fed again to the path that ingest takes, beside the running services."""
+"""`callfold replay`: reads records again, on the path of ingest, while the services run."""
 
 import asyncio
 from collections import Counter
@@ -52,8 +52,8 @@ REASONS_SHOWN: Final = 3
 
 @dataclass
 class Replayed:
-    """What became of the records that were read. `no_value` are tombstones of Kafka's compaction, `other`
-    were not asked for. `reasons` are the rules that quarantined records break, with how many do."""
+    """The outcomes of the records. `no_value` counts tombstones of Kafka's compaction, `other` counts the
+    records that the filter leaves out. `reasons` has the broken rules of quarantined records, with counts."""
 
     read: int = 0
     new: int = 0
@@ -70,11 +70,11 @@ class Replayed:
 
     @property
     def is_mostly_quarantined(self) -> bool:
-        """Whether most of the records that were asked for are not events: a wrong file, or a wrong topic."""
+        """Whether most of the chosen records are not events: the wrong file, or the wrong topic."""
         return self.quarantined * 2 > self.read - self.other - self.no_value
 
     def count(self, batch: Changes, bad_records: int) -> None:
-        """Adds what a batch did."""
+        """Adds the outcomes of a batch."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
         self.conflicting += len(batch.conflicting)
@@ -85,7 +85,7 @@ class Replayed:
         self.changed_calls += len(batch.changed_calls)
 
     def count_bad(self, bad_records: Sequence[BadRecord]) -> None:
-        """Adds why records are not events."""
+        """Adds the rules that these records break."""
         self._count_reasons(bad.rule or bad.reason for bad in bad_records)
 
     def _count_reasons(self, reasons: Iterable[str]) -> None:
@@ -95,19 +95,39 @@ class Replayed:
 
 
 def replay(
-    partition: Annotated[int | None, typer.Option("--partition", min=0, help="This partition alone.")] = None,
+    partition: Annotated[
+        int | None, typer.Option("--partition", min=0, help="Only this partition. Default: all.")
+    ] = None,
     from_offset: Annotated[
-        int | None, typer.Option("--from-offset", min=0, help="From this offset on; with --partition.")
+        int | None,
+        typer.Option(
+            "--from-offset", min=0, help="The first offset; needs --partition. Default: the oldest record."
+        ),
     ] = None,
     to_offset: Annotated[
-        int | None, typer.Option("--to-offset", min=0, help="Up to before this offset; with --partition.")
+        int | None,
+        typer.Option(
+            "--to-offset",
+            min=0,
+            help="Stop before this offset; needs --partition. Default: the end of the partition.",
+        ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="From this record time on, as 2026-11-24T10:00:00Z."),
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="The first record timestamp, with an offset, such as 2026-11-24T10:00:00Z. Default: the "
+            "oldest record.",
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Up to before this time of the record.")
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TIME",
+            help="Stop before this record timestamp. Default: the end of each partition.",
+        ),
     ] = None,
     organization_id: OnlyOrganizationOption = None,
     call: Annotated[
@@ -115,30 +135,34 @@ def replay(
         typer.Option(
             "--call",
             metavar="ID",
-            help="Events of this call alone; with --organization also by its external id.",
+            help="Only events of this call, by its id or, with --organization, its external id. "
+            "Default: all calls.",
         ),
     ] = None,
     event_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="Events of this type alone.")
+        str | None,
+        typer.Option(
+            "--type", metavar="TYPE", help="Only events of this type, such as call.completed. Default: all."
+        ),
     ] = None,
     topic: Annotated[
-        str | None, typer.Option("--topic", metavar="TOPIC", help="Another topic than CALLFOLD_TOPIC.")
+        str | None, typer.Option("--topic", metavar="TOPIC", help="The topic. Default: CALLFOLD_TOPIC.")
     ] = None,
     file: Annotated[
         str | None,
         typer.Option(
             "--file",
             metavar="FILE",
-            help="A file in place of a topic: one event a line, JSON arrays or pretty-printed objects, plain "
-            "or gzip-compressed; - is standard input.",
+            help="Read this file instead of a topic: one event per line, JSON arrays or pretty-printed "
+            "objects, plain or gzip-compressed; - is standard input.",
         ),
     ] = None,
     create_organizations: Annotated[
         bool | None,
         typer.Option(
             "--create-organizations/--no-create-organizations",
-            help="Whether events of an organization that is not there create it, or are quarantined; as "
-            "CALLFOLD_UNKNOWN_ORGANIZATIONS says where that is set, and quarantined otherwise.",
+            help="Whether an event of an unknown organization creates it or is quarantined. Default: "
+            "CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, else quarantined.",
             show_default=False,
         ),
     ] = None,
@@ -146,11 +170,11 @@ def replay(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Feed a span of a topic, or an archive, to the path that ingest takes, once more.
+    """Read a span of a topic, or an archive, again on the path of ingest.
 
-    What is there stays as it is, what is missing comes; deleted calls stay deleted. No consumer group is
-    touched, the services go on, and it can be interrupted and run again. With a filter, records that are no
-    events are passed over.
+    Missing events are stored and counted. Stored events stay as they are, and deleted calls stay deleted. No
+    consumer group is touched, and the services continue. It can be interrupted and run again. With a filter,
+    records that are not events are skipped.
 
     Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
     quarantined.
@@ -158,7 +182,7 @@ def replay(
     span = _span(topic, partition, from_offset, to_offset, since, until)
     if file is not None and span != Span(span.topic):
         raise Failure(
-            "A file has no partitions, offsets or record times: leave those options out with --file."
+            "A file has no partitions, offsets or record timestamps: omit those options with --file."
         )
     chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
@@ -177,29 +201,29 @@ def _print(done: Replayed) -> None:
     typer.echo(
         f"{counted(done.read, 'record')} read: {done.new:,} {would}new, {done.duplicate:,} duplicate, "
         f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
-        f"{without_value}{done.other:,} not asked for."
+        f"{without_value}{done.other:,} filtered out."
     )
     if done.conflicting:
         typer.echo(
-            f"{counted(done.conflicting, 'record')} dropped: their call has an event with that id "
-            "and other content."
+            f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
+            "and different content."
         )
     typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
     if done.is_mostly_quarantined:
-        typer.echo("Most of these records are not events that can be stored:", err=True)
+        typer.echo("Most of these records were quarantined. The most frequent reasons:", err=True)
         for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):
             typer.echo(f"  {counted(records, 'record')}: {reason}", err=True)
 
 
 def _settings(create_organizations: bool | None) -> IngestSettings:
-    """Ingest's. Without a word of the operator no organization is created: the shell may lack what ingest is
-    set to."""
+    """Ingest's settings. No organization is created by default: the operator's shell may lack ingest's
+    environment."""
     settings = settings_from_environment(IngestSettings)
     if create_organizations is None:
         said = "unknown_organizations" in settings.model_fields_set
         create_organizations = said and settings.unknown_organizations == "create"
     unknown = "create" if create_organizations else "quarantine"
-    # What an operator replays on purpose is no producer gone wrong.
+    # The breaker guards against a faulty producer; an operator replays these records on purpose.
     return settings.model_copy(update={"unknown_organizations": unknown, "breaker_share": 1.0})
 
 
@@ -239,7 +263,7 @@ async def _replay(
 def _asked(
     arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
 ) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
-    """What was asked for of a batch; the rest is counted."""
+    """The chosen records of a batch; the rest is counted."""
     if chosen is None:
         done.count_bad(bad_records)
         return arrivals, bad_records
@@ -252,7 +276,7 @@ def _asked(
 async def _batches(
     state: Path | None, file: str | None, span: Span
 ) -> AsyncIterator[tuple[Batches, int | None]]:
-    """The batches that the source has, and how many records about, where that is known."""
+    """The batches of the source, and the approximate number of records where it is known."""
     if file is not None:
         yield read_file(file), None
         return
@@ -261,7 +285,7 @@ async def _batches(
         partitions = await partitions_of_span(kafka.broker, span)
         consumer = span_consumer(kafka.broker)
         await consumer.start()
-        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before a task of its own has begun
+        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before one of its tasks has begun
         try:
             consumer.assign(partitions)
             offsets = await offsets_of(consumer, partitions, span)
@@ -279,7 +303,7 @@ def _span(
     until: str | None,
 ) -> Span:
     if partition is None and (from_offset is not None or to_offset is not None):
-        raise Failure("An offset is one of a partition: name that with --partition.")
+        raise Failure("--from-offset and --to-offset need --partition.")
     return Span(
         topic or settings_from_environment(IngestSettings).topic,
         partition,
@@ -302,7 +326,7 @@ def _read_time(text: str | None, option: str) -> datetime | None:
 
 
 def _chosen(organization_id: UUID | None, call: str | None, event_type: str | None) -> Chosen | None:
-    """Whether an event was asked for; None when all are. Raises Failure."""
+    """The filter of events; None when all are chosen. Raises Failure."""
     if event_type is not None and event_type not in TYPES:
         raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
     call_id = None if call is None else _call_id(organization_id, call)

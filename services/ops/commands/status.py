@@ -1,4 +1,4 @@
-"""`callfold status`: the addresses of a stack, and how its processes are."""
+"""`callfold status`: the addresses of a stack and the states of its processes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ STATEMENT_SECONDS: Final = 5
 def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
     """Show the addresses of a stack and the state of each of its processes.
 
-    States: running, starting, backoff (it died early, and is started again after a pause), stopping, exited,
-    fatal, stopped, orphaned (it runs, but its supervisor was killed: `up` and `down` put that right).
+    States: running, starting, backoff (it exited early and restarts after a pause), stopping, exited, fatal,
+    stopped, orphaned (it runs, but its supervisor was killed: run `up` or `down`).
 
     Below them are the release of the time-zone rules and the organizations whose calls other rules placed.
 
-    Exit status: 0 whenever it could tell, whatever the states are; 1 when there is no such stack.
+    Exit status: 0 when the states could be read, in any state; 1 when there is no such stack.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
@@ -51,7 +51,7 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
         return
     print_stack(known, [(each.name, each.pid, each.state) for each in processes])
     if others is None:
-        typer.echo("The database cannot be asked now which rules placed its calls.")
+        typer.echo("The database is unreachable: the time-zone rules that placed its calls are unknown.")
     for time_zone, rules_recorded, organizations in others or ():
         by = f"the rules {rules_recorded}" if rules_recorded else "unknown rules"
         typer.echo(f"  calls placed by {by}: {counted(organizations, 'organization')} in {time_zone}")
@@ -60,7 +60,7 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
 
 
 async def _other_rules(known: State) -> Sequence[OtherRules] | None:
-    """The organizations whose calls other rules placed; None when the database cannot be asked."""
+    """The organizations whose calls other rules placed; None when the database is unreachable."""
     try:
         async with database(Place(known.database_url, known.directory), STATEMENT_SECONDS) as connection:
             return await other_rules(connection)

@@ -36,26 +36,28 @@ def topic(
             min=1,
             metavar="COUNT",
             show_default=f"{PARTITIONS} for a new topic",
-            help="How many partitions it has: as many as ingest processes may ever run. A topic that is "
-            "there must have at least as many.",
+            help="The number of partitions: the largest number of ingest processes that can share the "
+            "topic. An existing topic must have at least this many.",
         ),
     ] = None,
     replication_factor: Annotated[
-        int, typer.Option(min=1, metavar="COUNT", help="On how many brokers each record of a new topic is.")
+        int, typer.Option(min=1, metavar="COUNT", help="The replication factor of a new topic.")
     ] = 1,
     wait: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a broker that is starting."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="How long to wait for a broker that is starting, in seconds."
+        ),
     ] = 0,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the topic CALLFOLD_TOPIC unless it is there, and check that it is as the services need it.
+    """Create the topic CALLFOLD_TOPIC unless it exists, and check its settings.
 
-    It lets through records that are larger than an event may be, so that ingest sees and quarantines them.
-    Harmless to repeat: a topic that is there is not changed.
+    A new topic accepts records that are larger than the largest event, so that ingest can quarantine them.
+    Running it again is harmless: an existing topic is not changed.
 
-    Exit status: 0 when the topic is there and good; 1, with a sentence that says what to do, when not.
+    Exit status: 0 when the topic exists and its settings are safe; 1 otherwise, with the command to run.
     """
     place = find_kafka(state)
     name = settings_from_environment(KafkaSettings).topic
@@ -64,7 +66,7 @@ def topic(
         raise Failure(
             f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
             f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
-            f"--partitions {partitions}` adds some; no event is lost or counted twice by that."
+            f"--partitions {partitions}` adds partitions. No event is lost or counted twice by that."
         )
     faults = [finding.sentence for finding in found.findings if finding.fault]
     if faults:
@@ -74,15 +76,18 @@ def topic(
     if as_json:
         print_json(found)
         return
-    done = "is made" if found.made else "is there"
-    typer.echo(f"The topic {name} {done}, with {counted(found.partitions, 'partition')}.")
+    partitions_found = counted(found.partitions, "partition")
+    if found.made:
+        typer.echo(f"Created topic {name} with {partitions_found}.")
+    else:
+        typer.echo(f"Topic {name} already exists, with {partitions_found}.")
 
 
 async def _ensure(
     place: KafkaPlace, name: str, partitions: int, replication_factor: int, wait_seconds: float
 ) -> Topic:
-    """Makes the topic, or looks at the one that is there. Raises Failure when that can't be done in time, and
-    at once when waiting can't help."""
+    """Creates the topic, or reads the existing one. Raises Failure when that fails until the deadline, and at
+    once when waiting cannot help."""
     for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
         try:
             with kafka_faults(place):

@@ -15,11 +15,11 @@ from services.ops.terminal.program import DEFAULT_STATE, suggestion
 from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
 
-PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "remembered; at first a free one"}
+PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "a free port, then the same"}
 
 DirectoryOption = Annotated[
     Path,
-    typer.Option("--state", metavar="DIRECTORY", help="Where the stack keeps its data, ports and logs."),
+    typer.Option("--state", metavar="DIRECTORY", help="The directory for the stack's data, ports and logs."),
 ]
 PostgresPort = Annotated[int | None, typer.Option(help="The port of PostgreSQL.", **PORT)]
 KafkaPort = Annotated[int | None, typer.Option(help="The port of Kafka.", **PORT)]
@@ -29,7 +29,7 @@ ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", *
 def up(
     state: DirectoryOption = DEFAULT_STATE,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Leave it running, and return when all of it is ready.")
+        bool, typer.Option("--detach", help="Return when the stack is ready, and leave it running.")
     ] = False,
     api_port: ApiPort = None,
     kafka_port: KafkaPort = None,
@@ -37,13 +37,14 @@ def up(
 ) -> None:
     """Start PostgreSQL, Kafka and callfold's three services on this machine.
 
-    The first start makes the state directory and downloads Kafka; data, ports and logs stay there, and the
-    next start goes on with them, however the last one ended. A process that dies is started again. Ctrl-C
-    ends all of it; with --detach, `callfold down` does. On a stack that runs, it says so, and Ctrl-C ends it.
+    The first start creates the state directory and downloads Kafka. Later starts use the same data, ports
+    and logs, even after a crash. A process that dies is restarted. Ctrl-C stops the stack; with --detach,
+    `callfold down` stops it. If the stack already runs, this command attaches to it.
 
-    All listens on 127.0.0.1 only, and asks nobody who they are: it is for development and evaluation.
+    Every process listens on 127.0.0.1 only. PostgreSQL and Kafka require no password: use the stack for
+    development and evaluation.
 
-    Exit status: 0 when it did what it says; 1, with a sentence, when the stack can't run or ends by itself.
+    Exit status: 0 when the stack was started, and stopped by Ctrl-C; 1 when it cannot run or stops by itself.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
@@ -64,15 +65,15 @@ def up(
             raise Failure("Interrupted before the stack was ready.") from None
         if started is not None:
             stack.stop(started)
-        typer.echo("Ended.")
+        typer.echo("Stopped.")
         return
     stack.stop(started)
-    raise Failure(f"The supervisor was killed, or told to end: see {started.log('supervisor')}.")
+    raise Failure(f"The supervisor was killed or stopped: see {started.log('supervisor')}.")
 
 
 def _on_end_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    """What ends a command in the foreground does it in one way; in a script's background, too, where the
-    shell has SIGINT ignored."""
+    """Handles every signal that ends a command in the foreground in one way. This also holds for a script's
+    background job, where the shell ignores SIGINT."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handler)
 
@@ -82,7 +83,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
-    """Prints the addresses of a stack, how its processes are, and the release of the time-zone rules."""
+    """Prints the addresses of a stack, the states of its processes and the release of the time-zone rules."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
     addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
@@ -96,4 +97,4 @@ def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) 
 def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:
     print_stack(state, processes)
     typer.echo(f"\nLogs are in {state.log('api').parent}.")
-    typer.echo(f"{suggestion('down', state=state.directory)} ends it." if detached else "Ctrl-C ends it.")
+    typer.echo(f"{suggestion('down', state=state.directory)} stops it." if detached else "Ctrl-C stops it.")

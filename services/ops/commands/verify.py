@@ -1,4 +1,4 @@
-"""`callfold verify`: the proof that every count and every call is exact."""
+"""`callfold verify`: proves that every count and every call is exact."""
 
 import asyncio
 import gc
@@ -28,8 +28,8 @@ def verify(
         typer.Option(
             "--calls",
             metavar="all|N",
-            help="Fold all calls anew, or about so many chosen at random. Every count is proved either way; "
-            "events without a call are only looked for with all.",
+            help="The calls to prove: all, or about N chosen at random. Every count is proved either way. "
+            "Only all also finds events without a call.",
         ),
     ] = "all",
     state: StateOption = None,
@@ -37,17 +37,19 @@ def verify(
 ) -> None:
     """Prove in one snapshot that counts and calls are exact, on a live system.
 
-    Every count, with the changes that wait to be applied to it, must equal a recount of the calls; every call
-    must equal the fold of its stored events, field by field; of a deleted call nothing may be left. Nothing
-    is locked and nothing is changed. Each difference is listed. Calls that an older version folded are
-    counted apart: they are not wrong, and not proved until `callfold refold` has folded them again.
+    Every count, with its waiting deltas, must equal a recount of the calls. Every call must equal the fold of
+    its stored events, field by field. A deleted call must have left no data. Each difference is listed.
+    Nothing is locked and nothing is changed.
 
-    Calls that other time-zone rules placed on another day or hour are no differences, for every count agrees
-    with them. They are listed apart, and `refold` places them by the rules in use.
+    Calls that an older version folded are counted separately: they are not wrong, and not proved until
+    `callfold refold` has folded them again.
 
-    Exit status: 0 when all of it is proved, 1 otherwise.
+    Calls that other time-zone rules placed on another day or hour are not differences, because every count
+    agrees with them. They are listed separately, and `refold` places them by the rules in use.
+
+    Exit status: 0 when everything is proved; 1 otherwise.
     """
-    # Millions of short-lived objects, none in a cycle: the collector would look for cycles in vain.
+    # Millions of short-lived objects and no cycles: frequent collections would find nothing.
     gc.set_threshold(100_000, 50, 100)
     sample = _read_calls(calls)
     proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
@@ -60,7 +62,7 @@ def verify(
 
 
 def as_wire(proof: Proof) -> dict[str, object]:
-    """The proof as a script reads it."""
+    """The proof as JSON for scripts."""
     return {
         "exact": proof.exact,
         "sampled": proof.sampled,
@@ -80,7 +82,7 @@ def as_wire(proof: Proof) -> dict[str, object]:
 
 
 def print_proof(proof: Proof, scope: str = "") -> None:
-    """Prints the proof for people: what was compared, what is off, and the verdict."""
+    """Prints the proof for people: the numbers compared, the differences and the verdict."""
     to = console()
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
@@ -88,7 +90,7 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     rules = f"days and hours by the time-zone rules {RULES_VERSION}"
     to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
     to.print(f"  {_right(proof.events, 'event')}")
-    to.print(f"  {_right(proof.tombstones, 'deleted call')}, of which nothing is left")
+    to.print(f"  {_right(proof.tombstones, 'deleted call')} without remaining data")
     if proof.exact:
         of_calls = "each call of the sample" if proof.sampled else "every call"
         to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
@@ -96,8 +98,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")
         to.print(
-            f"REFOLD: an older version of callfold folded {calls}. No count is wrong; `callfold refold` "
-            "folds these calls by the present laws.",
+            f"REFOLD: an older version of callfold folded {calls}. No count is wrong. `callfold refold` "
+            "folds these calls by the current laws.",
             style="bold yellow",
             soft_wrap=True,
         )
@@ -120,7 +122,7 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
     of = counted(len(placed), "organization")
     console().print(
         f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
-        "`callfold refold` moves these calls, with their counts, to their days by the present rules.",
+        "`callfold refold` moves these calls, with their counts, to their days by the current rules.",
         style="bold yellow",
         soft_wrap=True,
     )
@@ -131,17 +133,17 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
 
 
 def _right(count: int, one: str) -> str:
-    """So many of a thing, the numbers below one another."""
+    """A count with its noun, the numbers right-aligned."""
     number, _, name = counted(count, one).partition(" ")
     return f"{number:>12} {name}"
 
 
 def _read_calls(text: str) -> int | None:
-    """How many calls to fold; None: all of them. Raises Failure."""
+    """The number of calls to fold; None for all. Raises Failure."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise Failure(f"--calls must be all, or a number of calls to choose at random, not {text!r}.")
+        raise Failure(f"--calls must be all, or a number of calls from 1, not {text!r}.")
     return int(text)
 
 

@@ -11,7 +11,7 @@ _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
 def settings_from_environment(of: type[_Settings]) -> _Settings:
-    """These settings. Raises Failure that names the variable which is not as it must be."""
+    """These settings. Raises Failure, which names the invalid variable."""
     try:
         return of()
     except InvalidSetting as error:

@@ -1,5 +1,5 @@
-"""What an operator can be told in one sentence."""
+"""The error that a command reports to the operator in one sentence."""
 
 
 class Failure(Exception):
-    """A fault whose cause lies outside the program; its text is a sentence for the operator."""
+    """A fault with a cause outside the program. Its text is a sentence for the operator."""

@@ -1,4 +1,4 @@
-"""The operator: who runs a command, and the audit lines of what it does."""
+"""The operator who runs a command, and the audit lines for the command's actions."""
 
 import getpass
 import socket
@@ -26,10 +26,10 @@ async def audit(
     subject: UUID | None = None,
     actor: str | None = None,
 ) -> None:
-    """Writes one audit line, within the caller's transaction, about an organization or about all of them.
+    """Writes one audit line in the caller's transaction, about one organization or about all of them.
 
-    `subject` is what the action changed, where that is not the organization itself. Without `actor` it is
-    this machine's user. Raises asyncpg's errors."""
+    `subject` is the changed object, where that is not the organization itself. The default `actor` is this
+    machine's user. Raises asyncpg's errors."""
     await write_audit(
         connection,
         organization_id=organization_id or NO_ORGANIZATION,

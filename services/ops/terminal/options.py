@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 from functools import partial
 from pathlib import Path
@@ -27,24 +27,25 @@ def organization_option(text: str) -> Any:
 
 
 def uuid_argument(metavar: str, text: str, what: str) -> Any:
-    """An argument that is a UUID, or several; `what` names it in the sentence about a wrong one."""
+    """An argument of one UUID or several; `what` names it in the error about an invalid one."""
     parser = partial(read_uuid, what=what)
     return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
 
 OrganizationOption = Annotated[UUID, organization_option("The organization's id.")]
-OnlyOrganizationOption = Annotated[UUID | None, organization_option("This organization alone.")]
+OnlyOrganizationOption = Annotated[UUID | None, organization_option("Only this organization. Default: all.")]
 OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The organization's id.", "The id")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only report what would change.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for a script, and nothing else.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIRECTORY",
-        help="The state directory of an embedded stack (`callfold up`). Without it, the settings "
-        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP tell where to look, and without those the "
-        "stack in .callfold/ is taken.",
+        help="The state directory of an embedded stack (`callfold up`). Default: the servers that "
+        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP name, or the stack in .callfold/ without them.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What commands print: JSON for scripts, tables for people."""
+"""The output of commands: JSON for scripts, tables for people."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -20,17 +20,17 @@ _NARROWEST_TEXT: Final = 30
 
 
 def print_json(value: object) -> None:
-    """Prints one line of JSON on standard output: decimals are numbers, dataclasses objects."""
+    """Prints one line of JSON on standard output. Decimals become numbers, dataclasses become objects."""
     typer.echo(_encode(value))
 
 
 def counted(count: int, one: str) -> str:
-    """So many of a thing: `1 call`, `2,000 calls`."""
+    """A count with its noun: `1 call`, `2,000 calls`."""
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
 
 
 def console() -> Console:
-    """Standard output, wide enough not to break lines where it is no terminal."""
+    """Standard output. Lines do not break where it is not a terminal."""
     to = Console(highlight=False)
     return to if to.is_terminal else Console(highlight=False, width=WIDTH_OF_NO_TERMINAL)
 
@@ -61,17 +61,17 @@ def _fits(columns: Sequence[str], lines: Sequence[Sequence[str]], width: int) ->
 
 
 def minute(instant: datetime | None) -> str:
-    """An instant to its minute, in its own time zone; nothing for none."""
+    """An instant to the minute, in its own time zone; empty for None."""
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
 def mode(livemode: bool) -> str:
-    """Which calls are meant: live or test ones."""
+    """The mode of calls or keys: live or test."""
     return "live" if livemode else "test"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table; numbers stand on the right. What is in a cell is text, never markup."""
+    """A plain table; numbers are right-aligned. A cell's content is text, never markup."""
     lines = [list(row) for row in rows]
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for index, column in enumerate(columns):

@@ -1,4 +1,4 @@
-"""A bar on standard error for commands that take their time."""
+"""A progress bar on standard error for long-running commands."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class Bar:
-    """How far a command has come. `place` is where the work stands, for who goes on with it."""
+    """The progress of a command. `place` is its last position, from which the operator can resume."""
 
     def __init__(self, progress: Progress, what: str, expected: int | None) -> None:
         self.place = ""
@@ -26,12 +26,12 @@ class Bar:
         self._expected = expected
 
     def expect(self, what: str, expected: int | None) -> None:
-        """Counts these things from now on; `expected` is None where nobody knows how many there are."""
+        """Counts these items from now on; `expected` is None where their number is unknown."""
         self._expected = expected
         self._progress.update(self._task, description=what)
 
     def advance(self, done: int, place: str = "") -> None:
-        """Shows that so many are done in all, and at which rate."""
+        """Shows the total that is done, and the rate."""
         self.place = place
         speed = self._progress.tasks[self._task].speed
         self._progress.update(
@@ -44,8 +44,10 @@ class Bar:
 
 @contextmanager
 def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterator[Bar]:
-    """Shows how many of these things are done, at which rate, and the time that is left; nothing where
-    standard error is no terminal. When an interrupt or a fault ends the work, the last place is printed."""
+    """Shows the number of items that are done, the rate and the remaining time.
+
+    Shows nothing where standard error is not a terminal. Prints the last position when an interrupt or a
+    fault ends the work."""
     shown = not quiet and sys.stderr.isatty()
     columns = (
         SpinnerColumn(),
@@ -63,5 +65,5 @@ def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterato
         except BaseException as end:  # an interrupt is a CancelledError in here
             if bar.place and not isinstance(end, GeneratorExit):
                 shows.stop()
-                print(f"Interrupted behind {bar.place}.", file=sys.stderr)
+                print(f"Interrupted after {bar.place}.", file=sys.stderr)
             raise
