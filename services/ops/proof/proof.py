@@ -28,7 +28,7 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Proof:
-    """The result of a proof and its snapshot. Of very many differences only the first are kept. Those of calls
+    """The result of a proof, and its snapshot. Of many differences only the first are kept: those of calls
     and events come first, then those of cells, which most often follow from them."""
 
     snapshot: datetime
