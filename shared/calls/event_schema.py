@@ -145,8 +145,8 @@ def _data() -> dict[str, Schema]:
         },
         "status": {
             **_choice(get_args(Status)),
-            "description": "The status of the call, for example busy in a call.failed event. Without it, the event "
-            "type gives the status.",
+            "description": "The status of the call, such as busy in a call.failed event. Without it, the "
+            "event type gives the status.",
             "examples": ["busy"],
         },
         "duration": {
