@@ -73,8 +73,8 @@ def check(
 ) -> None:
     """Check events as ingest reads them: accepted, accepted without some fields, or refused with the reason.
 
-    Ingest also refuses events of unknown organizations and of deleted calls. This command does not check
-    them, because it asks no database.
+    This command asks no database. Ingest also refuses events of organizations that it may not create, of
+    deleted calls, and older than the retention.
 
     Exit status: 0 when no event is refused; 1 when one is, or when the file has none.
     """
