@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import AIOKafkaProducer
 
 
-async def main(bootstrap: str, organization_id: str) -> None:
-    call_id = str(uuid.uuid4())
+def events_of_a_call(organization_id: str, call_id: str) -> list[bytes]:
+    """The values of the records: a call that was answered after six seconds and took a minute."""
     start = datetime.now(UTC) - timedelta(minutes=2)
 
     def event(type: str, seconds: int, **data: object) -> bytes:
@@ -26,16 +26,19 @@ async def main(bootstrap: str, organization_id: str) -> None:
             }
         ).encode()
 
+    return [
+        event("call.initiated", 0, direction="inbound", from_number="+493012345", to_number="+12125550100"),
+        event("call.ringing", 1),
+        event("call.answered", 6, latency_ms=120),
+        event("call.completed", 66, duration=60, cost=1.25, hangup_cause="NORMAL_CLEARING"),
+    ]
+
+
+async def main(bootstrap: str, organization_id: str) -> None:
+    call_id = str(uuid.uuid4())
     # Idempotent and acknowledged by all replicas: what is sent is there, once, and in order.
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all") as producer:
-        for value in (
-            event(
-                "call.initiated", 0, direction="inbound", from_number="+493012345", to_number="+12125550100"
-            ),
-            event("call.ringing", 1),
-            event("call.answered", 6, latency_ms=120),
-            event("call.completed", 66, duration=60, cost=1.25, hangup_cause="NORMAL_CLEARING"),
-        ):
+        for value in events_of_a_call(organization_id, call_id):
             await producer.send_and_wait("call-events", value, key=call_id.encode())
     print(call_id)
 

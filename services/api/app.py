@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from services.api import document, health
+from services.api import asyncapi, document, health
 from services.api.access.credentials import CredentialLookups
 from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
@@ -71,6 +71,7 @@ def create_app(
         app.add_middleware(TellingLimits)
     app.add_middleware(Measured, metrics=metrics)
     _add_routes(app)
+    asyncapi.add_route(app, settings.topic)
     handle_errors(app)
     if settings.api_cors_origins:
         cors.allow_origins(app, settings.api_cors_origins)

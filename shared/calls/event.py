@@ -52,6 +52,8 @@ EventType = Literal[
 MISSING_HANGUP: Final = "callfold.missing_hangup"
 """The one type that no record has: callfold's own event, the end of a call that never ended."""
 
+ID_LENGTH_MAX: Final = 128
+CALL_ID_LENGTH_MAX: Final = 256
 COUNT_MAX: Final = 2**31 - 1
 NUMBER_LENGTH_MAX: Final = 256
 URL_LENGTH_MAX: Final = 8_192
@@ -138,8 +140,8 @@ class _Data(TypedDict, total=False):
 
 class _Stored(msgspec.Struct, frozen=True, gc=False):
     organization_id: str
-    call_id: Annotated[str, Meta(min_length=1, max_length=256)]
-    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    call_id: Annotated[str, Meta(min_length=1, max_length=CALL_ID_LENGTH_MAX)]
+    id: Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
     type: str
     timestamp: _Instant
     livemode: bool | None = None

@@ -106,7 +106,8 @@ def uuid(value: Any) -> UUID | None:
     return UUID(value.strip())
 
 
-is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
+UUID_PATTERN: Final = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 
 
 def instant(value: Any) -> datetime | None:

@@ -73,6 +73,9 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
         repr=False,
         description="where to read from; keys and deletes stay at CALLFOLD_DATABASE_URL",
     )
+    topic: str = Field(
+        "call-events", min_length=1, description="the topic that the AsyncAPI document names; as for ingest"
+    )
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     api_connections: int = Field(1000, ge=1, description="of clients; further ones are answered 503")

@@ -26,7 +26,7 @@ from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 from tests.support.roles import as_role
 
-PAGE = ROOT / "docs" / "how-to" / "connect-postgresql.md"
+PAGE = ROOT / "docs" / "how-to" / "separate-roles.md"
 PASSWORD = "it's %41 a p@ssword"
 
 MAY = """

@@ -132,7 +132,7 @@ async def restored_server(places: Places, moment: str) -> AsyncIterator[str]:
 
 def deleted_since(moment: str) -> str:
     """The statement of docs/how-to/back-up-and-restore.md, for another moment."""
-    (found,) = re.findall(r"SELECT [^;]*FROM audit_log[^;]*;", BACKUP.read_text())
+    (found,) = re.findall(r"SELECT organization_id[^;]*FROM audit_log[^;]*;", BACKUP.read_text())
     return re.sub(r"at > '[^']*'", f"at > '{moment}'", found)
 
 

@@ -1,4 +1,4 @@
-"""What docs/how-to/deploy-on-kubernetes.md tells an operator to do, done."""
+"""Commands of the pages for operators: one is run, the others are parsed."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.processes import publish
 from tests.support.repository import ROOT
 
-DEPLOY = ROOT / "docs" / "how-to" / "deploy-on-kubernetes.md"
+TIME_ZONE_PAGE = ROOT / "docs" / "how-to" / "change-a-time-zone.md"
 DAYS = """
 SELECT day::text || ': ' || sum(calls) AS line
 FROM (SELECT day, calls FROM daily_call_counts UNION ALL SELECT day, calls FROM daily_call_deltas) AS counted
@@ -30,9 +30,9 @@ async def calls_by_day(database: Connection) -> list[str]:
 
 
 def command(time_zone: str) -> list[str]:
-    """The arguments of the runbook's command, with an operator's values in it."""
+    """The arguments of the page's command, with an operator's values in it."""
     found = re.search(
-        r"tests/deployment/test_runbook.py runs this. -->\n\n    callfold (.*)\n", DEPLOY.read_text()
+        r"tests/deployment/test_runbook.py runs this. -->\n\n +callfold (.*)\n", TIME_ZONE_PAGE.read_text()
     )
     assert found
     return shlex.split(found[1].replace("TIME_ZONE", time_zone).replace("ORGANIZATION", str(ORGANIZATION)))
@@ -69,7 +69,7 @@ def written_commands() -> Iterator[str]:
     """Every command of ours on the pages, in a line of its own or within a sentence."""
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         text = page.read_text()
-        yield from re.findall(r"^ {4,}[^#\n]*?\bcallfold ([a-z][^#|>;\n]*)", text, re.MULTILINE)
+        yield from re.findall(r"^ {4,}[^#`\n]*?\bcallfold ([a-z][^#|>;`\n]*)", text, re.MULTILINE)
         yield from re.findall(r"`(?:\./)?callfold\s+([a-z][^`]*)`", text)
 
 

@@ -45,7 +45,7 @@ def secured() -> Iterator[SecuredKafka]:
 @pytest.fixture(scope="module")
 async def bootstrap(secured: SecuredKafka) -> str:
     """The listener by which topics are made and records published; from now on the user may do what
-    docs/how-to/connect-kafka.md says that callfold needs, and no more."""
+    docs/how-to/connect-kafka-with-tls-and-sasl.md says that callfold needs, and no more."""
     for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
         await secured.set_password(mechanism, USER, "scram-secret")
     await secured.allow(USER, TOPIC, "call-events-", [READ, DESCRIBE_CONFIGS])

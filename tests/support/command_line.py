@@ -15,11 +15,13 @@ from tests.support.left_open import forget_what_is_left_open
 
 @dataclass(frozen=True)
 class Done:
-    """What a command printed, and its exit status. An expected fault is `failure`, and status 1."""
+    """The output of a command, its messages on standard error, and its exit status. An expected fault is
+    `failure`, and status 1."""
 
     status: int
     output: str
     failure: str
+    errors: str = ""
 
     @property
     def json(self) -> Any:
@@ -29,20 +31,26 @@ class Done:
 
 async def callfold(*arguments: str | UUID, **settings: str) -> Done:
     """Runs a command in this process, with these settings and no other addresses."""
+    return await callfold_reading(b"", *arguments, **settings)
+
+
+async def callfold_reading(standard_input: bytes, *arguments: str | UUID, **settings: str) -> Done:
+    """The same, with this on standard input."""
     environment: dict[str, str | None] = {
         "CALLFOLD_DATABASE_URL": None,
         "CALLFOLD_KAFKA_BOOTSTRAP": None,
         "CALLFOLD_PROGRAM": None,
     }
     environment |= {f"CALLFOLD_{name.upper()}": value for name, value in settings.items()}
-    result = await asyncio.to_thread(_run, [str(argument) for argument in arguments], environment)
+    words = [str(argument) for argument in arguments]
+    result = await asyncio.to_thread(_run, words, environment, standard_input)
     if result.exception is not None and not isinstance(result.exception, Failure | SystemExit):
         raise result.exception
     failure = str(result.exception) if isinstance(result.exception, Failure) else ""
-    return Done(result.exit_code, result.stdout, failure)
+    return Done(result.exit_code, result.stdout, failure, result.stderr)
 
 
-def _run(arguments: list[str], environment: dict[str, str | None]) -> Result:
-    result = CliRunner().invoke(app, arguments, env=environment)
+def _run(arguments: list[str], environment: dict[str, str | None], standard_input: bytes) -> Result:
+    result = CliRunner().invoke(app, arguments, input=standard_input, env=environment)
     forget_what_is_left_open()
     return result

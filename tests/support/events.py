@@ -36,8 +36,12 @@ def value(
             "livemode": livemode,
             "data": data,
         },
-        default=str,
+        default=_written,
     ).encode()
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def event(type: str, **fields: Any) -> Event:

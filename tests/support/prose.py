@@ -124,7 +124,7 @@ def _split(paragraph: str) -> Iterator[str]:
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", paragraph.lstrip("#> "))
     text = re.sub(r"``.+?``|`[^`]*`", "`code`", text)
     text = re.sub(r"\*\*|__|<br>", " ", text)
-    for sentence in re.split(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z])", text):
+    for sentence in re.split(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z]|callfold\b)", text):
         if sentence := " ".join(sentence.split()):
             yield sentence
 

@@ -19,7 +19,8 @@ from aiokafka import AIOKafkaProducer
 from services.ops.demo.simulated_call import Organization, Outcome, PhoneNumber, SimulatedCall, simulate_call
 from services.ops.demo.simulated_fault import FAULTS, GOOD_HEADERS, Headers, broken_record
 from shared.calls.zones import time_zone
-from shared.kafka.client import Broker, client_options
+from shared.kafka.client import Broker
+from shared.kafka.producer import producer
 
 DUPLICATED: Final = 0.02
 SHUFFLED: Final = 0.03
@@ -137,11 +138,6 @@ async def publish_live(
                 await asyncio.sleep(wait)
             due.append(record)
         await _deliver(to, topic, due)
-
-
-def producer(broker: Broker) -> AIOKafkaProducer:
-    """A producer that neither loses a record nor writes one twice by itself."""
-    return AIOKafkaProducer(**client_options(broker), enable_idempotence=True, acks="all", linger_ms=5)
 
 
 _Pending = tuple[datetime, int, Record]

@@ -9,7 +9,7 @@ import re
 import shlex
 import zlib
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.program import command_line
@@ -42,7 +42,24 @@ class Stream(Protocol):
         ...
 
 
-def values(file: Stream, path: str) -> Iterator[tuple[int, bytes]]:
+class Use(NamedTuple):
+    """What a command does with an archive, for the messages about one that it cannot read."""
+
+    command: tuple[str, ...]
+    """The command, with standard input as its file."""
+    verb: str
+    done: str
+    """The verb's participle."""
+
+
+REPLAY: Final = Use(("replay", "--file", "-"), "replay", "replayed")
+
+
+class _Broken(Failure):
+    """A fault after some records were read; its text lacks what became of those."""
+
+
+def values(file: Stream, path: str, use: Use = REPLAY) -> Iterator[tuple[int, bytes]]:
     """The values of an archive, each with its number: that of its line, or of its element in JSON arrays.
 
     Empty lines are passed over. Of a value that is too long for an event only as much is given as shows it.
@@ -50,14 +67,19 @@ def values(file: Stream, path: str) -> Iterator[tuple[int, bytes]]:
     what stood before the break was given by then.
     """
     try:
-        yield from _values(_text(file, path), path)
+        yield from _values(_text(file, path, use), path)
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise Failure(
-            f"{shown(path)} is damaged or cut off: gzip can't decompress it to its end. {_RESUME}"
-        ) from None
+        broken = f"{shown(path)} is damaged or cut off: gzip can't decompress it to its end."
+        raise Failure(f"{broken} {_resume(use)}") from None
+    except _Broken as broken:
+        raise Failure(f"{broken} {_resume(use)}") from None
 
 
-_RESUME: Final = "The records before that place are replayed. Replay the whole file when it is repaired."
+def _resume(use: Use) -> str:
+    return (
+        f"The records before that place are {use.done}. "
+        f"{use.verb.capitalize()} the whole file when it is repaired."
+    )
 
 
 def shown(path: str) -> str:
@@ -65,7 +87,7 @@ def shown(path: str) -> str:
     return "Standard input" if path == "-" else path
 
 
-def _text(file: Stream, path: str) -> io.BufferedReader:
+def _text(file: Stream, path: str, use: Use) -> io.BufferedReader:
     """The stream, decompressed, without a byte-order mark. Raises Failure for what is not UTF-8 text."""
     stream = _Ahead(file)
     packed = compression(stream.head)
@@ -74,24 +96,24 @@ def _text(file: Stream, path: str) -> io.BufferedReader:
         packed = compression(stream.head)
         if packed == GZIP:
             raise Failure(
-                f"{shown(path)} is gzip-compressed twice: {_pipe(path, f'gzip -dc {shlex.quote(path)}')}"
+                f"{shown(path)} is gzip-compressed twice: {_pipe(path, f'gzip -dc {shlex.quote(path)}', use)}"
             )
     if packed is not None:
         command = f"{_DECOMPRESS[packed]} {shlex.quote(path)}"
-        raise Failure(f"{shown(path)} is {packed}-compressed: {_pipe(path, command)}")
+        raise Failure(f"{shown(path)} is {packed}-compressed: {_pipe(path, command, use)}")
     if (other := encoding(stream.head)) is not None:
         raise Failure(
-            f"{shown(path)} is {other}: {_pipe(path, f'iconv -f {other} -t UTF-8 {shlex.quote(path)}')}"
+            f"{shown(path)} is {other}: {_pipe(path, f'iconv -f {other} -t UTF-8 {shlex.quote(path)}', use)}"
         )
     if stream.head.startswith(BYTE_ORDER_MARK):
         stream.skip(len(BYTE_ORDER_MARK))
     return io.BufferedReader(stream, CHUNK_BYTES)
 
 
-def _pipe(path: str, command: str) -> str:
+def _pipe(path: str, command: str, use: Use) -> str:
     if path == "-":
-        return "convert it first, and replay what results."
-    return f"`{command} | {command_line('replay', '--file', '-')}` replays it."
+        return f"convert it first, and {use.verb} what results."
+    return f"`{command} | {command_line(*use.command)}` {use.verb}s it."
 
 
 class _Ahead(io.RawIOBase):
@@ -190,14 +212,14 @@ def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[byte
         value += chunk[begin:][: _LINE_BYTES - len(value)]
         chunk = text.read1(CHUNK_BYTES)
     if depth:
-        raise Failure(f"{shown(path)} ends within a JSON array or object: it is cut off. {_RESUME}")
+        raise _Broken(f"{shown(path)} ends within a JSON array or object: it is cut off.")
     _check_blank(value, path)
 
 
 def _check_blank(between: bytes | bytearray, path: str) -> None:
     """Raises Failure where something stands between two values."""
     if between.strip(_BLANK):
-        raise Failure(
+        raise _Broken(
             f"{shown(path)} begins with a JSON array or object, and has something else behind it: neither a "
-            f"sequence of JSON values nor one event a line. {_RESUME}"
+            "sequence of JSON values nor one event a line."
         )

@@ -124,7 +124,7 @@ def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
     batch_bytes = 0
     broken: Failure | None = None
     try:
-        with _open(path) as file:
+        with open_archive(path) as file:
             for number, value in values(file, path):
                 batch.append(_record(name, number, value))
                 batch_bytes += len(value)
@@ -134,14 +134,20 @@ def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
     except Failure as failure:
         broken = failure
     except OSError as error:
-        broken = Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.")
+        broken = unreadable(path, error)
     if batch:
         yield batch
     if broken is not None:
         raise broken
 
 
-def _open(path: str) -> AbstractContextManager[Stream]:
+def unreadable(path: str, error: OSError) -> Failure:
+    """The failure of a file that the operating system does not let us read."""
+    return Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.")
+
+
+def open_archive(path: str) -> AbstractContextManager[Stream]:
+    """The file's bytes; `-` is standard input. Raises OSError."""
     if path == "-":
         return nullcontext(cast("Stream", sys.stdin.buffer))  # its type lacks what a BufferedReader has
     return Path(path).open("rb")

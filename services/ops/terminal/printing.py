@@ -6,12 +6,17 @@ from typing import Final
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 WIDTH_OF_NO_TERMINAL: Final = 250
+_GAP: Final = 2
+"""The columns of a table are this far apart."""
+_NARROWEST_TEXT: Final = 30
+"""The last column of a table may break its texts down to this width."""
 
 
 def print_json(value: object) -> None:
@@ -31,8 +36,28 @@ def console() -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table on standard output."""
-    console().print(table(columns, rows))
+    """Prints a table on standard output, or one block of lines per row where the terminal is too narrow."""
+    to, rows = console(), list(rows)
+    lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if _fits(columns, lines, to.width):
+        made = table(columns, rows)
+        for column in made.columns[:-1]:
+            column.no_wrap = True
+        to.print(made)
+        return
+    for number, line in enumerate(lines):
+        block = Table.grid(padding=(0, _GAP, 0, 0))
+        for name, cell in zip(columns, line, strict=True):
+            block.add_row(Text(name, style="bold", no_wrap=True), Text(cell, overflow="fold"))
+        if number:
+            to.print()
+        to.print(block)
+
+
+def _fits(columns: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether every column but the last fits without a break, and the last has room for words."""
+    *others, last = (max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True))
+    return sum(others) + _GAP * len(others) + min(last, _NARROWEST_TEXT) <= width
 
 
 def minute(instant: datetime | None) -> str:
