@@ -5,11 +5,13 @@ import typer
 from services.ops.commands.up import DirectoryOption
 from services.ops.embedded.state import plan
 from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import JsonOption
+from services.ops.terminal.printing import print_json
 from services.ops.terminal.program import DEFAULT_STATE
 from shared.extras import needs_extra
 
 
-def down(state: DirectoryOption = DEFAULT_STATE) -> None:
+def down(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
     """Stop every process of a stack that `callfold up` started, and keep its data.
 
     Processes that a killed supervisor left running are stopped as well.
@@ -18,5 +20,8 @@ def down(state: DirectoryOption = DEFAULT_STATE) -> None:
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
-    ended = state.is_dir() and stack.stop(plan(state))
-    typer.echo("Stopped." if ended else f"No stack is running in {state}.")
+    stopped = state.is_dir() and stack.stop(plan(state))
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        typer.echo("Stopped." if stopped else f"No stack is running in {state}.")

@@ -17,7 +17,7 @@ from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import DryRunOption, JsonOption, OrganizationOption, StateOption
-from services.ops.terminal.printing import counted, print_json, print_table
+from services.ops.terminal.printing import counted, minute, mode, print_json, print_table
 from services.ops.terminal.progress_bar import Bar, progress
 from shared.database.connection import Connection
 from shared.store.delete import delete
@@ -112,8 +112,12 @@ def _read_numbers(numbers: Sequence[str]) -> list[str]:
 
 def _print(done: Forgotten, *, other_spellings: bool, quarantine: bool) -> None:
     if done.dry_run and done.calls:
-        columns = ("id", "livemode", "created_at", "direction", "status", "from_number", "to_number")
-        print_table(columns, [[call[name] for name in columns] for call in done.calls])
+        fields = ("direction", "status", "from_number", "to_number")
+        rows = [
+            (call["id"], mode(call["livemode"]), minute(call["created_at"]), *(call[name] for name in fields))
+            for call in done.calls
+        ]
+        print_table(["call", "mode", "created (UTC)", "direction", "status", "from", "to"], rows)
     if done.dry_run:
         typer.echo(f"{counted(done.calls_found, 'call')} would be deleted.")
     else:

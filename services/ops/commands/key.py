@@ -88,11 +88,12 @@ def create(
     if as_json:
         print_json(made)
         return
-    typer.echo(f"{made['key']}\n")
-    typer.echo(
+    typer.echo(made["key"])
+    created = (
         f"Created key {made['id']} for {mode(not test)} calls of organization {made['organization_id']}."
     )
-    typer.echo("Store the key now: callfold keeps only its hash and cannot show it again.")
+    typer.echo(created, err=True)
+    typer.echo("Store the key now: callfold keeps its hash and cannot show it again.", err=True)
 
 
 @app.command("list", cls=Command)

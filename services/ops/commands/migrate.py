@@ -8,7 +8,9 @@ import typer
 from services.ops.addresses import Place, database, database_faults, find_database
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
-from services.ops.terminal.options import StateOption
+from services.ops.terminal.options import JsonOption, StateOption
+from services.ops.terminal.printing import print_json
+from shared.database.schema_step import NEEDED_STEP
 from shared.settings.database import RolesSettings
 
 RolesOption = Annotated[
@@ -21,7 +23,7 @@ RolesOption = Annotated[
 ]
 
 
-def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
+def migrate(roles: RolesOption = False, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Create the tables in a new database, or migrate those of an older callfold.
 
     Running it again is harmless, so it can run at each start. Of two runs at once, the second waits. Tables
@@ -50,7 +52,11 @@ def migrate(roles: RolesOption = False, state: StateOption = None) -> None:
         raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
     except MayNotMakeRoles as refused:
         raise Failure(f"{refused}.") from None
-    if newer is None:
+    if as_json:
+        print_json(
+            {"step": newer or NEEDED_STEP, "newer": newer is not None, "roles": roles and newer is None}
+        )
+    elif newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
         typer.echo(

@@ -30,10 +30,14 @@ def rename(
     organization_id: OrganizationArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.", show_default=False)],
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Rename an organization."""
     name = check_name(name)
     asyncio.run(_update(state, organization_id, _RENAME, name, "organization renamed", name))
+    if as_json:
+        print_json({"organization_id": organization_id, "name": name})
+        return
     typer.echo(f"Renamed organization {organization_id} to {name}.")
 
 
@@ -70,6 +74,7 @@ def set_retention(
         ),
     ],
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Set how long an organization's calls are kept.
 
@@ -77,6 +82,9 @@ def set_retention(
     """
     kept = _read_days(days)
     asyncio.run(_update(state, organization_id, _SET_RETENTION, kept, "retention changed", days))
+    if as_json:
+        print_json({"organization_id": organization_id, "retention_days": kept})
+        return
     how_long = "forever" if kept is None else counted(kept, "day")
     typer.echo(f"Set the retention of organization {organization_id} to {how_long}.")
 
@@ -88,6 +96,7 @@ def set_plan(
         typer.Argument(metavar="PLAN", help="A plan of CALLFOLD_PLANS, or unlimited.", show_default=False),
     ],
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Set the plan that limits the requests of each key and user of an organization.
 
@@ -96,6 +105,9 @@ def set_plan(
     """
     _check_plan(plan)
     asyncio.run(_update(state, organization_id, _SET_PLAN, plan, "plan changed", plan))
+    if as_json:
+        print_json({"organization_id": organization_id, "plan": plan})
+        return
     typer.echo(f"Set the plan of organization {organization_id} to {plan}.")
 
 

@@ -102,8 +102,8 @@ def list_records(
         print_json(found)
         return
     if by_reason:
-        rows = [(one["records"], one["topic"], one["reason"], minute(one["newest"])) for one in found]
-        print_table(["records", "topic", "reason", "newest (UTC)"], rows)
+        rows = [(one["records"], one["topic"], minute(one["newest"]), one["reason"]) for one in found]
+        print_table(["records", "topic", "newest (UTC)", "reason"], rows)
         return
     columns = ["id", "quarantined (UTC)", "topic", "partition", "offset", "organization", "call", "reason"]
     names = ("topic", "partition", "offset", "organization_id", "call_id", "reason")
