@@ -44,7 +44,7 @@ async def test_a_call_from_kafka_to_the_api(pipeline: Pipeline, server: TlsPostg
     await seed.call(database, acme)
     async with serving(url) as api:
         assert (await get(api, acme, "/calls"))["total"] == 1
-    assert await missing(database) == {}, "also as another version of PostgreSQL tells of its policies"
+    assert await missing(database) == {}, "also as another version of PostgreSQL reports its policies"
     await database.close()
     assert ingest.stop() == 0
 

@@ -119,7 +119,7 @@ class Load:
             await until(self._under_way, "calls to be answered and deleted")
             yield
             published = self.calls
-            await until(lambda: self._so_many(published + 50), "calls to be published afterwards, too")
+            await until(lambda: self._so_many(published + 50), "calls to be published afterwards")
             self._stop = True
 
     async def _publish(self) -> None:
