@@ -54,7 +54,7 @@ _WORDS: Final = [
 _TOO: Final = re.compile(r", too(?=[.,;:)!?]|$)")
 _CLAUSE: Final = re.compile(r"(?:What|Who|Whose|Whom|Which)\b[^?]*$")
 _SQL: Final = re.compile(
-    r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|FROM|WHERE|DROP|GRANT|REVOKE|VALUES|JOIN)\b"
+    r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|FROM|WHERE|DROP|GRANT|REVOKE|VALUES|JOIN|NULL)\b"
 )
 
 PAGES: Final = ("*.md", "docs/**/*.md", "benchmarks/*.md", "deploy/**/*.md", "examples/**/*.md")
