@@ -59,9 +59,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     watch_starts()
-    if config.getoption("--pure"):
-        hypothesis.settings.register_profile("pure", max_examples=PURE_EXAMPLES)
-        hypothesis.settings.load_profile("pure")
+    # No law is about time: on a busy machine an example may take long, and generating one as well.
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.register_profile(
+        "pure", hypothesis.settings.get_profile("untimed"), max_examples=PURE_EXAMPLES
+    )
+    hypothesis.settings.load_profile("pure" if config.getoption("--pure") else "untimed")
 
 
 @pytest.hookimpl(wrapper=True)

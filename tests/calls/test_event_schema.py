@@ -95,7 +95,9 @@ def _of_type(type_: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return st.builds(lambda known, unknown: {**unknown, **known}, known, unknown)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+)
 @given(conforming(SCHEMA), st.booleans())
 def test_what_conforms_is_read_whole_and_without_a_note(event: dict[str, Any], ascii_only: bool) -> None:
     VALIDATOR.validate(event)
