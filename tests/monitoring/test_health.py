@@ -197,8 +197,7 @@ async def test_the_apis_own_port_in_use_ends_it_with_a_sentence(
     assert service.exit_status == 1
     *_, last = service.log.read_text().splitlines()
     assert last == (
-        f"Error: CALLFOLD_API_PORT: cannot listen on port {port} of 127.0.0.1; "
-        "the reason is logged above."
+        f"Error: CALLFOLD_API_PORT: cannot listen on port {port} of 127.0.0.1; the reason is logged above."
     )
 
 
