@@ -204,12 +204,12 @@ async def test_the_command_says_who_is_in_the_way(
     database_url: str, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.migrations.upgrade.PAUSES_SECONDS", (0.1,))
-    await database.execute("SET application_name = 'somebody'")
+    await database.execute("SET application_name = 'another'")
     async with database.transaction():
         await database.execute("LOCK TABLE alembic_version")
         refused = await callfold("migrate", database_url=database_url)
     assert refused.status == 1
-    assert "the oldest transaction is that of somebody (pid" in refused.failure
+    assert "the oldest transaction is that of another (pid" in refused.failure
     assert (await callfold("migrate", database_url=database_url)).status == 0
 
 

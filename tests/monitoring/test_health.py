@@ -91,9 +91,9 @@ async def test_ingest_tells_that_the_broker_is_away(
 
 
 async def test_ingest_without_its_topic_says_so(pipeline: Pipeline, monitor: Monitor) -> None:
-    pipeline.start(monitor_port=str(monitor.port), topic="nobody-made-it")
+    pipeline.start(monitor_port=str(monitor.port), topic="not-created")
     await until(monitor.reason_to_wait, "ingest to look for its topic")
-    assert await monitor.reason_to_wait() == "waits for Kafka and its topic nobody-made-it"
+    assert await monitor.reason_to_wait() == "waits for Kafka and its topic not-created"
 
 
 async def test_a_member_without_a_partition_is_ready(
