@@ -65,8 +65,8 @@ FROM (
 ORDER BY in_progress DESC, at
 LIMIT 1
 """)
-"""Parameters: those of `Filters`, from the day before the span; the first instant of the span and the first instant
-after it. Two more are the first and last days of each run of earlier days to examine."""
+"""Parameters: those of `Filters`, from the day before the span; the first instant of the span, and the first
+one after it. Two more are the first and last days of each run of earlier days to examine."""
 
 
 async def peak_concurrency(
