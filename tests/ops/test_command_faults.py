@@ -1,4 +1,4 @@
-"""What the operator's commands say to what can't be: one sentence, and an exit status that is not 0."""
+"""A command that cannot work prints one sentence and exits with a status other than 0."""
 
 import asyncio
 import shlex

@@ -24,7 +24,7 @@ NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
 
 @pytest.fixture
 async def organization(database: Connection) -> UUID:
-    """An organization that is there."""
+    """An organization."""
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Ärzte am Platz')", ORGANIZATION)
     return ORGANIZATION
 

@@ -1,4 +1,4 @@
-"""A person asks to be forgotten: every call from or to a number goes, and what else names it is said."""
+"""Erasure of a person: every call from or to a number is deleted, and other places with it are reported."""
 
 import asyncio
 from uuid import UUID

@@ -81,7 +81,7 @@ def test_any_bytes_are_readable_and_none_control_the_terminal(
 
 
 async def test_what_became_an_event_is_let_in_and_counted(database: Connection, database_url: str) -> None:
-    """Events of an organization that nobody had created, and one that stays bad."""
+    """Events of an organization that did not exist, and a record that stays invalid."""
     good = value("call.initiated", organization_id=STRANGER)
     ids = await quarantined(database, good, b"{", reason="organization_id: there is no organization")
     still = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)

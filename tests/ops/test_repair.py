@@ -1,4 +1,4 @@
-"""Counts and calls that somebody changed by hand are mended, beside live traffic."""
+"""Counts and calls that were edited by hand are repaired, beside live traffic."""
 
 import asyncio
 from datetime import timedelta
@@ -127,7 +127,7 @@ CALLS_DAMAGED = {
 async def test_refold_makes_calls_the_fold_of_their_events_and_moves_the_counts(
     database: Connection, database_url: str, damage: str
 ) -> None:
-    """The counts were a recount of the damaged calls, and are one of the mended."""
+    """The counts equal a recount of the damaged calls before, and of the repaired calls afterwards."""
     await stored(database, initiated, answered, completed, of_another)
     await database.execute(damage)
     await callfold("rebuild", database_url=database_url)
@@ -241,7 +241,7 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
     def fail() -> None:
         with progress("calls", 3) as bar:
             bar.advance(3, "the third")
-            raise Failure("The database is away.")
+            raise Failure("The database is unreachable.")
 
     with pytest.raises(Failure):
         fail()

@@ -1,4 +1,4 @@
-"""A span of a topic, or an archive, fed once more to the path that ingest takes."""
+"""A replay of a span of a topic, or of an archive, takes the path of ingest."""
 
 import json
 from datetime import UTC, datetime

@@ -161,7 +161,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
 
     await until(started_again, "the supervisor starts ingest again")
 
-    # Somebody compacts the topic, and the supervisor dies.
+    # An operator compacts the topic, and the supervisor dies.
     compacted = ConfigResource(ConfigResourceType.TOPIC, "call-events", configs={"cleanup.policy": "compact"})
     async with administration(state.kafka) as admin:
         await admin.alter_configs([compacted])
