@@ -1,4 +1,4 @@
-"""The way of an event: published to a topic, read by processes of ingest, proved in the database."""
+"""The path of an event: published to a topic, stored by ingest processes, proved in the database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A broker as companies run it: SASL and mutual TLS on listeners of their own, tokens of an issuer, ACLs."""
+"""A secured broker: SASL and mutual TLS on separate listeners, OAuth tokens, ACLs."""
 
 import asyncio
 import base64
@@ -66,14 +66,14 @@ super.users=User:ANONYMOUS
 
 @dataclass(frozen=True)
 class Issuer:
-    """Signs tokens as an identity provider does."""
+    """Signs tokens, as an identity provider does."""
 
     key: rsa.RSAPrivateKey
 
     def token(self, subject: str, *, lifetime_seconds: float = 3600) -> str:
         now = time.time()
         claims: dict[str, object] = {"iss": "https://identity.example.com", "aud": "kafka", "sub": subject}
-        # In whole seconds, and not over before its time.
+        # Kafka counts in whole seconds, and the token must not expire early.
         claims |= {"iat": int(now), "exp": math.ceil(now + lifetime_seconds)}
         signed = f"{_part({'alg': 'RS256', 'kid': 'one'})}.{_part(claims)}"
         signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
@@ -106,11 +106,11 @@ class SecuredKafka:
         return str(self.directory / "ca.pem")
 
     async def set_password(self, mechanism: str, user: str, password: str) -> None:
-        """Makes the user, or gives it another password."""
+        """Creates the user, or changes its password."""
         await administer(self.plain, set_password(mechanism, user, password))
 
     async def allow(self, user: str, resource: int, name: str, operations: Sequence[int]) -> None:
-        """Gives the user these operations on all topics or groups whose name begins so."""
+        """Grants the user these operations on all topics or groups with this name prefix."""
         await administer(self.plain, allow(user, resource, name, operations))
 
 
@@ -122,7 +122,7 @@ def secured_kafka(directory: Path) -> Iterator[SecuredKafka]:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(directory / "ca.pem")
     certificate = ca.issue_cert("localhost")
-    # Java reads a key in PKCS #8 alone.
+    # Java reads private keys only in PKCS #8.
     (directory / "broker.pem").write_bytes(
         pkcs8(certificate.private_key_pem) + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
     )
@@ -174,7 +174,8 @@ def sasl(secured: SecuredKafka, mechanism: str, **settings: str) -> Settings:
 def with_certificate(
     secured: SecuredKafka, user: str, directory: Path, by: trustme.CA | None = None
 ) -> Settings:
-    """Of mutual TLS, with an encrypted key; the certificate is by the broker's authority, or another."""
+    """Settings of mutual TLS with an encrypted key. The certificate is issued by the broker's authority, or
+    another."""
     certificate = (by or secured.ca).issue_cert("callfold.example.com", common_name=user)
     certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
     (directory / "key.pem").write_bytes(pkcs8(certificate.private_key_pem, KEY_PASSWORD))
@@ -189,7 +190,7 @@ def with_certificate(
 
 
 def pkcs8(key: trustme.Blob, password: str | None = None) -> bytes:
-    """A private key in PKCS #8, encrypted when there is a password."""
+    """A private key in PKCS #8, encrypted if there is a password."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password is not None:
         encryption = serialization.BestAvailableEncryption(password.encode())

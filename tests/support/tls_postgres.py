@@ -1,5 +1,5 @@
-"""A PostgreSQL of Debian's that speaks TLS alone, which the embedded one can't, where a package has
-installed it."""
+"""A PostgreSQL that accepts only TLS. It needs Debian's package, because the embedded PostgreSQL has no
+TLS."""
 
 import asyncio
 import pwd
@@ -35,11 +35,11 @@ hostssl all all       all trust
 
 @dataclass(frozen=True)
 class TlsPostgres:
-    """The server, and the files of those who talk to it."""
+    """The server, and the files of its clients."""
 
     port: int
     directory: Path
-    """Where its socket is, too."""
+    """Also the directory of its socket."""
 
     def file(self, name: str) -> Path:
         """One of the PEM files."""

@@ -42,7 +42,7 @@ class TokenEndpoint(ThreadingHTTPServer):
 
 @contextmanager
 def token_endpoint(issuer: Issuer, ca: trustme.CA, subject: str) -> Iterator[TokenEndpoint]:
-    """The endpoint, for as long as the block."""
+    """Runs the endpoint within the block."""
     with TokenEndpoint(issuer, ca, subject) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the library's name)
-        """Nothing: what it did is in its counters."""
+        """Logs nothing: its counters show the requests."""
 
 
 def _basic(user: str, password: str) -> str:
