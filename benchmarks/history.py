@@ -1,9 +1,8 @@
 """A database with a history: a year of calls of one large organization and 300 small ones.
 
-Calls and events are made by SQL from their number, so the same arguments give the same rows: each call is the
-fold of one event, which says all of it. The counts are made as an operator would mend them, by `rebuild`, and
-applied by the aggregator's own statement.
-"""
+SQL derives calls and events from their numbers, so the same arguments give the same rows. Each call is the
+fold of one event, which has all its fields. `rebuild` computes the counts, and the aggregator's statement
+applies them."""
 
 import asyncio
 import hashlib
@@ -154,8 +153,9 @@ def name_of(calls: int) -> str:
 
 
 async def ensure(url_of: Callable[[str], str], calls: int) -> str:
-    """The URL of a database with so many calls, made unless it is there, at the newest step and with the
-    services' roles; `url_of` knows that of any database of the server. Raises asyncpg's errors."""
+    """Returns the URL of a database with this many calls, at the newest step and with the services' roles.
+    Creates it if it does not exist. `url_of` returns the URL of any database of the server. Raises asyncpg's
+    errors."""
     name = name_of(calls)
     server = await connect(url_of("postgres"), application_name="callfold-benchmark")
     try:

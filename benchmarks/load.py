@@ -111,7 +111,7 @@ class _Run:
     """The connections of one load, and their results."""
 
     def __init__(self, asked: Asked, answered: Callable[[_Connection, float], None]) -> None:
-        """`answered` is told of each answer when it is complete, and when that was."""
+        """`answered` is called for each complete response, with its time."""
         self.asked = asked
         self.answered = answered
         self.latencies: list[float] = []

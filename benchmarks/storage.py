@@ -89,13 +89,14 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
     print(f"{calls:,} calls in {len(backlog):,} records" + (f" at {rate:,}/s" if rate else ", all at once"))
     for table, rows, heap, indexes, updates, hot_updates in await database.fetch(SIZES):
         print(
-            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes a call (heap and "
+            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes per call (heap and "
             f"indexes), {(heap + indexes) / max(rows, 1):.0f} per row; {updates:,} updates, {hot_updates:,} HOT"
         )
     for name, size in await database.fetch(INDEXES):
-        print(f"    {name}: {size / calls:.0f} bytes a call")
+        print(f"    {name}: {size / calls:.0f} bytes per call")
     print(
-        f"  WAL: {int(wal) / calls:,.0f} bytes a call; Kafka's log: {log / len(backlog):,.0f} bytes a record"
+        f"  WAL: {int(wal) / calls:,.0f} bytes per call; Kafka's log: "
+        f"{log / len(backlog):,.0f} bytes per record"
     )
     cores = ", ".join(f"{part} {(spent - before[part]) / seconds:.2f}" for part, spent in after.items())
     print(f"  cores, on average over {seconds:.0f} s: {cores}")

@@ -37,7 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run PostgreSQL and Kafka from their official images, and also test callfold's image",
     )
-    parser.addoption("--pure", action="store_true", help="run only the tests that need no server and start no process")
+    parser.addoption(
+        "--pure", action="store_true", help="run only the tests that need no server and start no process"
+    )
     parser.addoption("--storm", action="store_true", help="run only the long storms of faults")
     parser.addoption("--seeds", type=int, default=20, help="number of storms (20)")
     parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")

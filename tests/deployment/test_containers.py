@@ -135,7 +135,7 @@ async def _assert_answers(compose: Compose, totals: Totals, key: str) -> None:
 async def test_a_one_shot_that_fails_takes_nobody_down(
     compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of ours are made anew beside `topic`, which then finds fewer partitions than it was told."""
+    """Recreates all of callfold's containers. `topic` then finds fewer partitions than it was given."""
     start = ("up", "--detach", "--wait", *OURS)
     with monkeypatch.context() as changed:
         changed.setenv("PARTITIONS", "9")

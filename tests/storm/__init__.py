@@ -2,7 +2,7 @@
 
     ./check --storm [--seeds 20] [--seed 1]
 
-schedule   pure: from a seed, which fault comes when and to whom
+schedule   pure: from a seed, the faults, their times and their targets
 workload   pure: from a seed, the records, torn apart, reordered and duplicated
 faults     the table of faults, each a small function
 stage      the servers and the supervised services that it all happens to

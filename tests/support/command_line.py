@@ -15,8 +15,8 @@ from tests.support.left_open import forget_what_is_left_open
 
 @dataclass(frozen=True)
 class Done:
-    """The output of a command, its messages on standard error, and its exit status. An expected fault is
-    `failure`, and status 1."""
+    """The output of a command, its messages on standard error, and its exit status. After an expected fault,
+    `failure` has its text and the status is 1."""
 
     status: int
     output: str

@@ -40,7 +40,7 @@ class PgBouncer(Server):
     port: int
 
     def url(self, database_url: str) -> str:
-        """The same database through the pooler."""
+        """The URL of the same database through the pooler."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database_url.rpartition('/')[2]}"
 
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 
 class RawName(str):
-    """Is b"\\xffname" on the wire."""
+    """The name that is sent as b"\\xffname"."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         return b"\xffname"

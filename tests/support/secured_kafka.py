@@ -23,12 +23,13 @@ from tests.support.kafka_requests import administer, allow, set_password
 from tests.support.left_open import forget_what_is_left_open
 
 SESSION_SECONDS: Final = 2
-"""How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
+"""The lifetime of a SASL session. aiokafka does not reauthenticate, so the broker closes each connection
+after it."""
 
 KEY_PASSWORD: Final = "key-secret"
 
 Settings = dict[str, str]
-"""Of callfold, without their prefix."""
+"""Settings of callfold, without their prefix."""
 
 LISTENERS: Final = """
 listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
@@ -116,8 +117,8 @@ class SecuredKafka:
 
 @contextmanager
 def secured_kafka(directory: Path) -> Iterator[SecuredKafka]:
-    """The broker in an empty directory, ended with the block; only `allow`ed users may do anything, but for
-    who comes in by the listener without security."""
+    """Runs the broker in an empty directory within the block. Only users with a grant of `allow` have rights,
+    except clients of the plaintext listener."""
     plain, controller, sasl, mutual = free_ports(4)
     ca = trustme.CA()
     ca.cert_pem.write_to_path(directory / "ca.pem")

@@ -55,9 +55,9 @@ class TlsPostgres:
 
 @asynccontextmanager
 async def tls_postgres(directory: Path) -> AsyncIterator[TlsPostgres]:
-    """The server, with a certificate for `localhost` alone of the authority in `authority.pem`. The user
-    `certified` needs one of the same authority, as in `certified.pem`; `stranger.pem` has one of the
-    authority in `other.pem`."""
+    """Runs the server. Its certificate is only for `localhost`, issued by the authority in `authority.pem`.
+    The user `certified` needs a certificate of that authority, such as `certified.pem`. The authority in
+    `other.pem` issued `stranger.pem`."""
     user = operating_user()
     directory.chmod(0o777)
     authority, other = trustme.CA(), trustme.CA()

@@ -19,8 +19,8 @@ SCOPE = "kafka"
 
 
 class TokenEndpoint(ThreadingHTTPServer):
-    """What can change while it runs: `lifetime_seconds` of its tokens, what it says of them (`told_seconds`,
-    the truth unless set), and `away`, when it answers 503."""
+    """Tests can change it while it runs: `lifetime_seconds` of its tokens, the lifetime that it reports
+    (`told_seconds`, the real one unless set), and `away`, which makes it respond 503."""
 
     def __init__(self, issuer: Issuer, ca: trustme.CA, subject: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -40,7 +40,8 @@ def sign_with_secret(payload: Mapping[str, Any], secret: str = SECRET) -> str:
 
 
 class TokenIssuer(ThreadingHTTPServer):
-    """What can change while it runs: its `keys`, and `away`, when it answers 503. `asked` counts."""
+    """Tests can change it while it runs: its `keys`, and `away`, which makes it respond 503. `asked` counts
+    requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
