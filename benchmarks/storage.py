@@ -89,8 +89,9 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
     print(f"{calls:,} calls in {len(backlog):,} records" + (f" at {rate:,}/s" if rate else ", all at once"))
     for table, rows, heap, indexes, updates, hot_updates in await database.fetch(SIZES):
         print(
-            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes per call (heap and "
-            f"indexes), {(heap + indexes) / max(rows, 1):.0f} per row; {updates:,} updates, {hot_updates:,} HOT"
+            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes per call (heap "
+            f"and indexes), {(heap + indexes) / max(rows, 1):.0f} per row; "
+            f"{updates:,} updates, {hot_updates:,} HOT"
         )
     for name, size in await database.fetch(INDEXES):
         print(f"    {name}: {size / calls:.0f} bytes per call")

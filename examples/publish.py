@@ -16,7 +16,7 @@ def events_of_a_call(organization_id: str, call_id: str) -> list[bytes]:
     def event(type: str, seconds: int, **data: object) -> bytes:
         return json.dumps(
             {
-                # Generated once per event. An event published again with the same id is dropped as a duplicate.
+                # Generated once per event. A retry with the same id is dropped as a duplicate.
                 "id": f"evt_{uuid.uuid4().hex}",
                 "type": type,
                 "organization_id": organization_id,

@@ -1,9 +1,8 @@
 """Actors that run one step at a time, in an order that the caller chooses.
 
-A step is what an actor does from one point where it waits to the next: each request to PostgreSQL is such a
-point (`SteppedConnection`), and whatever else an actor says (`Actor.permit`). Between two steps nothing
-moves: each actor waits for its next permit, or for a lock that another one holds. So the same choices make
-the same interleaving.
+A step is the work of an actor between two waiting points. Each request to PostgreSQL is such a point
+(`SteppedConnection`), and so is each call of `Actor.permit`. Between two steps no actor runs: each waits for
+its next permit, or for a lock that another one holds. So the same choices give the same interleaving.
 """
 
 import asyncio
@@ -233,7 +232,7 @@ class Schedule:
         return connection
 
     async def close(self) -> None:
-        """Also closes the connections."""
+        """Ends all actors and closes all connections."""
         await self.clear(at_rest=False)
         for connection in self._idle:
             await connection.close()

@@ -45,7 +45,7 @@ def brokers_of(seed: int) -> int:
 
 
 def plan(seed: int, kinds: Mapping[str, Kind], faults: int, seconds: float) -> tuple[Planned, ...]:
-    """N faults within these seconds, in the order of their times. The same arguments give the same faults.
+    """Plans this many faults within these seconds, ordered by time. The same arguments give the same plan.
 
     As many kinds as fit happen at least once. The weights decide on the rest.
     """

@@ -29,7 +29,7 @@ class Seen:
 
     floors: dict[CallKey, Floor] = field(default_factory=dict)
     asked_to_delete: set[CallKey] = field(default_factory=set)
-    """Calls with a delete request, whatever its result."""
+    """Calls with a delete request, answered or not."""
     deleted: set[CallKey] = field(default_factory=set)
     """Those of them with the response 204."""
 

@@ -62,7 +62,7 @@ class Stage:
     """The API key of each organization and mode."""
     services: dict[str, Supervised]
     client: httpx.AsyncClient
-    """The API's TLS context, for all readers: creating one is slow."""
+    """The API client that all readers share: creating one is slow."""
     logs: Path
     published: int = 0
     """The number of records acknowledged, from the start of the workload."""
