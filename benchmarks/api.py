@@ -1,13 +1,12 @@
-"""How fast one process of the API answers, from a database with a year of calls, on the same cores as
-PostgreSQL and the load generator.
+"""Measures one API process over a database with a year of calls, on the same cores as PostgreSQL and the load
+generator.
 
     .venv/bin/python -m benchmarks.api [--calls 5000000] [--state DIRECTORY] [--json]
 
-Latencies are measured at a fixed rate, from the moment at which a request was due, so that queueing shows.
-Rates are measured with every connection sending its next request as soon as it has an answer. The baseline is
-a FastAPI route that answers a constant, measured in the same run, before and after. Processor time of the API
-per answer is also measured: it depends less on the machine's other load.
-"""
+Latencies are measured at a fixed rate, from the moment that a request was due, so that a queue shows. Rates
+are measured with every connection sending its next request as soon as it has a response. The baseline is a
+FastAPI route that returns a constant, measured before and after in the same run. The API's processor time per
+response is also reported, because it depends less on other load of the machine."""
 
 import argparse
 import asyncio
@@ -56,9 +55,9 @@ DEEP_PAGE: Final = 50_000
 CONNECTIONS: Final = 32
 COMMITS_PER_SECOND: Final = (10, 50)
 SLOW_TIMES: Final = 7
-"""The number of requests for slow answers."""
+"""The number of requests for each slow question."""
 
-# The same as action=stats, from the calls themselves.
+# The same figures as action=stats, computed from the calls.
 RECOUNT: Final = """
 SELECT status, coalesce(direction, 'unknown') AS direction, count(*) AS calls, count(answered_at) AS answered,
     coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
@@ -76,8 +75,7 @@ WHERE userid = (SELECT oid FROM pg_roles WHERE rolname = $1) AND query LIKE $2
 
 @dataclass(frozen=True)
 class Figure:
-    """How one request was answered. Times are in milliseconds, except the API's processor time, in
-    microseconds."""
+    """The figures of one question. Times are in milliseconds, the API's processor time in microseconds."""
 
     question: str
     how: str
@@ -89,12 +87,12 @@ class Figure:
     api_cpu_us: float
     generator_cores: float
     wrong: int
-    """The number of wrong answers."""
+    """The number of wrong responses."""
 
 
 @dataclass
 class Report:
-    """The results of one run."""
+    """The figures of one run."""
 
     calls: int
     figures: list[Figure] = field(default_factory=list)
@@ -108,7 +106,7 @@ class Report:
 
 
 class Stand:
-    """The process under load, and the report for its figures."""
+    """The process under load, and the report that collects its figures."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], report: Report) -> None:
         self.port = port
@@ -116,7 +114,7 @@ class Stand:
         self._process = psutil.Process(process.pid)
 
     async def take(self, question: str, how: str, load: Awaitable[Load]) -> Figure:
-        """Runs the load. Raises the load's exceptions."""
+        """Runs the load. Raises its errors."""
         before = self._cpu_seconds()
         done = await load
         spent = self._cpu_seconds() - before
@@ -146,12 +144,12 @@ class Stand:
         return figure
 
     async def full(self, question: str, asked: Asked, seconds: float) -> Figure:
-        """At full load."""
+        """Measures at full load."""
         load = full_load(self.port, asked, connections=CONNECTIONS, seconds=seconds)
         return await self.take(question, f"{CONNECTIONS} connections", load)
 
     async def rate(self, question: str, asked: Asked, per_second: float, seconds: float) -> Figure:
-        """At a fixed rate."""
+        """Measures at a fixed rate."""
         load = at_rate(self.port, asked, per_second=per_second, seconds=seconds)
         return await self.take(question, f"{per_second:g}/s", load)
 
@@ -161,18 +159,18 @@ class Stand:
 
 
 def tell(line: str) -> None:
-    """Prints the progress."""
+    """Prints a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def asked(path: str, bytes_min: int = 2) -> Asked:
-    """Repeats the same request."""
+    """Repeats one request."""
     return Asked(repeat(request(path, KEY)), bytes_min=bytes_min)
 
 
 @contextmanager
 def process(log: Path, module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this Python for the duration of the block."""
+    """Runs a process of this Python within the block."""
     with log.open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -188,7 +186,7 @@ def process(log: Path, module: str, *arguments: str, **environment: str) -> Iter
 
 
 async def wait_until_answers(port: int, path: str) -> None:
-    """Waits until this path is answered with 200. Raises TimeoutError."""
+    """Returns when this path responds with 200. Raises TimeoutError."""
     async with httpx.AsyncClient() as client:
         for pause in attempts(30):
             try:
@@ -197,11 +195,11 @@ async def wait_until_answers(port: int, path: str) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(pause)
-    raise TimeoutError(f"nothing answers at port {port}")
+    raise TimeoutError(f"no server responds at port {port}")
 
 
 async def measure_bare(report: Report, log: Path, seconds: float) -> float:
-    """The baseline, in a process of its own: answers per second."""
+    """The baseline, in a separate process: responses per second."""
     (port,) = free_ports(1)
     with process(log, "benchmarks.bare", str(port)) as started:
         await wait_until_answers(port, bare.PATH)
@@ -217,14 +215,14 @@ async def measure_counts(stand: Stand, rate: float, seconds: float, when: str = 
 
 
 async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -> None:
-    """The same while ingest writes."""
+    """Measures the same while ingest writes."""
     for commits_per_second in COMMITS_PER_SECOND:
         arguments = [sys.executable, "-m", "benchmarks.writing", url, str(commits_per_second)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None  # noqa: S101 (a pipe)
                 if not await asyncio.to_thread(writer.stdout.readline):
-                    raise RuntimeError("benchmarks.writing ended before it wrote anything")
+                    raise RuntimeError("benchmarks.writing exited before its first write")
                 began = time.perf_counter()
                 await measure_counts(stand, rate, seconds, f" at {commits_per_second} commits/s")
             finally:
@@ -235,7 +233,7 @@ async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -
 
 
 async def measure_first(stand: Stand, database: Connection, times: int) -> None:
-    """Only the first answer after a change: one request after each of ingest's transactions."""
+    """Measures the first response after a change: one request after each of ingest's transactions."""
     traffic = Traffic()
 
     async def change() -> None:
@@ -251,7 +249,7 @@ async def measure_first(stand: Stand, database: Connection, times: int) -> None:
 
 
 async def measure_recount(report: Report, url: str) -> None:
-    """The same stats without counts: by GROUP BY over the calls."""
+    """Measures the same stats without counts: GROUP BY over the calls."""
     database = await connect(url, application_name="callfold-benchmark")
     try:
         await database.execute("SELECT pg_stat_statements_reset()")
@@ -269,7 +267,7 @@ async def measure_recount(report: Report, url: str) -> None:
 
 
 async def measure_lists(stand: Stand, deep_page: int, rate: float, seconds: float) -> None:
-    """The first page and a deep page, by cursor and by number, with total and without."""
+    """Measures the first page and a deep one, by cursor and by page number, with total and without."""
     async with httpx.AsyncClient() as client:
         before = await client.get(
             f"http://127.0.0.1:{stand.port}/calls?page={deep_page - 1}",
@@ -289,7 +287,7 @@ async def measure_lists(stand: Stand, deep_page: int, rate: float, seconds: floa
 
 
 async def measure_calls(stand: Stand, database: Connection, rate: float, seconds: float) -> None:
-    """Details of calls from the whole year, and deletions of some of them."""
+    """Measures details of calls from the whole year, and deletions of some of them."""
     calls = await some_calls(database, 5_000)
     details = [request(f"/calls/{call_id}", KEY) for call_id in calls]
     await stand.rate("detail", Asked(cycle(details), bytes_min=300), rate, seconds)
@@ -298,7 +296,7 @@ async def measure_calls(stand: Stand, database: Connection, rate: float, seconds
 
 
 async def some_calls(database: Connection, number: int) -> list[UUID]:
-    """The ids of about this many calls of the large organization, from its whole year."""
+    """The ids of about this many calls of the large organization, spread over its year."""
     chance = random.Random()
     there = await database.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass")
     numbers = [5 * chance.randrange(there // 5) for _ in range(number)]
@@ -316,7 +314,7 @@ def peak_memory_mb(pid: int) -> float:
 
 
 async def measure(server: Server, port: int, directory: Path, options: argparse.Namespace) -> Report:
-    """The whole run on a server at this port. Raises the exceptions of its parts."""
+    """Runs everything on a server of this port. Raises any error."""
     report = Report(options.calls)
     await server.start()
     url = await ensure(lambda name: f"postgresql://postgres@127.0.0.1:{port}/{name}", options.calls)
@@ -355,7 +353,7 @@ async def measure(server: Server, port: int, directory: Path, options: argparse.
 
 
 def print_report(report: Report) -> None:
-    """Prints the results for people."""
+    """Prints the report as text."""
     table = Table("question", "how", "answers/s", "of bare", "p50 ms", "p99 ms", "longest", "API µs", "wrong")
     for one in report.figures:
         full = one.how.endswith("connections")
@@ -382,13 +380,13 @@ def print_report(report: Report) -> None:
 
 
 def main() -> None:
-    """Parses the arguments and measures on a server of its own."""
+    """Parses the arguments and measures on a separate server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=5_000_000)
-    parser.add_argument("--state", type=Path, help="where the database is kept, and used again")
+    parser.add_argument("--state", type=Path, help="directory of the database, which later runs reuse")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--rate", type=float, default=200, help="requests a second for latencies")
-    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to fold again at the end")
+    parser.add_argument("--rate", type=float, default=200, help="requests per second for latencies")
+    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to refold at the end")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     signal.signal(

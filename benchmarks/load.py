@@ -1,5 +1,5 @@
-"""A light load generator: keep-alive connections over one event loop, requests prepared as bytes, answers
-read by httptools. The status and length of every answer are checked: a fast wrong answer does not count."""
+"""A light load generator: keep-alive connections on one event loop, prepared requests, responses parsed by
+httptools. It checks the status and length of every response, so that a fast wrong one does not count."""
 
 import asyncio
 import time
@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 import httptools
 
 ANSWER_SECONDS: Final = 30.0
-"""How long to wait for the answers after the last request."""
+"""How long to wait for the response to the last request."""
 
 
 class Asked(NamedTuple):
-    """Requests to send, repeatedly or until they end, and the expected status and length of each answer."""
+    """Requests to send, repeated or until they run out, and the expected response to each."""
 
     requests: Iterator[bytes]
     status: int = 200
@@ -26,8 +26,8 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """The results of a load: the latencies of all answers, right or wrong, in ascending order; this process's
-    own processor time; the number of wrong answers, and the first of them."""
+    """The result of a load: the latencies of all responses, right or wrong, in ascending order. It also has
+    the processor time of this process, and the number of wrong responses with the first of them."""
 
     latencies_seconds: list[float]
     seconds: float
@@ -37,11 +37,11 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Answers per second."""
+        """Responses per second."""
         return len(self.latencies_seconds) / self.seconds
 
     def percentile_ms(self, percent: int) -> float:
-        """The nearest rank, in milliseconds."""
+        """The percentile by nearest rank, in milliseconds."""
         rank = -(-len(self.latencies_seconds) * percent // 100)
         return self.latencies_seconds[max(rank, 1) - 1] * 1000
 
@@ -61,7 +61,7 @@ def request(
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with one request at a time. Its callbacks are those of asyncio and httptools."""
+    """A connection with one request at a time. Its methods are the callbacks of asyncio and httptools."""
 
     def __init__(self, run: "_Run") -> None:
         self.planned = 0.0
@@ -111,7 +111,7 @@ class _Run:
     """The connections of one load, and their results."""
 
     def __init__(self, asked: Asked, answered: Callable[[_Connection, float], None]) -> None:
-        """`answered` is called with each complete answer and its time."""
+        """`answered` is called for each complete response, with its time."""
         self.asked = asked
         self.answered = answered
         self.latencies: list[float] = []
@@ -128,34 +128,34 @@ class _Run:
             self.connections.append(made)
 
     def finish(self) -> None:
-        """Notes that all requests are answered."""
+        """Notes that every request has a response."""
         if not self._done.done():
             self._done.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Notes a failure, unless all requests are answered."""
+        """Records a fault, unless every request has a response."""
         if not self._done.done():
             self._done.set_exception(error)
 
     async def wait(self, seconds: float) -> None:
-        """Waits until all requests are answered. Raises the failure, or TimeoutError."""
+        """Waits until every request has a response. Raises the fault, or TimeoutError."""
         await asyncio.wait_for(self._done, seconds)
         self._done = asyncio.get_running_loop().create_future()
 
     def load(self, seconds: float, cpu_seconds: float) -> Load:
-        """The results."""
+        """The result."""
         return Load(sorted(self.latencies), seconds, cpu_seconds, self.wrong, self.first_wrong)
 
     def close(self) -> None:
-        """Closes the connections; this no longer counts as a failure."""
+        """Closes the connections, which is not a fault any more."""
         self.finish()
         for connection in self.connections:
             connection.close()
 
 
 async def full_load(port: int, asked: Asked, *, connections: int, seconds: float) -> Load:
-    """A closed loop: each connection sends its next request as soon as it has its answer. Answers in the
-    first fifth of the time are not counted. Raises OSError, TimeoutError."""
+    """Runs a closed loop: each connection sends its next request as soon as it has a response. Responses in
+    the first fifth of the time are not counted. Raises OSError, TimeoutError."""
     began = time.perf_counter()
     counted_from, end = began + seconds / 5, began + seconds
     busy = connections
@@ -187,12 +187,12 @@ async def full_load(port: int, asked: Asked, *, connections: int, seconds: float
 async def at_rate(
     port: int, asked: Asked, *, per_second: float, seconds: float, connections: int = 64
 ) -> Load:
-    """An open loop: a request is due at each planned moment, even if earlier ones are still unanswered. Its
-    latency counts from that moment, so that queueing shows. Raises OSError, TimeoutError."""
+    """Runs an open loop: a request is due at each planned moment, even if earlier ones have no response yet.
+    Its latency counts from that moment, so that a queue shows. Raises OSError, TimeoutError."""
     loop = asyncio.get_running_loop()
     numbers = count()
     total = int(per_second * seconds)
-    # Each connection in turn, so that none is idle until the API closes it.
+    # In rotation, so that no connection idles until the API closes it.
     idle: deque[_Connection] = deque()
     waiting: deque[float] = deque()
 
@@ -206,8 +206,8 @@ async def at_rate(
             run.finish()
 
     def due() -> None:
-        # The loop's timers have a resolution of 1 ms: a request may be sent up to 0.5 ms early, and then
-        # counts from that moment.
+        # The loop's timers have a resolution of 1 ms. A request may be sent half of that early, and then
+        # counts from there.
         now, n = time.perf_counter(), next(numbers)
         planned = min(began + n / per_second, now)
         if idle:
@@ -233,8 +233,8 @@ async def at_rate(
 async def one_by_one(
     port: int, asked: Asked, *, times: int, before_each: Callable[[], Awaitable[object]]
 ) -> Load:
-    """Sends this many requests over one connection, each after an action that is not measured. Raises
-    OSError, TimeoutError, and the exceptions of `before_each`."""
+    """Sends this many requests over one connection, each after another action, whose time does not count.
+    Raises OSError, TimeoutError, and what `before_each` raises."""
 
     def answered(connection: _Connection, now: float) -> None:
         run.latencies.append(now - connection.planned)

@@ -1,5 +1,5 @@
-"""Writes like ingest, in a process of its own: a fixed number of transactions a second, each of a few
-records, until SIGTERM. Then it prints their number.
+"""Writes as ingest does, in a separate process: a given number of transactions per second, each of a few
+records. At SIGTERM it prints how many it committed.
 
     .venv/bin/python -m benchmarks.writing DATABASE_URL COMMITS_PER_SECOND
 """
@@ -29,7 +29,7 @@ NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 12, tzinfo=UT
 
 
 class Traffic:
-    """Calls of the large organization: each batch starts some calls, and ends those that the previous batch
+    """Calls of the large organization: each batch starts some, and ends those that the previous batch
     started."""
 
     def __init__(self, calls: int = CALLS_PER_COMMIT) -> None:

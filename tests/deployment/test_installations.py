@@ -1,4 +1,4 @@
-"""callfold as it is installed without its extras, as in the image: what needs one says so, the rest works."""
+"""callfold without its extras, as in the image: a command that needs one names it, and all others work."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 
 def callfold(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line, where the packages of the extra `embedded` can't be imported."""
+    """Runs the command line where the packages of the extra `embedded` cannot be imported."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT, *arguments], capture_output=True, text=True, timeout=30
     )

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, and its pages load nothing from other servers."""
+"""The documentation site builds without a warning, and its pages load nothing from other servers."""
 
 import re
 import shutil

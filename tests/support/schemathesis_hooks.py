@@ -1,5 +1,4 @@
-"""What Schemathesis, which loads this file, has to know of the API and no schema can say: the rules that hold
-between parameters."""
+"""Hooks that Schemathesis loads: rules between parameters of the API, which a schema cannot express."""
 
 import json
 import os
@@ -42,8 +41,8 @@ INSTEAD_OF_EACH_OTHER = (
 def before_call(
     context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
 ) -> None:
-    """Of parameters that can't be given together, leaves one, so that more than refusals are tested. Which
-    organization is the key's own, no schema can say either."""
+    """Keeps one of several exclusive parameters, so that not every request is refused. A schema cannot
+    express which organization the key belongs to."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "action" in case.query:
@@ -64,7 +63,7 @@ def filter_failure(
     case: schemathesis.Case[Any],
     response: schemathesis.Response,
 ) -> bool:
-    """False for a refusal of parameters each of which is fine: for what a rule between them refuses."""
+    """False if each parameter is valid and the request was refused by a rule between them."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
         return True
     rule: str = json.loads(response.content)["details"]["rule"]

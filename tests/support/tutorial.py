@@ -1,4 +1,4 @@
-"""Runs the commands of a tutorial in one shell, as its reader types them, and compares what they print.
+"""Runs the commands of a tutorial in one shell, as its reader types them, and compares their output.
 
 A block of `sh` has commands. A block of `text` right after it has their output: `…` stands for any text.
 """
@@ -19,7 +19,7 @@ _APPEARS_SECONDS: Final = 30
 
 @dataclass(frozen=True)
 class Step:
-    """Commands, and what they print; an empty `output` if the page does not show it."""
+    """Commands and their output. `output` is empty if the page does not show it."""
 
     commands: str
     output: str
