@@ -1,9 +1,9 @@
-# Sourced by callfold and check, with $root set: makes .venv from requirements.lock when it is not up to date.
+# Sourced by callfold and check, with $root set: creates .venv from requirements.lock unless it is up to date.
 # shellcheck shell=sh
 
 say() { printf 'callfold: %s\n' "$*" >&2; }
 
-# The first Python that really runs (a shim may not), is new enough and can make an environment.
+# Finds the first Python that runs (a shim may not), is new enough and can create an environment.
 find_python() {
     for python in python3.11 python3.12 python3.13 python3.14 python3 python; do
         "$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
@@ -11,7 +11,8 @@ find_python() {
     return 1
 }
 
-# What .venv was made of, the packages in three lines, then the project; empty when no Python in it runs.
+# Prints what .venv was created from: three lines for the packages, one for the project. Prints nothing when the Python
+# in .venv does not run.
 made_of() {
     version=$("$root/.venv/bin/python" -c 'import sys; print(*sys.version_info)' 2>/dev/null) || return 0
     printf '%s\n' "$root" "$version"
@@ -48,35 +49,35 @@ install_project() {
     fi
 }
 
-# Runs a step, silent unless it fails.
+# Runs a step; prints its output only if it fails.
 quietly() {
     if ! said=$("$@" 2>&1); then
         printf '%s\n' "$said" >&2
-        say 'the packages could not be installed into .venv: the lines above tell why. Once mended, run it again.'
+        say 'the packages could not be installed into .venv; the lines above show why. Fix that, then run this again.'
         exit 1
     fi
 }
 
 make_environment() {
-    # The server of PostgreSQL may run as another user, who must be able to read what is installed here.
+    # The PostgreSQL server may run as another user, which must be able to read the installed files.
     umask 022
     if ! packages_up_to_date; then
         if [ -z "$python" ] && ! has_uv; then
-            say 'no Python 3.11 or newer with venv was found: install one (Debian, Ubuntu: python3 and python3-venv).'
+            say 'found no Python 3.11 or newer with venv. Install one (Debian, Ubuntu: python3 and python3-venv).'
             exit 1
         fi
-        say 'making .venv from requirements.lock, once (about a minute) ...'
+        say 'creating .venv from requirements.lock, once (about a minute) ...'
         rm -rf "$root/.venv"
         quietly install_packages
     fi
     quietly install_project
-    # Written last: an environment whose making was interrupted is made again.
+    # Written last, so that the next run repeats an interrupted installation.
     made_of >"$root/.venv/stamp"
 }
 
 if ! up_to_date; then
-    # Of two shells that start at once the second waits here. The lock is the open file's: the kernel lets it go
-    # with this shell, however that ends.
+    # If two shells start at once, the second waits here. The kernel releases the lock when this shell exits for any
+    # reason.
     exec 9>>"$root/requirements.lock"
     if find_python; then "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || :; else python=; fi
     up_to_date || (make_environment) || exit 1

@@ -1,13 +1,12 @@
-"""How fast one process of the API answers, from a database with a year of calls, on the same cores as
-PostgreSQL and the load itself.
+"""Measures one API process over a database with a year of calls, on the same cores as PostgreSQL and the load
+generator.
 
     .venv/bin/python -m benchmarks.api [--calls 5000000] [--state DIRECTORY] [--json]
 
-Latencies are taken at a fixed rate and count from the moment that a request was due, so that a queue shows;
-rates, with every connection asking again as soon as it is answered. What a FastAPI route that answers a
-constant reaches in the same run, before and after, is what they are compared with. Beside them is the API's
-own processor time, an answer, which depends less on what else the machine does.
-"""
+Latencies are measured at a fixed rate, from the moment that a request was due, so that a queue shows. Rates
+are measured with every connection sending its next request as soon as it has a response. The baseline is a
+FastAPI route that returns a constant, measured before and after in the same run. The API's processor time per
+response is also reported, because it depends less on other load of the machine."""
 
 import argparse
 import asyncio
@@ -56,9 +55,9 @@ DEEP_PAGE: Final = 50_000
 CONNECTIONS: Final = 32
 COMMITS_PER_SECOND: Final = (10, 50)
 SLOW_TIMES: Final = 7
-"""How often is asked what takes long."""
+"""The number of requests for each slow question."""
 
-# The same as action=stats, from the calls themselves.
+# The same figures as action=stats, computed from the calls.
 RECOUNT: Final = """
 SELECT status, coalesce(direction, 'unknown') AS direction, count(*) AS calls, count(answered_at) AS answered,
     coalesce(sum(duration), 0) AS duration_seconds, coalesce(sum(cost), 0) AS cost_cents,
@@ -76,7 +75,7 @@ WHERE userid = (SELECT oid FROM pg_roles WHERE rolname = $1) AND query LIKE $2
 
 @dataclass(frozen=True)
 class Figure:
-    """How one question was answered; times in milliseconds but the API's processor time, in microseconds."""
+    """The figures of one question. Times are in milliseconds, the API's processor time in microseconds."""
 
     question: str
     how: str
@@ -88,12 +87,12 @@ class Figure:
     api_cpu_us: float
     generator_cores: float
     wrong: int
-    """How many of the answers were not what they must be."""
+    """The number of wrong responses."""
 
 
 @dataclass
 class Report:
-    """All that one run gave."""
+    """The figures of one run."""
 
     calls: int
     figures: list[Figure] = field(default_factory=list)
@@ -107,7 +106,7 @@ class Report:
 
 
 class Stand:
-    """The process under load, and the report that its figures go to."""
+    """The process under load, and the report that collects its figures."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], report: Report) -> None:
         self.port = port
@@ -115,12 +114,12 @@ class Stand:
         self._process = psutil.Process(process.pid)
 
     async def take(self, question: str, how: str, load: Awaitable[Load]) -> Figure:
-        """Carries the load out. Raises what it raises."""
+        """Runs the load. Raises its errors."""
         before = self._cpu_seconds()
         done = await load
         spent = self._cpu_seconds() - before
         answers = len(done.latencies_seconds)
-        # A full load's first fifth is not counted, but costs.
+        # The first fifth of a full load is not counted, but uses processor time.
         answered = answers * 5 / 4 if how.endswith("connections") else answers
         figure = Figure(
             question,
@@ -145,12 +144,12 @@ class Stand:
         return figure
 
     async def full(self, question: str, asked: Asked, seconds: float) -> Figure:
-        """At full load."""
+        """Measures at full load."""
         load = full_load(self.port, asked, connections=CONNECTIONS, seconds=seconds)
         return await self.take(question, f"{CONNECTIONS} connections", load)
 
     async def rate(self, question: str, asked: Asked, per_second: float, seconds: float) -> Figure:
-        """At a fixed rate."""
+        """Measures at a fixed rate."""
         load = at_rate(self.port, asked, per_second=per_second, seconds=seconds)
         return await self.take(question, f"{per_second:g}/s", load)
 
@@ -160,18 +159,18 @@ class Stand:
 
 
 def tell(line: str) -> None:
-    """Says how far it is."""
+    """Prints a line of progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def asked(path: str, bytes_min: int = 2) -> Asked:
-    """The same request over and over."""
+    """Repeats one request."""
     return Asked(repeat(request(path, KEY)), bytes_min=bytes_min)
 
 
 @contextmanager
 def process(log: Path, module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this Python for the block."""
+    """Runs a process of this Python within the block."""
     with log.open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -187,7 +186,7 @@ def process(log: Path, module: str, *arguments: str, **environment: str) -> Iter
 
 
 async def wait_until_answers(port: int, path: str) -> None:
-    """Returns when this path is answered with 200. Raises TimeoutError."""
+    """Returns when this path responds with 200. Raises TimeoutError."""
     async with httpx.AsyncClient() as client:
         for pause in attempts(30):
             try:
@@ -196,11 +195,11 @@ async def wait_until_answers(port: int, path: str) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(pause)
-    raise TimeoutError(f"nothing answers at port {port}")
+    raise TimeoutError(f"no server responds at port {port}")
 
 
 async def measure_bare(report: Report, log: Path, seconds: float) -> float:
-    """The floor, in a process of its own: answers per second."""
+    """The baseline, in a separate process: responses per second."""
     (port,) = free_ports(1)
     with process(log, "benchmarks.bare", str(port)) as started:
         await wait_until_answers(port, bare.PATH)
@@ -216,14 +215,14 @@ async def measure_counts(stand: Stand, rate: float, seconds: float, when: str = 
 
 
 async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -> None:
-    """The same while ingest writes."""
+    """Measures the same while ingest writes."""
     for commits_per_second in COMMITS_PER_SECOND:
         arguments = [sys.executable, "-m", "benchmarks.writing", url, str(commits_per_second)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None  # noqa: S101 (a pipe)
                 if not await asyncio.to_thread(writer.stdout.readline):
-                    raise RuntimeError("benchmarks.writing ended before it wrote anything")
+                    raise RuntimeError("benchmarks.writing exited before its first write")
                 began = time.perf_counter()
                 await measure_counts(stand, rate, seconds, f" at {commits_per_second} commits/s")
             finally:
@@ -234,7 +233,7 @@ async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -
 
 
 async def measure_first(stand: Stand, database: Connection, times: int) -> None:
-    """The first answer after a change, by itself: one request after each of ingest's transactions."""
+    """Measures the first response after a change: one request after each of ingest's transactions."""
     traffic = Traffic()
 
     async def change() -> None:
@@ -250,7 +249,7 @@ async def measure_first(stand: Stand, database: Connection, times: int) -> None:
 
 
 async def measure_recount(report: Report, url: str) -> None:
-    """The same stats without counts: by GROUP BY over the calls."""
+    """Measures the same stats without counts: GROUP BY over the calls."""
     database = await connect(url, application_name="callfold-benchmark")
     try:
         await database.execute("SELECT pg_stat_statements_reset()")
@@ -268,8 +267,7 @@ async def measure_recount(report: Report, url: str) -> None:
 
 
 async def measure_lists(stand: Stand, deep_page: int, rate: float, seconds: float) -> None:
-    """The first page and a deep one, which is reached by its cursor and by its number, with total and
-    without."""
+    """Measures the first page and a deep one, by cursor and by page number, with total and without."""
     async with httpx.AsyncClient() as client:
         before = await client.get(
             f"http://127.0.0.1:{stand.port}/calls?page={deep_page - 1}",
@@ -289,7 +287,7 @@ async def measure_lists(stand: Stand, deep_page: int, rate: float, seconds: floa
 
 
 async def measure_calls(stand: Stand, database: Connection, rate: float, seconds: float) -> None:
-    """Details of calls all over the year, and deletions of some of them."""
+    """Measures details of calls from the whole year, and deletions of some of them."""
     calls = await some_calls(database, 5_000)
     details = [request(f"/calls/{call_id}", KEY) for call_id in calls]
     await stand.rate("detail", Asked(cycle(details), bytes_min=300), rate, seconds)
@@ -298,7 +296,7 @@ async def measure_calls(stand: Stand, database: Connection, rate: float, seconds
 
 
 async def some_calls(database: Connection, number: int) -> list[UUID]:
-    """The ids of about so many calls of the large organization, from all over its year."""
+    """The ids of about this many calls of the large organization, spread over its year."""
     chance = random.Random()
     there = await database.fetchval("SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass")
     numbers = [5 * chance.randrange(there // 5) for _ in range(number)]
@@ -310,13 +308,13 @@ async def some_calls(database: Connection, number: int) -> list[UUID]:
 
 
 def peak_memory_mb(pid: int) -> float:
-    """The most memory that a process ever had resident."""
+    """The peak resident memory of a process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
 
 
 async def measure(server: Server, port: int, directory: Path, options: argparse.Namespace) -> Report:
-    """The whole run on a server of this port. Raises what goes wrong."""
+    """Runs everything on a server of this port. Raises any error."""
     report = Report(options.calls)
     await server.start()
     url = await ensure(lambda name: f"postgresql://postgres@127.0.0.1:{port}/{name}", options.calls)
@@ -355,7 +353,7 @@ async def measure(server: Server, port: int, directory: Path, options: argparse.
 
 
 def print_report(report: Report) -> None:
-    """For people."""
+    """Prints the report as text."""
     table = Table("question", "how", "answers/s", "of bare", "p50 ms", "p99 ms", "longest", "API µs", "wrong")
     for one in report.figures:
         full = one.how.endswith("connections")
@@ -382,16 +380,18 @@ def print_report(report: Report) -> None:
 
 
 def main() -> None:
-    """Parses the arguments and measures on a server of its own."""
+    """Parses the arguments and measures on a separate server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=5_000_000)
-    parser.add_argument("--state", type=Path, help="where the database is kept, and used again")
+    parser.add_argument("--state", type=Path, help="directory of the database, which later runs reuse")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--rate", type=float, default=200, help="requests a second for latencies")
-    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to fold anew at the end")
+    parser.add_argument("--rate", type=float, default=200, help="requests per second for latencies")
+    parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to refold at the end")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and not without what it started
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("stopped")
+    )  # and not without stopping the processes that it started
     with tempfile.TemporaryDirectory() as scratch:
         directory: Path = options.state or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,10 @@
-"""How long from produce to visible in `action=trends`, at a steady load.
+"""Measures the time from producing a record until it is visible in `action=trends`, at a steady load.
 
     .venv/bin/python -m benchmarks.freshness [--rate 1000] [--seconds 60]
 
-All three services run on servers of their own, durability on. Beside the load, one probe at a time is
-published: a call with a phone number of its own, for which the trends are asked (every 2 ms) until they
-count it. The clock of a probe runs from the moment its record is handed to the producer.
-"""
+All three services run on separate servers with durability on. Beside the load, one probe at a time is
+published: a call with its own phone number. The trends of that number are requested every 2 ms until they
+count the call. The clock of a probe starts when its record is passed to the producer."""
 
 import argparse
 import asyncio
@@ -40,7 +39,7 @@ LONGEST_SECONDS: Final = 10
 
 
 def record(organization: uuid.UUID, phone_number: uuid.UUID) -> tuple[bytes, bytes]:
-    """A call that begins now."""
+    """A call that starts now."""
     call = str(uuid.uuid4())
     return call.encode(), (
         f'{{"id":"evt_{call}","type":"call.initiated","organization_id":"{organization}","call_id":"{call}",'
@@ -50,7 +49,7 @@ def record(organization: uuid.UUID, phone_number: uuid.UUID) -> tuple[bytes, byt
 
 
 async def load(producer: AIOKafkaProducer, organization: uuid.UUID, rate: int, stop: asyncio.Event) -> int:
-    """Publishes `rate` records a second, evenly, until `stop`; how many it were."""
+    """Publishes `rate` records a second, evenly, until `stop`. Returns their number."""
     phone_numbers = [uuid.uuid4() for _ in range(20)]
     began = time.perf_counter()
     sent = 0
@@ -65,7 +64,7 @@ async def load(producer: AIOKafkaProducer, organization: uuid.UUID, rate: int, s
 
 
 async def probe(producer: AIOKafkaProducer, client: httpx.AsyncClient, organization: uuid.UUID) -> float:
-    """Seconds until one call is counted in the trends."""
+    """Returns the seconds until one call is counted in the trends."""
     phone_number = uuid.uuid4()
     key, value = record(organization, phone_number)
     today = datetime.now(UTC).date().isoformat()
@@ -83,7 +82,7 @@ async def probe(producer: AIOKafkaProducer, client: httpx.AsyncClient, organizat
 
 
 async def measure(running: Servers, rate: int, seconds: int, directory: Path) -> None:
-    """Starts the services, loads, probes and prints."""
+    """Starts the services, runs load and probes, and prints the figures."""
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     server = await asyncpg.connect(running.database_url("postgres"))
     await server.execute("CREATE DATABASE freshness")
@@ -162,7 +161,7 @@ async def _wait_until_ready(client: httpx.AsyncClient) -> None:
 
 
 def main() -> None:
-    """Parses the arguments and measures on servers of its own."""
+    """Parses the arguments and measures on separate servers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rate", type=int, default=1000, help="records a second")
     parser.add_argument("--seconds", type=int, default=60)

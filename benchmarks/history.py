@@ -1,9 +1,8 @@
 """A database with a history: a year of calls of one large organization and 300 small ones.
 
-Calls and events are made by SQL from their number, so the same arguments give the same rows: each call is the
-fold of one event, which says all of it. The counts are made as an operator would mend them, by `rebuild`, and
-applied by the aggregator's own statement.
-"""
+SQL derives calls and events from their numbers, so the same arguments give the same rows. Each call is the
+fold of one event, which has all its fields. `rebuild` computes the counts, and the aggregator's statement
+applies them."""
 
 import asyncio
 import hashlib
@@ -28,10 +27,10 @@ DAYS: Final = 366
 FIRST_DAY: Final = date(2025, 11, 1)
 LAST_DAY: Final = FIRST_DAY + timedelta(days=DAYS - 1)
 ORGANIZATION: Final = UUID("00000000-0000-4000-8000-000000000000")
-"""The large one, with two of five calls."""
+"""The large organization, with two of every five calls."""
 SMALL_ORGANIZATIONS: Final = 300
 PHONE_NUMBERS: Final = 20
-"""Of the large organization; a small one has one."""
+"""Of the large organization. A small one has one."""
 KEY: Final = "kros_live_benchmark_0123456789_0123456789_0123456789"
 
 _APPLIED_AT_ONCE: Final = 20_000
@@ -39,21 +38,21 @@ _STATEMENT_SECONDS: Final = 3600
 
 
 def _bits(salt: int) -> str:
-    """A random whole number from 0 of a call: the same each time, from the call's own number."""
+    """A pseudo-random whole number from 0, derived from the number of the call."""
     return f"(hashint8extended(n, {salt}) & 4294967295)"
 
 
 def _share(salt: int) -> str:
-    """The same, from 0 up to but not 1."""
+    """The same, at least 0 and less than 1."""
     return f"({_bits(salt)} / 4294967296.0::float8)"
 
 
 def _wait(salt: int) -> str:
-    """A random waiting time, 1 on average."""
+    """A pseudo-random waiting time, 1 on average."""
     return f"-ln(1 - {_share(salt)})"
 
 
-# Instants are made of whole milliseconds, which neither JSON nor arithmetic rounds.
+# Timestamps are whole milliseconds, which neither JSON nor arithmetic rounds.
 _MADE: Final = f"""
 SELECT organization_id, id, 'evt_' || to_hex(hashint8extended(n, 1)) AS event_id, status, direction,
     '+4930' || 10000000 + ({_bits(2)} & 8388607) AS from_number,
@@ -143,24 +142,25 @@ WHERE indrelid IN ('calls'::regclass, 'call_events'::regclass) AND NOT indisprim
 
 
 def phone_number(number: int) -> UUID:
-    """The id of one of the large organization's phone numbers, counted from 0."""
+    """The id of the n-th phone number of the large organization, counted from 0."""
     return UUID(hashlib.md5(f"number {number}".encode()).hexdigest())  # noqa: S324 (as the SQL above makes it)
 
 
 def name_of(calls: int) -> str:
-    """What the database of so many calls is called: another one for other rows."""
+    """The name of the database with this many calls. Different rows get a different name."""
     made_by = hashlib.sha256(f"{_EVENTS}{_CALLS}{_ORGANIZATIONS}".encode()).hexdigest()
     return f"calls_{calls}_{made_by[:8]}"
 
 
 async def ensure(url_of: Callable[[str], str], calls: int) -> str:
-    """The URL of a database with so many calls, made unless it is there, at the newest step and with the
-    services' roles; `url_of` knows that of any database of the server. Raises asyncpg's errors."""
+    """Returns the URL of a database with this many calls, at the newest step and with the services' roles.
+    Creates it if it does not exist. `url_of` returns the URL of any database of the server. Raises asyncpg's
+    errors."""
     name = name_of(calls)
     server = await connect(url_of("postgres"), application_name="callfold-benchmark")
     try:
         if not await server.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name):
-            # Made under another name: one that was interrupted is not taken for whole.
+            # Created under another name, so that an interrupted one is not used.
             await server.execute('DROP DATABASE IF EXISTS "filling"')
             await server.execute('CREATE DATABASE "filling"')
             await _make(url_of("filling"), calls)
@@ -191,7 +191,7 @@ async def _make(url: str, calls: int) -> None:
 
 
 async def _renew(url: str) -> None:
-    """Takes a database of an older step to the newest, with its counts."""
+    """Migrates a database of an older step to the newest, with its counts."""
     async with _session(url) as connection:
         if await connection.fetchval(READ_STEP) != NEEDED_STEP:
             await asyncio.to_thread(upgrade, url)
@@ -224,7 +224,7 @@ async def _session(url: str) -> AsyncIterator[Connection]:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Says how long the block took."""
+    """Prints how long the block took."""
     began = time.perf_counter()
     yield
     print(f"  {what}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
-"""A light load generator: keep-alive connections over one event loop, requests that are bytes already,
-answers read by httptools. Every answer's status and length are checked: a fast wrong answer is none."""
+"""A light load generator: keep-alive connections on one event loop, prepared requests, responses parsed by
+httptools. It checks the status and length of every response, so that a fast wrong one does not count."""
 
 import asyncio
 import time
@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 import httptools
 
 ANSWER_SECONDS: Final = 30.0
-"""How long after the last request its answer is waited for."""
+"""How long to wait for the response to the last request."""
 
 
 class Asked(NamedTuple):
-    """Requests to send, over and over again or until they end, and what each answer must be."""
+    """Requests to send, repeated or until they run out, and the expected response to each."""
 
     requests: Iterator[bytes]
     status: int = 200
@@ -26,8 +26,8 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """What a load came to: the latencies of all answers, right or wrong, in ascending order; this process's
-    own processor time; and how many answers were wrong, with the first of them."""
+    """The result of a load: the latencies of all responses, right or wrong, in ascending order. It also has
+    the processor time of this process, and the number of wrong responses with the first of them."""
 
     latencies_seconds: list[float]
     seconds: float
@@ -37,11 +37,11 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Answers per second."""
+        """Responses per second."""
         return len(self.latencies_seconds) / self.seconds
 
     def percentile_ms(self, percent: int) -> float:
-        """The nearest rank, in milliseconds."""
+        """The percentile by nearest rank, in milliseconds."""
         rank = -(-len(self.latencies_seconds) * percent // 100)
         return self.latencies_seconds[max(rank, 1) - 1] * 1000
 
@@ -49,7 +49,7 @@ class Load:
 def request(
     path: str, key: str, *, method: str = "GET", headers: Mapping[str, str] = MappingProxyType({})
 ) -> bytes:
-    """A request as it is sent, with this API key; it takes gzip, as browsers and HTTP libraries do."""
+    """The bytes of a request with this API key. It accepts gzip, as browsers and HTTP libraries do."""
     lines = [
         f"{method} {path} HTTP/1.1",
         "Host: 127.0.0.1",
@@ -61,7 +61,7 @@ def request(
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time. Its callbacks are those of asyncio and of httptools."""
+    """A connection with one request at a time. Its methods are the callbacks of asyncio and httptools."""
 
     def __init__(self, run: "_Run") -> None:
         self.planned = 0.0
@@ -72,7 +72,7 @@ class _Connection(asyncio.Protocol):
         self._beginning = b""
 
     def send(self, planned: float) -> None:
-        """Sends the next request; its latency counts from `planned`."""
+        """Sends the next request. Its latency counts from `planned`."""
         self.planned, self._length, self._beginning = planned, 0, b""
         if self._transport is not None:
             self._transport.write(next(self._run.asked.requests))
@@ -108,10 +108,10 @@ class _Connection(asyncio.Protocol):
 
 
 class _Run:
-    """The connections of one load, and what came of them."""
+    """The connections of one load, and their results."""
 
     def __init__(self, asked: Asked, answered: Callable[[_Connection, float], None]) -> None:
-        """`answered` is told of each answer when it is complete, and when that was."""
+        """`answered` is called for each complete response, with its time."""
         self.asked = asked
         self.answered = answered
         self.latencies: list[float] = []
@@ -128,34 +128,34 @@ class _Run:
             self.connections.append(made)
 
     def finish(self) -> None:
-        """All is answered."""
+        """Notes that every request has a response."""
         if not self._done.done():
             self._done.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Something is wrong, unless all is answered."""
+        """Records a fault, unless every request has a response."""
         if not self._done.done():
             self._done.set_exception(error)
 
     async def wait(self, seconds: float) -> None:
-        """Waits until all is answered. Raises what failed, or TimeoutError."""
+        """Waits until every request has a response. Raises the fault, or TimeoutError."""
         await asyncio.wait_for(self._done, seconds)
         self._done = asyncio.get_running_loop().create_future()
 
     def load(self, seconds: float, cpu_seconds: float) -> Load:
-        """What it came to."""
+        """The result."""
         return Load(sorted(self.latencies), seconds, cpu_seconds, self.wrong, self.first_wrong)
 
     def close(self) -> None:
-        """Hangs up, which fails nothing any more."""
+        """Closes the connections, which is not a fault any more."""
         self.finish()
         for connection in self.connections:
             connection.close()
 
 
 async def full_load(port: int, asked: Asked, *, connections: int, seconds: float) -> Load:
-    """A closed loop: each connection sends its next request as soon as it has its answer. What is answered in
-    the first fifth of the time is not counted. Raises OSError, TimeoutError."""
+    """Runs a closed loop: each connection sends its next request as soon as it has a response. Responses in
+    the first fifth of the time are not counted. Raises OSError, TimeoutError."""
     began = time.perf_counter()
     counted_from, end = began + seconds / 5, began + seconds
     busy = connections
@@ -187,12 +187,12 @@ async def full_load(port: int, asked: Asked, *, connections: int, seconds: float
 async def at_rate(
     port: int, asked: Asked, *, per_second: float, seconds: float, connections: int = 64
 ) -> Load:
-    """An open loop: a request is due at each of the planned moments, whether or not those before it are
-    answered, and its latency counts from then on: a queue shows. Raises OSError, TimeoutError."""
+    """Runs an open loop: a request is due at each planned moment, even if earlier ones have no response yet.
+    Its latency counts from that moment, so that a queue shows. Raises OSError, TimeoutError."""
     loop = asyncio.get_running_loop()
     numbers = count()
     total = int(per_second * seconds)
-    # Each in its turn, so that none rests until the API hangs up.
+    # In rotation, so that no connection idles until the API closes it.
     idle: deque[_Connection] = deque()
     waiting: deque[float] = deque()
 
@@ -206,7 +206,8 @@ async def at_rate(
             run.finish()
 
     def due() -> None:
-        # The loop's timers know milliseconds: a request may go half of one early, and then counts from there.
+        # The loop's timers have a resolution of 1 ms. A request may be sent half of that early, and then
+        # counts from there.
         now, n = time.perf_counter(), next(numbers)
         planned = min(began + n / per_second, now)
         if idle:
@@ -232,8 +233,8 @@ async def at_rate(
 async def one_by_one(
     port: int, asked: Asked, *, times: int, before_each: Callable[[], Awaitable[object]]
 ) -> Load:
-    """So many requests over one connection, each after something else was done, which does not count. Raises
-    OSError, TimeoutError, and what `before_each` raises."""
+    """Sends this many requests over one connection, each after another action, whose time does not count.
+    Raises OSError, TimeoutError, and what `before_each` raises."""
 
     def answered(connection: _Connection, now: float) -> None:
         run.latencies.append(now - connection.planned)

@@ -1,12 +1,11 @@
-"""Records per second from a preloaded backlog to exact counts, beside the floor, in one run.
+"""Records per second from a preloaded backlog to exact counts, and the floor, in one run.
 
     .venv/bin/python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
 
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
-pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is
-committed and no delta waits. Durability is on: fsync and synchronous_commit. The floor is measured three
-times before and three times after a run; the ratio is to the median of the six.
-"""
+pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is committed
+and no delta is left. Durability is on: fsync and synchronous_commit. The floor is measured three times before
+and three times after a run; the ratio is to the median of the six."""
 
 import argparse
 import asyncio
@@ -42,7 +41,7 @@ TOPIC: Final = "call-events"
 PARTITIONS: Final = 4
 BATCH_RECORDS: Final = IngestSettings.model_fields["batch_records"].default
 LONGEST_SECONDS: Final = 600
-# Kafka's own default, which the embedded stack leaves out to start sooner: all members join before any reads.
+# Kafka's default. All members join before any reads. The embedded stack omits it to start sooner.
 KAFKA_PROPERTIES: Final = {"group.initial.rebalance.delay.ms": "3000"}
 
 
@@ -55,7 +54,7 @@ class Run:
 
 
 async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> None:
-    """Publishes the backlog, by key."""
+    """Publishes the backlog with its keys."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         acks="all",
@@ -73,7 +72,7 @@ async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> Non
 
 
 def event_rows(backlog: Sequence[tuple[bytes, bytes]]) -> list[tuple[object, ...]]:
-    """The rows of call_events that the backlog makes, in its order, without the duplicates."""
+    """The rows of call_events for the backlog, in its order, without the duplicates."""
     now = datetime.now(UTC)
     rows: dict[tuple[object, ...], tuple[object, ...]] = {}
     for _, value in backlog:
@@ -103,7 +102,7 @@ async def floor(url: str, rows: Sequence[tuple[object, ...]]) -> float:
 
 
 async def pipeline(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
-    """One run over the whole topic with a group of its own and an empty database."""
+    """One run over the whole topic with a new consumer group and an empty database."""
     await asyncio.to_thread(upgrade, url)
     environment = {
         **os.environ,
@@ -136,7 +135,7 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
 
 
 def cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
-    """Processor time so far, of each part with all its processes."""
+    """The processor time so far of each part, over all its processes."""
     parts = {"python": services, "postgres": [running.postgres.process], "kafka": [running.kafka.process]}
     return {name: sum(_spent(part.pid) for part in each if part) for name, each in parts.items()}
 
@@ -146,7 +145,7 @@ def _spent(pid: int) -> float:
     spent = 0.0
     for each in (process, *process.children(recursive=True)):
         with contextlib.suppress(psutil.NoSuchProcess):
-            spent += sum(each.cpu_times()[:4])  # its own and its ended children's, user and system
+            spent += sum(each.cpu_times()[:4])  # of the process and its exited children, user and system
     return spent
 
 
@@ -156,7 +155,7 @@ async def _wait_for_first_poll(log: Path) -> float:
         if "reads partitions" in text:
             return time.perf_counter()
         await asyncio.sleep(0.01)
-    raise TimeoutError(f"no ingest process got partitions: {text[-2000:]}")
+    raise TimeoutError(f"no ingest process was assigned partitions: {text[-2000:]}")
 
 
 async def wait_until_done(
@@ -173,14 +172,14 @@ async def wait_until_done(
         deadline = time.monotonic() + LONGEST_SECONDS
         while time.monotonic() < deadline:
             if any(process.poll() is not None for process in processes):
-                raise RuntimeError("a service ended during the run")
+                raise RuntimeError("a service exited during the run")
             committed = await admin.list_consumer_group_offsets(group)
             if all(committed.get(p) and committed[p].offset == ends[p] for p in partitions) and not (
                 await database.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)")
             ):
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError("the backlog was not done in time")
+        raise TimeoutError("the backlog was not processed in time")
     finally:
         await database.close()
         await admin.close()
@@ -194,7 +193,7 @@ def _peak_memory_mb(pid: int) -> float:
 
 
 async def measure(running: Servers, calls: int, ingest: Sequence[int], directory: Path) -> None:
-    """Floor and pipeline, one after the other, and what they gave."""
+    """Measures floor and pipeline in turn, and prints both."""
     backlog = records(calls)
     rows = event_rows(backlog)
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
@@ -218,16 +217,16 @@ async def measure(running: Servers, calls: int, ingest: Sequence[int], directory
             f"{processes} ingest: floor {rows_per_second:,.0f} rows/s ({min(floors):,.0f} to "
             f"{max(floors):,.0f}); pipeline {rate:,.0f} records/s in "
             f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}\n"
-            f"   CPU us a record: {spent}; peak memory: {peaks}",
+            f"   CPU us per record: {spent}; peak memory: {peaks}",
             flush=True,
         )
 
 
 def main() -> None:
-    """Parses the arguments and measures on servers of its own."""
+    """Parses the arguments and measures on separate servers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--ingest", default="1,2", help="numbers of ingest processes, one run for each")
+    parser.add_argument("--ingest", default="1,2", help="numbers of ingest processes, one run each")
     arguments = parser.parse_args()
     ingest = [int(number) for number in arguments.ingest.split(",")]
     with tempfile.TemporaryDirectory() as scratch:

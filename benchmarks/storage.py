@@ -1,11 +1,10 @@
-"""What a call costs on disk and on the wire: tables, indexes, WAL and Kafka's log, and connections.
+"""Measures the bytes per call on disk and on the wire: tables, indexes, WAL, Kafka's log, and connections.
 
     .venv/bin/python -m benchmarks.storage [--calls 100000] [--rate 0]
 
 Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums,
-and prints bytes per call. The two differ: of a backlog, most calls are stored once and whole; live traffic
-writes a call's row anew with each of its events.
-"""
+and prints bytes per call. The two differ: most calls of a backlog are stored once and complete, while live
+traffic rewrites a call's row with each of its events."""
 
 import argparse
 import asyncio
@@ -47,7 +46,7 @@ GROUP BY 1 ORDER BY 1
 
 
 async def measure(running: Servers, calls: int, rate: int, directory: Path) -> None:
-    """Loads, waits until all is counted, and prints."""
+    """Loads the workload, waits until it is counted, and prints the figures."""
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     server = await asyncpg.connect(running.database_url("postgres"))
     await server.execute("CREATE DATABASE storage")
@@ -90,13 +89,15 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
     print(f"{calls:,} calls in {len(backlog):,} records" + (f" at {rate:,}/s" if rate else ", all at once"))
     for table, rows, heap, indexes, updates, hot_updates in await database.fetch(SIZES):
         print(
-            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes a call (heap and "
-            f"indexes), {(heap + indexes) / max(rows, 1):.0f} a row; {updates:,} updates, {hot_updates:,} HOT"
+            f"  {table}: {rows:,} rows, {heap / calls:.0f} + {indexes / calls:.0f} bytes per call (heap "
+            f"and indexes), {(heap + indexes) / max(rows, 1):.0f} per row; "
+            f"{updates:,} updates, {hot_updates:,} HOT"
         )
     for name, size in await database.fetch(INDEXES):
-        print(f"    {name}: {size / calls:.0f} bytes a call")
+        print(f"    {name}: {size / calls:.0f} bytes per call")
     print(
-        f"  WAL: {int(wal) / calls:,.0f} bytes a call; Kafka's log: {log / len(backlog):,.0f} bytes a record"
+        f"  WAL: {int(wal) / calls:,.0f} bytes per call; Kafka's log: "
+        f"{log / len(backlog):,.0f} bytes per record"
     )
     cores = ", ".join(f"{part} {(spent - before[part]) / seconds:.2f}" for part, spent in after.items())
     print(f"  cores, on average over {seconds:.0f} s: {cores}")
@@ -121,10 +122,10 @@ async def _publish_paced(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]],
 
 
 def main() -> None:
-    """Parses the arguments and measures on servers of its own."""
+    """Parses the arguments and measures on separate servers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--rate", type=int, default=0, help="records a second; 0: all at once")
+    parser.add_argument("--rate", type=int, default=0, help="records per second; 0: all at once")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)

@@ -1,13 +1,12 @@
-"""What traces add to ingest's processor time, a record, and to the API's, a request.
+"""Measures what traces add to the processor time of ingest per record and of the API per request.
 
-    .venv/bin/python -m benchmarks.traces [--rounds 20]
+.venv/bin/python -m benchmarks.traces [--rounds 20]
 
-Batches of 10,000 records go the way that they go in ingest, without what has to be done there anyway: through
-FastStream's middleware, the choice of the records to follow, their spans, the steps of the batch, and the
-sending to a collector, which is a process of its own and throws away what it gets. Requests go through the
-API's middleware to an application that answers at once. Processor time of this process with all its threads;
-each round measures each case once, in turn; medians.
-"""
+Batches of 10,000 records take the path of traces through ingest, without its other work: FastStream's
+middleware, the selection of sampled records, their spans, the steps of the batch, and the export. The
+collector is a separate process that discards all input. Requests pass the API's middleware to an application
+that responds at once. The figures are medians of the processor time of this process with all its threads.
+Each round measures each case once, in turn."""
 
 import argparse
 import asyncio
@@ -64,8 +63,8 @@ server.serve_forever()
 
 
 def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
-    """A batch in which one of so many records is sampled, none when it is 0; the others have a header that
-    says that they are not, or none."""
+    """A batch in which one of every N records is sampled, and no record if N is 0. The others have a header
+    without the sampled flag, or no header."""
     made = []
     for n, (key, value) in enumerate(records(BATCH_RECORDS)[:BATCH_RECORDS]):
         sampled = bool(sampled_every) and n % sampled_every == 0
@@ -76,20 +75,20 @@ def batch(sampled_every: int, *, headers: bool) -> list[Record[bytes, bytes]]:
 
 
 def folded(arrivals: Sequence[Arrival]) -> Changes:
-    """What the batch changes in an empty database."""
+    """The changes of the batch in an empty database."""
     by_call = group(event for _, event in arrivals)
     return changes([TouchedCall(key, arrived, KnownCall()) for key, arrived in by_call.items()], {})
 
 
 class Way:
-    """A batch's way through ingest, with traces or without."""
+    """Takes a batch through ingest, with or without traces."""
 
     def __init__(self, traces: Traces | None) -> None:
         self._middleware = traces.middleware if traces else BaseMiddleware[Any, Any]
         self._follow = traces.follow if traces else untraced
 
     async def go(self, taken: Sequence[Record], arrivals: Sequence[Arrival], made: Changes) -> None:
-        """As FastStream's subscriber and ingest's `_take` and `_finish` go it."""
+        """As in FastStream's subscriber and ingest's `_take` and `_finish`."""
 
         async def take(_: object) -> None:
             trace = self._follow(taken)
@@ -120,10 +119,10 @@ async def measure(port: int, rounds: int) -> None:
     off, on = Way(None), Way(Traces(provider, "benchmark"))
     cases = {
         "off": (off, batch(0, headers=False)),
-        "on, no record has the header": (on, batch(0, headers=False)),
-        "on, each record has it, none sampled": (on, batch(0, headers=True)),
-        "on, each record has it, 1% sampled": (on, batch(100, headers=True)),
-        "on, each record has it, 10% sampled": (on, batch(10, headers=True)),
+        "on, no record with the header": (on, batch(0, headers=False)),
+        "on, every record with it, none sampled": (on, batch(0, headers=True)),
+        "on, every record with it, 1% sampled": (on, batch(100, headers=True)),
+        "on, every record with it, 10% sampled": (on, batch(10, headers=True)),
     }
     now = datetime.now(UTC)
     spent: dict[str, list[float]] = {name: [] for name in cases}
@@ -175,7 +174,7 @@ def _tell(spent: dict[str, list[float]], unit: str) -> None:
 
 
 def main() -> None:
-    """Parses the arguments and measures."""
+    """Parses the arguments and measures both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds

@@ -1,5 +1,5 @@
-"""The benchmarks' workload: calls of 30 days as a telephony system tells them, with 2% duplicates, reordered
-within 2,000 records. Seeded: the same arguments give the same records."""
+"""The benchmarks' workload: calls of 30 days as a telephony system publishes them, with 2% duplicates,
+reordered within 2,000 records. Seeded: the same arguments give the same records."""
 
 import random
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ DUPLICATES: Final = 0.02
 
 
 def records(calls: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
-    """(key, value) of each record, in the order of publishing: about 4.05 a call."""
+    """Returns (key, value) of each record, in publishing order: about 4.05 records per call."""
     chance = random.Random(seed)
     made: list[tuple[float, tuple[bytes, bytes]]] = []
     for call in _calls(calls, chance):

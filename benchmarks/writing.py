@@ -1,5 +1,5 @@
-"""Writes as ingest does, in a process of its own: so many transactions a second, each of a few records, until
-SIGTERM; then it says how many it were.
+"""Writes as ingest does, in a separate process: a given number of transactions per second, each of a few
+records. At SIGTERM it prints how many it committed.
 
     .venv/bin/python -m benchmarks.writing DATABASE_URL COMMITS_PER_SECOND
 """
@@ -29,7 +29,8 @@ NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 12, tzinfo=UT
 
 
 class Traffic:
-    """Calls of the large organization: each batch begins some, and ends those that the one before began."""
+    """Calls of the large organization: each batch starts some, and ends those that the previous batch
+    started."""
 
     def __init__(self, calls: int = CALLS_PER_COMMIT) -> None:
         self._calls = calls
@@ -63,13 +64,13 @@ class Traffic:
 
 
 async def store(connection: Connection, events: Sequence[Event]) -> None:
-    """Stores a batch as ingest does. Raises asyncpg's errors."""
+    """Stores a batch like ingest. Raises asyncpg's errors."""
     organizations, touched = await read_known(connection, group(events))
     await write(connection, changes(touched, organizations, now=NOW), [])
 
 
 async def write_until_stopped(url: str, commits_per_second: float) -> int:
-    """Writes until SIGTERM; how many transactions. Raises asyncpg's errors."""
+    """Writes until SIGTERM. Returns the number of transactions. Raises asyncpg's errors."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     connection = await connect(url, application_name="callfold-benchmark", settings=SESSION)

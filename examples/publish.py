@@ -1,4 +1,4 @@
-"""One call, published as a telephony system would: python examples/publish.py BOOTSTRAP ORGANIZATION_ID"""
+"""Publishes one call as a telephony system would: python examples/publish.py BOOTSTRAP ORGANIZATION_ID"""
 
 import asyncio
 import json
@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaProducer
 
 
 def events_of_a_call(organization_id: str, call_id: str) -> list[bytes]:
-    """The values of the records: a call that was answered after six seconds and took a minute."""
+    """Returns the record values of a call that was answered after six seconds and lasted a minute."""
     start = datetime.now(UTC) - timedelta(minutes=2)
 
     def event(type: str, seconds: int, **data: object) -> bytes:
         return json.dumps(
             {
-                # Made once for each event: published again under the same id, it is a duplicate.
+                # Generated once per event. A retry with the same id is dropped as a duplicate.
                 "id": f"evt_{uuid.uuid4().hex}",
                 "type": type,
                 "organization_id": organization_id,
@@ -36,7 +36,7 @@ def events_of_a_call(organization_id: str, call_id: str) -> list[bytes]:
 
 async def main(bootstrap: str, organization_id: str) -> None:
     call_id = str(uuid.uuid4())
-    # Idempotent and acknowledged by all replicas: what is sent is there, once, and in order.
+    # Idempotent, and acknowledged by all in-sync replicas: each record is stored once and in order.
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all") as producer:
         for value in events_of_a_call(organization_id, call_id):
             await producer.send_and_wait("call-events", value, key=call_id.encode())

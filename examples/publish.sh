@@ -1,6 +1,6 @@
 #!/bin/sh
-# One call, published with kcat: examples/publish.sh BOOTSTRAP ORGANIZATION_ID
-# The partitioner is the one that Java's and Python's clients use, so that a key always finds its partition.
+# Publishes one call with kcat: examples/publish.sh BOOTSTRAP ORGANIZATION_ID
+# It uses the partitioner of the Java and Python clients, so that a key always maps to the same partition.
 set -eu
 bootstrap=${1:?usage: examples/publish.sh BOOTSTRAP ORGANIZATION_ID}
 organization_id=${2:?usage: examples/publish.sh BOOTSTRAP ORGANIZATION_ID}

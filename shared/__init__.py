@@ -1,9 +1,9 @@
-"""What several services need.
+"""Code that several services share.
 
-`calls` and `counts` are pure: what a call is, and what it counts for. `database` and `kafka` reach the
-servers, `store` changes calls and counts, `monitoring` shows what a process does, `settings` read the
-environment. `migrations` make the tables. `plans`, `api_keys`, `backoff`, `outage`, `in_halves`, `extras`,
-`upstream` and `probe` are a file each.
+`calls` and `counts` are pure: they define a call and its counts. `database` and `kafka` connect to the
+servers, `store` changes calls and counts, and `monitoring` covers logs, metrics and traces. `settings` reads
+the environment; `migrations` creates the tables. `plans`, `api_keys`, `backoff`, `outage`, `in_halves`,
+`extras`, `upstream` and `probe` are single files.
 
-May import no service. The floors are in pyproject.toml, under `tool.importlinter`.
+May import no service. The layers are defined in pyproject.toml, under `tool.importlinter`.
 """

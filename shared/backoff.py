@@ -1,18 +1,18 @@
-"""Pauses between tries that grow, up to a limit."""
+"""Pauses between attempts, which grow up to a limit."""
 
 import asyncio
 import random
 
 
 class Backoff:
-    """Growing waits between tries, each with jitter, so that replicas don't come in step."""
+    """Growing waits between attempts, each with jitter, so that replicas do not retry in step."""
 
     def __init__(self, *, first_seconds: float = 0.05, longest_seconds: float = 5) -> None:
         self._first = self._next = first_seconds
         self._longest = longest_seconds
 
     def reset(self) -> None:
-        """After a success: the next fault begins with the first wait again."""
+        """Resets after a success: the next fault starts with the shortest wait."""
         self._next = self._first
 
     async def wait(self, stop: asyncio.Event) -> None:

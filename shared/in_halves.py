@@ -1,4 +1,4 @@
-"""Dividing work that is too much to be done at once."""
+"""Dividing work that is too large to be done at once."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar

@@ -1,11 +1,12 @@
-"""An outage: something that this process needs does not work for a while."""
+"""An outage of something that this process needs."""
 
 import logging
 import time
 
 
 class Outage:
-    """Logs the begin of an outage once, however many attempts fail, and its end once, with its length."""
+    """Logs the start of an outage once, for any number of failed attempts, and its end once, with its
+    duration."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Outage:
         return self._reason is not None
 
     def begin(self, reason: str) -> None:
-        """Records an attempt that failed. `reason` is logged as it is: it must hold no content of events."""
+        """Records a failed attempt. `reason` is logged verbatim: it must not contain content of events."""
         if self._reason is None:
             self._began_at_seconds = time.monotonic()
         elif not self._each_reason or reason == self._reason:
@@ -40,7 +41,7 @@ class Outage:
         self._logger.log(self._level, "%s: %s", self._begins, reason)
 
     def end(self) -> None:
-        """Records an attempt that succeeded."""
+        """Records a successful attempt."""
         if self._reason is not None:
             self._reason = None
             seconds = time.monotonic() - self._began_at_seconds

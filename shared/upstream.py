@@ -1,4 +1,4 @@
-"""The private parts of libraries that callfold relies on, checked where the reliance begins."""
+"""Checks of the private parts of libraries that callfold relies on, at the place of use."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The real broker and the real database, once for the whole run; a fresh database and topic for each test."""
+"""Starts the real broker and the real database once per run. Each test gets a fresh database and topic."""
 
 import asyncio
 import tempfile
@@ -28,45 +28,52 @@ from tests.support.pure import is_pure, no_process, watch_starts
 TEMPLATE = "callfold_template"
 PARTITIONS = 4
 PURE_EXAMPLES = 30
-"""How many examples each law is tried with under --pure, which is to answer in seconds (100 otherwise)."""
+"""The number of examples per law under --pure, which must finish in seconds (100 otherwise)."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--containers",
         action="store_true",
-        help="take PostgreSQL and Kafka from their official images, and test callfold's own image, too",
+        help="run PostgreSQL and Kafka from their official images, and also test callfold's image",
     )
-    parser.addoption("--pure", action="store_true", help="only the tests that need no server and no process")
-    parser.addoption("--storm", action="store_true", help="the long storms of faults, and no other test")
-    parser.addoption("--seeds", type=int, default=20, help="how many storms (20)")
+    parser.addoption(
+        "--pure", action="store_true", help="run only the tests that need no server and start no process"
+    )
+    parser.addoption("--storm", action="store_true", help="run only the long storms of faults")
+    parser.addoption("--seeds", type=int, default=20, help="number of storms (20)")
     parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")
     parser.addoption(
         "--simulation-examples",
         type=int,
         default=100,
         metavar="N",
-        help="how many interleavings tests/simulation/test_simulation.py tries (100)",
+        help="number of interleavings that tests/simulation/test_simulation.py tries (100)",
     )
     parser.addoption(
         "--schemathesis-examples",
         type=int,
         default=20,
         metavar="N",
-        help="how many requests tests/api/test_schemathesis.py makes up for each route (20)",
+        help="number of requests that tests/api/test_schemathesis.py generates per route (20)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     watch_starts()
-    if config.getoption("--pure"):
-        hypothesis.settings.register_profile("pure", max_examples=PURE_EXAMPLES)
-        hypothesis.settings.load_profile("pure")
+    # No law is about time: on a busy machine an example may take long, and generating one as well.
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.register_profile(
+        "pure", hypothesis.settings.get_profile("untimed"), max_examples=PURE_EXAMPLES
+    )
+    hypothesis.settings.load_profile("pure" if config.getoption("--pure") else "untimed")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test that is taken for pure is held to it, in every run."""
+    """Makes a test that is marked as pure fail if it starts a process, in every run."""
     if not is_pure(item):
         return (yield)
     with no_process():
@@ -74,7 +81,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of a `storm_seed` runs once for each seed."""
+    """Runs a test with the argument `storm_seed` once per seed."""
     if "storm_seed" in metafunc.fixturenames:
         first = metafunc.config.getoption("--seed")
         metafunc.parametrize("storm_seed", range(first, first + metafunc.config.getoption("--seeds")))
@@ -82,7 +89,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     if config.getoption("--containers") and (missing := missing_engine()):
-        return f"--containers: {missing}. The embedded servers are taken."
+        return f"--containers: {missing}. The embedded servers run instead."
     return None
 
 
@@ -90,7 +97,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> Iterator[None]:
-    """Says at the end, where it is read, that a run passed without what it was asked for."""
+    """Reports in the summary what a run with --containers could not test."""
     yield
     if config.getoption("--containers") and (missing := missing_engine()):
         skipped = [each for each in terminalreporter.getreports("skipped") if "containers" in each.keywords]
@@ -104,7 +111,8 @@ def pytest_terminal_summary(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the tests that the options ask for, long ones first: at the end no process is alone with one."""
+    """Keeps the tests that the options select, long ones first, so that none is left running alone at the
+    end."""
     reason = missing_engine() if config.getoption("--containers") else "needs --containers"
     for item in items:
         if reason and item.get_closest_marker("containers"):
@@ -121,9 +129,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
-    """Both servers, not durable: nothing here survives a crash of the machine, only crashes of processes."""
+    """Starts both servers without durability: data survives a crash of a process, not of the machine."""
     if pytestconfig.getoption("--pure"):
-        pytest.fail("a test that is run under --pure has requested the servers")
+        pytest.fail("a test that runs under --pure requested the servers")
     in_containers = pytestconfig.getoption("--containers") and missing_engine() is None
     with tempfile.TemporaryDirectory(prefix="callfold-tests-", ignore_cleanup_errors=True) as scratch:
         directory = Path(scratch)
@@ -136,7 +144,7 @@ def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 async def template(running: Servers) -> str:
-    """A migrated database, with the services' roles, that is never used, only copied."""
+    """A migrated database with the services' roles. Tests only copy it."""
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {TEMPLATE}")
     await asyncio.to_thread(upgrade, running.database_url(TEMPLATE))
@@ -158,8 +166,8 @@ async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _administration(running: Servers) -> AsyncIterator[Connection]:
-    """A connection to the server's own database, where databases are made. Opened anew each time: a test may
-    have killed the server in between."""
+    """A connection to the database `postgres`, to create databases. Each use opens a new one: a test may have
+    killed the server in between."""
     connection = await asyncpg.connect(running.database_url("postgres"))
     try:
         yield connection
@@ -178,7 +186,7 @@ async def database(database_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def rival(database_url: str) -> AsyncIterator[Connection]:
-    """Another owner's connection."""
+    """A second connection to this test's database, for a concurrent writer."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -186,7 +194,7 @@ async def rival(database_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture(scope="session")
 def bootstrap(running: Servers) -> str:
-    """The broker's address."""
+    """The address of the broker."""
     return running.bootstrap
 
 
@@ -200,7 +208,7 @@ async def topic(bootstrap: str) -> str:
 
 @pytest.fixture
 def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) -> Iterator[StartIngest]:
-    """Starts ingest processes of one group; what still runs at the end is ended."""
+    """Starts ingest processes of one group, and kills those that still run at the end."""
     started: list[Service] = []
 
     def start(**settings: str) -> Service:
@@ -227,7 +235,7 @@ def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) 
 
 @pytest.fixture
 def pipeline(bootstrap: str, topic: str, database_url: str, start_ingest: StartIngest) -> Pipeline:
-    """This test's topic, processes of ingest and database."""
+    """The topic, ingest processes and database of this test."""
     return Pipeline(bootstrap, topic, database_url, start_ingest)
 
 

@@ -1,7 +1,7 @@
-"""The aggregator: moves deltas into counts, and does the chores.
+"""The aggregator: moves deltas into counts and runs the chores.
 
 `app` and `apply_deltas` move deltas. `chores` ends silent calls (`reap`), applies retention (`prune`) and
-removes from the quarantine what it may no longer hold (`quarantine_erasure`). `metrics` shows what happens.
+erases quarantined records that may no longer be kept (`quarantine_erasure`). `metrics` defines the metrics.
 
 May import `shared`.
 """

@@ -1,4 +1,4 @@
-"""`python -m services.aggregator`: one aggregator, until a signal or a fault that does not pass."""
+"""`python -m services.aggregator`: one aggregator, until a signal or a permanent fault."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from shared.settings.aggregator import AggregatorSettings
 from shared.settings.base import exit_when_invalid
 
 STOP_SECONDS = 5
-"""How long a stop waits for a database that does not answer. Cut off, a statement has done nothing."""
+"""How long a stop waits for a database that does not answer. A cancelled statement has changed nothing."""
 
 
 async def main(settings: AggregatorSettings) -> None:

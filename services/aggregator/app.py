@@ -1,5 +1,5 @@
-"""The aggregator service: keeps the deltas few, so that a read adds up little. Without it every answer stays
-the same, and only the work for it grows."""
+"""The aggregator service: keeps the number of deltas small, so that a read sums few rows. Without it, every
+answer stays the same and only takes more work."""
 
 import asyncio
 import logging
@@ -26,18 +26,18 @@ logger = logging.getLogger("callfold.aggregator")
 
 SESSION: Final = {"lock_timeout": OWN_LOCK_TIMEOUT, "jit": "off", "work_mem": "64MB"}
 WAITING_SECONDS: Final = 15
-"""How often the deltas that wait are counted."""
+"""The interval at which waiting deltas are counted."""
 
 
 async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
-    """Applies deltas as they come, and does the chores beside it, until `stop` is set; waits for a database
-    that is away. Raises the first fault that does not pass."""
+    """Applies deltas as they arrive and runs the chores concurrently, until `stop` is set. Waits for an
+    unreachable database. Raises the first permanent fault."""
     chores = asyncio.create_task(do_chores(settings, stop))
-    chores.add_done_callback(lambda _: stop.set())  # they end by a fault, or with the stop
+    chores.add_done_callback(lambda _: stop.set())  # they end with a fault or with the stop
     try:
         await _apply(settings, metrics, stop)
     finally:
-        chores.cancel()  # what is cut off has done nothing
+        chores.cancel()  # a cancelled statement has changed nothing
         with suppress(asyncio.CancelledError):
             await chores
 
@@ -77,9 +77,9 @@ async def _follow(
     stop: asyncio.Event,
     on_applied: Callable[[int, float], None],
 ) -> None:
-    """Applies what waits, then rests, and waits for word of more, at most an interval long. Through a pooler
-    no word comes, for nothing listens there for longer than a transaction. `on_applied` takes the number of
-    deltas that a statement applied, and its seconds."""
+    """Applies waiting deltas, pauses, and then waits for a notification of more, at most one interval.
+    Through a pooler there are no notifications, because LISTEN needs a session. `on_applied` takes the number
+    of deltas that a statement applied, and its seconds."""
     news = asyncio.Event()
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())

@@ -1,5 +1,5 @@
-"""One statement: takes a bounded number of deltas and adds them to counts and totals, so that at every
-snapshot a delta waits or is in both, and never in neither."""
+"""One statement that removes a bounded number of deltas and adds them to counts and totals. In every
+snapshot, a delta either waits or is contained in both."""
 
 from typing import Final
 from uuid import UUID
@@ -11,7 +11,7 @@ from shared.database.connection import Connection
 _ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 
 
-# SKIP LOCKED lets aggregators work side by side; one order of cells keeps them from waiting in a circle.
+# SKIP LOCKED lets aggregators work concurrently; a common order of cells prevents deadlocks.
 def _apply(where: str) -> str:
     return f"""
 WITH taken AS (
@@ -45,7 +45,7 @@ FROM (SELECT written_at FROM daily_call_deltas LIMIT $1) AS waiting
 
 
 async def apply_deltas(connection: Connection, most: int, organization_id: UUID | None = None) -> int:
-    """Applies up to `most` waiting deltas, of all organizations or of one; how many it were."""
+    """Applies up to `most` waiting deltas, of all organizations or of one. Returns their number."""
     if organization_id is None:
         applied: int = await connection.fetchval(_APPLY, most)
         return applied
@@ -54,7 +54,7 @@ async def apply_deltas(connection: Connection, most: int, organization_id: UUID 
 
 
 async def waiting_deltas(connection: Connection) -> tuple[int, float]:
-    """How many deltas wait (no more than `WAITING_MAX` are counted), and for how many seconds the oldest of
-    them; 0 for none."""
+    """The number of waiting deltas (counted up to `WAITING_MAX`), and the age of the oldest in seconds; 0
+    without any."""
     deltas, oldest_seconds = await connection.fetchrow(_WAITING, WAITING_MAX) or (0, 0.0)
     return deltas, oldest_seconds

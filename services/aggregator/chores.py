@@ -1,4 +1,4 @@
-"""The slow chores: calls that never ended, and retention."""
+"""The slow chores: ending silent calls, and retention."""
 
 import asyncio
 import logging
@@ -29,10 +29,10 @@ Chore = Callable[[Connection, AggregatorSettings, datetime], Awaitable[None]]
 
 
 async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
-    """Ends silent calls, finds the calls of records that an older version quarantined, and applies retention,
-    over and over, until `stop` is set. Several aggregators may do so at once: each call is ended once, and
-    pruned once. A chore that fails is retried soon, and the others are done meanwhile. Raises what does not
-    pass."""
+    """Repeats the chores until `stop` is set: ends silent calls, finds the calls of records that an older
+    version quarantined, and applies retention. Several aggregators may run concurrently: each call is ended
+    once and pruned once. A failed chore is retried soon, while the others continue. Raises permanent
+    faults."""
     database = PatientConnection(
         settings,
         application_name="callfold-chores",
@@ -40,7 +40,7 @@ async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
         command_timeout_seconds=STATEMENT_SECONDS,
         longest_pause_seconds=60,
     )
-    outages = {name: Outage(logger, f"can't {name} now", f"can {name} again") for name in CHORES}
+    outages = {name: Outage(logger, f"cannot {name} now", f"can {name} again") for name in CHORES}
     try:
         while not stop.is_set():
             for name, chore in CHORES.items():
@@ -65,7 +65,7 @@ async def _end_silent_calls(connection: Connection, settings: AggregatorSettings
     read = await read_until(connection, settings.topic)
     if read is None and (others := await topics_read(connection)):
         logger.warning(
-            "ends no silent call: ingest has not read all partitions of topic %s; it reads %s "
+            "does not end silent calls: ingest has not read all partitions of topic %s; it reads %s "
             "(CALLFOLD_TOPIC must be the same for ingest and aggregator)",
             settings.topic,
             ", ".join(others),
@@ -75,7 +75,7 @@ async def _end_silent_calls(connection: Connection, settings: AggregatorSettings
     if ended:
         logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
     if waiting:
-        logger.info("%d silent calls wait until ingest has read what was published before", waiting)
+        logger.info("%d silent calls wait until ingest has read all records published before", waiting)
 
 
 async def _place_quarantined(connection: Connection, _settings: AggregatorSettings, now: datetime) -> None:
@@ -85,11 +85,11 @@ async def _place_quarantined(connection: Connection, _settings: AggregatorSettin
 
 async def _apply_retention(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
     if records := await prune_quarantined(connection, now):
-        logger.info("removed %d quarantined records that are older than is kept", records)
+        logger.info("removed %d quarantined records that are older than the retention", records)
     pruned = await prune(connection, now, counts=settings.prune_counts)
     if not pruned:
         return
-    logger.info("pruned %d calls that are older than their organizations keep", pruned)
+    logger.info("pruned %d calls that are older than their organizations' retention", pruned)
     if settings.prune_counts == "drop":
         await write_audit(
             connection,

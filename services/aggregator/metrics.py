@@ -6,7 +6,7 @@ from shared.monitoring.metrics import BATCH_SECONDS, new_registry
 
 
 class Metrics:
-    """The metrics of one process; `waiting` says why it does not follow the deltas now, or is None."""
+    """The metrics of one process. `waiting` is the reason why it does not apply deltas now, or None."""
 
     def __init__(self) -> None:
         self.waiting: str | None = "connects to the database"
@@ -16,39 +16,41 @@ class Metrics:
         )
         self._statement_seconds = Histogram(
             "callfold_aggregator_statement_seconds",
-            "One application of deltas",
+            "Time of one statement that applies deltas",
             buckets=BATCH_SECONDS,
             registry=registry,
         )
         self._deltas_waiting = Gauge(
             "callfold_aggregator_deltas_waiting",
-            "Deltas not applied yet, counted up to 1,000,000 every 15 s",
+            "Deltas that wait to be applied, counted every 15 s up to 1,000,000",
             registry=registry,
         )
         self._oldest_delta_seconds = Gauge(
             "callfold_aggregator_oldest_delta_seconds",
-            "How long the oldest of them has waited",
+            "Age of the oldest waiting delta",
             registry=registry,
         )
         self._progress = Gauge(
             "callfold_aggregator_progress_timestamp_seconds",
-            "When it last looked for deltas",
+            "When the aggregator last looked for deltas",
             registry=registry,
         )
-        waiting = Gauge("callfold_aggregator_waiting", "1 while it waits for the database", registry=registry)
+        waiting = Gauge(
+            "callfold_aggregator_waiting", "1 while the aggregator waits for the database", registry=registry
+        )
         waiting.set_function(lambda: self.waiting is not None)
 
     async def why_waiting(self) -> str | None:
-        """As a monitor asks it."""
+        """The reason to wait, for the monitor."""
         return self.waiting
 
     def applied(self, deltas: int, seconds: float) -> None:
-        """So many deltas were added to the counts, in one statement that took so long."""
+        """Counts the deltas that one statement added to the counts, and its duration."""
         self._deltas_applied.inc(deltas)
         self._statement_seconds.observe(seconds)
         self._progress.set_to_current_time()
 
     def wait(self, deltas: int, oldest_seconds: float) -> None:
-        """So many deltas wait, the oldest for so long."""
+        """Sets the number of waiting deltas and the age of the oldest."""
         self._deltas_waiting.set(deltas)
         self._oldest_delta_seconds.set(oldest_seconds)

@@ -1,4 +1,4 @@
-"""Retention: calls and events older than their organization keeps go, in small transactions."""
+"""Retention: removes calls and events older than their organization keeps, in small transactions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ Counts = Literal["keep", "drop"]
 
 
 class Kept(NamedTuple):
-    """How long an organization keeps its calls, and where its days begin."""
+    """An organization's retention, and the time zone of its days."""
 
     owner: UUID
     time_zone: str
@@ -34,13 +34,12 @@ async def prune(
     organization_id: UUID | None = None,
     dry_run: bool = False,
 ) -> int:
-    """Removes the calls that began before what their organization keeps at `now`, with their events, and
-    answers how many.
+    """Removes the calls that began before the retention of their organization at `now`, with their events,
+    and returns their number. It covers one organization or all.
 
-    With `keep`, what was counted stays counted, and is remembered as pruned; with `drop` the daily counts go,
-    too, also those of calls that were pruned before. Of one organization, or of all. An organization whose
-    retention or time zone changes meanwhile is left to the next run.
-    Raises asyncpg's errors; the chunks before it are done.
+    With `keep`, the calls stay counted and are recorded as pruned. With `drop`, their daily counts are also
+    removed, including those of calls pruned earlier. An organization whose retention or time zone changes
+    meanwhile is left to the next run. Raises asyncpg's errors; completed chunks stay done.
     """
     pruned = 0
     for kept in await retentions(connection, organization_id):
@@ -59,8 +58,8 @@ async def prune(
 async def _prune_some(
     connection: Connection, kept: Kept, livemode: bool, before: datetime, counts: Counts
 ) -> int:
-    """One small transaction. The calls are locked before their events are read: an ingest that is just
-    storing more of them has committed them, or finds its call gone, and begins again."""
+    """Removes some calls in one small transaction. The calls are locked before their events are read: a
+    concurrent ingest has either committed its events or finds the call gone and retries."""
     owner = kept.owner
     async with connection.transaction(isolation="read_committed"):
         if not await still_kept(connection, kept):
@@ -78,8 +77,8 @@ async def _prune_some(
 
 
 async def drop_calls(connection: Connection, organization_id: UUID, ids: Sequence[UUID]) -> int:
-    """Removes these calls with their events, and by deltas what they counted for, within the caller's
-    transaction, which has locked them; how many events it were."""
+    """Removes these calls with their events, and their counts by deltas, within the caller's transaction,
+    which has locked them. Returns the number of events."""
     tag = await connection.execute(_PRUNE_EVENTS, organization_id, ids)
     await connection.execute(_PRUNE_AND_DROP, organization_id, ids)
     return int(tag.rpartition(" ")[2])
@@ -94,13 +93,13 @@ async def _drop_pruned(connection: Connection, kept: Kept, before: datetime) -> 
 
 
 async def retentions(connection: Connection, organization_id: UUID | None) -> list[Kept]:
-    """The retention of this organization, or of all; of those that have one."""
+    """The retention of this organization, or of all organizations that have one."""
     return [Kept(*row) for row in await connection.fetch(_RETENTIONS, organization_id)]
 
 
 async def still_kept(connection: Connection, kept: Kept) -> bool:
-    """Whether an organization keeps its calls as it did; if so, it does until this transaction ends: whoever
-    is told that they are kept longer loses none from then on."""
+    """Whether an organization's retention and time zone are unchanged. If so, they stay unchanged until this
+    transaction ends, so that no call is removed after its retention was extended."""
     return await connection.fetchval(_STILL_KEPT, *kept) is not None
 
 

@@ -1,4 +1,4 @@
-"""Removes from the quarantine what it may no longer hold: records of deleted calls, and old records."""
+"""Erases quarantined records that may no longer be kept: records of deleted calls, and old records."""
 
 from datetime import datetime
 from typing import Final
@@ -23,10 +23,10 @@ CHUNK_BYTES: Final = 16 * 1024 * 1024
 
 
 async def place_quarantined(connection: Connection, now: datetime) -> int:
-    """Finds the calls of the records that an older version quarantined, and returns how many records there
-    were. Records of deleted calls and organizations are removed, as the delete would have done.
+    """Finds the calls of records that an older version quarantined, and returns the number of records.
+    Records of deleted calls and organizations are removed, as their delete would have done.
 
-    `now` is aware. Raises asyncpg's errors; the chunks before it are done."""
+    `now` is aware. Raises asyncpg's errors; completed chunks stay done."""
     placed = 0
     while rows := await connection.fetch(_UNPLACED, CHUNK_RECORDS, CHUNK_BYTES):
         named = [named_call(row["key"], row["value"]) for row in rows]
@@ -56,8 +56,8 @@ async def place_quarantined(connection: Connection, now: datetime) -> int:
 
 
 async def remove_deleted(connection: Connection) -> int:
-    """Removes the records of deleted calls, and returns how many. A delete removes them itself, but not one
-    by a process of an older version. Raises asyncpg's errors; the chunks before it are done."""
+    """Removes the records of deleted calls, and returns their number. A delete removes them itself, except
+    one by a process of an older version. Raises asyncpg's errors; completed chunks stay done."""
     removed = 0
     while ids := await connection.fetch(_REMOVE_DELETED, CHUNK_RECORDS):
         removed += len(ids)
@@ -67,9 +67,9 @@ async def remove_deleted(connection: Connection) -> int:
 async def prune_quarantined(
     connection: Connection, now: datetime, *, organization_id: UUID | None = None, dry_run: bool = False
 ) -> int:
-    """Removes the quarantined records that are older at `now` (aware) than their organization keeps, and
-    returns how many. Without an organization, also those that name none, by the shortest retention of all.
-    Raises asyncpg's errors; the chunks before it are done."""
+    """Removes the quarantined records that are older at `now` (aware) than their organization's retention,
+    and returns their number. Without `organization_id`, it also removes records that name no organization, by
+    the shortest retention of all. Raises asyncpg's errors; completed chunks stay done."""
     pruned = 0
     for kept in await retentions(connection, organization_id):
         before = kept_since(now, time_zone(kept.time_zone), kept.retention_days)
@@ -120,7 +120,7 @@ SET key = NULL, value = NULL, header_names = '{}', header_values = '{}', reason 
 WHERE id = ANY($1::uuid[])
 """
 
-# The nil UUID stands for several calls of the organization, of which the deleted one may be one.
+# The nil UUID stands for several calls of the organization, which may include the deleted one.
 _REMOVE_DELETED: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
     SELECT record.id FROM quarantined_records AS record

@@ -1,7 +1,8 @@
-"""Calls that never ended: ended, after a silence, as `failed` with the cause `MISSING_HANGUP`.
+"""Ends calls without an end, after a silence, as `failed` with the cause `MISSING_HANGUP`.
 
-The end is an event that callfold makes up and stores like any other, so that the call stays the fold of its
-events. It loses against every real end, whenever that arrives, and then it leaves the call's events.
+The end is an event that callfold generates and stores like any other, so that the call remains the fold of
+its events. It loses against every real end, whenever that arrives, and is then removed from the call's
+events.
 """
 
 import json
@@ -28,15 +29,15 @@ logger = logging.getLogger("callfold.aggregator")
 CHUNK_CALLS: Final = 500
 CAUSE: Final = "MISSING_HANGUP"
 EVENT_ID: Final = "callfold.missing_hangup"
-"""One for each call: at any time, a call has one such end."""
+"""The id of the generated end. A call has at most one such end at a time."""
 MARGIN: Final = timedelta(minutes=1)
-"""How far the clocks of the machines may differ."""
+"""The allowed difference between the machines' clocks."""
 EVERYTHING: Final = datetime.max.replace(tzinfo=FIXED_UTC)
-"""Ingest has read all that there is."""
+"""Stands for an ingest that has read everything."""
 
 
 class Reaped(NamedTuple):
-    """How many calls were ended, and how many silent ones wait for ingest to have read further."""
+    """The number of calls that were ended, and of silent calls that wait until ingest has read further."""
 
     ended: int
     waiting: int
@@ -51,16 +52,15 @@ async def reap(
     organization_id: UUID | None = None,
     dry_run: bool = False,
 ) -> Reaped:
-    """Ends the calls that are silent: of one organization, or of all.
+    """Ends silent calls, of one organization or of all.
 
-    A call is silent when none of its events is younger than `silence` at `now`, and when ingest has read what
-    was published before it was seen to be so: `read_until` (`shared.store.read_progress`; None: not known) is
-    later than the first look that found the call silent with the events that it has now. Events in a backlog
-    or an archive are old, and the end of their calls may be yet to be read. `EVERYTHING` ends at the first
-    look.
+    A call is silent if none of its events is younger than `silence` at `now`, and if ingest has also read far
+    enough. `read_until` (`shared.store.read_progress`; None: unknown) must be later than the first check that
+    found the call silent with its current events. Events in a backlog or an archive are old, so the end of
+    their calls may not have been read yet. With `EVERYTHING`, calls end at the first check.
 
-    The counts tell which days have open calls. A call stays open that has as many events as a call may have,
-    the end being one more, or an event that can't be read. Raises asyncpg's errors.
+    The counts give the days with open calls. A call stays open if it has the maximum number of events,
+    because the end would be one more, or if one of its events cannot be read. Raises asyncpg's errors.
     """
     ended = waiting = 0
     silent_since = now - silence
@@ -101,8 +101,8 @@ async def reap(
 
 
 def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
-    """The end of a call that has been silent since then, at the time of its last event; None for one that
-    ended, or that spoke again. Pure. Raises InvalidEvent."""
+    """The end of a call that has been silent since `silent_since`, at the time of its last event; None for a
+    call that ended or has newer events. Pure. Raises InvalidEvent."""
     if not known.events:
         return None
     events = [read_stored(payload) for payload in known.events.values()]
@@ -126,8 +126,8 @@ def missing_hangup(known: KnownCall, silent_since: datetime) -> Event | None:
 
 
 async def _end(connection: Connection, silent_since: datetime, keys: Sequence[CallKey]) -> int:
-    """Ends these calls in one transaction and returns how many it ended. Raises TooLarge, and Overtaken for
-    more than one call."""
+    """Ends these calls in one transaction and returns their number. Raises TooLarge, and Overtaken for more
+    than one call."""
     if not keys:
         return 0
     organizations, silent = await read_known(connection, dict.fromkeys(keys, ()))
@@ -137,13 +137,13 @@ async def _end(connection: Connection, silent_since: datetime, keys: Sequence[Ca
     except Overtaken:
         if len(keys) > 1:
             raise
-        logger.info("a silent call spoke again", extra=_ids(keys[0]))
+        logger.info("a silent call received an event", extra=_ids(keys[0]))
         return 0
     return len(batch.events)
 
 
 def _ended(silent: Sequence[TouchedCall], silent_since: datetime) -> Sequence[TouchedCall]:
-    """The calls that are to be ended, each with its end."""
+    """The calls to end, each with its end."""
     ended = []
     for call in silent:
         try:
@@ -159,7 +159,7 @@ def _ended(silent: Sequence[TouchedCall], silent_since: datetime) -> Sequence[To
 
 
 def _ids(key: CallKey) -> dict[str, object]:
-    """Which call it is, for a log."""
+    """The call's ids, for a log line."""
     return {"organization_id": key[0], "call_id": key[1]}
 
 
@@ -194,7 +194,7 @@ ORDER BY id LIMIT :limit
 
 _LOOKED_AT: Final = "unnest(:call_ids::uuid[], :versions::integer[]) AS looked_at(call_id, version)"
 
-# When a call was first seen to be silent, with the events that it has now.
+# When a call was first found silent with its current events.
 _LOOK: Final = Statement(f"""
 WITH seen AS (
     INSERT INTO silent_calls AS seen (organization_id, call_id, version, seen_at)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 STOP_SECONDS = 7
-"""How long requests in hand may take after a stop; with the pool's closing and the last spans, under 10 s."""
+"""How long running requests may take after a stop. With closing the pools and sending spans, under 10 s."""
 
 
 async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
-    """Runs one process; exits with a sentence when the port can't be had."""
+    """Runs one process. Exits with an error message if it cannot use the port."""
     metrics = Metrics()
-    with exit_when_invalid():  # where a setting needs what is not installed
+    with exit_when_invalid():  # a setting may need a package that is not installed
         app = create_app(settings, metrics=metrics)
     served: Any = app
     if tracer_provider is not None:
@@ -46,19 +46,19 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             access_log=False,
             log_config=None,
             server_header=False,
-            proxy_headers=False,  # it would believe whoever speaks from this machine
+            proxy_headers=False,  # it would trust every client on this machine
             timeout_graceful_shutdown=STOP_SECONDS,
-            reset_contextvars=True,  # what one request's logs are about is nothing to the next
+            reset_contextvars=True,  # a request must not inherit the log context of the previous one
         )
     )
     async with monitored(settings, metrics.registry, partial(why_waiting, app)):
         try:
             await server.serve()
-        except SystemExit:  # uvicorn has logged the fault itself
-            if server.lifespan.should_exit:  # which was not the port's
+        except SystemExit:  # uvicorn has logged the fault
+            if server.lifespan.should_exit:  # the port was not the cause
                 raise
             port = f"port {settings.api_port} of {settings.api_host}"
-            sys.exit(f"Error: {PREFIX}API_PORT: {port} can't be had, for the reason that is logged above.")
+            sys.exit(f"Error: {PREFIX}API_PORT: cannot listen on {port}; the reason is logged above.")
     if not server.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
 

@@ -1,4 +1,4 @@
-"""The application: routes, errors, documentation, and the databases for as long as it runs."""
+"""The application: routes, errors, documentation, and the databases while it runs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +26,7 @@ from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
 from shared.settings.api import ApiSettings
 
-# In this order: what is more special comes before `/calls/{id}`.
+# Order matters: more specific paths come before `/calls/{id}`.
 ROUTERS: Final = (
     listing.router,
     stats.router,
@@ -45,8 +45,8 @@ def _utc_now() -> datetime:
 def create_app(
     settings: ApiSettings, clock: Callable[[], datetime] = _utc_now, metrics: Metrics | None = None
 ) -> FastAPI:
-    """The application. It starts also without the database; `clock` gives the time, and `metrics` takes what
-    is measured. Raises InvalidSetting when a setting needs what is not installed."""
+    """The application. It also starts without the database. `clock` returns the current time, and `metrics`
+    collects the measurements. Raises InvalidSetting when a setting needs a package that is not installed."""
     metrics = metrics or Metrics()
     limits, accepted_tokens = rate_limits(settings), tokens(settings)
 
@@ -57,7 +57,7 @@ def create_app(
             app.state.api = api
             yield
 
-    app: FastAPI = FastAPIOffline(  # FastAPI, but the page at /docs needs no internet
+    app: FastAPI = FastAPIOffline(  # like FastAPI, but the page at /docs needs no internet access
         redoc_url=None,
         title=common_responses.TITLE,
         description=common_responses.DESCRIPTION,
@@ -80,7 +80,7 @@ def create_app(
 
 def _add_routes(app: FastAPI) -> None:
     """The routes, and the document that describes them."""
-    # In this order: each router that a request passes over costs some microseconds.
+    # Order matters: each router that does not match a request costs some microseconds.
     for prefix in ("", "/v1"):
         for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=not prefix)
@@ -93,7 +93,7 @@ def _add_routes(app: FastAPI) -> None:
 async def _opened(
     settings: ApiSettings, clock: Callable[[], datetime], limits: RateLimits, accepted_tokens: Tokens | None
 ) -> AsyncIterator[Api]:
-    """The running API for as long as the block; at its end the limits and tokens are closed."""
+    """The running API during the block. At its end, the limits and tokens are closed."""
     key_uses = KeyUses()
     async with (
         open_databases(settings) as databases,

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI makes of the routes, with what it leaves out of that, and how to ask."""
+"""The OpenAPI document: what FastAPI generates from the routes, completed with nulls and curl examples."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -20,15 +20,15 @@ _API_KEY: Final = {
     "type": "apiKey",
     "in": "header",
     "name": "x-api-key",
-    "description": "The same API key, by itself.",
+    "description": "The same API key, without a scheme.",
 }
 _ORGANIZATION: Final = {
     "name": "x-organization-id",
     "in": "header",
     "required": False,
-    "description": "The organization that is asked about. Without this it is the key's own, and with a "
-    "user's token the first one that they belong to.",
-    # Not by its format: clients that openapi-python-client generates could not put a UUID into a header.
+    "description": "The organization whose data is requested. Default: the key's own organization, or with a "
+    "user's token the first one that the user is a member of.",
+    # A pattern, not a format: clients that openapi-python-client generates cannot put a UUID into a header.
     "schema": {
         "type": "string",
         "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
@@ -38,11 +38,10 @@ _ORGANIZATION: Final = {
 
 
 def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -> dict[str, Any]:
-    """The document that `made` gives, of these routers' routes, with its examples as they were given and
-    command lines to try.
+    """The document that `made` returns for these routers' routes, with the original examples and with curl
+    command lines.
 
-    FastAPI drops every null, also those that an example means: what it shows would lack fields that every
-    answer has.
+    FastAPI drops every null, also from examples. Its examples would lack fields that every answer has.
     """
     document = made()
     for operations in document["paths"].values():
@@ -74,8 +73,8 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
 
 
 def _complete_credentials(operation: dict[str, Any]) -> None:
-    """Beside `Bearer`, which FastAPI knows of: whatever needs credentials takes a key by itself, too, and is
-    told about which organization."""
+    """Adds what FastAPI does not know of: each operation that requires credentials also accepts `x-api-key`
+    and `x-organization-id`."""
     operation["security"] += [
         {"x-api-key": scopes} for each in operation["security"] for scopes in each.values()
     ]
@@ -83,7 +82,7 @@ def _complete_credentials(operation: dict[str, Any]) -> None:
 
 
 class _Unsorted(GenerateJsonSchema):
-    """Leaves the fields of examples in their order."""
+    """Keeps the order of the fields of examples."""
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:
         return value
@@ -100,7 +99,7 @@ def _examples(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schemas(model: type[BaseModel] | None) -> dict[str, dict[str, Any]]:
-    """The schemas of a model and of all that it is made of, by name."""
+    """The schemas of a model and of every model that it contains, by name."""
     if model is None:
         return {}
     schema = model.model_json_schema(schema_generator=_Unsorted)

@@ -1,4 +1,4 @@
-"""Health: whether the process is up, and whether it can answer."""
+"""Health: whether the process runs, and whether it can answer requests."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -12,19 +12,19 @@ from services.api.http.errors import ApiError
 from services.api.http.models import Health
 from shared.database.loggable import loggable
 
-_AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health has no versions."}]}
+_AT_THE_ROOT: Final = {"servers": [{"url": "/", "description": "Health routes have no version."}]}
 LIVE: Final[dict[str, Any]] = {
     "operation_id": "live",
-    "summary": "Is the process up?",
+    "summary": "Check that the process runs",
     "response_model": Health,
-    "response_description": "It is.",
+    "response_description": "The process runs.",
     "openapi_extra": _AT_THE_ROOT,
 }
 READY: Final[dict[str, Any]] = {
     "operation_id": "ready",
-    "summary": "Can it answer?",
+    "summary": "Check that the API can answer requests",
     "response_model": Health,
-    "response_description": "It can.",
+    "response_description": "The API can answer.",
     "responses": {503: common_responses.UNAVAILABLE},
     "openapi_extra": _AT_THE_ROOT,
 }
@@ -33,34 +33,34 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "live": ("/health/live",),
     "ready": ("/health/ready",),
 }
-"""What each operation may be asked, to be tried in a shell."""
+"""Example requests of each operation, for a shell."""
 
 router = APIRouter(prefix="/health", tags=["health"])
 
 
 @router.get("/live", **LIVE)
 async def live() -> Response:
-    """Answers as long as the process does, whatever the database does."""
+    """Succeeds while the process runs, even if the database is unreachable."""
     return answer({"status": "live"})
 
 
 @router.get("/ready", **READY)
 async def ready(request: Request) -> Response:
-    """Answers when the database does, and the replica where there is one, and their tables are as new as
-    this service needs them."""
+    """Succeeds when the database, and the replica if one is set, answer and have the tables that this version
+    needs."""
     for database in _each(ApiWithDatabases.of(request)):
         await database.check()
     return answer({"status": "ready"})
 
 
-# HEAD is answered as GET is, and needs no word of its own in the documentation.
+# HEAD answers like GET and is not documented separately.
 router.head("/live", include_in_schema=False)(live)
 router.head("/ready", include_in_schema=False)(ready)
 
 
 async def why_waiting(app: FastAPI) -> str | None:
-    """Why the application is not ready, for the operator: the fault behind the client's error; None when it
-    is."""
+    """Why the application is not ready, for the operator: the fault behind the client's error. None when it
+    is ready."""
     api: ApiWithDatabases | None = app.state.api
     if api is None:
         return "is starting"
@@ -73,5 +73,5 @@ async def why_waiting(app: FastAPI) -> str | None:
 
 
 def _each(api: ApiWithDatabases) -> Iterable[Database]:
-    """The primary, and the replica where there is one."""
+    """The primary, and the replica if there is one."""
     return dict.fromkeys(api.databases)

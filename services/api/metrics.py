@@ -1,4 +1,4 @@
-"""The API's metrics, as docs/reference/metrics.md lists them, and the middleware that takes them."""
+"""The API's metrics, which docs/reference/metrics.md lists, and the middleware that records them."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "POST", "PUT", "PATCH", "O
 _ACTIONS: Final = frozenset({b"action=stats", b"action=trends"})
 _OTHER: Final = "other"
 GONE: Final = 499
-"""The status of a request that ended without an answer: nobody was there any more."""
+"""The status of a request that ended without an answer, because the client had disconnected."""
 
 
 class Metrics:
@@ -23,21 +23,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self.connections: Callable[[], dict[str, float]] = dict
-        """The connections to the databases by what they do, asked at each scrape; none until this is set."""
+        """Returns the connections to the databases by state, at each scrape; empty until it is set."""
         registry = self.registry = new_registry("api")
         self._requests = Counter(
-            "callfold_api_requests", "Requests answered", ["route", "method", "status"], registry=registry
+            "callfold_api_requests", "Answered requests", ["route", "method", "status"], registry=registry
         )
         self._request_seconds = Histogram(
             "callfold_api_request_seconds",
-            "From the request's head to the end of the answer",
+            "Seconds from the request's head to the end of the answer",
             ["route", "method"],
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
         self.in_progress = 0
         in_progress = Gauge(
-            "callfold_api_requests_in_progress", "Requests not answered yet", registry=registry
+            "callfold_api_requests_in_progress", "Requests that are not answered yet", registry=registry
         )
         in_progress.set_function(lambda: self.in_progress)
         GaugeAtScrape(
@@ -47,11 +47,11 @@ class Metrics:
             lambda: self.connections(),
             registry,
         )
-        # Looking labels up costs more than all of the rest; they are few.
+        # Looking up labels costs more than everything else here, and there are few of them.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request that was answered, and how long that took."""
+        """Records one answered request and its duration."""
         labels = route, method, status
         if labels not in self._children:
             self._children[labels] = (
@@ -64,7 +64,7 @@ class Metrics:
 
 
 class Measured:
-    """An application whose requests are measured, whatever becomes of them."""
+    """An application whose requests are measured, also those that fail."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -89,7 +89,7 @@ class Measured:
         try:
             await self._app(scope, receive, noting)
         except Exception:
-            # The answer to it is made further out.
+            # An outer middleware answers it.
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise
         finally:
@@ -100,14 +100,13 @@ class Measured:
 
 
 def route_taken(scope: Scope) -> str:
-    """The template of the route that was taken, which the router leaves in the scope, without its version;
-    and what it was asked to do, where it does several things."""
+    """The template of the request's route, without its version. The router leaves it in the scope. A route
+    with several actions is listed with the action."""
     route = scope.get("route")
     if route is None:
         return _OTHER
-    template: str = route.path_format.removeprefix(
-        "/v1"
-    )  # where FastAPI has an included router's prefix in it
+    # FastAPI may include the prefix of an included router.
+    template: str = route.path_format.removeprefix("/v1")
     if template == "/calls" and b"action=" in scope["query_string"]:
         for parameter in scope["query_string"].split(b"&"):
             if parameter in _ACTIONS:

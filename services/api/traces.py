@@ -1,7 +1,8 @@
-"""Traces of the API: OpenTelemetry's own middleware, which is shown only what may be known of a request.
+"""Traces of the API: OpenTelemetry's middleware, with a filtered view of each request.
 
-It would write a request's path and query into the span, and numbers may come in both; and it fails at bytes
-in the query or in headers that it can't decode. So it sees neither path nor query, and few headers.
+The middleware would write a request's path and query into the span, and both may contain phone numbers. It
+also fails on bytes in the query or in headers that it cannot decode. It therefore gets no path, no query, and
+few headers.
 """
 
 import os
@@ -27,10 +28,11 @@ _SHOWN_HEADERS: Final = (b"traceparent", b"tracestate", b"user-agent")
 
 
 class TracedApplication:
-    """An application whose requests, those for its health apart, have spans. At its end it sends the last."""
+    """An application whose requests have spans, except health requests. At shutdown it sends the last
+    spans."""
 
     def __init__(self, application: Application, provider: TracerProvider) -> None:
-        # The stable names of attributes; the library has no other way to choose them.
+        # Selects the stable attribute names; the library offers no other way.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
         self._application = application
         self._provider = provider
@@ -42,7 +44,7 @@ class TracedApplication:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """The ASGI application."""
         if scope["type"] == "lifespan":
             await self._application(scope, receive, self._flushing(send))
         elif scope["type"] != "http" or scope["path"].startswith("/health/"):
@@ -51,7 +53,7 @@ class TracedApplication:
             await self._trace(scope, receive, send)
 
     def _flushing(self, send: Send) -> Send:
-        """Sends the last spans at the end: uvicorn may end the process with the signal that stopped it."""
+        """Sends the last spans at shutdown, because uvicorn may then raise the signal that stopped it."""
 
         async def flushed(message: Message) -> None:
             if message["type"] == "lifespan.shutdown.complete":
@@ -67,7 +69,7 @@ class TracedApplication:
             nonlocal fault
             try:
                 await self._application(scope, receive, _naming(scope, send))
-            except Exception as raised:  # its text and traceback would come into the span
+            except Exception as raised:  # its text and traceback would be written to the span
                 fault = raised
 
         headers = [
@@ -85,7 +87,7 @@ async def _answer(shown: Scope, receive: Receive, send: Send) -> None:
 
 
 def _naming(scope: Scope, send: Send) -> Send:
-    """Names the span as soon as the answer begins: only routing tells the route."""
+    """Names the span when the answer begins: the route is known only after routing."""
 
     async def named(message: Message) -> None:
         if message["type"] == "http.response.start" and (route := scope.get("route")) is not None:

@@ -1,4 +1,4 @@
-"""`python -m services.ingest`: one ingest process, until a signal or a fault that does not pass."""
+"""`python -m services.ingest`: one ingest process, until a signal or a permanent fault."""
 
 import gc
 import logging
@@ -29,10 +29,10 @@ if __name__ == "__main__":
     with exit_when_invalid():
         logs.configure("ingest")
         read = IngestSettings()
-        # Producers say which records are followed; a batch that has one is traced, too.
+        # Producers decide which records are traced. A batch with such a record is also traced.
         provider = traces.start(read, "ingest", root_ratio=1)
-    # Batches are made of many small objects without cycles: at its default threshold the collector would
-    # look for cycles in them over and over.
+    # A batch consists of many small objects without cycles. At its default threshold, the garbage collector
+    # would scan them over and over.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:

@@ -1,8 +1,8 @@
 """The ingest service: batches of records from Kafka into the store, offsets committed after the database.
 
-The order is the whole of exactness: parse, store in one transaction, and only then commit the offsets of
-the batch, partition by partition. A crash anywhere leaves a transaction whole or not at all, and redelivery
-is harmless. A database or broker that is away is waited for; nothing is skipped.
+Exactness rests on this order: parse, store in one transaction, then commit the batch's offsets. A crash at
+any point leaves a transaction whole or absent, and redelivery is harmless. Ingest waits for an unreachable
+database or broker and skips nothing.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class Ingest:
         )
 
     async def run(self) -> None:
-        """Consumes until SIGTERM or SIGINT. Raises the first fault that does not pass."""
+        """Consumes until SIGTERM or SIGINT. Raises the first permanent fault."""
         self._subscription.listen_for_signals(self._end)
         if not await self._topic.wait():
             return
@@ -102,15 +102,15 @@ class Ingest:
             self._progress.close()
             self._writer.close()
         if refused := refusal(self._failure):
-            raise KafkaRefusal(f"Kafka can't be used at {self._settings.kafka_bootstrap}: {refused}.")
+            raise KafkaRefusal(f"Cannot use Kafka at {self._settings.kafka_bootstrap}: {refused}.")
         if self._failure is not None:
             raise self._failure
 
     async def _take(self, records: Sequence[Record]) -> None:
-        """Reads a batch while the one before is being stored, then has it stored in its turn.
+        """Parses a batch while the previous one is being stored, then starts to store it.
 
-        FastStream goes on after whatever a handler raises, and a later commit would pass over the batch: so a
-        fault ends the process, and no batch comes after it.
+        FastStream continues after any exception of a handler, and a later commit would skip the batch. So a
+        fault ends the process, and no further batch is read.
         """
         trace = UNTRACED
         try:
@@ -162,7 +162,8 @@ class Ingest:
             await asyncio.wait([self._batch_in_hand], timeout=timeout_seconds)
 
     async def _stop(self) -> None:
-        """Before the consumer is closed: no further batch, and the one in hand has its time to end."""
+        """Runs before the consumer is closed: takes no further batch and waits a limited time for the current
+        one."""
         self._end()
         await self._batch_ends(self._settings.stop_timeout_seconds)
 
@@ -182,13 +183,13 @@ class Ingest:
             self._fail(fault)
 
     def _hear(self, fault: Exception) -> None:
-        """aiokafka tries for ever to reconnect, whatever the broker says. Credentials come with the start of
-        a process, so what was refused ends it, and the next start has what is right by then."""
+        """aiokafka tries to reconnect forever, for any reason of the broker. Credentials are read when the
+        process starts. So a refusal ends the process, and a restarted one reads current credentials."""
         if refusal(fault):
             self._fail(fault)
 
     async def why_waiting(self) -> str | None:
-        """Why nothing is stored now; None when all is well, also when there is nothing to store."""
+        """Why nothing is stored now; None when ingest works, even if there is nothing to store."""
         return self._reason_to_wait()
 
     def _reason_to_wait(self) -> str | None:

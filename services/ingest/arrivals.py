@@ -1,4 +1,4 @@
-"""What arrives: records, parted into those that are events and those that are not."""
+"""Arrivals: sorts records into events and bad records."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ SLICE_RECORDS: Final = 250
 
 
 async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:
-    """The records that are events, and those that are not; between slices, the batch in hand goes on.
+    """Returns the events and the bad records. Between slices it yields to the batch being stored.
 
-    Headers say nothing of a call: clients, registries and connectors put any bytes there. A record without a
-    value is neither: it is a tombstone of Kafka's compaction, and has nothing to store."""
+    Headers are ignored: clients, registries and connectors put any bytes there. A record without a value is
+    neither: it is a tombstone of Kafka's log compaction, and there is nothing to store."""
     arrivals: list[Arrival] = []
     bad_records: list[BadRecord] = []
     for start in range(0, len(records), SLICE_RECORDS):
@@ -36,6 +36,6 @@ async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arriv
 
 
 def refused_records(arrivals: Sequence[Arrival], refused: Sequence[Refused]) -> list[BadRecord]:
-    """The records of the events that are refused."""
+    """The bad records of the refused events."""
     record_of = {id(event): record for record, event in arrivals} if refused else {}
     return [BadRecord(record_of[id(event)], reason) for event, reason in refused]

@@ -1,5 +1,5 @@
-"""The topic's partitions: which of them this process reads, how far each is stored, which ones no process
-reads, and what the broker removed before it was read."""
+"""The topic's partitions: which ones this process reads, how far each is stored, which ones no process reads,
+and which records the broker removed before they were read."""
 
 import asyncio
 import logging
@@ -20,16 +20,17 @@ from services.ingest.topic_metadata import Topic
 logger = logging.getLogger("callfold.ingest")
 
 ASK_SECONDS: Final = 5
-"""How often the broker is asked how the partitions stand, and how long a new assignment waits for that."""
+"""The interval between requests for the partitions' offsets, and how long a new assignment waits for the
+answer."""
 POSITION_SECONDS: Final = 1
 STALL_SECONDS: Final = 60
-"""How long a partition whose records wait may stay unread, while nothing of it is being stored."""
+"""How long a partition with waiting records may stay unread while none of its records are being stored."""
 
 _partition = attrgetter("partition")
 
 
 class _Mark(NamedTuple):
-    """All records before `end` were published before any that came after `moment`."""
+    """All records before `end` were published before every record that arrived after `moment`."""
 
     moment: datetime
     end: int
@@ -37,41 +38,41 @@ class _Mark(NamedTuple):
 
 @dataclass
 class _Partition:
-    """Where a partition stands; None is what the broker has yet to tell."""
+    """The state of a partition. None stands for what the broker has not reported yet."""
 
     begin: int | None = None
-    """The next offset as this process got the partition."""
+    """The next offset when this process was assigned the partition."""
     read: int | None = None
-    """The next offset to be read: each one before it came as a record, or never will."""
+    """The next offset to read. Each earlier offset arrived as a record or never will."""
     came: int | None = None
-    """The offset after the last record that came."""
+    """The offset after the last record received."""
     stored: int | None = None
-    """The offset after the last record that is stored."""
+    """The offset after the last record stored."""
     end: int | None = None
     gaps: list[range] = field(default_factory=list)
-    """Offsets that no record came for. Of a transaction's markers there is none, either."""
+    """Offsets without a record. The markers of transactions are among them."""
     went_back: bool = False
-    """Whether the log is another one, or shorter than it was: what is known here is of the former."""
+    """Whether the log was replaced or truncated. This state then describes the previous log."""
     mark: _Mark | None = None
-    """What has to be stored next for `read_until` to move on."""
+    """The records that must be stored before `read_until` advances."""
     read_until: datetime | None = None
-    """Every record that was published before is stored."""
+    """Every record published before this moment is stored."""
     still_since: float | None = None
-    """Since when nothing is read although records wait, in seconds of the event loop's clock."""
+    """When reading stopped although records wait, in seconds of the event loop's clock."""
 
     @property
     def settled(self) -> bool:
-        """Whether every record that came is stored."""
+        """Whether every record received is stored."""
         return self.came is None or (self.stored is not None and self.stored >= self.came)
 
     @property
     def done(self) -> int | None:
-        """The next offset to be stored; each one before it is stored, or has no record."""
+        """The next offset to store. Each earlier offset is stored or has no record."""
         return self.read if self.settled else self.stored
 
     def begin_with(self, committed: int | None, oldest: int, end: int) -> None:
-        """The group committed this, and these are the broker's offsets. A commit behind the end is of another
-        log; reading begins with the oldest record then."""
+        """Sets the first offset from the group's commit and the broker's offsets. A commit beyond the end
+        belongs to another log; reading then begins with the oldest record."""
         self.begin = oldest if committed is None or committed > end else committed
         self.stored = max(self.stored or 0, self.begin)
         if self.read is None:
@@ -80,7 +81,7 @@ class _Partition:
                 self.pass_over(oldest)
 
     def take(self, offsets: range) -> None:
-        """Records from the first to the last of these offsets came."""
+        """Notes that records with these offsets, from the first to the last, were received."""
         if self.came is not None and offsets.start < self.came:
             self.went_back = True
         if self.read is not None and offsets.start > self.read:
@@ -89,13 +90,13 @@ class _Partition:
         self.still_since = None
 
     def pass_over(self, offset: int) -> None:
-        """Reading goes on there; of what comes before, no record comes any more."""
+        """Continues reading at this offset. No record before it will arrive any more."""
         self.gaps.append(range(self.read or 0, offset))
         self.read = offset
         self.still_since = None
 
     def measure(self, end: int, loop_seconds: float, now: datetime | None) -> None:
-        """The log ends there. `now`, if known, is a moment before that was asked."""
+        """Notes the end of the log. `now`, if known, is a moment before the request to the broker."""
         self.end = end
         if self.done is None:
             return
@@ -113,8 +114,8 @@ class _Partition:
 
 
 def offsets_of(records: Sequence[Record]) -> dict[TopicPartition, range]:
-    """The offsets of a batch from the first to the last, by partition. As aiokafka gives them, the records of
-    a partition stand together."""
+    """The offsets of a batch from the first to the last, by partition. aiokafka returns the records of a
+    partition together."""
     offsets = {}
     for number, group in groupby(records, _partition):
         those = list(group)
@@ -123,10 +124,10 @@ def offsets_of(records: Sequence[Record]) -> dict[TopicPartition, range]:
 
 
 class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Knows which partitions are this process's, how far each is stored, and which ones are nobody's.
+    """Tracks which partitions this process reads, how far each is stored, and which ones no process reads.
 
-    Says loudly when retention overtook the consumer. Offsets that were lost need no word: reading begins
-    with the oldest record then, and what is stored already stays as it is."""
+    It logs an error when retention removed records before they were read. Lost offsets are not logged:
+    reading then begins with the oldest record, and stored events stay as they are."""
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         self.assignor = Assignor()
         self.topic: Topic | None = None
-        """As the broker last described it."""
+        """The broker's last description of the topic."""
         self._name = topic
         self._consumer = consumer
         self._on_assigned = on_assigned
@@ -147,20 +148,21 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self._asked_at = 0.0
 
     def read(self, records: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        """These came from the broker. To be called in the step in which the consumer's position moves past
-        them."""
+        """Notes records received from the broker. Call it in the same step in which the consumer's position
+        moves past them."""
         for partition, those in records.items():
             if (mine := self._partitions.get(partition)) is not None:
                 mine.take(range(those[0].offset, those[-1].offset + 1))
 
     def stored(self, offsets: Mapping[TopicPartition, range]) -> None:
-        """All records up to the last of these are stored. Those of partitions that went away do not count."""
+        """Notes that all records up to the last of these offsets are stored. Partitions no longer assigned
+        are ignored."""
         for partition, those in offsets.items():
             if (mine := self._partitions.get(partition)) is not None:
                 mine.stored = max(mine.stored or 0, those.stop)
 
     def forget(self) -> None:
-        """The consumer is stopped: no partition is this process's."""
+        """Forgets all partitions, after the consumer has stopped."""
         self.joined = False
         self._partitions = {}
         self._unowned_lag = {}
@@ -170,23 +172,24 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         return len(self._partitions)
 
     def unowned(self) -> range:
-        """The partitions of the topic that the group's leader gave to no process. Every process of the group
-        knows them."""
+        """The partitions of the topic that the group's leader assigned to no process. Every process of the
+        group knows them."""
         known = self.assignor.distribution
         if not self.joined or self.topic is None or known is None:
             return range(0)
         return range(known.partitions.get(self._name, 0), self.topic.partitions)
 
     def needs_rebalance(self) -> bool:
-        """Whether the group's leader distributed other partitions than the topic has, or does not say."""
+        """Whether the group's leader distributed other partitions than the topic has, or did not report
+        them."""
         known = self.assignor.distribution
         if not self.joined or self.topic is None:
             return False
         return known is None or known.partitions.get(self._name) != self.topic.partitions
 
     def stalled(self) -> list[int]:
-        """The partitions of this process that it has not read from for STALL_SECONDS, although records wait
-        and none of theirs is being stored."""
+        """The partitions that this process has not read for STALL_SECONDS, although records wait and none of
+        them is being stored."""
         return sorted(
             partition.partition
             for partition, mine in self._partitions.items()
@@ -194,7 +197,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         )
 
     def went_back(self) -> bool:
-        """Whether offsets of a partition came again or are gone: its log is not the one that was read."""
+        """Whether offsets of a partition repeated or disappeared, so that its log is not the one that was
+        read."""
         return any(mine.went_back for mine in self._partitions.values())
 
     def read_until(self) -> dict[int, datetime]:
@@ -206,9 +210,9 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         }
 
     def lag(self) -> dict[int, int]:
-        """The records between what is stored and the end of what may be read, by partition, as the broker's
-        last answer has it. A partition of which there was none yet is not in it. What no process reads is
-        reported by one process of the group."""
+        """The number of records between the stored offset and the end of the readable log, by partition, by
+        the broker's last answer. Partitions without an answer are left out. One process of the group also
+        reports the partitions that no process reads."""
         consumer = self._consumer()
         lags = dict(self._unowned_lag) if self.unowned() else {}
         for partition in self._assigned(consumer):
@@ -220,10 +224,10 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         return lags
 
     async def ask(self, loop_seconds: float, now: datetime | None = None) -> None:
-        """Asks the broker for both ends of each partition: while a batch waits for the database, what follows
-        is not fetched, and grows, or is removed.
+        """Asks the broker for the first and last offset of each partition. While a batch waits for the
+        database, later records are not fetched: they accumulate, or retention removes them.
 
-        `loop_seconds` is the event loop's clock. `now` is a moment by the database's clock, before the topic
+        `loop_seconds` is the event loop's clock. `now` is a moment of the database's clock before the topic
         was described. Raises aiokafka's errors.
         """
         consumer = self._consumer()
@@ -231,7 +235,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         others = [TopicPartition(self._name, number) for number in self._reported()]
         if consumer is None or not (mine or others):
             return
-        # First, before a batch is stored and moves it.
+        # First, before storing a batch moves it.
         unknown = [partition for partition, one in mine.items() if one.begin is None]
         committed = dict(
             zip(
@@ -253,15 +257,15 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         for (partition, one), position in zip(mine.items(), positions, strict=True):
             if (read[partition] or 0) > ends[partition]:
                 one.went_back = True
-            # Each record before the position came before the answer did.
+            # Each record before the position arrived before this answer.
             if position is not None and one.read is not None and one.read < position:
                 one.pass_over(position)
             _report_removed(partition, one, oldest[partition])
             one.measure(ends[partition], loop_seconds, now)
 
     def _assigned(self, consumer: AIOKafkaConsumer | None) -> Iterable[TopicPartition]:
-        """The partitions that the consumer can be asked about. An old assignment may have more than the topic
-        has now."""
+        """The partitions that the consumer knows. An old assignment may contain more partitions than the
+        topic has now."""
         if consumer is None:
             return []
         assigned = consumer.assignment()
@@ -269,19 +273,19 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         return [each for each in self._partitions if each in assigned and each.partition in known]
 
     def _reported(self) -> range:
-        """The unowned partitions that this process is the one to report."""
+        """The unowned partitions, if this process is the one that reports them."""
         known = self.assignor.distribution
         return self.unowned() if known is not None and known.speaks_for_group else range(0)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """A batch in hand is finished, and the database refuses it if the new owner was faster."""
+        """The current batch is finished; the database refuses it if the new owner was faster."""
         self.forget()
         # aiokafka 0.14 cancels its heartbeat task next. If a rebalance became due while partitions were being
-        # assigned, that task has not run yet, and its cancellation would end the coordination without a word.
+        # assigned, that task has not run yet. Its cancellation would then end the coordination silently.
         await asyncio.sleep(0)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Compares where the group stands with what the broker still has, now or when it is asked again."""
+        """Compares the group's offsets with the broker's log, now or at the next request."""
         self._partitions = {partition: _Partition() for partition in assigned}
         if assigned:
             numbers = sorted(partition.partition for partition in assigned)
@@ -290,13 +294,13 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with asyncio.timeout(ASK_SECONDS):
                     await self.ask(asyncio.get_running_loop().time())
             except (KafkaError, TimeoutError) as error:
-                logger.info("the broker does not tell yet how the partitions stand: %s", error)
+                logger.info("the broker has not reported the partitions' offsets yet: %s", error)
         self.joined = True
         self._on_assigned()
 
 
 async def _position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
-    """Where the consumer reads on; None while it has yet to find out."""
+    """The consumer's position; None while it is still unknown."""
     try:
         async with asyncio.timeout(POSITION_SECONDS):
             position: int = await consumer.position(partition)
@@ -312,7 +316,7 @@ def _report_removed(partition: TopicPartition, mine: _Partition, oldest: int) ->
         if removed := range(max(gap.start, mine.begin or 0), min(gap.stop, oldest)):
             logger.error(
                 "partition %d: %d records (offsets %d to %d) were removed by the broker before they were "
-                "read; publish or load them again from their source",
+                "read; publish them again from their source",
                 partition.partition,
                 len(removed),
                 removed[0],
@@ -322,5 +326,5 @@ def _report_removed(partition: TopicPartition, mine: _Partition, oldest: int) ->
 
 
 def _first(committed: int | None, oldest: int, end: int) -> int:
-    """Where a group begins to read a partition."""
+    """The offset at which a group begins to read a partition."""
     return oldest if committed is None or committed > end else max(committed, oldest)

@@ -1,9 +1,8 @@
-"""How the group's leader distributes the partitions, and what every member learns of that.
+"""How the group's leader distributes the partitions, and how every member learns the result.
 
-Kafka gives a static member that restarts its old assignment, without a rebalance. If that member was the
-leader, no member compares the assignment with the topic from then on (KAFKA-13435). So each assignment here
-states how many partitions were distributed: every member can compare that with the topic, and ask for a
-rebalance.
+Kafka gives a restarted static member its old assignment, without a rebalance. If that member was the leader,
+no member compares the assignment with the topic from then on (KAFKA-13435). So each assignment here contains
+the number of distributed partitions. Every member can compare it with the topic and request a rebalance.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,19 +14,19 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """What the leader writes beside a member's assignment."""
+    """The data that the leader adds to a member's assignment."""
 
     partitions: dict[str, int]
     """How many partitions of each topic the leader distributed among the members."""
     speaks_for_group: bool
-    """True for exactly one member: it reports what belongs to no member."""
+    """True for exactly one member, which reports the partitions that belong to no member."""
 
 
 class Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
     """Round robin under its usual name, so that members with and without this class share a group.
 
-    `distribution` is that of this member's assignment. It is None before the first one, and where the leader
-    is an older ingest process that writes none.
+    `distribution` belongs to this member's assignment. It is None before the first one, or if the leader is
+    an older ingest process that writes none.
     """
 
     def __init__(self) -> None:
@@ -35,8 +34,8 @@ class Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         self._rebalances_asked = 0
 
     def ask_for_rebalance(self) -> None:
-        """Makes the next join differ from the last one: the coordinator answers equal ones of a follower
-        without a rebalance."""
+        """Makes the next join request differ from the last one. For an equal request of a follower, the
+        coordinator starts no rebalance."""
         self._rebalances_asked += 1
 
     def assign(
@@ -56,7 +55,7 @@ class Assignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
         }
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
-        """As round robin, with the number of rebalances that were asked for as user data."""
+        """As round robin, with the number of requested rebalances as user data."""
         return ConsumerProtocolMemberMetadata(
             self.version, list(topics), str(self._rebalances_asked).encode()
         )

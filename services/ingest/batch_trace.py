@@ -1,4 +1,4 @@
-"""What a batch tells of its way: nothing, unless somebody follows a record in it (`traces.py`)."""
+"""The trace of a batch: nothing, unless a record in it is traced (`traces.py`)."""
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,26 +13,25 @@ from shared.store.quarantine import BadRecord
 
 
 class BatchTrace:
-    """The trace of a batch, from its reading to its end. This one tells nobody."""
+    """The trace of a batch, from reading to commit. This one records nothing."""
 
     def step(self, name: str) -> AbstractContextManager[object]:
-        """Around a part of the work on the batch."""
+        """Wraps a part of the work on the batch."""
         return nullcontext()
 
     def stored(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], changes: Changes) -> None:
-        """These were stored in one transaction, which is committed."""
+        """Records what a committed transaction stored."""
 
     def offsets_committed(self, partitions: Collection[TopicPartition]) -> None:
-        """The batch's offsets in these partitions are committed."""
+        """Records that the batch's offsets in these partitions are committed."""
 
     def end(self, fault: Exception | None = None) -> None:
-        """Nothing more happens to the batch: all is done, or a fault or a stop came before. Only the first
-        call counts."""
+        """Ends the trace, after the commit, a fault or a stop. Only the first call counts."""
 
 
 UNTRACED: Final = BatchTrace()
 
 
 def untraced(records: Sequence[Record]) -> BatchTrace:
-    """Follows no record."""
+    """Traces no record."""
     return UNTRACED

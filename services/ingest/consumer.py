@@ -1,7 +1,7 @@
-"""The consumer: aiokafka's, which also reports what it raises, whether it has a broker, and what the broker
-reports of its topic.
+"""The consumer: aiokafka's, which also reports its exceptions, the loss of its broker, and the topic's
+metadata.
 
-Its use of aiokafka's private parts is in this file: `_coordinator.coordinator_id`, `_client.send`,
+This file uses private parts of aiokafka: `_coordinator.coordinator_id`, `_client.send`,
 `_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`. They are checked when a
 consumer is made and started.
 """
@@ -27,18 +27,19 @@ Records = Mapping[TopicPartition, Sequence[Record]]
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """Tells `on_fault` of whatever polling raises: a batch of records that can't be unpacked, a group that
-    can't be joined.
+    """Calls `on_fault` with each exception of polling, such as a batch that cannot be unpacked or a group
+    that cannot be joined.
 
-    Records of other partitions may be lost with it, and FastStream would poll on, and pass over them at the
-    next commit. What passes by itself (a broker that is away, a rebalance) aiokafka does not raise.
+    Records of other partitions may be lost with such a fault. FastStream would continue to poll and skip them
+    at the next commit. aiokafka raises no exception for temporary faults, such as an unreachable broker or a
+    rebalance.
 
     `on_poll` is called before each poll, `on_records` with the records of each, in the step in which the
     positions move past them. `on_missing_topic` is called when the broker reports that the topic does not
     exist.
 
-    `abandoned` says that the topic was removed, or the consumer stopped: nothing that it read is committed
-    any more.
+    `abandoned` is true once the topic was removed or the consumer stopped. None of its records are committed
+    then.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     @property
     def lost_broker(self) -> bool:
-        """Whether the broker that keeps the group can't be reached: each heartbeat tells. aiokafka waits for
-        it without a word to its caller, and has no other place to ask."""
+        """Whether the group's coordinator is unreachable, by the last heartbeat. aiokafka waits for it
+        without reporting to its caller, and has no public way to ask."""
         return self._coordinator.coordinator_id is None
 
     async def start(self) -> None:
-        """As aiokafka's; one that can't start (its group is not for this user, or its topic is missing) is
-        closed. A missing topic is not a fault: the caller waits for it."""
+        """As aiokafka's, but a consumer that cannot start (the user may not join the group, or the topic is
+        missing) is closed. A missing topic is not a fault: the caller waits for it."""
         try:
             await super().start()
         except Exception as fault:
@@ -82,8 +83,8 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._client.cluster.add_listener(self._look_for_topic)
 
     async def stop(self) -> None:
-        """As aiokafka's, which leaves the group first and then closes its connections; but it would wait half
-        a minute for a broker that does not answer the end of TLS."""
+        """As aiokafka's, which leaves the group and closes its connections, but with a time limit: aiokafka
+        waits 30 s for a broker that does not answer the end of TLS."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await super().stop()
@@ -95,14 +96,14 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().subscribe(**subscription)
 
     def rejoin(self) -> None:
-        """Joins the group again under the same member id, in a way that makes the coordinator start a
-        rebalance. A subscription that is renewed is aiokafka's public way to join again."""
+        """Rejoins the group under the same member id, so that the coordinator starts a rebalance. Renewing
+        the subscription is aiokafka's public way to rejoin."""
         self._assignor.ask_for_rebalance()
         super().subscribe(**self._subscribed)
 
     async def describe(self, topic: str) -> Topic | None:
-        """The topic as the broker has it now; None when it does not exist. A broker older than Kafka 2.8 is
-        asked through aiokafka's metadata. Raises aiokafka's errors."""
+        """The broker's current description of the topic; None if it does not exist. For a broker older than
+        Kafka 2.8, the description comes from aiokafka's metadata. Raises aiokafka's errors."""
         node = self._client.get_random_node()
         if node is None:
             raise NodeNotReadyError("no broker is known")
@@ -114,7 +115,7 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
             return None if partitions is None else Topic(None, len(partitions))
 
     async def refresh(self) -> None:
-        """Asks for the cluster's metadata now. A leader that finds other partitions starts a rebalance."""
+        """Requests the cluster's metadata now. A leader that finds other partitions starts a rebalance."""
         await self._client.force_metadata_update()
 
     async def getmany(self, *partitions: Any, **options: Any) -> Any:
@@ -136,5 +137,6 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
 
 
 def _not_about_a_missing_topic(record: logging.LogRecord) -> bool:
-    """Ingest itself says once that its topic does not exist; aiokafka, at each request for metadata."""
+    """Drops aiokafka's warning of a missing topic, which repeats with each metadata request. Ingest logs it
+    once."""
     return not str(record.msg).startswith("Topic %s not found")

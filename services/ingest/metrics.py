@@ -17,7 +17,7 @@ _DELAY_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 
 @dataclass(frozen=True)
 class Standing:
-    """What the process answers when it is scraped."""
+    """The values that are read at each scrape."""
 
     is_waiting: Callable[[], bool]
     partitions: Callable[[], int]
@@ -33,13 +33,13 @@ class Metrics:
         registry = self.registry = new_registry("ingest")
         self._records = Counter(
             "callfold_ingest_records",
-            "Records stored with their batch, by what became of them",
+            "Records of stored batches, by outcome",
             ["outcome"],
             registry=registry,
         )
         self._calls = Counter(
             "callfold_ingest_calls",
-            "Calls that came to this status, new ones and changed ones",
+            "New and changed calls, by the status that they reached",
             ["status"],
             registry=registry,
         )
@@ -54,31 +54,31 @@ class Metrics:
         )
         self._batch_seconds = Histogram(
             "callfold_ingest_batch_seconds",
-            "From the begin of storing a batch to its commit, waits for the database included",
+            "Time to store a batch and commit it, including waits for the database",
             buckets=BATCH_SECONDS,
             registry=registry,
         )
         self._delay_seconds = Histogram(
             "callfold_ingest_delay_seconds",
-            "Of each batch the oldest record: from its Kafka timestamp to the commit",
+            "Age of the oldest record of each batch at the commit, by its Kafka timestamp",
             buckets=_DELAY_SECONDS,
             registry=registry,
         )
         self._retries = Counter(
-            "callfold_ingest_retries", "Tries to store that began again", ["reason"], registry=registry
+            "callfold_ingest_retries", "Retries of storing a batch, by reason", ["reason"], registry=registry
         )
         self.progress = Gauge(
             "callfold_ingest_progress_timestamp_seconds",
-            "When the loop last asked Kafka, or stored a batch",
+            "When ingest last polled Kafka or stored a batch",
             registry=registry,
         )
         self._paused = Gauge(
             "callfold_ingest_paused",
-            "1 when too many records were bad, so that it stores nothing more until it is started again",
+            "1 after ingest paused because too many records were bad, until it is restarted",
             registry=registry,
         )
         _show_standing(standing, registry)
-        # Known from the start: a rate over a series that appears with its first count misses that count.
+        # Created at the start: a rate over a series that appears with its first count misses that count.
         for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined", "no_value"):
             self._records.labels(outcome)
         for field in READ_FIELDS:
@@ -89,18 +89,18 @@ class Metrics:
             self._retries.labels(reason)
 
     def retried(self, reason: str) -> None:
-        """A batch is tried again, for one of `RETRY_REASONS`."""
+        """Counts a retry of a batch, for one of `RETRY_REASONS`."""
         self._retries.labels(reason).inc()
 
     def paused(self) -> None:
-        """The breaker is open."""
+        """Notes that the breaker is open."""
         self._paused.set(1)
 
     def batch_stored(
         self, timestamps_ms: Sequence[int], without_value: int, seconds: float, now: float
     ) -> None:
-        """A batch of records with these timestamps was stored in `seconds`, its waits included; `now` is in
-        seconds since 1970. Of the records `without_value` nothing is stored."""
+        """Counts a batch of records with these timestamps, which was stored in `seconds`, including waits.
+        `now` is in seconds since 1970. `without_value` of the records had nothing to store."""
         self._batch_records.observe(len(timestamps_ms))
         self._batch_seconds.observe(seconds)
         self._delay_seconds.observe(max(now - min(timestamps_ms) / 1000, 0))
@@ -108,7 +108,7 @@ class Metrics:
         self.progress.set(now)
 
     def count(self, stored: Changes, bad_records: int) -> None:
-        """What became of a transaction's records, and of their calls, once it is committed."""
+        """Counts the outcomes of a committed transaction's records and calls."""
         self._records.labels("stored").inc(len(stored.events))
         self._records.labels("duplicate").inc(stored.duplicates)
         self._records.labels("conflicting").inc(len(stored.conflicting))
@@ -124,7 +124,7 @@ class Metrics:
 def _show_standing(standing: Standing, registry: CollectorRegistry) -> None:
     """Gauges that are read at each scrape."""
     waiting = Gauge(
-        "callfold_ingest_waiting", "1 while it waits for the database or Kafka", registry=registry
+        "callfold_ingest_waiting", "1 while ingest waits for the database or Kafka", registry=registry
     )
     waiting.set_function(standing.is_waiting)
     partitions = Gauge("callfold_ingest_partitions", "Partitions that this process reads", registry=registry)
@@ -137,7 +137,7 @@ def _show_standing(standing: Standing, registry: CollectorRegistry) -> None:
     unowned_partitions.set_function(standing.unowned_partitions)
     GaugeAtScrape(
         "callfold_ingest_lag_records",
-        "Records from the stored offset to the end, of the partitions that this process reads or reports",
+        "Records from the stored offset to the end of each partition that this process reads or reports",
         "partition",
         lambda: {str(partition): lag for partition, lag in standing.lag().items()},
         registry,

@@ -1,4 +1,5 @@
-"""Commits of offsets: of a stored batch, and of a new topic's begin. No other code commits any."""
+"""Commits of offsets: those of a stored batch, and the first offsets of a new topic. No other code commits
+offsets."""
 
 import asyncio
 import logging
@@ -22,9 +23,9 @@ class Offsets:
         self._committing: asyncio.Task[None] | None = None
 
     async def commit(self, consumer: Consumer | None, records: Sequence[Record], trace: BatchTrace) -> None:
-        """Commits the offsets of a batch that is stored, by the consumer that read it: of the partitions that
-        are still its own, and of none when it is abandoned. aiokafka waits for a broker that is unreachable.
-        Raises its other errors."""
+        """Commits the offsets of a stored batch with the consumer that read it, for the partitions still
+        assigned to it. An abandoned consumer commits nothing. aiokafka waits for an unreachable broker.
+        Raises aiokafka's other errors."""
         if consumer is None or consumer.abandoned:
             return
         offsets = offsets_of(records)
@@ -40,13 +41,13 @@ class Offsets:
                 trace.offsets_committed(mine)
         except (CommitFailedError, IllegalStateError):
             logger.info(
-                "lost partitions before the commit; their new owner reads the batch again, to no harm"
+                "lost partitions before the commit; their new owner reads the batch again, which is harmless"
             )
         finally:
             self._committing = None
 
     def give_up(self) -> None:
-        """Ends a commit that is being repeated."""
+        """Cancels a commit that is being retried."""
         if self._committing is not None:
             self._committing.cancel()
 

@@ -1,7 +1,6 @@
-"""Telling the database how far the topic is read, beside the connection that stores.
+"""Writes to the database how far the topic is read, over a connection of its own.
 
-Nothing here holds up a batch or ends the process. What an unreachable database did not take, the next round
-writes.
+This neither delays a batch nor ends the process. After a failure, the next round writes the progress.
 """
 
 import logging
@@ -27,7 +26,7 @@ SESSION: Final = {
 
 
 class Progress:
-    """One connection of its own, made when it is needed."""
+    """One connection of its own, opened when it is needed."""
 
     def __init__(self, settings: IngestSettings) -> None:
         self._database = PatientConnection(
@@ -39,14 +38,14 @@ class Progress:
         )
         self._outage = Outage(
             logger,
-            "does not report how far the topic is read",
+            "cannot report how far the topic is read",
             "reports again how far the topic is read",
             level=logging.INFO,
             each_reason=True,
         )
 
     async def now(self) -> datetime | None:
-        """The database's clock; None while the database does not answer."""
+        """The time of the database's clock; None while the database does not answer."""
         try:
             connection = await self._database.opened()
             now: datetime = await connection.fetchval("SELECT clock_timestamp()")
@@ -56,7 +55,8 @@ class Progress:
         return now
 
     async def write(self, topic: str, partitions: int, read_until: Mapping[int, datetime]) -> bool:
-        """Whether the database has taken how far these partitions of the topic are read."""
+        """Writes how far these partitions of the topic are read. Returns whether the database has stored
+        it."""
         try:
             await write_read_until(await self._database.opened(), topic, partitions, read_until)
         except (*PASSING_TYPES, TimeoutError) as fault:
@@ -66,10 +66,10 @@ class Progress:
         return True
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         self._database.close()
 
     def _fail(self, fault: Exception) -> None:
-        """Any fault of the database's: none of them is a reason to end the process."""
+        """Handles any fault of the database. None of them ends the process."""
         self._database.close()
         self._outage.begin(loggable(fault, SESSION))

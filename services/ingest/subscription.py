@@ -1,16 +1,16 @@
-"""FastStream: what it is used for, and what it is kept from.
+"""FastStream: what ingest uses of it, and what ingest replaces or turns off.
 
-Used: one subscriber that polls the topic and hands on batches; its middlewares, for the span of a batch and
-for its own metrics; the start and the stop of the process, on SIGTERM and SIGINT.
+Used: one subscriber that polls the topic and passes on batches; middlewares, for the span of a batch and
+FastStream's own metrics; starting and stopping the process, on SIGTERM and SIGINT.
 
-Kept from:
+Replaced or turned off:
 
-- making the consumer. Its builder, a private part, is replaced by one that makes `Consumer`.
-- decoding records. Its parsers decode headers, and raise on bytes that are not UTF-8.
-- acknowledging records. The policy is manual, and the messages name a consumer that commits nothing.
-- polling on after a fault. A later commit would pass over the batch, so a fault ends the process: `Consumer`
-  reports what polling raises, and `_FaultListener` what middlewares and parsers raise.
-- logging, creating topics, and injecting dependencies: switched off.
+- creating the consumer. Its builder, a private part, is replaced by one that creates `Consumer`.
+- decoding records. FastStream's parsers decode headers and raise on bytes that are not UTF-8.
+- acknowledging records. The policy is manual, and messages refer to a consumer that commits nothing.
+- polling after a fault. A later commit would skip the batch, so a fault ends the process: `Consumer` reports
+  exceptions of polling, and `_FaultListener` those of middlewares and parsers.
+- logging, creating topics and injecting dependencies: turned off.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from services.ingest.traces import Traces
 
 METADATA_SECONDS: Final = 60
-"""How old aiokafka's view of the topic may be."""
+"""The maximum age of aiokafka's metadata of the topic."""
 
 Fail = Callable[[Exception], None]
 
 
 class Subscription:
-    """The membership in the consumer group: batches come to `take`, one after the other."""
+    """The membership in the consumer group. It passes batches to `take`, one at a time."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class Subscription:
         registry: CollectorRegistry,
         traces: "Traces | None" = None,
     ) -> None:
-        """`fail` is called with each fault that FastStream would pass over. `before_stop` runs after the stop
-        was asked for, while the consumer is still connected."""
+        """`fail` is called with each fault that FastStream would ignore. `before_stop` runs after a stop is
+        requested, while the consumer is still connected."""
         self._settings = settings
         self._assignment = assignment
         self._fail = fail
-        middlewares: list[Any] = [partial(_FaultListener, fail)]  # around all others
+        middlewares: list[Any] = [partial(_FaultListener, fail)]  # outside all others
         if traces is not None:
             middlewares.append(traces.middleware)
         if settings.faststream_metrics:
@@ -82,13 +82,13 @@ class Subscription:
         return self.consumer if self._subscriber.running else None
 
     def listen_for_signals(self, end: Callable[[], None]) -> None:
-        """Calls `end` on SIGTERM and SIGINT until `run`, which listens itself: the first process of a
-        container ignores signals without a handler."""
+        """Calls `end` on SIGTERM and SIGINT until `run`, which installs its own handlers. The first process
+        of a container ignores signals without a handler."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, end)
 
     async def run(self, *, on_poll: Callable[[], None], on_missing_topic: Callable[[], None]) -> None:
-        """Reads until `end` or a signal. Raises aiokafka's errors of the start."""
+        """Reads until `end` or a signal. Raises aiokafka's errors at the start."""
         builder: Any = await self._broker.connect()
         expect_parts("faststream", builder, "keywords")
         expect_parts("faststream", self._broker.config, "broker_config")
@@ -109,7 +109,7 @@ class Subscription:
         self._app.exit()
 
     async def leave(self) -> None:
-        """Leaves the group; `run` goes on."""
+        """Leaves the group; `run` continues."""
         await self._subscriber.stop()
 
     async def join(self) -> None:
@@ -124,7 +124,7 @@ def _broker(settings: IngestSettings, middlewares: Sequence[Any]) -> KafkaBroker
         consumer_only=True,
         metadata_max_age_ms=METADATA_SECONDS * 1000,
         allow_auto_create_topics=False,
-        graceful_timeout=1,  # `before_stop` has waited for the batch in hand by then
+        graceful_timeout=1,  # by then, `before_stop` has waited for the current batch
         middlewares=middlewares,
         apply_types=False,
         logger=None,
@@ -142,13 +142,13 @@ def _subscriber(broker: KafkaBroker, settings: IngestSettings, assignment: Assig
         ack_policy=AckPolicy.MANUAL,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        max_partition_fetch_bytes=4 * 1024 * 1024,  # enough that a batch seldom waits for the broker
+        max_partition_fetch_bytes=4 * 1024 * 1024,  # large enough that a batch rarely waits for the broker
         fetch_max_bytes=16 * 1024 * 1024,
         session_timeout_ms=int(settings.session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(1, settings.session_timeout_seconds / 10) * 1000),
         max_poll_interval_ms=15 * 60 * 1000,
         rebalance_timeout_ms=60 * 1000,
-        # FastStream's type asks for a class; aiokafka takes whatever has its methods.
+        # FastStream's type requires a class; aiokafka accepts any object with its methods.
         partition_assignment_strategy=cast("Any", (assignment.assignor,)),
         listener=assignment,
         parser=_with_values if settings.faststream_metrics else _undecoded,
@@ -161,7 +161,7 @@ async def _undecoded(records: tuple[Record, ...]) -> KafkaMessage:
 
 
 async def _with_values(records: tuple[Record, ...]) -> KafkaMessage:
-    """The same for FastStream's metrics, which measure the values by the body."""
+    """The same for FastStream's metrics, which measure values by the message body."""
     values = [record.value or b"" for record in records]
     return KafkaMessage(body=values, raw_message=records, consumer=FAKE_CONSUMER)
 
@@ -171,7 +171,7 @@ async def _records_of(message: KafkaMessage) -> Sequence[Record]:
 
 
 class _FaultListener(BaseMiddleware[Any, Any]):
-    """Calls `fail` with whatever is raised between the poll and the handler's return."""
+    """Calls `fail` with each exception raised between the poll and the handler's return."""
 
     def __init__(self, fail: Fail, records: Any, /, *, context: ContextRepo) -> None:
         super().__init__(records, context=context)
@@ -183,7 +183,7 @@ class _FaultListener(BaseMiddleware[Any, Any]):
         exc_val: BaseException | None = None,
         exc_tb: TracebackType | None = None,
     ) -> bool | None:
-        """As FastStream's, which lets the fault go on."""
+        """As FastStream's, which propagates the fault."""
         if isinstance(exc_val, Exception):
             self._fail(exc_val)
         return await super().after_processed(exc_type, exc_val, exc_tb)

@@ -1,7 +1,7 @@
-"""The topic as the broker has it now: its id and the number of its partitions.
+"""The broker's description of the topic: its id and number of partitions.
 
-aiokafka 0.14 knows metadata requests up to version 5. Those report no topic id, and a broker may create a
-topic that such a request names. Version 10 (KIP-516, Kafka 2.8) reports the id.
+aiokafka 0.14 supports metadata requests up to version 5. Their responses have no topic id, and a broker may
+create a topic that such a request names. Version 10 (KIP-516, Kafka 2.8) returns the id.
 """
 
 from dataclasses import dataclass
@@ -121,8 +121,8 @@ class DescribeTopic(Request[_MetadataRequest]):  # type: ignore[misc]
 
 
 def topic_of(response: Response) -> Topic | None:
-    """What the broker reports of the one topic that it was asked for; None when there is no such topic.
-    Raises aiokafka's error for what the broker refuses, LeaderNotAvailableError while it makes the topic."""
+    """The requested topic in the broker's response; None if it does not exist. Raises aiokafka's error if the
+    broker refuses the request, and LeaderNotAvailableError while the broker creates the topic."""
     ((error_code, _, topic_id, _, partitions, _, _),) = response.topics
     error = for_code(error_code)
     if error is UnknownTopicOrPartitionError:

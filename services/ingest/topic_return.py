@@ -1,4 +1,5 @@
-"""A topic that does not exist yet, or not any more: it is waited for, and read by a new consumer."""
+"""A topic that does not exist yet, or no longer exists: ingest waits for it and reads it with a new
+consumer."""
 
 import asyncio
 import logging
@@ -15,7 +16,7 @@ logger = logging.getLogger("callfold.ingest")
 
 
 class TopicReturn:
-    """Waits for the topic until `stopping` is set. `found` says whether it existed at the last look."""
+    """Waits for the topic until `stopping` is set. `found` is whether it existed at the last check."""
 
     def __init__(
         self,
@@ -33,19 +34,21 @@ class TopicReturn:
         self._stopping = stopping
 
     async def wait(self) -> bool:
-        """Whether the topic exists; false when the stop comes first. Raises KafkaRefusal."""
+        """Waits until the topic exists. Returns false when the stop comes first. Raises KafkaRefusal."""
         self.found = False
         await wait_for_topic(self._settings, self._settings.topic, self._stopping)
         self.found = not self._stopping.is_set()
         return self.found
 
     async def start_over(self, what: str, is_another_log: bool) -> None:
-        """Leaves the topic, of which `what` became, waits until it exists, and reads it with a new consumer.
+        """Leaves the topic, waits until it exists, and reads it with a new consumer. `what` describes the
+        topic's fate.
 
-        What the consumer knows is of the former topic: the broker removes the group's offsets with a topic,
-        and positions, or a commit that aiokafka repeats until the topic exists again, must not outlive it.
-        `is_another_log` says that the topic may be another one, and that nobody saw the former one gone: then
-        offsets may have been committed since, and this process's partitions are read from their first record.
+        The consumer's state belongs to the old topic. The broker removes the group's offsets together with a
+        topic, so no position of the old topic may survive, and no commit that aiokafka retries until the
+        topic exists again. `is_another_log` means that the topic may be a new one whose creation went
+        unnoticed. Offsets may have been committed since, so this process reads its partitions from their
+        first record.
         """
         logger.warning(
             "the topic %s %s: reads it with a new consumer once it exists", self._settings.topic, what

@@ -1,8 +1,10 @@
-"""Traces of ingest. Each record that its producer follows (a sampled `traceparent` among its headers) has a
-span in the producer's own trace, from the reading of its batch to the commits. The batch has a trace of its
-own, which shows where the time went; the records' spans link to it.
+"""Traces of ingest.
 
-No header, number or text of an event comes into a span.
+A producer marks a record for tracing with a sampled `traceparent` header. Such a record has a span in the
+producer's own trace, from the reading of its batch to the commits. The batch has a trace of its own, which
+shows where the time was spent; the records' spans link to it.
+
+No span contains a header, number or text of an event.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,12 +28,12 @@ from shared.store.changes import Changes
 from shared.store.quarantine import BadRecord
 
 FOLLOWED_RECORDS_MAX: Final = 500
-"""Of one batch: whatever producers ask for, ingest goes on with its work."""
+"""The most traced records per batch, so that producers cannot slow ingest down."""
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _FLAGS: Final = slice(54, 55)
 _SAMPLED: Final = frozenset(b"%x" % flags for flags in range(1, 16, 2))
-"""The last of the header's digits, which has the flag."""
+"""The header's last digit, which contains the sampled flag."""
 
 
 class Traces:
@@ -47,13 +49,13 @@ class Traces:
     def middleware(
         self, records: Sequence[Record] | None, /, *, context: ContextRepo
     ) -> BaseMiddleware[Any, Any]:
-        """FastStream's own, for a batch that has a record to follow: it makes the batch's span."""
+        """FastStream's own middleware, for a batch with a traced record: it creates the batch's span."""
         if any(record.headers and _producer(record) is not None for record in records or ()):
             return self._of_batches(records, context=context)
         return BaseMiddleware(records, context=context)
 
     def follow(self, records: Sequence[Record]) -> BatchTrace:
-        """Begins the spans of a batch's records, within the batch's own."""
+        """Starts the spans of a batch's records, within the batch's span."""
         batch = get_current_span()
         if not batch.is_recording():
             return UNTRACED
@@ -98,7 +100,8 @@ class _FollowedBatch(BatchTrace):
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A span below the batch's. Of a fault it has the type alone: the text may have a row's content."""
+        """A span below the batch's. It records only the type of a fault, because the text may contain a row's
+        content."""
         with self._tracer.start_as_current_span(
             name, record_exception=False, set_status_on_exception=False
         ) as span:
@@ -152,7 +155,7 @@ class _FollowedBatch(BatchTrace):
     def end(self, fault: Exception | None = None) -> None:
         for key, (_, span) in self._spans.items():
             if key not in self._stored:
-                _fail(span, type(fault).__name__ if fault else "stopped", "not stored; it is read again")
+                _fail(span, type(fault).__name__ if fault else "stopped", "not stored; it will be read again")
             span.end()
         self._spans = {}
 
@@ -163,19 +166,20 @@ def _fail(span: Span, error_type: str, description: str) -> None:
 
 
 def _producer(record: Record) -> Context | None:
-    """The span in which a record was published, when it is valid and sampled. Any bytes may stand there."""
+    """The span in which a record was published, if it is valid and sampled. The header may contain any
+    bytes."""
     for name, value in record.headers:
         if name == "traceparent":
-            # Producers that trace a share write the header into each record: most end here.
+            # Producers that trace a share of records write the header into each: most return here.
             if value is None or value[_FLAGS] not in _SAMPLED:
                 return None
             break
     else:
         return None
-    said: dict[str, str] = {}
+    given: dict[str, str] = {}
     for name, value in record.headers:
         if name in ("traceparent", "tracestate") and value is not None:
-            said.setdefault(name, value.decode("latin-1"))
-    context = _PROPAGATOR.extract(said)
+            given.setdefault(name, value.decode("latin-1"))
+    context = _PROPAGATOR.extract(given)
     producer = get_current_span(context).get_span_context()
     return context if producer.is_valid and producer.trace_flags.sampled else None

@@ -1,5 +1,5 @@
-"""Watching the topic and the group while records are read. Every few seconds the broker describes the topic,
-the group's assignment is compared with it, and the database learns how far this process has read."""
+"""Watches the topic and the group while records are read. Every few seconds it asks the broker for the topic,
+compares the group's assignment with it, and writes to the database how far this process has read."""
 
 import asyncio
 import logging
@@ -19,11 +19,12 @@ logger = logging.getLogger("callfold.ingest")
 LOOK_SECONDS_MAX: Final = 5
 REBALANCE_SECONDS: Final = 10
 REBALANCE_SECONDS_MAX: Final = 60
-"""The pause after a rebalance that this process asked for doubles from the one to the other."""
+"""The pause after a rebalance that this process requested. It doubles from the first value up to the
+second."""
 
 
 class Watch:
-    """Looks every ASK_SECONDS, and at once after `look_now`."""
+    """Checks every ASK_SECONDS, and immediately after `look_now`."""
 
     def __init__(
         self,
@@ -35,8 +36,8 @@ class Watch:
         writer_waits: Callable[[], bool],
         start_over: Callable[[str, bool], Awaitable[None]],
     ) -> None:
-        """`consumer` gives the one that runs. `start_over` takes what became of the topic, and whether there
-        is another log under its name; it returns when a new consumer runs, or when the process stops."""
+        """`consumer` returns the running one. `start_over` takes the topic's fate, and whether its name now
+        refers to another log. It returns when a new consumer runs, or when the process stops."""
         self._topic = topic
         self._assignment = assignment
         self._progress = progress
@@ -49,11 +50,11 @@ class Watch:
         self._no_rebalance_before = 0.0
 
     def look_now(self) -> None:
-        """The next look is due."""
+        """Makes the next check due now."""
         self._look_now.set()
 
     async def run(self) -> None:
-        """Looks until it is cancelled. Raises what `start_over` raises."""
+        """Checks until it is cancelled. Raises the exceptions of `start_over`."""
         while True:
             try:
                 async with asyncio.timeout(ASK_SECONDS):
@@ -74,12 +75,12 @@ class Watch:
                         await self._compare(consumer, topic)
                         await self._assignment.ask(_loop_seconds(), now)
             except (KafkaError, TimeoutError) as error:
-                logger.debug("the lag is as old as the broker's last answer: %s", error)
+                logger.debug("the lag is not up to date: %s", error)
             else:
                 is_another_log = topic is not None
                 if lost is None and self._assignment.went_back():
-                    lost = "lost records that were read already"
-                    # The same id: what the group committed for its other partitions holds.
+                    lost = "lost records that had been read"
+                    # The same id: the group's commits for its other partitions remain valid.
                     is_another_log = topic is not None and topic.topic_id is None
                 if lost is not None:
                     await self._start_over(lost, is_another_log)
@@ -88,9 +89,9 @@ class Watch:
                     await self._write(topic)
 
     def _lost(self, topic: Topic | None) -> str | None:
-        """What became of the topic that was read, as the end of a sentence; None when it is still there."""
+        """The fate of the topic that was read, as the end of a sentence; None if it still exists."""
         if topic is None:
-            return "does not exist any more"
+            return "no longer exists"
         known = self._assignment.topic
         self._assignment.topic = topic
         if known is not None and known.topic_id != topic.topic_id:
@@ -98,7 +99,7 @@ class Watch:
         return None
 
     async def _compare(self, consumer: Consumer, topic: Topic) -> None:
-        """Sees to it that the group distributes the partitions that the topic has."""
+        """Ensures that the group distributes exactly the topic's partitions."""
         if not self._assignment.needs_rebalance():
             self._pause_seconds, self._no_rebalance_before = REBALANCE_SECONDS, 0.0
             return
@@ -109,13 +110,13 @@ class Watch:
         if _loop_seconds() < self._no_rebalance_before:
             return
         if unowned := self._assignment.unowned():
-            logger.warning("%s: asks the group for a rebalance", unowned_reason(unowned))
+            logger.warning("%s: requests a rebalance of the group", unowned_reason(unowned))
         consumer.rejoin()
         self._no_rebalance_before = _loop_seconds() + self._pause_seconds
         self._pause_seconds = min(2 * self._pause_seconds, REBALANCE_SECONDS_MAX)
 
     async def _write(self, topic: Topic) -> None:
-        """Writes how far this process has read, where that has changed."""
+        """Writes how far this process has read, for partitions where that has changed."""
         read_until = self._assignment.read_until()
         changed = {number: at for number, at in read_until.items() if self._written.get(number) != at}
         if changed and await self._progress.write(self._topic, topic.partitions, changed):
@@ -123,7 +124,7 @@ class Watch:
 
 
 def unowned_reason(unowned: range) -> str:
-    """That these partitions are nobody's, as a part of a sentence."""
+    """A clause that names these partitions as read by no process."""
     if len(unowned) == 1:
         return f"no process of the group reads partition {unowned[0]}"
     return f"no process of the group reads partitions {unowned[0]} to {unowned[-1]}"

@@ -1,4 +1,4 @@
-"""The writer: one connection, and the patience to store a batch whatever happens to the database."""
+"""The writer: one connection, which retries each batch until it is stored."""
 
 import asyncio
 import logging
@@ -29,27 +29,29 @@ from shared.store.zone_rules import warn_of_other_rules
 logger = logging.getLogger("callfold.ingest")
 
 REFUSALS_MAX: Final = 10
-"""Records of one batch that PostgreSQL may refuse. More are no matter of records, but of its tables."""
+"""The most records of one batch that PostgreSQL may refuse. With more, the tables are at fault, not the
+records."""
 
 RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
 
 SESSION: Final = {
-    # Batches come in every size: the plans that suit them are those that look each call up by its key.
+    # Batches vary in size. A generic plan, which looks up each call by its key, suits all of them.
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "lock_timeout": OWN_LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": "60s",
-    # Its offset is committed next, and then Kafka does not send a batch again: no crash may lose it.
+    # The batch's offset is committed next, and then Kafka does not redeliver it: no crash may lose the batch.
     "synchronous_commit": "on",
 }
 
 
 class _Refused(Exception):
-    """PostgreSQL refuses one record, or more, of several."""
+    """PostgreSQL refuses at least one of several records."""
 
 
 class Writer:
-    """Stores batches, one at a time, until `stop`. `waiting` says why it can't now, or is None."""
+    """Stores batches, one at a time, until `stop`. `waiting` is the reason why it cannot store now, or
+    None."""
 
     def __init__(
         self,
@@ -59,9 +61,9 @@ class Writer:
         retried: Callable[[str], None] = lambda _reason: None,
         paused: Callable[[], None] = lambda: None,
     ) -> None:
-        """`stored` is called after each commit, with what it changed and the number of records that were
-        not events; `retried` with the reason (`RETRY_REASONS`) for which a batch is tried again; `paused`
-        when the breaker opens."""
+        """`stored` is called after each commit, with its changes and the number of records that were not
+        events. `retried` is called with the reason (`RETRY_REASONS`) for each retry of a batch, `paused` when
+        the breaker opens."""
         self.waiting: str | None = None
         self._settings = settings
         self._stored = stored
@@ -84,8 +86,8 @@ class Writer:
     async def write(
         self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], trace: BatchTrace = UNTRACED
     ) -> bool:
-        """Stores a batch, however long the database is away; false when a stop comes first. Raises what does
-        not pass."""
+        """Stores a batch, however long the database is unreachable. Returns false when a stop comes first.
+        Raises permanent faults."""
         self._refusals = 0
         self._trace = trace
         self._records, self._bad_records = len(arrivals) + len(bad_records), len(bad_records)
@@ -96,17 +98,17 @@ class Writer:
         return stored
 
     def stop(self) -> None:
-        """Ends the waits: a batch that is not stored by the next try stays unstored."""
+        """Ends the waits. A batch that the current attempt does not store stays unstored."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Hangs up; what is not committed is rolled back."""
+        """Closes the connection. The server rolls back an uncommitted transaction."""
         self._database.close()
 
     async def _write(self, arrivals: Sequence[Arrival]) -> bool:
-        """Stores a part of the batch, with the bad records that no part before it has stored; false when a
-        stop comes first. Raises TooLarge and _Refused for a part that must be halved, and faults that do not
-        pass."""
+        """Stores a part of the batch, with the bad records that no earlier part has stored. Returns false
+        when a stop comes first. Raises TooLarge and _Refused for a part that must be halved, and permanent
+        faults."""
         while not self._stopping.is_set():
             bad_records = self._not_stored
             try:
@@ -115,26 +117,26 @@ class Writer:
             except Overtaken as overtaken:
                 self.waiting = None
                 self._retried("overtaken")
-                logger.info("begins the batch again: %s", overtaken)
+                logger.info("retries the batch: %s", overtaken)
             except TooManyBadRecords as too_many:
                 self.waiting = f"pauses: {too_many}"
                 self._paused()
                 first = bad_records[0] if bad_records else None
                 logger.error(
-                    "%s; the first: %s; mend the producer, or let them into the quarantine with "
-                    "CALLFOLD_BREAKER_SHARE=1, and start it again",
+                    "%s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to quarantine "
+                    "them, and restart ingest",
                     self.waiting,
-                    (first.rule or first.reason) if first else "its organization does not take it",
+                    (first.rule or first.reason) if first else "its organization does not accept it",
                 )
                 await self._stopping.wait()
             except TooLarge as too_large:
                 self.waiting = None
                 self._retried("too_large")
                 self._database.succeeded()
-                logger.info("halves a batch: %s", too_large)
+                logger.info("splits a batch in half: %s", too_large)
                 raise
             except REFUSAL_TYPES as refusal:
-                if not self._database.is_open:  # what is refused is how to connect, not a record
+                if not self._database.is_open:  # the connection is refused, not a record
                     raise
                 self.waiting = None
                 self._retried("refused")
@@ -171,8 +173,8 @@ class Writer:
                 now=now,
                 create_organizations=self._settings.unknown_organizations == "create",
             )
-        # The whole batch, of which this may be a part. An event that is too old, or one too many of its
-        # call, is no sign of a faulty producer.
+        # The breaker counts the whole batch, of which this may be a part. An event that is too old, or beyond
+        # the limit of its call, does not indicate a faulty producer.
         self._breaker.check(self._records, self._bad_records + batch.of_unknown_organizations)
         with self._trace.step("write"):
             bad_records = [*bad_records, *refused_records(arrivals, batch.refused)]
@@ -180,7 +182,7 @@ class Writer:
         return batch
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
-        """What a transaction did, once it is committed."""
+        """Reports the changes of a committed transaction."""
         quarantined = len(bad_records) + len(stored.refused)
         self._bad_records += stored.of_unknown_organizations
         self._stored(stored, len(bad_records))
@@ -203,8 +205,8 @@ class Writer:
             )
         if stored.conflicting:
             logger.warning(
-                "dropped %d events with an id that their call already has, and with other content: "
-                "the producer must give each event of a call its own id",
+                "dropped %d events whose id their call already has with other content: the producer must "
+                "give each event of a call its own id",
                 len(stored.conflicting),
                 extra=_call_of(stored.conflicting[0]),
             )
@@ -225,9 +227,9 @@ class Writer:
         )
 
     def _quarantine_refused(self, arrivals: Sequence[Arrival], refusal: Exception) -> None:
-        """Makes a bad record of the one that PostgreSQL refuses. Raises _Refused while it is one of several,
-        and the refusal itself when records are not the cause. No event is known to come here; a rule that an
-        operator gave a table can bring it."""
+        """Quarantines the record that PostgreSQL refuses. Raises _Refused while it is one of several, and the
+        refusal itself if the records are not the cause. No event is known to reach this code, except through
+        a constraint that an operator added to a table."""
         if len(arrivals) > 1:
             raise _Refused from refusal
         self._refusals += 1
@@ -244,10 +246,10 @@ class Writer:
 
 
 def _call_of(event: Event) -> dict[str, object]:
-    """Which call an event is of, for a log."""
+    """The ids of an event's call, for a log line."""
     return {"organization_id": event.organization_id, "call_id": event.call_id}
 
 
 def place(record: Record) -> dict[str, object]:
-    """Where a record is, for a log."""
+    """The position of a record, for a log line."""
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

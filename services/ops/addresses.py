@@ -1,4 +1,4 @@
-"""The addresses of the database and Kafka for a command, and the failures when one cannot be used."""
+"""The database and Kafka of an operator's command, and the messages for each that is unreachable."""
 
 import logging
 import os
@@ -26,12 +26,12 @@ from shared.kafka.client import Broker, address, cause, connection_faults, fault
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings
 
-_SILENCE: Final = logging.NullHandler()  # the Failure says what aiokafka would log on standard error
-_NO_ANSWER: Final = "no answer within the time limit of a request"
+_SILENCE: Final = logging.NullHandler()  # the Failure has what aiokafka would write on standard error
+_NO_ANSWER: Final = "no answer within the time that callfold gives a request"
 
 
 class Refused(Failure):
-    """Kafka was reached and refused the command. A retry would not help."""
+    """Kafka was reached, but retrying would not help."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True)
 class KafkaPlace:
-    """The connection to Kafka, and the state directory that it comes from, if any."""
+    """The settings for Kafka, and the state directory that they come from, if any."""
 
     broker: Broker
     state: Path | None = None
@@ -56,7 +56,7 @@ class KafkaPlace:
 
 
 def find_database(state: Path | None) -> Place:
-    """The database of a command. Raises Failure when neither an option nor a setting names one."""
+    """The database of a command. Raises Failure when neither the settings nor a stack name one."""
     settings = settings_from_environment(DatabaseSettings)
     directory = _directory(state, named="database_url" in settings.model_fields_set)
     if directory is None:
@@ -65,9 +65,8 @@ def find_database(state: Path | None) -> Place:
 
 
 def find_kafka(state: Path | None) -> KafkaPlace:
-    """Kafka, by the settings with their security, or the embedded one, which has none.
-
-    Raises Failure when neither an option nor a setting names one."""
+    """Kafka by the settings, including those of its security, or the embedded broker, which has no security.
+    Raises Failure when neither the settings nor a stack name one."""
     settings = settings_from_environment(KafkaSettings)
     directory = _directory(state, named="kafka_bootstrap" in settings.model_fields_set)
     if directory is None:
@@ -76,23 +75,23 @@ def find_kafka(state: Path | None) -> KafkaPlace:
 
 
 def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
-    """The database and Kafka, never of two different stacks. Raises Failure when only one of them is set."""
+    """The database and Kafka, never of two different stacks. Raises Failure when one is set
+    and the other is not."""
     if state is None:
         database = "database_url" in settings_from_environment(DatabaseSettings).model_fields_set
         kafka = "kafka_bootstrap" in settings_from_environment(KafkaSettings).model_fields_set
         if database != kafka:
-            present, missing = "CALLFOLD_DATABASE_URL", "CALLFOLD_KAFKA_BOOTSTRAP"
+            there, missing = "CALLFOLD_DATABASE_URL", "CALLFOLD_KAFKA_BOOTSTRAP"
             if kafka:
-                present, missing = missing, present
-            raise Failure(f"{present} is set and {missing} is not: set both or neither.")
+                there, missing = missing, there
+            raise Failure(f"{there} is set and {missing} is not: set both, or neither.")
     return find_database(state), find_kafka(state)
 
 
 @asynccontextmanager
 async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> AsyncIterator[Connection]:
-    """A connection for one command. Each of its statements may take `statement_seconds`.
-
-    The expected faults become Failure: an unreachable database, a refused connection, missing tables."""
+    """A connection for one command, with a limit for each statement. Expected faults become Failure:
+    unreachable, refused, not migrated."""
     with database_faults(place):
         connection = await connect(
             place.address,
@@ -107,7 +106,7 @@ async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> 
                 raise
             try:
                 failure = await _timed_out(place, connection, setting)
-            except asyncpg.PostgresError:  # a limit so short that this query also exceeds it
+            except asyncpg.PostgresError:  # a limit so short that it can't even be asked for
                 raise error from None
             raise failure from None
         except TimeoutError as error:
@@ -115,22 +114,23 @@ async def database(place: Place, statement_seconds: float = COMMAND_SECONDS) -> 
                 raise
             raise Failure(
                 f"PostgreSQL at {_without_secrets(place.address)} did not answer a statement within "
-                f"{statement_seconds:g} s, the limit of this command. The statement was either completed or "
-                "rolled back as a whole."
+                f"{statement_seconds:g} s, the limit of this command. The statement was completed or rolled "
+                "back as a whole."
             ) from None
         finally:
             await connection.close(timeout=5)
 
 
 async def _timed_out(place: Place, connection: Connection, setting: str) -> Failure:
-    """The failure for a timeout that callfold did not set, with its value and where it is set."""
+    """The failure for a timeout that callfold did not set: its value and its source."""
     found = await connection.fetchrow(
         "SELECT current_setting($1), source FROM pg_settings WHERE name = $1", setting
     )
     value, source = found or ("?", "")
     return Failure(
-        f"PostgreSQL cancelled a statement on {_without_secrets(place.address)}: it exceeded "
-        f"{setting}={value}, which {_SOURCES.get(source, f'comes from `{source}`')} and not by this command."
+        f"PostgreSQL cancelled a statement on {_without_secrets(place.address)}: "
+        f"it exceeded {setting}={value}, "
+        f"which {_SOURCES.get(source, f'comes from `{source}`')} and not by this command."
     )
 
 
@@ -140,26 +140,26 @@ _SOURCES: Final = {
     "database user": "is set for this role in this database (ALTER ROLE … IN DATABASE)",
     "client": "is set by the connection's options (CALLFOLD_DATABASE_URL, PGOPTIONS or a pooler)",
     "configuration file": "is set in the server's configuration",
-    "command line": "is set on the server's command line",
+    "command line": "is set in the server's command line",
     "session": "is set in the session (for example by a pooler's connect_query)",
 }
-"""Where a value is set, by the column `source` of pg_settings."""
+"""The source of a value, by the column source of pg_settings."""
 
 
 @contextmanager
 def database_faults(place: Place) -> Iterator[None]:
-    """Turns the expected faults of a database into a Failure that says what to do."""
+    """Turns the expected faults of a database into a Failure with the action to take."""
     name = _without_secrets(place.address)
     migrate = suggestion("migrate", state=place.state)
     try:
         yield
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         raise Failure(
-            f"The database {name} lacks callfold's tables, or has them of another version ({error}): "
-            f"{migrate} brings it up to date."
+            f"The database {name} lacks callfold's tables, or has those of another version "
+            f"({error}). {migrate} brings them up to date."
         ) from None
     except asyncpg.InvalidCatalogNameError:
-        raise Failure(f"There is no database {name}: create it, then run {migrate}.") from None
+        raise Failure(f"There is no database {name}. Create it, then run {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
@@ -176,7 +176,7 @@ def database_faults(place: Place) -> Iterator[None]:
     ) as error:
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
-        raise Failure(f"A statement failed on {name}: {said}.") from None
+        raise Failure(f"PostgreSQL gave up on {name}: {said}.") from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise
@@ -188,7 +188,7 @@ def database_faults(place: Place) -> Iterator[None]:
 
 @contextmanager
 def kafka_faults(place: KafkaPlace) -> Iterator[None]:
-    """Turns the expected faults of Kafka into a Failure, or into Refused when a retry would not help."""
+    """Turns the expected faults of Kafka into a Failure; into Refused when retrying would not help."""
     logging.getLogger("aiokafka").addHandler(_SILENCE)
     faults: list[Exception] = []
     try:
@@ -197,24 +197,24 @@ def kafka_faults(place: KafkaPlace) -> Iterator[None]:
     except (KafkaError, OSError, TimeoutError) as error:
         reason = cause(error, faults)
         if refusal(reason):
-            raise Refused(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+            raise Refused(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
         if isinstance(reason, OSError) and not isinstance(reason, ConnectionResetError):
             _check_running(place)
             raise Failure(f"Kafka can't be reached at {place.address}: {_system_message(reason)}.") from None
-        raise Failure(f"Kafka can't be used at {place.address}: {fault(reason)}.") from None
+        raise Failure(f"Cannot use Kafka at {place.address}: {fault(reason)}.") from None
 
 
 async def require_organization(connection: Connection, organization_id: UUID, state: Path | None) -> None:
-    """Raises Failure when the organization does not exist."""
+    """Raises Failure when there is no such organization."""
     if await connection.fetchval("SELECT 1 FROM organizations WHERE id = $1", organization_id) is None:
         raise Failure(
-            f"There is no organization {organization_id}: "
+            f"There is no organization {organization_id}. "
             f"{suggestion('org', 'list', state=state)} lists the organizations."
         )
 
 
 def _directory(state: Path | None, *, named: bool) -> Path | None:
-    """The state directory of the embedded stack to use; None if the settings name the servers."""
+    """The state directory of the embedded stack to use; None for the servers that the settings name."""
     if state is not None:
         return state
     if named:
@@ -222,34 +222,33 @@ def _directory(state: Path | None, *, named: bool) -> Path | None:
     if embedded.is_remembered(DEFAULT_STATE):
         return DEFAULT_STATE
     raise Failure(
-        "No database and no Kafka are configured. Start a stack with "
-        f"{suggestion('up')}, give the state directory of one with --state, or set CALLFOLD_DATABASE_URL and "
-        "CALLFOLD_KAFKA_BOOTSTRAP."
+        "No database and no Kafka are configured: name the state directory of a stack with --state "
+        f"({suggestion('up')} creates one), or set CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP."
     )
 
 
 def _check_running(place: Place | KafkaPlace) -> None:
-    """Raises Failure when the servers do not answer because the stack is not running."""
+    """Raises Failure when the stack of this place is not running."""
     if place.state is None:
         return
     try:
         from services.ops.embedded import processes
-    except ModuleNotFoundError:  # it is in the extra that only `callfold up` needs
+    except ModuleNotFoundError:  # of the extra `embedded`, which only starting a stack needs
         return
     if processes.supervisor(embedded.load(place.state)) is None:
         raise Failure(
-            f"The stack in {place.state} is not running: "
+            f"The stack in {place.state} is not running. "
             f"{suggestion('up', '--detach', state=place.state)} starts it."
         ) from None
 
 
 def _sentence(error: asyncpg.PostgresError) -> str:
-    """The message of PostgreSQL, without its detail and hint."""
+    """The first line of PostgreSQL's message, without detail and hints."""
     return str(error).partition("\n")[0].rstrip(".")
 
 
 def _system_message(error: OSError) -> str:
-    """The system's message for a connection error, without Python's numbers and addresses."""
+    """The system's message about a connection, without Python's numbers and addresses."""
     if isinstance(error, socket.gaierror):
         return (error.strerror or str(error)).lower()
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error)))
@@ -257,10 +256,8 @@ def _system_message(error: OSError) -> str:
 
 
 def _without_secrets(database_url: str) -> str:
-    """The database and host of a URL, without secrets.
-
-    A password with an unencoded `/`, `?`, `#` or `@` ends up in other parts of the URL. Then the result names
-    only the setting."""
+    """The URL without its secrets. A password whose `/`, `?`, `#` or `@` is not percent-encoded reaches other
+    parts of the URL: then no part is shown."""
     parts = urlsplit(database_url)
     said = parts.path + parts.query + parts.fragment
     if "@" in said or ":" in parts.path or parts.netloc.count("@") > 1:

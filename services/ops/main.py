@@ -1,4 +1,4 @@
-"""`callfold`: the command line. Each command has its own file and is registered here."""
+"""`callfold`: the operator's command line. Each command has its own file and is registered here only."""
 
 import os
 import sys
@@ -49,15 +49,15 @@ def _print_version(asked: bool) -> None:
 def _whole(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    # With a misspelt setting, a command would work on the wrong database.
+    # With a misspelt address, a command would use another database than the operator meant.
     for sentence in misspelt(os.environ):
         print(f"Warning: {sentence}", file=sys.stderr)
 
 
-# The commands, in the order of the help.
+# The commands, in the order in which the help lists them.
 for command in (
     *(up, down, status, demo, verify, lag, migrate, topic),
     *(replay, rebuild, refold, reap, prune, notes, forget),

@@ -16,7 +16,7 @@ from shared.kafka.topic import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administra
 RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
 """The size of a record whose value is just too large, with its key and headers."""
 RETENTION_MS_LEAST: Final = 24 * 3600 * 1000
-"""Ingest can be stopped for this long and still reads every event."""
+"""Ingest may be stopped for this long and still read every event."""
 RETENTION_BYTES_LEAST: Final = 1 << 30
 KNOWN_SECONDS: Final = 10
 UNLIMITED: Final = -1
@@ -24,36 +24,35 @@ UNLIMITED: Final = -1
 
 @dataclass(frozen=True)
 class TopicSettings:
-    """The settings of a topic in Kafka: its own, or the defaults of the broker."""
+    """The settings of a topic, its own or the broker's defaults."""
 
     topic: str
     cleanup_policy: str
     retention_ms: int
     retention_bytes: int
-    """The limit of each partition. Both retention settings are -1 without a limit."""
+    """Of each partition. Both are -1 where there is no limit."""
     max_message_bytes: int
     min_insync_replicas: int
     unclean_leader_election: bool
     replicas: int
-    """The number of replicas of the partition with the fewest."""
+    """The smallest number of replicas of a partition."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One unsafe setting, in sentences: its effect, and the command that changes it.
-
-    A `fault` loses or refuses events in normal operation. Other findings do when a broker fails."""
+    """One unsafe setting, as a sentence with its effect and the command that changes it. A `fault` loses or
+    refuses events by itself; the others do so when a broker fails."""
 
     sentence: str
     fault: bool = True
 
 
 async def read_topic_settings(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
-    """The settings of a topic that exists or was just created. Raises aiokafka's `KafkaError`."""
+    """The settings of an existing or just created topic. Raises aiokafka's `KafkaError`."""
     for pause in attempts(KNOWN_SECONDS):
         try:
             return await _read(admin, topic)
-        except UnknownTopicOrPartitionError as unknown:  # this broker does not know a new topic yet
+        except UnknownTopicOrPartitionError as unknown:  # this broker does not know the new topic yet
             last = unknown
             await asyncio.sleep(pause)
     raise last
@@ -72,7 +71,7 @@ async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
     if code:
         raise for_code(code)(message or "")
     found = {name: value for name, value, *_ in entries}
-    # Requests all topics, because a broker may create a topic that a request names.
+    # This describes all topics, because a broker may create a topic that is described by name.
     replicas = [
         len(partition["replicas"])
         for each in await admin.describe_topics()
@@ -96,70 +95,70 @@ async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
 def findings(settings: TopicSettings, address: str) -> list[Finding]:
     """The unsafe ones of these settings. `address` is Kafka's, for the commands. Pure."""
     found = []
-    topic = f"Topic {settings.topic}"
+    topic = f"The topic {settings.topic}"
 
     def change(setting: str) -> str:
         return (
-            f"run Kafka's `kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics "
-            f"--entity-name {settings.topic} --add-config {setting}`."
+            f"Kafka's own `kafka-configs.sh --bootstrap-server {address} --alter --entity-type topics "
+            f"--entity-name {settings.topic} --add-config {setting}`"
         )
 
     if settings.cleanup_policy != "delete":
         found.append(
             Finding(
-                f"{topic} has cleanup.policy={settings.cleanup_policy}. Kafka removes all events of a key "
-                "except the last one, also events that ingest has not read. "
-                f"To keep them, {change('cleanup.policy=delete')}"
+                f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes all events of a key "
+                "but the last, and with them what ingest has not read. "
+                f"{change('cleanup.policy=delete')} prevents that."
             )
         )
     if UNLIMITED < settings.retention_ms < RETENTION_MS_LEAST:
         week = 7 * RETENTION_MS_LEAST
         found.append(
             Finding(
-                f"{topic} has retention.ms={settings.retention_ms}, less than a day. If ingest is stopped "
-                "for longer, Kafka removes events that ingest has not read. "
-                f"To keep events for a week, {change(f'retention.ms={week}')}"
+                f"{topic} has retention.ms={settings.retention_ms}, less than a day: Kafka removes events "
+                "that ingest has not read when it is stopped for longer. "
+                f"{change(f'retention.ms={week}')} keeps them for a week."
             )
         )
     if UNLIMITED < settings.retention_bytes < RETENTION_BYTES_LEAST:
         found.append(
             Finding(
-                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB per partition. If "
-                "many events arrive at once, Kafka removes events that ingest has not read. "
-                f"To limit by retention.ms alone, {change('retention.bytes=-1')}"
+                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB for each "
+                "partition: Kafka removes events that ingest has not read when many come at once. "
+                f"{change('retention.bytes=-1')} leaves the limit to retention.ms."
             )
         )
     if settings.max_message_bytes < RECORD_BYTES_LEAST:
         found.append(
             Finding(
-                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes. Kafka refuses a "
-                "record that is too large for an event, so ingest cannot quarantine it. "
-                f"To raise the limit, {change(f'max.message.bytes={RECORD_BYTES_MAX}')}"
+                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes: Kafka rejects a "
+                "record that is too large for an event, and ingest cannot quarantine it. "
+                f"{change(f'max.message.bytes={RECORD_BYTES_MAX}')} raises it."
             )
         )
     if settings.min_insync_replicas > settings.replicas:
         found.append(
             Finding(
                 f"{topic} has min.insync.replicas={settings.min_insync_replicas} and {settings.replicas} "
-                "replica(s). Kafka refuses every record of a producer with acks=all. "
-                f"To accept them, {change(f'min.insync.replicas={max(1, settings.replicas - 1)}')}"
+                "replica(s): Kafka refuses every record of a producer with acks=all. "
+                f"{change(f'min.insync.replicas={max(1, settings.replicas - 1)}')} lets them in."
             )
         )
     if settings.replicas >= REPLICAS_OF_CLUSTER and settings.min_insync_replicas == 1:
         found.append(
             Finding(
-                f"{topic} has min.insync.replicas=1 and {settings.replicas} replicas. An event that only one "
-                "broker acknowledged is lost with that broker. "
-                f"To require two brokers, {change('min.insync.replicas=2')}",
+                f"{topic} has min.insync.replicas=1 and {settings.replicas} replicas: an event that one "
+                f"broker acknowledged alone is lost with that broker. {change('min.insync.replicas=2')} "
+                "requires two.",
                 fault=False,
             )
         )
     if settings.replicas > 1 and settings.unclean_leader_election:
         found.append(
             Finding(
-                f"{topic} has unclean.leader.election.enable=true. A broker that lacks the latest events can "
-                "become the leader, and these events are lost. "
-                f"To prevent this, {change('unclean.leader.election.enable=false')}",
+                f"{topic} has unclean.leader.election.enable=true: a broker that lacks the latest events may "
+                f"become the leader, and they are lost. {change('unclean.leader.election.enable=false')} "
+                "prevents that.",
                 fault=False,
             )
         )

@@ -1,12 +1,12 @@
 """The event: one immutable fact about one call, as a telephony system publishes it.
 
-Here is the whole contract of the topic: `read` turns a record's value into an `Event` or says, in a
-sentence, which rule it breaks. A record must say which event of which call it is, and when it happened;
-without that it is not an event. Whatever else it says is optional. A field that is written in another way,
-but has one clear meaning, is read (`shared.calls.lenient`). One that has no clear meaning is left out, and a
-note on the event says so: a bad price must not cost the call its end.
+This module is the whole contract of the topic. `read` turns a record's value into an `Event`, or reports in
+one sentence the rule that the value breaks. A record must give the event's id, its call and its time; without
+them it is not an event. All other fields are optional. A field in another notation that has one clear meaning
+is read (`shared.calls.lenient`). A field without a clear meaning is left out with a note on the event: a bad
+price must not cost the call its end.
 
-Pure: no I/O, and no clock but the one handed in. What a stored payload means depends on nothing but itself.
+Pure: no I/O, and no clock but the one passed in. The meaning of a stored payload depends only on the payload.
 """
 
 import re
@@ -33,7 +33,7 @@ COST_CENTS_MAX: Final = Decimal("9999999999.9999")
 COST_STEP: Final = Decimal("0.0001")
 DEPTH_MAX: Final = 100
 SHALLOW_LENGTH: Final = 1_000
-"""No value as short as this is nested so deeply that a reader would give up."""
+"""A value this short cannot be nested too deeply for any reader."""
 
 Status = Literal[
     "initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer", "canceled"
@@ -50,7 +50,7 @@ EventType = Literal[
     "transcript.ready",
 ]
 MISSING_HANGUP: Final = "callfold.missing_hangup"
-"""The one type that no record has: callfold's own event, the end of a call that never ended."""
+"""The type of callfold's own event, which ends a call that never ended. No record has it."""
 
 ID_LENGTH_MAX: Final = 128
 CALL_ID_LENGTH_MAX: Final = 256
@@ -58,7 +58,7 @@ COUNT_MAX: Final = 2**31 - 1
 NUMBER_LENGTH_MAX: Final = 256
 URL_LENGTH_MAX: Final = 8_192
 
-_Text = Annotated[str, Meta(min_length=1)]  # an empty one says nothing: `_read_leniently` leaves it out
+_Text = Annotated[str, Meta(min_length=1)]  # an empty text means null: `_read_leniently` leaves it out
 _Url = Annotated[str, Meta(min_length=1, max_length=URL_LENGTH_MAX)]
 _Number = Annotated[str, Meta(min_length=1, max_length=NUMBER_LENGTH_MAX)]
 _Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
@@ -66,7 +66,7 @@ _Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class EventData(TypedDict, total=False):
-    """What an event says of its call. A field that is absent, or null, says nothing."""
+    """The call's fields in an event. A field that is absent or null has no effect."""
 
     from_number: _Number
     to_number: _Number
@@ -85,7 +85,7 @@ class EventData(TypedDict, total=False):
 
 
 class Note(NamedTuple):
-    """A field that was left out of an event: where it stands, and the rule that it breaks."""
+    """A field that was left out of an event: its path, and the rule that it breaks."""
 
     field: str
     rule: str
@@ -95,8 +95,8 @@ class Note(NamedTuple):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An event whose every field keeps the contract. `payload` is the record's value, verbatim; `livemode` is
-    None where it says nothing of it."""
+    """An event whose fields all meet the contract. `payload` is the record's value, verbatim. `livemode` is
+    None where the event does not give it."""
 
     organization_id: UUID
     call_id: UUID
@@ -111,9 +111,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class InvalidEvent(ValueError):
-    """A record that is not an event; its text is one sentence: where, and which rule.
+    """A record that is not an event. The text is one sentence: the field and the rule.
 
-    `rule` is the same without anything of the record, for where a record's content must not come.
+    `rule` is the same without any content of the record, for places where content must not appear.
     """
 
     def __init__(self, sentence: str, rule: str | None = None) -> None:
@@ -157,7 +157,7 @@ _decode_stored = msgspec.json.Decoder(_Stored).decode
 
 
 def number(text: str) -> Decimal:
-    """A JSON number with a fraction or an exponent; NaN where its exponent is beyond all decimals."""
+    """A JSON number with a fraction or an exponent; NaN where its exponent exceeds the range of Decimal."""
     try:
         return Decimal(text)
     except InvalidOperation:
@@ -168,11 +168,11 @@ _decode_anything = msgspec.json.Decoder(float_hook=number).decode
 
 
 def read(value: bytes | None, now: datetime) -> Event:
-    """The event that a record's value is.
+    """Reads the event in a record's value.
 
-    `now` (aware) is the time of the reading: no event may have happened more than a day after it.
-    A UTF-8 byte-order mark before the value is no part of it.
-    Raises `InvalidEvent`; of a value that is in a frame, an envelope or another encoding, it names that.
+    `now` (aware) is the time of reading: an event may lie at most one day after it. A UTF-8 byte-order mark
+    before the value is ignored. Raises `InvalidEvent`. For a value in a frame, an envelope or another
+    encoding, the sentence names it.
     """
     try:
         return _read(value, now)
@@ -195,13 +195,13 @@ def _read(value: bytes | None, now: datetime) -> Event:
     if value is None:
         raise InvalidEvent("the record has no value")
     if len(value) > VALUE_BYTES_MAX:
-        raise InvalidEvent(f"the value has {len(value):,} bytes; at most {VALUE_BYTES_MAX:,} are taken")
+        raise InvalidEvent(f"the value has {len(value):,} bytes; the limit is {VALUE_BYTES_MAX:,}")
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
         raise InvalidEvent(f"the value is not UTF-8: byte {error.start} can't be decoded") from None
     if "\0" in text:
-        raise InvalidEvent("the value has a null byte")
+        raise InvalidEvent("the value contains a null byte")
     if len(text) > SHALLOW_LENGTH and _may_be_deep(text):
         _check_depth(text)
     event = _event(text, _Published, _decode_published)
@@ -212,13 +212,13 @@ def _read(value: bytes | None, now: datetime) -> Event:
 
 
 def read_stored(payload: str) -> Event:
-    """The event that was stored with this payload; it passed `read` then, or callfold made it itself."""
+    """The event stored with this payload. It passed `read` when it was stored, or callfold generated it."""
     return _event(payload, _Stored, _decode_stored)
 
 
 def call_uuid(organization_id: UUID, call_id: str) -> UUID:
-    """A call's id: `call_id` itself where it is written as a UUID, else its UUIDv5 in the organization's
-    namespace (RFC 9562, 5.5)."""
+    """A call's id: `call_id` itself if it is a UUID, otherwise its UUIDv5 in the organization's namespace
+    (RFC 9562, 5.5)."""
     return FastUUID(call_id) if is_uuid(call_id) else uuid5(organization_id, call_id)
 
 
@@ -244,7 +244,7 @@ def _event(text: str, form: type[_Stored], decode: Any) -> Event:
     organization_id = _organization_uuid(wire.organization_id)
     data: Any = wire.data or {}
     if "null" in text:
-        data = {field: said for field, said in data.items() if said is not None}
+        data = {field: given for field, given in data.items() if given is not None}
     if not _SETTLED.isdisjoint(data):
         notes += _settle(data, wire.timestamp)
     return Event(
@@ -265,7 +265,7 @@ _SETTLED: Final = frozenset({"hangup_cause", "cost", "answered_at", "completed_a
 
 
 def _settle(data: dict[str, Any], timestamp: datetime) -> tuple[Note, ...]:
-    """Brings the fields that have several spellings into one, in place; what breaks a rule is left out."""
+    """Normalizes fields that have several spellings, in place. Leaves out fields that break a rule."""
     notes: tuple[Note, ...] = ()
     cause = data.get("hangup_cause")
     if cause is not None and cause not in SPELLINGS:
@@ -278,10 +278,10 @@ def _settle(data: dict[str, Any], timestamp: datetime) -> tuple[Note, ...]:
             del data["cost"]
             notes += (Note("data.cost", f"expected cents from 0 to {COST_CENTS_MAX}"),)
     for field in ("answered_at", "completed_at"):
-        # Bounded by the event's own time: the same payload must read the same whenever it is read.
-        # A difference, for the sum would be out of range with the last days that there are.
+        # Bounded by the event's own time, so that a payload reads the same at any time. Compared by a
+        # difference, because a sum would overflow on the last representable days.
         if field in data and not (data[field] >= EARLIEST and data[field] - timestamp <= AHEAD_MAX):
-            rule = "lies before 1970" if data[field] < EARLIEST else "lies more than a day after the event"
+            rule = "is before 1970" if data[field] < EARLIEST else "is more than a day after the event"
             del data[field]
             notes += (Note(f"data.{field}", rule),)
     return notes
@@ -304,13 +304,13 @@ _DATA: Final[Mapping[str, lenient.Reader]] = {
     "completed_at": lenient.instant,
 }
 READ_FIELDS: Final = ("livemode", "data", *(f"data.{field}" for field in _DATA))
-"""The fields that a note can be about."""
+"""The fields that a note can name."""
 _REQUIRED_TEXTS: Final = ("id", "type", "organization_id", "call_id")
 
 
 def _read_leniently(text: str, form: type[_Stored]) -> tuple[_Stored, tuple[Note, ...]]:
-    """Reads a value field by field, and leaves out what has no clear meaning. Raises `InvalidEvent` where the
-    event can't be placed or timed."""
+    """Reads a value field by field and leaves out fields without a clear meaning. Raises `InvalidEvent` if
+    the event's call or time cannot be determined."""
     try:
         written = _decode_anything(text)
     except msgspec.DecodeError as error:
@@ -329,7 +329,7 @@ def _read_leniently(text: str, form: type[_Stored]) -> tuple[_Stored, tuple[Note
     if isinstance(written, dict):
         for name in _REQUIRED_TEXTS:
             if isinstance(written.get(name), str) and "\0" in written[name]:
-                raise InvalidEvent(f"{name}: has a null byte")
+                raise InvalidEvent(f"{name}: contains a null byte")
         if isinstance(written.get("timestamp"), str):
             try:
                 written["timestamp"] = lenient.instant(written["timestamp"])
@@ -343,7 +343,7 @@ def _read_leniently(text: str, form: type[_Stored]) -> tuple[_Stored, tuple[Note
                 for field, reader in _DATA.items()
                 if field in data
             }
-            written["data"] = {field: said for field, said in read_data.items() if said is not None}
+            written["data"] = {field: given for field, given in read_data.items() if given is not None}
         else:
             written["data"] = settled("data", data, _nothing)
     try:
@@ -358,7 +358,7 @@ def _nothing(value: Any) -> None:
 
 
 def _out_of_time(instant: datetime) -> str:
-    return "lies before 1970" if instant < EARLIEST else "lies more than a day ahead"
+    return "is before 1970" if instant < EARLIEST else "is more than a day in the future"
 
 
 def _may_be_deep(text: str) -> bool:
@@ -366,7 +366,7 @@ def _may_be_deep(text: str) -> bool:
 
 
 def _check_depth(text: str) -> None:
-    """Refuses a nesting that later readers might not follow."""
+    """Refuses nesting that later readers might not support."""
 
     def walk(node: object, depth: int) -> None:
         if depth > DEPTH_MAX:
@@ -395,14 +395,14 @@ _CHOICES: Final = {"type": EventType}
 
 
 def _rule_broken(complaint: str) -> InvalidEvent:
-    """msgspec's complaint as a sentence that begins with the field."""
+    """msgspec's error as a sentence that begins with the field."""
     found = _AT.match(complaint)
     rule, path = (found["rule"], found["path"]) if found else (complaint, "")
     rule = rule.replace("`", "").replace(" | null", "")
     if rule.startswith("Invalid enum value") and path in _CHOICES:
         choices = ", ".join(_CHOICES[path].__args__)  # type: ignore[attr-defined]
-        said = rule.removeprefix("Invalid enum value ")
-        return InvalidEvent(f"{path}: {said} is none of {choices}", f"{path}: is none of {choices}")
+        given = rule.removeprefix("Invalid enum value ")
+        return InvalidEvent(f"{path}: {given} is not one of {choices}", f"{path}: is not one of {choices}")
     if rule.startswith("Object missing required field"):
         missing = rule.removeprefix("Object missing required field ")
         path, rule = (f"{path}.{missing}" if path else missing), "is missing"

@@ -145,12 +145,13 @@ def _data() -> dict[str, Schema]:
         },
         "status": {
             **_choice(get_args(Status)),
-            "description": "The status of the call, where the event type does not already give it.",
+            "description": "The status of the call, such as busy in a call.failed event. Without it, the "
+            "event type gives the status.",
             "examples": ["busy"],
         },
         "duration": {
             **_count(),
-            "description": "Whole seconds from answer to end.",
+            "description": "Whole seconds, as the source counted them.",
             "examples": [60],
         },
         "cost": {
@@ -164,7 +165,7 @@ def _data() -> dict[str, Schema]:
         },
         "latency_ms": {
             **_count(),
-            "description": "Milliseconds until the first response after the answer.",
+            "description": "The source's latency in milliseconds.",
             "examples": [120],
         },
         "hangup_cause": {

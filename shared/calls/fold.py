@@ -1,36 +1,36 @@
 """The fold: from the events of one call to the call. Pure: no I/O, no clock, no state.
 
 An *answer* is an event that claims `in_progress`; an *end* is one that claims a final status. *After* and
-*latest* are by (timestamp, id). The laws, each held by a test in tests/calls/test_fold.py:
+*latest* refer to the order by (timestamp, id). A test in tests/calls/test_fold.py holds each of these laws:
 
-1. Order never matters.
+1. Order does not matter.
 2. A duplicate (the id of an event that the call already has) changes nothing.
-3. Status climbs initiated < ringing < in_progress < final, and never goes back. Among ends the latest wins.
+3. Status rises initiated < ringing < in_progress < final, and never falls. Among ends the latest wins.
 4. Void ends. An end `busy`, `no_answer`, `canceled` or `failed` with an answer after it is not an end: the
-   call went on elsewhere.
-5. Answered calls complete. After an answer, an end `busy`, `no_answer` or `canceled` reads `completed`.
-   `failed` stays `failed`: a call can break after the answer.
+   call continued elsewhere.
+5. Answered calls complete. After an answer, an end `busy`, `no_answer` or `canceled` counts as `completed`.
+   `failed` stays `failed`: a call can fail after the answer.
 6. Agreeing ends. Duration, cost, cause and end time that the winning end leaves out come from the latest
-   other end of the same status that gives them. Ends of another status contribute none of them. Where one end
-   says `completed` itself, those that only read so by law 5 give no duration, cost or cause: a branch that
-   nobody answered knows nothing of the talk.
-7. Any other field is what the latest event that gives it says. An absent field erases nothing. An event that
-   is not an end may give duration, cost or cause, too: the latest of it and of the ends that law 6 names
-   counts, as with a price that is rated later.
-8. `created_at` is the earliest `call.initiated`, else the earliest event. `answered_at` is the earliest
-   answer: that of a `call.answered` event, or one that an event gives in its data. `completed_at` is the
-   winning end's (see 6); no other event gives it, and without an end there is none.
+   other end of the same status that gives them. Ends of another status contribute none of them. If an end
+   gives `completed` itself, ends that are `completed` only by law 5 contribute no duration, cost or cause: an
+   unanswered branch knows nothing of the conversation.
+7. Any other field has the value of the latest event that gives it. An absent field erases nothing. An event
+   that is not an end may also give duration, cost or cause. Then the latest value among it and the ends of
+   law 6 counts, as with a call that is rated later.
+8. `created_at` is the time of the earliest `call.initiated`, else of the earliest event. `answered_at` is the
+   earliest answer: the time of a `call.answered` event, or an `answered_at` in an event's data.
+   `completed_at` comes from the winning end (see 6); without an end there is none.
 9. Derived times. A `completed` call without a duration gets the whole seconds from `answered_at` to
-   `completed_at`, rounded down; none where these are in the wrong order. A `completed` call with a duration
+   `completed_at`, rounded down, or none if these are in the wrong order. A `completed` call with a duration
    above 0 and no answer gets `answered_at` = `completed_at` - duration, but never before `created_at`.
 10. A call counts as answered when it has an `answered_at` or is `completed` (`is_answered`).
-11. An end that callfold made up loses against any other end, and against any event with a later timestamp
-    that tells the course of the call: not a recording, a transcript or a price. Then it is overruled
-    (`overruled_ends`), and the call is what it is without it.
-12. A call's mode is what its earliest `call.initiated` that gives a `livemode` says. Without one, a call is
-    test data when any of its events says so, else live: test data never counts as live because one service
-    forgot to say `livemode`.
-13. A recording or a transcript tells of itself: its status, duration, cost, cause, latency and times are not
+11. A generated end (`callfold.missing_hangup`) loses against any other end. It also loses against any event
+    with a later timestamp that describes the call's progress: not a recording, a transcript or a price. Then
+    it is overruled (`overruled_ends`), and the call is folded without it.
+12. A call's mode comes from its earliest `call.initiated` that gives a `livemode`. Without one, it is test
+    data if any of its events gives `livemode` false, otherwise live. So test data never counts as live
+    because one service left `livemode` out.
+13. A recording or a transcript describes itself: its status, duration, cost, cause, latency and times are not
     the call's.
 """
 
@@ -46,17 +46,18 @@ import msgspec
 from shared.calls.event import COUNT_MAX, MISSING_HANGUP, Direction, Event, EventData, Status
 
 LAWS: Final = 2
-"""The version of these laws and of the reading of events. Whoever changes what the same payloads fold to
-raises it: rows of `calls` carry the version that they were folded by."""
+"""The version of these laws and of the reading of events. A change of the result for the same payloads must
+raise it. Rows of `calls` carry the version that they were folded by."""
 LAWS_OF_ANSWERED: Final = 2
-"""Since this version law 10 holds."""
+"""Law 10 holds since this version."""
 FINAL: Final[frozenset[Status]] = frozenset({"completed", "failed", "busy", "no_answer", "canceled"})
 OPEN: Final[frozenset[Status]] = frozenset(get_args(Status)) - FINAL
 """The statuses of calls that have not ended."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """A call as its events tell it. `version` is how many: it grows with each and depends on no order."""
+    """A call, folded from its events. `version` is the number of events: it grows with each and depends on no
+    order."""
 
     organization_id: UUID
     id: UUID
@@ -86,7 +87,7 @@ def is_answered(status: Status, answered_at: datetime | None) -> bool:
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:
-    """The events of one call without duplicates: of several with one id, the first."""
+    """The events of one call without duplicates: the first event of each id."""
     first: dict[str, Event] = {}
     for event in events:
         first.setdefault(event.id, event)
@@ -94,7 +95,7 @@ def distinct(events: Iterable[Event]) -> list[Event]:
 
 
 def fold(events: Sequence[Event]) -> Call:
-    """The call that these events make: at least one, all of one call, no id twice; in any order."""
+    """Folds events into their call: at least one event, all of one call, no id twice, in any order."""
     ordered = sorted(events, key=_order)
     claims = [_claim(event) for event in ordered]
     ends = _ends(ordered, claims)
@@ -162,9 +163,9 @@ def fold(events: Sequence[Event]) -> Call:
 
 
 def overruled_ends(events: Sequence[Event]) -> list[Event]:
-    """The ends that callfold made up and that other events of the same call overrule, by law 11. Without them
-    the events make the same call but for its version: such an end has the call's mode and the time of an
-    event of the call."""
+    """The generated ends that other events of the same call overrule, by law 11. Without them, the events
+    fold to the same call except for its version: such an end has the call's mode and the time of one of its
+    events."""
     made_up = [event for event in events if event.type == MISSING_HANGUP]
     if not made_up:
         return made_up
@@ -191,7 +192,8 @@ _CLAIM_OF_TYPE: Final[dict[str, Status]] = {
 
 
 def _claim(event: Event) -> Status | None:
-    """The status that an event claims for its call: what it says, unless its type rules that out."""
+    """The status that an event claims for its call: the given status, unless the event's type rules it
+    out."""
     of_type = _CLAIM_OF_TYPE.get(event.type)
     said = event.data.get("status")
     if said is None or event.type in _OF_THEMSELVES:
@@ -202,8 +204,8 @@ def _claim(event: Event) -> Status | None:
 
 
 def _ends(ordered: Sequence[Event], claims: Sequence[Status | None]) -> list[int]:
-    """Which events end the call, in their order: all but void ends; of those that callfold made up the
-    latest, and only where there is no other end and no sign of life after it."""
+    """The indexes of the events that end the call, in order: all ends but void ones. The latest generated end
+    counts only without any other end and without a later sign of life."""
     final = [n for n, claim in enumerate(claims) if claim in FINAL]
     if not final or (len(final) == 1 and claims[final[0]] == "completed"):
         return final  # as with most calls
@@ -234,7 +236,7 @@ def _tells_the_course(event: Event) -> bool:
 
 
 def _completed_at(ordered: Sequence[Event], agreeing: Sequence[int]) -> datetime | None:
-    """The end time that the latest of the agreeing ends gives, else the timestamp of the winning one."""
+    """The end time given by the latest agreeing end, otherwise the timestamp of the winning end."""
     for n in reversed(agreeing):
         if (completed_at := ordered[n].data.get("completed_at")) is not None:
             return completed_at
@@ -246,7 +248,7 @@ def _without(data: EventData, fields: Collection[str]) -> EventData:
 
 
 def _read(claims: Sequence[Status | None], end: int) -> Status:
-    """The status that an end stands for: law 5."""
+    """The status of an end by law 5."""
     claim: Any = claims[end]
     status: Status = claim
     if claim in _UNANSWERED and "in_progress" in claims[:end]:

@@ -1,6 +1,6 @@
-"""What a record's value is when it is not an event's JSON: a frame, another encoding, an envelope. Pure.
+"""Recognizes a record's value that is not an event's JSON: a frame, another encoding, an envelope. Pure.
 
-Nothing here is asked about a value that is an event.
+Only values that are not events are examined here.
 """
 
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-"""UTF-8's."""
+"""The byte-order mark of UTF-8."""
 GZIP: Final = "gzip"
 _COMPRESSIONS: Final = {
     b"\x1f\x8b": GZIP,
@@ -55,15 +55,15 @@ _JSON_ONLY: Final = "publish the JSON alone, as UTF-8"
 
 @dataclass(frozen=True)
 class Framing:
-    """What a value is, in a sentence for its owner: what it is, the rule, what to do. `rule` is the same
-    without anything of the record."""
+    """The format of a value, in a sentence for its publisher: the format, the rule and the remedy. `rule` is
+    the same without any content of the record."""
 
     sentence: str
     rule: str
 
 
 def framing(value: bytes) -> Framing | None:
-    """What a value is that was not read as an event; None when it is a JSON object, or nothing known."""
+    """The format of a value that is not an event; None for a JSON object or an unknown format."""
     if not value.strip():
         what = "empty" if not value else "blank"
         return _one(f"the value is {what}; an event is a JSON object")
@@ -81,12 +81,12 @@ def framing(value: bytes) -> Framing | None:
 
 
 def compression(head: bytes) -> str | None:
-    """The name of the compression that these first bytes are of."""
+    """The name of the compression format that begins with these bytes."""
     return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
 
 
 def encoding(head: bytes) -> str | None:
-    """The name of an encoding of text, other than UTF-8, that these first bytes of JSON are in."""
+    """The name of the text encoding, other than UTF-8, of JSON that begins with these bytes."""
     return next((name for magic, name in _ENCODINGS.items() if head.startswith(magic)), None)
 
 
@@ -103,7 +103,7 @@ def _registry_frame(value: bytes) -> Framing | None:
     frame = _REGISTRY_FRAME_BYTES
     if not _begins_object(value[frame:]) and _begins_object(value[_LONG_REGISTRY_FRAME_BYTES:]):
         frame = _LONG_REGISTRY_FRAME_BYTES
-    behind = "JSON" if _begins_object(value[frame:]) else "what is not JSON (Avro or Protobuf, perhaps)"
+    behind = "JSON" if _begins_object(value[frame:]) else "data that is not JSON (perhaps Avro or Protobuf)"
     sentence = (
         f"the value begins with the {frame} bytes of a schema registry's frame{{}}, before {behind}; {what}"
     )
@@ -116,13 +116,13 @@ def _begins_object(text: bytes) -> bool:
 
 
 def _binary(value: bytes) -> Framing | None:
-    """Formats without a magic number, by how a map with short names begins in them."""
+    """Formats without a magic number, recognized by the first bytes of a map with short names."""
     first, second = value[0], value[1] if len(value) > 1 else 0
     if 0x81 <= first <= 0x8F and 0xA1 <= second <= 0xBF:
         return _one(f"the value looks like MessagePack; an event is JSON: {_JSON_ONLY}")
     if (0xA1 <= first <= 0xB7 or first == 0xBF) and 0x61 <= second <= 0x77:
         return _one(f"the value looks like CBOR; an event is JSON: {_JSON_ONLY}")
-    if value.lstrip(b'"').startswith(b"eyJ"):  # the letters that {" is in base64
+    if value.lstrip(b'"').startswith(b"eyJ"):  # {" in base64
         return _one(f"the value looks like JSON in base64; an event is JSON: {_JSON_ONLY}")
     if first == 0x0A and value.lstrip()[:1] not in b'{["' and not _is_text(value):
         return _one(f"the value looks like Protobuf; an event is JSON: {_JSON_ONLY}")
@@ -166,7 +166,7 @@ def _is_several(value: bytes) -> bool:
 
 
 def _parsed(text: bytes | str) -> Any:
-    """What a JSON document is; None for what is not one."""
+    """The content of a JSON document; None if the text is not valid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

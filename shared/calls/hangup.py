@@ -1,10 +1,8 @@
-"""Hangup causes: the names under which ended calls are counted, and which of them say that the network did
-its work.
+"""Hangup causes: the names under which ended calls are counted, and the causes that count as effective.
 
-The names are those of ITU-T Q.850 as switches spell them, and the switches' own. A cause is known by exact
-spelling: a name in upper or lower letters, Q.850's number, or a SIP status (`SIP 486`, `SIP_486`, `sip:486`).
-`spelled` brings the other spellings of programs and people to these. Whatever else a source says is counted
-as OTHER.
+The names are those of ITU-T Q.850 in the spelling of switches, and the switches' own. A cause is recognized
+by exact spelling: a name in upper or lower case, a Q.850 number, or a SIP status (`SIP 486`, `SIP_486`,
+`sip:486`). `spelled` converts other common spellings to these. Every other text is counted as OTHER.
 """
 
 import re
@@ -114,7 +112,7 @@ _SIP: Final = {  # as RFC 3398 maps them to Q.850, and the caller's own cancel
 }
 
 CAUSES: Final[tuple[str, ...]] = (NONE, OTHER, *_Q850.values(), *_OF_SWITCHES)
-"""By index, which is stored: new ones come at the end, and none ever goes."""
+"""By index, which is stored: new names are appended, and none is ever removed."""
 
 _EFFECTIVE_NAMES: Final = (
     # The called side decided, or did not react.
@@ -128,14 +126,14 @@ _EFFECTIVE_NAMES: Final = (
     "NON_SELECTED_USER_CLEARING",
     "NORMAL_UNSPECIFIED",
     "USER_NOT_REGISTERED",
-    # The calling side gave up, or another phone took the call.
+    # The calling side hung up, or another phone answered the call.
     "ORIGINATOR_CANCEL",
     "LOSE_RACE",
     "PICKED_OFF",
 )
 EFFECTIVE: Final = frozenset(map(CAUSES.index, _EFFECTIVE_NAMES))
-"""The causes, by index, with which a call that was not answered counts for the network effectiveness ratio of
-ITU-T E.425: the network delivered it, and people or their phones did the rest."""
+"""The causes, by index, with which an unanswered call counts in the network effectiveness ratio of ITU-T
+E.425: the network delivered the call, and people or their phones decided the rest."""
 
 
 def _spellings() -> dict[str, int]:
@@ -152,7 +150,7 @@ SPELLINGS: Final[Mapping[str, int]] = _spellings()
 
 
 def cause_index(hangup_cause: str | None) -> int:
-    """Under which of `CAUSES` an ended call with this cause counts."""
+    """The index in `CAUSES` under which an ended call with this cause counts."""
     return 0 if hangup_cause is None else SPELLINGS.get(hangup_cause, 1)
 
 
@@ -179,25 +177,25 @@ _OFFICIAL: Final = {
     "PROTOCOL_ERROR_UNSPECIFIED": "PROTOCOL_ERROR",
     "INTERWORKING_UNSPECIFIED": "INTERWORKING",
 }
-"""Names that ITU-T Q.850 itself and switches' logs have for causes, by the name that is counted."""
+"""Names of causes in ITU-T Q.850 and in switches' logs, with the name under which each is counted."""
 _NUMBERED: Final = re.compile(r"(?:Q\.?850|CAUSE)\D{1,10}0*(\d{1,3})(?!\d).*", re.DOTALL).fullmatch
 _SIP_STATUS: Final = re.compile(r"SIP(?:/2\.0)?\W{0,3}(?:CAUSE\W)?([3-6]\d\d)(?!\d).*", re.DOTALL).fullmatch
 
 
 @lru_cache(maxsize=10_000)
 def spelled(hangup_cause: str) -> str:
-    """This cause in a spelling that is counted, where it is one in other words: `Normal Clearing`, `SIP/2.0
-    486 Busy Here`, `Q.850;cause=16`. Any other text stays as it is."""
+    """Converts a cause to a spelling that is counted, such as `Normal Clearing`, `SIP/2.0 486 Busy Here` or
+    `Q.850;cause=16`. Returns any other text unchanged."""
     if hangup_cause in SPELLINGS:
         return hangup_cause
-    said = hangup_cause.strip().upper()
-    name = re.sub(r"[^A-Z0-9]+", "_", said).strip("_")
+    given = hangup_cause.strip().upper()
+    name = re.sub(r"[^A-Z0-9]+", "_", given).strip("_")
     name = _OFFICIAL.get(name, name)
-    if said in SPELLINGS:
-        return said
+    if given in SPELLINGS:
+        return given
     if name in SPELLINGS and not name.isdecimal():  # `-1` is not 1
         return name
     for form, prefix in ((_NUMBERED, ""), (_SIP_STATUS, "SIP ")):
-        if (found := form(said)) and (known := prefix + found[1]) in SPELLINGS:
+        if (found := form(given)) and (known := prefix + found[1]) in SPELLINGS:
             return known
     return hangup_cause

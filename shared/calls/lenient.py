@@ -1,8 +1,8 @@
-"""Field values that are not written as the contract writes them, but have one possible meaning.
+"""Field values in another notation than the contract's, but with one possible meaning.
 
-Programs write whole numbers as floats, prices in binary floating point, and nothing as an empty text. Each
-function here takes a field's value as JSON has it (numbers with a fraction as `Decimal`) and returns what it
-means: None where it means nothing. It raises `Unreadable` where the value has no meaning or several. Pure.
+Programs write whole numbers as floats, prices in binary floating point, and null as an empty text. Each
+function here takes a field's JSON value (numbers with a fraction as `Decimal`) and returns its meaning, or
+None for a blank value. It raises `Unreadable` if the value has no meaning or several. Pure.
 """
 
 import re
@@ -16,34 +16,34 @@ Reader = Callable[[Any], Any]
 
 
 class Unreadable(ValueError):
-    """A value without one clear meaning; its text is the rule that it breaks, without the value."""
+    """A value without one clear meaning. The text is the rule that it breaks, without the value."""
 
 
 def is_blank(value: object) -> bool:
-    """Whether a value means nothing: null, or a text without a letter."""
+    """Whether a value is null or a blank text."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def text(length_max: int | None = None) -> Reader:
-    """Reads a text of at most `length_max` characters; an integer is the text of its digits."""
+    """Reads a text of at most `length_max` characters. An integer is read as the text of its digits."""
 
     def read(value: Any) -> str | None:
         if value is None or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise Unreadable(f"expected text, got {_kind(value)}")
-        said = str(value)
-        if "\0" in said:
-            raise Unreadable("has a null byte")
-        if length_max is not None and len(said) > length_max:
+        given = str(value)
+        if "\0" in given:
+            raise Unreadable("contains a null byte")
+        if length_max is not None and len(given) > length_max:
             raise Unreadable(f"expected at most {length_max:,} characters")
-        return said
+        return given
 
     return read
 
 
 def count(most: int, rounding: str = ROUND_FLOOR) -> Reader:
-    """Reads a whole number from 0 to `most`; a fraction is rounded in this direction (of `decimal`)."""
+    """Reads a whole number from 0 to `most`. A fraction is rounded by this mode of `decimal`."""
 
     def read(value: Any) -> int | None:
         number = _number(value)
@@ -71,29 +71,29 @@ def amount(most: Decimal, step: Decimal) -> Reader:
 
 
 def choice(choices: Sequence[str], *aliases: tuple[str, str]) -> Reader:
-    """Reads one of these words, in any case, its parts joined by anything."""
+    """Reads one of these words, in any case, with hyphens, underscores or spaces between its parts."""
     words = {word: word for word in choices} | dict(aliases)
 
     def read(value: Any) -> str | None:
         if is_blank(value):
             return None
-        said = re.sub(r"[-_\s]+", "_", value.strip().lower()) if isinstance(value, str) else None
-        if said not in words:
+        given = re.sub(r"[-_\s]+", "_", value.strip().lower()) if isinstance(value, str) else None
+        if given not in words:
             raise Unreadable(f"is not one of {', '.join(choices)}")
-        return words[said]
+        return words[given]
 
     return read
 
 
 def flag(value: Any) -> bool | None:
-    """Reads true or false, also as a text or as 1 or 0."""
+    """Reads true or false, also written as a text or as 1 or 0."""
     if is_blank(value):
         return None
-    said = value.strip().lower() if isinstance(value, str) else value
-    if isinstance(said, int) and said in (0, 1):
-        return bool(said)
-    if said in ("true", "false"):
-        return bool(said == "true")
+    given = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(given, int) and given in (0, 1):
+        return bool(given)
+    if given in ("true", "false"):
+        return bool(given == "true")
     raise Unreadable("expected true or false")
 
 
@@ -111,8 +111,8 @@ is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 
 
 def instant(value: Any) -> datetime | None:
-    """Reads a date and time with an offset, as RFC 3339 and ISO 8601 write it. The offset may lack its colon
-    or its minutes; a leap second is the first moment of the next minute, as it is to PostgreSQL."""
+    """Reads a date and time with an offset, in the notation of RFC 3339 or ISO 8601. The offset may lack its
+    colon or its minutes. A leap second is read as the first moment of the next minute, as PostgreSQL does."""
     if is_blank(value):
         return None
     if not isinstance(value, str):
@@ -128,7 +128,7 @@ def instant(value: Any) -> datetime | None:
     try:
         at = datetime.fromisoformat(f"{found['day']}T{found['minute']}:00")
         offset = _offset(found["offset"])
-        # Digits beyond microseconds are rounded, as the usual form's are.
+        # Digits beyond microseconds are rounded, as in the usual notation.
         fraction = Decimal(f"0.{found['fraction'] or 0}") * 1_000_000
         micros = timedelta(microseconds=int(fraction.to_integral_value(ROUND_HALF_EVEN)))
         late = timedelta(seconds=second) + (micros if second < _LEAP_SECOND else timedelta())
@@ -170,7 +170,7 @@ def _number(value: Any) -> Decimal | None:
 
 
 def _kind(value: object) -> str:
-    """What JSON calls a value."""
+    """The name of a value's JSON type."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, dict):

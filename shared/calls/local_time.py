@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 HOURS: Final = 25
-"""A day has up to 25 hours, where the clock goes back; what a longer one has more counts in the last."""
+"""A day has up to 25 hours when clocks are set back. Any further hours of a longer day count in the last."""
 
 
 class LocalHour(NamedTuple):
-    """When a call counts: the organization's day, and the hour of that day, counted from its first instant
-    and not read from the clock, which may go back or forth. Null in rows of before there were hours: then the
-    call counts in none."""
+    """When a call counts: the organization's day, and the hour of that day. The hour is counted from the
+    day's first instant and not read from the clock, which may be set back or forward. It is null in rows
+    written before step 0005; such a call counts in no hour."""
 
     day: date
     hour: int | None
@@ -26,8 +26,8 @@ def local_day(instant: datetime, zone: ZoneInfo) -> date:
 
 @lru_cache(maxsize=4096)
 def day_begin(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant (in UTC) of a day on the calendar of a time zone: where the clock skips midnight,
-    or the whole day, that of the leap. Raises OverflowError where it lies outside of the years 1 to 9999."""
+    """The first instant (in UTC) of a day on the calendar of a time zone. If the clock skips midnight or the
+    whole day, it is the instant of the skip. Raises OverflowError outside the years 1 to 9999."""
     return datetime.combine(day, time(), zone).astimezone(FIXED_UTC)
 
 

@@ -1,8 +1,8 @@
-"""Which call a record names, although it cannot become an event. Pure.
+"""The call that a bad record names. Pure.
 
-A record that breaks a rule can still hold a call's numbers and transcript. Whoever deletes the call must find
-it. So this reads more than `shared.calls.event.read` accepts: a value that is too large, nested too deeply,
-cut off or not UTF-8, an event within another object, and several events in one value.
+A record that breaks a rule can still contain a call's numbers and transcript, and a delete of the call must
+find it. So this module reads more than `shared.calls.event.read` accepts: a value that is too large, nested
+too deeply, truncated or not UTF-8, an event within another object, and several events in one value.
 """
 
 import re
@@ -22,16 +22,16 @@ from shared.calls.organization_tombstone import organization_tombstone
 SEVERAL_CALLS: Final = UUID(int=0)
 """Stands for the call of a record that names more than one call of its organization."""
 ESCAPES_MAX: Final = 3
-"""How often JSON may stand as a text within JSON."""
+"""How many times JSON may be encoded as a text within JSON."""
 
 
 @dataclass(frozen=True)
 class NamedCall:
-    """What a record says of the call that it belongs to.
+    """The call and organization that a record names.
 
-    `organizations` are all the organizations that it names, and `calls` the ids of all the calls that it
-    names within its one organization. `timestamp` (aware) is the earliest time of an event in it, None where
-    it has no readable one."""
+    `organizations` holds all organizations that the record names, and `calls` the ids of all calls that it
+    names within its one organization. `timestamp` (aware) is the earliest time of an event in the record, or
+    None without a readable one."""
 
     organizations: frozenset[UUID] = frozenset()
     calls: frozenset[UUID] = frozenset()
@@ -57,16 +57,16 @@ class NamedCall:
 
     @property
     def tombstones(self) -> list[tuple[UUID, UUID]]:
-        """The keys under which `deleted_calls` has a tombstone when what is named is deleted: those of the
-        calls, and those of the organizations."""
+        """The keys of the possible tombstones in `deleted_calls`: those of the named calls and of the named
+        organizations."""
         return [*self.keys, *((owner, organization_tombstone(owner)) for owner in self.organizations)]
 
 
 def named_call(key: bytes | None, value: bytes | None) -> NamedCall:
-    """What a record's key and value say of its call. Never raises.
+    """Finds the call that a record's key and value name. Never raises.
 
-    An object that names organization and call at its top names these alone. Of any other value each
-    `organization_id`, `call_id` and `timestamp` counts, wherever it stands. Where the value names one
+    If an object gives organization and call at its top level, only these count. In any other value, each
+    `organization_id`, `call_id` and `timestamp` counts, wherever it occurs. If the value names one
     organization and no call, the key is the call's id, as the contract recommends."""
     fields = _fields_at_the_top(value) or _fields_anywhere(value)
     organizations = frozenset(filter(None, map(_uuid, fields.organizations)))
@@ -87,7 +87,7 @@ class _Fields:
 
 
 def _fields_at_the_top(value: bytes | None) -> _Fields | None:
-    """What an object says at its top; None where that does not name organization and call."""
+    """The fields at an object's top level; None if these do not name organization and call."""
     try:
         written: Any = msgspec.json.decode(value or b"")
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -102,25 +102,25 @@ def _fields_at_the_top(value: bytes | None) -> _Fields | None:
 
 
 def _fields_anywhere(value: bytes | None) -> _Fields:
-    """Everything that stands under these names, in whatever it is."""
+    """All values of these fields, anywhere in the value."""
     fields = _Fields([], [], [])
     lists = {
         "organizationid": fields.organizations,
         "callid": fields.calls,
         "timestamp": fields.timestamps,
     }
-    # Without null bytes, UTF-16 reads as ASCII where it is ASCII.
+    # Without its null bytes, ASCII text in UTF-16 reads as ASCII.
     for text in _unescaped((value or b"").decode(errors="replace").replace("\0", "")):
         for field in _NAMED(text):
             name = field["name"].replace("_", "").lower()
             lists[name].append(field["number"] or _text(field["text"]))
         if fields.organizations and fields.calls:
-            break  # what is escaped now is a part of a text
+            break  # text that is still escaped belongs to a field's value
     return fields
 
 
 def _unescaped(text: str) -> Iterator[str]:
-    """A text, and what it is where it is JSON within a text of JSON."""
+    """The text, then the same with each level of JSON within a JSON text unescaped."""
     yield text
     for _ in range(ESCAPES_MAX):
         if '\\"' not in text:
@@ -136,7 +136,7 @@ _NAMED: Final = re.compile(
 
 
 def _text(written: str) -> str:
-    """The text that stands between a JSON text's quotes; as it stands where it is not valid."""
+    """Decodes the content of a JSON text; returns it unchanged if it is not valid."""
     try:
         return msgspec.json.decode(f'"{written}"', type=str)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Retention: since when an organization's calls and events are kept. Pure."""
+"""Retention: the instant since which an organization's calls and events are kept. Pure."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
@@ -10,7 +10,7 @@ RETENTION_DAYS_MAX: Final = 36_500
 
 
 def kept_since(now: datetime, zone: ZoneInfo, retention_days: int) -> datetime:
-    """The instant before which nothing is kept: the begin of the organization's day `retention_days` ago.
+    """The instant before which nothing is kept: the start of the organization's day `retention_days` ago.
 
     `now` is aware; the answer is in UTC.
     """

@@ -1,8 +1,8 @@
 """Time zones, by the rules of the `tzdata` package that the lock pins.
 
-The standard library asks the machine's own tables first (`zoneinfo.TZPATH`, which PYTHONTZPATH changes), and
-the package only for zones that those lack. Two machines can then place one call on two days. So every zone
-comes from here, and tests/calls/test_zones.py forbids `ZoneInfo(…)` elsewhere.
+The standard library reads the system's tables first (`zoneinfo.TZPATH`, which PYTHONTZPATH changes), and the
+package only for zones missing there. Two machines could then place one call on different days. So every zone
+comes from this module, and tests/calls/test_zones.py forbids `ZoneInfo(…)` elsewhere.
 """
 
 from functools import cache
@@ -19,7 +19,7 @@ RULES_VERSION: Final[str] = tzdata.IANA_VERSION
 
 
 class _PackagedZone(ZoneInfo):
-    """A zone of the package. ZoneInfo itself refuses to copy and to pickle a zone that came from a file."""
+    """A zone of the package. ZoneInfo refuses to copy or pickle a zone loaded from a file."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return time_zone, (self.key,)
@@ -42,23 +42,22 @@ def time_zone(name: str) -> ZoneInfo:
 
 
 def zone_rules(name: str) -> str:
-    """The rules of `time_zone(name)`, as `organizations.zone_rules` keeps them: the release, for people, the
-    name, and a digest of this one zone's data, such as `2026b Europe/Berlin 7d23681b36840f2c`."""
+    """The rules of `time_zone(name)`, in the form of `organizations.zone_rules`: the release, for people, the
+    name, and a digest of this zone's data, such as `2026b Europe/Berlin 7d23681b36840f2c`."""
     return f"{RULES_VERSION} {name} {_digest(time_zone(name).key)}"
 
 
 def has_same_rules(name: str, recorded: str | None) -> bool:
-    """Whether recorded rules are those of `time_zone(name)` that are in use. Another release with the same
-    data for the zone is the same. Rules that nobody recorded (None) are the same for UTC alone, which never
-    changes."""
+    """Whether recorded rules equal the current ones of `time_zone(name)`. Another release with the same data
+    for the zone is equal. Without a record (None), only UTC, which never changes, is equal."""
     if recorded is None:
         return time_zone(name) is UTC
     return recorded.partition(" ")[2] == zone_rules(name).partition(" ")[2]
 
 
 def has_other_rules(name: str, recorded: str | None) -> bool:
-    """Whether recorded rules are other ones for the zone with this name, or nobody recorded any (None). False
-    for the rules of another zone, which say nothing about this one."""
+    """Whether recorded rules differ from the current ones of this zone, or none are recorded (None). False
+    for the rules of another zone."""
     of_zone = recorded is None or recorded.partition(" ")[2].rpartition(" ")[0] == name
     return of_zone and not has_same_rules(name, recorded)
 

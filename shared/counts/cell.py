@@ -23,7 +23,7 @@ NO_DIRECTION: Final = "unknown"
 
 
 class Cell(NamedTuple):
-    """What a count is kept by. `day` is the organization's own."""
+    """The key of a count. `day` is the organization's local day."""
 
     organization_id: UUID
     livemode: bool
@@ -34,11 +34,11 @@ class Cell(NamedTuple):
 
 
 TOTAL: Final = tuple(name for name in Cell._fields if name != "phone_number_id")
-"""What a total is kept by: a cell of all phone numbers."""
+"""The key of a total: a cell without the phone number."""
 
 
 class Measures(NamedTuple):
-    """What is counted in a cell, or, as a delta, what is added to it (negative: taken away)."""
+    """The measures of a cell; in a delta, what is added to them (negative: subtracted)."""
 
     calls: int
     answered: int
@@ -47,9 +47,10 @@ class Measures(NamedTuple):
     latency_ms: int
     latency_calls: int
     effective: int
-    """Calls that the network did its work for: the numerator of ITU-T E.425's NER (`shared.calls.hangup`)."""
+    """Effective calls: the numerator of the NER of ITU-T E.425 (`shared.calls.hangup`)."""
     durations: Decimal
-    """From here on packed (`shared.counts.packed`). Answered calls by the bucket of their duration."""
+    """Answered calls by the bucket of their duration. This and the following measures are packed
+    (`shared.counts.packed`)."""
     answer_delays: Decimal
     """Answered calls by the bucket of the time from their creation to the answer."""
     latencies: Decimal
@@ -57,7 +58,7 @@ class Measures(NamedTuple):
     hangup_causes: Decimal
     """Ended calls by `shared.calls.hangup.CAUSES`."""
     hour_calls: Decimal
-    """This and what follows: by the hour of the day (`LocalHour`), 0 to 24."""
+    """Calls by the hour of the day (`LocalHour`), 0 to 24, as the following measures."""
     hour_answered: Decimal
     hour_duration_seconds: Decimal
     hour_cost: Decimal
@@ -74,25 +75,25 @@ PACKED_DIGITS: Final[Mapping[str, int]] = {
     "hour_duration_seconds": 20,
     "hour_cost": 24,
 }
-"""The packed measures, with the digits of a group."""
+"""The packed measures, with the number of digits of a group."""
 UNANSWERED_EFFECTIVE: Final[frozenset[Status]] = frozenset({"busy", "no_answer", "canceled"})
-"""What a call that was not answered may come to when the network did its work, whatever its cause."""
+"""The statuses of unanswered calls that are effective with any cause."""
 
 
 class Counted(NamedTuple):
-    """One call's part in the counts."""
+    """One call's cell and measures."""
 
     cell: Cell
     measures: Measures
 
 
 def counted(call: Call, zone: ZoneInfo) -> Counted:
-    """What a call counts for, in an organization with this time zone."""
+    """The cell and measures of a call, in an organization with this time zone."""
     return counted_at(call, local_hour(call.created_at, zone))
 
 
 def counted_at(call: Call, when: LocalHour) -> Counted:
-    """What a call counts for, at this day and hour."""
+    """The cell and measures of a call at this day and hour."""
     return counted_as(
         call.organization_id,
         call.livemode,
@@ -126,9 +127,9 @@ def counted_as(
     answered_at: datetime | None,
     laws: int,
 ) -> Counted:
-    """What a call with these fields counts for: they are columns of `calls`, too.
-    `shared/counts/counted_sql.py` says the same in SQL. A row that was folded by older laws counts by those
-    until it is folded again."""
+    """The cell and measures of a call with these fields, which are also columns of `calls`.
+    `shared/counts/counted_sql.py` computes the same in SQL. A row folded by older laws counts by them until
+    it is folded again."""
     answered = int(is_answered(status, answered_at) if laws >= LAWS_OF_ANSWERED else answered_at is not None)
     cause = cause_index(hangup_cause) if status in FINAL else None
     of_hour = _OF_HOURS.get(hour, _OF_NO_HOUR)
@@ -167,7 +168,8 @@ def counted_as(
 
 
 CALL_COLUMNS: Final = (*Call.__struct_fields__, *LocalHour._fields, "laws")
-"""The columns of `calls` that say what a call is, when it counts, and by which laws it was folded."""
+"""The columns of `calls` that hold the call, its day and hour, and the version of the laws it was folded
+by."""
 COUNTED_COLUMNS: Final = (
     "organization_id",
     "livemode",
@@ -193,7 +195,7 @@ def call_row(call: Call, when: LocalHour) -> tuple[object, ...]:
 
 
 class _OfHour(NamedTuple):
-    """What one call, one second and one ten thousandth of a cent count for in an hour."""
+    """The packed value of one call, one second and one ten thousandth of a cent in an hour."""
 
     calls: Decimal
     second: Decimal

@@ -1,8 +1,8 @@
-"""What a call counts for, in SQL: `shared.counts.cell.counted_as`, once more, over a row of the table
+"""The cell and measures of a call in SQL: the equivalent of `shared.counts.cell.counted_as` for a row of
 `calls`.
 
-Whoever takes calls away or counts them within the database (a delete, retention, a change of days, the proof)
-does it by these expressions. tests/counts/test_counted_sql.py holds the two equal.
+Code that subtracts or counts calls within the database (a delete, retention, a change of days, the proof)
+uses these expressions. tests/counts/test_counted_sql.py holds the two equal.
 """
 
 import json
@@ -31,16 +31,16 @@ NEGATED: Final = ", ".join(f"-{name}" for name in Measures._fields)
 
 INTO_DELTAS: Final = f"INSERT INTO daily_call_deltas ({CELL}, {MEASURES})"
 TAKE_AWAY: Final = f"{INTO_DELTAS} SELECT {CELL}, {NEGATED}"
-"""The statement that takes rows away from the counts, up to its FROM. The rows have a cell and measures."""
+"""The statement that subtracts rows from the counts, up to its FROM. The rows have a cell and measures."""
 
 
 def quoted(values: Iterable[str]) -> str:
-    """A list of texts, in their order, for `IN (…)`. They must hold no quote."""
+    """A list of texts, in their order, for `IN (…)`. The texts must not contain quotes."""
     return ", ".join(f"'{value}'" for value in values)
 
 
 def _packed(measure: str, groups: int, group: str, count: str = "1") -> str:
-    """This count in this group of a packed measure; nothing where either is null."""
+    """This count in this group of a packed measure; 0 where either is null."""
     powers = ",".join(f"1e{n * PACKED_DIGITS[measure]}" for n in range(groups))
     return f"coalesce(('{{{powers}}}'::numeric[])[1 + {group}] * {count}, 0)"
 
@@ -89,4 +89,4 @@ COUNTED: Final = ", ".join(
     f"{expression} AS {name}"
     for name, expression in {**_CELL, **{name: _MEASURES[name] for name in Measures._fields}}.items()
 )
-"""The cell of a call and its measures, to follow SELECT, each under its name."""
+"""The expressions of a call's cell and measures for a SELECT, each under its name."""

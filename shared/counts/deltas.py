@@ -1,4 +1,4 @@
-"""Deltas: what changes in the counts, summed per cell. Pure."""
+"""Deltas: changes of the counts, summed per cell. Pure."""
 
 from collections.abc import Mapping
 from operator import add, neg
@@ -9,24 +9,24 @@ from shared.counts.packed import EXACT
 
 
 class Deltas:
-    """Signed changes summed per cell, so that a busy cell is one row however many calls moved through it."""
+    """Signed changes summed per cell, so that a busy cell is one row for any number of calls."""
 
     def __init__(self) -> None:
         self._sums: dict[Cell, Measures] = {}
 
     def add(self, now: Counted) -> None:
-        """Counts a call for what it is now."""
+        """Adds the measures of a call's new state."""
         before = self._sums.get(now.cell)
         self._sums[now.cell] = now.measures if before is None else _sum(before, now.measures)
 
     def take(self, before: Counted) -> None:
-        """Takes away what a call counted for before."""
-        # One call's numbers have few digits other than zero, which Python's own context does not round.
+        """Subtracts the measures of a call's previous state."""
+        # One call's numbers have few nonzero digits, so Python's default context does not round them.
         measures: tuple[Any, ...] = before.measures
         self.add(Counted(before.cell, Measures._make(map(neg, measures))))
 
     def changes(self) -> Mapping[Cell, Measures]:
-        """The cells that do change, with their changes."""
+        """The cells that change, with their changes."""
         return {cell: measures for cell, measures in self._sums.items() if any(measures)}
 
 

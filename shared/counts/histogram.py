@@ -1,11 +1,11 @@
-"""Histograms: in which bucket a value is counted, and what the buckets tell of all values. Pure.
+"""Histograms: the bucket of a value, and statistics from the buckets. Pure.
 
-A histogram is kept as a packed number (`shared.counts.packed`) of calls by bucket. Bucket 0 is below the
-first threshold, bucket n from threshold n - 1 up to, and without, threshold n; the last one is open.
-Thresholds never change: what is stored would mean something else.
+A histogram is stored as a packed number (`shared.counts.packed`) of calls by bucket. Bucket 0 is below the
+first threshold. Bucket n runs from threshold n - 1 up to, but excluding, threshold n; the last bucket is
+open. Thresholds never change, because stored numbers would change their meaning.
 
-What is told of a bucket is within 5% of every value in it, but in the first and the last: the first is told
-as its middle, the last as its beginning.
+The representative of a bucket is within 5% of every value in it, except in the first and the last bucket. The
+first is represented by its middle, the last by its start.
 """
 
 import math
@@ -16,12 +16,12 @@ from typing import Final
 
 
 def _thresholds(first: int, last: int, *others: int) -> tuple[int, ...]:
-    """From `first` to `last`, as few as tell each value within 5%; `others` are thresholds in any case, so
-    that what lies below each of them is known exactly."""
+    """The fewest thresholds from `first` to `last` that represent each value within 5%. `others` are always
+    among them, so that the number of values below each of these is exact."""
     thresholds = [first]
     while (begin := thresholds[-1]) < last:
-        # The middle of a to b by their reciprocals, 2ab / (a + b), is off by (b - a) / (b + a) of either:
-        # within 1/20 as long as b is up to 21/19 of a.
+        # The harmonic mean of a and b, 2ab / (a + b), differs from either by the share (b - a) / (b + a): at
+        # most 1/20 as long as b is at most 21/19 of a.
         end = begin * 21 // 19 + 1
         thresholds.append(min(end, last, *(other for other in others if other > begin)))
     return tuple(thresholds)
@@ -43,7 +43,7 @@ def bucket(value: int, thresholds: Sequence[int]) -> int:
 
 
 def representative(index: int, thresholds: Sequence[int]) -> float:
-    """The value that stands for a bucket; it is exact where the bucket has one whole number alone."""
+    """The value that represents a bucket. It is exact if the bucket covers a single whole number."""
     if index == 0:
         return (thresholds[0] - 1) / 2
     first = thresholds[index - 1]
@@ -54,10 +54,10 @@ def representative(index: int, thresholds: Sequence[int]) -> float:
 
 
 def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) -> float | None:
-    """The value that this share of all (above 0, up to 1: 0.95) does not exceed, by the nearest rank: the
-    representative of its bucket. None without any. `buckets` are calls by bucket, trailing zeros left out or
-    not."""
-    rank = math.ceil(Decimal(str(share)) * sum(buckets))  # as it is written: 0.07 * 100 is above 7 in binary
+    """The value that this share of all values (above 0, up to 1, such as 0.95) does not exceed, by nearest
+    rank: the representative of its bucket. None without values. `buckets` are calls by bucket; trailing zeros
+    may be left out."""
+    rank = math.ceil(Decimal(str(share)) * sum(buckets))  # in decimal: 0.07 * 100 exceeds 7 in binary
     if rank <= 0:
         return None
     counted = 0
@@ -69,8 +69,8 @@ def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) 
 
 
 def limits(buckets: Sequence[int], thresholds: Sequence[int]) -> tuple[int, float]:
-    """The least and the most that all counted values can add up to; the most is infinite with values in the
-    last bucket. `buckets` are calls by bucket, none below 0."""
+    """The lowest and highest possible sum of all counted values. The highest is infinite with values in the
+    last bucket. `buckets` are calls by bucket, none negative."""
     firsts, lasts = (0, *thresholds), (*(threshold - 1 for threshold in thresholds), math.inf)
     return (
         sum(calls * first for calls, first in zip(buckets, firsts, strict=False)),
@@ -79,7 +79,7 @@ def limits(buckets: Sequence[int], thresholds: Sequence[int]) -> tuple[int, floa
 
 
 def below(buckets: Sequence[int], thresholds: Sequence[int], value: int) -> int:
-    """How many values are smaller than this one, exactly. Raises ValueError where it is no threshold."""
+    """The exact number of values smaller than this one. Raises ValueError if it is not a threshold."""
     if value not in thresholds:
-        raise ValueError(f"{value} is no threshold: what lies below it is not known exactly")
+        raise ValueError(f"{value} is not a threshold: the number of values below it is not known exactly")
     return sum(buckets[: bucket(value, thresholds)])

@@ -1,9 +1,9 @@
-"""Packed numbers: many counts in one, such as the buckets of a histogram. Pure.
+"""Packed numbers: many counts in one number, such as the buckets of a histogram. Pure.
 
-Count number n is the n-th group of so many decimal digits, from the right: with 12 digits a group, 3 in group
+Count n is the n-th group of decimal digits from the right, starting at 0. With 12 digits a group, 3 in group
 0 and 5 in group 2 are 5000000000000000000000003. Sums and differences of packed numbers are those of their
-counts, so that PostgreSQL's own numeric adds up, takes away and compares histograms as it does any other
-measure. A count may be negative; each must be smaller than half of what its digits can hold.
+counts. So PostgreSQL's numeric adds, subtracts and compares histograms like any other measure. A count may be
+negative. Its absolute value must be smaller than half of what its digits can hold.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidO
 from typing import Final
 
 DIGITS: Final = 12
-"""Of a group that counts calls: enough for 500 billion of them."""
+"""The digits of a group that counts calls: enough for 500 billion calls."""
 
 NINES: Final = 10**DIGITS - 1
-"""The remainder of a packed number divided by this is the sum of its counts, as 111 leaves 3 divided by 9."""
+"""The remainder of a packed number divided by this is the sum of its counts, as 111 modulo 9 is 3."""
 
 EXACT: Final = Context(
     prec=100_000,
@@ -22,7 +22,7 @@ EXACT: Final = Context(
     Emax=999_999,
     Emin=-999_999,
 )
-"""Decimal arithmetic that never rounds: Python's own context does, beyond 28 digits."""
+"""Decimal arithmetic that never rounds. Python's default context rounds beyond 28 digits."""
 
 NOTHING: Final = Decimal(0)
 
@@ -41,9 +41,9 @@ def pack(counts: Iterable[int], digits: int = DIGITS) -> Decimal:
 
 
 def unpack(packed: str | Decimal, digits: int = DIGITS) -> list[int]:
-    """The counts of a packed number (or of its text, as PostgreSQL gives it), up to the last that is not
-    zero. Decimals carry no count: a sum may have them (`5000.0000`), because numeric keeps the longest scale.
-    Raises ValueError for what is not a number (`NaN`, `Infinity`)."""
+    """The counts of a packed number (or of its text from PostgreSQL), up to the last nonzero one. Decimal
+    places hold no count: a sum may have them (`5000.0000`), because numeric keeps the longest scale. Raises
+    ValueError for `NaN` and `Infinity`."""
     text = packed if isinstance(packed, str) else f"{packed:f}"
     text = text.partition(".")[0]
     sign = -1 if text.startswith("-") else 1

@@ -1,7 +1,7 @@
-"""PostgreSQL: how callfold reaches it, and what it has there.
+"""PostgreSQL: connections, faults and the schema.
 
-`connection` connects, `pooled` through a pooler; `patient_connection` outlives outages. `faults`, `timeouts`
-and `loggable` judge what goes wrong and what of it may be logged. `statement` names parameters. `tables`,
+`connection` connects, `pooled` through a pooler; `patient_connection` survives outages. `faults` and
+`timeouts` classify faults, and `loggable` words them for logs. `statement` names parameters. `tables`,
 `roles` and `schema_step` describe the schema; `engine` is SQLAlchemy's. `locks` lists the advisory locks.
 
 May import `shared.settings`, `shared.counts`, `shared.calls` and the single files of `shared`.

@@ -30,8 +30,8 @@ async def connect(
     command_timeout_seconds: float = COMMAND_SECONDS,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Connection:
-    """One connection for one worker, each of its statements under these settings of the server, be there a
-    pooler between or not. Raises what `is_passing` can judge."""
+    """Opens one connection for one worker. Each of its statements runs with these server settings, with or
+    without a pooler. Raises exceptions that `is_passing` can judge."""
     session = {"application_name": application_name, "timezone": "UTC"}
     with _clear_faults(database_url, pooler, timeout_seconds):
         if pooler == "none":
@@ -55,28 +55,29 @@ async def connect(
 
 @contextmanager
 def _clear_faults(database_url: str, pooler: Pooler, timeout_seconds: float) -> Iterator[None]:
-    """Says in words what keeps a connection from being made, where the fault itself does not."""
+    """Rewords faults of connecting that do not name their cause."""
     try:
         yield
     except TimeoutError as error:
-        if str(error):  # the system's own, of TCP
+        if str(error):  # the operating system's, of TCP
             raise
         raise TimeoutError(
             f"no connection within {timeout_seconds:g} s, which is callfold's limit for connecting"
         ) from error
     except ssl.SSLError as error:
-        # As what it is to the caller: a server that can't be reached. Python counts a refused certificate
-        # among the ill-formed values, too.
-        raise ConnectionError(f"TLS fails: {_reason(error)}") from error
+        # For the caller, the server is unreachable. Python's exception for a refused certificate is also a
+        # ValueError.
+        raise ConnectionError(f"TLS failed: {_reason(error)}") from error
     except asyncpg.ConnectionDoesNotExistError as error:
         if "sslcert=" not in database_url:
             raise
-        # With TLS 1.3 the server refuses when for the client all is settled; asyncpg does not hear why.
+        # With TLS 1.3 the server refuses after the client has finished the handshake; asyncpg does not learn
+        # the reason.
         raise ConnectionError(
-            f"TLS fails, perhaps because the server refuses the certificate in sslcert ({error})"
+            f"TLS failed, perhaps because the server refuses the certificate in sslcert ({error})"
         ) from error
     except asyncpg.TargetServerAttributeNotMatched as error:
-        raise ConnectionError("none of its hosts is what target_session_attrs asks for") from error
+        raise ConnectionError("none of its hosts matches target_session_attrs") from error
     except asyncpg.ProtocolViolationError as error:
         if pooler == "none" and "unsupported startup parameter" in str(error):
             advice = "in transaction mode, PgBouncer needs CALLFOLD_DATABASE_POOLER=transaction"
@@ -86,11 +87,11 @@ def _clear_faults(database_url: str, pooler: Pooler, timeout_seconds: float) -> 
 
 
 def _reason(error: ssl.SSLError) -> str:
-    """What is wrong, without OpenSSL's names and places."""
+    """The reason, without OpenSSL's names and source positions."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate is refused: {error.verify_message.rstrip('.')}"
     return (error.reason or str(error)).lower().replace("_", " ")
 
 
 REFUSAL_TYPES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
-"""What PostgreSQL, or the driver, raises for a record that it does not take."""
+"""The exceptions of PostgreSQL and of the driver for a record that they refuse."""

@@ -1,4 +1,4 @@
-"""SQLAlchemy's engine: for migrations, which alone speak to the database through it."""
+"""SQLAlchemy's engine. Only migrations use it."""
 
 from functools import partial
 from typing import Final
@@ -10,12 +10,12 @@ from shared.database.connection import connect
 from shared.settings.database import Pooler
 
 STATEMENT_SECONDS: Final = 24 * 3600
-"""The longest a step's statement may take: an index of a large table takes its time."""
+"""The longest time of a step's statement, such as creating an index of a large table."""
 
 
 def engine(database_url: str, *, application_name: str, pooler: Pooler = "none") -> AsyncEngine:
-    """SQLAlchemy's engine over connections as all others are: of SQLAlchemy's own URL, asyncpg would not get
-    the hosts, sockets and certificates that a libpq URL can name."""
+    """SQLAlchemy's engine over the same connections as everywhere else. From SQLAlchemy's own URL, asyncpg
+    would not get the hosts, sockets and certificates that a libpq URL can name."""
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(
@@ -26,6 +26,6 @@ def engine(database_url: str, *, application_name: str, pooler: Pooler = "none")
             command_timeout_seconds=STATEMENT_SECONDS,
         ),
         poolclass=NullPool,
-        # Statements without a name and unremembered: a pooler may give the next one to another session.
+        # Unnamed and uncached statements: a pooler may run the next one in another session.
         connect_args={"prepared_statement_cache_size": 0, "prepared_statement_name_func": str},
     )

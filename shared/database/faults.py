@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL: which of them pass."""
+"""Faults of PostgreSQL, and which of them are temporary."""
 
 import re
 from typing import Final
@@ -7,7 +7,7 @@ import asyncpg
 
 
 class TablesOutdated(Exception):
-    """The database's tables are older than this code; waiting helps, until somebody migrates them."""
+    """The database's tables are older than this code. Waiting helps, because a migration updates them."""
 
 
 PASSING_TYPES = (
@@ -17,15 +17,15 @@ PASSING_TYPES = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-"""What `is_passing` can judge; anything else never passes."""
+"""The exceptions that `is_passing` can judge. Any other is permanent."""
 
 _PASSING_CLASSES: Final = frozenset({"08", "28", "40", "53", "57"})
 _PASSING_STATES: Final = frozenset(
     {
-        "55P03",  # a lock that could not be had in time
-        "25P03",  # a transaction that was idle for too long, as of a process that slept
-        "25006",  # a server that is a standby now: the primary is elsewhere, or will be
-        "42501",  # a right that the role has yet to be given
+        "55P03",  # A lock was not available in time.
+        "25P03",  # A transaction was idle for too long, for example while the process was suspended.
+        "25006",  # The server is now a standby: the primary is elsewhere, or will be.
+        "42501",  # A privilege has not been granted to the role yet.
     }
 )
 _PROTOCOL_VIOLATION: Final = "08P01"
@@ -35,11 +35,12 @@ _is_misconfigured = re.compile(
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether waiting, and a new connection, helps: the server is away, starting, overloaded, closed the
-    connection, chose us as a deadlock's victim, or has yet to be migrated, and our role or its rights made.
+    """Whether waiting and a new connection help. The server may be unreachable, starting or overloaded, or
+    have closed the connection or cancelled a deadlock. Its tables, role or privileges may not have been
+    created yet.
 
-    For connections that do one thing at a time: there, "another operation is in progress" is asyncpg's word
-    for one that broke in the middle.
+    For connections that run one operation at a time: there, asyncpg reports "another operation is in
+    progress" for a connection that broke during an operation.
     """
     if isinstance(error, asyncpg.PostgresError):
         if error.sqlstate == _PROTOCOL_VIOLATION:
@@ -54,7 +55,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
-    """PgBouncer calls nearly all of its faults protocol violations, above all that its server is away. One
-    that PostgreSQL itself complains of is a bug: it names the place in PostgreSQL's source that found it.
-    That passes as little as what else would be a class of its own: a wrong name, password or setting."""
+    """PgBouncer reports nearly all of its faults as protocol violations, above all an unreachable server. A
+    violation that PostgreSQL itself reports is a bug and names the place in PostgreSQL's source. It is
+    permanent, and so is a wrong name, password or setting."""
     return error.server_source_function is None and not _is_misconfigured(str(error))

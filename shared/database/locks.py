@@ -22,4 +22,5 @@ organization's time zone holds it alone, after the calls' rows; the deletion of 
 alone, before any row."""
 
 REPAIR_LOCK: Final = 4_107_402_003
-"""`callfold rebuild` holds it alone, first of all: two rebuilds at once would both correct one difference."""
+"""`callfold rebuild` takes it exclusively, before anything else: two concurrent rebuilds would both correct
+the same difference."""

@@ -1,4 +1,4 @@
-"""A worker's connection to the database, which outlives the database's outages."""
+"""A worker's connection to the database, which survives outages of the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,8 +29,8 @@ class PatientConnection:
         longest_pause_seconds: float = 5,
         once: Callable[[Connection], Awaitable[bool]] | None = None,
     ) -> None:
-        """`session` are the server's settings for each statement. `once` is called with each connection that
-        was opened, until it returns true; it raises asyncpg's errors."""
+        """`session` are the server settings of each statement. `once` is called with each new connection
+        until it returns true. It raises asyncpg's errors."""
         self._settings = settings
         self._application_name = application_name
         self._session = session
@@ -42,12 +42,12 @@ class PatientConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether the last `opened()` returned a connection that nobody has closed on this side."""
+        """Whether the last `opened()` returned a connection that this side has not closed."""
         return self._connection is not None
 
     async def opened(self) -> Connection:
-        """The connection, to tables that this code can work with. Raises what `failed` takes, and ValueError
-        for a URL that can't be one."""
+        """The connection, after checking that this code can work with the tables. Raises the exceptions that
+        `failed` takes, and ValueError for an invalid URL."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.close()
@@ -70,15 +70,15 @@ class PatientConnection:
         return connection
 
     def failed(self, fault: Exception) -> str:
-        """Closes the connection and returns the fault in words that may be logged. Raises the fault itself
-        when waiting does not help."""
+        """Closes the connection and returns the fault in words that may be logged. Raises the fault itself if
+        it is permanent."""
         self.close()
         if not is_passing(fault):
             raise fault
         return loggable(fault, self._session)
 
     def succeeded(self) -> None:
-        """The next pause is the shortest again."""
+        """Resets the next pause to the shortest."""
         self._backoff.reset()
 
     async def pause(self, stop: asyncio.Event) -> None:

@@ -1,5 +1,5 @@
-"""A connection through a pooler in transaction mode, such as PgBouncer's: each transaction may run in another
-session of the server, so that nothing that belongs to a session lasts longer than a transaction."""
+"""A connection through a pooler in transaction mode, such as PgBouncer's. Each transaction may run in another
+session of the server, so session state does not survive a transaction."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
@@ -16,8 +16,8 @@ _Ask = TypeVar("_Ask", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
 def _in_a_transaction(ask: _Ask) -> _Ask:
-    """The same method, in a transaction of its own when it is called in none: asyncpg asks in two steps, of
-    which the second must find the session that the first was in."""
+    """Wraps a method so that it runs in a transaction of its own if there is none. asyncpg runs a statement
+    in two steps, and both must use the same session."""
 
     @wraps(ask)
     async def asked(self: "PooledConnection", *arguments: object, **options: object) -> object:
@@ -30,21 +30,21 @@ def _in_a_transaction(ask: _Ask) -> _Ask:
 
 
 class PooledConnection(_Connection):
-    """As any connection, but each transaction begins with the settings that its session would have, and a
-    statement outside of one gets its own.
+    """A connection whose transactions each begin with the settings that a session would have. A statement
+    outside a transaction gets its own transaction.
 
-    To be opened without a cache of statements (`statement_cache_size=0`). LISTEN, session locks and
-    temporary tables have no place here.
+    Open it without a statement cache (`statement_cache_size=0`). LISTEN, session locks and temporary tables
+    cannot be used.
     """
 
     begin_with = ""
 
     def begin_each_transaction_with(self, settings: Mapping[str, str]) -> None:
-        """What to set in each transaction from now on."""
+        """Sets the settings of each transaction from now on."""
         self.begin_with = "".join(f" SET LOCAL {name} = '{value}';" for name, value in settings.items())
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
-        # asyncpg's transactions begin here. With the settings in the same message, nothing takes longer.
+        # asyncpg's transactions begin here. The settings are in the same message, so they take no extra time.
         if query.startswith("BEGIN"):
             return await super().execute(query + self.begin_with, timeout=timeout)
         return await self._execute_alone(query, *args, timeout=timeout)

@@ -1,8 +1,8 @@
 """The services' roles in PostgreSQL: what each may do, and the walls between organizations.
 
-Every table of theirs has row-level security. Whoever connects as `callfold_api` sees and changes, in a
-transaction, the rows of the organization that the transaction has set, and outside of one no row at all,
-whatever a statement forgets to ask for. The other three work for all organizations.
+Every table with rows of organizations has row-level security. A client connected as `callfold_api` sees and
+changes only rows of the organization that its transaction has set. Outside a transaction it sees no row. This
+holds even for statements that lack the condition. The other three roles work for all organizations.
 """
 
 import textwrap
@@ -22,7 +22,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT", "alembic_version, deleted_calls"),
         ("SELECT, INSERT", "organizations, call_events, quarantined_records"),
         ("SELECT, INSERT, UPDATE", "calls, partitions_read"),
-        ("DELETE", "call_events"),  # an end that callfold made up goes when it is overruled
+        ("DELETE", "call_events"),  # a generated end is deleted when it is overruled
         ("INSERT", "daily_call_deltas"),
     ),
     AGGREGATOR: (
@@ -52,15 +52,15 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "organizations, api_keys, calls, call_events, daily_call_counts, daily_call_totals, "
             "daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
         ),
-        ("SELECT, INSERT", "audit_log"),  # which nobody changes
+        ("SELECT, INSERT", "audit_log"),  # append-only
     ),
 }
-"""What each role may do with which tables, and nothing else."""
+"""The privileges of each role on each table. A role has no others."""
 
 FUNCTION_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
     INGEST: ("callfold_zone_rules()",),
     AGGREGATOR: ("callfold_zone_rules()",),
-    # By the first three alone credentials are found, before it is known whose they are.
+    # The first three find credentials before their organization is known.
     API: (
         "callfold_key(bytea)",
         "callfold_member(uuid,uuid)",
@@ -73,7 +73,7 @@ FUNCTION_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Policy(NamedTuple):
-    """Who sees which rows of a table; `condition` as PostgreSQL itself writes it."""
+    """The rows of a table that roles can see. `condition` is in PostgreSQL's own notation."""
 
     name: str
     table: str
@@ -84,12 +84,13 @@ class Policy(NamedTuple):
 _ASKED: Final = (
     "( SELECT (NULLIF(current_setting('callfold.organization'::text, true), ''::text))::uuid AS \"nullif\")"
 )
-"""The transaction's organization; once a session had one set, what is left of it is an empty text. As a
-query of its own it is asked for once a statement: by itself it would be for each row of a UNION's parts."""
+"""The transaction's organization. In a session that has set one before, the setting is an empty text outside
+a transaction. As a subquery it is evaluated once per statement; as a plain expression, for each row of a
+UNION's parts."""
 
 
 def policies() -> tuple[Policy, ...]:
-    """The walls: two policies for each table that has rows of organizations."""
+    """Two policies for each table with rows of organizations."""
     found = []
     for table, owner in tenant_tables().items():
         found += [
@@ -100,18 +101,18 @@ def policies() -> tuple[Policy, ...]:
 
 
 def tenant_tables() -> dict[str, str]:
-    """The tables whose rows are of organizations, each with the column that says of which."""
+    """The tables with rows of organizations, each with the column of the organization's id."""
     owners = {name: "id" if name == "organizations" else "organization_id" for name in metadata.tables}
     return {name: owner for name, owner in owners.items() if owner in metadata.tables[name].columns}
 
 
 def all_tables() -> tuple[str, ...]:
-    """Every table, that of the step included."""
+    """Every table, including that of the migration step."""
     return (*metadata.tables, "alembic_version")
 
 
 def rights() -> frozenset[tuple[str, str, str]]:
-    """Each right of each role: the role, the table, and what it may do there."""
+    """Each privilege: the role, the table and the privilege's name."""
     return frozenset(
         (role, table, right)
         for role, grants in RIGHTS.items()
@@ -123,7 +124,7 @@ def rights() -> frozenset[tuple[str, str, str]]:
 
 def create_role(role: str) -> str:
     """The statement that makes it."""
-    # COPY, by which calls are stored, does not know row-level security.
+    # COPY FROM, which stores calls, does not support row-level security.
     return f"CREATE ROLE {role} LOGIN{'' if role == API else ' BYPASSRLS'}"
 
 
@@ -134,7 +135,7 @@ def create_policy(policy: Policy) -> str:
 
 
 def by_hand() -> str:
-    """All of it as statements for a database where nothing of it is yet."""
+    """All statements for a database without these roles, privileges and policies."""
     blocks = [
         [
             create_role(role),

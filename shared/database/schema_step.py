@@ -1,5 +1,5 @@
-"""The step of shared/migrations that a database's tables are at, and the one that this code needs: told
-without Alembic, whose import no service should pay for."""
+"""The migration step of a database's tables, and the step that this code needs. It is read without Alembic,
+to save services its import."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -10,9 +10,9 @@ from shared.database.faults import TablesOutdated
 if TYPE_CHECKING:
     from shared.database.connection import AnyConnection
 
-NEEDED_STEP: Final = "0015"
-"""The newest step. They are numbered with four digits, so that of any two the newer can be told, known or
-not: while services are upgraded one by one, the older ones meet steps that they don't know."""
+NEEDED_STEP: Final = "0016"
+"""The newest step. Steps are numbered with four digits, so that any two can be compared. While services are
+upgraded one by one, older ones find steps that they do not know."""
 
 READ_STEP: Final = "SELECT version_num FROM alembic_version"
 
@@ -23,11 +23,11 @@ def new_enough(step: str | None) -> bool:
 
 
 async def check_step(connection: "AnyConnection") -> None:
-    """Raises `TablesOutdated` with a sentence, and asyncpg's errors."""
+    """Raises `TablesOutdated` with the reason, and asyncpg's errors."""
     try:
         step = await connection.fetchval(READ_STEP)
     except asyncpg.UndefinedTableError:
         step = None
     if not new_enough(step):
-        at = f"at step {step}" if step else "not there"
+        at = f"at step {step}" if step else "missing"
         raise TablesOutdated(f"its tables are {at}, and step {NEEDED_STEP} is needed: run `callfold migrate`")

@@ -9,7 +9,8 @@ from asyncpg.cursor import Cursor
 
 from shared.database.connection import AnyConnection
 
-# Of these, the last two stand for values. Each begins with a letter of its own, by which `re` finds it fast.
+# The last two alternatives stand for values. Each alternative begins with a character of its own, by which
+# `re` finds it fast.
 _TOKEN: Final = re.compile(
     r"""
       '(?<=[eE]')(?<![\w$][eE]')(?:[^'\\]|''|\\.)*'     # a literal with escapes
@@ -35,7 +36,7 @@ class Statement:
 
         def numbered(token: re.Match[str]) -> str:
             if token["number"]:
-                raise ValueError(f"{token[0]} stands in a statement of named parameters")
+                raise ValueError(f"{token[0]} is not allowed in a statement with named parameters")
             if token["comment"] and "/*" in token["comment"]:
                 raise ValueError("a comment begins within a comment")
             name = token["name"]
@@ -43,7 +44,7 @@ class Statement:
 
         self.sql = sql
         self.numbered = _TOKEN.sub(numbered, sql)
-        """The SQL that PostgreSQL gets, with `$1` for the first of `parameters`."""
+        """The SQL sent to PostgreSQL, with `$1` for the first of `parameters`."""
         self.parameters = tuple(numbers)
 
     def values(self, parameters: Mapping[str, object]) -> list[object]:
@@ -64,7 +65,7 @@ class Statement:
     async def fetch(
         self, connection: AnyConnection, /, *, timeout_seconds: float | None = None, **parameters: object
     ) -> list[Record]:
-        """All rows. As the other methods, it raises what `values` raises and asyncpg's errors."""
+        """All rows. Like the other methods, it raises the exceptions of `values` and asyncpg's errors."""
         return await connection.fetch(self.numbered, *self.values(parameters), timeout=timeout_seconds)
 
     async def fetchrow(
@@ -82,6 +83,6 @@ class Statement:
     async def cursor(
         self, connection: AnyConnection, /, *, timeout_seconds: float | None = None, **parameters: object
     ) -> "Cursor[Record]":
-        """A cursor before the first row, for the rest of the transaction. No session keeps its statement."""
+        """A cursor before the first row, for the rest of the transaction. Its statement is not cached."""
         prepared = await connection.prepare(self.numbered, name="", timeout=timeout_seconds)
         return await prepared.cursor(*self.values(parameters), timeout=timeout_seconds)

@@ -1,5 +1,5 @@
-"""The tables. Every tenant table's key begins with `organization_id`: tenants stay apart, and the tables can
-be spread over a distributed PostgreSQL by that column."""
+"""The tables. The key of every tenant table begins with `organization_id`. This separates tenants, and lets a
+distributed PostgreSQL shard the tables by that column."""
 
 from sqlalchemy import (
     BigInteger,
@@ -43,7 +43,7 @@ _cents = Numeric(14, 4)
 _now = func.now()
 _never_toasted = {
     "toast_tuple_target": "8160"
-}  # a row of counts stays in its page, as it is: it is read by the thousand
+}  # rows of counts stay uncompressed in their page: they are read by the thousand
 
 organizations = Table(
     "organizations",
@@ -53,20 +53,20 @@ organizations = Table(
     Column(
         "time_zone", Text, nullable=False, server_default="UTC", comment="IANA name; days are counted in it"
     ),
-    Column("retention_days", Integer, comment="null: calls are kept for ever"),
+    Column("retention_days", Integer, comment="days that calls are kept; null: forever"),
     Column(
         "has_totals",
         Boolean,
         nullable=False,
         server_default=text("true"),
-        comment="false for one of before daily_call_totals, until a rebuild: read its counts",
+        comment="false until a rebuild for organizations older than daily_call_totals",
     ),
     Column("created_at", _instant, nullable=False, server_default=_now),
-    Column("plan", Text, nullable=False, server_default="unlimited", comment="by CALLFOLD_PLANS"),
+    Column("plan", Text, nullable=False, server_default="unlimited", comment="a plan of CALLFOLD_PLANS"),
     Column(
         "zone_rules",
         Text,
-        comment="the rules of time_zone that its calls' days were found by; null: not known",
+        comment="the time-zone rules that placed its calls; null: unknown",
     ),
     CheckConstraint("retention_days > 0", name="retention_days"),
 )
@@ -79,9 +79,9 @@ api_keys = Table(
     Column("name", Text, nullable=False, server_default=""),
     Column("livemode", Boolean, nullable=False),
     Column(
-        "key_hash", LargeBinary, nullable=False, comment="SHA-256 of the key; the key itself is kept nowhere"
+        "key_hash", LargeBinary, nullable=False, comment="SHA-256 of the key; the key itself is not stored"
     ),
-    Column("hint", Text, nullable=False, comment="the key's first and last letters, to tell keys apart"),
+    Column("hint", Text, nullable=False, comment="the first and last characters of the key"),
     Column("created_at", _instant, nullable=False, server_default=_now),
     Column("revoked_at", _instant),
     Column(
@@ -92,7 +92,7 @@ api_keys = Table(
         comment="what the key may do",
     ),
     Column("expires_at", _instant, comment="null: never"),
-    Column("allowed_networks", ARRAY(CIDR), comment="from where it may be used; null: anywhere"),
+    Column("allowed_networks", ARRAY(CIDR), comment="networks that the key may be used from; null: any"),
     Column("last_used_at", _instant, comment="up to a minute late"),
     PrimaryKeyConstraint("organization_id", "id"),
     UniqueConstraint("key_hash"),
@@ -113,7 +113,7 @@ calls = Table(
     metadata,
     Column("organization_id", Uuid, nullable=False),
     Column("id", Uuid, nullable=False),
-    Column("external_id", Text, comment="the source's call id, where that is no UUID"),
+    Column("external_id", Text, comment="the source's call id, unless it is a UUID"),
     Column("livemode", Boolean, nullable=False),
     Column("status", Text, nullable=False),
     Column("direction", Text),
@@ -130,28 +130,26 @@ calls = Table(
     Column("created_at", _instant, nullable=False),
     Column("answered_at", _instant),
     Column("completed_at", _instant),
-    Column(
-        "day", Date, nullable=False, comment="the organization's day of created_at, under which it counts now"
-    ),
+    Column("day", Date, nullable=False, comment="the day of created_at in the organization's time zone"),
     Column(
         "hour",
         SmallInteger,
-        comment="of that day, from its first instant on: 0 to 24; null: of before, and counted in none",
+        comment="hours from the start of that day: 0 to 24; null: counted in no hour",
     ),
-    Column("version", Integer, nullable=False, comment="how many events it is the fold of"),
+    Column("version", Integer, nullable=False, comment="number of events that the call is folded from"),
     Column(
         "revision",
         Integer,
         nullable=False,
         server_default="0",
-        comment="how often the row was written anew: who writes it must have read this one",
+        comment="raised by each rewrite of the row; a writer must have read the current one",
     ),
     Column(
         "laws",
         SmallInteger,
         nullable=False,
         server_default=text("1"),
-        comment="the version of the fold's laws that the row was folded by",
+        comment="version of the fold's laws that made this row",
     ),
     PrimaryKeyConstraint("organization_id", "id"),
     Index("calls_newest_idx", "organization_id", "livemode", text("created_at DESC"), text("id DESC")),
@@ -176,7 +174,7 @@ calls = Table(
             postgresql_ops=operators,
         )
         for column, operators in (
-            ("from_number", {"from_number": "text_pattern_ops"}),  # finds numbers by how they begin
+            ("from_number", {"from_number": "text_pattern_ops"}),  # finds numbers by prefix
             ("to_number", {"to_number": "text_pattern_ops"}),
             ("endpoint_id", {}),
         )
@@ -194,11 +192,11 @@ call_events = Table(
     Column("id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("occurred_at", _instant, nullable=False, comment="the event's own timestamp"),
-    Column("payload", Text, nullable=False, comment="the record's value, letter by letter"),
+    Column("payload", Text, nullable=False, comment="the record's value, verbatim"),
     Column(
         "notes",
         ARRAY(Text),
-        comment="one sentence per field of the payload that was read otherwise than written, or left out",
+        comment="one sentence per field of the payload that was read differently or left out",
     ),
     PrimaryKeyConstraint("organization_id", "call_id", "id"),
     Index(
@@ -225,13 +223,13 @@ def _total_columns() -> list[Column[object]]:
         Column("organization_id", Uuid, nullable=False),
         Column("livemode", Boolean, nullable=False),
         Column("day", Date, nullable=False),
-        Column("direction", Text, nullable=False, comment="'unknown' where the call has none"),
+        Column("direction", Text, nullable=False, comment="'unknown' if the call has none"),
         Column("status", Text, nullable=False),
     ]
 
 
 def _cell_columns() -> list[Column[object]]:
-    number = Column("phone_number_id", Uuid, nullable=False, comment="the nil UUID where the call has none")
+    number = Column("phone_number_id", Uuid, nullable=False, comment="the nil UUID if the call has none")
     return [*_total_columns(), number]
 
 
@@ -246,22 +244,22 @@ def _measure_columns() -> list[Column[object]]:
         Column("duration_seconds", BigInteger, nullable=False),
         Column("cost_cents", Numeric(22, 4), nullable=False),
         Column("latency_ms", BigInteger, nullable=False),
-        Column("latency_calls", BigInteger, nullable=False, comment="how many calls have a latency"),
+        Column("latency_calls", BigInteger, nullable=False, comment="calls with a latency"),
         Column(
             "effective",
             BigInteger,
             nullable=False,
             server_default="0",
-            comment="calls that the network did its work for",
+            comment="calls that the network completed correctly (NER)",
         ),
         _packed_column("durations", "answered calls by seconds: a packed histogram"),
         _packed_column("answer_delays", "answered calls by milliseconds until the answer"),
-        _packed_column("latencies", "calls with a latency by milliseconds"),
+        _packed_column("latencies", "calls with a latency, by milliseconds"),
         _packed_column("hangup_causes", "ended calls by cause, packed"),
-        _packed_column("hour_calls", "by the hour of the day, as all that follows"),
+        _packed_column("hour_calls", "calls by the hour of the day, packed like the following columns"),
         _packed_column("hour_answered", "answered calls"),
-        _packed_column("hour_duration_seconds", "20 digits an hour"),
-        _packed_column("hour_cost", "ten thousandths of a cent, 24 digits an hour"),
+        _packed_column("hour_duration_seconds", "20 digits per hour"),
+        _packed_column("hour_cost", "ten thousandths of a cent, 24 digits per hour"),
     ]
 
 
@@ -274,7 +272,7 @@ daily_call_counts = Table(
     postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
-# The counts summed over all phone numbers, kept beside them by the same deltas: a year is some thousand rows.
+# Counts summed over all phone numbers, updated by the same deltas: a year is a few thousand rows.
 daily_call_totals = Table(
     "daily_call_totals",
     metadata,
@@ -284,7 +282,7 @@ daily_call_totals = Table(
     postgresql_with={"fillfactor": "70", **_never_toasted},
 )
 
-# Rows live for moments. Without scale factors, vacuum follows them at any size.
+# Rows live only briefly. Without scale factors, autovacuum keeps up at any size.
 daily_call_deltas = Table(
     "daily_call_deltas",
     metadata,
@@ -304,7 +302,7 @@ daily_call_deltas = Table(
     },
 )
 
-# What pruned calls went on counting for; no delta ever comes here.
+# Counts of pruned calls, which remain counted. Deltas never change this table.
 pruned_call_counts = Table(
     "pruned_call_counts",
     metadata,
@@ -314,16 +312,16 @@ pruned_call_counts = Table(
     postgresql_with=_never_toasted,
 )
 
-# Who did what that can't be undone, or that counts follow from.
+# Irreversible actions, and actions that change counts, with their actors.
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("organization_id", Uuid, nullable=False, comment="the nil UUID where none is known"),
+    Column("organization_id", Uuid, nullable=False, comment="the nil UUID if there is no organization"),
     Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
     Column("at", _instant, nullable=False, server_default=_now),
-    Column("actor", Text, nullable=False, comment="an API key by its id, an operator, a service"),
+    Column("actor", Text, nullable=False, comment="the id of an API key, an operator, or a service"),
     Column("action", Text, nullable=False),
-    Column("subject", Text, nullable=False, comment="the id of what it was done to"),
+    Column("subject", Text, nullable=False, comment="the id of the row that the action changed"),
     Column("details", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("organization_id", "id"),
     Index(None, "organization_id", "at"),
@@ -332,7 +330,9 @@ audit_log = Table(
 quarantined_records = Table(
     "quarantined_records",
     metadata,
-    Column("id", Uuid, primary_key=True, comment="made of the record, so that redelivery adds no second row"),
+    Column(
+        "id", Uuid, primary_key=True, comment="derived from the record, so that redelivery adds no second row"
+    ),
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
     Column("offset", BigInteger, nullable=False),
@@ -343,16 +343,16 @@ quarantined_records = Table(
     Column("header_values", ARRAY(LargeBinary), nullable=False),
     Column("reason", Text, nullable=False),
     Column("quarantined_at", _instant, nullable=False, server_default=_now),
-    Column("organization_id", Uuid, comment="the organization that the record names, if it names one"),
+    Column("organization_id", Uuid, comment="the organization that the record names, if any"),
     Column(
         "call_id",
         Uuid,
-        comment="the call that the record names, if it names one; the nil UUID where it names several",
+        comment="the call that the record names, if any; the nil UUID for several calls",
     ),
     Column(
         "retained_from",
         _instant,
-        comment="when its retention began; null: written by an older version, its call not yet read",
+        comment="start of its retention; null: written by an older version whose call is not yet read",
     ),
     Index(None, "quarantined_at"),
     Index("quarantined_records_retained_from_idx", "organization_id", "retained_from"),
@@ -370,28 +370,28 @@ partitions_read = Table(
     metadata,
     Column("topic", Text, nullable=False),
     Column("partition", Integer, nullable=False),
-    Column("partitions", Integer, nullable=False, comment="how many the topic has"),
+    Column("partitions", Integer, nullable=False, comment="number of partitions of the topic"),
     Column(
         "read_until",
         _instant,
         nullable=False,
-        comment="every record that was published before this moment is stored",
+        comment="every record published before this moment is stored",
     ),
     PrimaryKeyConstraint("topic", "partition"),
 )
 
-# Calls that have been silent for long, until ingest has read what was published before they were seen.
+# Long-silent calls, until ingest has read all records published before they were found silent.
 silent_calls = Table(
     "silent_calls",
     metadata,
     Column("organization_id", Uuid, nullable=False),
     Column("call_id", Uuid, nullable=False),
-    Column("version", Integer, nullable=False, comment="the call's version when it was seen"),
+    Column("version", Integer, nullable=False, comment="the call's version at that moment"),
     Column(
         "seen_at",
         _instant,
         nullable=False,
-        comment="when the call was first seen to be silent at this version",
+        comment="first moment at which the call was silent at this version",
     ),
     PrimaryKeyConstraint("organization_id", "call_id"),
 )

@@ -1,5 +1,4 @@
-"""Whose limit a statement or connection has run into: the setting behind a time-out of PostgreSQL's or
-PgBouncer's, by the message. Pure."""
+"""Finds the setting behind a timeout of PostgreSQL or PgBouncer, by its message. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,7 +7,7 @@ from typing import Final
 import asyncpg
 
 OWN_LOCK_TIMEOUT: Final = "10s"
-"""What callfold sets for its services' statements."""
+"""The lock timeout that callfold sets for its services' statements."""
 _SETTINGS: Final = {
     "statement timeout": "statement_timeout",
     "lock timeout": "lock_timeout",
@@ -23,7 +22,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def timeout_setting(error: BaseException) -> str | None:
-    """The name of PostgreSQL's setting whose time is over, as `lock_timeout`; None for any other fault."""
+    """The name of the PostgreSQL setting that timed out, such as `lock_timeout`; None for any other fault."""
     if not isinstance(error, asyncpg.PostgresError) or error.sqlstate not in _STATES:
         return None
     message = error.message or ""
@@ -31,8 +30,8 @@ def timeout_setting(error: BaseException) -> str | None:
 
 
 def whose_timeout(error: BaseException, ours: Mapping[str, str] = _NONE) -> str | None:
-    """Whose limit it is, as a part of a sentence; None for what is not a time-out. `ours` are the settings
-    that callfold gave the connection, with what it set: a value, or the name of its own setting."""
+    """The setting behind a timeout, as a part of a sentence; None for any other fault. `ours` are the
+    settings that callfold gave the connection, each with its value or the name of callfold's setting."""
     setting = timeout_setting(error)
     if setting is not None and setting in ours:
         return f"PostgreSQL's {setting}, which callfold sets: {ours[setting]}"

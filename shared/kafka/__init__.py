@@ -1,6 +1,6 @@
-"""Kafka: how every client of callfold connects to it, and the topic.
+"""Kafka: the connections of callfold's clients, and the topic.
 
-`client` has the options of a client and words a broker's refusals; `token` gets OAuth tokens. `topic` makes
+`client` has the options of a client and words a broker's refusals; `token` gets OAuth tokens. `topic` creates
 the topic and waits for it. `producer` publishes. `header_names` and `connections` replace parts of aiokafka.
 docs/explanation/upstream.md lists what callfold changes in aiokafka.
 

@@ -1,4 +1,4 @@
-"""What every aiokafka client of callfold is made with, and why a broker did not let one in."""
+"""The options of every aiokafka client of callfold, and the reasons for which a broker refuses one."""
 
 import logging
 import ssl
@@ -29,23 +29,25 @@ from shared.kafka.token import ClientCredentials, TokenFile, read_refusals_of_to
 from shared.settings.kafka import KafkaSettings
 
 Broker = KafkaSettings | str
-"""Kafka as a client reaches it; an address alone is that of a broker without security, as the embedded is."""
+"""How a client reaches Kafka. An address alone is that of a broker without security, such as the embedded
+one."""
 
 
 class KafkaRefusal(Exception):
-    """The broker and we don't take each other, and waiting does not change that; its text is a sentence."""
+    """The broker refuses callfold, or callfold the broker, and waiting does not help. The text is a
+    sentence."""
 
 
 def mend_aiokafka() -> None:
-    """Replaces parts of aiokafka in this process, once, before the first client is made:
+    """Replaces parts of aiokafka in this process, once, before the first client is created:
 
     - `fetcher.MemoryRecords`, which raises on header names that are not UTF-8 (`shared.kafka.header_names`);
-    - `conn.AIOKafkaConnection`, which does not expect that uvloop refuses to send on a connection that the
+    - `conn.AIOKafkaConnection`, which does not handle that uvloop refuses to send on a connection that the
       broker reset (`shared.kafka.connections`);
-    - `conn.OAuthAuthenticator`, which takes the refusal of a token for a consent (`shared.kafka.token`).
+    - `conn.OAuthAuthenticator`, which treats the refusal of a token as success (`shared.kafka.token`).
 
-    docs/explanation/upstream.md lists them with the tests that fail when they can go. Raises UpstreamChanged
-    when aiokafka no longer has a part that they rely on.
+    docs/explanation/upstream.md lists them with the tests that fail when they are no longer needed. Raises
+    UpstreamChanged if aiokafka no longer has a part that they rely on.
     """
     global _is_mended
     if not _is_mended:
@@ -59,7 +61,7 @@ _is_mended = False
 
 
 def client_options(broker: Broker) -> dict[str, Any]:
-    """The keyword arguments with which any aiokafka client connects. To be called in the client's loop."""
+    """The keyword arguments of any aiokafka client. Call it in the client's event loop."""
     mend_aiokafka()
     if isinstance(broker, str):
         return {"bootstrap_servers": broker}
@@ -99,8 +101,8 @@ def address(broker: Broker) -> str:
 
 @contextmanager
 def connection_faults(hear: Callable[[Exception], None]) -> Iterator[None]:
-    """Tells `hear`, for as long as the block, why aiokafka could not connect. It gives the reason to its log
-    alone: what it raises at the start is without one, and when it reconnects it raises nothing."""
+    """For the duration of the block, calls `hear` with each reason why aiokafka could not connect. aiokafka
+    only logs the reason: its exception at the start has none, and when it reconnects it raises nothing."""
     listener = _Listener(hear)
     log = logging.getLogger("aiokafka")
     log.addHandler(listener)
@@ -111,7 +113,7 @@ def connection_faults(hear: Callable[[Exception], None]) -> Iterator[None]:
 
 
 class _Listener(logging.Handler):
-    """Hears aiokafka's warnings: its loggers must let them through, whatever CALLFOLD_LOG_LEVEL is."""
+    """Receives aiokafka's warnings. aiokafka's loggers must pass them at every CALLFOLD_LOG_LEVEL."""
 
     def __init__(self, hear: Callable[[Exception], None]) -> None:
         super().__init__(logging.WARNING)
@@ -125,24 +127,24 @@ class _Listener(logging.Handler):
 
 
 def refusal(error: BaseException | None) -> str | None:
-    """What does not pass by itself, as a part of a sentence; None for what does."""
+    """The reason of a permanent fault, as a part of a sentence; None for a temporary fault."""
     if error is None:
         return None
     if isinstance(error, SaslAuthenticationFailed | AuthenticationFailedError):
         return f"the broker refuses the credentials: {_message(error)}"
     if isinstance(error, UnsupportedSaslMechanismError | AuthenticationMethodNotSupported):
-        return "the broker does not take CALLFOLD_KAFKA_SASL_MECHANISM as it is set"
+        return "the broker does not support the configured CALLFOLD_KAFKA_SASL_MECHANISM"
     if isinstance(error, IllegalSaslStateError):
-        return "the broker's listener has no SASL: CALLFOLD_KAFKA_SECURITY_PROTOCOL does not fit it"
+        return "the broker's listener does not use SASL: CALLFOLD_KAFKA_SECURITY_PROTOCOL does not match it"
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         kind = "topic" if isinstance(error, TopicAuthorizationFailedError) else "group"
-        return f"the broker does not let this user at the {kind}: {_message(error)}"
+        return f"this user is not authorized for the {kind}: {_message(error)}"
     if isinstance(error, InvalidTopicError):
         return f"the broker refuses the topic: {_message(error)}"
     if isinstance(error, ClusterAuthorizationFailedError):
-        return f"the broker does not let this user do that: {_message(error)}"
+        return f"this user is not authorized on the cluster: {_message(error)}"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the broker's certificate is not to be trusted: {error.verify_message.rstrip('.')}"
+        return f"the broker's certificate is not trusted: {error.verify_message.rstrip('.')}"
     if isinstance(error, ssl.SSLError) and _is_about_a_certificate(error):
         reason = error.reason.partition("ALERT_")[2].lower().replace("_", " ")
         return f"the broker refuses the client's certificate: {reason}"
@@ -150,28 +152,28 @@ def refusal(error: BaseException | None) -> str | None:
 
 
 def cause(error: Exception, heard: Sequence[Exception]) -> Exception:
-    """What aiokafka raised, or, where that only says that there is no connection, what was heard of it: of
-    several brokers' reasons rather one that does not pass by itself."""
+    """The cause of a fault. If aiokafka's exception only reports a missing connection, it is one of the
+    logged reasons, preferably a permanent one."""
     if not heard or not isinstance(error, KafkaConnectionError | NodeNotReadyError | TimeoutError):
         return error
     return next((one for one in heard if refusal(one)), heard[-1])
 
 
 def fault(error: Exception) -> str:
-    """Why a connection could not be made, as a part of a sentence."""
+    """Why a connection could not be opened, as a part of a sentence."""
     if refused := refusal(error):
         return refused
     if isinstance(error, ConnectionResetError) or (
         isinstance(error, KafkaConnectionError) and "closed" in str(error)
     ):
         setting = "CALLFOLD_KAFKA_SECURITY_PROTOCOL"
-        return f"the broker closed the connection, as it does when {setting} does not fit its listener"
+        return f"the broker closed the connection; check that {setting} matches its listener"
     if isinstance(error, KafkaTimeoutError | RequestTimedOutError):
         return _NO_ANSWER
     return _message(error)
 
 
-_NO_ANSWER: Final = "the broker did not answer within the time that callfold gives a request"
+_NO_ANSWER: Final = "the broker did not answer within callfold's time limit for a request"
 
 
 def _is_about_a_certificate(error: ssl.SSLError) -> bool:
@@ -180,6 +182,6 @@ def _is_about_a_certificate(error: ssl.SSLError) -> bool:
 
 
 def _message(error: BaseException) -> str:
-    """What the broker said, without aiokafka's numbers."""
+    """The broker's message, without aiokafka's error numbers."""
     text = str(error.args[0]) if error.args and isinstance(error.args[0], str) else str(error)
     return text.rstrip(".") or type(error).__name__

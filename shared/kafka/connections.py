@@ -1,8 +1,8 @@
-"""Connections that broke a moment ago.
+"""Connections that have just broken.
 
-When a broker resets a connection, uvloop closes the transport at once, and tells of it in a later turn of the
-loop. What is sent in between is to it a RuntimeError, where asyncio says nothing. aiokafka does not expect
-one: its heartbeat would end ingest, and its search for a broker would end without a word, for ever.
+When a broker resets a connection, uvloop closes the transport at once and reports it in a later iteration of
+the loop. Sending in between raises a RuntimeError, where asyncio does nothing. aiokafka does not expect it:
+its heartbeat would end ingest, and its search for a broker would stop silently.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ from shared.upstream import expect_parts
 
 
 def expect_closed_transports() -> None:
-    """Makes this process's connections to Kafka break then, as others do; they are opened again. aiokafka has
-    no place for it but its own. Raises UpstreamChanged."""
+    """Makes this process treat such a connection to Kafka as broken, so that it is reopened. aiokafka offers
+    no hook for it. Raises UpstreamChanged."""
     expect_parts("aiokafka", conn, "AIOKafkaConnection", "CloseReason")
     expect_parts("aiokafka", conn.AIOKafkaConnection, "send", "close")
     expect_parts("aiokafka", conn.CloseReason, "CONNECTION_BROKEN")

@@ -1,9 +1,9 @@
 """Header names that are not UTF-8.
 
-The broker takes any bytes for a header's name, and a producer in C sends what it likes. aiokafka raises while
-it decodes such a name, each time the partition is fetched: one record would hold it up for ever. Here the
-name is decoded so that it can be told from a good one (`surrogateescape`), and the record is read as any
-other.
+Brokers accept any bytes as a header's name, and a producer in C may send any. But aiokafka raises when it
+decodes such a name. It would raise at each fetch, so one record would block the partition forever. This
+module decodes such a name so that it stays distinguishable (`surrogateescape`), and the record is read like
+any other.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _PythonRecords: Final[Any] = getattr(memory_records, "_MemoryRecordsPy", object)
 
 
 def read_any_header_name() -> None:
-    """Makes this process's consumers read such records. aiokafka has no place for it but its own. Raises
+    """Makes this process's consumers read such records. aiokafka offers no hook for it. Raises
     UpstreamChanged."""
     expect_parts("aiokafka", fetcher, "MemoryRecords")
     expect_parts("aiokafka", memory_records, "_MemoryRecordsPy")
@@ -32,7 +32,7 @@ def read_any_header_name() -> None:
 
 
 class _Records(_PythonRecords):  # type: ignore[misc]
-    """A fetched stretch of a partition: cut into batches here, which are decoded by aiokafka."""
+    """A fetched range of a partition. It is cut into batches here, which aiokafka decodes."""
 
     def next_batch(self) -> Any:
         batch_bytes = self._next_slice
@@ -41,7 +41,7 @@ class _Records(_PythonRecords):  # type: ignore[misc]
 
 
 class _Batch:
-    """A batch that falls back on the slow reader from the record on that the fast one can't decode."""
+    """A batch that falls back to the slow reader at the first record that the fast one cannot decode."""
 
     def __init__(self, batch: Any, batch_bytes: memoryview) -> None:
         self._batch = batch
@@ -67,7 +67,7 @@ class _Batch:
 
 
 class _Forgiving(bytearray):
-    """Bytes of which each part decodes."""
+    """Bytes of which every part can be decoded."""
 
     def __getitem__(self, at: Any) -> Any:
         part = super().__getitem__(at)

@@ -1,4 +1,4 @@
-"""OAUTHBEARER: where the token comes from with which a connection to Kafka begins."""
+"""OAUTHBEARER: the sources of the token that opens a connection to Kafka."""
 
 import asyncio
 import ssl
@@ -18,13 +18,14 @@ from shared.upstream import expect_parts
 
 ENDPOINT_SECONDS: Final = 10
 RETRY_SECONDS: Final = 1
-"""aiokafka tries to reconnect ten times a second; the token endpoint is asked less often."""
+"""aiokafka tries to reconnect ten times a second. Requests to the token endpoint are less frequent."""
 SPARE_SECONDS_MAX: Final = 60
 SPARE_SHARE: Final = 0.2
 
 
 class TokenUnavailable(KafkaError):  # type: ignore[misc]
-    """There is no token now; a later try may have one. Its text is a part of a sentence, without a secret."""
+    """There is no token now, but a later attempt may get one. The text is a part of a sentence, without a
+    secret."""
 
     retriable = True
 
@@ -33,17 +34,17 @@ class TokenUnavailable(KafkaError):  # type: ignore[misc]
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc]
-    """A token that something else keeps fresh in a file."""
+    """A token in a file that another program refreshes."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     async def token(self) -> str:
-        """The token as the file has it now. Raises TokenUnavailable."""
+        """The file's current token. Raises TokenUnavailable."""
         try:
             token = (await asyncio.to_thread(self._file.read_text, "ascii")).strip()
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise TokenUnavailable(f"the token in {self._file} can't be read: {reason}") from None
         if not token:
             raise TokenUnavailable(f"there is no token in {self._file}")
@@ -57,11 +58,11 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self, url: str, client_id: str, secret: SecretStr, *, scope: str | None = None, ca_file: Path | None
     ) -> None:
         self._url = url
-        # Encoded before Basic encodes them, as the RFC (2.3.1) has it.
+        # URL-encoded before Basic encodes them, as the RFC requires (2.3.1).
         self._credentials = httpx.BasicAuth(quote_plus(client_id), quote_plus(secret.get_secret_value()))
         self._form = {"grant_type": "client_credentials"} | ({"scope": scope} if scope else {})
         self._context = ssl.create_default_context()
-        if ca_file is not None:  # a company's own authority may sign for both, or for the broker alone
+        if ca_file is not None:  # a private authority may sign for both, or only for the broker
             self._context.load_verify_locations(ca_file)
         self._one_at_a_time = asyncio.Lock()
         self._token = ""
@@ -71,7 +72,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         self._no_try_until = 0.0
 
     async def token(self) -> str:
-        """A token that is good for a while. Raises TokenUnavailable."""
+        """A token that is still valid for a while. Raises TokenUnavailable."""
         async with self._one_at_a_time:
             now = time.monotonic()
             if now < self._good_until:
@@ -83,12 +84,13 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
             return self._token
 
     def taken(self, token: str) -> None:
-        """Hears that the broker took this token."""
+        """Notes that the broker accepted this token."""
         self._was_taken = self._was_taken or token == self._token
 
     def replaces(self, token: str) -> bool:
-        """Hears that the broker refused this token, and whether there is, or may be, another to try. One that
-        was taken before is over earlier than the endpoint said: keys change, and clocks differ."""
+        """Notes that the broker refused this token. Returns whether another one exists or may be requested. A
+        token that was accepted before expired earlier than the endpoint announced: keys change, and clocks
+        differ."""
         if token != self._token:
             return True
         if self._was_taken:
@@ -114,7 +116,7 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
 
 class _Grant(msgspec.Struct, frozen=True):
     access_token: str
-    expires_in: float = 0  # it need not be told; such a token is used for one connection
+    expires_in: float = 0  # optional; a token without it is used for one connection
 
 
 class _NoGrant(Exception):
@@ -125,10 +127,10 @@ def _read(answer: httpx.Response) -> _Grant:
     """The token in an answer. Raises _NoGrant, with the error's name by the RFC (5.2) where there is one."""
     if answer.status_code != httpx.codes.OK:
         try:
-            said = msgspec.json.decode(answer.content, type=dict[str, Any]).get("error", "")
+            error = msgspec.json.decode(answer.content, type=dict[str, Any]).get("error", "")
         except (msgspec.DecodeError, ValueError):
-            said = ""
-        raise _NoGrant(f"it answers {answer.status_code} {str(said)[:100]}".rstrip())
+            error = ""
+        raise _NoGrant(f"it answers {answer.status_code} {str(error)[:100]}".rstrip())
     try:
         grant = msgspec.json.decode(answer.content, type=_Grant, strict=False)
     except (msgspec.DecodeError, ValueError):
@@ -139,8 +141,8 @@ def _read(answer: httpx.Response) -> _Grant:
 
 
 def read_refusals_of_tokens() -> None:
-    """Makes this process's connections hear that a token is refused. aiokafka has no place for it but its
-    own: it takes any answer for a yes, and the broker then closes the connection without a word. Raises
+    """Makes this process's connections recognize the refusal of a token. aiokafka offers no hook for it. It
+    treats any answer as success, and the broker then closes the connection without a reason. Raises
     UpstreamChanged."""
     expect_parts("aiokafka", conn, "OAuthAuthenticator")
     expect_parts("aiokafka", conn.OAuthAuthenticator, "step", "_build_oauth_client_request")
@@ -158,7 +160,7 @@ def _status(answer: bytes) -> str:
 
 class _Authenticator(conn.OAuthAuthenticator):  # type: ignore[misc]
     async def step(self, payload: bytes | None) -> Any:
-        """As aiokafka's, but an answer with something in it is a refusal (RFC 7628, 3.2.2)."""
+        """As aiokafka's, but an answer with content is a refusal (RFC 7628, 3.2.2)."""
         provider = self._sasl_oauth_token_provider
         asks_for_tokens = isinstance(provider, ClientCredentials)
         if payload:

@@ -1,4 +1,4 @@
-"""Kafka: the topic. Reading it is ingest's, writing it the telephony systems'."""
+"""The Kafka topic. Ingest reads it; telephony systems write it."""
 
 import asyncio
 import contextlib
@@ -27,46 +27,49 @@ logger = logging.getLogger("callfold.kafka")
 
 CLOSE_SECONDS: Final = 3
 TRY_SECONDS: Final = 10
-"""How long each broker has, while the topic is waited for, until it is said that there is none."""
+"""How long each broker may take to answer, while waiting for the topic, before it is reported as
+unreachable."""
 
 REPLICAS_OF_CLUSTER: Final = 3
-"""From so many replicas on, an event is acknowledged by two brokers, and one may fail."""
+"""With at least this many replicas, two brokers acknowledge each event, so that one may fail."""
 RECORD_BYTES_MAX: Final = 5 * 1024 * 1024
-"""What the topic lets through: more than an event may have, so that a larger one is seen and quarantined."""
+"""The topic's limit per record. It is above the limit of an event, so that a larger event arrives and is
+quarantined."""
 
 
 @asynccontextmanager
 async def administration(
     broker: Broker, *, request_seconds: float = 40
 ) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client that asks about topics, for as long as the block. Raises aiokafka's `KafkaError`."""
+    """An administration client for the duration of the block. Raises aiokafka's `KafkaError`."""
     admin = AIOKafkaAdminClient(**client_options(broker), request_timeout_ms=int(request_seconds * 1000))
     try:
         await admin.start()
         yield admin
     finally:
-        # It would wait half a minute for a broker that does not answer the end of TLS.
+        # It would wait 30 s for a broker that does not answer the end of TLS.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await admin.close()
 
 
 async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
-    """The numbers of the topic's partitions; none when there is no such topic, or this user can't see it."""
-    # All topics are asked for: a broker may make one that is asked for by its name.
+    """The numbers of the topic's partitions; empty if the topic does not exist or this user may not see
+    it."""
+    # All topics are requested: a broker may create a topic that a request names.
     known = {one["topic"]: one["partitions"] for one in await admin.describe_topics()}
     return sorted(one["partition"] for one in known.get(topic, ()))
 
 
 async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replication_factor: int = 1) -> bool:
-    """Makes the topic unless it is there, and whether it did. Raises aiokafka's `KafkaError` when the broker
-    refuses it."""
+    """Creates the topic unless it exists. Returns whether it created the topic. Raises aiokafka's
+    `KafkaError` if the broker refuses."""
     async with administration(broker) as admin:
         if await partitions_of(admin, topic):
             return False
         if not (await admin.describe_cluster())["brokers"]:
             raise KafkaConnectionError("no broker of the cluster is ready yet")
-        # No broker's default may compact the topic: a call's events have one key.
+        # A broker's default must not compact the topic, because a call's events share a key.
         config = {"max.message.bytes": str(RECORD_BYTES_MAX), "cleanup.policy": "delete"}
         if replication_factor >= REPLICAS_OF_CLUSTER:
             config["min.insync.replicas"] = "2"
@@ -83,8 +86,8 @@ async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replicati
 
 
 async def wait_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> None:
-    """Returns when the broker answers and has the topic, or when `stop` is set, whatever the broker does.
-    Raises KafkaRefusal when the broker and we don't take each other."""
+    """Waits until the broker has the topic, or until `stop` is set, even if the broker does not answer.
+    Raises KafkaRefusal if the broker refuses callfold or callfold the broker, and waiting cannot help."""
     looking = asyncio.create_task(_look_for_topic(broker, topic, stop))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -109,11 +112,11 @@ async def _look_for_topic(broker: Broker, topic: str, stop: asyncio.Event) -> No
                     if await partitions_of(admin, topic):
                         outage.end()
                         return
-            missing = f"the broker at {where} has no topic {topic}, or does not let this user see it"
+            missing = f"the broker at {where} has no topic {topic}, or this user may not see it"
         except (KafkaError, OSError) as error:
             reason = cause(error, faults)
             if refused := refusal(reason):
-                raise KafkaRefusal(f"Kafka can't be used at {where}: {refused}.") from None
+                raise KafkaRefusal(f"Cannot use Kafka at {where}: {refused}.") from None
             missing = f"no broker at {where}: {fault(reason)}"
         outage.begin(missing)
         await backoff.wait(stop)

@@ -1,7 +1,7 @@
-"""Migrations: the numbered steps of the tables, in `versions`, and what applies them.
+"""Migrations: the numbered steps of the tables, in `versions`, and the code that applies them.
 
-`upgrade` applies the steps, `alone` lets one run at a time, `give_roles` gives each service's role its
-rights. Alembic reads `env`. docs/how-to/write-a-migration.md says what a step may do.
+`upgrade` applies the steps, `alone` allows one run at a time, `give_roles` grants the services' roles their
+privileges. Alembic reads `env`. docs/how-to/write-a-migration.md defines what a step may do.
 
 May import everything of `shared` but `shared.store`.
 """

@@ -10,26 +10,26 @@ from shared.database.locks import MIGRATION_LOCK
 from shared.settings.database import Pooler
 
 LOCK_TIMEOUT: Final = "500ms"
-"""How long a step may wait for a lock on a table. Whoever comes after it waits as long: ingest and API must
-not be held up by a step that itself is held up, by a proof or a dump that reads for minutes. Shorter than
-PostgreSQL's `deadlock_timeout` of 1 s: in a circle of waits it is the step that gives way."""
+"""How long a step may wait for a lock on a table. Later statements queue behind it, so a step that waits for
+a long proof or dump must not block ingest and API. It is shorter than PostgreSQL's `deadlock_timeout` of 1 s,
+so that in a deadlock the step gives way."""
 LOOK_EVERY_SECONDS: Final = 0.5
 
 
 @asynccontextmanager
 async def alone(database_url: str, pooler: Pooler) -> AsyncIterator[None]:
-    """Waits until no other run is under way, and keeps others waiting for as long as the block.
+    """Waits until no other run is active, and makes others wait for the duration of the block.
 
-    The lock is a transaction's of its own: it outlives the steps' transactions, and a pooler keeps it in its
-    place. Whoever waits asks again and again instead of waiting in a statement, whose snapshot
-    CREATE INDEX CONCURRENTLY would wait for in turn.
+    The lock belongs to a separate transaction: it lasts beyond the steps' transactions and works through a
+    pooler. A waiting run polls instead of waiting in a statement, because CREATE INDEX CONCURRENTLY would in
+    turn wait for that statement's snapshot.
     """
     connection = await connect(database_url, application_name="callfold-migrate-lock", pooler=pooler)
     try:
         while True:
             async with connection.transaction(isolation="read_committed"):
                 if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", MIGRATION_LOCK):
-                    # It also ends the statement before it, whose snapshot lasts until there is another.
+                    # This also releases the previous statement's snapshot, which lasts until the next one.
                     await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                     yield
                     return

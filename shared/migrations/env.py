@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps over asyncpg, each in a transaction of its own, one run at a time."""
+"""Alembic's entry point: runs the steps over asyncpg, each in a transaction of its own, one run at a time."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from shared.migrations.alone import LOCK_TIMEOUT, alone
 def _run(connection: Connection) -> None:
     @event.listens_for(connection, "begin")
     def _limit_waits(connection: Connection) -> None:
-        # What runs in no transaction, such as CREATE INDEX CONCURRENTLY, waits long and in nobody's way.
+        # Statements outside a transaction (CREATE INDEX CONCURRENTLY) may wait long and block nothing.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
@@ -28,7 +28,7 @@ def _run(connection: Connection) -> None:
 
 
 def _step(connection: Connection) -> str | None:
-    """The step that the tables are at, also one that is not known here."""
+    """The current step of the tables, even if this code does not know it."""
     try:
         return MigrationContext.configure(connection).get_current_revision()
     finally:

@@ -1,4 +1,4 @@
-"""Giving the services' roles what shared/database/roles.py says, beside running services."""
+"""Grants the services' roles the privileges of shared/database/roles.py while services run."""
 
 import asyncio
 import hashlib
@@ -22,20 +22,20 @@ _OTHERS_FIRST: Final = (
     asyncpg.UniqueViolationError,
     asyncpg.DuplicateObjectError,
 )
-"""Roles are of the whole cluster: another database's run made one, or changed its row, at the same time."""
+"""Roles belong to the whole cluster: a concurrent run for another database may create or change one."""
 _TRIES: Final = 20
 
 
 class MayNotMakeRoles(Exception):
-    """Who connects has not the right to; its text is a sentence without an end."""
+    """The connected user lacks the privilege. The text is a sentence without its period."""
 
 
 async def give_roles(database_url: str, pooler: Pooler = "none", *, password: str | None = None) -> None:
-    """Makes the roles that are missing and gives each its rights and policies, on tables of the newest step;
-    each gets this password, if one is given. Changes only what is not so yet: a second run locks nothing.
+    """Creates missing roles and grants each its privileges and policies, on tables of the newest step. Each
+    role gets this password, if one is given. Changes only differences: a second run locks nothing.
 
-    A table's changes are one transaction, which gives way as a step does. Raises `MayNotMakeRoles`,
-    `TablesBusy` and asyncpg's errors; the tables before stay done.
+    A table's changes are one transaction, which gives way to others as a step does. Raises `MayNotMakeRoles`,
+    `TablesBusy` and asyncpg's errors; completed tables stay done.
     """
     async with alone(database_url, pooler):
         connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
@@ -48,8 +48,8 @@ async def give_roles(database_url: str, pooler: Pooler = "none", *, password: st
                 except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
                     if pause is None:
                         raise TablesBusy(
-                            "The tables are in use, and a lock that is needed for the roles' policies was "
-                            "never free: it can be tried again"
+                            "The tables are in use, and a lock for the roles' policies was never available. "
+                            "Try again"
                         ) from None
                 await asyncio.sleep(pause)
         finally:
@@ -69,15 +69,15 @@ async def _make_roles(connection: Connection, password: str | None) -> None:
             continue
         except asyncpg.InsufficientPrivilegeError as error:
             raise MayNotMakeRoles(
-                f"The roles can't be made by who connects ({error.message}): that needs CREATEROLE, or "
-                "somebody who has it makes them before"
+                f"The connected user cannot create the roles ({error.message}). Connect as a user with "
+                "CREATEROLE, or let such a user create them first"
             ) from None
-    raise TablesBusy("Others are changing the roles all the time: it can be tried again")
+    raise TablesBusy("Other processes keep changing the roles. Try again")
 
 
 async def _missing_of_roles(connection: Connection) -> list[str]:
-    """The statements that make the roles as they are to be. BYPASSRLS only where it can be given: without it
-    a service can't COPY, and has to connect as the tables' owner."""
+    """The statements that create or correct the roles. BYPASSRLS is included only if it can be granted.
+    Without it, a service cannot COPY and must connect as the tables' owner."""
     there = {row["rolname"]: row for row in await connection.fetch(_ROLES, roles.ROLES)}
     may_give = await connection.fetchval(_MAY_GIVE_BYPASS)
     statements = []
@@ -94,8 +94,8 @@ async def _missing_of_roles(connection: Connection) -> list[str]:
 
 
 def scram_verifier(password: str) -> str:
-    """What PostgreSQL keeps in a password's place (RFC 5803). Made here, so that no log of the server's can
-    have the password; of ASCII alone, for which it need not be normalized."""
+    """The verifier that PostgreSQL stores in place of a password (RFC 5803). It is computed here, so that no
+    log of the server can contain the password. The password is ASCII and so needs no normalization."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -113,8 +113,7 @@ async def _give(connection: Connection) -> None:
 
 
 async def missing(connection: Connection) -> dict[str, list[str]]:
-    """The statements that bring rights and policies to what they are to be, by what they change: a table or
-    a function."""
+    """The statements that correct privileges and policies, by the table or function that they change."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     there = {tuple(row) for row in await connection.fetch(_RIGHTS, roles.ROLES, roles.all_tables())}
     for role, table, right in sorted(roles.rights() - there):

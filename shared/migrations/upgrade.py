@@ -1,4 +1,4 @@
-"""Upgrading a database to the newest step, beside running services."""
+"""Upgrades a database to the newest step while services run."""
 
 import time
 from pathlib import Path
@@ -12,20 +12,20 @@ from shared.settings.database import Pooler
 
 HERE: Final = Path(__file__).parent
 PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Between the tries to get a step's locks."""
+"""The pauses between attempts to get a step's locks."""
 
 _IN_THE_WAY: Final = ("55P03", "40P01")
-"""The lock could not be had in time; PostgreSQL chose us as a deadlock's victim."""
+"""The lock was not available in time; PostgreSQL cancelled the step in a deadlock."""
 
 
 class TablesBusy(Exception):
-    """A step's locks could not be had in several tries. Nothing of that step is there."""
+    """A step's locks were not available in several attempts. The step is rolled back."""
 
 
 def upgrade(database_url: str, pooler: Pooler = "none", *, scripts: Path = HERE) -> str | None:
-    """Brings the database to the newest step of `scripts`, where it may be already. Of two at once the second
-    waits. Returns the step of tables that are newer than that, which stay as they are: those are good for
-    older processes, too. Raises `TablesBusy`."""
+    """Upgrades the database to the newest step of `scripts`, if it is older. Of two concurrent runs, the
+    second waits. Newer tables are left as they are, because they also work for older processes; their step is
+    returned. Raises `TablesBusy`."""
     config = _config(database_url, pooler, scripts)
     for pause in (*PAUSES_SECONDS, None):
         try:
@@ -36,8 +36,8 @@ def upgrade(database_url: str, pooler: Pooler = "none", *, scripts: Path = HERE)
                 raise
             if pause is None:
                 raise TablesBusy(
-                    "The tables are in use, and a lock that the next step needs was never free: nothing of "
-                    "that step was done, and it can be tried again"
+                    "The tables are in use, and a lock for the next step was never available. That step was "
+                    "rolled back. Try again"
                 ) from None
         time.sleep(pause)
     newer: str | None = config.attributes.get("newer_step")

@@ -1,7 +1,7 @@
-"""Monitoring: what a process shows of itself.
+"""Monitoring: logs, metrics, health and traces of a process.
 
-`logs` sets up the log, `metrics` the registry, `monitor` the port for both metrics and health. `traces` and
-`trace_export` send spans where a setting names a collector.
+`logs` sets up the log, `metrics` the registry, `monitor` the port of metrics and health. `traces` and
+`trace_export` send spans if a setting names a collector.
 
 May import everything of `shared` but `shared.store` and `shared.migrations`.
 """

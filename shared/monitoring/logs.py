@@ -1,8 +1,8 @@
-"""Logs: one line a thing, on standard error, for people or for machines; never what a record, a row or a
-request holds, nor a key or a password.
+"""Logs: one line per event, on standard error, as text or JSON. A line never contains content of a record, a
+row or a request, nor a key or a password.
 
-A line may say what it is about: `extra={"organization_id": …, "call_id": …}`, a record's `topic`, `partition`
-and `offset`, or, for all that one request logs, `about`.
+A line may name its subject: `extra={"organization_id": …, "call_id": …}`, or a record's `topic`, `partition`
+and `offset`. `about` sets the subject of all lines of one request.
 """
 
 import logging
@@ -33,11 +33,11 @@ _about: ContextVar[dict[str, object]] = ContextVar("about", default={})  # noqa:
 
 
 def configure(service: str) -> None:
-    """Sets up the process's logging by its settings. What ends the process is logged, too."""
+    """Sets up the process's logging by its settings. A fault that ends the process is also logged."""
     settings = LogSettings()
     as_text = sys.stderr.isatty() if settings.log_format == "auto" else settings.log_format == "text"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(settings.log_level)  # for loggers with a level of their own, too
+    handler.setLevel(settings.log_level)  # also for loggers with a level of their own
     handler.setFormatter(_Text() if as_text else _Json(service))
     handler.addFilter(_complete)
     logging.basicConfig(handlers=[handler], level=settings.log_level)
@@ -52,19 +52,19 @@ def configure(service: str) -> None:
 
 
 def about(**ids: object) -> None:
-    """What the rest of this task, a request, logs is about these."""
+    """Adds these ids to all further log lines of this task, a request."""
     _about.set({**_about.get(), **ids})
 
 
 def _complete(record: logging.LogRecord) -> bool:
-    """Gives a line its time and what it is about."""
+    """Gives a line its time and its subject."""
     record.timestamp = (
         f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03}Z"
     )
     for name, value in _about.get().items():
         record.__dict__.setdefault(name, value)
     if record.name == "asyncio":
-        # Below its first line are the representations of tasks and exceptions, with what they hold.
+        # The lines after the first contain representations of tasks and exceptions, with their content.
         record.msg, record.args = record.getMessage().partition("\n")[0], ()
     return True
 
@@ -83,9 +83,9 @@ def _log_a_threads_end(end: threading.ExceptHookArgs) -> None:
 
 
 def _log_unraisable(fault: "sys.UnraisableHookArgs") -> None:
-    # Not the object that it is about: its representation may be anything.
+    # Not the object: its representation may contain anything.
     if fault.exc_value is not None:
-        _log_fault("an exception that nobody could be told of", fault.exc_value)
+        _log_fault("an exception that could not be raised", fault.exc_value)
 
 
 def _log_fault(what: str, error: BaseException) -> None:
@@ -95,8 +95,8 @@ def _log_fault(what: str, error: BaseException) -> None:
 
 
 def _traced(error: BaseException | None) -> str:
-    """Where an exception and those that led to it were raised. As Python's own, but of their texts only what
-    may be told."""
+    """The tracebacks of an exception and its causes, as Python formats them, but with the loggable part of
+    their texts only."""
     return "\n".join(
         "".join(
             ["Traceback (most recent call last):\n", *traceback.format_tb(each.__traceback__), loggable(each)]
@@ -117,7 +117,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class _Text(logging.Formatter):
-    """A line for people, with what it is about at its end."""
+    """A line for people, with its subject at the end."""
 
     def __init__(self) -> None:
         super().__init__("%(timestamp)s %(levelname)s %(name)s: %(message)s")
@@ -141,7 +141,7 @@ class _Json(MsgspecFormatter):
         )
 
     def process_log_record(self, log_data: LogData) -> LogData:
-        # What libraries put beside their messages is nothing that anyone here has looked at.
+        # Extra fields of libraries have not been reviewed, so they are left out.
         return {name: log_data[name] for name in _NAMES if name in log_data}
 
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 (the name is logging's)

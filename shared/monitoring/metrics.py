@@ -1,4 +1,4 @@
-"""What the metrics of all services have in common. Each service defines its own in its `metrics.py`.
+"""The common part of all services' metrics. Each service defines its own metrics in its `metrics.py`.
 
 docs/reference/metrics.md lists them all. A test compares the two.
 """
@@ -21,27 +21,36 @@ from prometheus_client.registry import Collector
 from shared.calls.zones import RULES_VERSION
 
 BATCH_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
-"""Buckets of what takes milliseconds by rights, and minutes while the database is away."""
+"""Buckets for durations of milliseconds, or of minutes while the database is unreachable."""
 
 
 def new_registry(service: str) -> CollectorRegistry:
-    """A registry that has what each service tells of itself: its version, its time-zone rules and its
-    process."""
+    """A registry with the metrics common to all services: version, time-zone rules and process."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    info = Gauge("callfold_build_info", "1", ["service", "version"], registry=registry)
+    info = Gauge(
+        "callfold_build_info",
+        "Always 1, with the service and its version as labels",
+        ["service", "version"],
+        registry=registry,
+    )
     info.labels(service, version("callfold")).set(1)
-    rules = Gauge("callfold_time_zone_rules_info", "1", ["version"], registry=registry)
+    rules = Gauge(
+        "callfold_time_zone_rules_info",
+        "Always 1, with the release of the time-zone rules as label",
+        ["version"],
+        registry=registry,
+    )
     rules.labels(RULES_VERSION).set(1)
     return registry
 
 
 class GaugeAtScrape(Collector):
-    """A gauge with one label whose values are asked for when they are scraped: what is not there any more is
-    not exported any more."""
+    """A gauge with one label whose values are computed at each scrape, so that a label that no longer exists
+    is no longer exported."""
 
     def __init__(
         self,
@@ -58,11 +67,11 @@ class GaugeAtScrape(Collector):
         registry.register(self)
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """The gauge without values, by which the registry knows its name."""
+        """The gauge without values, from which the registry reads its name."""
         return [GaugeMetricFamily(self._name, self._documentation, labels=[self._label])]
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """The gauge as it is now."""
+        """The gauge with its current values."""
         (gauge,) = self.describe()
         for label, value in self._values().items():
             gauge.add_metric([label], value)

@@ -1,7 +1,7 @@
 """The monitor: metrics and health of a process, on a port of their own, in its own event loop.
 
-What is asked here is asked by the operator's machinery, on a port that no client has: a few short requests,
-each answered whole and hung up. So this is all of HTTP that it takes, with every part bounded.
+Only the operator's tools use this port: a few short requests, after each of which the connection is closed.
+So the server implements a small part of HTTP, with a limit on every part.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ READY_SECONDS: Final = 3
 CONNECTIONS_MAX: Final = 32
 
 WhyWaiting = Callable[[], Coroutine[None, None, str | None]]
-"""Why the process does not do its work now, without secrets; None when it does."""
+"""The reason why the process is not ready, without secrets; None when it is ready."""
 
 
 class _Answer(NamedTuple):
@@ -38,8 +38,8 @@ class _Answer(NamedTuple):
 async def monitored(
     settings: MonitorSettings, registry: CollectorRegistry, why_waiting: WhyWaiting
 ) -> AsyncIterator[None]:
-    """Answers /metrics, /health/live and /health/ready for as long as the block, when a port is set. A port
-    that can't be had ends the process with a sentence."""
+    """Serves /metrics, /health/live and /health/ready for the duration of the block, if a port is set. If it
+    cannot listen on the port, the process exits with a sentence."""
     if settings.monitor_port is None:
         yield
         return
@@ -49,14 +49,16 @@ async def monitored(
             monitor.serve, settings.monitor_host, settings.monitor_port, limit=HEAD_BYTES_MAX
         )
     except OSError as error:
-        rule = "is in use" if error.errno == errno.EADDRINUSE else f"can't be had: {error.strerror or error}"
+        rule = (
+            "is in use" if error.errno == errno.EADDRINUSE else f"is not available: {error.strerror or error}"
+        )
         sys.exit(
             f"Error: {PREFIX}MONITOR_PORT: port {settings.monitor_port} of {settings.monitor_host} {rule}."
         )
     try:
         yield
     finally:
-        server.close()  # a request in hand is over in a moment, or with the process
+        server.close()  # a current request ends within moments, or with the process
 
 
 class _Monitor:
@@ -66,16 +68,16 @@ class _Monitor:
         self._connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: one request, its answer, the end."""
+        """Serves one connection: one request and its answer."""
         self._connections += 1
         try:
             if self._connections <= CONNECTIONS_MAX:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     await self._exchange(reader, writer)
         except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError):
-            return  # too slow, too long, or gone: the one who asks learns it from the connection's end
+            return  # too slow, too long or disconnected: closing the connection reports it
         except asyncio.CancelledError:
-            return  # the process ends; asyncio's streams would call a cancelled connection a fault
+            return  # the process ends; asyncio's streams would log a cancelled connection as a fault
         finally:
             self._connections -= 1
             writer.close()
@@ -87,7 +89,7 @@ class _Monitor:
         if method in (b"GET", b"HEAD"):
             answer = await self._answer(target)
         else:
-            answer = _json(HTTPStatus.METHOD_NOT_ALLOWED, error="Only GET and HEAD are answered here.")
+            answer = _json(HTTPStatus.METHOD_NOT_ALLOWED, error="Only GET and HEAD are allowed.")
         writer.write(
             f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
             f"Content-Type: {answer.content_type}\r\n"
@@ -110,22 +112,25 @@ class _Monitor:
                 if reason is None:
                     return _json(HTTPStatus.OK, status="ready")
                 return _json(HTTPStatus.SERVICE_UNAVAILABLE, status="waiting", reason=reason)
-        return _json(HTTPStatus.NOT_FOUND, error="Here are /metrics, /health/live and /health/ready.")
+        return _json(
+            HTTPStatus.NOT_FOUND,
+            error="Not found. This port serves /metrics, /health/live and /health/ready.",
+        )
 
     async def _reason_to_wait(self) -> str | None:
         asked = asyncio.ensure_future(self._why_waiting())
-        asked.add_done_callback(_retrieve)  # one that came too late
+        asked.add_done_callback(_retrieve)  # also if it completes too late
         try:
             done, _ = await asyncio.wait({asked}, timeout=READY_SECONDS)
             return asked.result() if done else f"no answer for {READY_SECONDS} s"
         except Exception as fault:
-            return f"can't tell: {loggable(fault)}"
+            return f"the check failed: {loggable(fault)}"
         finally:
             asked.cancel()
 
 
 def _retrieve(asked: "asyncio.Future[str | None]") -> None:
-    """Takes note of what a question raised, which asyncio would call forgotten."""
+    """Retrieves the exception of a check, which asyncio would otherwise log as never retrieved."""
     if not asked.cancelled():
         asked.exception()
 

@@ -1,4 +1,4 @@
-"""The way of spans to the collector: OTLP over HTTP, in a thread of its own, from a bounded queue."""
+"""Export of spans to the collector: OTLP over HTTP, in a thread of its own, from a bounded queue."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ TEXT_LENGTH_MAX: Final = 1024
 
 
 def tracer_provider(url: str, service: str, root_ratio: float) -> TracerProvider:
-    """Tracers whose spans go to `url`. Its `shutdown` sends those that wait."""
-    # What clients write into their headers is not worth a line each.
+    """A provider of tracers whose spans are sent to `url`. Its `shutdown` sends the waiting spans."""
+    # Invalid headers of clients are not worth a log line each.
     logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(root_ratio)),
@@ -40,7 +40,7 @@ def tracer_provider(url: str, service: str, root_ratio: float) -> TracerProvider
             }
         ),
         span_limits=SpanLimits(max_attribute_length=TEXT_LENGTH_MAX),
-        shutdown_on_exit=False,  # `traces.stop` does it, and waits no longer than it should
+        shutdown_on_exit=False,  # `traces.stop` does it, with a time limit
     )
     provider.add_span_processor(
         BatchSpanProcessor(
@@ -54,19 +54,20 @@ def tracer_provider(url: str, service: str, root_ratio: float) -> TracerProvider
 
 
 class _Exporter(trace_exporter.OTLPSpanExporter):
-    """The library's own, which tells of each request that fails; here once, and once more when it goes on."""
+    """The library's exporter, which logs each failed request. This one logs the begin and the end of an
+    outage."""
 
     def __init__(self, url: str) -> None:
         super().__init__(endpoint=url, timeout=REQUEST_SECONDS)
         host = urlsplit(url).netloc
         self._outage = Outage(
             logger,
-            f"the collector at {host} takes no spans; they are dropped until it does",
-            f"the collector at {host} takes spans again",
+            f"the collector at {host} does not accept spans; they are dropped until it does",
+            f"the collector at {host} accepts spans again",
         )
         self._reason = ""
         logging.getLogger(trace_exporter.__name__).addFilter(self._keep_reason)
-        # The queue that is full then is no news either.
+        # During an outage, the library's warnings of a full queue are dropped.
         logging.getLogger("opentelemetry.sdk._shared_internal").addFilter(lambda _: not self._outage.lasts)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -1,4 +1,5 @@
-"""Traces: spans to a collector by OpenTelemetry where a setting names one; else nothing of it is imported."""
+"""Traces: spans sent to a collector by OpenTelemetry, if a setting names one. Otherwise OpenTelemetry is not
+imported."""
 
 import logging
 from threading import Thread
@@ -14,12 +15,13 @@ if TYPE_CHECKING:  # it comes with the extra `telemetry`
 logger = logging.getLogger("callfold.traces")
 
 FLUSH_SECONDS: Final = 1
-"""How long a stop waits for the last spans to be sent."""
+"""How long a stop waits for the last spans."""
 
 
 def start(settings: TelemetrySettings, service: str, *, root_ratio: float) -> "TracerProvider | None":
-    """Where the service gets its tracers; None when no collector is set. A span with a parent is traced when
-    that is; of the others, `root_ratio` is the share that are. Raises InvalidSetting without the extra."""
+    """The service's provider of tracers; None if no collector is set. A span with a parent is traced if the
+    parent is. `root_ratio` is the share of other spans that are traced. Raises InvalidSetting without the
+    extra."""
     if settings.traces_url is None:
         return None
     with needs_extra("telemetry", f"{PREFIX}TRACES_URL", InvalidSetting):
@@ -28,11 +30,11 @@ def start(settings: TelemetrySettings, service: str, *, root_ratio: float) -> "T
 
 
 def stop(provider: "TracerProvider | None") -> None:
-    """Sends the spans that wait, for a bounded time: a collector that is away must not hold up a stop."""
+    """Sends the waiting spans within a time limit: an unreachable collector must not delay a stop."""
     if provider is None:
         return
     sending = Thread(target=provider.shutdown, name="traces-shutdown", daemon=True)
     sending.start()
     sending.join(FLUSH_SECONDS)
     if sending.is_alive():
-        logger.warning("the last spans were not sent within %d s, and are dropped", FLUSH_SECONDS)
+        logger.warning("dropped the last spans, which could not be sent within %d s", FLUSH_SECONDS)

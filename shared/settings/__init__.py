@@ -1,8 +1,8 @@
-"""Settings: everything that the environment says with the prefix `CALLFOLD_`.
+"""Settings: the environment variables with the prefix `CALLFOLD_`.
 
-`base` reads the environment and words the errors. `checks` and `database_url` check single values.
-`process`, `database`, `kafka` (with `kafka_tls`) have what several services share; `ingest`, `aggregator` and
-`api` have one service's each. `misspelt` finds variables that no setting reads.
+`base` reads the environment and words the errors. `checks` and `database_url` check single values. `process`,
+`database` and `kafka` (with `kafka_tls`) hold settings that several services share. `ingest`, `aggregator`
+and `api` hold those of one service. `misspelt` finds misspelt variables.
 
 May import `shared.calls` and the single files of `shared`.
 """

@@ -25,10 +25,13 @@ from shared.settings.process import MonitorSettings, TelemetrySettings
 
 
 class TokenSettings(Settings):
-    """The JWTs of Supabase Auth by which users ask; without a secret and a JWKS, no token is taken."""
+    """The JWTs of Supabase Auth with which users authenticate. Without a secret and without a JWKS, the API
+    accepts no token."""
 
     jwt_secret: Annotated[SecretStr, AfterValidator(check_jwt_secret)] | None = Field(
-        None, description="what tokens of HS256 are signed with"
+        None,
+        description="The shared secret of tokens signed with HS256. Set it if Supabase Auth signs with its "
+        "legacy JWT secret.",
     )
     jwt_jwks_url: (
         Annotated[
@@ -37,21 +40,32 @@ class TokenSettings(Settings):
             AfterValidator(check_token_url),
         ]
         | None
-    ) = Field(None, description="where the public keys of RS256 and ES256 are published")
+    ) = Field(
+        None,
+        description="The URL of the JWKS with the public keys of tokens signed with RS256 or ES256. Set it "
+        "or CALLFOLD_JWT_JWKS_FILE.",
+    )
     jwt_jwks_file: ReadableFile | None = Field(
         None,
-        description="a file with those keys in place of a URL; it is read again when it may have changed",
+        description="A file with the JWKS, for an API that cannot reach its URL. It is read again when it "
+        "may have changed.",
     )
-    jwt_audience: str = Field("authenticated", min_length=1, description="what a token's aud must be or have")
+    jwt_audience: str = Field(
+        "authenticated", min_length=1, description="The audience (aud) that a token must have."
+    )
     jwt_issuer: str | None = Field(
-        None, min_length=1, description="what a token's iss must be; without it, any that has the right key"
+        None,
+        min_length=1,
+        description="The issuer (iss) that a token must have. Without it, a token of any issuer is accepted "
+        "if its signature is valid.",
     )
 
     @model_validator(mode="after")
     def _one_place_of_keys(self) -> Self:
         if self.jwt_jwks_url is not None and self.jwt_jwks_file is not None:
             raise ValueError(
-                f"{PREFIX}JWT_JWKS_URL and {PREFIX}JWT_JWKS_FILE are two places for one thing: set one."
+                f"{PREFIX}JWT_JWKS_URL and {PREFIX}JWT_JWKS_FILE both name the source of the keys: "
+                "set only one."
             )
         return self
 
@@ -59,11 +73,13 @@ class TokenSettings(Settings):
 class LimitSettings(Settings):
     plans: Annotated[Mapping[str, Plan], NoDecode, BeforeValidator(parse_plans)] = Field(
         default_factory=lambda: read_plans(""),
-        description="how many requests a key or a user may make, by the plan of the organization: "
-        "free=5/s,5000/day;pro=50/s",
+        description="The request limits of each plan, per key or user, such as free=5/s,5000/day;pro=50/s. "
+        "An organization without a plan has the plan unlimited.",
     )
     rate_limit_url: Annotated[SecretStr, AfterValidator(check_rate_limit_url)] | None = Field(
-        None, description="Valkey or Redis, where the processes count together; without it each counts alone"
+        None,
+        description="The URL of a Valkey or Redis server in which all API processes count requests together. "
+        "Without it, each process counts separately.",
     )
 
 
@@ -71,57 +87,116 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         repr=False,
-        description="where to read from; keys and deletes stay at CALLFOLD_DATABASE_URL",
+        description="The read replica that answers reads, as a libpq URL of one server. Keys are checked and "
+        "calls are deleted at CALLFOLD_DATABASE_URL.",
     )
     topic: str = Field(
-        "call-events", min_length=1, description="the topic that the AsyncAPI document names; as for ingest"
+        "call-events",
+        min_length=1,
+        description="The Kafka topic that the AsyncAPI document names. Set it to the topic that ingest "
+        "reads.",
     )
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(8000, ge=1, le=65535)
-    api_connections: int = Field(1000, ge=1, description="of clients; further ones are answered 503")
-    api_keep_alive_seconds: int = Field(65, ge=1, description="how long a client's connection may be idle")
+    api_host: str = Field(
+        "127.0.0.1",
+        description="The address on which the API listens. Set it to 0.0.0.0 in a container.",
+    )
+    api_port: int = Field(8000, ge=1, le=65535, description="The port on which the API listens.")
+    api_connections: int = Field(
+        1000,
+        ge=1,
+        description="The maximum number of client connections of one process. Further clients are answered "
+        "503.",
+    )
+    api_keep_alive_seconds: int = Field(
+        65,
+        ge=1,
+        description="Seconds after which an idle client connection is closed. Keep it longer than the idle "
+        "timeout of the load balancer, often 60.",
+    )
     api_client_seconds: float = Field(
-        10, gt=0, description="how long a client may take to ask, and to read on, before it is cut off"
+        10,
+        gt=0,
+        description="Seconds that a client may take to send a request, or to read more of an answer. Slower "
+        "clients are disconnected.",
     )
-    api_pool_connections: int = Field(10, ge=1)
-    api_pool_wait_seconds: float = Field(2, gt=0, description="then a request is answered 503")
-    api_statement_timeout_seconds: float = Field(10, gt=0)
+    api_pool_connections: int = Field(
+        10,
+        ge=1,
+        description="The maximum number of database connections of one process for requests. A replica gets "
+        "a pool of the same size.",
+    )
+    api_pool_wait_seconds: float = Field(
+        2,
+        gt=0,
+        description="Seconds that a request waits for a free database connection. After that it is answered "
+        "503.",
+    )
+    api_statement_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        description="Seconds after which the database cancels a statement of a request, except of exports.",
+    )
     api_export_connections: int = Field(
         2,
         ge=1,
-        description="how many exports run at once, all but one of them of one organization; another is 503",
+        description="The maximum number of exports that one process runs at once; further ones are answered "
+        "503. One organization gets at most all but one of them.",
     )
-    api_export_seconds: float = Field(900, gt=0, description="how long one export may take")
+    api_export_seconds: float = Field(900, gt=0, description="Seconds that one export may take.")
     api_search_calls: int = Field(
-        200_000, ge=1, description="the most calls that a list may look at for what no index or count knows"
+        200_000,
+        ge=1,
+        description="The maximum number of calls that a list may scan for filters without an index or a "
+        "count. Beyond it, the API answers 400 TOO_MANY_CALLS.",
     )
     api_key_use_interval_seconds: float = Field(
-        60, gt=0, description="how long a key's last use may wait to be written down"
+        60,
+        gt=0,
+        description="The maximum number of seconds before a key's last use is written to the database.",
     )
     api_trusted_proxies: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)
-    ] = Field((), description="networks of proxies whose X-Forwarded-For is believed, separated by commas")
+    ] = Field(
+        (),
+        description="Networks of proxies whose X-Forwarded-For header is trusted, separated by commas. Set "
+        "it when the API runs behind a load balancer.",
+    )
     api_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_origins)] = Field(
         (),
-        description="origins whose pages may read the API's answers in a browser, separated by commas; * for "
-        "all; without it, none",
+        description="Origins whose pages may read the API's answers in a browser, separated by commas; * "
+        "allows all. Without it, no origin may.",
     )
     recording_store_url: Annotated[str, web_url("https://example.s3.amazonaws.com/")] | None = Field(
         None,
-        description="what the URLs of recordings begin with whose links are to be signed as S3 has it: "
-        "endpoint, bucket, folder; without it every link is its source's",
+        description="The common prefix (endpoint, bucket, folder) of the URLs of recordings in an S3 store, "
+        "to which the API signs links. Without it, the API returns each URL as the event gave it.",
     )
-    recording_store_region: str = "us-east-1"
-    recording_store_key_id: str | None = None
-    recording_store_secret: SecretStr | None = None
-    recording_link_seconds: int = Field(300, ge=1, le=604_800, description="how long such a link works")
+    recording_store_region: str = Field(
+        "us-east-1", description="The region of the recording store, as its signatures name it."
+    )
+    recording_store_key_id: str | None = Field(
+        None,
+        description="The access key id with which links are signed. Required with "
+        "CALLFOLD_RECORDING_STORE_URL.",
+    )
+    recording_store_secret: SecretStr | None = Field(
+        None,
+        description="The secret access key with which links are signed. Required with "
+        "CALLFOLD_RECORDING_STORE_URL.",
+    )
+    recording_link_seconds: int = Field(
+        300, ge=1, le=604_800, description="Seconds until a signed link to a recording expires."
+    )
     api_answers_mib: float = Field(
-        16, ge=0, description="stats and trends kept for as long as nothing changes; 0: none are"
+        16,
+        ge=0,
+        description="Memory in MiB for cached answers of stats and trends, which are valid until the data "
+        "changes. 0 turns the cache off.",
     )
 
     @model_validator(mode="after")
     def _can_sign(self) -> Self:
         if self.recording_store_url and not (self.recording_store_key_id and self.recording_store_secret):
             needed = f"{PREFIX}RECORDING_STORE_KEY_ID and {PREFIX}RECORDING_STORE_SECRET"
-            raise ValueError(f"{PREFIX}RECORDING_STORE_URL needs {needed} to sign links with.")
+            raise ValueError(f"{PREFIX}RECORDING_STORE_URL requires {needed}, which sign the links.")
         return self

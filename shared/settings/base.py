@@ -1,4 +1,4 @@
-"""What every class of settings is made of: the prefix, and errors in one sentence."""
+"""The base of every settings class: the prefix, and errors of one sentence."""
 
 import sys
 from collections.abc import Iterator
@@ -14,12 +14,13 @@ PREFIX: Final = "CALLFOLD_"
 
 
 class InvalidSetting(ValueError):
-    """A setting that is not as it must be; its text is a sentence that names it and the rule."""
+    """An invalid setting. The text is a sentence that names the setting and the rule."""
 
 
 @contextmanager
 def exit_when_invalid() -> Iterator[None]:
-    """Around the settings' reading in a process that can't go on without: says which is wrong, and ends."""
+    """Wraps the reading of settings in a process that needs them. For an invalid one, it prints the sentence
+    and exits."""
     try:
         yield
     except InvalidSetting as error:
@@ -35,16 +36,16 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            if not first["loc"]:  # several settings that don't go together
+            if not first["loc"]:  # settings that contradict each other
                 raise InvalidSetting(str(first["ctx"]["error"])) from None
             name = str(first["loc"][0])
-            # The value itself is not shown: a database's URL has a password.
+            # The value itself is not shown: a database URL may contain a password.
             rule = first.get("ctx", {}).get("error") or _rule(type(self).model_fields[name])
             raise InvalidSetting(f"{PREFIX}{name.upper()} must {rule}.") from None
 
 
 def _rule(field: FieldInfo) -> str:
-    """What a field must be, in words."""
+    """The rule of a field, as the end of "must …"."""
     least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
     above = next((bound.gt for bound in field.metadata if isinstance(bound, Gt)), None)

@@ -11,11 +11,11 @@ from pydantic import AfterValidator, SecretStr
 from shared.plans import read_plans
 
 JWT_SECRET_BYTES_MIN: Final = 32
-"""As many as the signature itself has (RFC 7518, 3.2)."""
+"""The length of an HS256 signature, and the minimum of RFC 7518, 3.2."""
 
 
 def check_hosts(hosts: str) -> str:
-    """Kafka's addresses. Raises ValueError with the rule."""
+    """Checks the addresses of Kafka brokers. Raises ValueError with the rule."""
     for host in hosts.split(","):
         try:
             address = urlsplit(f"//{host.strip()}")
@@ -23,22 +23,22 @@ def check_hosts(hosts: str) -> str:
         except ValueError:
             known = None
         if not known:
-            raise ValueError("be host:port, several separated by commas")
+            raise ValueError("be host:port, or several separated by commas")
     return hosts
 
 
 def check_file(file: Path) -> Path:
-    """A file that is there. Raises ValueError with the rule."""
+    """Checks that a file can be opened. Raises ValueError with the rule."""
     try:
         with file.open("rb"):
             return file
     except OSError as error:
-        raise ValueError(f"name a file that can be read ({error.strerror})") from None
+        raise ValueError(f"name a readable file ({error.strerror})") from None
 
 
 def web_url(example: str) -> AfterValidator:
-    """Takes an address of the web without credentials, which belong in settings of their own: an address is
-    logged."""
+    """Checks an HTTP or HTTPS URL. URLs are logged, so credentials are refused: they have settings of their
+    own."""
 
     def check(url: str) -> str:
         try:
@@ -58,12 +58,12 @@ def web_url(example: str) -> AfterValidator:
 def check_jwt_secret(secret: SecretStr) -> SecretStr:
     """Raises ValueError with the rule."""
     if len(secret.get_secret_value().encode()) < JWT_SECRET_BYTES_MIN:
-        raise ValueError(f"have at least {JWT_SECRET_BYTES_MIN} letters")
+        raise ValueError(f"have at least {JWT_SECRET_BYTES_MIN} bytes")
     return secret
 
 
 def parse_plans(text: object) -> object:
-    """Plans as they are written. Raises ValueError with the rule."""
+    """Parses plans. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
     try:
@@ -73,7 +73,7 @@ def parse_plans(text: object) -> object:
 
 
 def check_rate_limit_url(url: SecretStr) -> SecretStr:
-    """Raises ValueError with the rule, without the password that may be in it."""
+    """Raises ValueError with the rule, without the URL's password."""
     try:
         parts = urlsplit(url.get_secret_value())
         known = (
@@ -89,7 +89,7 @@ def check_rate_limit_url(url: SecretStr) -> SecretStr:
 
 
 def check_token_url(url: str) -> str:
-    """A secret goes there, or keys to be trusted come from there. Raises ValueError with the rule."""
+    """Checks a URL that receives a secret or returns trusted keys. Raises ValueError with the rule."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname):
         raise ValueError("begin with https:// unless its host is this machine")
@@ -97,24 +97,22 @@ def check_token_url(url: str) -> str:
 
 
 def parse_networks(text: object) -> object:
-    """Networks, separated by commas. Raises ValueError with the rule."""
+    """Parses networks separated by commas. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
     try:
         return tuple(ip_network(network.strip()) for network in text.split(",") if network.strip())
     except ValueError:
-        raise ValueError(
-            "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts"
-        ) from None
+        raise ValueError("be networks such as 10.0.0.0/8, separated by commas, without host bits") from None
 
 
 _is_origin = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[1-9][0-9]{0,4})?").fullmatch
 _PORTS_OF_SCHEMES: Final = ("http:80", "https:443")
-"""What browsers leave out of an origin."""
+"""Default ports, which browsers leave out of an origin."""
 
 
 def parse_origins(text: object) -> object:
-    """Origins as browsers send them, separated by commas; or `*`. Raises ValueError with the rule."""
+    """Parses origins separated by commas, as browsers send them, or `*`. Raises ValueError with the rule."""
     if not isinstance(text, str):
         return text
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
@@ -123,8 +121,8 @@ def parse_origins(text: object) -> object:
         known = _is_origin(origin) and f"{scheme}:{host.rpartition(':')[2]}" not in _PORTS_OF_SCHEMES
         if not known and origins != ("*",):
             raise ValueError(
-                "be * or origins such as https://app.example.com, separated by commas: as browsers send "
-                "them, in lower case, without a path and without the scheme's own port"
+                "be * or origins such as https://app.example.com, separated by commas, as browsers "
+                "send them: in lower case, without a path and without the scheme's default port"
             )
     return origins
 
@@ -142,5 +140,5 @@ ReadableFile = Annotated[Path, AfterValidator(check_file)]
 def check_ascii(password: SecretStr) -> SecretStr:
     text = password.get_secret_value()
     if not text or not text.isascii() or not text.isprintable():
-        raise ValueError("be of letters, digits and signs of ASCII")
+        raise ValueError("contain only printable ASCII characters")
     return password

@@ -14,13 +14,18 @@ Pooler = Literal["none", "transaction"]
 class DatabaseSettings(Settings):
     database_url: Annotated[str, AfterValidator(check_url)] = Field(
         "postgresql://postgres@127.0.0.1:5432/callfold",
-        repr=False,  # it may have a password in it
-        description="PostgreSQL 15 or newer, as a libpq URL",
+        repr=False,  # it may contain a password
+        description="The database, as a libpq URL. PostgreSQL 15 or newer is required.",
     )
-    database_connect_timeout_seconds: float = Field(10, gt=0)
+    database_connect_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        description="Seconds to wait for a new database connection. Raise it if the database is far away.",
+    )
     database_pooler: Pooler = Field(
         "none",
-        description="transaction: the URL is that of PgBouncer in transaction mode, where no session lasts",
+        description="The pooler behind CALLFOLD_DATABASE_URL. Set it to transaction if the URL is that of "
+        "PgBouncer in transaction mode.",
     )
 
 
@@ -28,5 +33,7 @@ class RolesSettings(Settings):
     """What `callfold migrate --roles` needs."""
 
     roles_password: Annotated[SecretStr, AfterValidator(check_ascii)] | None = Field(
-        None, description="the password of each service's role; without it, whatever each has stays"
+        None,
+        description="The password that callfold migrate --roles gives to the role of each service. Without "
+        "it, the roles keep the passwords they have.",
     )

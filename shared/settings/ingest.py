@@ -10,32 +10,55 @@ from shared.settings.process import MonitorSettings, TelemetrySettings
 
 
 class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, TelemetrySettings):
-    consumer_group: str = Field("callfold-ingest", min_length=1)
+    consumer_group: str = Field(
+        "callfold-ingest",
+        min_length=1,
+        description="The Kafka consumer group. Ingest processes with the same group share the topic's "
+        "partitions.",
+    )
     group_instance_id: str | None = Field(
         None,
-        description="a name that stays with this process over restarts, so that its partitions wait for it; "
-        "unique within the group",
+        description="A name that this process keeps across restarts, so that it gets its partitions back "
+        "without a rebalance. It must be unique within the group.",
     )
     session_timeout_seconds: float = Field(
-        30, gt=0, description="silence after which the group takes this process for dead"
+        30,
+        gt=0,
+        description="Seconds without a heartbeat after which Kafka gives this process's partitions to "
+        "others. With CALLFOLD_GROUP_INSTANCE_ID, a restart must be shorter.",
     )
-    batch_records: int = Field(10_000, ge=1, le=100_000, description="the most records in one transaction")
+    batch_records: int = Field(
+        10_000,
+        ge=1,
+        le=100_000,
+        description="The maximum number of records stored in one transaction. Lower it to use less memory.",
+    )
     batch_linger_seconds: float = Field(
-        0.02, gt=0, description="how long a poll waits for a first record, and a fruitless one for the next"
+        0.02,
+        gt=0,
+        description="Seconds that a poll of Kafka waits for a first record, and that an empty poll waits for "
+        "the next one.",
     )
     breaker_records: int = Field(
-        1_000, ge=1, description="the window of the last records that is watched for bad ones"
+        1_000,
+        ge=1,
+        description="The number of most recent records in which ingest measures the share of bad ones.",
     )
     breaker_share: float = Field(
-        0.5, ge=0, le=1, description="ingest pauses when more than this share of them is bad; 1: never"
+        0.5,
+        ge=0,
+        le=1,
+        description="The share of bad records, from 0 to 1, above which ingest pauses. Set it to 1 to "
+        "quarantine every bad record and never pause.",
     )
     unknown_organizations: Literal["create", "quarantine"] = Field(
         "create",
-        description="what to do with events of an organization that nobody created",
+        description="Whether ingest creates an organization that does not exist (create; unnamed, in UTC), "
+        "or quarantines its events (quarantine).",
     )
     stop_timeout_seconds: float = Field(
         5,
         gt=0,
-        description="how long a stop waits for the batch in hand; the whole of a stop takes up to 4 s more, "
-        "and containers are killed after 10",
+        description="Seconds that a stop waits for the batch being stored. The whole stop takes up to 4 "
+        "seconds more; keep the sum below the grace period after which a container is killed (Docker: 10).",
     )

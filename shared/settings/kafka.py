@@ -1,4 +1,4 @@
-"""The settings of Kafka, and the rules for which of them go together."""
+"""The settings of Kafka, and the rules for their combinations."""
 
 import ssl
 from collections.abc import Iterator
@@ -14,32 +14,68 @@ from shared.settings.kafka_tls import ssl_context
 
 class KafkaSettings(Settings):
     kafka_bootstrap: Annotated[str, AfterValidator(check_hosts)] = Field(
-        "127.0.0.1:9092", description="host:port, several separated by commas"
+        "127.0.0.1:9092",
+        description="Addresses of Kafka brokers to connect to first, each as host:port, separated by commas.",
     )
-    topic: str = Field("call-events", min_length=1)
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
-    kafka_username: str | None = None
-    kafka_password: SecretStr | None = None
+    topic: str = Field(
+        "call-events",
+        min_length=1,
+        description="The Kafka topic of call events. Ingest and the aggregator must have the same value.",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="The protocol of connections to Kafka. Use SASL_SSL or SSL on a network that is not "
+        "trusted.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN",
+        description="The SASL mechanism. It applies only to the protocols SASL_SSL and SASL_PLAINTEXT.",
+    )
+    kafka_username: str | None = Field(
+        None, description="The user name for the SASL mechanisms PLAIN and SCRAM."
+    )
+    kafka_password: SecretStr | None = Field(
+        None, description="The password for the SASL mechanisms PLAIN and SCRAM."
+    )
     kafka_ca_file: ReadableFile | None = Field(
-        None, description="PEM; without it, the machine's own authorities"
+        None,
+        description="A PEM file with the certificate authorities that sign the brokers' certificates. "
+        "Without it, the system's authorities are trusted.",
     )
     kafka_certificate_file: ReadableFile | None = Field(
-        None, description="PEM, for a broker that asks for one"
+        None, description="A PEM file with the client certificate, for brokers that require one."
     )
     kafka_key_file: ReadableFile | None = Field(
-        None, description="PEM; without it, the key is in the certificate's file"
+        None,
+        description="A PEM file with the client certificate's private key. Without it, the key is read from "
+        "CALLFOLD_KAFKA_CERTIFICATE_FILE.",
     )
-    kafka_key_password: SecretStr | None = None
+    kafka_key_password: SecretStr | None = Field(
+        None, description="The password of the private key, if the key is encrypted."
+    )
     kafka_token_url: (
         Annotated[str, web_url("https://identity.example.com/token"), AfterValidator(check_token_url)] | None
-    ) = Field(None, description="OAUTHBEARER: the token endpoint of the client-credentials grant")
-    kafka_token_file: Path | None = Field(
-        None, description="OAUTHBEARER: a file that holds the token, read anew whenever one is needed"
+    ) = Field(
+        None,
+        description="OAUTHBEARER: the token endpoint of the client credentials grant. Set it or "
+        "CALLFOLD_KAFKA_TOKEN_FILE.",
     )
-    kafka_client_id: str | None = None
-    kafka_client_secret: SecretStr | None = None
-    kafka_token_scope: str | None = None
+    kafka_token_file: Path | None = Field(
+        None,
+        description="OAUTHBEARER: a file that contains the token. It is read again each time a token is "
+        "needed.",
+    )
+    kafka_client_id: str | None = Field(
+        None, description="OAUTHBEARER: the client id that CALLFOLD_KAFKA_TOKEN_URL requires."
+    )
+    kafka_client_secret: SecretStr | None = Field(
+        None, description="OAUTHBEARER: the client secret that CALLFOLD_KAFKA_TOKEN_URL requires."
+    )
+    kafka_token_scope: str | None = Field(
+        None,
+        description="OAUTHBEARER: the scope to request at CALLFOLD_KAFKA_TOKEN_URL. Without it, none is "
+        "requested.",
+    )
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
@@ -58,7 +94,8 @@ class KafkaSettings(Settings):
         return self.kafka_security_protocol.startswith("SASL")
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The context of settings with TLS. Raises ValueError when a file is not what its setting says."""
+        """The TLS context of settings with TLS. Raises ValueError if a file does not hold what its setting
+        requires."""
         return ssl_context(
             ca_file=self.kafka_ca_file,
             certificate_file=self.kafka_certificate_file,
@@ -104,19 +141,19 @@ def _broken_rules_of_sasl(settings: KafkaSettings) -> Iterator[str]:
         for name in _missing(settings, _PASSWORD):
             yield f"{_name(name)} must be set for {mechanism}."
         for name in _given(settings, _TOKEN):
-            yield f"{_name(name)} does not go with {mechanism}."
+            yield f"{_name(name)} cannot be used with {mechanism}."
         return
     for name in _given(settings, _PASSWORD):
-        yield f"{_name(name)} does not go with {mechanism}."
+        yield f"{_name(name)} cannot be used with {mechanism}."
     if bool(settings.kafka_token_url) == bool(settings.kafka_token_file):
         one, other = _name("kafka_token_url"), _name("kafka_token_file")
-        yield f"{one} or {other}, and not both, must be set for {mechanism}."
+        yield f"{one} or {other}, but not both, must be set for {mechanism}."
     if settings.kafka_token_url:
         for name in _missing(settings, _GRANT):
             yield f"{_name(name)} must be set for {_name('kafka_token_url')}."
     else:
         for name in _given(settings, (*_GRANT, "kafka_token_scope")):
-            yield f"{_name(name)} does not go with {_name('kafka_token_file')}."
+            yield f"{_name(name)} cannot be used with {_name('kafka_token_file')}."
 
 
 def _given(settings: KafkaSettings, names: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The TLS context that a client of Kafka connects with, made from the files that the settings name."""
+"""The TLS context of a Kafka client, from the files that the settings name."""
 
 import ssl
 from pathlib import Path
@@ -7,8 +7,8 @@ from pathlib import Path
 def ssl_context(
     *, ca_file: Path | None, certificate_file: Path | None, key_file: Path | None, key_password: str | None
 ) -> ssl.SSLContext:
-    """The context always checks the broker's certificate and its name. Without `ca_file` it trusts the
-    machine's own authorities. Raises ValueError, one sentence that names the setting whose file is wrong."""
+    """The context always verifies the broker's certificate and its host name. Without `ca_file` it trusts the
+    system's authorities. Raises ValueError, one sentence that names the setting whose file is invalid."""
     context = ssl.create_default_context()
     if ca_file:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts this authority alone

@@ -1,4 +1,4 @@
-"""Names of variables that are nearly those of settings."""
+"""Environment variables whose names are nearly those of settings."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -12,16 +12,16 @@ from shared.settings.ingest import IngestSettings
 from shared.settings.process import LogSettings
 
 ALL_SETTINGS: Final = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings, RolesSettings)
-"""The classes that together have every setting."""
+"""Together, these classes contain every setting."""
 
 
 def misspelt(names: Iterable[str]) -> list[str]:
-    """A sentence for each variable that is nearly named as a setting is: it would be passed over in silence.
-    Others that begin with `CALLFOLD_` may be somebody's own."""
+    """A sentence for each variable whose name is close to a setting's, and which would otherwise be ignored
+    silently. Other names with the prefix `CALLFOLD_` may belong to other programs."""
     known = {f"{PREFIX}{field.upper()}" for of in ALL_SETTINGS for field in of.model_fields}
     others = sorted(name for name in names if name.startswith(PREFIX) and name.upper() not in known)
     return [
-        f"{name} is no setting, and does nothing: did you mean {near[0]}?"
+        f"{name} is not a setting and is ignored. Did you mean {near[0]}?"
         for name in others
         if (near := get_close_matches(name, known, n=1, cutoff=0.9))
     ]

@@ -1,4 +1,4 @@
-"""The audit log: who did what that can't be undone, or that counts follow from."""
+"""The audit log: who took which irreversible action, or an action that changes counts."""
 
 from typing import Final
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from shared.database.connection import AnyConnection
 
 NO_ORGANIZATION: Final = UUID(int=0)
-"""Stands where none is known, as for a record that is no event."""
+"""Stands for an unknown organization, as of a record that is not an event."""
 
 
 async def write_audit(
@@ -18,7 +18,8 @@ async def write_audit(
     subject: str,
     details: str = "",
 ) -> None:
-    """Writes one line within the caller's transaction, so that it is there exactly if the deed is."""
+    """Writes one entry within the caller's transaction, so that the entry exists exactly if the action is
+    committed."""
     await connection.execute(_INSERT, organization_id, actor, action, subject, details)
 
 

@@ -1,8 +1,8 @@
-"""One batch into PostgreSQL, whole or not at all.
+"""Writes one batch to PostgreSQL, all of it or nothing.
 
-read_known   one snapshot: tombstones, stored events, what each call counts for now
-changes      pure, in shared/store/changes.py: the calls that the events make, and the deltas that follow
-write        one transaction, refused with `Overtaken` when another writer was faster
+- `read_known` reads tombstones, stored events and the current counts of each call, in one snapshot.
+- `changes` (pure, in shared/store/changes.py) folds the calls and computes their deltas.
+- `write` writes one transaction. It raises `Overtaken` when another writer was faster.
 
 The caller calls the three in this order; this module calls neither `changes` nor the caller.
 """
@@ -35,7 +35,8 @@ class Overtaken(Exception):
 
 
 class TooLarge(Exception):
-    """What is stored of the batch's calls is more than should be in memory at once: store it in parts."""
+    """The stored events of the batch's calls are too many to hold in memory at once: store the batch in
+    parts."""
 
 
 _UNKNOWN: Final = KnownCall()
@@ -48,9 +49,9 @@ async def read_known(
     *,
     stored_bytes_max: int = STORED_BYTES_MAX,
 ) -> tuple[Mapping[UUID, Organization], Sequence[TouchedCall]]:
-    """What the database has of these calls, in one snapshot: their organizations, without those that nobody
-    created, and each call with the events that arrived, in their order. Every call of a deleted organization
-    is deleted. Raises `TooLarge`, unless there is only one call."""
+    """Reads the state of these calls in one snapshot: the organizations that exist, and each call with its
+    arrived events, in order. Every call of a deleted organization counts as deleted. Raises `TooLarge`,
+    unless there is only one call."""
     owners = [organization_id for organization_id, _ in arrived]
     calls = [call_id for _, call_id in arrived]
     distinct_owners = list(set(owners))
@@ -89,7 +90,7 @@ async def read_known(
 def _organization(organization_id: UUID, name: str, retention_days: int | None) -> Organization:
     if time_zone(name).key != name:
         logger.error(
-            "the organization's time zone %r is none; counted in UTC",
+            "unknown time zone %r; counting this organization in UTC",
             name,
             extra={"organization_id": organization_id},
         )
@@ -100,8 +101,8 @@ async def write(
     connection: Connection, batch: Changes, bad_records: Sequence[BadRecord], *, now: datetime | None = None
 ) -> None:
     """Writes the changes and the bad records in one transaction. Bad records need `now` (aware), the time at
-    which their retention is judged. Raises `Overtaken` when what was read is no longer so, and asyncpg's
-    errors; then nothing is written."""
+    which their retention is judged. Raises `Overtaken` if the data that was read has changed, and asyncpg's
+    errors. Then nothing is written."""
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
@@ -109,7 +110,7 @@ async def write(
             await _write(connection, batch)
             if bad_records:
                 if now is None:
-                    raise ValueError("bad records are written at a time")
+                    raise ValueError("bad records require `now`")
                 await write_quarantine(connection, bad_records, now)
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name not in ("calls_pkey", "call_events_pkey"):
@@ -136,7 +137,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
             columns=CALL_COLUMNS,
             records=[call_row(call, when) for call, when in batch.new_calls],
         )
-        # After the COPY, which waits for a delete of the same call: only now is its tombstone in sight.
+        # After the COPY, which waits for a delete of the same call: only now is its tombstone visible.
         keys = [(call.organization_id, call.id) for call, _ in batch.new_calls]
         if await connection.fetch(_READ_DELETED, *zip(*keys, strict=True)):
             raise Overtaken("a call was deleted meanwhile")
@@ -145,7 +146,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
         tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
-    if batch.overruled:  # after the calls' rows are locked, as a delete does it
+    if batch.overruled:  # after locking the calls' rows, in the same order as a delete
         gone = [(event.organization_id, event.call_id, event.id) for event in batch.overruled]
         await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     if batch.new_calls or batch.changed_calls:
@@ -157,7 +158,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
 
 
 async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:
-    # As text: the driver would take packed numbers apart digit by digit, and nothing here needs an escape.
+    # As text: the driver would encode packed numbers digit by digit, and no value here needs an escape.
     rows = "".join("\t".join(map(str, (*cell, *measures))) + "\n" for cell, measures in deltas.items())
     await connection.copy_to_table(
         "daily_call_deltas", source=BytesIO(rows.encode()), columns=(*Cell._fields, *Measures._fields)
@@ -165,9 +166,10 @@ async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures])
 
 
 async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) -> None:
-    """Raises `Overtaken` when a time zone changes or has changed: the days were found by what was read.
+    """Raises `Overtaken` if a time zone is being changed or has changed: the days were computed from the zone
+    that was read.
 
-    At the end, and without waiting for the lock: who moves the days may wait for what is written here.
+    It runs last and does not wait for the lock, because a change of the time zone may wait for these rows.
     """
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock_shared($1)", DAYS_LOCK):
         raise Overtaken("a time zone is being changed")
@@ -177,8 +179,8 @@ async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) ->
 
 
 async def _check_organizations(connection: Connection, batch: Changes) -> None:
-    """Raises `Overtaken` when an organization was deleted since the reading. The lock of `_check_days` is
-    held: who deletes an organization takes it alone, and waits for what is written here."""
+    """Raises `Overtaken` if an organization was deleted since it was read. The lock of `_check_days` is held:
+    the deletion of an organization takes it exclusively and waits for this transaction."""
     owners = [*batch.time_zones, *batch.organizations]
     if await connection.fetch(_READ_DELETED, owners, list(map(organization_tombstone, owners))):
         raise Overtaken("an organization was deleted meanwhile")
@@ -225,7 +227,7 @@ _KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organizati
 
 _READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"
 
-# No payload is sent beyond the bytes that may be read at once.
+# Payloads beyond the limit of bytes are not sent.
 _READ_EVENTS: Final = f"""
 SELECT n, id,
        CASE WHEN sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint THEN NULL

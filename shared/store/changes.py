@@ -1,4 +1,4 @@
-"""What a batch of events changes: the calls folded anew, and the deltas that follow. Pure."""
+"""Computes the changes of a batch of events: the calls folded again, and the resulting deltas. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ CallKey = tuple[UUID, UUID]
 
 
 class Organization(NamedTuple):
-    """What the store must know of an organization; `time_zone` is the name as it is written there."""
+    """The store's data of an organization. `time_zone` is the name in its row."""
 
     time_zone: str
     retention_days: int | None = None
@@ -36,21 +36,21 @@ class Organization(NamedTuple):
         return time_zone(self.time_zone)
 
     def kept_since(self, now: datetime | None) -> datetime | None:
-        """Before which time events are not kept at `now` (aware); None where all are."""
+        """The instant before which events are not kept at `now` (aware); None if all are kept."""
         if now is None or self.retention_days is None:
             return None
         return kept_since(now, self.zone, self.retention_days)
 
 
 class Written(NamedTuple):
-    """Which state of a call's row was read: who replaces it must have read the newest."""
+    """The state of a call's row that was read. A writer must have read the newest one to replace it."""
 
     version: int
     revision: int
 
 
 class KnownCall(NamedTuple):
-    """What the database has of one call; `row` is None when it has none."""
+    """The stored state of one call. `row` is None if there is no row."""
 
     deleted: bool = False
     row: Written | None = None
@@ -60,7 +60,7 @@ class KnownCall(NamedTuple):
 
 
 class TouchedCall(NamedTuple):
-    """A call that a batch brings events of; without events, one that is folded again."""
+    """A call with the events of it in a batch. Without events, the call is folded again."""
 
     key: CallKey
     arrived: Sequence[Event]
@@ -75,20 +75,20 @@ class Refused(NamedTuple):
 
 
 class CallChange(NamedTuple):
-    """What a batch changes of one call. Each event that arrived is in `events`, `refused`, `conflicting` or
-    `of_deleted_call`, is a duplicate, or is an end that callfold made up and that other events overrule."""
+    """The changes of one call by a batch. Each arrived event is in `events`, `refused`, `conflicting` or
+    `of_deleted_call`, is a duplicate, or is a generated end that other events overrule."""
 
     events: Sequence[Event] = ()
     """The new ones."""
     overruled: Sequence[Event] = ()
     refused: Sequence[Refused] = ()
     of_unknown_organization: bool = False
-    """Why all of them are refused."""
+    """Whether this is why all of them are refused."""
     duplicates: int = 0
     conflicting: Sequence[Event] = ()
     of_deleted_call: Sequence[Event] = ()
     call: Call | None = None
-    """What the call is now; None where it stays as it is."""
+    """The new state of the call; None if it does not change."""
     when: LocalHour | None = None
     """When `call` counts."""
     replaced: Written | None = None
@@ -99,38 +99,38 @@ class CallChange(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """What one batch does to the database."""
+    """The changes of one batch to the database."""
 
     organizations: Sequence[UUID]
-    """The ones that nobody created."""
+    """The organizations to create."""
     events: Sequence[Event]
     overruled: Sequence[Event]
-    """Stored ends that callfold made up and that other events overrule: they leave their call's events."""
+    """Stored generated ends that other events overrule. They are removed from their call's events."""
     new_calls: Sequence[tuple[Call, LocalHour]]
     changed_calls: Sequence[tuple[Call, LocalHour, Written]]
     """Each with the state of its row that it replaces."""
     time_zones: Mapping[UUID, str]
-    """By which the days and hours were found."""
+    """The time zones by which the days and hours were computed."""
     deltas: Mapping[Cell, Measures]
     refused: Sequence[Refused]
     of_unknown_organizations: int
-    """How many of the refused."""
+    """The number of refused events whose organization does not exist."""
     duplicates: int
     conflicting: Sequence[Event]
-    """Not among the duplicates: events with an id that their call already has, and with other content. The
-    first of an id is kept, whatever a later one says."""
+    """Events with an id that their call already has, but with other content. They are not among the
+    duplicates. The first event of an id is kept."""
     of_deleted_calls: Sequence[Event]
     statuses: Mapping[str, int]
-    """How many calls came to each status: new ones, and those that had another."""
+    """The number of calls that reached each status: new calls, and calls that had another status."""
 
 
 CALL_EVENTS_MAX: Final = 10_000
-"""What a call may have: all of its events are read each time one more comes."""
+"""The limit per call, because all of its events are read whenever another one arrives."""
 
 
 def group(events: Iterable[Event]) -> dict[CallKey, list[Event]]:
-    """The events by call, in one order of calls for all owners: two that meet wait for each other, and
-    seldom in a circle."""
+    """Groups the events by call. All writers use the same order of calls, so that concurrent ones wait for
+    each other and rarely deadlock."""
     by_call: defaultdict[CallKey, list[Event]] = defaultdict(list)
     for event in events:
         by_call[event.organization_id, event.call_id].append(event)
@@ -144,8 +144,8 @@ def changes(
     now: datetime | None = None,
     create_organizations: bool = True,
 ) -> Changes:
-    """What these events change: the sum of what they change of each call. With `now` (aware), events older
-    than their organization keeps at that time are refused."""
+    """Computes the changes of these events as the sum of each call's changes. With `now` (aware), events
+    older than their organization's retention at that time are refused."""
     owners = {id_: (one.zone, one.kept_since(now)) for id_, one in organizations.items()}
     each: list[CallChange] = []
     deltas = Deltas()
@@ -193,10 +193,10 @@ def change_of(
     oldest: datetime | None = None,
     create_organization: bool = True,
 ) -> CallChange:
-    """What the events that arrived change of their call. `zone` is None where nobody created the
-    organization. Events before `oldest` (aware) are refused."""
+    """Computes the changes of a call by its arrived events. `zone` is None if the organization does not
+    exist. Events before `oldest` (aware) are refused."""
     _, arrived, known = touched
-    if known.deleted:  # also a call of an organization that was deleted, and is unknown
+    if known.deleted:  # also if its organization was deleted and no longer exists
         return CallChange(of_deleted_call=arrived)
     if arrived and known.row is None and _is_reserved(arrived[0]):
         return _refusal(arrived, "call_id: this UUID is reserved")
@@ -242,8 +242,8 @@ def _refusal(arrived: Sequence[Event], reason: str) -> CallChange:
 def _sift(
     arrived: Sequence[Event], stored: Mapping[str, str], oldest: datetime | None
 ) -> tuple[Sequence[Event], Sequence[Refused], Sequence[tuple[Event, str]]]:
-    """The events that are new to their call, those that are refused, and those whose id the call has already,
-    each with the payload of the first event of that id. `stored` are the payloads by id."""
+    """Returns the events that are new to their call, the refused ones, and those whose id the call already
+    has, each with the payload of the first event of that id. `stored` maps ids to payloads."""
     fresh = arrived
     repeated: list[tuple[Event, str]] = []
     refused: list[Refused] = []
@@ -251,7 +251,7 @@ def _sift(
         fresh = [event for event in arrived if event.id not in stored]
         repeated = [(event, stored[event.id]) for event in arrived if event.id in stored]
     if oldest is not None:
-        reason = f"timestamp: lies before {oldest.isoformat()}, and older events are not kept"
+        reason = f"timestamp: is before {oldest.isoformat()}; older events are not kept"
         refused += [Refused(event, reason) for event in fresh if event.timestamp < oldest]
         fresh = [event for event in fresh if event.timestamp >= oldest]
     # A refused event must not count as the first of its id, or the next one would be dropped as a duplicate.
@@ -265,24 +265,24 @@ def _sift(
         fresh = list(first.values())
     if len(fresh) + len(stored) > CALL_EVENTS_MAX:
         room = max(CALL_EVENTS_MAX - len(stored), 0)
-        reason = f"the call has {CALL_EVENTS_MAX:,} events already, the most that a call may have"
+        reason = f"the call has {CALL_EVENTS_MAX:,} events already, which is the limit"
         refused += [Refused(event, reason) for event in fresh[room:]]
         fresh = fresh[:room]
     return fresh, refused, repeated
 
 
 def _is_reserved(event: Event) -> bool:
-    """Whether an event names its call by an id that stands for something else in the tables."""
+    """Whether an event's call id is reserved for another purpose in the tables."""
     return event.call_id.int == 0 or event.call_id == organization_tombstone(event.organization_id)
 
 
 def _differ(payload: str, other: str) -> bool:
-    """Whether two payloads say different things, however they are written."""
+    """Whether two payloads differ in content and not only in notation."""
     return payload != other and _content(payload) != _content(other)
 
 
 def _content(payload: str) -> object:
-    """What a payload says; itself where it has numbers that no reader takes."""
+    """A payload's content; the payload itself if it has numbers that no reader accepts."""
     try:
         return _decode(payload)
     except DecodeError:

@@ -1,4 +1,4 @@
-"""Deleting a call: for good, and from every count at once."""
+"""Deleting a call permanently, and from every count at once."""
 
 from typing import Final
 from uuid import UUID
@@ -14,15 +14,14 @@ from shared.store.quarantine import hold_call_alone
 async def delete(
     connection: AnyConnection, organization_id: UUID, call_id: UUID, *, livemode: bool, actor: str
 ) -> bool:
-    """Deletes one call of this mode and all that was derived from it, in one transaction; false where there
-    is none. `actor` is who did it, for the audit log. The quarantined records of the call go with it, and
-    those that name several calls of its organization: one of them may be this one.
+    """Deletes one call of this mode and everything derived from it, in one transaction. Returns false if
+    there is no such call. `actor` is for the audit log. The call's quarantined records are also deleted, and
+    those that name several calls of its organization, because this call may be among them.
 
-    The call's row is locked first: an ingest that is just storing events of it either has committed them,
-    so that they go too, or finds the call gone and starts again, at the tombstone.
-    Whoever is just writing a quarantined record of the call either has committed it, so that it goes too, or
-    finds the tombstone.
-    Raises asyncpg's errors; of a deadlock or a serialization failure the transaction is to be tried again.
+    The call's row is locked first. A concurrent ingest of its events has either committed them, so that they
+    are deleted, or finds the call gone and retries, and then finds the tombstone. A concurrent writer of a
+    quarantined record of the call has either committed it, so that it is deleted, or finds the tombstone.
+    Raises asyncpg's errors. After a deadlock or a serialization failure, retry the transaction.
     """
     async with connection.transaction(isolation="read_committed"):
         await hold_call_alone(connection, organization_id, call_id)
@@ -50,8 +49,8 @@ _DELETE_QUARANTINED: Final = """
 DELETE FROM quarantined_records WHERE organization_id = $1 AND call_id = ANY($2::uuid[])
 """
 
-# What the call counted for is taken away from the cell that it is in: that of its `day` and `hour` as they
-# stand, whatever the organization's time zone has become since.
+# The call's measures are subtracted from the cell of its stored `day` and `hour`, even if the organization's
+# time zone has changed since.
 _DELETE_CALL: Final = f"""
 WITH gone AS (
     DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *

@@ -1,7 +1,8 @@
-"""Quarantine: where a record goes that can't become an event, with its bytes and the reason.
+"""Quarantine: stores bad records, each with its bytes and the reason.
 
-It holds no more than the calls themselves may: nothing of a deleted call, nothing older than its organization
-keeps. Such a record is stored without its content, as a fact: where it came from, and which rule it breaks.
+It obeys the limits of the calls themselves: no content of a deleted call, and none older than its
+organization's retention. Such a record is stored without its content: only its position and the rule that it
+breaks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,12 +22,12 @@ from shared.database.connection import AnyConnection, Connection
 from shared.database.locks import CALL_LOCKS, LOCK_BUCKETS
 
 NO_TIMESTAMP: Final = -1
-"""Kafka's, of a record without one."""
+"""Kafka's value for a record without a timestamp."""
 _NAMESPACE: Final = UUID("0f1b4f0e-6b0a-5c55-9d0c-3a1f6f3a7c11")
 
 OF_DELETED_CALL: Final = "its call is deleted"
 OF_DELETED_ORGANIZATION: Final = "its organization is deleted"
-OLDER_THAN_KEPT: Final = "it is older than is kept"
+OLDER_THAN_KEPT: Final = "it is older than the retention"
 OF_SEVERAL_ORGANIZATIONS: Final = "it names several organizations"
 HAS_CONTENT: Final = "(key IS NOT NULL OR value IS NOT NULL OR cardinality(header_names) > 0)"
 """The condition, in SQL, that a quarantined record is stored with its content."""
@@ -34,8 +35,8 @@ HAS_CONTENT: Final = "(key IS NOT NULL OR value IS NOT NULL OR cardinality(heade
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A record with the rule that it breaks, in a sentence; and the rule alone, without anything of the
-    record, where the sentence has more."""
+    """A record with the reason, one sentence. `rule` is the reason without any content of the record, if the
+    sentence contains some."""
 
     record: Record
     reason: str
@@ -43,8 +44,9 @@ class BadRecord:
 
     @property
     def id(self) -> UUID:
-        """One for each record of each topic that ever had this name: the time tells a topic made anew. Lines
-        of a file have no time: the value tells another file of the same name."""
+        """The same for each delivery of a record, and unique among all topics that ever had this name: the
+        timestamp distinguishes a topic that was created again. Lines of a file have no timestamp: the value
+        distinguishes another file of the same name."""
         record = self.record
         place = f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}"
         if record.timestamp == NO_TIMESTAMP:
@@ -53,26 +55,26 @@ class BadRecord:
 
     @cached_property
     def named(self) -> NamedCall:
-        """The call that it names."""
+        """The call that the record names."""
         return named_call(self.record.key, self.record.value)
 
 
 def readable(name: str) -> str:
-    """A header's name as text that a database takes: what is none is written as `\\xff`."""
+    """A header's name as text that PostgreSQL accepts. Bytes that are not UTF-8 are written as `\xff`."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace").replace("\0", "\\0")
 
 
 async def hold_calls(connection: Connection, keys: Iterable[tuple[UUID, UUID]]) -> None:
-    """Keeps deletes of these calls (organization and call) waiting until the caller's transaction ends. A
-    delete that was first is committed afterwards, and the next statement sees its tombstone.
+    """Makes deletes of these calls (organization and call) wait until the caller's transaction ends. If a
+    delete came first, this waits until it commits, and the next statement sees its tombstone.
 
-    To be called before the transaction locks any row."""
+    Call it before the transaction locks any row."""
     if buckets := sorted({_bucket(*key) for key in keys}):
         await connection.execute(_HOLD, CALL_LOCKS, buckets)
 
 
 async def hold_call_alone(connection: AnyConnection, organization_id: UUID, call_id: UUID) -> None:
-    """The same for the delete itself: until the caller's transaction ends, nobody else holds the call."""
+    """The same lock for the delete, held exclusively until the caller's transaction ends."""
     await connection.execute(_HOLD_ALONE, CALL_LOCKS, _bucket(organization_id, call_id))
 
 
@@ -82,7 +84,7 @@ def _bucket(organization_id: UUID, call_id: UUID) -> int:
 
 async def write_quarantine(connection: Connection, bad_records: Sequence[BadRecord], now: datetime) -> None:
     """Stores the records within the caller's transaction, which holds their calls (`hold_calls`). A record
-    that is stored already stays as it is. At `now` (aware) it is judged how old a record may be."""
+    stored earlier stays as it is. Retention is judged at `now` (aware)."""
     named = [bad.named for bad in bad_records]
     began = [
         retained_from(one, produced_at(bad.record.timestamp), now)
@@ -96,7 +98,7 @@ async def write_quarantine(connection: Connection, bad_records: Sequence[BadReco
 
 
 def _row(bad: BadRecord, began: datetime, now: datetime, refusal: str | None) -> tuple[object, ...]:
-    """A record's row; with a `refusal`, without content, and retained from now on."""
+    """A record's row. With a `refusal`, it has no content and is retained from now on."""
     record = bad.record
     place = (bad.id, record.topic, record.partition, record.offset, produced_at(record.timestamp))
     if refusal is not None:
@@ -117,14 +119,15 @@ def _row(bad: BadRecord, began: datetime, now: datetime, refusal: str | None) ->
 
 
 def retained_from(named: NamedCall, produced: datetime | None, now: datetime) -> datetime:
-    """When a record's retention began: at its event's own time, else the record's, and no later than now."""
+    """When a record's retention began: at its event's timestamp, otherwise the record's, and not later than
+    now."""
     return min(named.timestamp or produced or now, now)
 
 
 async def _refusals(
     connection: Connection, named: Sequence[NamedCall], began: Sequence[datetime], now: datetime
 ) -> list[str | None]:
-    """Why each record is stored without content; None where it is stored with it."""
+    """Why each record is stored without content; None for a record stored with its content."""
     deleted = await read_deleted(connection, [key for one in named for key in one.tombstones])
     since = await _kept_since(connection, named, now)
     refusals: list[str | None] = []
@@ -142,7 +145,7 @@ async def _refusals(
 
 
 async def read_deleted(connection: Connection, keys: Iterable[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-    """Those of these calls (organization and call) that have a tombstone."""
+    """The calls among these (organization and call) that have a tombstone."""
     distinct = sorted(set(keys))
     if not distinct:
         return set()
@@ -153,8 +156,8 @@ async def read_deleted(connection: Connection, keys: Iterable[tuple[UUID, UUID]]
 async def _kept_since(
     connection: Connection, named: Iterable[NamedCall], now: datetime
 ) -> dict[UUID | None, datetime]:
-    """Since when the named organizations keep what they have, of those that have a retention; and, under
-    None, since when records are kept that name no organization."""
+    """The instant since which each named organization with a retention keeps records. None as a key stands
+    for records that name no organization."""
     owners = {one.organization_id for one in named}
     rows = await connection.fetch(_READ_RETENTIONS, [owner for owner in owners if owner is not None])
     since: dict[UUID | None, datetime] = {
@@ -166,15 +169,15 @@ async def _kept_since(
 
 
 async def strictest_kept_since(connection: Connection, now: datetime) -> datetime | None:
-    """Since when records are kept that name no organization. They may be of any, and so are kept no longer
-    than the organization with the shortest retention keeps its own; None where no organization has one."""
+    """The instant since which records that name no organization are kept. They may belong to any, so the
+    shortest retention of all organizations applies. None if no organization has a retention."""
     rows = await connection.fetch(_READ_STRICTEST)
     return max((kept_since(now, time_zone(zone), days) for zone, days in rows), default=None)
 
 
 def produced_at(timestamp_ms: int) -> datetime | None:
-    """A record's timestamp; None where it has none, or one that no calendar has. 0 is that of a producer
-    without a clock."""
+    """A record's timestamp; None if it has none or one outside the calendar. 0 comes from a producer without
+    a clock."""
     if timestamp_ms <= 0:
         return None
     try:

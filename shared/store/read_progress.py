@@ -1,9 +1,9 @@
-"""How far ingest has read the topic: table `partitions_read`, written by ingest, read by who judges silence.
+"""How far ingest has read the topic: the table `partitions_read`. Ingest writes it; the aggregator and
+`callfold reap` read it to judge silence.
 
-`read_until` of a partition is a moment by the database's clock. Every record that was published to the
-partition before that moment is stored. It stands still while the partition has a backlog, and while no
-process reads the partition. A record of a transaction counts as published once no open transaction lies
-before it.
+`read_until` of a partition is a moment of the database's clock. Every record published to the partition
+before that moment is stored. It does not advance while the partition has a backlog or while no process reads
+it. A record of a transaction counts as published once no open transaction precedes it.
 """
 
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from shared.database.connection import AnyConnection
 async def write_read_until(
     connection: AnyConnection, topic: str, partitions: int, read_until: Mapping[int, datetime]
 ) -> None:
-    """Moves partitions of the topic forward to these moments; none is moved back. `partitions` is how many
-    the topic had after the latest of the moments. Raises asyncpg's errors."""
+    """Advances partitions of the topic to these moments; none is moved back. `partitions` is the number of
+    the topic's partitions after the latest of these moments. Raises asyncpg's errors."""
     numbers = sorted(read_until)
     await connection.execute(_WRITE, topic, partitions, numbers, [read_until[number] for number in numbers])
 
 
 async def read_until(connection: AnyConnection, topic: str) -> datetime | None:
-    """The moment, by the database's clock, before which every record that was published to the topic is
-    stored; None while some partition was never read. Raises asyncpg's errors.
+    """The moment of the database's clock before which every record published to the topic is stored; None
+    while a partition was never read. Raises asyncpg's errors.
 
-    The row that is ahead of all others knows how many partitions the topic has. Rows of higher partitions are
-    left from a topic of the same name that was removed, and do not count.
+    The row that is ahead of all others has the current number of partitions. Rows of higher partitions are
+    left over from a removed topic of the same name and are ignored.
     """
     moment: datetime | None = await connection.fetchval(_READ, topic)
     return moment
 
 
 async def topics_read(connection: AnyConnection) -> list[str]:
-    """The topics that ingest has read, or begun to read, in their order. Raises asyncpg's errors."""
+    """The topics that ingest has read or started to read, in alphabetical order. Raises asyncpg's errors."""
     return [topic for (topic,) in await connection.fetch(_TOPICS)]
 
 

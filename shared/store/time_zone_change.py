@@ -1,4 +1,4 @@
-"""Moving the calls of an organization to the days and hours of another time zone, exact at every snapshot."""
+"""Moving the calls of an organization to the days and hours of another time zone, exact in every snapshot."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,15 +18,15 @@ STATEMENT_SECONDS: Final = 3600
 
 
 async def move_days(connection: Connection, organization_id: UUID, time_zone: str) -> int:
-    """Gives the organization this time zone (an IANA name), and each of its calls the day and hour that it
-    has there, with the counts, within the caller's transaction; how many calls were moved.
+    """Sets the organization's time zone (an IANA name), and the day and hour of each of its calls, with the
+    counts. It runs within the caller's transaction and returns the number of moved calls.
 
-    The mass is moved first, the oldest calls first, while ingest goes on by the old zone; a batch with a call
-    that was moved begins again until the end. What ingest wrote meanwhile is moved under the lock that it
-    takes, without waiting, at the end of each write: for that moment all batches begin again, and the first
-    one after it reads the new zone. Ingest may be the winner of a deadlock: then all of it is to be tried
-    again.
-    Raises `LookupError` where there is no such organization, and asyncpg's errors.
+    Most calls are moved first, the oldest ones first, while ingest continues in the old zone. A batch with a
+    moved call is retried until the end. Calls that ingest wrote meanwhile are moved under the lock that
+    ingest tries to take, without waiting, at the end of each write. While it is held, all batches are
+    retried; the first one afterwards reads the new zone. In a deadlock, PostgreSQL may cancel this
+    transaction: the caller must retry it. Raises `LookupError` if there is no such organization, and
+    asyncpg's errors.
     """
     zone = zones.time_zone(time_zone)
     since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
@@ -41,8 +41,8 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
 
 
 async def _move(connection: Connection, organization_id: UUID, zone: ZoneInfo, since: str | None) -> int:
-    """Moves the calls; with `since`, a transaction id, only those that a transaction wrote which was not over
-    then. A call that changes meanwhile stays for the second time."""
+    """Moves the calls. With `since`, a transaction id, only calls written by a transaction that had not ended
+    then. A call that changes meanwhile is left to the second pass."""
     moved = 0
     prepared = await connection.prepare(_CALLS, name="", timeout=STATEMENT_SECONDS)
     cursor = await prepared.cursor(organization_id, since, timeout=STATEMENT_SECONDS)
@@ -66,7 +66,7 @@ async def _move_some(connection: Connection, organization_id: UUID, moving: Sequ
 
 _SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2, zone_rules = $3 WHERE id = $1 RETURNING id"
 
-# The second time only what is newer is read: a row's xmin is the transaction that wrote it.
+# The second pass reads only newer rows: a row's xmin is the transaction that wrote it.
 _CALLS: Final = """
 SELECT id, created_at, day, hour, revision FROM calls
 WHERE organization_id = $1

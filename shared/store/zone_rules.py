@@ -1,6 +1,6 @@
-"""Which organizations' calls have days and hours by other time-zone rules than this process's.
+"""Organizations whose calls have days and hours by other time-zone rules than this process's.
 
-`organizations.zone_rules` keeps the rules that an organization's calls were last placed by, in the form of
+`organizations.zone_rules` holds the rules by which an organization's calls were last placed, in the form of
 `shared.calls.zones.zone_rules`.
 """
 
@@ -19,7 +19,7 @@ _ZONES_NAMED: Final = 5
 
 class OtherRules(NamedTuple):
     """Organizations with one time zone, whose calls were placed by the same other rules. `zone_rules` is None
-    where nobody recorded by which."""
+    if the rules were not recorded."""
 
     time_zone: str
     zone_rules: str | None
@@ -27,7 +27,7 @@ class OtherRules(NamedTuple):
 
 
 class Unplaced(NamedTuple):
-    """One organization whose calls were placed by other rules, as its row was read."""
+    """One organization whose calls were placed by other rules, with the values read from its row."""
 
     organization_id: UUID
     time_zone: str
@@ -36,7 +36,7 @@ class Unplaced(NamedTuple):
 
 async def other_rules(connection: "AnyConnection") -> Sequence[OtherRules] | None:
     """The organizations whose calls were placed by other rules, grouped, ordered by time zone; None while the
-    tables are older than this question, or the role may not ask it. Raises asyncpg's errors."""
+    tables do not have the function yet, or the role may not call it. Raises asyncpg's errors."""
     if not await connection.fetchval(_MAY_ASK):
         return None
     groups = [OtherRules(*row) for row in await connection.fetch(_GROUPS)]
@@ -44,7 +44,7 @@ async def other_rules(connection: "AnyConnection") -> Sequence[OtherRules] | Non
 
 
 async def warn_of_other_rules(connection: "AnyConnection", logger: Logger) -> bool:
-    """Logs one warning where calls were placed by other rules. Returns whether it could ask. Raises asyncpg's
+    """Logs one warning if calls were placed by other rules. Returns whether it could check. Raises asyncpg's
     errors."""
     groups = await other_rules(connection)
     if groups:
@@ -64,15 +64,15 @@ async def warn_of_other_rules(connection: "AnyConnection", logger: Logger) -> bo
 
 
 async def unplaced(connection: "AnyConnection", organization_id: UUID | None) -> Sequence[Unplaced]:
-    """The organizations, or this one alone, whose calls were placed by other rules, in the order of their
-    ids. Raises asyncpg's errors."""
+    """The organizations whose calls were placed by other rules, in the order of their ids; or only this one.
+    Raises asyncpg's errors."""
     rows = [Unplaced(*row) for row in await connection.fetch(_ROWS, organization_id)]
     return [row for row in rows if not has_same_rules(row.time_zone, row.zone_rules)]
 
 
 async def record_placed(connection: "AnyConnection", organizations: Sequence[Unplaced]) -> None:
-    """Records that the calls of these organizations are placed by the rules in use now. An organization whose
-    time zone or rules somebody changed since they were read stays as it is. Raises asyncpg's errors."""
+    """Records that the calls of these organizations are placed by the current rules. An organization whose
+    time zone or rules changed since they were read is left as it is. Raises asyncpg's errors."""
     if organizations:
         rules = [zone_rules(one.time_zone) for one in organizations]
         await connection.execute(_RECORD, *zip(*organizations, strict=True), rules)

@@ -1,4 +1,4 @@
-"""The aggregator: deltas become counts, and no answer changes by it."""
+"""The aggregator: deltas become counts, and no answer changes."""
 
 import asyncio
 import random
@@ -66,7 +66,8 @@ async def test_deltas_are_added_to_the_counts_and_gone(database: Connection) -> 
 async def test_several_work_side_by_side_while_more_come_and_every_answer_is_exact(
     database: Connection, others: list[Connection]
 ) -> None:
-    """Each delta has its own effect once, whoever takes it; a reader between any two steps sees the sum."""
+    """Each delta takes effect once, with any aggregator that takes it. A reader between any two steps sees
+    the same sum."""
     await write_deltas(database, 2000)
     before = await database.fetch(ANSWER)
     answers = []
@@ -121,7 +122,7 @@ async def test_the_process_applies_what_comes_and_survives_a_lost_connection(
 async def test_it_takes_deltas_without_being_told_within_its_interval(
     database: Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """A word that was lost costs a second, never a count."""
+    """A lost notification costs a second, never a count."""
     await write_deltas(database, 10)
     aggregator = Service("aggregator", tmp_path / "aggregator.log", database_url=database_url)
 

@@ -1,4 +1,4 @@
-"""Calls that never ended are ended; calls that are older than is kept go."""
+"""Calls that never ended are ended, and calls older than the retention are removed."""
 
 import asyncio
 import logging
@@ -105,7 +105,7 @@ async def test_a_call_whose_end_may_be_in_a_backlog_is_not_ended(
     assert await reap(database, year_after, SILENCE, read_until=year_after) == (0, 1), (
         "clocks may differ by a minute"
     )
-    # Half of the archive is read: the call speaks, and the look that found it silent no longer counts.
+    # Half of the archive is read: the call has a new event, so the earlier check no longer counts.
     await stored(database, ringing)
     next_look = year_after + timedelta(minutes=5)
     assert await reap(database, next_look, SILENCE, read_until=year_after + MARGIN) == (0, 1)
@@ -131,7 +131,7 @@ async def test_a_topic_is_read_as_far_as_its_slowest_partition(database: Connect
     assert await read_until(database, "t") is None
     noted = "INSERT INTO partitions_read (topic, partition, partitions, read_until) VALUES ($1, $2, $3, $4)"
     await database.execute(noted, "t", 0, 2, NOON)
-    assert await read_until(database, "t") is None, "nobody has read partition 1"
+    assert await read_until(database, "t") is None, "no process has read partition 1"
     await database.execute(noted, "t", 1, 2, NOON - timedelta(hours=1))
     await database.execute(noted, "other", 0, 1, NOON - timedelta(hours=9))
     assert await read_until(database, "t") == NOON - timedelta(hours=1)
@@ -140,11 +140,9 @@ async def test_a_topic_is_read_as_far_as_its_slowest_partition(database: Connect
 async def test_reap_by_command_waits_until_ingest_has_read(database: Connection, database_url: str) -> None:
     await stored(database, initiated)
     done = await callfold("reap", database_url=database_url)
-    assert done.output.startswith(
-        "0 calls ended after 4 hours without an event.\n1 silent call not ended yet"
-    )
+    assert done.output.startswith("0 calls ended after 4 hours of silence.\n1 silent call not ended yet")
     done = await callfold("reap", "--all-read", database_url=database_url)
-    assert done.output == "1 call ended after 4 hours without an event.\n"
+    assert done.output == "1 call ended after 4 hours of silence.\n"
 
 
 async def test_test_calls_stay_test_calls(database: Connection, database_url: str) -> None:
@@ -254,7 +252,7 @@ async def keep(database: Connection, days: int) -> None:
 
 
 def ended(days_ago: int, n: int = 1) -> list[Event]:
-    """A call that was completed so many days before noon."""
+    """A call that was completed this many days before noon."""
     start = NOON - timedelta(days=days_ago)
     return [
         event("call.initiated", id="1", call_id=UUID(int=n), timestamp=start),
@@ -309,8 +307,8 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
     assert await counted_calls(database) == {"completed": 2}
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
     assert [row["reason"] for row in reasons] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
-        "stored without content, because it is older than is kept"
+        "timestamp: is before 2026-10-25T00:00:00+00:00; older events are not kept; "
+        "stored without content, because it is older than the retention"
     ]
     assert (await prove(database_url)).exact
 
@@ -318,7 +316,7 @@ async def test_events_older_than_is_kept_are_quarantined_and_bring_nothing_back(
 async def test_redelivery_of_what_is_there_or_deleted_changes_nothing_however_old(
     database: Connection, database_url: str
 ) -> None:
-    """Its age is no reason to quarantine a copy: least of all of what somebody deleted."""
+    """Its age is no reason to quarantine a duplicate, above all one of a deleted call."""
     await stored(database, *ended(40), *ended(40, n=2))
     assert await delete(database, ORGANIZATION, UUID(int=2), livemode=True, actor="test")
     await keep(database, 30)
@@ -331,7 +329,7 @@ async def test_redelivery_of_what_is_there_or_deleted_changes_nothing_however_ol
 async def test_a_call_that_gets_an_event_while_it_is_pruned(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """Ingest has written and not committed: the call is left for the next round."""
+    """Ingest has written but not committed: the call is left to the next round."""
     await stored(database, *ended(40))
     await keep(database, 30)
     batch = await prepared(rival, event("call.updated", id="3", call_id=UUID(int=1), cost="9"))
@@ -382,7 +380,7 @@ async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_fro
     stop = asyncio.Event()
     settings = AggregatorSettings(database_url=database_url, prune_counts="drop")
     async with rival.transaction():
-        await rival.execute("LOCK TABLE daily_call_counts")  # which the end of silent calls reads
+        await rival.execute("LOCK TABLE daily_call_counts")  # which the chore that ends silent calls reads
         chores = asyncio.create_task(do_chores(settings, stop))
         waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         await until(lambda: rival.fetchval(waits), "the chores to wait")
@@ -401,7 +399,7 @@ async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_fro
     await chores
     warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert len(warnings) == 2
-    assert warnings[0].startswith("can't end silent calls now: ")
+    assert warnings[0].startswith("cannot end silent calls now: ")
     assert warnings[1].startswith("can end silent calls again after ")
     log = await database.fetchrow("SELECT actor, action, details FROM audit_log")
     assert tuple(log or ()) == ("aggregator", "calls and their counts pruned", "1 calls")
@@ -411,7 +409,7 @@ async def test_prune_by_command(database: Connection, database_url: str) -> None
     await stored(database, *ended(40))
     await keep(database, 30)
     done = await callfold("prune", "--counts", "drop", database_url=database_url)
-    assert done.output == "1 call removed; their counts are removed.\n0 quarantined records removed.\n"
+    assert done.output == "1 call removed; their counts are dropped.\n0 quarantined records removed.\n"
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", CALL) == 0
     log = await database.fetchrow("SELECT action, subject, details FROM audit_log")
     assert tuple(log or ()) == ("calls pruned", "all organizations", "counts: drop")

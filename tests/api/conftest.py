@@ -1,4 +1,4 @@
-"""The API as most tests here want it. Those that want other settings serve it themselves."""
+"""The API with the settings that most tests here need. Other tests start it with their own settings."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -20,6 +20,6 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 async def document() -> Any:
-    """The OpenAPI document, as the API answers it. It needs no database."""
+    """The OpenAPI document, as the API serves it. It needs no database."""
     async with serving(NOWHERE) as client:
         return (await client.get("/openapi.json")).json()

@@ -1,4 +1,4 @@
-"""Answers that are kept: given for as long as nothing changes, and by no process a moment longer."""
+"""Kept answers: every process returns them while nothing changes, and not a moment longer."""
 
 import asyncio
 import json
@@ -33,20 +33,20 @@ from tests.support.processes import until
 
 @asynccontextmanager
 async def counts_locked(database: Connection) -> AsyncIterator[None]:
-    """Who computes has to wait, until the end of the block."""
+    """Makes each computation wait until the end of the block."""
     async with database.transaction():
         await database.execute("LOCK TABLE daily_call_counts")
         yield
 
 
 async def principal_now(database: Connection, tenant: seed.Tenant) -> Principal:
-    """The tenant's principal, as its credentials are found now."""
+    """The tenant's principal, by a lookup of its credentials now."""
     state = await database.fetchval(f"SELECT {STATE}")
     return Principal(tenant.id, True, tenant.zone, "the test", frozenset(), "unlimited", state)
 
 
 async def total(api: httpx.AsyncClient, tenant: seed.Tenant, **query: object) -> int:
-    """The total that stats answer, as trends do."""
+    """The total of stats, after a check that trends have the same."""
     stats = await get(api, tenant, "/calls", action="stats", **query)
     trends = await get(api, tenant, "/calls", action="trends", **query)
     assert sum(day["total"] for day in trends["data"]) == stats["total"]
@@ -90,7 +90,7 @@ async def test_every_change_is_seen_at_once_by_every_process(
 async def test_what_was_in_progress_when_an_answer_was_computed_is_seen_once_it_is_committed(
     api: httpx.AsyncClient, database: Connection, database_url: str
 ) -> None:
-    """In any order, and with savepoints: no order of commits leads back to a state that was."""
+    """In any order, and with savepoints: no order of commits leads back to an earlier state."""
     acme = await seed.tenant(database)
     async with AsyncExitStack() as writers:
         writing = []
@@ -212,7 +212,7 @@ async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
 
 @pytest.mark.processes
 async def test_after_a_crash_no_state_comes_back() -> None:
-    """The numbers of transactions do: of those whose end was not written yet."""
+    """Transaction ids do come back: those of transactions whose end was not flushed yet."""
     with tempfile.TemporaryDirectory(prefix="callfold-crash-") as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
@@ -229,7 +229,7 @@ async def test_after_a_crash_no_state_comes_back() -> None:
                 await database.execute("BEGIN; INSERT INTO numbers VALUES (0); ROLLBACK")
                 states.add(await database.fetchval(f"SELECT {STATE}"))
             started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
-            os.kill(pid, signal.SIGKILL)  # the postmaster ends all others, recovers, and lives on
+            os.kill(pid, signal.SIGKILL)  # the postmaster kills the other backends, recovers, and survives
             await until(database.is_closed, "the crash")
             await server.wait_until_ready()
             database = await asyncpg.connect(url)
@@ -251,13 +251,13 @@ _steps = st.one_of(
 
 
 class Interleaving:
-    """Processes that answer the same question, and writers that change what is true, step by step."""
+    """Processes that answer the same question, and writers that change the true answer step by step."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
         self.answers = [Answers(2**20) for _ in range(PROCESSES)]
         self.history = [0]
-        """The totals that were true, in their order; each greater than the one before."""
+        """The true totals, in order; each is greater than the one before."""
         self.given = 0
         self._unfinished: list[list[tuple[int, asyncio.Task[Answer]]]] = [[] for _ in range(PROCESSES)]
         self._gates: list[asyncio.Event | None] = [None] * PROCESSES
@@ -315,12 +315,12 @@ class Interleaving:
         return await self.answers[place].get(self._databases.reading, principal, "stats", compute)
 
     async def _settle(self, place: int) -> None:
-        """Returns when one of this process's askers stands still within its snapshot, or all are answered."""
+        """Returns when one request of this process waits within its snapshot, or all are answered."""
         async with asyncio.timeout(10):
             while self._gates[place] is None and self._unfinished[place]:
                 await asyncio.sleep(0)
                 self._check(place)
-        for _ in range(5):  # an answer that is kept needs no more
+        for _ in range(5):  # a kept answer needs no computation
             await asyncio.sleep(0)
         self._check(place)
 

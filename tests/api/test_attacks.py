@@ -1,4 +1,4 @@
-"""What somebody would try who means harm. Routes and parameters come from the OpenAPI document, so that a new
+"""Requests that an attacker would try. Routes and parameters come from the OpenAPI document, so that each new
 one is attacked from its first day."""
 
 import asyncio
@@ -71,19 +71,20 @@ HOSTILE: dict[str, bytes] = {
     "a megabyte": b"9" * 1_000_000,
 }
 TOO_LARGE = {0, 413, 414, 431}
-"""How a server refuses what it will not read to the end; 0: it just closes."""
+"""The statuses with which the server refuses a request that it does not read to the end; 0: it only
+closes."""
 
 
 class Operation(NamedTuple):
-    """One of the document's operations that needs credentials."""
+    """One of the document's operations that require credentials."""
 
     method: str
     path: str
     parameters: dict[str, str]
-    """Where each is, by name: `query`, `path` or `header`."""
+    """The place of each parameter, by name: `query`, `path` or `header`."""
 
     def request(self, call_id: object, *lines: bytes, query: bytes = b"") -> bytes:
-        """A request that is fine, but for what is in this query and these lines of the head."""
+        """A valid request, except for this query and these lines of the head."""
         path = self.path.replace("{id}", str(call_id)).encode()
         return request(self.method, path + (b"?" + query if query else b""), *lines)
 
@@ -101,7 +102,7 @@ OPERATIONS = tuple(_operations())
 
 
 class Site(NamedTuple):
-    """An API that runs, with two organizations: Acme, who has something to hide, and Mallory."""
+    """A running API with two organizations: Acme, which has data to hide, and Mallory."""
 
     port: int
     acme: Tenant
@@ -110,7 +111,7 @@ class Site(NamedTuple):
     """A call of Acme's."""
 
     async def ask(self, requests: Iterable[tuple[str, bytes]]) -> dict[str, Answer]:
-        """The answers to all of these requests, by their names."""
+        """The answers to all of these requests, by name."""
         few = asyncio.Semaphore(8)
 
         async def one(sent: bytes) -> Answer:
@@ -126,7 +127,8 @@ class Site(NamedTuple):
 async def site(
     database: Connection, database_url: str, free_tcp_port_factory: Callable[[], int], tmp_path: Path
 ) -> AsyncIterator[Site]:
-    """The site. At its end nothing of it has broken, nothing is gone, and its log holds no secret."""
+    """The site. At its end the process still runs without a fault, no data is lost, and its log has no
+    secret."""
     acme, mallory = [await seed.tenant(database) for _ in range(2)]
     ids = {name: value for name, value in IDS_OF_ACME.items() if name != "external_id"}
     call_id = await _call(database, acme, "acme", call_id=IDS_OF_ACME["external_id"], **ids)
@@ -141,7 +143,7 @@ async def site(
         jwt_secret=SECRET,
         jwt_issuer=ISSUER,
         log_level="DEBUG",
-        api_export_connections="10",  # for what is asked at once
+        api_export_connections="10",  # for concurrent exports
     )
     try:
         await until(monitor.is_ready, "the API to be ready")
@@ -179,11 +181,11 @@ def key_of(tenant: Tenant) -> bytes:
 
 
 def counts_nothing(answer: Answer) -> bool:
-    """Whether an answer of 200 tells of no call at all."""
+    """Whether an answer of 200 contains no call at all."""
     if b"MARK" in answer.body:
         return False
     if b"application/json" not in answer.head:
-        return sum(b"," in line for line in answer.body.splitlines()) <= 1  # the heading of an export
+        return sum(b"," in line for line in answer.body.splitlines()) <= 1  # the header line of an export
     totals = re.findall(rb'"(?:total|calls|answered)":(\d+)', answer.body)
     return all(int(total) == 0 for total in totals)
 

@@ -167,7 +167,8 @@ async def test_filters_narrow_list_total_stats_and_trends_alike(
 ) -> None:
     acme = await seed.tenant(database, "America/St_Johns")  # 3:30 behind UTC
     made: dict[str, tuple[str, Status, dict[str, Any]]] = {
-        # The last moment of a day there, the first, and the first second of the day after that.
+        # The last moment of a day there, the first moment of the next day, and the first second of the day
+        # after.
         "a": ("2026-11-22T03:29:59.999Z", "completed", {"direction": "inbound", "phone_number_id": PHONE}),
         "b": ("2026-11-22T03:30:00Z", "completed", {"direction": "outbound", "phone_number_id": PHONE}),
         "c": ("2026-11-23T03:30:00Z", "busy", {"direction": "inbound", "phone_number_id": OTHER_PHONE}),
@@ -267,7 +268,7 @@ async def test_detail_has_the_events_in_order_as_they_were_sent(
     assert {field: answer[field] for field in listed} == listed
     assert set(answer) - set(listed) == {"events", "events_total", "recording", "recordings"}
     assert answer["recording"] == {"url": "https://recordings.example.com/1.mp3"}
-    # Of two events at one time, "B" comes before "a", as it does in the fold.
+    # Of two events at the same time, "B" comes before "a", as in the fold.
     assert [event["id"] for event in answer["events"]] == ["b", "B", "a", "recording"]
     assert answer["events"][0] == {
         "id": "b",
@@ -365,7 +366,7 @@ async def test_a_delete_takes_away_exactly_what_the_call_counted_for(
 async def test_a_delete_counts_in_the_day_that_the_call_is_counted_in(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """Also when the organization has moved to another time zone since."""
+    """Also if the organization has changed its time zone since."""
     acme = await seed.tenant(database, "Europe/Berlin")
     call_id = await seed.call(database, acme, "2026-11-23T23:30:00Z")
     await database.execute("UPDATE organizations SET time_zone = 'UTC'")
@@ -389,7 +390,7 @@ async def test_a_delete_wakes_the_aggregator(api: httpx.AsyncClient, database: C
 async def test_a_delete_waits_for_an_event_that_is_just_being_stored(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """Then it takes that event along, and the count as it is after it."""
+    """The delete then also removes that event, and subtracts the call as it counts after it."""
     acme = await seed.tenant(database)
     call_id = await seed.call(database, acme, status="ringing")
     async with database.transaction():
@@ -424,7 +425,7 @@ async def test_a_delete_that_was_a_deadlocks_victim_is_tried_again(
 ) -> None:
     acme = await seed.tenant(database)
     call_id = await seed.call(database, acme)
-    # The delete looks for deadlocks soon, this side late: so the delete is the victim.
+    # The delete checks for deadlocks early and this session late, so the delete is the victim.
     await database.execute(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 20', "
         "current_database()); END $$"
@@ -455,7 +456,7 @@ async def test_a_call_that_cannot_be_locked_in_time_is_answered_503(
 
 
 async def test_a_page_and_its_total_are_of_one_snapshot(api: httpx.AsyncClient, database: Connection) -> None:
-    """Calls come, are counted and go while the list is read over and over; no answer is off by one."""
+    """Calls are added, counted and deleted while the list is read repeatedly; every answer is exact."""
     acme = await seed.tenant(database)
     enough = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Pages of other origins: what a browser is told that they may do, in every answer."""
+"""Cross-origin requests: the CORS headers of every answer."""
 
 from collections.abc import AsyncIterator, Mapping
 from uuid import uuid4
@@ -22,7 +22,7 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def told(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that are about other origins."""
+    """The CORS headers."""
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 

@@ -1,4 +1,4 @@
-"""Stats and trends: what is counted, on which days, in whose time zone."""
+"""Stats and trends: which calls count, on which days, in which time zone."""
 
 from datetime import UTC, datetime
 
@@ -30,7 +30,7 @@ FIGURES = {
     "hangup_causes",
     "percentiles",
 }
-"""Told since, and tested in tests/api/test_figures.py."""
+"""Figures that were added later; tests/api/test_figures.py tests them."""
 NO_PERCENTILES = dict.fromkeys(("p50", "p90", "p95", "p99"))
 
 
@@ -225,7 +225,7 @@ async def test_days_are_the_organizations_across_clock_changes_and_years(
         assert [(row["date"], row["total"]) for row in trends["data"]] == [
             (day, days.count(day)) for day in sorted(set(days))
         ]
-        for day in set(days):  # a list and stats of each day agree
+        for day in set(days):  # the list and stats of each day agree
             one = {"start_date": day, "end_date": day}
             assert (await get(api, acme, "/calls", **one))["total"] == days.count(day)
             assert len((await get(api, acme, "/calls", **one))["data"]) == days.count(day)

@@ -1,4 +1,4 @@
-"""Credentials: who is let in, and what they can reach."""
+"""Credentials: which are accepted, and which data they can reach."""
 
 from uuid import uuid4
 
@@ -42,21 +42,21 @@ async def test_who_is_not_let_in(api: httpx.AsyncClient, database: Connection) -
     acme = await seed.tenant(database)
     revoked = await seed.key(database, acme.id, True, revoked=True)
     nobodys = await seed.key(database, uuid4(), True)
-    # Rows that no key command writes: the mode in the prefix is not the row's.
+    # Rows that the key commands never write: the mode of the prefix differs from that of the row.
     says_live = await seed.key(database, acme.id, False, text=new_key(True))
     says_test = await seed.key(database, acme.id, True, text=new_key(False))
     refused: list[tuple[dict[str, str], str]] = [
-        ({}, "Send an API key"),
-        ({"x-api-key": ""}, "Send an API key"),
-        ({"Authorization": ""}, "Send an API key"),
-        ({"Authorization": "Bearer"}, "Send an API key"),
-        ({"Authorization": "Bearer "}, "Send an API key"),
-        ({"Authorization": acme.key}, "Send an API key"),
-        ({"Authorization": f"Basic {acme.key}"}, "Send an API key"),
-        ({"Authorization": f"Bearer  x {acme.key}"}, "no API key"),
-        ({"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."}, "no API key"),
-        ({"x-api-key": "kros_"}, "no API key"),
-        ({"x-api-key": "KROS_LIVE_" + acme.key[10:]}, "no API key"),
+        ({}, "The request has no API key"),
+        ({"x-api-key": ""}, "The request has no API key"),
+        ({"Authorization": ""}, "The request has no API key"),
+        ({"Authorization": "Bearer"}, "The request has no API key"),
+        ({"Authorization": "Bearer "}, "The request has no API key"),
+        ({"Authorization": acme.key}, "The request has no API key"),
+        ({"Authorization": f"Basic {acme.key}"}, "The request has no API key"),
+        ({"Authorization": f"Bearer  x {acme.key}"}, "not an API key"),
+        ({"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."}, "not an API key"),
+        ({"x-api-key": "kros_"}, "not an API key"),
+        ({"x-api-key": "KROS_LIVE_" + acme.key[10:]}, "not an API key"),
         ({"x-api-key": "kros_live_"}, "unknown, expired or revoked"),
         ({"x-api-key": new_key(True)}, "unknown, expired or revoked"),
         ({"x-api-key": acme.key + "x"}, "unknown, expired or revoked"),
@@ -68,9 +68,9 @@ async def test_who_is_not_let_in(api: httpx.AsyncClient, database: Connection) -
         ({"x-api-key": nobodys}, "unknown, expired or revoked"),
         ({"x-api-key": says_live}, "unknown, expired or revoked"),
         ({"x-api-key": says_test}, "unknown, expired or revoked"),
-        ({"x-api-key": acme.key, "Authorization": f"Bearer {acme.test_key}"}, "different keys"),
-        # Who they are comes before what they ask.
-        ({"x-organization-id": "nonsense"}, "Send an API key"),
+        ({"x-api-key": acme.key, "Authorization": f"Bearer {acme.test_key}"}, "different values"),
+        # The credentials are checked before the parameters.
+        ({"x-organization-id": "nonsense"}, "The request has no API key"),
     ]
 
     for headers, sentence in refused:
@@ -119,7 +119,8 @@ async def test_an_organization_must_be_named_right(api: httpx.AsyncClient, datab
 
 
 async def test_tenants_stay_apart_in_every_position(api: httpx.AsyncClient, database: Connection) -> None:
-    """Two organizations have a call with the same id, phone number and external id, and one its own."""
+    """Two organizations have a call with the same id, phone number and external id, and one has another
+    call."""
     acme, umbrella = await seed.tenant(database), await seed.tenant(database)
     phone, shared_id = str(uuid4()), str(uuid4())
     for owner, text in ((acme, "acme's"), (umbrella, "umbrella's")):

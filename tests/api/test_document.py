@@ -1,5 +1,5 @@
-"""The OpenAPI document is one that tools can read: valid, with true examples, and with a name for all that a
-generated client needs to name."""
+"""Tools can read the OpenAPI document: it is valid, its examples match, and each type of a generated client
+has a name."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def operations(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def answers(document: Any) -> Iterator[tuple[str, Any]]:
-    """What each operation may answer with each status and media type."""
+    """The content of each operation's responses, by status and media type."""
     for name, operation in operations(document):
         for status, response in operation["responses"].items():
             for media_type, said in response.get("content", {}).items():
@@ -25,7 +25,7 @@ def answers(document: Any) -> Iterator[tuple[str, Any]]:
 
 
 def violations(document: Any, schema: Any, value: Any) -> list[str]:
-    """How a value breaks a schema of the document."""
+    """The violations of a schema of the document by a value."""
     whole = {**schema, "components": document["components"]}
     validator = OAS31Validator(whole, format_checker=OAS31Validator.FORMAT_CHECKER)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
@@ -37,7 +37,7 @@ def test_it_is_openapi_3_1(document: Any) -> None:
 
 
 PYDANTICS_OWN = {"ge", "gt", "le", "lt", "max_length", "min_length"}
-"""What it writes into a schema where a limit is beside, and not within, a type that may be null."""
+"""The keywords that Pydantic writes if a limit is beside a nullable type instead of within it."""
 
 
 def test_no_limit_of_a_parameter_is_lost(document: Any) -> None:
@@ -84,8 +84,8 @@ def test_every_answer_of_an_error_shows_one(document: Any) -> None:
 
 
 def test_a_generated_client_has_a_name_for_everything(document: Any) -> None:
-    """Each operation has an id of its own that is a function's name, and each object, and each choice
-    between objects, is a schema with a name."""
+    """Each operation has a unique id that is a valid function name. Each object, and each choice between
+    objects, is a named schema."""
     ids = Counter(operation["operationId"] for _, operation in operations(document))
     assert [name for name, number in ids.items() if number > 1 or not name.isidentifier()] == []
 
@@ -102,7 +102,7 @@ def test_a_generated_client_has_a_name_for_everything(document: Any) -> None:
 
 
 def test_a_generated_client_sends_nothing_that_its_action_refuses(document: Any) -> None:
-    """Some send every default of a route, and those of `GET /calls` are not for all of its actions."""
+    """Some clients send every default of a route, and some actions of `GET /calls` refuse some of them."""
     parameters = document["paths"]["/calls"]["get"]["parameters"]
     schemas = [each for parameter in parameters for each in _all_schemas(parameter["schema"])]
     assert [schema for schema in schemas if "default" in schema] == []
@@ -115,7 +115,7 @@ def _all_schemas(schema: Any) -> Iterator[Any]:
 
 
 def _nameless_objects(schema: Any) -> Iterator[Any]:
-    """The objects with fields of their own within a schema, that are not there by reference."""
+    """The objects with fields within a schema that are not references."""
     if "properties" in schema:
         yield schema
     for key in ("anyOf", "oneOf", "allOf"):

@@ -1,7 +1,8 @@
-"""Errors: whatever is asked, the answer has the one shape, and it is never a 500."""
+"""Errors: every answer to an invalid request has the same shape, and none is a 500."""
 
 import asyncio
 import logging
+import re
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from services.api.app import create_app
 from services.api.calls.list_query import CallsQuery
 from services.api.health import why_waiting
+from services.api.http.error_codes import ErrorCode
 from shared.database.connection import Connection
 from shared.settings.api import ApiSettings
 from tests.support import seed
@@ -19,28 +21,28 @@ from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_
 
 KNOWN = ", ".join(CallsQuery.model_fields)
 A_STATUS = (
-    "must be one of initiated, ringing, in_progress, completed, failed, busy, no_answer, canceled, "
-    "or several of them separated by commas"
+    "must be one or more of initiated, ringing, in_progress, completed, failed, busy, no_answer, canceled, "
+    "separated by commas"
 )
-A_DAY = "must be a day written as YYYY-MM-DD, or an instant such as 2026-11-01T08:00:00Z"
-DAY_WITH_STATS = "must be a whole day, as all that is counted by days; instants are for lists"
-NO_DAY = "must be a day that the calendar has"
-NO_INSTANT = "must be an instant that the calendar has"
+A_DAY = "must be a date (YYYY-MM-DD) or an RFC 3339 timestamp such as 2026-11-01T08:00:00Z"
+DAY_WITH_STATS = "must be a date (YYYY-MM-DD); only lists and exports take timestamps"
+NO_DAY = "must be a date that exists, in the years 1 to 9999"
+NO_INSTANT = "must be a timestamp that exists, in the years 1 to 9999"
 NO_PAGE = "must be at most 1000000000"
-NO_CURSOR = "must be the next_cursor of a list with the same filters and order"
-A_TEXT = "must be a text, not empty and without null characters"
-DIGITS = "must be at least 3 digits of a number, and at most 64"
+NO_CURSOR = "must be a next_cursor from a list with the same filters and order"
+A_TEXT = "must not be empty or contain null characters"
+DIGITS = "must have 3 to 64 digits, and beside them only spaces and + - . / ( )"
 _OF_CELLS = "status, direction, phone_number_id, start_date, end_date, from_date, to_date"
 OF_STATS = f"{_OF_CELLS}, group_by, compare, include"
 OF_TRENDS = f"{_OF_CELLS}, interval, week_start, group_by, compare, include"
-DISTRIBUTIONS = "must be percentiles or hangup_causes, or both separated by a comma"
-UNKNOWN = f"is not a parameter of this route, which has {KNOWN}"
+DISTRIBUTIONS = "must be percentiles, hangup_causes, or both separated by a comma"
+UNKNOWN = f"is not a parameter of this route, which takes {KNOWN}"
 
-# What is asked, and the field and rule that are said to be broken.
+# A request, and the field and the rule in the error.
 BAD: list[tuple[str, str, str]] = [
-    ("/calls?action=list", "action", "must be one of 'stats' or 'trends'"),
-    ("/calls?action=", "action", "must be one of 'stats' or 'trends'"),
-    ("/calls?action=STATS", "action", "must be one of 'stats' or 'trends'"),
+    ("/calls?action=list", "action", "must be 'stats' or 'trends'"),
+    ("/calls?action=", "action", "must be 'stats' or 'trends'"),
+    ("/calls?action=STATS", "action", "must be 'stats' or 'trends'"),
     ("/calls?page=0", "page", "must be at least 1"),
     ("/calls?page=-1", "page", "must be at least 1"),
     ("/calls?page=1000000001", "page", NO_PAGE),
@@ -66,16 +68,16 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?status=%F0%9F%98%80", "status", A_STATUS),
     ("/calls?status='%20OR%201=1--", "status", A_STATUS),
     ("/calls?status=completed,none", "status", A_STATUS),
-    ("/calls?status=completed&status=busy", "status", "must be given once"),
-    ("/calls?status=completed&status=completed", "status", "must be given once"),
-    ("/calls?action=stats&action=trends", "action", "must be given once"),
-    ("/calls?direction=sideways", "direction", "must be one of 'inbound', 'outbound' or 'unknown'"),
+    ("/calls?status=completed&status=busy", "status", "must be sent only once"),
+    ("/calls?status=completed&status=completed", "status", "must be sent only once"),
+    ("/calls?action=stats&action=trends", "action", "must be sent only once"),
+    ("/calls?direction=sideways", "direction", "must be 'inbound', 'outbound' or 'unknown'"),
     ("/calls?phone_number_id=%2B4930", "phone_number_id", "must be a UUID"),
     ("/calls?phone_number_id=", "phone_number_id", "must be a UUID"),
     (
         "/calls?phone_number_id=00000000-0000-0000-0000-000000000000",
         "phone_number_id",
-        "must not be the nil UUID, which is no phone number's",
+        "must not be the nil UUID, which identifies no phone number",
     ),
     ("/calls?phone_number_id=%00", "phone_number_id", "must be a UUID"),
     ("/calls?start_date=yesterday", "start_date", A_DAY),
@@ -95,22 +97,26 @@ BAD: list[tuple[str, str, str]] = [
     ),
     ("/calls?offset=-1", "offset", "must be at least 0"),
     (f"/calls?offset={10**30}", "offset", "must be at most 100000000000"),
-    ("/calls?page=1&offset=0", "offset", "must not be given together with page"),
-    ("/calls?page=1&cursor=x", "cursor", "must not be given together with page"),
-    ("/calls?offset=1&cursor=x", "cursor", "must not be given together with offset"),
+    ("/calls?page=1&offset=0", "offset", "cannot be combined with page; send only one of them"),
+    ("/calls?page=1&cursor=x", "cursor", "cannot be combined with page; send only one of them"),
+    ("/calls?offset=1&cursor=x", "cursor", "cannot be combined with offset; send only one of them"),
     ("/calls?cursor=x", "cursor", NO_CURSOR),
     ("/calls?cursor=", "cursor", NO_CURSOR),
     ("/calls?cursor=%00", "cursor", NO_CURSOR),
     (f"/calls?cursor={'A' * 513}", "cursor", "must have at most 512 characters"),
-    ("/calls?sort=status", "sort", "must be one of 'created_at', 'duration' or 'cost'"),
-    ("/calls?order=down", "order", "must be one of 'desc' or 'asc'"),
+    ("/calls?sort=status", "sort", "must be 'created_at', 'duration' or 'cost'"),
+    ("/calls?order=down", "order", "must be 'desc' or 'asc'"),
     ("/calls?total=1", "total", "must be true or false"),
     ("/calls?has_recording=", "has_recording", "must be true or false"),
     ("/calls?endpoint_id=1", "endpoint_id", "must be a UUID"),
     ("/calls?from_number=", "from_number", A_TEXT),
     ("/calls?to_number=a%00", "to_number", A_TEXT),
     (f"/calls?to_number={'1' * 257}", "to_number", "must have at most 256 characters"),
-    ("/calls?from_number=*", "from_number", "must have letters, digits or signs of ASCII before its last *"),
+    (
+        "/calls?from_number=*",
+        "from_number",
+        "must have at least one character before its final *, and only printable ASCII without spaces",
+    ),
     ("/calls?external_id=%00", "external_id", A_TEXT),
     ("/calls?hangup_cause=", "hangup_cause", A_TEXT),
     ("/calls?number=12", "number", DIGITS),
@@ -121,9 +127,9 @@ BAD: list[tuple[str, str, str]] = [
     (
         "/calls?action=stats&from_number=%2B49",
         "from_number",
-        "is for the list of calls alone, not for action=stats",
+        "applies only to the list of calls, not to action=stats",
     ),
-    ("/calls?action=trends&order=asc", "order", "is for the list of calls alone, not for action=trends"),
+    ("/calls?action=trends&order=asc", "order", "applies only to the list of calls, not to action=trends"),
     ("/calls?start_date=2026-11-24%0A", "start_date", A_DAY),
     ("/calls?start_date=-001-01-01", "start_date", A_DAY),
     ("/calls?start_date=10000-01-01", "start_date", A_DAY),
@@ -146,12 +152,12 @@ BAD: list[tuple[str, str, str]] = [
     (
         "/calls?action=trends&end_date=0001-01-01",
         "end_date",
-        "leaves no room for 30 days; give start_date, too",
+        "leaves no room for the default of 30 days; send start_date as well",
     ),
     (
         "/calls?action=trends&start_date=2001-01-01",
         "start_date",
-        "must be less than 366 days before today, where no end_date is given",
+        "must be less than 366 days before today, the default of end_date",
     ),
     ("/calls?state=completed", "state", UNKNOWN),
     ("/calls?Status=completed", "Status", UNKNOWN),
@@ -159,43 +165,47 @@ BAD: list[tuple[str, str, str]] = [
     ("/calls?%FF=1", "\ufffd", UNKNOWN),
     ("/calls?=1", "", UNKNOWN),
     (f"/calls?{'x' * 5000}=1", "x" * 100, UNKNOWN),
-    ("/calls?group_by=status", "group_by", "is for action=stats or action=trends, not for the list of calls"),
-    ("/calls?action=stats&page=2", "page", "is for the list of calls alone, not for action=stats"),
-    ("/calls?action=stats&interval=day", "interval", "is not for action=stats"),
-    ("/calls/stats?page=2", "page", f"is not a parameter of this route, which has {OF_STATS}"),
-    ("/calls/stats?action=stats", "action", f"is not a parameter of this route, which has {OF_STATS}"),
+    (
+        "/calls?group_by=status",
+        "group_by",
+        "applies only to action=stats and action=trends, not to the list of calls",
+    ),
+    ("/calls?action=stats&page=2", "page", "applies only to the list of calls, not to action=stats"),
+    ("/calls?action=stats&interval=day", "interval", "does not apply to action=stats"),
+    ("/calls/stats?page=2", "page", f"is not a parameter of this route, which takes {OF_STATS}"),
+    ("/calls/stats?action=stats", "action", f"is not a parameter of this route, which takes {OF_STATS}"),
     ("/calls/stats?start_date=2026-11-01T00:00:00Z", "start_date", DAY_WITH_STATS),
-    ("/calls/stats?start_date=2026-11", "start_date", "must be a day written as YYYY-MM-DD"),
-    ("/calls/stats?group_by=endpoint", "group_by", "must be one of 'phone_number', 'direction' or 'status'"),
-    ("/calls/stats?compare=previous", "compare", "asks for previous, which needs start_date and end_date"),
+    ("/calls/stats?start_date=2026-11", "start_date", "must be a date (YYYY-MM-DD)"),
+    ("/calls/stats?group_by=endpoint", "group_by", "must be 'phone_number', 'direction' or 'status'"),
+    ("/calls/stats?compare=previous", "compare", "can be previous only with start_date and end_date"),
     ("/calls/stats?compare=next", "compare", "must be 'previous'"),
     (
         "/calls/stats?include=peak_concurrency&start_date=2026-11-01",
         "include",
-        "asks for peak_concurrency, which needs start_date and end_date",
+        "can be peak_concurrency only with start_date and end_date",
     ),
     (
         "/calls/stats?include=peak_concurrency&start_date=2026-10-01&end_date=2026-11-01",
         "include",
-        "asks for peak_concurrency, which is of at most 31 days, and not of 32",
+        "can be peak_concurrency only for at most 31 days, but the dates span 32",
     ),
-    ("/calls/trends?interval=year", "interval", "must be one of 'hour', 'day', 'week' or 'month'"),
+    ("/calls/trends?interval=year", "interval", "must be 'hour', 'day', 'week' or 'month'"),
     ("/calls/trends?include=", "include", DISTRIBUTIONS),
     ("/calls/trends?include=percentiles,p50", "include", DISTRIBUTIONS),
-    ("/calls/trends?week_start=sunday", "week_start", "is for interval=week alone"),
-    ("/calls/trends?interval=week&week_start=7", "week_start", "must be one of 'monday' or 'sunday'"),
+    ("/calls/trends?week_start=sunday", "week_start", "applies only to interval=week"),
+    ("/calls/trends?interval=week&week_start=7", "week_start", "must be 'monday' or 'sunday'"),
     (
         "/calls/trends?interval=hour&include=percentiles",
         "include",
-        "is not for the hour: what it asks for is counted by the day",
+        "cannot be combined with interval=hour; percentiles and hangup causes are counted by the day",
     ),
-    ("/calls/trends?limit=2", "limit", f"is not a parameter of this route, which has {OF_TRENDS}"),
+    ("/calls/trends?limit=2", "limit", f"is not a parameter of this route, which takes {OF_TRENDS}"),
     ("/calls/1", "id", "must be a UUID"),
     ("/calls/%00", "id", "must be a UUID"),
     ("/calls/%FF", "id", "must be a UUID"),
     ("/calls/'%20OR%201=1--", "id", "must be a UUID"),
     (f"/calls/{'9' * 5000}", "id", "must be a UUID"),
-    (f"/calls/{uuid4()}?events=false", "events", "is not a parameter of this route, which has none"),
+    (f"/calls/{uuid4()}?events=false", "events", "is not a parameter of this route, which takes none"),
 ]
 
 
@@ -281,7 +291,7 @@ async def test_what_is_not_there_and_what_cannot_be_done(
 async def test_our_own_faults_tell_nothing_of_our_inside(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """Here a stored event that somebody damaged."""
+    """Here the fault is a damaged event in the database."""
     acme = await seed.tenant(database)
     call = uuid4()
     await database.execute(
@@ -300,7 +310,7 @@ async def test_our_own_faults_tell_nothing_of_our_inside(
 
     assert answer.status_code == 500
     assert answer.json() == {
-        "error": "Something went wrong on our side.",
+        "error": "The API failed with an internal error; report it to the operator.",
         "code": "INTERNAL",
         "details": {},
     }
@@ -312,20 +322,20 @@ async def test_without_a_database_the_process_is_up_and_says_503(
     async with serving("postgresql://postgres@127.0.0.1:1/callfold") as api:
         assert (await api.get("/health/live")).json() == {"status": "live"}
         assert (await api.get("/openapi.json")).status_code == 200
-        assert (await api.get("/calls")).status_code == 401  # needs no database to say
+        assert (await api.get("/calls")).status_code == 401  # needs no database
         with caplog.at_level(logging.WARNING):
             for path in ("/health/ready", "/calls", "/calls?action=stats", f"/calls/{uuid4()}"):
                 answer = await api.get(path, headers=bearing("kros_live_secret"))
                 assert answer.status_code == 503, path
                 assert int(answer.headers["Retry-After"]) > 0
                 assert answer.json() == {
-                    "error": "The database can't be asked now; try again in a moment.",
+                    "error": "The database is unavailable; retry in a moment.",
                     "code": "DATABASE_UNAVAILABLE",
                     "details": {},
                 }
     said = [record.getMessage() for record in caplog.records if record.name.startswith("callfold")]
-    (once,) = said  # and without the key
-    assert once.startswith("the database can't be asked: [Errno 111] Connect call failed")
+    (once,) = said  # one line, which does not contain the key
+    assert once.startswith("the database is unavailable: [Errno 111] Connect call failed")
 
 
 async def test_no_such_database_is_the_same_as_none(database_url: str) -> None:
@@ -336,7 +346,7 @@ async def test_no_such_database_is_the_same_as_none(database_url: str) -> None:
 async def test_it_goes_on_when_the_database_is_back(
     api: httpx.AsyncClient, database: Connection, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its connections are cut and new ones refused for a while: what a restart looks like from here."""
+    """The connections are cut and new ones refused for a while, as in a restart of the database."""
     acme = await seed.tenant(database)
     assert (await get(api, acme, "/calls"))["total"] == 0
     address = urlsplit(database_url)
@@ -354,7 +364,7 @@ async def test_it_goes_on_when_the_database_is_back(
     assert [answer.status_code for answer in (*away, *back)] == [503, 503, 503, 200, 200]
     said = [record.getMessage() for record in caplog.records if record.name.startswith("callfold")]
     assert len(said) == 2
-    assert said[0].startswith("the database can't be asked: ")
+    assert said[0].startswith("the database is unavailable: ")
     assert said[1].startswith("the database answers again after ")
 
 
@@ -391,7 +401,7 @@ async def test_a_pool_that_stays_busy_is_answered_503(database_url: str, databas
         async with app.state.api.databases.primary.connection():
             answer = await api.get("/calls", headers=bearing(acme.key))
             assert (answer.status_code, answer.json()["code"]) == (503, "DATABASE_UNAVAILABLE")
-            # Many requests leave it ready: with the others unready as well, nobody would be answered.
+            # A busy process stays ready: if all processes became unready, no request would be answered.
             assert (await api.get("/health/ready")).status_code == 200
             assert await why_waiting(app) is None
         assert (await api.get("/calls", headers=bearing(acme.key))).status_code == 200
@@ -411,3 +421,10 @@ async def test_ready_means_migrated(api: httpx.AsyncClient, database: Connection
         assert answer.status_code == status, step
     assert answer.json()["code"] == "DATABASE_OUTDATED"
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_each_error_code_has_a_cause_and_a_remedy_of_one_sentence() -> None:
+    for code in ErrorCode:
+        assert code.status >= 400, code
+        for sentence in (code.cause, code.remedy):
+            assert re.fullmatch(r"[A-Z][^.]*(\.[a-z][^.]*)*\.", sentence), (code, sentence)

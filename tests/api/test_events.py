@@ -1,4 +1,4 @@
-"""The events of a call: the first in its detail, all page by page; and answers that somebody has already."""
+"""The events of a call: the first ones in its detail, all in pages; and conditional requests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ START = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
 async def call_of(database: Connection, tenant: seed.Tenant, events: int, **data: Any) -> UUID:
-    """A call with so many events, a second apart, two at each time; `e…` by their order."""
+    """A call with this many events, two at each second; their ids `e…` follow their order."""
     name = str(uuid4())
     return await seed.store(
         database,

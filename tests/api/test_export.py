@@ -1,4 +1,4 @@
-"""The export: a whole list in one answer, of one state, in constant memory, whatever its client does."""
+"""The export: a whole list in one answer, from one snapshot, in constant memory, even with a slow client."""
 
 import codecs
 import csv
@@ -27,11 +27,11 @@ from tests.support.roles import as_role
 from tests.support.seed import Tenant
 
 CALLS = int(os.environ.get("EXPORTED_CALLS", "150000"))
-"""How many calls to export in constant memory: 1,000,000 take a minute."""
+"""How many calls to export in constant memory. Exporting 1,000,000 takes a minute."""
 MOST_GROWTH_BYTES = 8 * 1024 * 1024
 
 MORE_THAN_BUFFERS = 20_000, 8_000
-"""So many calls with such transcripts are more than sockets take from a server at once."""
+"""The number of calls and of characters per transcript that exceed the socket buffers."""
 
 MANY = """
 INSERT INTO calls (organization_id, id, livemode, status, from_number, transcript, created_at, day, version)
@@ -138,12 +138,12 @@ async def test_times_are_written_in_the_time_zone_that_is_asked_for(
 
     assert await created() == ["2026-10-25T00:30:00.250000Z", "2026-10-25T01:30:00Z"]
     assert await created(time_zone="UTC") == await created()
-    # The clock in Berlin goes back over this hour, so that only the offset tells the two apart.
+    # The clock in Berlin repeats this hour, so that only the offset distinguishes the two times.
     assert await created(time_zone="Europe/Berlin") == [
         "2026-10-25T02:30:00.250000+02:00",
         "2026-10-25T02:30:00+01:00",
     ]
-    # Days are still those of the organization.
+    # Filters still use days of the organization.
     day = {"start_date": "2026-10-24", "end_date": "2026-10-24"}
     assert len(await created(time_zone="Europe/Berlin", **day)) == 2
 
@@ -174,10 +174,10 @@ async def test_a_byte_order_mark_for_spreadsheets(api: httpx.AsyncClient, databa
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("format=ndjson&bom=true", "bom is for format=csv alone."),
+        ("format=ndjson&bom=true", "bom applies only to format=csv."),
         ("bom=yes", "bom must be true or false."),
         *[
-            (f"time_zone={name}", "time_zone must be a time zone by its IANA name, such as Europe/Berlin.")
+            (f"time_zone={name}", "time_zone must be an IANA time zone name such as Europe/Berlin.")
             for name in (
                 "Mars/Olympus",
                 "europe/berlin",
@@ -215,7 +215,7 @@ async def test_it_is_compressed_for_who_asks(api: httpx.AsyncClient, database: C
     for accepted in ("gzip", "br;q=1.0, GZIP;q=0.5"):
         answer = await export(api, acme, {"accept-encoding": accepted})
         assert answer.headers["content-encoding"] == "gzip"
-        assert answer.content == plain.content  # as the client unpacked it
+        assert answer.content == plain.content  # the client has decompressed it
     for refused in ("identity", "gzip;q=0", "deflate"):
         answer = await export(api, acme, {"accept-encoding": refused})
         assert "content-encoding" not in answer.headers
@@ -226,7 +226,7 @@ async def test_it_is_compressed_for_who_asks(api: httpx.AsyncClient, database: C
 async def process(
     database_url: str, port: int, log: Path, **settings: str
 ) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    """The service as a process of its own, and a client of it."""
+    """The service as a separate process, and a client of it."""
     service = Service("api", log, database_url=as_role(database_url), api_port=str(port), **settings)
 
     try:
@@ -248,7 +248,7 @@ async def streaming(client: httpx.AsyncClient, tenant: Tenant, **query: str) -> 
 
 
 def is_over(database: Connection) -> Callable[[], Awaitable[bool]]:
-    """Whether the API asks the database nothing any more."""
+    """Whether the API no longer runs an export in the database."""
 
     async def over() -> bool:
         exporting: int = await database.fetchval(EXPORTING, API)
@@ -292,7 +292,7 @@ async def test_a_client_that_leaves_ends_the_query(
             await anext(answer.aiter_bytes())
             assert await database.fetchval(EXPORTING, API) == 1
         await until(is_over(database), "the export to end")
-        assert (await get(client, acme, "/calls"))["total"] == 0  # of the counts, which MANY left out
+        assert (await get(client, acme, "/calls"))["total"] == 0  # from the counts, which MANY does not write
 
 
 async def test_the_exports_of_one_organization_leave_others_theirs(database_url: str) -> None:
@@ -300,7 +300,7 @@ async def test_the_exports_of_one_organization_leave_others_theirs(database_url:
     settings = ApiSettings(database_url=as_role(database_url, API), api_export_connections=2)
     async with open_databases(settings) as (database, _):
         async with database.export(acme):
-            with pytest.raises(ApiError, match="As many exports are running as may at once"):
+            with pytest.raises(ApiError, match="Too many exports are running"):
                 await database.export(acme).__aenter__()
             async with database.export(globex):
                 pass
@@ -326,7 +326,7 @@ async def test_a_client_that_takes_too_long_is_cut_off(
             with pytest.raises(httpx.RemoteProtocolError):
                 async for _ in blocks:
                     pass
-        assert service.said("an export was cut: its client took too long")
+        assert service.said("an export was aborted: the client read too slowly")
         async with streaming(client, acme) as answer:
             assert answer.status_code == 200
 
@@ -348,4 +348,4 @@ async def test_what_breaks_in_the_middle_does_not_end_as_if_it_were_whole(
             with pytest.raises(httpx.RemoteProtocolError):
                 async for _ in blocks:
                     pass
-        assert service.said("an export was cut: DATABASE_UNAVAILABLE")
+        assert service.said("an export was aborted: DATABASE_UNAVAILABLE")

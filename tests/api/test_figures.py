@@ -1,4 +1,4 @@
-"""The figures of stats and trends: the documented example, and what a look at each call gives."""
+"""The figures of stats and trends, against the documented example and a computation from each call."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,7 +28,7 @@ DAY = {"start_date": "2026-11-24", "end_date": "2026-11-24"}
 
 
 def table(heading: str) -> Iterator[dict[str, str]]:
-    """The rows of the documentation's table whose first column has this heading, the last such table."""
+    """The rows of the documentation's last table whose first column has this heading."""
     names: list[str] = []
     rows: list[dict[str, str]] = []
     for line in FIGURES.read_text().splitlines():
@@ -180,14 +180,14 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 def _without_duration(tenant: seed.Tenant) -> list[Event]:
-    """A completed call of which nobody knows for how long it was."""
+    """A completed call without a duration."""
     return [seed.event(tenant, "short of facts", NOON, "call.completed")]
 
 
 async def test_calls_of_any_length_are_in_the_peak_of_each_day(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """A conference of three days, one of four weeks without a duration, and one that is still going on."""
+    """A conference of three days, one of four weeks without a duration, and one that is still in progress."""
     acme = await seed.tenant(database)
     for created, answered_after, ended in (
         ("2026-11-23T08:00:00+00:00", 2, {"duration": 273_600, "at": "2026-11-26T12:00:02+00:00"}),
@@ -202,7 +202,7 @@ async def test_calls_of_any_length_are_in_the_peak_of_each_day(
         ]
         if ended:
             at = datetime.fromisoformat(str(ended["at"]))
-            # As failed, for what completes without a duration is given one.
+            # Failed, because a call that completes without a duration gets one.
             type_ = "call.completed" if ended["duration"] else "call.failed"
             events.append(seed.event(acme, created, at, type_, duration=ended["duration"]))
         await seed.store(database, acme, events)
@@ -305,7 +305,7 @@ async def test_every_figure_is_what_a_look_at_each_call_gives(
 
 
 class World(NamedTuple):
-    """Calls, who may see them, and the days that are asked for."""
+    """Calls, the principal that may see them, and the requested days."""
 
     api: httpx.AsyncClient
     acme: seed.Tenant
@@ -326,7 +326,7 @@ class World(NamedTuple):
         return {"start_date": self.days.start, "end_date": self.days.end, "compare": "previous"}
 
     async def check_stats(self, group_by: GroupBy) -> None:
-        """Stats with all that can be asked of them; and that the list has as many calls."""
+        """Checks stats with every option, and that the list has as many calls."""
         stats = await get(
             self.api, self.acme, "/calls/stats", **self.asked, group_by=group_by, include="peak_concurrency"
         )
@@ -352,7 +352,7 @@ class World(NamedTuple):
             assert since == str(days.start - timedelta(LOOK_BACK_DAYS))
 
     async def check_trends(self, interval: Interval, group_by: GroupBy | None) -> None:
-        """Every row of trends, and that together they are the whole."""
+        """Checks every row of trends, and that their sum is the whole."""
         more: dict[str, str] = {} if group_by is None else {"group_by": group_by}
         if interval != "hour":
             more["include"] = "percentiles,hangup_causes"
@@ -377,13 +377,13 @@ class World(NamedTuple):
                 check(row["previous"], self.of_hour(before, day - shift, earlier), of_day=before)
 
     def of_hour(self, calls: list[Call], day: date, begin: datetime) -> list[Call]:
-        """Those of these calls of a day that were created in the hour that begins so."""
+        """The calls of a day that were created in the hour that begins at this time."""
         midnight = datetime.combine(day, time(), self.acme.zone).astimezone(UTC)
         hour = (begin.astimezone(UTC) - midnight) // HOUR
         return [call for call in calls if local_hour(call.created_at, self.acme.zone).hour == hour]
 
     def hour_before(self, day: date, earlier: date, begin: datetime) -> datetime | None:
-        """The hour of the earlier day in which the clock shows the same as in this hour of the day."""
+        """The hour of the earlier day with the same local time as this hour."""
 
         def alike(of: date) -> list[datetime]:
             starts = hour_starts(of, self.acme.zone)
@@ -416,7 +416,7 @@ FROM generate_series(0, $2 - 1) AS day{of_numbers}
 
 
 async def count_numbers(database: Connection, tenant: seed.Tenant, numbers: int, days: int = 1) -> None:
-    """So many phone numbers with calls on so many days from January 1st: number n has n calls a day."""
+    """Counts for phone numbers with calls on each day from January 1st: number n has n calls per day."""
     counts = _CELLS_OF_NUMBERS.format(
         table="daily_call_counts",
         phone_number_id="phone_number_id,",
@@ -466,8 +466,8 @@ async def test_more_rows_than_trends_may_have_are_refused(
         response = await api.get("/calls/trends", params=asked, headers=bearing(acme.key))
         assert (response.status_code, response.json()["error"]) == (
             400,
-            f"group_by makes more than {rows_max} rows; ask for fewer days, longer intervals or one phone "
-            "number.",
+            f"group_by would return more than {rows_max} rows; request fewer days, longer intervals or one "
+            "phone number.",
         )
     assert len((await get(api, acme, "/calls/trends", **year | {"interval": "month"}))["data"]) == 55 * 13
 
@@ -481,8 +481,8 @@ async def test_a_peak_is_not_looked_for_among_too_many_calls(
 
     for more in (
         {"start_date": "2026-01-01"},
-        {"start_date": "2026-01-02"},  # where they are those of the day before
-        {"start_date": "2026-01-01", "status": "busy"},  # and where few are asked for among them
+        {"start_date": "2026-01-02"},  # the calls are those of the day before
+        {"start_date": "2026-01-01", "status": "busy"},  # few of these calls match the filter
         {"start_date": "2026-01-01", "direction": "outbound"},
     ):
         response = await api.get("/calls/stats", params=asked | more, headers=bearing(acme.key))
@@ -496,7 +496,7 @@ async def test_a_peak_is_not_looked_for_among_too_many_calls(
 async def test_what_is_counted_by_phone_number_alone_is_told_until_a_rebuild(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """Of an organization of before there were totals."""
+    """For an organization from before there were totals."""
     acme = await seed.tenant(database)
     await seed.call(database, acme, applied=True)
     await database.execute("DELETE FROM daily_call_totals")
@@ -509,7 +509,7 @@ async def test_what_is_counted_by_phone_number_alone_is_told_until_a_rebuild(
 async def test_calls_of_before_leave_nothing_below_zero_when_they_are_deleted(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """They are taken away from distributions that they were never in."""
+    """The delete subtracts them from distributions that never included them."""
     acme = await seed.tenant(database)
     said: dict[str, Any] = {"duration": 3, "hangup_cause": "NORMAL_CLEARING"}
     ids = [await seed.call(database, acme, applied=True, **said) for _ in range(3)]

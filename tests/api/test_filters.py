@@ -1,4 +1,4 @@
-"""The table of filters: what statements, bounds and documentation take from each row."""
+"""The table of filters: statements, bounds and documentation all follow its rows."""
 
 from datetime import UTC as FIXED_UTC
 from datetime import date, datetime
@@ -23,7 +23,7 @@ def asked(**query: str) -> CallFilters:
     return call_filters_of(PRINCIPAL, FiltersQuery.model_validate(query))
 
 
-# A query -> the parameters that it gives its statements, and how PostgreSQL finds its calls.
+# A query -> the parameters of its statements, and the access paths by which PostgreSQL finds its calls.
 ROWS: list[tuple[dict[str, str], dict[str, object], list[AccessPath]]] = [
     ({}, {}, []),
     ({"status": "completed,busy"}, {"status": ["busy", "completed"]}, [AccessPath.SCAN]),

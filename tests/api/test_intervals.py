@@ -47,17 +47,22 @@ IMPOSSIBLE: list[tuple[Interval, str | None, str | None, str]] = [
         "day",
         "2025-11-23",
         None,
-        "start_date must be less than 366 days before today, where no end_date is given.",
+        "start_date must be less than 366 days before today, the default of end_date.",
     ),
-    ("day", None, "0001-01-01", "end_date leaves no room for 30 days; give start_date, too."),
+    (
+        "day",
+        None,
+        "0001-01-01",
+        "end_date leaves no room for the default of 30 days; send start_date as well.",
+    ),
     (
         "hour",
         "2026-10-24",
         None,
-        "start_date must be less than 31 days before today, where no end_date is given.",
+        "start_date must be less than 31 days before today, the default of end_date.",
     ),
-    ("hour", "9999-12-30", None, "interval can be hour only between 0001-01-03 and 9999-12-29."),
-    ("hour", "0001-01-02", "0001-01-03", "interval can be hour only between 0001-01-03 and 9999-12-29."),
+    ("hour", "9999-12-30", None, "interval can be hour only for days from 0001-01-03 to 9999-12-29."),
+    ("hour", "0001-01-02", "0001-01-03", "interval can be hour only for days from 0001-01-03 to 9999-12-29."),
     ("week", "2025-11-23", "2026-11-24", "start_date must be less than 366 days before end_date."),
     ("month", "2016-11-16", "2026-11-24", "start_date must be less than 3660 days before end_date."),
 ]
@@ -89,7 +94,7 @@ def test_the_span_before_has_as_many_days() -> None:
     with pytest.raises(ApiError) as raised:
         previous(Span(date(1, 1, 2), date(1, 1, 3)))
     assert raised.value.sentence == (
-        "start_date leaves no room for 2 days before it, which compare=previous asks for."
+        "start_date is too early for compare=previous, which needs 2 days before it."
     )
     assert previous(Span(date(1, 1, 4), date(1, 1, 4)), "hour") == (date(1, 1, 3), date(1, 1, 3))
     with pytest.raises(ApiError):
@@ -144,19 +149,19 @@ def test_intervals_are_the_span_in_parts(
 
 
 HOURS = [
-    # time zone, day, how many hours, the first of them, the last
+    # time zone, day, number of hours, the first hour, the last hour
     ("UTC", "2026-11-24", 24, "2026-11-24T00:00:00+00:00", "2026-11-24T23:00:00+00:00"),
     ("Europe/Berlin", "2026-11-24", 24, "2026-11-24T00:00:00+01:00", "2026-11-24T23:00:00+01:00"),
     ("Europe/Berlin", "2026-03-29", 23, "2026-03-29T00:00:00+01:00", "2026-03-29T23:00:00+02:00"),
     ("Europe/Berlin", "2026-10-25", 25, "2026-10-25T00:00:00+02:00", "2026-10-25T23:00:00+01:00"),
-    # The clock goes back by half an hour, so that the last hour of the day is half of one; and forth.
+    # The clock is set back by half an hour, so that the last hour is half an hour; and set forward.
     ("Australia/Lord_Howe", "2026-04-05", 25, "2026-04-05T00:00:00+11:00", "2026-04-05T23:30:00+10:30"),
     ("Australia/Lord_Howe", "2026-10-04", 24, "2026-10-04T00:00:00+10:30", "2026-10-04T23:30:00+11:00"),
-    # The clock skips midnight; skips a whole day; goes back over midnight.
+    # The clock skips midnight; skips a whole day; is set back over midnight.
     ("America/Sao_Paulo", "2018-11-04", 23, "2018-11-04T01:00:00-02:00", "2018-11-04T23:00:00-02:00"),
     ("Pacific/Apia", "2011-12-30", 0, "", ""),
     ("America/St_Johns", "1990-10-27", 25, "1990-10-27T00:00:00-02:30", "1990-10-28T00:00:00-02:30"),
-    # An offset with seconds, which RFC 3339 can't write.
+    # An offset with seconds, which RFC 3339 cannot express.
     ("Europe/Berlin", "1890-01-01", 24, "1889-12-31T23:06:32+00:00", "1890-01-01T22:06:32+00:00"),
 ]
 
@@ -177,7 +182,7 @@ def test_hours_that_are_counted_are_told_also_where_the_day_has_none() -> None:
 
 
 SAME_HOURS: list[tuple[str, str, str, list[int | None]]] = [
-    # time zone, day, earlier day, and of the hours of the day those of the earlier one
+    # time zone, day, earlier day, and for each hour of the day the matching hour of the earlier one
     ("UTC", "2026-11-24", "2026-11-23", list(range(24))),
     ("Europe/Berlin", "2026-03-29", "2026-03-28", [0, 1, *range(3, 24)]),
     ("Europe/Berlin", "2026-03-30", "2026-03-29", [0, 1, None, *range(2, 23)]),
@@ -187,7 +192,7 @@ SAME_HOURS: list[tuple[str, str, str, list[int | None]]] = [
     # The clock changes by half an hour.
     ("Australia/Lord_Howe", "2026-10-04", "2026-10-03", list(range(24))),
     ("Australia/Lord_Howe", "2026-04-05", "2026-04-04", [0, 1, 1, *range(2, 24)]),
-    # A day is not on the calendar; midnight is skipped; the last hour is repeated.
+    # A day does not exist; midnight is skipped; the last hour is repeated.
     ("Pacific/Apia", "2011-12-31", "2011-12-30", [None] * 24),
     ("Pacific/Apia", "2011-12-30", "2011-12-29", []),
     ("America/Sao_Paulo", "2018-11-05", "2018-11-04", [None, *range(23)]),

@@ -1,4 +1,4 @@
-"""API keys: what each may do, from where, and until when; and when it was last used."""
+"""API keys: scopes, allowed networks, expiry, and the time of the last use."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,17 +35,17 @@ PROXIES = "10.0.0.0/8, fd00::/8"
 @pytest.mark.parametrize(
     ("peer", "forwarded", "status"),
     [
-        # Without a proxy between, the peer is who asks.
+        # Without a proxy, the peer is the client.
         ("203.0.113.9", [], 200),
         ("::ffff:203.0.113.9", [], 200),
         ("2001:db8::1", [], 200),
         ("198.51.100.9", [], 403),
         ("::1", [], 403),
-        # Whoever is no proxy of ours may say what they want.
+        # A header from an untrusted peer is ignored.
         ("198.51.100.9", ["203.0.113.9"], 403),
         ("127.0.0.1", ["203.0.113.9"], 403),
         ("203.0.113.9", ["198.51.100.9"], 200),
-        # A proxy of ours adds whom it heard; what stood there before is the client's own saying.
+        # A trusted proxy appends the address of its peer; earlier entries come from the client.
         ("10.0.0.1", ["203.0.113.9"], 200),
         ("::ffff:10.0.0.1", ["::ffff:203.0.113.9"], 200),
         ("fd00::1", ["2001:db8::7"], 200),
@@ -54,10 +54,10 @@ PROXIES = "10.0.0.0/8, fd00::/8"
         ("10.0.0.1", ["198.51.100.9, 203.0.113.9, 10.0.0.2"], 200),
         ("10.0.0.1", ["198.51.100.9", "203.0.113.9", "10.0.0.2"], 200),
         ("10.0.0.1", ["203.0.113.9", "198.51.100.9"], 403),
-        # With a port, as some proxies write it.
+        # With a port, as some proxies send it.
         ("10.0.0.1", ["203.0.113.9:41000"], 200),
         ("10.0.0.1", ["[2001:db8::7]:41000"], 200),
-        # Nothing that is an address of the networks.
+        # No address in the networks.
         ("10.0.0.1", [], 403),
         ("10.0.0.1", [""], 403),
         ("10.0.0.1", ["unknown"], 403),
@@ -91,7 +91,9 @@ async def test_without_trusted_proxies_nobody_is_believed(database_url: str, dat
         answer = await api.get("/calls", headers={**bearing(key), "X-Forwarded-For": "203.0.113.9"})
 
     assert answer.status_code == 403
-    assert answer.json()["error"] == "This API key may not be used from 127.0.0.1."
+    assert (
+        answer.json()["error"] == "This API key must not be used from 127.0.0.1: its networks are restricted."
+    )
 
 
 async def test_a_revoked_key_is_refused_by_every_process_at_once(
@@ -119,7 +121,7 @@ async def test_a_scope_that_lacks_is_named(database_url: str, database: Connecti
 
     assert answer.status_code == 403
     assert answer.json() == {
-        "error": "These credentials lack the scope calls:write.",
+        "error": "These credentials lack the scope calls:write, which this request requires.",
         "code": "FORBIDDEN",
         "details": {},
     }
@@ -197,7 +199,7 @@ async def test_nobody_may_look_for_credentials_without_the_right(
 
 
 async def last_use(database: Connection, key: str) -> datetime | None:
-    """When a key was last used, as far as it is written."""
+    """When a key was last used, by the database."""
     at: datetime | None = await database.fetchval(
         "SELECT last_used_at FROM api_keys WHERE key_hash = $1", key_hash(key)
     )

@@ -1,4 +1,4 @@
-"""Lists of any size: pages, cursors, filters and orders, totals, and what bounds each."""
+"""Lists of any size: pages, cursors, filters, orders and totals, and their bounds."""
 
 import base64
 import random
@@ -33,7 +33,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 async def walk(api: httpx.AsyncClient, tenant: Tenant, **query: object) -> list[dict[str, Any]]:
-    """The whole list, page after page by cursor."""
+    """The whole list, read by cursor."""
     answer = await get(api, tenant, "/calls", **query)
     calls = list(answer["data"])
     while answer["next_cursor"] is not None:
@@ -283,7 +283,7 @@ async def test_a_cursor_is_for_its_own_list_alone(api: httpx.AsyncClient, databa
         answer = await api.get("/calls", params=query, headers=bearing(key))
         assert answer.status_code == 400, changed
         assert answer.json()["error"] == (
-            "cursor must be the next_cursor of a list with the same filters and order."
+            "cursor must be a next_cursor from a list with the same filters and order."
         )
 
 
@@ -335,7 +335,7 @@ def test_any_other_text_is_no_cursor(text: bytes) -> None:
 async def test_a_cursor_that_somebody_made_up_names_a_place_where_a_call_can_be(
     api: httpx.AsyncClient, database: Connection, value: str, created_at: str
 ) -> None:
-    """Its digest has no secret: a tenant can make one for any place."""
+    """The digest has no secret: a tenant can compute one for any place."""
     acme = await seed.tenant(database, "America/New_York")
     await seed.call(database, acme)
     of_all = CallFilters(Filters(acme.id, True))
@@ -355,7 +355,7 @@ async def test_a_cursor_that_somebody_made_up_names_a_place_where_a_call_can_be(
 
 
 async def test_any_walk_is_the_whole_list(api: httpx.AsyncClient, database: Connection) -> None:
-    """Random calls, of which many have the same time, duration or cost; walked by cursor, page and offset."""
+    """Reads random calls, many with equal time, duration or cost, by cursor, page and offset."""
     chance = random.Random(7)
     acme = await seed.tenant(database, "Europe/Berlin")
     start = datetime(2026, 10, 20, 22, tzinfo=UTC)
@@ -462,7 +462,7 @@ async def test_what_was_pruned_counts_on_but_is_in_no_list(
 async def test_days_that_overlap_where_a_clock_was_put_back_over_midnight(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """At 00:01 of 29 October 2000, St. John's went back to 23:01 of the 28th."""
+    """At 00:01 on 29 October 2000, clocks in St. John's were set back to 23:01 on the 28th."""
     acme = await seed.tenant(database, "America/St_Johns")
     back = datetime(2000, 10, 29, 2, 31, tzinfo=UTC)
     made = [
@@ -493,12 +493,12 @@ async def test_what_would_look_at_too_many_calls_is_told_by_how_many(
         "sort=duration": "602 calls are in this span",
         "number=4930&start_date=2026-11-21": "[0-9]+ calls are in this span",
         "has_recording=true&start_date=2026-11-20T00:00:00Z": "More than 150 calls are in this span",
-        "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or ask for it with total=false",
-        "status=busy,canceled&limit=100": "More than 150 other calls lie between those of this page",
+        "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or send total=false",
+        "status=busy,canceled&limit=100": "More than 150 other calls lie between the calls of this page",
     }
     fine = [
         "status=completed",
-        "status=canceled",  # which one day alone has
+        "status=canceled",  # only one day has such calls
         "status=busy&limit=10",
         "from_number=%2B4930*",
         "from_number=%2B4930&hangup_cause=USER_BUSY",

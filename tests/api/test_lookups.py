@@ -1,4 +1,4 @@
-"""Lookups: many requests, few statements, and no request is told what was so before it came."""
+"""Lookups: many requests share few statements, and no request gets an answer from before its arrival."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from services.api.http.errors import ApiError
 
 
 class Statements:
-    """A place to ask whose statements end when the test says so; each finds how many were sent before it."""
+    """A database whose statements finish when the test decides; each returns how many were sent before it."""
 
     def __init__(self) -> None:
         self.sent: list[Sequence[str]] = []
@@ -31,7 +31,7 @@ class Statements:
 
 
 async def some_steps() -> None:
-    """Lets every task that can go on do so."""
+    """Runs every task that is ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -51,7 +51,7 @@ async def test_who_comes_while_a_statement_is_under_way_is_asked_for_in_the_next
     await some_steps()
     later = asked(lookups, *["a"] * 50, *["b"] * 50)
     await some_steps()
-    assert statements.sent == [["a", "b"], ["c"]]  # no more at once
+    assert statements.sent == [["a", "b"], ["c"]]  # the third statement waits
     statements.end(0)
     await some_steps()
     assert statements.sent == [["a", "b"], ["c"], ["a", "b"]]
@@ -99,7 +99,7 @@ async def test_a_request_that_is_given_up_disturbs_no_other() -> None:
         statements.end(number)
 
     assert await stays is not None
-    with pytest.raises(ApiError, match="being stopped"):
+    with pytest.raises(ApiError, match="is stopping"):
         await given_up
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, and what is really answered."""
+"""The OpenAPI document: it is complete, and real answers match it."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -56,7 +56,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         for route, operation in routes.items()
         if "security" in operation
     } == {
-        ("/calls", "get"): [],  # calls:read or analytics:read, by its action
+        ("/calls", "get"): [],  # calls:read or analytics:read, depending on action
         ("/calls/stats", "get"): ["analytics:read"],
         ("/calls/trends", "get"): ["analytics:read"],
         ("/calls/export", "get"): ["calls:read"],

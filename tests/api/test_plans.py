@@ -1,9 +1,8 @@
-"""Plans: the hot statements find their rows by an index, and look at few of them.
+"""Plans: the hot statements find their rows by an index, and read few of them.
 
-One organization has nine tenths of all calls, on a few phone numbers, so that reading a table from end to end
-looks tempting; and each statement is asked many times on one connection, where a plan that fits all
-parameters would take over if it were allowed to. All of it behind the walls between organizations, whose
-conditions come before any of the statement's own.
+One organization has nine tenths of all calls, on a few phone numbers, so that a sequential scan looks cheap
+to the planner. Each statement runs many times on one connection, where PostgreSQL would switch to a generic
+plan if it were allowed to. Row-level security applies; its conditions come before those of the statement.
 """
 
 import json
@@ -77,7 +76,7 @@ def asked(**filters: Any) -> Filters:
 
 
 class Scan(NamedTuple):
-    """How a plan gets at the rows of a table, and how many rows it looks at."""
+    """How a plan reads a table, and how many rows it reads."""
 
     table: str
     by: str | None
@@ -85,8 +84,8 @@ class Scan(NamedTuple):
 
 
 async def scans(database: Database, statement: Statement, **parameters: Any) -> dict[str, Scan]:
-    """Asks the statement a dozen times, as a request of the organization that it asks for, and then says how
-    it is carried out, by table."""
+    """Runs the statement a dozen times, as a request of its organization, and then returns its plan's scans,
+    by table."""
     return {scan.table: scan for scan in await all_scans(database, statement, **parameters)}
 
 
@@ -117,7 +116,7 @@ def _scans(node: dict[str, Any], table: str = "") -> Iterator[Scan]:
         yield Scan(table, node.get("Index Name"), round(looked_at * node["Actual Loops"]))
 
 
-# What a function reads, no plan shows. The numbers are of this session since it last told the server.
+# A plan does not show the reads of a function. The statistics are of this session since its last report.
 READ = """
 SELECT relname, coalesce(seq_scan, 0) AS from_end_to_end, coalesce(idx_tup_fetch, 0) AS by_index
 FROM pg_stat_xact_user_tables WHERE relname IN ('api_keys', 'members', 'organizations') ORDER BY 1
@@ -125,9 +124,9 @@ FROM pg_stat_xact_user_tables WHERE relname IN ('api_keys', 'members', 'organiza
 
 
 async def reads(database: Database, statement: Statement, **parameters: Any) -> dict[str, tuple[int, int]]:
-    """Of each table that a function may read: how often from end to end, and how many rows by an index."""
+    """For each table that a function may read: the sequential scans, and the rows fetched by an index."""
     async with database.connection() as connection, connection.transaction():
-        await statement.fetch(connection, **parameters)  # to plan it reads rows, too
+        await statement.fetch(connection, **parameters)  # planning also reads rows
         before = await connection.fetch(READ)
         await statement.fetch(connection, **parameters)
         after = await connection.fetch(READ)
@@ -147,7 +146,7 @@ async def test_a_key_is_looked_up_by_its_hash(api_database: Database) -> None:
 
 
 async def test_a_member_is_looked_up_by_the_user(api_database: Database, database: Connection) -> None:
-    """No more is read than what the user belongs to, which is six organizations here."""
+    """It only reads the memberships of the user, which are six here."""
     await database.execute(
         "INSERT INTO members SELECT id, lpad(to_hex(n % 500), 32, '0')::uuid, now() + n * interval '1 s' "
         "FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM organizations) AS numbered;"
@@ -188,14 +187,14 @@ async def test_the_list_reads_a_page_of_its_index(api_database: Database) -> Non
     assert await listing(page=5) == Scan("calls", newest, 100)
     assert (await listing(status=["busy"])).by == newest
     assert (await listing(status=["busy"])).rows <= 100
-    # Days far back: the index is entered at their end, not read from today on.
+    # Days in the past: the index scan begins at their end, not at today.
     old = await listing(start_date=date(2026, 2, 1), end_date=date(2026, 2, 28))
     assert old.by == newest
     assert old.rows <= 20 + 2 * 96
     assert await listing(start_date=date(2027, 1, 1)) == Scan("calls", newest, 0)
     few = await listing(organization_id=UUID(int=12))
     assert few == Scan("calls", newest, 20)
-    # Where no call has the status, reading ends where it must.
+    # If no call has the status, the scan stops at its limit.
     assert await listing(status=["canceled"], look_at=500) == Scan("calls", newest, 500)
 
     known: dict[str, tuple[Any, Any]] = {
@@ -243,7 +242,7 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
     by_phone_number = replace(november, phone_number_id=PHONE)
 
     async def reads(statement: Statement, filters: Filters, **parameters: Any) -> str:
-        """The one table of counts that a statement reads, by its key and no further than its days."""
+        """The one table of counts that a statement reads, by its key and only for its days."""
         found = await scans(api_database, statement, **filters.parameters, **parameters)
         read = {name: scan for name, scan in found.items() if scan.rows and name != "daily_call_deltas"}
         (counts,) = read.keys() - {"organizations", "calls"}

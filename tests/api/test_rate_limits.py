@@ -1,4 +1,4 @@
-"""Rate limits: what is counted, for whom, by one process and by several, and what is said of it."""
+"""Rate limits: which requests count, per key or user, in one process and in several; and the headers."""
 
 import asyncio
 import os
@@ -74,7 +74,7 @@ async def test_each_answer_says_what_is_left_and_one_too_many_is_refused(
     resets_at, retry_after = int(refused.headers["X-RateLimit-Reset"]), int(refused.headers["Retry-After"])
     assert began + 86_390 < resets_at < time.time() + 86_402
     assert refused.json() == {
-        "error": f"These are more requests than the plan allows; try again in {retry_after} s.",
+        "error": f"The plan's rate limit is reached; retry in {retry_after} s.",
         "code": "RATE_LIMIT_EXCEEDED",
         "retry_after": retry_after,
         "details": {},
@@ -96,7 +96,7 @@ async def test_each_key_and_each_user_has_limits_of_its_own(
 
     for holder in (acme.key, acme.test_key, sign_with_secret(claims(anna)), sign_with_secret(claims(ben))):
         assert await statuses(api, holder, 4) == [200, 200, 200, 429]
-    # Another token of the same user is no other user.
+    # Another token of the same user counts for the same user.
     assert await statuses(api, sign_with_secret(claims(anna, session_id="another")), 1) == [429]
 
 
@@ -145,12 +145,12 @@ async def test_unlimited_and_unknown_plans_are_not_limited(
         answers = [await api.get("/calls", headers=bearing(acme.key)) for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200] * 5
         assert {left(answer) for answer in answers} == {(None, None)}
-    assert caplog.messages == ["the plan nowhere is none of CALLFOLD_PLANS: it has no limits"]
+    assert caplog.messages == ["the plan nowhere is not in CALLFOLD_PLANS: its requests are not limited"]
 
 
 @pytest.fixture
 def valkey(free_tcp_port: int) -> Iterator[ValkeyServer]:
-    """A server that is not started yet."""
+    """A server that has not started yet."""
     server = ValkeyServer(port=free_tcp_port)
     yield server
     server.stop()
@@ -196,7 +196,7 @@ async def test_counters_that_are_away_hold_nobody_up(
 
     said = [message for message in caplog.messages if "limited" in message]
     assert len(said) == 2
-    assert said[0].startswith("requests are not limited: the counters can't be asked: ")
+    assert said[0].startswith("requests are not limited: the counters are unreachable: ")
     assert said[1].startswith("requests are limited again after ")
 
 
@@ -279,7 +279,7 @@ def test_without_the_client_the_process_ends_with_a_sentence() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
-        "Error: CALLFOLD_RATE_LIMIT_URL needs callfold's extra `valkey`, which is no part of this "
+        "Error: CALLFOLD_RATE_LIMIT_URL needs callfold's extra `valkey`, which is not installed "
     )
 
 
@@ -290,5 +290,5 @@ async def test_no_password_of_the_counters_is_shown(caplog: pytest.LogCaptureFix
     await limits.count({}, "one", "a key")
     await limits.close()
 
-    assert "can't be asked" in caplog.text
+    assert "the counters are unreachable" in caplog.text
     assert "hidden-words" not in f"{caplog.text} {settings!r}"

@@ -1,4 +1,4 @@
-"""`GET /calls/{id}/recording`: a link that may be followed, and what the source said of the recording."""
+"""`GET /calls/{id}/recording`: a safe link, and the properties that the source reported."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -155,7 +155,7 @@ async def test_what_is_not_known_is_null(
 async def test_a_number_that_no_float_can_hold_is_not_known(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
-    """JSON bounds no number, and ingest none that the fold does not read."""
+    """JSON does not limit numbers, and ingest limits only those that the fold reads."""
     acme = await seed.tenant(database)
     said = seed.event(acme, "one", START, "recording.ready", recording_url=URL, size_bytes=1, volume=1)
     huge = msgspec.structs.replace(
@@ -215,9 +215,9 @@ async def test_without_a_recording_and_without_the_call_it_is_404(
     acme, other = await seed.tenant(database), await seed.tenant(database)
     bare, theirs = await recorded(database, acme), await recorded(database, other, {"recording_url": URL})
     for call_id, sentence in (
-        (bare, "This call has no recording, or none yet."),
-        (theirs, "There is no such call."),
-        (uuid4(), "There is no such call."),
+        (bare, "This call has no recording yet, or not the one that `recording` names."),
+        (theirs, "There is no call with this id in the organization and mode of these credentials."),
+        (uuid4(), "There is no call with this id in the organization and mode of these credentials."),
     ):
         answer = await api.get(f"/calls/{call_id}/recording", headers=bearing(acme.key))
         assert (answer.status_code, answer.json()["error"]) == (404, sentence)
@@ -248,7 +248,7 @@ async def test_links_to_the_own_store_are_signed_and_end(database_url: str, data
 
 
 def test_the_signature_is_the_one_that_aws_has_published() -> None:
-    """The example of "Authenticating Requests: Using Query Parameters", whose credentials are nobody's."""
+    """The example of "Authenticating Requests: Using Query Parameters", with invalid credentials."""
     store = RecordingStore(
         "https://examplebucket.s3.amazonaws.com/",
         "us-east-1",

@@ -1,4 +1,4 @@
-"""The API that reads from a replica: exact at what the replica shows, and never at odds with a delete."""
+"""The API on a replica: exact for the replica's state, and consistent after a delete."""
 
 import asyncio
 import tempfile
@@ -43,7 +43,7 @@ async def api(database_url: str, database: Connection, replica: Replica) -> Asyn
 
 
 async def shown(api: httpx.AsyncClient, tenant: seed.Tenant) -> list[int]:
-    """How many calls list, stats and trends show."""
+    """The number of calls in the list, stats and trends."""
     listed = await get(api, tenant, "/calls")
     stats = await get(api, tenant, "/calls", action="stats")
     trends = await get(api, tenant, "/calls", action="trends")
@@ -111,7 +111,7 @@ async def test_a_delete_that_the_replica_does_not_show_is_told(
 async def test_a_delete_waits_for_a_replica_that_comes_up_in_time(
     api: httpx.AsyncClient, database: Connection, replica: Replica
 ) -> None:
-    """Also of a call that the replica has never shown."""
+    """Also for a call that the replica has never shown."""
     acme = await seed.tenant(database)
     async with replica.held_back():
         call_id = await seed.call(database, acme)
@@ -135,7 +135,7 @@ async def test_without_the_replica_it_is_not_ready_and_says_so(
         for path in ("/health/ready", "/calls"):
             answer = await api.get(path, headers=bearing(acme.key))
             assert answer.status_code == 503
-            assert answer.json()["error"] == "The replica can't be asked now; try again in a moment."
+            assert answer.json()["error"] == "The replica is unavailable; retry in a moment."
         assert await delete(api, acme, call_id) == (503, "REPLICA_BEHIND")
     finally:
         await replica.start()
@@ -195,11 +195,11 @@ async def test_a_query_that_holds_up_the_replay_is_answered_503(
 async def test_a_server_that_has_become_a_standby_is_waited_for(
     pipeline: Pipeline, database: Connection, database_url: str, replica: Replica
 ) -> None:
-    """As after a failover, by who still knows the old address; a command says it in a sentence."""
+    """As after a failover, with the old address. A command fails with an error message."""
     await replica.catch_up(database)
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=replica.url(database_url))
-    await until(lambda: ingest.said("in a read-only transaction"), "ingest to say so")
+    await until(lambda: ingest.said("in a read-only transaction"), "ingest to log it")
     told = await callfold("org", "create", "Acme", database_url=replica.url(database_url))
     assert told.failure.endswith("cannot execute INSERT in a read-only transaction.")
     assert ingest.stop() == 0

@@ -1,5 +1,5 @@
-"""Schemathesis asks the API whatever its OpenAPI document allows, and what it does not: every answer has to
-be one that the document has, and nothing that it rules out may be accepted."""
+"""Schemathesis sends requests that the OpenAPI document allows, and requests that it forbids. Every answer
+must be documented, and no forbidden request may be accepted."""
 
 import asyncio
 import json
@@ -97,8 +97,7 @@ async def test_schemathesis_finds_nothing(
 
 
 async def _schemathesis(url: str, directory: Path, tenant: seed.Tenant) -> tuple[int, str]:
-    """Its exit status, and what it printed. `directory` has its configuration, and is where it leaves what it
-    remembers."""
+    """Its exit status and output. `directory` has its configuration, and it stores its state there."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -124,7 +123,7 @@ async def _schemathesis(url: str, directory: Path, tenant: seed.Tenant) -> tuple
 
 
 async def _call(database: Connection, tenant: seed.Tenant, number: int) -> str:
-    """A call of which everything is known, or nothing; in each status in turn."""
+    """A call with every field or with none; in each status in turn."""
     statuses: tuple[Status, ...] = get_args(Status)
     known: dict[str, Any] = {
         "from_number": f"+4930{number:06}",

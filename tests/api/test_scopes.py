@@ -48,7 +48,7 @@ async def test_a_key_with_one_scope_may_ask_where_that_is_needed(
                 if scope == needed:
                     assert answer.status_code in (200, 404), (method, path, scope)
                 else:
-                    sentence = f"These credentials lack the scope {needed}."
+                    sentence = f"These credentials lack the scope {needed}, which this request requires."
                     assert (answer.status_code, answer.json()["error"]) == (403, sentence), (
                         method,
                         path,

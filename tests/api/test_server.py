@@ -1,4 +1,4 @@
-"""`python -m services.api`: the process, spoken to over a socket."""
+"""`python -m services.api`: the process, tested over a socket."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from tests.support.api import bearing, until_somebody_waits_for_a_lock
 
 @asynccontextmanager
 async def process(database_url: str, port: int, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The service, up; killed at the end if it still is."""
+    """The running service; it is killed at the end if it still runs."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -96,7 +96,7 @@ async def test_a_stop_lets_the_request_in_hand_finish(
 async def test_who_speaks_from_this_machine_is_not_believed_unless_trusted(
     database_url: str, database: Connection, free_tcp_port: int
 ) -> None:
-    """The server itself would take X-Forwarded-For from loopback for the peer's address."""
+    """By default, the server itself would use X-Forwarded-For from loopback as the peer's address."""
     acme = await seed.tenant(database)
     key = await seed.key(database, acme.id, networks=["203.0.113.0/24"])
     forwarded = {**bearing(key), "X-Forwarded-For": "203.0.113.9"}
@@ -113,7 +113,7 @@ async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def told(reader: asyncio.StreamReader) -> tuple[bytes, str]:
-    """The status and the code of an answer whose connection is closed after it."""
+    """The status and the code of an answer after which the server closes the connection."""
     head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
     assert b"connection: close" in head
     return head.split(b" ")[1], json.loads(body)["code"]
@@ -156,7 +156,7 @@ async def test_a_head_that_does_not_end_is_cut_off(database_url: str, free_tcp_p
             writer.write(begun)
             reading = asyncio.create_task(reader.read())
             async with asyncio.timeout(10):
-                while not reading.done():  # a byte of it now and then
+                while not reading.done():  # one byte at a time
                     writer.write(b"y" if len(begun) > 2 else begun)
                     await asyncio.wait({reading}, timeout=0.05)
             assert reading.exception() is not None or reading.result() == b""

@@ -1,4 +1,4 @@
-"""What one organization asks leaves others their answers, however slow it is."""
+"""Slow requests of one organization do not block the answers to others."""
 
 import asyncio
 

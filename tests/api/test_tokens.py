@@ -1,4 +1,4 @@
-"""Users' tokens: which are taken, what their bearers see, and what forging them would take."""
+"""Users' tokens: which are accepted, what users see, and forgeries."""
 
 import asyncio
 import base64
@@ -60,7 +60,7 @@ async def api(database_url: str, issuer: TokenIssuer) -> AsyncIterator[httpx.Asy
 def serving_users(
     database_url: str, issuer: TokenIssuer, **more: Any
 ) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-    """An API that takes tokens of both kinds."""
+    """An API that accepts tokens of both kinds."""
     return serving(database_url, jwt_secret=SECRET, jwt_jwks_url=issuer.url, jwt_issuer=ISSUER, **more)
 
 
@@ -127,7 +127,10 @@ async def test_a_user_without_an_organization_and_one_who_was_removed(
     api: httpx.AsyncClient, database: Connection, acme: Tenant
 ) -> None:
     nobodys = await api.get("/calls", headers=bearing(sign_with_secret(claims(uuid4()))))
-    assert (nobodys.status_code, nobodys.json()["error"]) == (403, "This user belongs to no organization.")
+    assert (nobodys.status_code, nobodys.json()["error"]) == (
+        403,
+        "This user is not a member of any organization; ask the operator to add them.",
+    )
     token = sign_with_secret(claims(ANNA))
     await get_as(api, token, "/calls")
 
@@ -141,22 +144,22 @@ CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"exp": NOW_SECONDS - 29}, ""),
     ({"exp": NOW_SECONDS - 30}, "has expired"),
     ({"exp": 0}, "has expired"),
-    ({"exp": None}, "lacks exp"),
-    ({"exp": "tomorrow"}, "has a time that is no number"),
+    ({"exp": None}, "lacks the claim exp"),
+    ({"exp": "tomorrow"}, "has an exp, nbf or iat that is not a number"),
     ({"exp": float("nan")}, "has expired"),
     ({"nbf": NOW_SECONDS + 30}, ""),
-    ({"nbf": NOW_SECONDS + 31}, "is not good yet"),
-    ({"nbf": [0]}, "has a time that is no number"),
-    ({"iat": NOW_SECONDS + 31}, "is not good yet"),
-    ({"aud": "anon"}, "is for somebody else, by its aud"),
-    ({"aud": None}, "lacks aud"),
+    ({"nbf": NOW_SECONDS + 31}, "is not valid yet"),
+    ({"nbf": [0]}, "has an exp, nbf or iat that is not a number"),
+    ({"iat": NOW_SECONDS + 31}, "is not valid yet"),
+    ({"aud": "anon"}, "has the wrong audience (aud)"),
+    ({"aud": None}, "lacks the claim aud"),
     ({"aud": ["other", "authenticated"]}, ""),
-    ({"iss": "https://other.example.com/auth/v1"}, "is somebody else's, by its iss"),
-    ({"iss": None}, "lacks iss"),
-    ({"sub": None}, "lacks sub"),
-    ({"sub": "anna"}, "has no UUID as its sub"),
-    ({"sub": 7}, "has no UUID as its sub"),
-    ({"filler": "x" * 100_000}, "is longer than 8192 letters"),
+    ({"iss": "https://other.example.com/auth/v1"}, "has the wrong issuer (iss)"),
+    ({"iss": None}, "lacks the claim iss"),
+    ({"sub": None}, "lacks the claim sub"),
+    ({"sub": "anna"}, "has a sub that is not a UUID"),
+    ({"sub": 7}, "has a sub that is not a UUID"),
+    ({"filler": "x" * 100_000}, "is longer than 8192 characters"),
 ]
 
 
@@ -178,7 +181,8 @@ def forged(header: dict[str, Any], payload: dict[str, Any], signature: bytes = b
 
 
 def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
-    """Tokens that nobody signed, signed by whom we don't know, or to be checked otherwise than they are."""
+    """Tokens without a signature, with an unknown signer, or with another algorithm than that of their
+    key."""
     payload = claims(ANNA)
     public = (
         issuer.keys["first"]
@@ -195,7 +199,7 @@ def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
     yield "a JWE's five parts", f"{head}.{body}.{signature}.{signature}.{signature}"
     yield "no JSON", forged({}, {}).replace("e30", "eyI")
     yield "another's secret", sign_with_secret(payload, "x" * 40)
-    # The public key is known to all: it must never be taken for a secret.
+    # The public key is public: it must never be used as a secret.
     yield "the public key as a secret", hmac_of(public, payload, kid="first")
     yield (
         "the JWKS's shared key",
@@ -237,7 +241,7 @@ def forgeries(issuer: TokenIssuer) -> Iterator[tuple[str, str]]:
 
 
 def hmac_of(secret: bytes, payload: dict[str, Any], kid: str) -> str:
-    """HS256 by hand: the library itself refuses to take a public key for a secret."""
+    """HS256 by hand, because the library refuses a public key as a secret."""
     unsigned = forged({"alg": "HS256", "kid": kid}, payload).rpartition(".")[0]
     signature = hmac.digest(secret, unsigned.encode(), hashlib.sha256)
     return f"{unsigned}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
@@ -271,7 +275,7 @@ async def test_without_a_secret_or_keys_their_tokens_are_refused(
 
 
 class Clock:
-    """The time, which goes on when it is told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -298,7 +302,7 @@ async def test_keys_that_change_are_followed(database_url: str, issuer: TokenIss
         assert (await api.get("/calls", headers=token("second"))).status_code == 200
         assert issuer.asked == 2
 
-        # A key that is withdrawn is good for ten minutes more at the longest.
+        # A withdrawn key stays valid for at most ten more minutes.
         withdrawn = token("first")
         issuer.keys["first"] = issuer.keys["second"]
         clock.now += timedelta(minutes=10, seconds=1)
@@ -347,7 +351,7 @@ async def test_while_the_issuer_is_away_the_keys_that_are_known_stay_good(
         assert (await api.get("/calls", headers=of_first)).status_code == 200
 
     said = [record.getMessage() for record in caplog.records if "signing keys" in record.getMessage()]
-    away = f"the signing keys can't be read from {issuer.url}: it answers 503"
+    away = f"the signing keys cannot be read from {issuer.url}: it returned HTTP 503"
     assert [said[0], said[2:]] == [away, [away]]
     assert said[1].startswith("the signing keys can be read again after ")
 
@@ -377,7 +381,7 @@ async def test_a_file_that_is_no_jwks(
         answer = await api.get("/calls", headers=bearing(issuer.token("first", claims(ANNA))))
 
     assert answer.json()["code"] == "SIGNING_KEYS_UNAVAILABLE"
-    assert f"the signing keys can't be read from {file}: it is no JWKS" in caplog.messages
+    assert f"the signing keys cannot be read from {file}: it is not a JWKS" in caplog.messages
 
 
 @pytest.mark.usefixtures("acme")

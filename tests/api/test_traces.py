@@ -1,4 +1,4 @@
-"""Traces of the API, as a collector gets them."""
+"""Traces of the API, as a collector receives them."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is an event, what of a record is left out, and what is refused."""
+"""Events: valid records, fields that are left out, and records that are refused."""
 
 import contextlib
 import json
@@ -105,7 +105,7 @@ BAD = [
     (b"7", "the value: expected object, got int"),
     (b"null", "the value: expected object, got null"),
     (b"\xff\xfd", "the value is not UTF-8: byte 0 can't be decoded"),
-    (b'{"id":"' + b"x" * 1024 * 1024 + b'"}', "the value has 1,048,585 bytes; at most 1,048,576 are taken"),
+    (b'{"id":"' + b"x" * 1024 * 1024 + b'"}', "the value has 1,048,585 bytes; the limit is 1,048,576"),
     (_changed(id=...), "id: is missing"),
     (_changed(type=...), "type: is missing"),
     (_changed(organization_id=...), "organization_id: is missing"),
@@ -116,12 +116,12 @@ BAD = [
     (_changed(id=7), "id: expected str, got int"),
     (
         _changed(type="call.exploded"),
-        "type: 'call.exploded' is none of call.initiated, call.ringing, call.answered, call.completed, "
+        "type: 'call.exploded' is not one of call.initiated, call.ringing, call.answered, call.completed, "
         "call.failed, call.updated, recording.ready, transcript.ready",
     ),
     (
         _changed(type="callfold.missing_hangup"),
-        "type: 'callfold.missing_hangup' is none of call.initiated, call.ringing, call.answered, "
+        "type: 'callfold.missing_hangup' is not one of call.initiated, call.ringing, call.answered, "
         "call.completed, call.failed, call.updated, recording.ready, transcript.ready",
     ),
     (_changed(organization_id="acme"), "organization_id: invalid UUID"),
@@ -136,21 +136,21 @@ BAD = [
     ),
     (_changed(timestamp=1764000000), "timestamp: expected datetime, got int"),
     (_changed(timestamp=""), "timestamp: expected datetime, got null"),
-    (_changed(timestamp="1969-12-31T23:59:59Z"), "timestamp: 1969-12-31T23:59:59+00:00 lies before 1970"),
+    (_changed(timestamp="1969-12-31T23:59:59Z"), "timestamp: 1969-12-31T23:59:59+00:00 is before 1970"),
     (
         _changed(timestamp="0001-01-01T00:00:00+14:00"),
-        "timestamp: 0001-01-01T00:00:00+14:00 lies before 1970",
+        "timestamp: 0001-01-01T00:00:00+14:00 is before 1970",
     ),
     (
         _changed(timestamp="2026-11-25T12:00:01Z"),
-        "timestamp: 2026-11-25T12:00:01+00:00 lies more than a day ahead",
+        "timestamp: 2026-11-25T12:00:01+00:00 is more than a day in the future",
     ),
     (
         value("call.completed", timestamp="9999-12-31T23:59:59Z", completed_at=NOON.isoformat()),
-        "timestamp: 9999-12-31T23:59:59+00:00 lies more than a day ahead",
+        "timestamp: 9999-12-31T23:59:59+00:00 is more than a day in the future",
     ),
-    (_changed(id="a\0b"), "id: has a null byte"),
-    (_changed(call_id="a\0b"), "call_id: has a null byte"),
+    (_changed(id="a\0b"), "id: contains a null byte"),
+    (_changed(call_id="a\0b"), "call_id: contains a null byte"),
     (_said(deep=json.loads("[" * 600 + "]" * 600)), "the value is nested deeper than 100 levels"),
     (b"[" * 100_000, "the value is nested deeper than 100 levels"),
     (b'{"x":1e400,"y":' + b"[" * 5000 + b"]" * 5000 + b"}", "the value is nested deeper than 100 levels"),
@@ -192,14 +192,14 @@ LEFT_OUT = [
     (_said(phone_number_id="+4930"), "data.phone_number_id: expected a UUID; left out"),
     (_said(from_number="0" * 257), "data.from_number: expected at most 256 characters; left out"),
     (_said(from_number=4.9), "data.from_number: expected text, got a number; left out"),
-    (_said(from_number="a\0b"), "data.from_number: has a null byte; left out"),
+    (_said(from_number="a\0b"), "data.from_number: contains a null byte; left out"),
     (_said(recording_url="h" * 8193), "data.recording_url: expected at most 8,192 characters; left out"),
     (_said(transcript=[{"turn": 1}]), "data.transcript: expected text, got an array; left out"),
     (
         _said(answered_at="2027-01-01T00:00:00Z"),
-        "data.answered_at: lies more than a day after the event; left out",
+        "data.answered_at: is more than a day after the event; left out",
     ),
-    (_said(completed_at="1969-12-31T23:59:59Z"), "data.completed_at: lies before 1970; left out"),
+    (_said(completed_at="1969-12-31T23:59:59Z"), "data.completed_at: is before 1970; left out"),
     (
         _said(answered_at="2026-11-24T10:00:00"),
         "data.answered_at: expected an offset after the date and time; left out",
@@ -283,7 +283,7 @@ def test_a_mode_may_be_a_text(written: Any) -> None:
 
 
 def test_of_a_field_that_is_written_twice_the_last_counts() -> None:
-    """As JSON's parsers nearly all do (RFC 8259, 4)."""
+    """As nearly all JSON parsers do (RFC 8259, 4)."""
     written = value("call.completed", duration=60).replace(
         b'"duration": 60', b'"duration": 60, "duration": 61'
     )

@@ -95,7 +95,9 @@ def _of_type(type_: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return st.builds(lambda known, unknown: {**unknown, **known}, known, unknown)
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+)
 @given(conforming(SCHEMA), st.booleans())
 def test_what_conforms_is_read_whole_and_without_a_note(event: dict[str, Any], ascii_only: bool) -> None:
     VALIDATOR.validate(event)
@@ -177,7 +179,8 @@ def test_what_the_example_in_shell_hands_to_kcat_conforms(tmp_path: Path) -> Non
 
 def test_the_events_on_the_pages_conform() -> None:
     pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
-    found = [event for page in pages for event in _events_on(page.read_text())]
+    texts = [page.read_text().replace("$ORGANIZATION", str(ORGANIZATION)) for page in pages]
+    found = [event for text in texts for event in _events_on(text)]
 
     assert found
     for event in found:
@@ -273,6 +276,16 @@ def test_the_borders_of_what_conforms(field: str, conforms: list[Any], breaks: l
         assert _conforms(written), said
         assert read(written, NOON).notes == ()
     assert [said for said in breaks if _conforms(value("call.updated", **{field: said}))] == []
+
+
+def test_without_formats_only_a_day_that_does_not_exist_is_overlooked() -> None:
+    without_formats = Draft202012Validator(SCHEMA)
+    overlooked = [rule for written, rule in REFUSED if without_formats.is_valid(json.loads(written))]
+
+    assert overlooked == ["timestamp: expected a date and time that exists"]
+    assert not without_formats.is_valid(
+        json.loads(value("call.ringing", organization_id=f"{ORGANIZATION}\n"))
+    )
 
 
 def test_it_is_a_schema_and_says_the_same_in_draft_7() -> None:

@@ -1,4 +1,4 @@
-"""The fold's laws, over arbitrary events, and its answers, over pasted ones."""
+"""The fold's laws over arbitrary events, and its results for example calls."""
 
 import random
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def test_a_duplicate_changes_nothing_whatever_it_says(events: list[Event], data:
 
 
 def is_completion(event: Event) -> bool:
-    """Whether an event says itself that its call completed."""
+    """Whether an event itself gives the status `completed`."""
     return event.type == "call.completed" and event.data.get("status", "completed") == "completed"
 
 
@@ -56,13 +56,13 @@ def test_status_never_goes_back_except_from_an_end_that_was_none(events: list[Ev
         if earlier.status not in FINAL:
             assert RANK[later.status] >= RANK[earlier.status]
         elif later.status not in FINAL:
-            # A void end, or one that callfold made up. A void end may have read `completed` by law 5.
+            # A void or generated end. A void end may count as `completed` by law 5.
             assert not any(map(is_completion, events[:n]))
             assert later.status == "in_progress" or any(event.type == MISSING_HANGUP for event in events)
 
 
 def later(events: Sequence[Event], n: int, type: str, **data: Any) -> Event:
-    """An event that is n-th behind all of these."""
+    """An event that is n-th after all of these."""
     return event(
         type, id=f"later_{n}", timestamp=max(e.timestamp for e in events) + timedelta(seconds=n), **data
     )
@@ -98,7 +98,7 @@ parts = st.fixed_dictionaries(
 def test_ends_that_agree_say_together_what_one_end_would(
     events: list[Event], said: dict[str, Any], where: list[int], chance: random.Random
 ) -> None:
-    """However duration, cost and cause are spread over three ends of one status."""
+    """Duration, cost and cause may be spread in any way over three ends of one status."""
     answer = later(events, 1, "call.answered")
     spread: list[dict[str, Any]] = [{}, {}, {}]
     for (field, told), n in zip(said.items(), where, strict=True):
@@ -185,7 +185,7 @@ def test_without_its_overruled_ends_a_call_is_the_same(events: list[Event]) -> N
     gone = overruled_ends(events)
     kept = [event for event in events if event not in gone]
     assert all(event.type == MISSING_HANGUP for event in gone)
-    # What is left of several made-up ends is one: the store never has more.
+    # Of several generated ends one remains: the store never has more.
     if kept and not any(event.data for event in gone):
         assert replace(fold(kept), version=len(events), created_at=fold(events).created_at) == replace(
             fold(events), livemode=fold(kept).livemode
@@ -529,7 +529,7 @@ SCENARIOS = [
         "0 e1 call.initiated livemode=true\n5 e2 call.answered livemode=false",
         {"livemode": True},
     ),
-    Scenario("nobody says the mode", "0 e1 call.initiated\n5 e2 call.answered", {"livemode": True}),
+    Scenario("no event gives the mode", "0 e1 call.initiated\n5 e2 call.answered", {"livemode": True}),
 ]
 
 

@@ -1,4 +1,5 @@
-"""What a record's value is when it is no event: named with the rule and what to do, and never guessed."""
+"""A record's value that is not an event: its format is named with the rule and the remedy, and never
+guessed."""
 
 import base64
 import gzip
@@ -21,7 +22,7 @@ FRAMES: dict[str, tuple[bytes, str]] = {
     ),
     "a schema registry's frame before Avro": (
         b"\0\0\0\x01\x02\x02\x06abc",
-        "(schema id 258), before what is not JSON (Avro or Protobuf, perhaps); publish without",
+        "(schema id 258), before data that is not JSON (perhaps Avro or Protobuf); publish without",
     ),
     "a schema registry's long frame": (
         b"\0" * 8 + b"\x07" + EVENT,
@@ -85,12 +86,12 @@ RULES = {
     b'{"id": 7}': "id: expected str, got int",
     b"no event": "the value is not JSON: invalid character",
     b'{"id": "\xff"}': "the value is not UTF-8: byte 8 can't be decoded",
-    b'{"id": "\0"}': "the value has a null byte",
+    b'{"id": "\0"}': "the value contains a null byte",
     b"\n[\xff]": "the value is not UTF-8: byte 2 can't be decoded",
     b"7": "the value: expected object, got int",
     b'"text"': "the value: expected object, got str",
     EVENT.replace(b'"type"', b'"schema": 1, "payload": 2, "kind"'): "type: is missing",
-    b"x" * (VALUE_BYTES_MAX + 1): "the value has 1,048,577 bytes; at most 1,048,576 are taken",
+    b"x" * (VALUE_BYTES_MAX + 1): "the value has 1,048,577 bytes; the limit is 1,048,576",
 }
 
 

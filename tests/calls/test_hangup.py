@@ -1,4 +1,4 @@
-"""Hangup causes: how a source spells them, and what they are counted as."""
+"""Hangup causes: their spellings in events, and the names under which they are counted."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which call a record names, whatever else is wrong with it."""
+"""The call that a record names, also in a record with other faults."""
 
 import json
 from datetime import UTC, datetime
@@ -63,7 +63,7 @@ def test_a_broken_value_still_names_its_call(broken: bytes) -> None:
 
 @given(st.text(min_size=1, max_size=256), st.booleans())
 def test_it_is_the_call_of_the_event(call_id: str, cut: bool) -> None:
-    """Read from the top of a whole value, and from a value that was cut off."""
+    """Read from the top level of a complete value, and from a truncated value."""
     whole = value("call.ringing", call_id=call_id)
     named = named_call(None, whole.removesuffix(b"}") if cut else whole)
     assert named.keys == [(ORGANIZATION, call_uuid(ORGANIZATION, call_id))]
@@ -77,7 +77,7 @@ def test_no_bytes_make_it_fail(key: bytes, some: bytes) -> None:
 
 
 def test_what_the_top_names_is_not_mistaken() -> None:
-    """A vendor's own ids within the data are of no matter."""
+    """A vendor's own ids within the data are ignored."""
     inner = {"organization_id": str(OTHER), "call_id": "vendor-7", "timestamp": "1999-01-01T00:00:00Z"}
     assert named_call(b"key", json.dumps({**PLACE, "data": inner}).encode()) == ONE_CALL
 

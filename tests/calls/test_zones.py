@@ -1,5 +1,5 @@
-"""Time zones: the pinned rules place calls, whatever the machine has, and calls that other rules placed are
-found and moved."""
+"""Time zones: the pinned rules place calls on every machine, and calls placed by other rules are found and
+moved."""
 
 import ast
 import asyncio
@@ -41,15 +41,15 @@ from tests.support.storing import stored
 
 VANCOUVER = "America/Vancouver"
 BY_2025B = f"2025b {VANCOUVER} 0123456789abcdef"
-"""Recorded rules by which clocks in Vancouver go back in November 2026."""
+"""Recorded rules by which Vancouver's clocks are set back in November 2026."""
 EXACT = "EXACT: every count and every call is proved."
 NIGHT, MORNING = datetime(2026, 11, 24, 7, 30, tzinfo=UTC), datetime(2026, 11, 24, 20, tzinfo=UTC)
-"""Calls that began at 00:30 and 13:00 of the 24th: for 2025b, at 23:30 of the 23rd and at 12:00."""
+"""Calls that began at 00:30 and 13:00 on the 24th; by 2025b, at 23:30 on the 23rd and at 12:00."""
 
 
 @pytest.fixture
 def tables_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tables, for processes that start from now on, in which Vancouver has the time of Tokyo."""
+    """System tables, for processes started from now on, in which Vancouver has Tokyo's time."""
     vancouver = tmp_path / "zoneinfo" / VANCOUVER
     vancouver.parent.mkdir(parents=True)
     vancouver.write_bytes(files("tzdata").joinpath("zoneinfo", "Asia", "Tokyo").read_bytes())
@@ -58,7 +58,7 @@ def tables_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def in_a_process(statement: str) -> str:
-    """What a Python process prints."""
+    """The output of a Python process."""
     done = subprocess.run([sys.executable, "-c", statement], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -155,7 +155,7 @@ def sources() -> Iterator[Path]:
 
 
 def own_lookups(tree: ast.AST) -> Sequence[str]:
-    """Where a module looks zones up by itself: it may name the type `ZoneInfo`, and no more."""
+    """The places where a module looks up zones by itself. It may use only the type `ZoneInfo`."""
     found = []
     for node in ast.walk(tree):
         match node:
@@ -192,8 +192,8 @@ def test_zones_come_from_one_place() -> None:
 
 
 async def placed_by_2025b(database: Connection, database_url: str, calls: int = 2) -> None:
-    """An organization in Vancouver with calls that the rules of 2025b placed, and counts that agree with
-    them; half of the calls began at night."""
+    """An organization in Vancouver with calls placed by the rules of 2025b, and counts that agree with them.
+    Half of the calls began at night."""
     await database.execute(
         "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, 'Acme', $2, $3)",
         ORGANIZATION,
@@ -217,7 +217,7 @@ async def placed(database: Connection) -> set[LocalHour]:
 
 
 async def days(database: Connection) -> dict[date, int]:
-    """The calls of each day, by the counts and the deltas."""
+    """The calls of each day, by counts and deltas."""
     rows = await database.fetch(
         "SELECT day, sum(calls)::int AS calls FROM (SELECT day, calls FROM daily_call_counts "
         "UNION ALL SELECT day, calls FROM daily_call_deltas) part GROUP BY day HAVING sum(calls) <> 0"
@@ -246,7 +246,7 @@ async def test_calls_that_other_rules_placed_are_no_differences_but_not_proved(
     assert "NOT EXACT" not in verify.output
     assert verify.output.splitlines()[-2:] == [
         f"REFOLD: other time-zone rules than {RULES_VERSION} placed 2 calls of 1 organization. No count is "
-        "wrong. `callfold refold` moves these calls and their counts to their days by the current rules.",
+        "wrong; `callfold refold` moves these calls, with their counts, to their days by the current rules.",
         f"  organization {ORGANIZATION}: 2 calls",
     ]
     read = (await callfold("verify", "--json", database_url=database_url)).json

@@ -1,4 +1,4 @@
-"""Which day a call counts in, and how deltas sum up."""
+"""The day in which a call counts, and the sums of deltas."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +25,7 @@ UTC_ZONE = time_zone("UTC")
 @pytest.mark.parametrize(
     ("zone", "instant", "day"),
     [
-        # Berlin: the clock goes from 2:00 to 3:00 on 2026-03-29, and from 3:00 to 2:00 on 2026-10-25.
+        # Berlin: clocks go from 2:00 to 3:00 on 2026-03-29, and from 3:00 to 2:00 on 2026-10-25.
         ("Europe/Berlin", "2026-03-28T22:59:59.999999Z", "2026-03-28"),
         ("Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29"),
         ("Europe/Berlin", "2026-03-29T21:59:59Z", "2026-03-29"),
@@ -34,15 +34,15 @@ UTC_ZONE = time_zone("UTC")
         ("Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25"),
         ("Europe/Berlin", "2026-10-25T22:59:59Z", "2026-10-25"),
         ("Europe/Berlin", "2026-10-25T23:00:00Z", "2026-10-26"),
-        # St John's: half an hour off the hour, and until 2011 the clock changed at one minute past midnight.
+        # St John's: half an hour off the hour; until 2011, clocks changed at one minute past midnight.
         ("America/St_Johns", "2026-01-01T03:29:59Z", "2025-12-31"),
         ("America/St_Johns", "2026-01-01T03:30:00Z", "2026-01-01"),
         ("America/St_Johns", "2010-11-07T02:29:59Z", "2010-11-06"),
         ("America/St_Johns", "2010-11-07T02:30:30Z", "2010-11-07"),
-        # The clock went back over midnight: the day before came again for 59 minutes.
+        # Clocks were set back across midnight: the previous day returned for 59 minutes.
         ("America/St_Johns", "2010-11-07T02:31:00Z", "2010-11-06"),
         ("America/St_Johns", "2010-11-07T03:30:00Z", "2010-11-07"),
-        # Apia: the country left out 2011-12-30.
+        # Apia: the country skipped 2011-12-30.
         ("Pacific/Apia", "2011-12-30T09:59:59Z", "2011-12-29"),
         ("Pacific/Apia", "2011-12-30T10:00:00Z", "2011-12-31"),
         ("Pacific/Apia", "2026-11-24T10:59:59Z", "2026-11-24"),
@@ -60,12 +60,12 @@ def test_the_day_is_the_organizations_own(zone: str, instant: str, day: str) -> 
         ("Europe/Berlin", "2026-03-29", "2026-03-28T23:00:00Z"),
         ("Europe/Berlin", "2026-03-30", "2026-03-29T22:00:00Z"),
         ("Asia/Kolkata", "2026-11-24", "2026-11-23T18:30:00Z"),
-        # Sao Paulo: until 2018 the clock went from midnight to 1:00.
+        # Sao Paulo: until 2018, clocks went from midnight to 1:00.
         ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00Z"),
         # St John's: the first of two midnights.
         ("America/St_Johns", "2010-11-07", "2010-11-07T02:30:00Z"),
         ("America/St_Johns", "1995-10-29", "1995-10-29T02:30:00Z"),
-        # Apia: the day that was left out begins, and ends, with the leap.
+        # Apia: the skipped day begins and ends with the skip.
         ("Pacific/Apia", "2011-12-30", "2011-12-30T10:00:00Z"),
         ("Pacific/Apia", "2011-12-31", "2011-12-30T10:00:00Z"),
     ],
@@ -79,21 +79,21 @@ def test_a_day_begins_at_its_first_instant(zone: str, day: str, begin: str) -> N
     [
         ("UTC", "2026-11-24T00:00:00Z", "2026-11-24", 0),
         ("UTC", "2026-11-24T23:59:59.999999Z", "2026-11-24", 23),
-        # Berlin's day of 23 hours: at 3:00 on the clock two have passed.
+        # Berlin's day of 23 hours: at 3:00, two hours have passed.
         ("Europe/Berlin", "2026-03-29T00:59:59Z", "2026-03-29", 1),
         ("Europe/Berlin", "2026-03-29T01:00:00Z", "2026-03-29", 2),
         ("Europe/Berlin", "2026-03-29T21:59:59Z", "2026-03-29", 22),
-        # Its day of 25: the hour from 2:00 to 3:00 comes twice.
+        # Its day of 25 hours: the hour from 2:00 to 3:00 occurs twice.
         ("Europe/Berlin", "2026-10-25T00:30:00Z", "2026-10-25", 2),
         ("Europe/Berlin", "2026-10-25T01:30:00Z", "2026-10-25", 3),
         ("Europe/Berlin", "2026-10-25T22:59:59Z", "2026-10-25", 24),
-        # Lord Howe goes back by half an hour: the day has 24 and a half.
+        # Lord Howe sets clocks back by half an hour: the day has 24.5 hours.
         ("Australia/Lord_Howe", "2026-04-05T12:59:59Z", "2026-04-05", 23),
         ("Australia/Lord_Howe", "2026-04-05T13:29:59Z", "2026-04-05", 24),
-        # St John's: what comes again of the day before is in its 25th hour, ...
+        # St John's: the repeated part of the previous day is in its 25th hour, ...
         ("America/St_Johns", "2010-11-07T02:31:00Z", "2010-11-06", 24),
         ("America/St_Johns", "1995-10-29T03:29:59Z", "1995-10-28", 24),
-        # ... and the day, of which a minute has been, goes on in its second hour.
+        # ... and the day, one minute of which has passed, continues in its second hour.
         ("America/St_Johns", "2010-11-07T02:30:30Z", "2010-11-07", 0),
         ("America/St_Johns", "2010-11-07T03:30:00Z", "2010-11-07", 1),
         ("America/St_Johns", "2010-11-08T03:29:59Z", "2010-11-07", 24),

@@ -1,4 +1,4 @@
-"""What a call counts for is the same in Python and in SQL."""
+"""A call has the same cell and measures in Python and in SQL."""
 
 from datetime import date, datetime, timedelta
 from typing import Any, get_args
@@ -19,7 +19,7 @@ LARGEST = 2**31 - 1
 
 
 def _at(thresholds: tuple[int, ...]) -> st.SearchStrategy[int]:
-    """Any number, and those at the edges of the buckets."""
+    """Any number, and the numbers at the edges of buckets."""
     edges = sorted({max(edge + step, 0) for edge in thresholds for step in (-1, 0, 1)})
     return st.one_of(st.sampled_from(edges), st.integers(0, LARGEST))
 

@@ -1,4 +1,4 @@
-"""What a histogram tells of the values that were counted in it."""
+"""Histograms: statistics of the values counted in them."""
 
 import math
 from fractions import Fraction
@@ -45,7 +45,7 @@ def test_there_are_few_buckets_and_none_is_empty(thresholds: tuple[int, ...]) ->
 
 
 def test_the_thresholds_never_change() -> None:
-    """What is stored would mean something else."""
+    """Other thresholds would change the meaning of stored histograms."""
     assert [(len(some), sum(some), some[0], some[-1]) for some in ALL.values()] == [
         (98, 928_744, 1, 86_400),
         (92, 6_911_768, 100, 600_000),
@@ -90,7 +90,7 @@ def test_what_lies_below_a_threshold_is_exact() -> None:
     buckets = histogram([0, 5, 6, 7, 29, 30], DURATIONS)
     assert [below(buckets, DURATIONS, seconds) for seconds in (6, 30, 60)] == [2, 5, 6]
     assert below([1], DURATIONS, 6) == 1
-    with pytest.raises(ValueError, match="11 is no threshold"):
+    with pytest.raises(ValueError, match="11 is not a threshold"):
         below(buckets, DURATIONS, 11)
 
 

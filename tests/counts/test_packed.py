@@ -1,4 +1,4 @@
-"""Many counts in one number: packed, taken apart, added up."""
+"""Many counts in one number: packed, unpacked and added."""
 
 from decimal import Decimal
 

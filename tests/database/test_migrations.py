@@ -1,4 +1,4 @@
-"""The migrations make what shared/database/tables.py describes, and can be run by anyone at any time."""
+"""The migrations create the tables of shared/database/tables.py, and can be run by anyone at any time."""
 
 import asyncio
 import sys
@@ -20,7 +20,7 @@ from shared.migrations.upgrade import HERE, upgrade
 
 MIGRATE = "import sys; from shared.migrations.upgrade import upgrade; upgrade(sys.argv[1])"
 
-# What autogenerate does not compare: checks, storage parameters, comments, partial and descending indexes.
+# Not compared by autogenerate: checks, storage parameters, comments, partial and descending indexes.
 CATALOG = """
 SELECT 'constraint' AS kind, conrelid::regclass::text AS of, conname AS name, pg_get_constraintdef(oid) AS is
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace
@@ -63,7 +63,7 @@ async def test_migrated_tables_are_the_ones_described(database_url: str, running
 
 
 def test_steps_are_numbered_and_the_newest_is_the_one_that_is_needed() -> None:
-    """By that, a service tells older from newer tables without reading the steps."""
+    """By this order, a service distinguishes older from newer tables without reading the steps."""
     steps = list(ScriptDirectory(str(HERE)).walk_revisions())
     numbers = [step.revision for step in steps]
     assert numbers == [f"{number:04}" for number in range(len(steps), 0, -1)]

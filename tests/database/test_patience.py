@@ -1,4 +1,4 @@
-"""A worker's connection: opened when it is needed, and again after the faults that pass."""
+"""A worker's connection: opened when it is needed, and again after temporary faults."""
 
 from collections.abc import AsyncIterator
 

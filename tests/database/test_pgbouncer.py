@@ -1,4 +1,4 @@
-"""Everything through PgBouncer in transaction mode, where no two transactions need be in one session."""
+"""All programs through PgBouncer in transaction mode, where each transaction may run in another session."""
 
 import asyncio
 import signal
@@ -29,7 +29,7 @@ pytestmark = [needs_pgbouncer, pytest.mark.long]
 
 @pytest.fixture(scope="module")
 async def pooler(running: Servers) -> AsyncIterator[PgBouncer]:
-    """One for all tests here, with two sessions for each database."""
+    """One PgBouncer for all tests here, with two sessions for each database."""
     with tempfile.TemporaryDirectory(prefix="callfold-pgbouncer-") as scratch:
         directory = Path(scratch)
         directory.chmod(0o777)
@@ -50,7 +50,7 @@ def aggregator(pooler: PgBouncer, database_url: str, tmp_path: Path) -> Iterator
 async def test_each_statement_runs_under_the_settings_of_its_own_connection(
     pooler: PgBouncer, database_url: str
 ) -> None:
-    """Inside of a transaction and outside, whoever used the session before."""
+    """Inside and outside a transaction, after any previous user of the session."""
     url = pooler.url(database_url)
     one = await connect(url, application_name="one", pooler="transaction", settings=SESSION)
     other = await connect(url, application_name="other", pooler="transaction", settings={"jit": "on"})
@@ -85,7 +85,8 @@ async def test_a_statement_that_fails_leaves_no_transaction_open(
 async def test_the_operators_commands(
     pooler: PgBouncer, running: Servers, bootstrap: str, topic: str, database_url: str
 ) -> None:
-    """From an empty database to the proof; twice each: what one leaves in a session, the next one meets."""
+    """From an empty database to the proof, each twice: session state left by one run would affect the
+    next."""
     name = f"pooled_{topic.rpartition('-')[2]}"
     server = await asyncpg.connect(database_url)
     await server.execute(f"CREATE DATABASE {name}")
@@ -149,7 +150,7 @@ async def test_kills_of_everything_end_exact(
     await pipeline.publish(records[fifth : 2 * fifth])
     await until(lambda: first.said("waits for the database"), "ingest to say that it waits")
     await pooler.start()
-    await until(lambda: first.said("the database answers again after"), "ingest to go on")
+    await until(lambda: first.said("the database answers again after"), "ingest to continue")
     await pipeline.publish(records[2 * fifth : 3 * fifth])
     running.postgres.kill(signal.SIGQUIT)
     await pipeline.publish(records[3 * fifth : 4 * fifth])
@@ -190,7 +191,7 @@ async def test_without_being_told_of_the_pooler_a_process_ends_with_the_reason(
 
 
 async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, database_url: str) -> None:
-    """It gives all of them the SQLSTATE of a protocol violation."""
+    """PgBouncer reports all of them with the SQLSTATE of a protocol violation."""
     url = pooler.url(database_url)
 
     async def ask(url: str) -> None:
@@ -212,12 +213,12 @@ async def test_which_of_its_faults_pass(pooler: PgBouncer, running: Servers, dat
         assert await passes(url), "all sessions are in use"
         with pytest.raises(asyncpg.ProtocolViolationError) as of_the_server:
             await holding[0].execute("DO $$ BEGIN RAISE protocol_violation; END $$")
-        assert not is_passing(of_the_server.value), "the server itself says so, not the pooler"
+        assert not is_passing(of_the_server.value), "the server itself reports it, not the pooler"
     for connection in holding:
         connection.terminate()
     running.postgres.kill(signal.SIGQUIT)
     try:
-        assert await passes(url), "the server is away"
+        assert await passes(url), "the server is unreachable"
     finally:
         await running.postgres.start()
 

@@ -1,5 +1,5 @@
-"""The roles of shared/database/roles.py: made by `callfold migrate --roles` or by hand, side by side with
-others; and enough for all that each service does."""
+"""The roles of shared/database/roles.py: created by `callfold migrate --roles` or by hand, beside others, and
+sufficient for each service."""
 
 import asyncio
 import re
@@ -70,7 +70,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
 
 
 async def test_every_table_of_organizations_is_walled(database: Connection) -> None:
-    """Those that have none are told by name, so that a new table is thought about."""
+    """Tables without one are listed by name, so that a new table is not forgotten."""
     walled = await database.fetch(
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relrowsecurity"
@@ -93,7 +93,7 @@ async def test_what_is_not_as_it_must_be_is_mended_and_nothing_else(
     await database.execute("DROP POLICY callfold_all_rows ON call_events")
     await database.execute("REVOKE EXECUTE ON FUNCTION callfold_key FROM callfold_api")
     await database.execute("ALTER TABLE deleted_calls DISABLE ROW LEVEL SECURITY")
-    # A reader that somebody made for themselves.
+    # A reader's role, created by an operator.
     await database.execute("CREATE POLICY of_reports ON daily_call_counts TO pg_monitor USING (true)")
     assert (await missing(database)).keys() == {
         *("calls", "members", "quarantined_records", "daily_call_counts", "call_events", "deleted_calls"),
@@ -115,7 +115,7 @@ async def test_the_page_has_the_statements_that_do_the_same_by_hand(
     await database.execute(f"CREATE DATABASE {name}")
     await asyncio.to_thread(upgrade, running.database_url(name))
     other = await asyncpg.connect(running.database_url(name))
-    await other.execute(re.sub("CREATE ROLE .*", "", page))  # they are there
+    await other.execute(re.sub("CREATE ROLE .*", "", page))  # the roles exist
     assert await missing(other) == {}
     await other.close()
     await database.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -123,7 +123,7 @@ async def test_the_page_has_the_statements_that_do_the_same_by_hand(
 
 @pytest.fixture
 async def bare() -> AsyncIterator[str]:
-    """The URL of a server of its own, as postgres, where no roles are yet; all others need a password."""
+    """The URL of a separate server, as postgres, without any roles. All other roles need a password."""
     with tempfile.TemporaryDirectory(prefix="callfold-roles-") as scratch:
         Path(scratch).chmod(0o755)
         (port,) = free_ports(1)
@@ -160,7 +160,7 @@ async def test_databases_of_one_server_get_their_roles_side_by_side(bare: str) -
 
 @pytest.mark.processes
 async def test_the_command_says_what_it_did_and_what_it_lacks(bare: str) -> None:
-    """Without the right to make roles, a sentence; with it, and no more, the walls stand all the same."""
+    """Without the privilege to create roles, a sentence; with only that privilege, the policies also hold."""
     server = await asyncpg.connect(bare)
     await server.execute("CREATE ROLE owner LOGIN PASSWORD 'own'")
     await server.execute("CREATE DATABASE owned OWNER owner")
@@ -185,7 +185,7 @@ async def test_the_command_says_what_it_did_and_what_it_lacks(bare: str) -> None
 async def test_a_password_that_would_need_more_than_ascii_is_refused(database_url: str) -> None:
     refused = await callfold("migrate", "--roles", database_url=database_url, roles_password="pässwort")
     assert refused.status == 1
-    assert "CALLFOLD_ROLES_PASSWORD must be of letters, digits and signs of ASCII" in refused.failure
+    assert "CALLFOLD_ROLES_PASSWORD must contain only printable ASCII characters" in refused.failure
     assert "pässwort" not in refused.failure
 
 
@@ -211,11 +211,11 @@ async def test_the_api_waits_for_the_rights_of_its_role(database_url: str, datab
 async def test_ingest_waits_for_its_role_and_for_its_rights(
     pipeline: Pipeline, topic: str, database_url: str, database: Connection
 ) -> None:
-    """As in compose, where it starts beside what makes them."""
+    """As in compose, where it starts together with the service that creates the roles."""
     role = f"callfold_late_{topic.rpartition('-')[2]}"
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=as_role(database_url, role))
-    await until(lambda: ingest.said("waits for the database: Invalid"), "ingest to say so")
+    await until(lambda: ingest.said("waits for the database: Invalid"), "ingest to report it")
     await database.execute(f"CREATE ROLE {role} LOGIN BYPASSRLS")
     try:
         told = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)"

@@ -1,4 +1,4 @@
-"""PostgreSQL over TLS, and at every kind of address that a URL can name."""
+"""PostgreSQL over TLS, and with every kind of address that a URL can name."""
 
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ Url = Callable[[TlsPostgres], str]
 
 @pytest.fixture(scope="module")
 async def server() -> AsyncIterator[TlsPostgres]:
-    """One for all tests here, migrated through it."""
+    """One server for all tests here, migrated over TLS."""
     with tempfile.TemporaryDirectory(prefix="callfold-tls-") as scratch:
         async with tls_postgres(Path(scratch)) as server:
             url = server.url(sslmode="verify-full", sslrootcert=server.file("authority"))
@@ -44,7 +44,7 @@ async def test_a_call_from_kafka_to_the_api(pipeline: Pipeline, server: TlsPostg
     await seed.call(database, acme)
     async with serving(url) as api:
         assert (await get(api, acme, "/calls"))["total"] == 1
-    assert await missing(database) == {}, "also as another version of PostgreSQL tells of its policies"
+    assert await missing(database) == {}, "also as another version of PostgreSQL reports its policies"
     await database.close()
     assert ingest.stop() == 0
 
@@ -76,7 +76,7 @@ async def test_an_address_is_the_same_to_services_and_migrations(server: TlsPost
     over_tls = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     assert await connection.fetchval(over_tls) == ("sslmode" in url)
     await connection.close()
-    if "certified" in url:  # who owns no table, and so migrates none
+    if "certified" in url:  # owns no table, and so cannot migrate
         refused = await callfold("migrate", database_url=url)
         assert refused.failure.endswith("permission denied for table alembic_version.")
     else:
@@ -113,8 +113,8 @@ REFUSED: dict[str, tuple[Url, str]] = {
             sslcert=server.file("stranger"),
             sslkey=server.file("stranger"),
         ),
-        "can't be reached at callfold on localhost:{port}: TLS fails, perhaps because the server refuses the "
-        "certificate in sslcert (connection was closed in the middle of operation).",
+        "can't be reached at callfold on localhost:{port}: TLS failed, perhaps because the server refuses "
+        "the certificate in sslcert (connection was closed in the middle of operation).",
     ),
     "a file that is no certificate": (
         lambda server: server.url(sslmode="verify-ca", sslrootcert=__file__),
@@ -140,10 +140,11 @@ async def test_a_server_without_tls_is_told(running: Servers, database_url: str)
 async def test_a_certificate_that_is_refused_is_waited_for(
     pipeline: Pipeline, server: TlsPostgres, bootstrap: str, topic: str
 ) -> None:
-    """It can be renewed; that it is Python's ValueError, too, makes no record a bad one."""
+    """The certificate can be renewed. Its exception is also a ValueError, which must not turn a record into a
+    bad one."""
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=server.url(sslmode="verify-full", sslrootcert=server.file("other")))
-    await until(lambda: ingest.said("TLS fails: the server's certificate is refused"), "ingest to say so")
+    await until(lambda: ingest.said("TLS fails: the server's certificate is refused"), "ingest to report it")
     assert ingest.stop() == 0
     assert not ingest.said("quarantine")
     assert await lag(bootstrap, topic, f"test-{topic}") == 4

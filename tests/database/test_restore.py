@@ -1,4 +1,4 @@
-"""Back to an earlier moment: PostgreSQL's own backup and recovery, and what Kafka then makes whole again."""
+"""Restoring an earlier moment: PostgreSQL's own backup and recovery, and the records that Kafka then adds."""
 
 import asyncio
 import pwd
@@ -34,14 +34,14 @@ from tests.support.seed import Tenant
 
 pytestmark = pytest.mark.long
 
-# Without their revision: how often a row was written anew follows from how the events fell into batches.
+# Without their revision: the number of rewrites of a row depends on how the events fell into batches.
 ALL_CALLS = f"SELECT {', '.join(CALL_COLUMNS)} FROM calls ORDER BY organization_id, id"  # noqa: S608
 BACKUP = ROOT / "docs" / "how-to" / "back-up-and-restore.md"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the data directories and the archive are: PostgreSQL's user may write there."""
+    """The folder of data directories and archive, writable by PostgreSQL's user."""
 
     directory: Path
     user: str | None = field(default_factory=postgres.operating_user)
@@ -51,7 +51,7 @@ class Places:
         return self.directory / "archive"
 
     def run(self, program: str, *arguments: str | Path) -> bytes:
-        """Runs one of PostgreSQL's programs; what it printed."""
+        """Runs one of PostgreSQL's programs and returns its output."""
         path = Path(postgres.command(self.directory, 0)[0]).with_name(program)
         return subprocess.run(
             [path, *arguments],
@@ -78,7 +78,7 @@ def places() -> Iterator[Places]:
 
 @contextmanager
 def _server(data: Path, **settings: str) -> Iterator[tuple[Server, str]]:
-    """A durable server of this data directory, not started yet, and the URL of its database `callfold`."""
+    """A durable server with this data directory, not started yet, and the URL of its database `callfold`."""
     (port,) = free_ports(1)
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     server = Server(
@@ -96,7 +96,7 @@ def _server(data: Path, **settings: str) -> Iterator[tuple[Server, str]]:
 
 @asynccontextmanager
 async def archiving_server(places: Places) -> AsyncIterator[str]:
-    """A server with the tables that archives its WAL; the URL of its database."""
+    """A server with the tables, which archives its WAL. Returns the URL of its database."""
     data = places.directory / "primary"
     postgres.prepare(data)
     archive = f"test ! -f {places.archive}/%f && cp %p {places.archive}/%f"
@@ -112,7 +112,7 @@ async def archiving_server(places: Places) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def restored_server(places: Places, moment: str) -> AsyncIterator[str]:
-    """The base backup, rolled forward to a moment; the URL of its database."""
+    """The base backup, rolled forward to a moment. Returns the URL of its database."""
     data = places.directory / "backup"
     (data / "recovery.signal").touch()
     if places.user is not None:
@@ -137,7 +137,7 @@ def deleted_since(moment: str) -> str:
 
 
 async def _archived(database: Connection) -> None:
-    """Returns when the archive has all WAL up to now."""
+    """Returns when the archive contains all WAL up to now."""
     segment = await database.fetchval("SELECT pg_walfile_name(pg_switch_wal())")
     archived = "SELECT last_archived_wal >= $1 FROM pg_stat_archiver"
     await until(lambda: database.fetchval(archived, segment), "the WAL to be archived")
@@ -151,8 +151,8 @@ async def _delete(database_url: str, tenant: Tenant, call_id: UUID) -> None:
 async def test_back_to_a_moment_and_forward_again(
     pipeline: Pipeline, places: Places, bootstrap: str, topic: str
 ) -> None:
-    """What came after the moment is in Kafka still, and comes from there; what was deleted after it comes
-    back, and has to be deleted again."""
+    """Events after the moment are still in Kafka and are read again. Calls deleted after it return and must
+    be deleted again."""
     async with archiving_server(places) as url:
         database = await asyncpg.connect(url)
         tenant = await seed.tenant(database)
@@ -206,7 +206,7 @@ async def test_back_to_a_moment_and_forward_again(
 async def test_a_dump_of_a_live_database_is_exact(
     pipeline: Pipeline, places: Places, database_url: str, database: Connection
 ) -> None:
-    """It is of one snapshot, and so are the counts and the calls in it."""
+    """The dump is of one snapshot, and so are its counts and calls."""
     pipeline.start()
 
     async def load() -> None:

@@ -1,6 +1,5 @@
-"""SQL is composed of constants, and at import alone: so no value from outside can become a part of it.
-
-This takes the place of ruff's S608, which refuses statements of constants just as it refuses all others.
+"""SQL is composed of constants and only at import, so no external value can become part of it. This replaces
+ruff's S608, which refuses statements of constants like all others.
 """
 
 import ast
@@ -17,7 +16,7 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if "versions" not in path.parts
 )
-"""All but the steps of migrations, which are history."""
+"""All but the migration steps, which never change."""
 
 has_sql = re.compile(r"\b(SELECT|INSERT INTO|DELETE FROM|UPDATE \w|SET \w+ =|VALUES)").search
 
@@ -25,7 +24,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def composes_sql(node: ast.AST) -> bool:
-    """Whether some SQL within it is put together: by an f-string, by `+`, `%` or `format`."""
+    """Whether it contains composed SQL: by an f-string, by `+`, `%` or `format`."""
     for part in ast.walk(node):
         match part:
             case ast.JoinedStr() if any(isinstance(value, ast.FormattedValue) for value in part.values):
@@ -49,8 +48,9 @@ def functions_of(module: ast.Module) -> list[Function]:
 
 
 def composed_while_it_runs(source: str, composers: frozenset[str] = frozenset()) -> Iterator[str]:
-    """The functions of a module that compose SQL whenever they are called. A function that only the module
-    itself calls, or another such function, is called at import. `composers` are such of other modules."""
+    """The functions of a module that compose SQL whenever they are called. A function called only by the
+    module itself, or by another such function, is called at import. `composers` are such functions of other
+    modules."""
     functions = functions_of(ast.parse(source))
     at_import = {each.name for each in functions if composes_sql(each)} | composers
     for each in functions:

@@ -1,4 +1,4 @@
-"""Statements: PostgreSQL gets the parameters that the SQL names, and nothing else is touched."""
+"""Statements: PostgreSQL gets the parameters that the SQL names, and nothing else is changed."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ UNTOUCHED = [
     "SELECT ('{1,2,3}'::int[])[1:2], (array[1, 2])[1:cardinality(array[1])]",
     "SELECT 'name' AS a$1",
 ]
-"""SQL without parameters, whatever its colons and dollars look like."""
+"""SQL without parameters, with colons and dollars in other uses."""
 
 
 @pytest.mark.parametrize("sql", UNTOUCHED)
@@ -80,7 +80,7 @@ async def test_missing_and_unknown_parameters_are_refused(
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
-        ("SELECT :a, $2", r"\$2 stands in a statement of named parameters"),
+        ("SELECT :a, $2", r"\$2 is not allowed in a statement with named parameters"),
         ("SELECT 1 /* one /* :two */ :a */", "a comment begins within a comment"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_can_not_be_compiled_is_refused(sql: str, sentence: str) -> None:
         Statement(sql)
 
 
-# What an SQL text is made of, with every sign that means something to PostgreSQL.
+# The elements of an SQL text, with every character that has a meaning in PostgreSQL.
 texts = st.text("ab:$'\"\\-/*1 \n", max_size=12)
 names = st.sampled_from(["a", "b", "organization_id", "e", "E1"])
 literals = texts.flatmap(

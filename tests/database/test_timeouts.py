@@ -1,4 +1,4 @@
-"""Whose limit a statement has run into: nobody should have to search three configurations for it."""
+"""The setting behind a timeout, so that an operator need not search three configurations for it."""
 
 import socket
 from contextlib import closing
@@ -70,7 +70,7 @@ def test_what_is_no_time_out_names_no_setting(error: Exception) -> None:
 
 @pytest.fixture
 async def hurried(database: Connection) -> Connection:
-    """A database whose owner gives statements 300 ms."""
+    """A database whose owner sets a statement timeout of 300 ms."""
     name = await database.fetchval("SELECT current_database()")
     await database.execute(f"ALTER DATABASE {name} SET statement_timeout = '300ms'")
     return database
@@ -83,8 +83,8 @@ async def test_a_command_says_which_limit_it_ran_into_and_who_set_it(
     done = await callfold("org", "list", database_url=database_url)
     assert done.status == 1
     assert done.failure.endswith(
-        ": it exceeded statement_timeout=300ms, which is set for this database (ALTER DATABASE) and not by "
-        "this command."
+        ": it exceeded statement_timeout=300ms, which is set for this database (ALTER DATABASE) and "
+        "not by this command."
     )
 
 
@@ -92,7 +92,7 @@ async def test_a_command_says_when_its_own_limit_is_over(database: Connection, d
     await database.execute("BEGIN; LOCK TABLE organizations")
 
     with pytest.raises(
-        Failure, match=r"did not answer a statement within 0\.05 s, the limit of this command"
+        Failure, match=r"did not answer a statement within 0\.05 s, which is this command's own"
     ):
         async with open_database(Place(database_url), statement_seconds=0.05) as connection:
             await connection.fetch("SELECT * FROM organizations")

@@ -1,4 +1,4 @@
-"""An upgrade beside running services: steps come while events do, and nothing stops."""
+"""An upgrade while services run: steps are applied while events arrive, and nothing stops."""
 
 import asyncio
 import shutil
@@ -53,7 +53,7 @@ SELECT to_regclass('trunks') IS NOT NULL
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """The migrations of a callfold that is a step newer than this one."""
+    """The migrations of a callfold that is one step newer than this one."""
     newer = tmp_path / "migrations"
     shutil.copytree(HERE, newer, ignore=shutil.ignore_patterns("__pycache__"))
     (newer / "versions" / f"{NEWER_STEP}_the_trunk.py").write_text(EXPANDING_STEP)
@@ -61,14 +61,14 @@ def scripts(tmp_path: Path) -> Path:
 
 
 class Stack(NamedTuple):
-    """All three services, at work."""
+    """All three services, running."""
 
     services: tuple[Service, ...]
     api: httpx.AsyncClient
     tenant: Tenant
 
     def assert_undisturbed(self) -> None:
-        """None of them ended, and none had to wait for the database."""
+        """None of them exited or had to wait for the database."""
         for service in self.services:
             assert service.running
             assert not service.said("waits for"), service.log.read_text()
@@ -100,7 +100,7 @@ async def stack(
 
 
 class Load:
-    """Calls that are published, listed, counted and deleted for as long as a block lasts."""
+    """Calls that are published, listed, counted and deleted for the duration of a block."""
 
     def __init__(self, bootstrap: str, topic: str, stack: Stack) -> None:
         self._bootstrap, self._topic = bootstrap, topic
@@ -108,7 +108,7 @@ class Load:
         self.calls = 0
         self.deleted = 0
         self.answers: list[int] = []
-        """Each request's status."""
+        """The status of each response."""
         self._stop = False
 
     @asynccontextmanager
@@ -119,7 +119,7 @@ class Load:
             await until(self._under_way, "calls to be answered and deleted")
             yield
             published = self.calls
-            await until(lambda: self._so_many(published + 50), "calls to be published afterwards, too")
+            await until(lambda: self._so_many(published + 50), "calls to be published afterwards")
             self._stop = True
 
     async def _publish(self) -> None:
@@ -180,14 +180,15 @@ async def test_a_step_behind_a_long_reader_gives_up_and_holds_nobody_up(
     database: Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first of its two changes could be made, the second not: none is there, and later both are."""
+    """The first of the step's two changes could be made, the second not. Then neither exists, and later both
+    do."""
     monkeypatch.setattr("shared.migrations.upgrade.PAUSES_SECONDS", (0.1,))
     load = Load(bootstrap, topic, stack)
     async with load.running():
         async with database.transaction():
-            # As a proof or a dump: what was read stays locked until its end.
+            # As a proof or a dump: tables that it read stay locked until its end.
             await database.fetchval("SELECT count(*) FROM calls")
-            with pytest.raises(TablesBusy, match="nothing of that step was done"):
+            with pytest.raises(TablesBusy, match="That step was rolled back"):
                 await asyncio.to_thread(upgrade, database_url, scripts=scripts)
         assert not await database.fetchval(TABLE_OR_COLUMN)
         assert await database.fetchval("SELECT version_num FROM alembic_version") == NEEDED_STEP
@@ -203,12 +204,12 @@ async def test_the_command_says_who_is_in_the_way(
     database_url: str, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.migrations.upgrade.PAUSES_SECONDS", (0.1,))
-    await database.execute("SET application_name = 'somebody'")
+    await database.execute("SET application_name = 'another'")
     async with database.transaction():
         await database.execute("LOCK TABLE alembic_version")
         refused = await callfold("migrate", database_url=database_url)
     assert refused.status == 1
-    assert "the oldest transaction is that of somebody (pid" in refused.failure
+    assert "the oldest transaction is that of another (pid" in refused.failure
     assert (await callfold("migrate", database_url=database_url)).status == 0
 
 
@@ -218,9 +219,7 @@ async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_
     await asyncio.to_thread(upgrade, database_url, scripts=scripts)
     done = await callfold("migrate", database_url=database_url)
     assert done.status == 0
-    assert f"A newer callfold migrated the database to step {NEWER_STEP}." in done.output
-    as_json = (await callfold("migrate", "--json", database_url=database_url)).json
-    assert as_json == {"step": NEWER_STEP, "newer": True, "roles": False}
+    assert f"of a newer callfold (step {NEWER_STEP}): this one runs on it" in done.output
     assert await asyncio.to_thread(upgrade, database_url) == NEWER_STEP
     assert await database.fetchval("SELECT version_num FROM alembic_version") == NEWER_STEP
     assert await database.fetchval(TABLE_OR_COLUMN)
@@ -240,7 +239,7 @@ async def empty_database_url(running: Servers) -> AsyncIterator[str]:
 def early_services(
     start_ingest: StartIngest, empty_database_url: str, tmp_path: Path
 ) -> Iterator[tuple[Service, Service]]:
-    """Ingest and aggregator, started before anybody made the tables."""
+    """Ingest and aggregator, started before the tables exist."""
     ingest = start_ingest(database_url=empty_database_url)
     aggregator = Service("aggregator", tmp_path / "aggregator.log", database_url=empty_database_url)
     yield ingest, aggregator
@@ -254,7 +253,7 @@ async def test_services_wait_for_tables_that_are_not_there_or_too_old(
     await publish(bootstrap, topic, [value("call.initiated")])
     for service in early_services:
         await until(
-            partial(service.said, f"its tables are not there, and step {NEEDED_STEP} is needed"),
+            partial(service.said, f"its tables are missing, and step {NEEDED_STEP} is needed"),
             "word of what is missing",
         )
         assert service.running
@@ -266,6 +265,6 @@ async def test_services_wait_for_tables_that_are_not_there_or_too_old(
         counted: bool = await database.fetchval("SELECT sum(calls) = 1 FROM daily_call_counts")
         return counted
 
-    await until(all_counted, "the aggregator to go on")
+    await until(all_counted, "the aggregator to continue")
     await database.close()
     assert all(service.running for service in early_services)

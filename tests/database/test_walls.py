@@ -1,5 +1,5 @@
-"""The walls between organizations: behind them, a statement that forgets to ask whose rows it wants gets
-those of its request's organization, and never another's."""
+"""Row-level security between organizations: a statement without a condition on the organization returns the
+rows of its request's organization, and never another's."""
 
 import tempfile
 from collections.abc import AsyncIterator
@@ -38,12 +38,12 @@ READABLE = (
     "daily_call_deltas",
     "pruned_call_counts",
 )
-"""What the API may read of an organization."""
+"""The columns of organizations that the API may read."""
 
 
 @pytest.fixture
 async def tenants(database: Connection) -> tuple[Tenant, Tenant]:
-    """Acme with two calls and a neighbour with three, and rows of both in each other table."""
+    """Acme with two calls and a neighbour with three, and rows of both in every other table."""
     both = (await seed.tenant(database), await seed.tenant(database))
     for tenant, calls_ in zip(both, (2, 3), strict=True):
         for n in range(calls_):
@@ -66,8 +66,8 @@ async def tenants(database: Connection) -> tuple[Tenant, Tenant]:
 async def api_database(
     request: pytest.FixtureRequest, running: Servers, database_url: str
 ) -> AsyncIterator[Database]:
-    """The API's way to the database, with one connection, so that each request meets the session of the one
-    before: connected to PostgreSQL itself, or through PgBouncer, of whose sessions there is one, too."""
+    """The API's connection to the database: one connection, so that each request uses the session of the
+    previous one. It leads to PostgreSQL itself, or through PgBouncer, which also has one session."""
     if request.param == "direct":
         settings = ApiSettings(database_url=as_role(database_url), api_pool_connections=1)
         async with open_databases(settings) as opened:
@@ -86,7 +86,7 @@ async def api_database(
 
 
 async def owners(connection: Any, table: str) -> set[UUID]:
-    """Whose rows a statement sees that asks for all."""
+    """The organizations whose rows an unconditional statement returns."""
     asked = f"SELECT {roles.tenant_tables()[table]} FROM {table}"  # noqa: S608
     return {row[0] for row in await connection.fetch(asked)}
 
@@ -107,7 +107,7 @@ async def test_whoever_asks_for_all_rows_sees_the_request_s_organization_s(
 async def test_outside_of_a_request_there_is_nothing_to_see(
     api_database: Database, tenants: tuple[Tenant, Tenant]
 ) -> None:
-    """Neither in a session that was never used, nor in one that a request has used, or a failed one."""
+    """In a session that was never used, after a request, and after a failed request."""
 
     async def sees_nothing() -> None:
         async with api_database.connection() as connection:
@@ -180,7 +180,7 @@ async def test_what_is_another_s_can_not_be_changed(
             "INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, "
             "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls) "
             "VALUES ($1, true, now(), 'inbound', $1, 'busy', 1, 0, 0, 0, 0, 0)",
-            # A row of one's own can't be given away, either.
+            # A row of one's own cannot be given to another organization either.
             "UPDATE calls SET organization_id = $1",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
@@ -192,7 +192,7 @@ async def test_what_is_another_s_can_not_be_changed(
 async def test_the_api_without_its_where_answers_only_for_who_asks(
     database_url: str, tenants: tuple[Tenant, Tenant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mistake that the walls are for: each statement loses the organization that it asks for."""
+    """The mistake that the policies guard against: each statement loses its condition on the organization."""
     acme, neighbour = tenants
     for asked in (
         sums.sums_statement(Filters(acme.id, True)),

@@ -1,4 +1,4 @@
-"""The files of compose, read as YAML: what must hold of them, wherever Docker is not."""
+"""Checks the Compose files as YAML, without Docker."""
 
 import os
 import re
@@ -23,7 +23,7 @@ ONE_SHOT = ("migrate", "topic")
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    """The services of docker-compose.yml, with what they share merged in."""
+    """The services of docker-compose.yml, with shared settings merged in."""
     found = dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"])
     return {
         name: found[one["extends"]["service"]] | one if "extends" in one else one
@@ -50,7 +50,7 @@ def test_ours_write_nothing_and_may_nothing(services: dict[str, Any], service: s
 
 
 def test_each_is_bounded_watched_and_starts_again(services: dict[str, Any]) -> None:
-    # The health check of ours is the image's.
+    # callfold's services use the health check of the image.
     assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
     for name, one in services.items():
         assert one["mem_limit"], name
@@ -68,7 +68,7 @@ def test_each_waits_for_what_it_needs(services: dict[str, Any]) -> None:
     others = {name: {**healthy, "required": False} for name in ("kafka-2", "kafka-3")}
     assert services["topic"]["depends_on"] == {"kafka": healthy, **others}
     for service in OURS:
-        # A one-shot that fails must not take down who records and who answers: they wait by themselves.
+        # A failed one-shot job must not stop ingest and the API, which wait by themselves.
         condition = "service_completed_successfully" if service == "aggregator" else "service_started"
         assert services[service]["depends_on"] == {one: {"condition": condition} for one in ONE_SHOT}
 
@@ -149,6 +149,6 @@ def test_compose_understands_files_and_profiles(
     files: tuple[str | Path, ...], options: tuple[str, ...], expected: set[str]
 ) -> None:
     if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"]).returncode:
-        pytest.skip("there is no docker compose")
+        pytest.skip("docker compose is not installed")
     named = [part for file in files for part in ("-f", str(file))]
     assert set(docker("compose", *named, *options, "config", "--services").split()) == expected

@@ -1,5 +1,5 @@
-"""The image, and docker-compose.yml as users have it: built, started, published to from outside, killed and
-stopped. Only with --containers."""
+"""Builds the image and runs docker-compose.yml as users do: start, publish from outside, kill, stop. Runs
+only with --containers."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ STOP_SECONDS_MAX = 10
 @pytest.fixture(scope="module")
 def compose() -> Iterator[Compose]:
     """The stack, started by the first commands of docs/how-to/run-with-compose.md, with a port of Kafka and
-    Prometheus; removed with its volumes."""
+    Prometheus. It is removed with its volumes."""
     stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(3))
     try:
         stack("up", "--build", "--detach", "--wait", *SERVERS, *OURS, "migrate", "topic", "prometheus")
@@ -43,7 +43,7 @@ def compose() -> Iterator[Compose]:
 
 @pytest.fixture(scope="module")
 def customer(compose: Compose) -> tuple[Organization, str, str]:
-    """An organization that the command line made, with a live and a test key."""
+    """An organization created by the command line, with a live and a test key."""
     one = organizations(random.Random(1))[0]
     made = ("org", "create", one.name, "--id", str(one.id), "--time-zone", one.time_zone)
     compose.callfold(*made)
@@ -82,7 +82,8 @@ def test_the_command_line_says_that_the_embedded_stack_is_not_in_the_image(compo
 async def test_calls_from_outside_are_counted_exactly_whatever_is_killed(
     compose: Compose, customer: tuple[Organization, str, str]
 ) -> None:
-    """5,000 calls; then each container's process is killed and comes back by itself; then more calls."""
+    """Publishes 5,000 calls, kills the process of each container, which must restart by itself, and publishes
+    more."""
     organization, live_key, test_key = customer
     account = Account()
 
@@ -108,7 +109,7 @@ async def test_calls_from_outside_are_counted_exactly_whatever_is_killed(
             state = (await asyncio.to_thread(compose.inspect, service))["State"]
             return state["Pid"] not in (0, pid) and state["Health"]["Status"] == "healthy"
 
-        await until(is_back, f"{service} to be back and healthy")
+        await until(is_back, f"{service} to be running and healthy again")
         await publish_calls(200, seed=before["State"]["Pid"])
     await assert_counted()
     assert "EXACT" in await asyncio.to_thread(compose.callfold, "verify")
@@ -120,7 +121,7 @@ async def _none_wait(compose: Compose) -> bool:
 
 
 async def _assert_answers(compose: Compose, totals: Totals, key: str) -> None:
-    """Stats, trends and list as the API answers them on its published port."""
+    """Stats, trends and list from the API's published port."""
     url = f"http://127.0.0.1:{compose.api_port}"
     client = Client(url)
     assert off_stats(totals, await client.stats(key)) == []
@@ -134,7 +135,7 @@ async def _assert_answers(compose: Compose, totals: Totals, key: str) -> None:
 async def test_a_one_shot_that_fails_takes_nobody_down(
     compose: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of ours are made anew beside `topic`, which then finds fewer partitions than it was told."""
+    """Recreates all of callfold's containers. `topic` then finds fewer partitions than it was given."""
     start = ("up", "--detach", "--wait", *OURS)
     with monkeypatch.context() as changed:
         changed.setenv("PARTITIONS", "9")

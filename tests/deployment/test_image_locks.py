@@ -1,4 +1,4 @@
-"""The image's locks: parts of the one lock, whole, and with the same hashes."""
+"""The locks of the image are complete subsets of requirements.lock, with the same hashes."""
 
 import re
 from importlib.metadata import requires
@@ -15,7 +15,7 @@ IN_THE_IMAGE = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_
 
 
 def pinned(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
-    """Each package of a lock: its version, and the hashes that it may have."""
+    """The packages of a lock, each with its version and allowed hashes."""
     packages = re.findall(
         r"^([\w.-]+)==(\S+)(.*?)(?=^[\w.-]+==|\Z)", lock.read_text(), re.MULTILINE | re.DOTALL
     )
@@ -23,7 +23,7 @@ def pinned(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
 
 
 def needed(requirement: Requirement) -> set[str]:
-    """The packages that a requirement brings with it, on the image's Python."""
+    """The dependencies of a requirement on the image's Python."""
     found: set[str] = set()
     waiting = [requirement]
     while waiting:
@@ -56,6 +56,6 @@ def test_a_lock_of_the_image_is_a_part_of_the_lock(lock: Path) -> None:
     ],
 )
 def test_a_lock_of_the_image_has_all_that_is_needed_and_no_more(lock: str, requirement: str) -> None:
-    elsewhere, asked_for = {"colorama"}, {"hatchling"}  # the first is Windows'
+    elsewhere, asked_for = {"colorama"}, {"hatchling"}  # the first is only for Windows
     there = pinned(IMAGE / f"{lock}.lock").keys() - elsewhere - asked_for
     assert there == needed(Requirement(requirement))

@@ -1,4 +1,4 @@
-"""callfold as it is installed without its extras, as in the image: what needs one says so, the rest works."""
+"""callfold without its extras, as in the image: a command that needs one names it, and all others work."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 
 def callfold(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command line, where the packages of the extra `embedded` can't be imported."""
+    """Runs the command line where the packages of the extra `embedded` cannot be imported."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT, *arguments], capture_output=True, text=True, timeout=30
     )
@@ -35,8 +35,8 @@ def test_without_the_embedded_stack_its_commands_say_so_in_a_sentence(command: s
     done = callfold(command)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: This command needs callfold's extra `embedded`, which is no part of this ")
-    assert line.endswith("in a clone, `./callfold` has it, and so has `pip install '.[embedded]'`.")
+    assert line.startswith("Error: This command needs callfold's extra `embedded`, which is not installed ")
+    assert line.endswith("in a clone, run `./callfold`, or install it with `pip install '.[embedded]'`.")
 
 
 def test_without_the_embedded_stack_all_commands_are_explained() -> None:

@@ -1,4 +1,4 @@
-"""The manifests in deploy/kubernetes: each by Kubernetes' own schema, and all of them together."""
+"""Checks the manifests in deploy/kubernetes: each against the Kubernetes schema, and all of them together."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from tests.support.repository import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
-"""1.30 has the sleep before a pod is stopped."""
+"""Kubernetes 1.30 added the sleep in preStop."""
 
 AUTHORITIES = "/etc/callfold/ca.pem"
 Manifest = dict[str, Any]
@@ -72,7 +72,7 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_each_is_what_kubernetes_knows(document: Manifest, kubernetes: str) -> None:
-    """Strict: a field that is misspelt is an error, too."""
+    """Strict: an unknown field is also an error."""
     kubernetes_validate.validate(document, kubernetes, strict=True)
 
 
@@ -101,7 +101,7 @@ def test_every_setting_exists_and_can_be_read(
 
 
 def mount(given: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Lets the settings of a pod be read here; the authorities' file is elsewhere."""
+    """Makes the settings of a pod readable here. The CA file gets another path."""
     authorities = directory / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(authorities))
     for name, value in given.items():
@@ -141,7 +141,7 @@ def test_no_container_may_more_than_it_needs(workload: Manifest) -> None:
     assert context["runAsUser"] > 0
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in containers(workload):
-        assert container["image"] == "callfold", "the kustomization says which one that is"
+        assert container["image"] == "callfold", "the kustomization names the image"
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -200,8 +200,8 @@ def test_budgets_and_autoscalers_are_for_what_exists() -> None:
     for scaler in of_kind("HorizontalPodAutoscaler"):
         assert scaler["spec"]["scaleTargetRef"]["name"] == scaler["metadata"]["name"]
         deployment = named("Deployment", scaler["metadata"]["name"])
-        assert "replicas" not in deployment["spec"], "an apply would undo what the autoscaler said"
-        assert scaler["spec"]["minReplicas"] >= 2, "one may always be taken away"
+        assert "replicas" not in deployment["spec"], "applying it would undo the autoscaler's number"
+        assert scaler["spec"]["minReplicas"] >= 2, "evicting one pod must always be allowed"
 
 
 def test_ingest_never_outgrows_its_partitions_and_scales_by_a_metric_that_is() -> None:

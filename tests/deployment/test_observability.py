@@ -1,4 +1,4 @@
-"""Alerts and dashboard: they ask for metrics that there are, and Prometheus understands them."""
+"""Alerts and dashboard use only metrics that exist, in expressions that Prometheus accepts."""
 
 import json
 import re
@@ -16,7 +16,7 @@ PROCESS_METRICS = {"up", "process_resident_memory_bytes"}
 
 
 def dashboard_expressions() -> Iterator[str]:
-    """What the dashboard asks Prometheus, with a span in place of Grafana's variable."""
+    """The dashboard's queries, with a fixed interval in place of Grafana's variable."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield target["expr"].replace("$__rate_interval", "1m")
@@ -29,7 +29,7 @@ def alert_expressions() -> Iterator[str]:
 
 
 def documented() -> set[str]:
-    """Every series of docs/reference/metrics.md, as Prometheus names it."""
+    """Every series of docs/reference/metrics.md, by its Prometheus name."""
     series: set[str] = set(PROCESS_METRICS)
     rows = re.findall(
         r"^\| `(callfold_\w+)` \| (\w+) \|",

@@ -1,4 +1,4 @@
-"""Commands of the pages for operators: one is run, the others are parsed."""
+"""The commands on the pages for operators: one is run, all others are parsed."""
 
 import re
 import shlex
@@ -30,7 +30,7 @@ async def calls_by_day(database: Connection) -> list[str]:
 
 
 def command(time_zone: str) -> list[str]:
-    """The arguments of the page's command, with an operator's values in it."""
+    """The arguments of the page's command, with its placeholders filled in."""
     found = re.search(
         r"tests/deployment/test_runbook.py runs this. -->\n\n +callfold (.*)\n", TIME_ZONE_PAGE.read_text()
     )
@@ -41,7 +41,8 @@ def command(time_zone: str) -> list[str]:
 async def test_a_wrong_time_zone_is_mended(
     pipeline: Pipeline, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
-    """Its events came before somebody made it, so it was made in UTC. Ingest runs all the while."""
+    """Events arrived before an operator created the organization, so ingest created it in UTC. Ingest keeps
+    running."""
     late = [
         value("call.initiated", call_id=at, timestamp=at, direction="outbound", latency_ms=5)
         for at in ("2026-11-23T23:30:00Z", "2026-11-23T12:00:00Z")
@@ -51,7 +52,7 @@ async def test_a_wrong_time_zone_is_mended(
     await pipeline.consumed()
     assert await calls_by_day(database) == ["2026-11-23: 2", "2026-11-24: 1"]
 
-    for _ in range(2):  # again: it changes nothing
+    for _ in range(2):  # the second run changes nothing
         done = await callfold(*command("Europe/Berlin"), database_url=database_url)
         assert done.status == 0, done.failure
         assert await calls_by_day(database) == ["2026-11-23: 1", "2026-11-24: 2"]
@@ -66,7 +67,7 @@ async def test_a_wrong_time_zone_is_mended(
 
 
 def written_commands() -> Iterator[str]:
-    """Every command of ours on the pages, in a line of its own or within a sentence."""
+    """Every callfold command on the pages, on its own line or within a sentence."""
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         text = page.read_text()
         yield from re.findall(r"^ {4,}[^#`\n]*?\bcallfold ([a-z][^#|>;`\n]*)", text, re.MULTILINE)
@@ -76,7 +77,7 @@ def written_commands() -> Iterator[str]:
 @pytest.mark.parametrize("written", sorted(set(written_commands())))
 def test_every_command_of_the_pages_is_there_with_its_options(written: str) -> None:
     words = written.split()
-    if words[0] in ("python", "callfold"):  # the image of that name, and what is run in it
+    if words[0] in ("python", "callfold"):  # the image of that name, and commands run in it
         return
     command = typer.main.get_command(app)
     while isinstance(command, TyperGroup) and words:

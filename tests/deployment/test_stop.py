@@ -1,5 +1,5 @@
-"""A stop of a service, as containers are stopped: SIGTERM, and 10 s until it is killed. Whatever is away, it
-is over by then, with a clean exit status and nothing lost."""
+"""Stops a service as container runtimes do: SIGTERM, and SIGKILL after 10 s. Whichever server is unreachable,
+the service must exit before that, with status 0 and no data lost."""
 
 import asyncio
 import signal
@@ -25,7 +25,8 @@ LONGEST_SECONDS = 9
 
 @pytest.fixture
 async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The address of a server that takes connections and never answers, and whether one has come."""
+    """The address of a server that accepts connections and never answers, and whether a client has
+    connected."""
     has_come, over = asyncio.Event(), asyncio.Event()
 
     async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +42,7 @@ async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
 
 @pytest.fixture
 def silent_url(silent: tuple[str, asyncio.Event]) -> tuple[str, asyncio.Event]:
-    """The same as a database."""
+    """The same server, as the URL of a database."""
     address, has_come = silent
     return f"postgresql://postgres@{address}/callfold", has_come
 
@@ -60,7 +61,7 @@ async def test_ingest_while_the_database_does_not_answer(
     ingest = pipeline.start(database_url=url)
     await has_come.wait()
     await assert_stops(ingest)
-    assert await pipeline.lag() == 4, "nothing was committed that is not stored"
+    assert await pipeline.lag() == 4, "no offset was committed whose record is not stored"
 
 
 async def test_ingest_in_a_transaction_that_hangs(pipeline: Pipeline, database: Connection) -> None:

@@ -1,4 +1,4 @@
-"""The wheel: an environment that has it, and no checkout, runs the demo."""
+"""The wheel: an environment with the wheel and without the source tree runs the demo."""
 
 import os
 import subprocess
@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel. It finds the dependencies in the environment of this test."""
+    """An environment with the wheel. It imports the dependencies from the environment of this test."""
     place = tmp_path_factory.mktemp("wheel")
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
     venv.create(place / "venv", with_pip=True)
     python = place / "venv" / "bin" / "python"
     _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *place.glob("*.whl"))
-    # Python does not read the .pth files of a path that a .pth file names: the checkout is not on the path.
+    # Python ignores .pth files in a directory that a .pth file adds, so the source tree is not on the path.
     (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return place / "venv"

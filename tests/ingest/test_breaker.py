@@ -1,4 +1,4 @@
-"""The breaker: a producer gone wrong pauses ingest, rather than emptying its topic into the quarantine."""
+"""The breaker: a faulty producer pauses ingest instead of filling the quarantine with its topic."""
 
 import asyncio
 from contextlib import closing
@@ -21,7 +21,7 @@ from tests.support.processes import lag, publish, until
 from tests.support.storing import arrivals, record
 
 Batch = tuple[int, int]
-"""Records, and how many of them are bad."""
+"""The number of records, and of bad ones among them."""
 
 WINDOWS: list[tuple[str, list[Batch], Batch, bool]] = [
     ("the first half of a window is let in", [], (500, 500), False),
@@ -55,7 +55,7 @@ def test_with_a_share_of_one_it_never_opens() -> None:
 async def test_ingest_pauses_says_why_and_goes_on_when_it_is_let(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection
 ) -> None:
-    """Nothing of the topic is quarantined meanwhile, and no offset moves; a stop is a stop."""
+    """Meanwhile no record of the topic is quarantined and no offset is committed. A stop still works."""
     await pipeline.publish([*keyed(call(0)), *([b"no event"] * 400)])
     ingest = pipeline.start(breaker_records="100")
     await until(lambda: ingest.said("pauses: "), "ingest to pause")
@@ -72,7 +72,7 @@ async def test_ingest_pauses_says_why_and_goes_on_when_it_is_let(
 async def test_records_without_a_value_open_nothing_and_are_counted(
     pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
-    """A deletion run by key over a compacted topic is no producer gone wrong."""
+    """A deletion run by key over a compacted topic does not indicate a faulty producer."""
     monitor = Monitor(*free_ports(1))
     ingest = pipeline.start(breaker_records="100", monitor_port=str(monitor.port))
     tombstones = [(f"call-{n}".encode(), None, (("header", None),)) for n in range(400)]
@@ -97,7 +97,7 @@ async def test_a_replay_counts_records_without_a_value(
 
 
 async def test_a_redrive_lets_go_of_records_without_a_value(database: Connection, database_url: str) -> None:
-    """They were quarantined once."""
+    """The records were quarantined once."""
     await write_quarantine(database, [BadRecord(record(None), "the record has no value")], NOON)
     told = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
     assert told.json == {"tried": 1, "let_in": 1, "still_bad": 0}
@@ -107,7 +107,7 @@ async def test_a_redrive_lets_go_of_records_without_a_value(database: Connection
 async def test_events_beyond_the_retention_open_nothing(
     pipeline: Pipeline, topic: str, database: Connection
 ) -> None:
-    """A new group that reads all of a topic is no producer gone wrong."""
+    """A new group that reads a whole topic does not indicate a faulty producer."""
     await database.execute(
         "INSERT INTO organizations (id, name, retention_days) VALUES ($1, 'Acme', 1)", ORGANIZATION
     )
@@ -118,7 +118,7 @@ async def test_events_beyond_the_retention_open_nothing(
 
 
 async def test_half_of_a_batch_is_not_judged_by_itself(database_url: str, database: Connection) -> None:
-    """A record that PostgreSQL refuses halves the batch, and all that is bad goes with one half."""
+    """A record that PostgreSQL refuses halves the batch, and all bad records are stored with one half."""
     await database.execute("ALTER TABLE call_events ADD CHECK (id <> 'never')")
     good = [event("call.updated", call_id=UUID(int=n + 1)) for n in range(110)]
     batch = arrivals(*good, event("call.updated", id="never"))

@@ -1,4 +1,4 @@
-"""Ingest through faults: killed at any point of a batch, owners that meet, servers that go away."""
+"""Ingest through faults: killed at any point of a batch, concurrent owners, unreachable servers."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.long
 
 @asynccontextmanager
 async def transaction_held_open(database: Connection) -> AsyncIterator[None]:
-    """Holds ingest's transactions where all but the deltas is written, for as long as the block."""
+    """Blocks ingest's transactions after all but the deltas is written, for the duration of the block."""
     async with database.transaction():
         await database.execute("LOCK TABLE daily_call_deltas IN ACCESS EXCLUSIVE MODE")
         yield
@@ -52,7 +52,8 @@ async def _waits_for_lock(database: Connection) -> bool:
 async def test_killed_between_the_database_commit_and_the_offset_commit(
     pipeline: Pipeline, database: Connection, running: Servers
 ) -> None:
-    """The broker is killed while the transaction is held open: the one commit succeeds, the other can't."""
+    """The broker is killed while the transaction is open: the database commit succeeds, the offset commit
+    cannot."""
     await pipeline.publish(keyed(calls(10)))
     async with transaction_held_open(database):
         ingest = pipeline.start()
@@ -80,8 +81,8 @@ async def test_killed_after_the_offset_commit(pipeline: Pipeline) -> None:
 
 
 async def test_two_processes_share_the_topic_through_rebalances(pipeline: Pipeline) -> None:
-    """One comes, another joins, the first is killed, a third joins, the second stops: calls whose events
-    are torn over all partitions stay exact."""
+    """One process starts, another joins, the first is killed, a third joins, the second stops. Calls whose
+    events are spread over all partitions stay exact."""
     records = keyed(calls(400))
     fifth = len(records) // 5
     first = pipeline.start(batch_records="50")
@@ -101,7 +102,7 @@ async def test_two_processes_share_the_topic_through_rebalances(pipeline: Pipeli
 
 
 async def test_a_zombie_owner_that_wakes_does_no_harm(pipeline: Pipeline, database: Connection) -> None:
-    """Stopped in the middle of a batch for longer than the session lasts, while another owner does it."""
+    """Stopped in the middle of a batch for longer than the session timeout, while another owner stores it."""
     await pipeline.publish(keyed(calls(10)))
     async with transaction_held_open(database):
         zombie = pipeline.start()
@@ -128,7 +129,7 @@ async def test_the_database_and_the_broker_go_away_and_come_back(
     await pipeline.publish(keyed(calls(100, 200)))
     await until(lambda: ingest.said("waits for the database"), "ingest to say that it waits")
     await running.postgres.start()
-    await until(lambda: ingest.said("the database answers again after"), "ingest to say that it goes on")
+    await until(lambda: ingest.said("the database answers again after"), "ingest to report that it continues")
     running.kafka.kill()
     await running.kafka.start()
     await pipeline.publish(keyed(calls(200, 300)))
@@ -140,7 +141,7 @@ async def test_the_database_and_the_broker_go_away_and_come_back(
 async def test_connections_that_are_cut_at_any_moment_are_opened_again(
     pipeline: Pipeline, database: Connection
 ) -> None:
-    """As a failover does it, while batches are written."""
+    """As in a failover, while batches are written."""
     ingest = pipeline.start(batch_records="20")
     records = keyed(calls(300))
     publishing = asyncio.create_task(pipeline.publish(records))
@@ -183,7 +184,7 @@ async def test_records_that_the_broker_removed_before_they_were_read_are_told(
 async def test_records_that_the_broker_removes_while_ingest_can_not_read_are_told(
     pipeline: Pipeline, database: Connection
 ) -> None:
-    """Some are read or fetched by then, and stored: told are the others, each, and once."""
+    """Some are read or fetched by then, and stored. Each of the others is reported once."""
     await pipeline.publish([value("call.initiated")])
     async with transaction_held_open(database):
         ingest = pipeline.start()
@@ -198,7 +199,7 @@ async def test_records_that_the_broker_removes_while_ingest_can_not_read_are_tol
             {TopicPartition(pipeline.topic, partition): RecordsToDelete(before_offset=25)}
         )
         await admin.close()
-    await until(lambda: ingest.said("were removed by the broker"), "ingest to tell of the records")
+    await until(lambda: ingest.said("were removed by the broker"), "ingest to report the records")
     await pipeline.publish(call(6))
     await pipeline.consumed()
     ((removed, first, last),) = re.findall(
@@ -211,8 +212,8 @@ async def test_records_that_the_broker_removes_while_ingest_can_not_read_are_tol
 async def test_a_fault_in_polling_ends_the_process_before_anything_is_passed_over(
     pipeline: Pipeline, topic: str, database: Connection, running: Servers
 ) -> None:
-    """aiokafka loses what it took from one partition when it can't unpack another: here a batch on the
-    broker's disk is damaged."""
+    """aiokafka loses records of one partition when it cannot unpack another: here a batch on the broker's
+    disk is damaged."""
     await pipeline.publish(keyed(calls(20)))
     segment = running.kafka.log.parent / "kafka" / "data" / f"{topic}-1" / f"{0:020}.log"
     damaged = bytearray(segment.read_bytes())
@@ -229,7 +230,7 @@ async def test_a_fault_in_polling_ends_the_process_before_anything_is_passed_ove
 
 
 async def test_a_fault_that_does_not_pass_ends_the_process(pipeline: Pipeline, database: Connection) -> None:
-    """A database that is not migrated: no offset is committed, and the process is seen to end."""
+    """A database that is not migrated: no offset is committed, and the process exits visibly."""
     await database.execute("DROP TABLE daily_call_deltas")
     await pipeline.publish(call(0))
     ingest = pipeline.start()
@@ -242,7 +243,7 @@ async def test_a_fault_that_does_not_pass_ends_the_process(pipeline: Pipeline, d
 async def test_an_address_that_can_not_be_used_is_no_fault_of_a_record(
     pipeline: Pipeline, database_url: str
 ) -> None:
-    """asyncpg counts it among the ill-formed values, too."""
+    """asyncpg's exception for it is also a ValueError."""
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=f"{database_url}?sslnegotiation=direct")
     await until(lambda: not ingest.running, "ingest to end")
@@ -254,7 +255,7 @@ async def test_an_address_that_can_not_be_used_is_no_fault_of_a_record(
 async def test_a_rule_that_most_records_break_ends_the_process(
     pipeline: Pipeline, database: Connection
 ) -> None:
-    """That is no matter of records, but of the tables: nothing is passed over."""
+    """The tables are at fault, not the records: nothing is skipped."""
     await database.execute("ALTER TABLE calls ADD COLUMN tariff text NOT NULL")
     await pipeline.publish(calls(20))
     ingest = pipeline.start()

@@ -1,5 +1,5 @@
-"""Ingest as a process, on a real broker and a real database: what arrives is counted exactly once, and what
-is no event is kept."""
+"""Ingest as a process, on a real broker and a real database: events are counted exactly once, and bad records
+are kept."""
 
 import asyncio
 import os
@@ -45,13 +45,13 @@ BAD_RECORDS = [
     (b"k", b"hello", (), "the value is not JSON: invalid character (byte 0)"),
     (b"k", b"\xff\xfd", (), "the value is not UTF-8: byte 0 can't be decoded"),
     (b"k", b"[]", (), "the value is a JSON array"),
-    (b"k", value("call.exploded"), (), "type: 'call.exploded' is none of"),
+    (b"k", value("call.exploded"), (), "type: 'call.exploded' is not one of"),
     (b"k", value("call.ringing", id=""), (), "id: expected str of length >= 1"),
     (b"k", value("call.ringing", organization_id="x"), (), "organization_id: invalid UUID"),
     (b"k", value("call.ringing", timestamp="soon"), (), "timestamp: expected a date and time with an offset"),
-    (b"k", value("call.ringing", timestamp="2999-01-01T00:00:00Z"), (), "lies more than a day ahead"),
-    (b"k", value("call.ringing", call_id="a\0b"), (), "call_id: has a null byte"),
-    (b"k", value("call.ringing", note="x" * 1024 * 1024), (), "at most 1,048,576 are taken"),
+    (b"k", value("call.ringing", timestamp="2999-01-01T00:00:00Z"), (), "is more than a day in the future"),
+    (b"k", value("call.ringing", call_id="a\0b"), (), "call_id: contains a null byte"),
+    (b"k", value("call.ringing", note="x" * 1024 * 1024), (), "the limit is 1,048,576"),
     (b"k", b"{}x", (("trace", b"\xff"), ("none", None)), "the value is not JSON: trailing characters"),
     (None, b"", (), "the value is empty"),
     (b"\xff\x00", b"{}", (), "organization_id: is missing"),
@@ -86,7 +86,8 @@ async def test_bad_records_are_kept_with_the_reason_and_hold_nothing_up(
 async def test_a_header_name_that_is_not_utf8_holds_nothing_up(
     pipeline: Pipeline, database: Connection
 ) -> None:
-    """A producer in C can send one; here aiokafka's own writer is made to, in one batch with good records."""
+    """A producer in C can send such a header name. Here aiokafka's own writer does, in one batch with good
+    records."""
     events = [*(event.decode() for event in call(0)), "hello"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.support.produce_raw_header"),
@@ -138,7 +139,7 @@ async def test_an_event_with_a_known_id_and_other_content_is_reported(
     await pipeline.publish([*numbered, *numbered])
     ingest = await pipeline.run_until_consumed()
     assert await database.fetchval("SELECT (status, version) FROM calls") == ("in_progress", 2)
-    assert ingest.said("dropped 2 events with an id that their call already has, and with other content")
+    assert ingest.said("dropped 2 events whose id their call already has with other content")
     await pipeline.assert_proved()
 
 
@@ -161,7 +162,8 @@ async def test_events_of_unknown_organizations_can_be_quarantined(
 async def test_what_postgresql_refuses_is_found_and_quarantined(
     pipeline: Pipeline, database: Connection
 ) -> None:
-    """An operator's own rule on the table: the one record that breaks it must not hold up its batch."""
+    """A constraint that an operator added to the table: the record that violates it must not block its
+    batch."""
     await database.execute("ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number <> 'anonymous')")
     refused = value("call.ringing", id="r", call_id=UUID(int=99), from_number="anonymous")
     await pipeline.publish([*call(0), *call(1), refused, *call(2)])
@@ -174,7 +176,7 @@ async def test_what_postgresql_refuses_is_found_and_quarantined(
 
 
 async def test_an_index_of_the_operators_own_is_no_rival(pipeline: Pipeline, database: Connection) -> None:
-    """A unique violation elsewhere than in our keys will not pass by reading again."""
+    """A violation of another unique key does not disappear by reading again."""
     await database.execute("CREATE UNIQUE INDEX one_caller ON calls (from_number)")
     twice = [
         value("call.initiated", call_id=UUID(int=n), from_number="+4930", timestamp=NOON - timedelta(hours=n))

@@ -22,7 +22,7 @@ from tests.support.processes import until
 
 pytestmark = pytest.mark.long
 
-# The session keeps the assignment, and outlasts the start of a process on a busy machine.
+# The session timeout keeps the assignment, and exceeds the start of a process on a busy machine.
 STATIC = {"group_instance_id": "ingest-1", "session_timeout_seconds": "20"}
 
 
@@ -66,7 +66,7 @@ async def stored(database: Connection, events: int) -> None:
 async def test_a_static_member_that_restarts_reads_the_partitions_that_were_added(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, monitor: Monitor
 ) -> None:
-    """Kafka gives it back its old assignment, without a rebalance (KAFKA-13435)."""
+    """Kafka returns its old assignment, without a rebalance (KAFKA-13435)."""
     first = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await until(monitor.is_ready, "ingest to be ready")
     assert first.stop() == 0
@@ -74,7 +74,7 @@ async def test_a_static_member_that_restarts_reads_the_partitions_that_were_adde
     second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await publish_to(bootstrap, topic, 5, call(0))
     await stored(database, 4)
-    assert second.said("no process of the group reads partitions 4 to 5: asks the group for a rebalance")
+    assert second.said("no process of the group reads partitions 4 to 5: requests a rebalance of the group")
     await until(monitor.is_ready, "no partition to be without a process")
     assert await monitor.value("callfold_ingest_partitions") == 6
     assert await monitor.value("callfold_ingest_unowned_partitions") == 0
@@ -101,7 +101,7 @@ async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
     database: Connection,
     free_tcp_port_factory: Callable[[], int],
 ) -> None:
-    """By two members: the one that does not lead the group would ask for the topic without a pause."""
+    """With two members: the one that does not lead the group would request the topic without a pause."""
     monitors = [Monitor(free_tcp_port_factory()) for _ in range(2)]
     members = [pipeline.start(monitor_port=str(one.port)) for one in monitors]
     for one in monitors:
@@ -125,7 +125,7 @@ async def test_a_topic_that_is_removed_is_waited_for_at_rest_and_read_again(
         assert before is not None
         assert now - before < 1, "it rests"
         assert member.log.stat().st_size - size < 1000
-        assert member.log.read_text().count(f"the topic {topic} does not exist any more") == 1
+        assert member.log.read_text().count(f"the topic {topic} no longer exists") == 1
         assert member.log.stat().st_size < 20_000
 
     await ensure_topic(bootstrap, topic, 4)
@@ -147,7 +147,7 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
     await pipeline.publish(keyed(calls(5)))
     await pipeline.consumed()
     await remove(bootstrap, topic)
-    await until(lambda: first.said("does not exist any more"), "ingest to miss its topic")
+    await until(lambda: first.said("no longer exists"), "ingest to miss its topic")
     first.stop()
     second = pipeline.start(monitor_port=str(monitor.port), **STATIC)
     await until(lambda: second.said(f"has no topic {topic}"), "ingest to wait for its topic")
@@ -158,7 +158,7 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
     await until(monitor.is_ready, "ingest to be ready")
 
     async def reads_all() -> bool:
-        """Until the rebalance, a static member has the former topic's assignment, of four partitions."""
+        """Until the rebalance, a static member has the old topic's assignment, of four partitions."""
         return await monitor.value("callfold_ingest_partitions") == partitions
 
     await until(reads_all, f"ingest to be assigned {partitions} partitions")
@@ -167,9 +167,9 @@ async def test_a_static_member_that_restarts_without_its_topic_reads_the_new_one
 async def test_a_topic_that_is_replaced_unseen_is_read_from_its_begin(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, rival: Connection
 ) -> None:
-    """Ingest waits for the database with one batch in hand, one read and one fetched. It asks for no records,
-    and so does not hear that the topic is gone. The new topic is longer than what was read, so no position is
-    out of range."""
+    """Ingest waits for the database with one batch being stored, one read and one fetched. It sends no fetch
+    requests, and so does not learn that the topic is gone. The new topic is longer than the read part of the
+    old one, so no position is out of range."""
     narrow = f"{topic}-one"
     await ensure_topic(bootstrap, narrow, 1)
     ingest = pipeline.start(topic=narrow, consumer_group=f"{GROUP}-{narrow}")
@@ -209,7 +209,7 @@ async def member(
     instance: str | None = None,
     on_assigned: Callable[[Consumer], None] = lambda consumer: None,
 ) -> AsyncIterator[tuple[Consumer, Assignment]]:
-    """A member of the topic's group that nobody polls, as ingest makes it."""
+    """A member of the topic's group that is not polled, created as in ingest."""
     made: list[Consumer] = []
     assignment = Assignment(topic, lambda: made[0] if made else None, lambda: on_assigned(made[0]))
     consumer = Consumer(
@@ -286,7 +286,7 @@ async def test_a_process_that_reads_nothing_while_records_wait_is_known(bootstra
 async def test_a_rebalance_that_becomes_due_while_partitions_are_assigned_takes_place(
     bootstrap: str, topic: str
 ) -> None:
-    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end without a word."""
+    """aiokafka 0.14 would cancel a heartbeat task that has not run yet, and end silently."""
     joined = 0
 
     def rejoin_once(consumer: Consumer) -> None:

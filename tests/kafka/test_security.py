@@ -1,4 +1,4 @@
-"""Kafka with SASL and TLS, as companies run it: each way in, and what is said where there is none."""
+"""Kafka with SASL and TLS: each way to connect, and the message for each failure."""
 
 import tempfile
 import time
@@ -34,7 +34,7 @@ SECRETS: Final = ("plain-secret", "scram-secret", KEY_PASSWORD, SECRET)
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[SecuredKafka]:
-    """The broker, for whose users nothing is allowed yet."""
+    """The broker, whose users have no permissions yet."""
     with (
         tempfile.TemporaryDirectory(prefix="callfold-kafka-") as scratch,
         secured_kafka(Path(scratch)) as one,
@@ -44,8 +44,8 @@ def secured() -> Iterator[SecuredKafka]:
 
 @pytest.fixture(scope="module")
 async def bootstrap(secured: SecuredKafka) -> str:
-    """The listener by which topics are made and records published; from now on the user may do what
-    docs/how-to/connect-kafka-with-tls-and-sasl.md says that callfold needs, and no more."""
+    """The listener on which topics are created and records published. From now on the user has exactly the
+    permissions that docs/how-to/connect-kafka-with-tls-and-sasl.md lists."""
     for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
         await secured.set_password(mechanism, USER, "scram-secret")
     await secured.allow(USER, TOPIC, "call-events-", [READ, DESCRIBE_CONFIGS])
@@ -65,7 +65,7 @@ def endpoint(secured: SecuredKafka) -> Iterator[TokenEndpoint]:
 def way(
     request: pytest.FixtureRequest, secured: SecuredKafka, endpoint: TokenEndpoint, tmp_path: Path
 ) -> Settings:
-    """Each way in, as settings."""
+    """Each way to connect, as settings."""
     match request.param:
         case "PLAIN":
             return sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
@@ -196,7 +196,7 @@ async def test_a_password_that_was_changed_ends_ingest_and_the_next_start_goes_o
     ]
 )
 def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Path) -> tuple[Settings, str]:
-    """Settings that go together and are wrong, and what is said."""
+    """Invalid combinations of settings, and the message of each."""
     good = sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
     token = tmp_path / "token"
     stranger = trustme.CA()
@@ -217,12 +217,12 @@ def refused(request: pytest.FixtureRequest, secured: SecuredKafka, tmp_path: Pat
         case "unknown authority":
             return (
                 good | {"kafka_ca_file": str(tmp_path / "stranger.pem")},
-                "the broker's certificate is not to be trusted: unable to get local issuer certificate",
+                "the broker's certificate is not trusted: unable to get local issuer certificate",
             )
         case "another host's certificate":
             return (
                 good | {"kafka_bootstrap": secured.sasl.replace("localhost", "127.0.0.1")},
-                "the broker's certificate is not to be trusted: IP address mismatch, certificate is not "
+                "the broker's certificate is not trusted: IP address mismatch, certificate is not "
                 "valid for '127.0.0.1'",
             )
         case "expired token":
@@ -251,7 +251,7 @@ async def test_what_is_refused_is_told_by_each_command_and_ends_ingest(
     for command in (("lag",), ("topic", "--wait", "60")):
         told = await callfold(*command, **settings)
         assert told.status == 1
-        assert told.failure.startswith(f"Kafka can't be used at {wrong['kafka_bootstrap']}: ")
+        assert told.failure.startswith(f"Cannot use Kafka at {wrong['kafka_bootstrap']}: ")
         assert told.failure.endswith(f"{said}.")
     ingest = pipeline.start(**wrong)
     await until(lambda: not ingest.running, "ingest to end")
@@ -273,7 +273,7 @@ async def test_a_token_that_can_not_be_had_is_told_by_a_command(
     changes: Settings, said: str, secured: SecuredKafka, endpoint: TokenEndpoint, bootstrap: str
 ) -> None:
     told = await callfold("topic", **with_token_url(secured, endpoint) | changes)
-    assert told.failure.startswith(f"Kafka can't be used at {secured.sasl}: {said.format(url=endpoint.url)}")
+    assert told.failure.startswith(f"Cannot use Kafka at {secured.sasl}: {said.format(url=endpoint.url)}")
     assert "secret" not in told.failure
 
 
@@ -284,8 +284,8 @@ async def test_a_protocol_that_is_not_the_listeners_is_told(
     where = secured.sasl if protocol == "PLAINTEXT" else secured.plain
     told = await callfold("topic", kafka_bootstrap=where, kafka_security_protocol=protocol)
     assert told.failure == (
-        f"Kafka can't be used at {where}: the broker closed the connection, as it does when "
-        "CALLFOLD_KAFKA_SECURITY_PROTOCOL does not fit its listener."
+        f"Cannot use Kafka at {where}: the broker closed the connection; check that "
+        "CALLFOLD_KAFKA_SECURITY_PROTOCOL matches its listener."
     )
 
 
@@ -294,10 +294,10 @@ async def test_what_the_user_may_not_do_is_told(
 ) -> None:
     way = sasl(secured, "PLAIN", kafka_username=USER, kafka_password="plain-secret")
     making = await callfold("topic", topic="call-events-new", **way)
-    assert making.failure.startswith(f"Kafka can't be used at {secured.sasl}: the broker does not let ")
+    assert making.failure.startswith(f"Cannot use Kafka at {secured.sasl}: this user is not authorized ")
     hidden = {"database_url": database_url, "topic": "hidden", **way}
     assert (await callfold("lag", **hidden)).failure.startswith("Kafka has no topic hidden, or does not let")
     ingest = pipeline.start(**way, consumer_group="forbidden")
     await until(lambda: not ingest.running, "ingest to end")
     assert ingest.exit_status == 1
-    assert ingest.said("the broker does not let this user at the group: forbidden.")
+    assert ingest.said("this user is not authorized for the group: forbidden.")

@@ -1,5 +1,5 @@
-"""Each place where a library is patched, or where its private parts are used: a test here fails when the
-library no longer has the fault, or no longer has the parts. docs/explanation/upstream.md lists them."""
+"""Each place where a library is patched or its private parts are used. A test here fails when the library no
+longer has the fault, or no longer has the parts. docs/explanation/upstream.md lists them."""
 
 import asyncio
 import inspect
@@ -40,7 +40,7 @@ ROWS = re.findall(r"^\| `([^`]+)` \| .* \| ([a-z-]+) ([\d.]+) \| .* \| (`test_.*
 
 
 class RawName(str):
-    """A header's name as aiokafka's writer is made to write it."""
+    """A header name that aiokafka's writer accepts as it is."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class RawName(str):
 
 
 def fetched_batch() -> bytes:
-    """What a broker sends: a record, and one whose header's name is not UTF-8."""
+    """A fetch response of a broker: a record, and one whose header name is not UTF-8."""
     builder = _DefaultRecordBatchBuilderPy(
         magic=2,
         compression_type=0,
@@ -86,7 +86,7 @@ def test_aiokafka_reads_no_header_name_that_is_not_utf8() -> None:
 def test_aiokafka_does_not_expect_that_uvloop_refuses_to_send(
     connection: Any, error: type[Exception]
 ) -> None:
-    """uvloop closes a connection that was reset at once, and reports it in a later turn of the loop."""
+    """uvloop closes a reset connection at once, and reports it in a later iteration of the loop."""
 
     async def send_until_reset() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

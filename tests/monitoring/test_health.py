@@ -1,4 +1,4 @@
-"""Health on the monitor's port: what each service says of itself while servers come and go."""
+"""Health on the monitor port: the state that each service reports while servers stop and return."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ Start = Callable[..., Service]
 
 @pytest.fixture
 def start(monitor: Monitor, database_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts a service that needs nothing but the database; it is ended with the test."""
+    """Starts a service that needs only the database, and stops it with the test."""
     started: list[Service] = []
 
     def start(name: str, **settings: str) -> Service:
@@ -46,7 +46,7 @@ def start(monitor: Monitor, database_url: str, tmp_path: Path) -> Iterator[Start
 
 
 def probe(monitor: Monitor) -> subprocess.CompletedProcess[str]:
-    """What a container's health check does."""
+    """The health check of a container."""
     return subprocess.run(
         [sys.executable, "-m", "shared.probe"],
         env={**os.environ, "CALLFOLD_MONITOR_PORT": str(monitor.port)},
@@ -71,7 +71,7 @@ async def test_ingest_waits_for_its_topic_and_the_database_and_goes_on(
     assert (await monitor.get("/health/live")).json() == {"status": "live"}
 
     await running.postgres.start()
-    await until(monitor.is_ready, "ingest to go on")
+    await until(monitor.is_ready, "ingest to continue")
     await pipeline.consumed()
     assert ingest.running, "it is the process that was started"
 
@@ -91,9 +91,9 @@ async def test_ingest_tells_that_the_broker_is_away(
 
 
 async def test_ingest_without_its_topic_says_so(pipeline: Pipeline, monitor: Monitor) -> None:
-    pipeline.start(monitor_port=str(monitor.port), topic="nobody-made-it")
+    pipeline.start(monitor_port=str(monitor.port), topic="not-created")
     await until(monitor.reason_to_wait, "ingest to look for its topic")
-    assert await monitor.reason_to_wait() == "waits for Kafka and its topic nobody-made-it"
+    assert await monitor.reason_to_wait() == "waits for Kafka and its topic not-created"
 
 
 async def test_a_member_without_a_partition_is_ready(
@@ -130,7 +130,7 @@ async def test_a_service_is_ready_when_the_database_is(
         assert re.fullmatch(rule, told["reason"]), "the next try may have failed in another way"
     finally:
         await running.postgres.start()
-    await until(monitor.is_ready, f"the {name} to go on")
+    await until(monitor.is_ready, f"the {name} to continue")
     assert (await asyncio.to_thread(probe, monitor)).stdout == "Ready.\n"
     assert service.running, "it is the process that was started"
 
@@ -197,8 +197,7 @@ async def test_the_apis_own_port_in_use_ends_it_with_a_sentence(
     assert service.exit_status == 1
     *_, last = service.log.read_text().splitlines()
     assert last == (
-        f"Error: CALLFOLD_API_PORT: port {port} of 127.0.0.1 can't be had, "
-        "for the reason that is logged above."
+        f"Error: CALLFOLD_API_PORT: cannot listen on port {port} of 127.0.0.1; the reason is logged above."
     )
 
 
@@ -252,7 +251,7 @@ async def raises_when_it_is_too_late() -> str | None:
 @pytest.mark.parametrize(
     ("question", "reason"),
     [
-        (raises, "can't tell: ValueError"),
+        (raises, "the check failed: ValueError"),
         (raises_when_it_is_too_late, f"no answer for {READY_SECONDS} s"),
     ],
 )

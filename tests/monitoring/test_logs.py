@@ -1,4 +1,4 @@
-"""Logs: how a line looks, what it is about, and that no content ever comes into one."""
+"""Logs: the form of a line, its subject, and that no line contains content."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def written(log_format: str) -> list[str]:
 
 
 def lines_of(program: str, *, status: int, **settings: str) -> list[str]:
-    """What a program logs that ends so; nothing secret is in it."""
+    """The log of a program that ends with such a fault. It contains no secret."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **{f"CALLFOLD_{name.upper()}": said for name, said in settings.items()}},
@@ -62,7 +62,7 @@ def lines_of(program: str, *, status: int, **settings: str) -> list[str]:
 
 
 def parsed(lines: list[str]) -> list[dict[str, Any]]:
-    """Lines of JSON; each must be one, and say when, how grave, who and what."""
+    """Lines of JSON. Each must be valid and have its time, level, service and message."""
     entries = [json.loads(line) for line in lines]
     for entry in entries:
         assert list(entry)[:5] == ["timestamp", "level", "logger", "message", "service"]
@@ -137,7 +137,7 @@ assert len(heard) == 1
 def test_what_is_raised_beside_the_program_is_a_line_too_and_a_level_holds_for_libraries() -> None:
     entries = parsed(lines_of(BESIDE, status=0, log_level="ERROR"))
     assert [(entry["level"], entry["message"]) for entry in entries] == [
-        ("ERROR", "an exception that nobody could be told of: ValueError"),
+        ("ERROR", "an exception that could not be raised: ValueError"),
         ("ERROR", "the thread writer ends: KeyError"),
     ]
     assert all("Traceback" in entry["exception"] for entry in entries)
@@ -168,13 +168,13 @@ CREATE UNIQUE INDEX one_callee ON calls (to_number);
 CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN RAISE EXCEPTION 'told: %', to_jsonb(coalesce(OLD, NEW)) || '{"x": "MARK-raised"}'; END$$;
 """
-"""What operators do to tables, so that PostgreSQL complains with the rows in its words."""
+"""Changes by operators to tables, so that PostgreSQL's error messages quote rows."""
 
 
 async def test_no_content_of_a_record_comes_into_ingests_log(
     pipeline: Pipeline, topic: str, database: Connection, database_url: str
 ) -> None:
-    """Neither of what is good, bad, refused, nor of what ends the process."""
+    """No content of good, bad or refused records, nor of the fault that ends the process."""
     await database.execute(RULES)
     secretly = database_url.replace("postgres@", "postgres:MARK-password@")
     ingest = pipeline.start(log_level="DEBUG", database_url=secretly)

@@ -37,7 +37,7 @@ def documented(service: str) -> dict[str, tuple[str, set[str]]]:
 
 
 def exported(families: dict[str, Any]) -> dict[str, tuple[str, set[str]]]:
-    """Type and labels of each of callfold's metrics, as a scrape has them."""
+    """Type and labels of each of callfold's metrics in a scrape."""
     return {
         f"{name}_total" if family.type == "counter" else name: (
             family.type,
@@ -88,7 +88,7 @@ async def test_ingest_counts_what_became_of_each_record(
         status: await monitor.value("callfold_ingest_calls_total", status=status)
         for status in ("initiated", "ringing", "in_progress", "completed", "failed", "busy")
     }
-    # The first seven came in one batch, at whose end the second call rang; the rest in one or more.
+    # The first seven arrived in one batch, which left the second call ringing; the rest in one or more.
     assert (calls["ringing"], calls["completed"], calls["failed"], calls["busy"]) == (1, 2, 1, 0)
 
     batches = await monitor.value("callfold_ingest_batch_seconds_count")
@@ -117,7 +117,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
     database: Connection,
     free_tcp_port_factory: Callable[[], int],
 ) -> None:
-    """Also what is published after ingest stopped fetching is seen."""
+    """Records published after ingest stopped fetching are also counted."""
     first, second = Monitor(free_tcp_port_factory()), Monitor(free_tcp_port_factory())
     await ensure_topic(bootstrap, f"{topic}-two", 2)
     old = pipeline.start(monitor_port=str(first.port), topic=f"{topic}-two")
@@ -128,7 +128,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
     await until(all_partitions_without_lag, "both partitions to be read")
     async with database.transaction():
         await database.execute("LOCK TABLE deleted_calls IN ACCESS EXCLUSIVE MODE")
-        for n in range(5):  # one in hand, one read, one fetched; of the rest the broker has to be asked
+        for n in range(5):  # one batch being stored, one read, one fetched; the broker must report the rest
             await publish(bootstrap, f"{topic}-two", call(n))
 
             async def grown(records: int = 4 * (n + 1)) -> bool:
@@ -145,7 +145,7 @@ async def test_the_lag_grows_while_the_database_refuses_and_is_gone_with_the_par
         one, other = await lags(first), await lags(second)
         return (len(one), len(other), {*one, *other}) == (1, 1, {"0", "1"})
 
-    await until(shared, "each process to tell of its own partition alone")
+    await until(shared, "each process to report only its own partition")
     assert old.running
 
 
@@ -327,7 +327,7 @@ async def test_what_is_exported_is_what_the_documentation_lists(
         for name, monitor in monitors.items():
             families = await monitor.families()
             found, listed = exported(families), documented(name)
-            if name == "api":  # it was asked nothing on its own port, so no label has a value yet
+            if name == "api":  # its own port got no request, so no label has a value yet
                 asked = ("callfold_api_requests_total", "callfold_api_request_seconds")
                 found |= {metric: (found[metric][0], listed[metric][1]) for metric in asked}
             assert found == listed

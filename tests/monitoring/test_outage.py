@@ -1,4 +1,4 @@
-"""An outage is logged when it begins and when it ends, however many attempts fail in between."""
+"""An outage is logged at its start and at its end, for any number of failed attempts in between."""
 
 import logging
 import re

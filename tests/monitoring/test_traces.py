@@ -1,4 +1,5 @@
-"""Traces of ingest, as a collector gets them: one event followed from its Kafka headers to the commits."""
+"""Traces of ingest, as a collector receives them: one event followed from its Kafka headers to the
+commits."""
 
 import time
 from uuid import UUID
@@ -15,7 +16,7 @@ NUMBER = "+4930123456"
 
 
 def of_trace(spans: list[Span], n: int) -> Span:
-    """The one span of the n-th trace."""
+    """The only span of the n-th trace."""
     (span,) = [span for span in spans if span.trace_id == f"{n:032x}"]
     return span
 
@@ -113,7 +114,7 @@ async def test_a_span_says_what_became_of_its_record(
         "",
         "",
         "",
-        "type: is none of call.initiated, call.ringing, call.answered, call.completed, call.failed, "
+        "type: is not one of call.initiated, call.ringing, call.answered, call.completed, call.failed, "
         "call.updated, recording.ready, transcript.ready",
         "the value is not JSON: invalid character (byte 0)",
         f"organization_id: there is no organization {stranger}",
@@ -171,14 +172,14 @@ async def test_only_what_is_sampled_and_well_formed_is_followed(
     await pipeline.publish(call(1))
     await pipeline.consumed()
     assert ingest.stop() == 0
-    assert len(collector.named(f"{topic} process")) == 1, "a batch that nobody follows has no trace"
-    assert not ingest.said("opentelemetry"), "the library has nothing to tell of them"
+    assert len(collector.named(f"{topic} process")) == 1, "a batch without a traced record has no trace"
+    assert not ingest.said("opentelemetry"), "the library reports nothing of them"
 
 
 async def test_a_batch_that_is_begun_again_shows_its_tries(
     pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
-    """Its organization is created by another, between the reading and the writing."""
+    """Another process creates its organization between the read and the write."""
     await pipeline.publish([traced(1, value("call.initiated"))])
     async with database.transaction():
         await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)

@@ -1,4 +1,4 @@
-"""Traces when something is missing: a collector that is away, a batch that is not stored, the extra."""
+"""Traces during faults: an unreachable collector, a batch that is not stored, a missing extra."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def test_a_batch_that_is_not_stored_says_so(
     ingest = pipeline.start(traces_url=collector.url)
     await until(lambda: not ingest.running, "the process to end")
     (span,) = collector.named(f"process {topic}")
-    assert (span.failed, span.description) == (True, "not stored; it is read again")
+    assert (span.failed, span.description) == (True, "not stored; it will be read again")
     assert span.attributes["error.type"] == "UndefinedTableError"
     assert (span.events, "callfold.outcome" in span.attributes) == ([], False)
 
@@ -56,7 +56,7 @@ async def test_a_batch_that_a_stop_gives_up_says_so(
 
 
 class Failing(Sampler):
-    """Fails at the first span of this name."""
+    """Fails at the first span with this name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -120,7 +120,7 @@ async def test_a_collector_that_is_away_harms_nothing(pipeline: Pipeline, free_t
     for n in range(3):
         await pipeline.publish([traced(1 + n * 4 + i, one) for i, one in enumerate(call(n))])
         await pipeline.consumed()
-    said = f"the collector at 127.0.0.1:{free_tcp_port} takes no spans"
+    said = f"the collector at 127.0.0.1:{free_tcp_port} does not accept spans"
     await until(lambda: ingest.said(said), "word of the collector")
     await pipeline.assert_exact(3)
     began = time.monotonic()
@@ -137,7 +137,7 @@ async def test_a_collector_that_never_answers_holds_no_stop_up(pipeline: Pipelin
         began = time.monotonic()
         assert ingest.stop() == 0
         assert time.monotonic() - began < 10
-        assert ingest.said("the last spans were not sent within 1 s, and are dropped")
+        assert ingest.said("dropped the last spans, which could not be sent within 1 s")
 
 
 async def test_a_stop_sends_the_last_spans(pipeline: Pipeline, topic: str, collector: Collector) -> None:
@@ -164,9 +164,10 @@ def test_without_the_extra_the_setting_is_refused(
     assert (done.returncode, done.stdout, done.stderr) == (
         1,
         "",
-        "Error: CALLFOLD_TRACES_URL needs callfold's extra `telemetry`, which is no part of this "
-        "installation (there is no opentelemetry.exporter.otlp here): "
-        "`pip install '.[telemetry]'` in a clone, an image built with LOCK=telemetry in containers.\n",
+        "Error: CALLFOLD_TRACES_URL needs callfold's extra `telemetry`, which is not installed (no module "
+        "opentelemetry.exporter.otlp): "
+        "install it with `pip install '.[telemetry]'` in a clone, or use an image built with "
+        "LOCK=telemetry.\n",
     )
 
 

@@ -142,7 +142,7 @@ async def test_what_is_cut_off_is_an_error_behind_the_values_that_are_whole(
     archive.write_bytes(content)
     batches = read_file(str(archive))
     taken = [len(await anext(batches))] if whole else []
-    with pytest.raises(Failure, match=r"cut off.* The records before that place are replayed"):
+    with pytest.raises(Failure, match=r"cut off.* The records before that point are replayed"):
         await anext(batches)
     assert sum(taken) == whole
 

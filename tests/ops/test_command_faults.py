@@ -1,4 +1,4 @@
-"""What the operator's commands say to what can't be: one sentence, and an exit status that is not 0."""
+"""A command that cannot work prints one sentence and exits with a status other than 0."""
 
 import asyncio
 import shlex
@@ -82,7 +82,7 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
             "PostgreSQL can't be reached at callfold",
         ),
         (lambda url: url.rpartition("/")[0] + "/nowhere", "There is no database nowhere on 127.0.0.1"),
-        (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings it up to date"),
+        (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings them up to date"),
         (lambda url: url.replace("postgres@", "nobody:secret@"), "PostgreSQL refuses the connection"),
         (lambda url: f"{url}?target_session_attrs=standby", "none of its hosts is what target_session_attrs"),
         (
@@ -151,7 +151,7 @@ async def test_a_stack_that_does_not_run_is_told_with_the_command_that_starts_it
         directory.mkdir()
         save(plan(directory))
     usual = await callfold(*command, program="./callfold")
-    assert usual.failure == "The stack in .callfold is not running: `./callfold up --detach` starts it."
+    assert usual.failure == "The stack in .callfold is not running. `./callfold up --detach` starts it."
     other = await callfold(*command, "--state", "it's here", program="/my tools/callfold")
     start = other.failure.partition("`")[2].partition("`")[0]
     assert shlex.split(start) == ["/my tools/callfold", "up", "--detach", "--state", "it's here"]
@@ -161,7 +161,7 @@ async def test_a_command_that_is_suggested_can_be_pasted(database_url: str) -> N
     created = await callfold("org", "create", "A", database_url=database_url, program="/my tools/callfold")
     (organization,) = (await callfold("org", "list", "--json", database_url=database_url)).json
     assert created.output.splitlines()[-1] == (
-        f"To create an API key: '/my tools/callfold' key create --organization {organization['id']}"
+        f"To create an API key for it: '/my tools/callfold' key create --organization {organization['id']}"
     )
 
 
@@ -183,7 +183,7 @@ async def test_lag_says_when_kafka_or_its_topic_is_not_there(bootstrap: str, dat
     assert without.failure.startswith("Kafka has no topic nowhere")
     half = await callfold("lag", database_url=database_url)
     assert half.failure == (
-        "CALLFOLD_DATABASE_URL is set and CALLFOLD_KAFKA_BOOTSTRAP is not: set both or neither."
+        "CALLFOLD_DATABASE_URL is set and CALLFOLD_KAFKA_BOOTSTRAP is not: set both, or neither."
     )
 
 

@@ -24,7 +24,7 @@ NOBODY = UUID("0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90")
 
 @pytest.fixture
 async def organization(database: Connection) -> UUID:
-    """An organization that is there."""
+    """An organization."""
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Ärzte am Platz')", ORGANIZATION)
     return ORGANIZATION
 
@@ -137,11 +137,11 @@ async def test_a_key_is_made_with_scopes_an_end_and_networks(
     ("option", "value", "sentence"),
     [
         ("--scope", "calls", "--scope must be one of calls:read, calls:write, analytics:read, not 'calls'."),
-        ("--expires", "tomorrow", "--expires must be a date such as 2027-01-31"),
-        ("--expires", "2199-12-31T10:00", "--expires must be a date such as 2027-01-31"),
-        ("--expires", "99999999d", "--expires must be a date such as 2027-01-31"),
-        ("--expires", "2020-01-01", "--expires must be in the future, not '2020-01-01'."),
-        ("--expires", "0d", "--expires must be in the future, not '0d'."),
+        ("--expires", "tomorrow", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "2199-12-31T10:00", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "99999999d", "--expires must be a day such as 2027-01-31"),
+        ("--expires", "2020-01-01", "--expires must be in the future, not 2020-01-01."),
+        ("--expires", "0d", "--expires must be in the future, not 0d."),
         ("--network", "office", "--network must be a network such as 203.0.113.0/24: 'office'"),
         ("--network", "203.0.113.1/24", "203.0.113.1/24 has host bits set."),
     ],
@@ -188,7 +188,7 @@ async def test_a_key_is_revoked_by_its_id_or_by_itself(
     assert [str(row["id"]) for row in revoked] == [made["id"]]
     again = await callfold("key", "revoke", made[by], database_url=database_url)
     assert again.status == 1
-    assert "was already revoked at" in again.failure
+    assert "was revoked before" in again.failure
     foreign = await callfold("key", "revoke", other[by], "--organization", NOBODY, database_url=database_url)
     assert foreign.failure.startswith("There is no such key")
 

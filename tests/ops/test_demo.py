@@ -1,4 +1,4 @@
-"""What the demo shows, and how it fits into a terminal."""
+"""The demo's screen, at any width of the terminal."""
 
 from datetime import date
 from decimal import Decimal

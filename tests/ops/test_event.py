@@ -109,11 +109,11 @@ async def test_standard_input_is_checked() -> None:
 @pytest.mark.parametrize(
     ("content", "failure"),
     [
-        (b"", "{path} contains no event."),
-        (b"\n \n", "{path} contains no event."),
+        (b"", "{path} has no event."),
+        (b"\n \n", "{path} has no event."),
         (
             b"[" + GOOD + b",",
-            "{path} ends within a JSON array or object: it is cut off. The records before that place are "
+            "{path} ends within a JSON array or object: it is cut off. The records before that point are "
             "checked. Check the whole file when it is repaired.",
         ),
         (

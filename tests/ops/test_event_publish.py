@@ -50,12 +50,12 @@ async def test_the_topic_must_exist(pipeline: Pipeline, tmp_path: Path) -> None:
     file = tmp_path / "events.ndjson"
     file.write_bytes(START)
     done = await callfold(
-        "event", "publish", str(file), "--topic", "calls-of-nobody", kafka_bootstrap=pipeline.bootstrap
+        "event", "publish", str(file), "--topic", "no-such-topic", kafka_bootstrap=pipeline.bootstrap
     )
-    assert done.failure == "Kafka has no topic calls-of-nobody: `callfold topic` creates it."
+    assert done.failure == "Kafka has no topic no-such-topic: `callfold topic` creates it."
 
 
 async def test_a_file_without_events_fails(pipeline: Pipeline, tmp_path: Path) -> None:
     file = tmp_path / "empty.ndjson"
     file.write_bytes(b"\n")
-    assert (await published(pipeline, file)).failure == f"{file} contains no event."
+    assert (await published(pipeline, file)).failure == f"{file} has no event."

@@ -1,7 +1,7 @@
 """Calls that the version before step 0011 folded and counted: exact while the present laws fold them again.
 
-`data/step_0010.sql` is what that version wrote: the calls of a table of events for each new law, others made
-at random, a call that callfold ended and that spoke again, a deleted one, and deltas that nobody had applied.
+That version wrote `data/step_0010.sql`. It has the calls of a table of events for each new law, and random ones.
+It also has a call that callfold ended and that came alive again, a deleted call, and unapplied deltas.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ async def assert_counted(connection: Connection) -> None:
 
 
 async def proved(connection: Connection, older_calls: int) -> Proof:
-    """A proof that finds nothing wrong, and so many calls that are folded by older laws."""
+    """A proof without differences, with this number of calls folded by older laws."""
     proof = await prove_connection(connection)
     assert proof.differences == ()
     assert proof.folded_by_older_laws == older_calls

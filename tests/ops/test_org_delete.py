@@ -125,17 +125,17 @@ async def test_it_can_be_run_again_and_its_id_is_not_given_again(
     again = await callfold("org", "delete", acme.id, "--yes", **where)
     assert (again.status, again.output.splitlines()[-1]) == (
         0,
-        f"DELETED: one snapshot shows no data of organization {acme.id}.",
+        f"DELETED: one snapshot has no row of organization {acme.id}.",
     )
     created = await callfold("org", "create", "Acme", "--id", acme.id, **where)
-    assert created.failure == f"Organization {acme.id} was deleted. Its id cannot be used again."
+    assert created.failure == f"Organization {acme.id} was deleted; its id is not given again."
 
 
 async def test_who_does_not_confirm_deletes_nothing(
     database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     told = await callfold("org", "delete", acme.id, **options(database_url))
-    assert told.failure == "This deletes for good: confirm it with --yes, or run it in a terminal."
+    assert told.failure == "This deletion is permanent: confirm it with --yes, or run it in a terminal."
     nobody = UUID(int=7)
     missing = await callfold("org", "delete", nobody, "--yes", **options(database_url))
     assert missing.failure.startswith(f"There is no organization {nobody}: ")

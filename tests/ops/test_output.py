@@ -1,4 +1,4 @@
-"""What each command prints, at 80 columns and as JSON. A change of wording or layout shows as a difference.
+"""The output of each command, at 80 columns and as JSON. A change of wording or layout shows as a difference.
 
 `./check -k test_output --snapshot-update` rewrites tests/ops/__snapshots__/test_output.ambr; review its diff.
 """

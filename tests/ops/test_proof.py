@@ -90,7 +90,7 @@ DAMAGE = {
         {"calls": 2},
         {"calls": 1},
     ),
-    "a cell of nothing is there": (
+    "a cell without calls exists": (
         "INSERT INTO daily_call_counts SELECT organization_id, livemode, day - 1, direction, "
         "phone_number_id, status, 0, 0, 0, 0, 0, 7 FROM daily_call_deltas",
         "cell",
@@ -112,7 +112,7 @@ DAMAGE = {
         {"version": 3},
     ),
     "all events are gone": ("DELETE FROM call_events", "call without events", {"events": 0}, {"events": 4}),
-    "an event is of a call that is not there": (
+    "an event's call does not exist": (
         f"INSERT INTO call_events SELECT organization_id, '{OTHER_CALL}', id, type, occurred_at, "  # noqa: S608
         f"replace(payload, '{CALL}', '{OTHER_CALL}') FROM call_events",
         "events without call",
@@ -143,7 +143,7 @@ DAMAGE = {
         {"row": "missing"},
         {"row": "there, as its calls are"},
     ),
-    "a time zone is none": (
+    "a time zone does not exist": (
         "UPDATE organizations SET time_zone = 'Mars/Olympus'",
         "organization",
         {"time_zone": "Mars/Olympus"},

@@ -81,7 +81,7 @@ def test_any_bytes_are_readable_and_none_control_the_terminal(
 
 
 async def test_what_became_an_event_is_let_in_and_counted(database: Connection, database_url: str) -> None:
-    """Events of an organization that nobody had created, and one that stays bad."""
+    """Events of an organization that did not exist, and a record that stays invalid."""
     good = value("call.initiated", organization_id=STRANGER)
     ids = await quarantined(database, good, b"{", reason="organization_id: there is no organization")
     still = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
@@ -173,7 +173,9 @@ async def test_which_records_are_meant_must_be_said(
     database_url: str, command: str, options: tuple[str, ...]
 ) -> None:
     done = await callfold("quarantine", command, *options, database_url=database_url)
-    assert done.failure == ("Choose records by id, --reason, --topic or --organization, or use --all alone.")
+    assert done.failure == (
+        "Choose the records by ids, --reason, --topic or --organization, or use --all alone."
+    )
 
 
 async def test_deletes_are_in_the_audit_log_with_the_call(database: Connection) -> None:

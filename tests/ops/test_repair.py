@@ -1,4 +1,4 @@
-"""Counts and calls that somebody changed by hand are mended, beside live traffic."""
+"""Counts and calls that were edited by hand are repaired, beside live traffic."""
 
 import asyncio
 from datetime import timedelta
@@ -66,7 +66,7 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     assert (done.json["cells"], done.json["mended"]) == (len(off), True)
     assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     again = await callfold("rebuild", database_url=database_url)
-    assert again.output == "Every count equals a recount of the calls: there is nothing to repair.\n"
+    assert again.output == "Every count equals a recount of the calls: nothing to repair.\n"
 
 
 async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
@@ -127,7 +127,7 @@ CALLS_DAMAGED = {
 async def test_refold_makes_calls_the_fold_of_their_events_and_moves_the_counts(
     database: Connection, database_url: str, damage: str
 ) -> None:
-    """The counts were a recount of the damaged calls, and are one of the mended."""
+    """The counts equal a recount of the damaged calls before, and of the repaired calls afterwards."""
     await stored(database, initiated, answered, completed, of_another)
     await database.execute(damage)
     await callfold("rebuild", database_url=database_url)
@@ -154,8 +154,8 @@ async def test_refold_tells_of_what_it_can_not_mend(database: Connection, databa
     await database.execute("UPDATE call_events SET payload = '{}' WHERE organization_id = $1", OTHER)
     done = await callfold("refold", database_url=database_url)
     assert done.status == 1
-    assert "1 call with an unreadable event" in done.output
-    assert "1 call without events: replay their events." in done.output
+    assert "1 call with an event that can't be read" in done.output
+    assert "1 call without any event: replay them." in done.output
 
 
 async def test_an_interrupted_refold_goes_on_behind_the_last_call(
@@ -241,7 +241,7 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
     def fail() -> None:
         with progress("calls", 3) as bar:
             bar.advance(3, "the third")
-            raise Failure("The database is away.")
+            raise Failure("The database is unreachable.")
 
     with pytest.raises(Failure):
         fail()

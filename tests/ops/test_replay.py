@@ -1,4 +1,4 @@
-"""A span of a topic, or an archive, fed once more to the path that ingest takes."""
+"""A replay of a span of a topic, or of an archive, takes the path of ingest."""
 
 import json
 from datetime import UTC, datetime
@@ -143,11 +143,11 @@ async def test_an_archive_is_loaded_from_a_file(
     again = await callfold("replay", "--file", str(archive), database_url=database_url)
     assert again.output == (
         "14 records read: 0 new, 12 duplicate, 2 quarantined, 0 of deleted calls, 0 filtered out.\n"
-        "0 calls created, 0 changed.\n"
+        "0 calls new, 0 changed.\n"
     )
     kept = await database.fetch('SELECT topic, "offset", reason FROM quarantined_records ORDER BY "offset"')
     assert [(row["topic"], row["offset"]) for row in kept] == [("2026.ndjson", 6), ("2026.ndjson", 11)]
-    assert "bytes; at most 1,048,576 are taken" in kept[1]["reason"]
+    assert "bytes; the limit is 1,048,576" in kept[1]["reason"]
     proof = await prove(database_url)
     assert (proof.exact, proof.calls) == (True, 2)
 
@@ -225,15 +225,15 @@ async def test_a_file_is_read_in_batches_of_so_many_bytes(tmp_path: Path) -> Non
 
 
 WRONG = [
-    (("--from-offset", "1"), "--from-offset and --to-offset need --partition"),
-    (("--from", "yesterday"), "--from must be a time with a UTC offset, such as 2026-11-24T10:00:00Z"),
-    (("--from", "2026-11-24T10:00:00"), "--from must be a time with a UTC offset"),
+    (("--from-offset", "1"), "--from-offset and --to-offset need --partition."),
+    (("--from", "yesterday"), "--from must be a time with an offset, such as 2026-11-24T10:00:00Z"),
+    (("--from", "2026-11-24T10:00:00"), "--from must be a time with an offset"),
     (("--type", "call.begun"), "--type must be one of call.initiated, "),
     (("--call", "a84b@pbx"), "--call, without --organization, must be a UUID"),
-    (("--partition", "9"), "has 4 partitions, from 0 on, and none 9."),
+    (("--partition", "9"), "has no partition 9: it has 4, counted from 0."),
     (("--topic", "nowhere"), "Kafka has no topic nowhere."),
     (("--file", "/nowhere/at/all"), "/nowhere/at/all can't be read: no such file or directory."),
-    (("--file", "-", "--partition", "0"), "a file has no partitions, offsets or record timestamps"),
+    (("--file", "-", "--partition", "0"), "A file has no partitions, offsets or record times"),
 ]
 
 

@@ -133,7 +133,7 @@ async def test_published_records_arrive_as_they_are(bootstrap: str, topic: str) 
 
 
 async def test_live_records_wait_for_their_time(bootstrap: str, topic: str) -> None:
-    """The clock here leaps, so that nobody waits."""
+    """The clock leaps here, so that the test does not wait."""
     some = list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 200))
     times = iter([*(record.at for record in some[:-1]), some[-1].at + timedelta(hours=1)])
     await publish_live(bootstrap, topic, iter(some), lambda: next(times))

@@ -32,7 +32,9 @@ async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
     }
     again = await callfold("topic", "--json", "--partitions", "2", **where)
     assert again.json == made.json | {"made": False}
-    assert (await callfold("topic", **where)).output == (f"Found topic {where['topic']} with 3 partitions.\n")
+    assert (await callfold("topic", **where)).output == (
+        f"Topic {where['topic']} already exists, with 3 partitions.\n"
+    )
 
 
 async def test_a_new_one_has_8_partitions_unless_asked(bootstrap: str) -> None:
@@ -45,7 +47,7 @@ async def test_fewer_partitions_than_asked_are_told_with_the_command_that_adds_s
     await callfold("topic", "--partitions", "1", **where)
     told = await callfold("topic", "--partitions", "4", **where)
     assert told.status == 1
-    assert told.failure.startswith(f"Topic {where['topic']} has 1 partition, fewer than 4.")
+    assert told.failure.startswith(f"The topic {where['topic']} has 1 partition, fewer than 4.")
     assert f"--alter --topic {where['topic']} --partitions 4`" in told.failure
 
 
@@ -61,35 +63,35 @@ async def test_a_topic_that_refuses_what_is_too_large_for_an_event_is_told(boots
         await admin.close()
     told = await callfold("topic", **where)
     assert told.status == 1
-    assert told.failure.startswith(f"Topic {where['topic']} accepts records of up to 1,048,588 bytes")
-    assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}`." in told.failure
+    assert told.failure.startswith(f"The topic {where['topic']} accepts records of up to 1,048,588 bytes")
+    assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
 
 
 NOT_GOOD = {
     "one record of each key": (
         {"cleanup.policy": "compact"},
-        "has cleanup.policy=compact. Kafka removes all events of a key except the last one",
-        "--add-config cleanup.policy=delete`.",
+        "has cleanup.policy=compact: Kafka removes all events of a key but the last",
+        "--add-config cleanup.policy=delete` prevents that.",
     ),
     "old records and those of a key": (
         {"cleanup.policy": "compact,delete"},
-        "has cleanup.policy=compact,delete. ",
-        "--add-config cleanup.policy=delete`.",
+        "has cleanup.policy=compact,delete: ",
+        "--add-config cleanup.policy=delete` prevents that.",
     ),
     "records for a minute": (
         {"retention.ms": "60000"},
-        "has retention.ms=60000, less than a day. If ingest is stopped for longer, Kafka removes ",
-        "--add-config retention.ms=604800000`.",
+        "has retention.ms=60000, less than a day: Kafka removes events that ingest has not read",
+        "--add-config retention.ms=604800000` keeps them for a week.",
     ),
     "a few records": (
         {"retention.bytes": "1000000"},
-        "has retention.bytes=1000000, less than 1 GiB per partition. ",
-        "--add-config retention.bytes=-1`.",
+        "has retention.bytes=1000000, less than 1 GiB for each partition: ",
+        "--add-config retention.bytes=-1` leaves the limit to retention.ms.",
     ),
     "no record that is acknowledged by all": (
         {"min.insync.replicas": "2"},
-        "has min.insync.replicas=2 and 1 replica(s). Kafka refuses every record of a producer with acks=all.",
-        "--add-config min.insync.replicas=1`.",
+        "has min.insync.replicas=2 and 1 replica(s): Kafka refuses every record of a producer with acks=all.",
+        "--add-config min.insync.replicas=1` lets them in.",
     ),
 }
 
@@ -102,7 +104,7 @@ async def test_a_topic_that_keeps_too_little_is_not_good(bootstrap: str, kept: s
     await configure(bootstrap, where["topic"], changed)
     told = await callfold("topic", **where)
     assert told.status == 1
-    assert told.failure.startswith(f"Topic {where['topic']} {sentence}")
+    assert told.failure.startswith(f"The topic {where['topic']} {sentence}")
     assert told.failure.endswith(remedy)
 
 
@@ -122,8 +124,8 @@ GOOD = TopicSettings("call-events", "delete", 604_800_000, -1, RECORD_BYTES_MAX,
     [
         (GOOD, []),
         (replace(GOOD, retention_ms=-1), []),
-        (replace(GOOD, min_insync_replicas=1), ["An event that only one broker acknowledged is lost"]),
-        (replace(GOOD, unclean_leader_election=True), ["can become the leader, and these events are lost"]),
+        (replace(GOOD, min_insync_replicas=1), ["an event that one broker acknowledged alone is lost"]),
+        (replace(GOOD, unclean_leader_election=True), ["may become the leader, and they are lost"]),
         (replace(GOOD, min_insync_replicas=1, replicas=1, unclean_leader_election=True), []),
     ],
 )

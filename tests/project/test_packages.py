@@ -1,4 +1,4 @@
-"""A package's first file says what is inside, and has no code."""
+"""The `__init__.py` of each package describes its contents and has no code."""
 
 import ast
 import re

@@ -67,7 +67,7 @@ def test_decisions_have_numbers_of_their_own_and_the_index_lists_them() -> None:
 
 
 def _named(pattern: re.Pattern[str], suffix: str | None = None) -> list[tuple[Path, str]]:
-    """What the pattern finds in the project's texts, each with the file that names it."""
+    """The matches of the pattern in the project's texts, each with the file that contains it."""
     named = [
         (path, name)
         for path, text in _texts().items()

@@ -1,4 +1,4 @@
-"""The version is in pyproject.toml alone. Files that cannot read it are held equal."""
+"""pyproject.toml holds the version. Files that cannot read it must repeat the same one."""
 
 import re
 from importlib.metadata import version

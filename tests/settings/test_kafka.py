@@ -1,4 +1,4 @@
-"""Kafka's settings of security: which go together, and the sentence where they don't."""
+"""Kafka's security settings: valid combinations, and the sentence for each invalid one."""
 
 import ssl
 from pathlib import Path
@@ -27,7 +27,7 @@ NEEDS_TLS = "needs CALLFOLD_KAFKA_SECURITY_PROTOCOL to be SSL or SASL_SSL."
 
 MECHANISM = "CALLFOLD_KAFKA_SASL_MECHANISM"
 ONE_OF_BOTH = (
-    f"TOKEN_URL or CALLFOLD_KAFKA_TOKEN_FILE, and not both, must be set for {MECHANISM} OAUTHBEARER."
+    f"TOKEN_URL or CALLFOLD_KAFKA_TOKEN_FILE, but not both, must be set for {MECHANISM} OAUTHBEARER."
 )
 IN_PEM = "CERTIFICATE_FILE must hold a certificate, and CALLFOLD_KAFKA_{} its key, in PEM."
 KEY_PASSWORD = "KEY_PASSWORD must be the password of the key in CALLFOLD_KAFKA_KEY_FILE."
@@ -48,15 +48,15 @@ WRONG: list[tuple[dict[str, str], str]] = [
     (SASL, f"USERNAME must be set for {MECHANISM} PLAIN."),
     ({**SCRAM, "username": "u"}, f"PASSWORD must be set for {MECHANISM} SCRAM-SHA-512."),
     ({**SCRAM, "username": "u", "password": ""}, f"PASSWORD must be set for {MECHANISM} SCRAM-SHA-512."),
-    ({**SCRAM, **PASSWORD, **GRANT}, f"TOKEN_URL does not go with {MECHANISM} SCRAM-SHA-512."),
-    ({**OAUTH, **GRANT, **PASSWORD}, f"USERNAME does not go with {MECHANISM} OAUTHBEARER."),
+    ({**SCRAM, **PASSWORD, **GRANT}, f"TOKEN_URL cannot be used with {MECHANISM} SCRAM-SHA-512."),
+    ({**OAUTH, **GRANT, **PASSWORD}, f"USERNAME cannot be used with {MECHANISM} OAUTHBEARER."),
     (OAUTH, ONE_OF_BOTH),
     ({**OAUTH, **GRANT, "token_file": "/token"}, ONE_OF_BOTH),
     ({**OAUTH, **GRANT, "client_id": ""}, "CLIENT_ID must be set for CALLFOLD_KAFKA_TOKEN_URL."),
     ({**OAUTH, **GRANT, "client_secret": ""}, "CLIENT_SECRET must be set for CALLFOLD_KAFKA_TOKEN_URL."),
     (
         {**OAUTH, "token_file": "/token", "token_scope": "x"},
-        "TOKEN_SCOPE does not go with CALLFOLD_KAFKA_TOKEN_FILE.",
+        "TOKEN_SCOPE cannot be used with CALLFOLD_KAFKA_TOKEN_FILE.",
     ),
     (
         {**OAUTH, **GRANT, "token_url": "identity/token"},
@@ -79,9 +79,9 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {**SSL, "ca_file": "nowhere.pem"},
-        "CA_FILE must name a file that can be read (No such file or directory).",
+        "CA_FILE must name a readable file (No such file or directory).",
     ),
-    ({**SSL, "ca_file": "."}, "CA_FILE must name a file that can be read (Is a directory)."),
+    ({**SSL, "ca_file": "."}, "CA_FILE must name a readable file (Is a directory)."),
     ({**SSL, "ca_file": "text"}, "CA_FILE must hold certificates in PEM."),
     ({**SSL, "key_file": "key.pem"}, "KEY_FILE needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
     ({**SSL, "key_password": SECRET}, "KEY_PASSWORD needs CALLFOLD_KAFKA_CERTIFICATE_FILE."),
@@ -117,7 +117,8 @@ GOOD: list[dict[str, str]] = [
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An authority, a certificate with its key (also encrypted, and in one file), and what is neither."""
+    """An authority, a certificate with its key (also encrypted, and in one file), and files that are
+    neither."""
     ca = trustme.CA()
     certificate, other = ca.issue_cert("callfold.example.com"), ca.issue_cert("other.example.com")
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -1,4 +1,4 @@
-"""Settings that are not as they must be: the sentence, and a service's end with it."""
+"""Invalid settings: the sentence, and a service that exits with it."""
 
 import os
 import subprocess
@@ -29,31 +29,31 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         DatabaseSettings,
         "DATABASE_URL",
         "postgresql://u:secret@h/x?sslmode=maybe",
-        "have sslmode be one of disable, allow, prefer, require, verify-ca, verify-full",
+        "have one of disable, allow, prefer, require, verify-ca, verify-full as sslmode",
     ),
     (
         DatabaseSettings,
         "DATABASE_URL",
         "postgresql://u:secret@h/x?sslmode=require&sslrootcert=/nowhere.pem",
-        "name in sslrootcert a file that can be read, not /nowhere.pem (no such file or directory)",
+        "name a readable file in sslrootcert, not /nowhere.pem (no such file or directory)",
     ),
     (
         DatabaseSettings,
         "DATABASE_URL",
         "postgresql://u:secret@h/x?sslmode=verify-full",
-        "name in sslrootcert the authority's certificates, which sslmode=verify-full needs",
+        "name the authority's certificates in sslrootcert, which sslmode=verify-full requires",
     ),
     (
         DatabaseSettings,
         "DATABASE_URL",
         "postgresql://u:secret@h/x?connect_timeout=3",
-        "do without connect_timeout, which is only known to libpq",
+        "not have the parameter connect_timeout, which only libpq supports",
     ),
     (DatabaseSettings, "DATABASE_POOLER", "session", "be none or transaction"),
     (ApiSettings, "API_REPLICA_URL", "mysql://u:secret@h/x", "begin with postgresql://"),
     (DatabaseSettings, "DATABASE_CONNECT_TIMEOUT_SECONDS", "inf", "be a number greater than 0"),
-    (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, several separated by commas"),
-    (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, several separated by commas"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "one:9092,two:x", "be host:port, or several separated by commas"),
+    (KafkaSettings, "KAFKA_BOOTSTRAP", "", "be host:port, or several separated by commas"),
     (KafkaSettings, "TOPIC", "", "not be empty"),
     (IngestSettings, "UNKNOWN_ORGANIZATIONS", "maybe", "be create or quarantine"),
     (IngestSettings, "BATCH_RECORDS", "0", "be a whole number from 1 to 100000"),
@@ -75,15 +75,15 @@ WRONG: list[tuple[Settings, str, str, str]] = [
         ApiSettings,
         "API_TRUSTED_PROXIES",
         "10.0.0.0/8, 192.168.0.1/16",
-        "be networks such as 10.0.0.0/8, separated by commas, without bits of hosts",
+        "be networks such as 10.0.0.0/8, separated by commas, without host bits",
     ),
     *[
         (
             ApiSettings,
             "API_CORS_ORIGINS",
             origins,
-            "be * or origins such as https://app.example.com, separated by commas: as browsers send them, "
-            "in lower case, without a path and without the scheme's own port",
+            "be * or origins such as https://app.example.com, separated by commas, as browsers send them: "
+            "in lower case, without a path and without the scheme's default port",
         )
         for origins in (
             "app.example.com",
@@ -96,14 +96,14 @@ WRONG: list[tuple[Settings, str, str, str]] = [
             "null",
         )
     ],
-    (ApiSettings, "JWT_SECRET", "x" * 31, "have at least 32 letters"),
+    (ApiSettings, "JWT_SECRET", "x" * 31, "have at least 32 bytes"),
     (
         ApiSettings,
         "JWT_JWKS_URL",
         "http://auth.example.com/jwks.json",
         "begin with https:// unless its host is this machine",
     ),
-    (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a file that can be read (No such file or directory)"),
+    (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a readable file (No such file or directory)"),
     (ApiSettings, "JWT_AUDIENCE", "", "not be empty"),
     (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
 ]
@@ -160,9 +160,7 @@ def test_origins_are_listed_with_commas(
 def test_the_keys_of_tokens_come_from_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLFOLD_JWT_JWKS_URL", "https://auth.example.com/jwks.json")
     monkeypatch.setenv("CALLFOLD_JWT_JWKS_FILE", __file__)
-    with pytest.raises(
-        InvalidSetting, match="CALLFOLD_JWT_JWKS_URL and CALLFOLD_JWT_JWKS_FILE are two places"
-    ):
+    with pytest.raises(InvalidSetting, match="CALLFOLD_JWT_JWKS_URL and CALLFOLD_JWT_JWKS_FILE both name"):
         ApiSettings()
 
 
@@ -207,7 +205,7 @@ def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) ->
     )
     warned, end = done.stderr.splitlines()
     assert warned.endswith(
-        "CALLFOLD_LOGLEVEL is no setting, and does nothing: did you mean CALLFOLD_LOG_LEVEL?"
+        "CALLFOLD_LOGLEVEL is not a setting and is ignored. Did you mean CALLFOLD_LOG_LEVEL?"
     )
     assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
 
@@ -223,7 +221,7 @@ def test_a_command_tells_of_a_misspelt_setting_before_it_asks_another_database()
         | {"CALLFOLD_DATABASE_ULR": "postgresql://there/", "CALLFOLD_DATABASE_URL": "mysql://"},
     )
     warned, end = done.stderr.splitlines()
-    sentence = "is no setting, and does nothing: did you mean CALLFOLD_DATABASE_URL?"
+    sentence = "is not a setting and is ignored. Did you mean CALLFOLD_DATABASE_URL?"
     assert warned == f"Warning: CALLFOLD_DATABASE_ULR {sentence}"
     assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
     assert (done.returncode, done.stdout) == (1, "")

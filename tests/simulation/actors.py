@@ -1,4 +1,4 @@
-"""Who acts: ingest and aggregator as their services do, and what users, operators and chores do besides.
+"""The actors: ingest and aggregator as in their services, and the actions of users, operators and chores.
 
 A new deed is a frozen dataclass with `do`, and its strategy in tests/simulation/test_simulation.py.
 """
@@ -52,13 +52,13 @@ TIME_TO_POLL: Final = "poll"
 TIME_TO_WAIT: Final = "wait for deltas"
 TIME_TO_DELETE: Final = "choose a call to delete"
 RESTS: Final = (TIME_TO_POLL, TIME_TO_WAIT, TIME_TO_DELETE)
-"""Where an actor may stay for ever."""
+"""The points at which an actor may wait forever."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """A record that a telephony system publishes, with an event of the `call`-th call: two of one id may
-    differ, and one of `NO_TYPE` is bad."""
+    """A record that a telephony system publishes, with an event of the `call`-th call. Two with one id may
+    differ. One of `NO_TYPE` is bad."""
 
     partition: int
     call: int
@@ -82,7 +82,7 @@ class Said:
 
 
 def ingest(member: Member, batch_records: int) -> Body:
-    """Polls, stores, and only then commits the offsets, as `services.ingest.app` and its writer do."""
+    """Polls, stores, and then commits the offsets, as `services.ingest.app` and its writer do."""
 
     async def run(actor: Actor) -> None:
         while True:
@@ -117,7 +117,7 @@ def _hang_up(actor: Actor, fault: Exception) -> None:
 
 
 async def aggregate(actor: Actor) -> None:
-    """Applies deltas, few at a time."""
+    """Applies deltas, a few at a time."""
     while True:
         try:
             if not await apply_deltas(await actor.connect(AGGREGATOR), DELTAS):
@@ -127,7 +127,7 @@ async def aggregate(actor: Actor) -> None:
 
 
 def deleting(watcher: Watcher) -> Body:
-    """Somebody who deletes the newest call, and then the one before: which others are just storing."""
+    """A user who deletes the newest call, and then the one before it, while other actors store them."""
 
     async def run(actor: Actor) -> None:
         while True:
@@ -139,19 +139,19 @@ def deleting(watcher: Watcher) -> Body:
 
 
 class Deed(Protocol):
-    """What is done once. When it crashes or its connection breaks, it is not tried again."""
+    """An action that runs once. It is not retried when it crashes or its connection breaks."""
 
     async def do(self, connection: Connection) -> None: ...
 
 
 def doing(deed: Deed) -> Body:
-    """An operator who does this, and is over."""
+    """An operator who performs one action."""
     return lambda actor: _try(actor, deed)
 
 
 async def _try(actor: Actor, deed: Deed) -> None:
-    """A transaction that others rule out is tried again, as the API and operators do; after a connection that
-    broke, nobody knows."""
+    """Retries a transaction that conflicts with others, as the API and operators do. After a broken
+    connection, the outcome is unknown."""
     while True:
         try:
             return await deed.do(await actor.connect(OPERATOR))
@@ -175,7 +175,7 @@ class DeleteCall:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Finds nothing to mend, whatever goes on."""
+    """Must find nothing to repair, in any interleaving."""
 
     organization: int
 
@@ -186,7 +186,7 @@ class Rebuild:
 
 @dataclass(frozen=True)
 class Refold:
-    """Finds nothing to mend, whatever goes on, and no call without events."""
+    """Must find nothing to repair and no call without events, in any interleaving."""
 
     async def do(self, connection: Connection) -> None:
         await refold_calls(connection, CALLS)
@@ -201,7 +201,7 @@ class MoveDays:
         try:
             async with connection.transaction():
                 await move_days(connection, ORGANIZATIONS[self.organization], self.time_zone)
-        except LookupError:  # no event of the organization has come yet
+        except LookupError:  # no event of the organization has arrived yet
             return
 
 
@@ -213,7 +213,7 @@ class Reap:
 
 @dataclass(frozen=True)
 class Prune:
-    """Retention, from now on."""
+    """Sets the retention, from now on."""
 
     organization: int
     counts: Counts = "keep"
@@ -236,7 +236,7 @@ class KeepForever:
 
 @dataclass(frozen=True)
 class Redrive:
-    """Nothing is let in: bad records stay bad, and what was too old was stored without its content."""
+    """Accepts no record: bad records stay bad, and records that were too old were stored without content."""
 
     async def do(self, connection: Connection) -> None:
         rows = await connection.fetch("SELECT id FROM quarantined_records ORDER BY id")

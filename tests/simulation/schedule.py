@@ -1,9 +1,8 @@
-"""Actors that go on one step at a time, in an order that the caller chooses.
+"""Actors that run one step at a time, in an order that the caller chooses.
 
-A step is what an actor does from one point where it waits to the next: each request to PostgreSQL is such a
-point (`SteppedConnection`), and whatever else an actor says (`Actor.permit`). Between two steps nothing
-moves: each actor waits for its next permit, or for a lock that another one holds. So the same choices make
-the same interleaving.
+A step is the work of an actor between two waiting points. Each request to PostgreSQL is such a point
+(`SteppedConnection`), and so is each call of `Actor.permit`. Between two steps no actor runs: each waits for
+its next permit, or for a lock that another one holds. So the same choices give the same interleaving.
 """
 
 import asyncio
@@ -19,21 +18,21 @@ Answer = TypeVar("Answer")
 Body = Callable[["Actor"], Coroutine[Any, Any, None]]
 
 GRACE_SECONDS: Final = 0.005
-"""When a step takes longer, as few do, PostgreSQL is asked whether it waits for a lock. By then PostgreSQL
-has looked for a deadlock, too: so of two that wait for each other, the later one is always the victim."""
+"""If a step takes longer, as few do, a query finds out whether it waits for a lock. By then PostgreSQL has
+also searched for deadlocks: so of two actors that wait for each other, the later one is always the victim."""
 DEADLOCK_TIMEOUT: Final = "1ms"
 REST_SECONDS: Final = 60
 
 
 class Role(NamedTuple):
-    """As what an actor connects."""
+    """The application name of an actor's connection."""
 
     name: str
     settings: Mapping[str, str]
 
 
 class Crashed(BaseException):
-    """Ends an actor where it stands, whatever it would handle."""
+    """Ends an actor at its present point. No handler of the actor catches it."""
 
 
 class Actor:
@@ -42,13 +41,14 @@ class Actor:
     def __init__(self, schedule: "Schedule", name: str, body: Body) -> None:
         self.name = name
         self.at = ""
-        """What it does next, in words."""
+        """Its next step, in words."""
         self.schedule = schedule
         self.connection: SteppedConnection | None = None
         self.arrived = asyncio.Event()
-        """Set while it waits for a permit, and when it is over."""
+        """Set while it waits for a permit, and when it has ended."""
         self.loses_answer = False
-        """Whether its connection breaks after the next request is done, and before that is answered."""
+        """Whether its connection breaks after the next request is executed and before its response
+        arrives."""
         self._crashed = False
         self._permit: asyncio.Future[None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._live(body))
@@ -60,11 +60,11 @@ class Actor:
 
     @property
     def ready(self) -> bool:
-        """Whether it waits for a permit; else it is over, or waits for a lock."""
+        """Whether it waits for a permit. Otherwise it has ended, or waits for a lock."""
         return self._permit is not None
 
     async def permit(self, what: str) -> None:
-        """Waits for the permit of the next step, which is this. Called by the actor."""
+        """Waits for the permit of the next step, named here. Called by the actor."""
         self._breathe()
         self.at = what
         self._permit = asyncio.get_running_loop().create_future()
@@ -75,7 +75,7 @@ class Actor:
             self._permit = None
 
     async def connect(self, role: Role) -> Connection:
-        """Its connection; a new one when it has none, or that one broke. Called by the actor."""
+        """Its connection; a new one if it has none, or its connection broke. Called by the actor."""
         self._breathe()
         if self.connection is None or self.connection.is_closed():
             self.connection = await self.schedule.open(self, role)
@@ -88,19 +88,19 @@ class Actor:
         self._permit.set_result(None)
 
     def crash(self) -> None:
-        """Ends it where it waits for a permit, now or next."""
+        """Ends it where it waits for a permit, now or at its next one."""
         self._crashed = True
         if self._permit is not None:
             self.arrived.clear()
             self._permit.set_exception(Crashed())
 
     async def end(self) -> None:
-        """Waits until it is over."""
+        """Waits until it has ended."""
         done, _ = await asyncio.wait([self._task], timeout=REST_SECONDS)
         assert done, f"{self.name} does not end, at {self.at}"
 
     def raise_fault(self) -> None:
-        """Raises what the actor did not handle."""
+        """Raises the exception that the actor did not handle."""
         if self._task.done():
             self._task.result()
 
@@ -114,7 +114,7 @@ class Actor:
 
 
 class SteppedConnection(Connection):
-    """A connection of one actor, each of whose requests is a step."""
+    """A connection of one actor. Each of its requests is a step."""
 
     actor: Actor
     role: Role
@@ -139,7 +139,7 @@ class SteppedConnection(Connection):
         return await self._step(f"COPY {table_name}", super().copy_records_to_table, table_name, **options)
 
     def cursor(self, query: str, *args: Any, **options: Any) -> Any:
-        """Opening it is the step, for then its snapshot is taken."""
+        """Opening the cursor is the step, because this takes its snapshot."""
         return self._step(query, super().cursor, query, *args, **options)
 
     async def _step(
@@ -161,7 +161,7 @@ class Schedule:
 
     def __init__(self, database_url: str, observer: Connection) -> None:
         self.has_committed = False
-        """Whether something may have changed for a reader; to be set back by who looks."""
+        """Whether data visible to a reader may have changed. The reader resets it."""
         self.steps = 0
         self._database_url = database_url
         self._observer = observer
@@ -170,21 +170,21 @@ class Schedule:
         self._idle: list[SteppedConnection] = []
 
     async def begin(self, name: str, body: Body) -> Actor:
-        """A new actor, brought to its first point."""
+        """Creates an actor and runs it to its first point."""
         actor = Actor(self, name, body)
         self._actors.append(actor)
         await self._settle(actor)
         return actor
 
     async def step(self, actor: Actor) -> None:
-        """Lets an actor that is ready go one step, and those that waited for its locks theirs."""
+        """Runs one step of a ready actor, and the steps of actors that waited for its locks."""
         self.steps += 1
         actor.go()
         await self._settle(actor)
 
     async def cut(self, actor: Actor) -> None:
-        """Breaks an actor's connection. It hears of it at its next request, or where it waits for
-        an answer, at once."""
+        """Breaks an actor's connection. The actor gets the error at its next request, or at once if it waits
+        for a response."""
         if actor.connection is not None:
             if not actor.ready:
                 actor.arrived.clear()
@@ -192,14 +192,14 @@ class Schedule:
             await self._settle(actor)
 
     async def crash(self, actor: Actor) -> None:
-        """Ends an actor as `kill -9` does: its transaction, if it is in one, is rolled back."""
+        """Ends an actor as `kill -9` does. PostgreSQL rolls back its open transaction."""
         actor.crash()
         if actor.connection is not None:
             actor.connection.terminate()
         await self._settle(actor)
 
     async def clear(self, *, at_rest: bool) -> None:
-        """Ends all actors. Their connections are kept for the next run when nothing is under way on them."""
+        """Ends all actors. Connections without a running request are kept for the next run."""
         if not at_rest:
             for connection in self._lent:
                 connection.terminate()
@@ -211,7 +211,7 @@ class Schedule:
         self._lent, self._actors, self.has_committed = [], [], False
 
     async def open(self, actor: Actor, role: Role) -> SteppedConnection:
-        """A connection for an actor."""
+        """Returns a connection for an actor."""
         connection = next((one for one in self._idle if one.role == role), None)
         if connection is None:
             connection = await asyncpg.connect(
@@ -232,13 +232,13 @@ class Schedule:
         return connection
 
     async def close(self) -> None:
-        """Ends the connections, too."""
+        """Ends all actors and closes all connections."""
         await self.clear(at_rest=False)
         for connection in self._idle:
             await connection.close()
 
     async def _settle(self, actor: Actor) -> None:
-        """Returns when nothing moves any more. Raises what an actor does not handle."""
+        """Returns when no actor can run. Raises an exception that an actor does not handle."""
         with suppress(TimeoutError):
             await asyncio.wait_for(actor.arrived.wait(), GRACE_SECONDS)
         await self._bury()
@@ -256,8 +256,8 @@ class Schedule:
             self._idle.append(connection)
 
     async def _all_wait_for_locks(self, moving: Sequence[Actor]) -> bool:
-        """Whether each of them waits for a lock of an actor that waits for its permit, be it through others
-        that wait; not so in a circle, which PostgreSQL is going to break."""
+        """Whether each of them waits for a lock of an actor that waits for its permit, directly or through
+        other waiting actors. False in a cycle, which PostgreSQL breaks."""
         by_pid = {one.connection.pid: one for one in self._actors if one.connection is not None}
         rows = await self._observer.fetch(_BLOCKERS, list(by_pid))
         blockers: dict[int, list[int]] = {row["pid"]: row["blockers"] for row in rows}
@@ -277,7 +277,7 @@ class Schedule:
         )
 
     async def _bury(self) -> None:
-        """Waits until PostgreSQL has rolled back what broken connections had begun."""
+        """Waits until PostgreSQL has rolled back the transactions of broken connections."""
         broken = [connection for connection in self._lent if connection.is_closed()]
         if broken:
             pids = [connection.pid for connection in broken]

@@ -1,4 +1,4 @@
-"""Whatever the interleaving, and wherever somebody dies, every count is exact at every commit.
+"""In every interleaving, wherever an actor dies, every count is exact at every commit.
 
 Hypothesis chooses who goes how many steps, who dies where, and what is published, deleted and repaired
 meanwhile; callfold's own code runs against a real PostgreSQL. A failing choice is shrunk to the shortest, and
@@ -52,7 +52,7 @@ USERS: Final = ("user",)
 SERVICES: Final = INGESTS + AGGREGATORS + USERS
 OPERATORS: Final = ("operator 1", "operator 2")
 STEPS_OF_A_TURN_MAX: Final = 60
-"""Enough for a batch or a deed: a turn ends where an actor rests."""
+"""Enough steps for a batch or an action. A turn also ends when the actor is idle."""
 STEPS_TO_REST_MAX: Final = 2_000
 
 _anyone = st.sampled_from(INGESTS * 2 + AGGREGATORS + OPERATORS + USERS)
@@ -81,7 +81,7 @@ _turns = st.lists(st.tuples(_anyone, _steps), min_size=1, max_size=10)
 
 
 class Laboratory:
-    """What all runs share: an event loop, a database, and connections to it."""
+    """The resources that all runs share: an event loop, a database, and connections to it."""
 
     def __init__(self, database_url: str) -> None:
         self._loop = uvloop.new_event_loop()  # faster than asyncio's: more runs in the same time
@@ -89,11 +89,11 @@ class Laboratory:
         self.schedule = Schedule(database_url, self.observer)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Between two calls, everything stands still."""
+        """Runs a coroutine on the loop. Between two calls, no actor runs."""
         return self._loop.run_until_complete(coroutine)
 
     async def clean(self) -> None:
-        """No rows."""
+        """Empties the tables."""
         await self.observer.execute(_EMPTY)
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ _EMPTY: Final = ";".join(
 
 
 class Simulation(RuleBasedStateMachine):
-    """Two of each, over one topic and one database."""
+    """Two actors of each kind, over one topic and one database."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         super().__init__()
@@ -148,7 +148,8 @@ class Simulation(RuleBasedStateMachine):
         owners: Sequence[str],
         records: Sequence[Said],
     ) -> None:
-        """Organizations that an operator made, and not the first event; how many records a poll brings."""
+        """Sets which organizations an operator created before their first event, and how many records a poll
+        returns."""
         self._batch_records = batch_records
         self._do(self._set_up(organizations))
         self._group.rebalance(owners)
@@ -161,18 +162,18 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(turns=_turns)
     def go(self, turns: Sequence[tuple[str, int]]) -> None:
-        """Lets each of them go so many steps, or until it rests."""
+        """Runs N steps of each of them, or fewer if it becomes idle."""
         self._do(self._go(turns))
 
     @rule(deed=_repairs, steps=_steps, turns=_turns)
     def repair(self, deed: Deed, steps: int, turns: Sequence[tuple[str, int]]) -> None:
-        """Has an operator who has nothing to do begin this, and go some steps; then others."""
+        """Makes an idle operator start this action and run some steps, then lets others run."""
         self._do(self._begin(deed, steps))
         self._do(self._go(turns))
 
     @rule(owners=_owners, zombies=st.booleans(), turns=_turns)
     def rebalance(self, owners: Sequence[str], zombies: bool, turns: Sequence[tuple[str, int]]) -> None:
-        """Gives the partitions to others. Zombies hear of it only when they poll again."""
+        """Assigns the partitions to other members. Zombies notice only when they poll again."""
         self._group.rebalance(owners)
         if not zombies:
             for member in self._members.values():
@@ -181,8 +182,8 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(name=_anyone, fault=st.sampled_from(["crash", "cut", "lose the answer"]), turns=_turns)
     def fail(self, name: str, fault: str, turns: Sequence[tuple[str, int]]) -> None:
-        """Kills a process, and a service begins again from what is durable; or breaks a connection: now, or
-        when the next request is done and its answer under way."""
+        """Kills a process, and the service restarts from durable state. Or breaks a connection: now, or after
+        the next request is executed and before its response arrives."""
         self._do(self._fail(name, fault))
         self._do(self._go(turns))
 
@@ -259,7 +260,7 @@ class Simulation(RuleBasedStateMachine):
         self._watcher.look_at_offsets()
 
     async def _come_to_rest(self) -> None:
-        """Without further faults, all that was begun is ended, and all that was published is read."""
+        """Without further faults, every started action finishes, and every published record is read."""
         before = self._schedule.steps
         while work := [name for name in self._actors if await self._has_work(name)]:
             for name in work:
@@ -292,7 +293,7 @@ def laboratory(database_url: str) -> Iterator[Laboratory]:
 
 def test_every_interleaving_leaves_exact_counts(laboratory: Laboratory, pytestconfig: pytest.Config) -> None:
     run_state_machine_as_test(
-        partial(Simulation, laboratory),  # type: ignore[arg-type]  # any factory is taken, its docstring says
+        partial(Simulation, laboratory),  # type: ignore[arg-type]  # the docstring allows any factory
         settings=settings(
             max_examples=pytestconfig.getoption("simulation_examples"),
             stateful_step_count=15,

@@ -1,4 +1,4 @@
-"""A topic and its consumer group, in memory: what Kafka promises ingest, and nothing more."""
+"""A topic and its consumer group in memory, with only the guarantees that Kafka gives to ingest."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -25,8 +25,8 @@ class Topic:
 
 
 class Group:
-    """The consumer group: which member owns which partition, and the committed offsets. A member that has not
-    heard of a rebalance goes on with what it had, and may not commit."""
+    """The consumer group: the owner of each partition, and the committed offsets. A member that has not
+    noticed a rebalance continues with its old partitions, and must not commit."""
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -35,13 +35,13 @@ class Group:
         self.owners: Sequence[str] = [""] * PARTITIONS
 
     def rebalance(self, owners: Sequence[str]) -> None:
-        """Gives the partitions to these members."""
+        """Assigns the partitions to these members."""
         self.generation += 1
         self.owners = owners
 
 
 class Member:
-    """A process of the group."""
+    """A member of the group."""
 
     def __init__(self, group: Group, name: str) -> None:
         self._group = group
@@ -50,7 +50,7 @@ class Member:
         self._positions: dict[int, int] = {}
 
     def rejoin(self) -> None:
-        """Hears of a rebalance, if there was one: reads on where the offsets were committed."""
+        """Notices a rebalance, if there was one, and continues from the committed offsets."""
         group = self._group
         if self._generation != group.generation:
             self._generation = group.generation
@@ -58,7 +58,7 @@ class Member:
             self._positions = {partition: group.committed[partition] for partition in mine}
 
     def poll(self, most: int) -> list[Record[Any, Any]]:
-        """The next records of its partitions."""
+        """Returns the next records of its partitions."""
         self.rejoin()
         records: list[Record[Any, Any]] = []
         for partition, position in self._positions.items():
@@ -69,14 +69,14 @@ class Member:
 
     @property
     def has_more(self) -> bool:
-        """Whether a poll would bring something."""
+        """Whether a poll would return records."""
         return self._generation != self._group.generation or any(
             position < len(self._group.topic.partitions[partition])
             for partition, position in self._positions.items()
         )
 
     def commit(self, records: Iterable[Record[Any, Any]]) -> None:
-        """Commits the offsets behind these records, where the partition is still its own."""
+        """Commits the offsets after these records, for partitions that it still owns."""
         for record in records:
             if self._generation == self._group.generation and record.partition in self._positions:
                 self._group.committed[record.partition] = record.offset + 1

@@ -1,4 +1,4 @@
-"""What must hold after every commit, seen by a reader with a fresh snapshot; and what must hold at the end.
+"""Checks the invariants after every commit, in a reader's fresh snapshot, and those at the end.
 
 Between two steps nothing is written, so several statements see one state.
 """
@@ -27,7 +27,7 @@ RANK: Final = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(F
 
 
 class Watcher:
-    """Remembers what it saw, for some things must never be undone."""
+    """Remembers earlier snapshots, because some changes must never be undone."""
 
     def __init__(self, connection: Connection, group: Group) -> None:
         self._connection = connection
@@ -43,10 +43,10 @@ class Watcher:
         self._quarantined: set[tuple[int, int]] = set()
 
     async def look(self) -> None:
-        """Counts are a recount, calls are folds, and nothing goes back."""
+        """Counts equal a recount, calls equal folds, and no state goes back."""
         snapshot = await self._connection.fetchval("SELECT pg_current_snapshot()::text")
         if snapshot == self._snapshot:
-            return  # no transaction that wrote is over
+            return  # no writing transaction has ended
         self._snapshot = snapshot
         off = [tuple(row) for row in await self._connection.fetch(CELLS, None) if row[1] is not None]
         assert not off, f"cells are off: {off}"
@@ -72,8 +72,8 @@ class Watcher:
         self._ever_stored |= stored
 
     def look_at_offsets(self) -> None:
-        """No committed offset is beyond a record that is nowhere. (It may go back: a batch that was in hand
-        when its partition went and came again commits late.)"""
+        """No committed offset is beyond a record that was not stored. An offset may go back: a batch commits
+        late if its partition was revoked and reassigned during its processing."""
         for partition, committed in enumerate(self._group.committed):
             for record in self._group.topic.partitions[partition][self._passed[partition] : committed]:
                 assert self._is_somewhere(record), f"passed over: {record}"
@@ -81,15 +81,15 @@ class Watcher:
 
     @property
     def calls(self) -> Sequence[CallKey]:
-        """The calls that there are, in the order of their appearance."""
+        """The existing calls, in the order of their first appearance."""
         return list(self._ranks)
 
     async def sees_deltas(self) -> bool:
-        """Whether an aggregator has work."""
+        """Whether deltas wait for an aggregator."""
         return bool(await self._connection.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)"))
 
     async def look_back(self) -> None:
-        """At the end, when all has been read: the whole proof, and every record is somewhere."""
+        """At the end, when every record has been read, runs the full proof and looks for every record."""
         await self.look()
         proof = await prove_connection(self._connection)
         assert proof.exact, proof.differences
@@ -108,7 +108,7 @@ class Watcher:
             ranks[key] = RANK[call.status]
             if key not in self._unsure:
                 assert ranks[key] >= self._ranks.get(key, 0), f"a status went back: {row}"
-            # An end that may turn out to be void, or that callfold made up, may be taken back.
+            # A provisional or synthetic end may be taken back.
             unsure = call.status in ("busy", "no_answer", "canceled", "failed")
             self._unsure = self._unsure | {key} if unsure else self._unsure - {key}
         self._ranks = {key: ranks[key] for key in (*self._ranks, *ranks) if key in ranks}

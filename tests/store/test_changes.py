@@ -1,4 +1,4 @@
-"""What a batch changes, over arbitrary batches of interleaved calls, with what is stored kept by the test."""
+"""The changes of a batch, over arbitrary batches of interleaved calls; the test keeps the stored state."""
 
 import random
 from collections import defaultdict
@@ -37,7 +37,7 @@ Sums = defaultdict[tuple[Cell, int], Decimal]
 
 
 def touched(arrived: Sequence[Event], known: KnownCall = NOTHING) -> TouchedCall:
-    """A call of which these events arrive."""
+    """A call with these arrived events."""
     return TouchedCall((arrived[0].organization_id, arrived[0].call_id), arrived, known)
 
 
@@ -54,7 +54,7 @@ def subtract(sums: Sums, cell: Cell, measures: Measures) -> None:
 
 
 class Stored:
-    """What the tables would have after each batch."""
+    """The content of the tables after each batch."""
 
     def __init__(self) -> None:
         self.events: dict[CallKey, dict[str, Event]] = {}
@@ -81,7 +81,7 @@ class Stored:
         return made
 
     def assert_counted(self) -> None:
-        """The deltas sum up to what the calls count for now."""
+        """The deltas add up to the measures of the current calls."""
         expected: Sums = defaultdict(Decimal)
         for events in self.events.values():
             cell, measures = counted(fold(list(events.values())), BERLIN)
@@ -90,7 +90,7 @@ class Stored:
 
 
 def batches(data: st.DataObject, arriving: list[Event]) -> list[list[Event]]:
-    """What arrives, split anywhere."""
+    """The arrived events, split at any point."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(arriving)), max_size=4)))
     return [arriving[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(arriving)], strict=True)]
 
@@ -165,7 +165,7 @@ def test_a_batch_changes_the_sum_of_what_it_changes_of_each_call(
 def test_each_event_that_arrives_is_accounted_for_once(
     calls: list[list[Event]], chance: random.Random, minutes: int
 ) -> None:
-    """New, refused for its age, or known: by what is stored, or by an event before it."""
+    """The event is new, too old, or known from the store or from an earlier event of the batch."""
     (call,) = calls
     arrived = [*call, *chance.sample(call, len(call) // 2)]
     chance.shuffle(arrived)
@@ -215,7 +215,7 @@ def test_an_overruled_end_leaves_the_call_and_its_real_events_stay() -> None:
 
 
 def test_a_known_id_with_other_content_is_not_a_duplicate() -> None:
-    """However a duplicate is written, it says the same."""
+    """A duplicate in another notation has the same content."""
     first = event("call.initiated", id="0", direction="inbound")
     written_otherwise = read(first.payload.replace(", ", ",").encode(), NOON)
     end = event("call.completed", id="0", duration=60)
@@ -241,7 +241,7 @@ def test_an_id_that_stands_for_something_else_names_no_call(call_id: UUID) -> No
 
 
 def test_an_event_that_is_too_old_takes_none_of_its_id_with_it() -> None:
-    """As if they came in two batches."""
+    """As if they arrived in two batches."""
     old = event("call.initiated", id="1", timestamp=NOON - timedelta(days=3))
     young = event("call.ringing", id="1")
     organizations = {ORGANIZATION: Organization("UTC", retention_days=1)}

@@ -1,4 +1,4 @@
-"""A call that is deleted over the API stays deleted, whatever comes through Kafka afterwards."""
+"""A call deleted over the API stays deleted, even if events of it arrive later through Kafka."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -58,6 +58,6 @@ async def test_a_deleted_call_stays_deleted_through_late_events_and_redelivery(
 
 
 async def _records_with_content(database: Connection) -> list[bytes]:
-    """What the quarantine has of anybody's words."""
+    """The content of the quarantine."""
     rows = await database.fetch("SELECT value FROM quarantined_records WHERE value IS NOT NULL")
     return [row["value"] for row in rows]

@@ -1,4 +1,4 @@
-"""Nothing of a deleted call, and nothing older than is kept, is left in any table or in the quarantine."""
+"""No table, including the quarantine, keeps content of a deleted call or content older than the retention."""
 
 import asyncio
 import json
@@ -30,14 +30,14 @@ from tests.support.storing import arrivals, prepared, record, store, stored, wai
 
 SECRET = "Fiona Fictional"
 OTHER_ORGANIZATION, OTHER_CALL = UUID(int=7), UUID(int=8)
-RULE = "type: is none of call.initiated"
+RULE = "type: is not one of call.initiated"
 
 
 def bad(of: bytes, *, offset: int = 0, produced: datetime | None = NOON) -> BadRecord:
-    """A record of this value, whose reason quotes it."""
+    """A record with this value, whose reason quotes it."""
     one = record(of, offset=offset)
     one.timestamp = -1 if produced is None else int(produced.timestamp() * 1000)
-    return BadRecord(one, f"type: {SECRET} is none of call.initiated", RULE)
+    return BadRecord(one, f"type: {SECRET} is not one of call.initiated", RULE)
 
 
 def transcript(call_id: UUID = CALL, *, timestamp: datetime = NOON, **fields: Any) -> bytes:
@@ -63,7 +63,7 @@ async def keep(database: Connection, organization_id: UUID, days: int | None) ->
 
 
 async def where_it_is(database: Connection, secret: str = SECRET) -> Sequence[str]:
-    """The tables with a row that has this text, in a text or in bytes."""
+    """The tables with a row that contains this text, as text or as bytes."""
     found = []
     for table in metadata.tables:
         rows = await database.fetch(f"SELECT row_to_json(each)::text AS row FROM {table} AS each")  # noqa: S608
@@ -73,7 +73,7 @@ async def where_it_is(database: Connection, secret: str = SECRET) -> Sequence[st
 
 
 async def facts(database: Connection) -> list[tuple[Any, ...]]:
-    """What is left of each record."""
+    """The remaining fields of each record."""
     rows = await database.fetch(
         'SELECT "offset", key, value, header_names, header_values, reason '
         'FROM quarantined_records ORDER BY "offset"'
@@ -103,7 +103,7 @@ async def test_a_delete_takes_the_calls_bad_records_and_no_other(
 async def test_of_a_bad_record_that_comes_after_the_delete_only_the_fact_is_stored(
     database: Connection, database_url: str
 ) -> None:
-    """Redelivery of one from before included."""
+    """Including redelivery of a record from before the delete."""
     await stored(database, event("call.initiated"))
     await quarantined(database, bad(transcript()))
     await deleted(database)
@@ -112,13 +112,13 @@ async def test_of_a_bad_record_that_comes_after_the_delete_only_the_fact_is_stor
     assert await facts(database) == [
         (0, None, None, [], [], without),
         (1, None, None, [], [], without),
-        (2, b"key", b"{", ["name"], [b"said"], f"type: {SECRET} is none of call.initiated"),
+        (2, b"key", b"{", ["name"], [b"said"], f"type: {SECRET} is not one of call.initiated"),
     ]
     assert (await prove(database_url)).exact
 
 
 async def test_events_that_are_refused_go_with_their_call(database: Connection) -> None:
-    """Here of an organization that nobody had created; its call came when somebody had."""
+    """The organization did not exist when the record arrived. It and its call were created later."""
     refused = event("transcript.ready", id="2", transcript=SECRET)
     await store(database, arrivals(refused), [], now=NOON, create_organizations=False)
     await stored(database, event("call.initiated"))
@@ -141,7 +141,7 @@ async def test_one_record_of_several_calls_goes_with_the_first_that_is_deleted(
 
 
 async def test_a_record_of_several_organizations_is_stored_without_content(database: Connection) -> None:
-    """Neither may see or keep what is of the other."""
+    """Neither organization may see or keep content of the other."""
     both = b"[%s,%s]" % (transcript(), transcript(organization_id=OTHER_ORGANIZATION))
     await quarantined(database, bad(both))
     (fact,) = await facts(database)
@@ -185,8 +185,8 @@ async def test_a_delete_waits_for_a_bad_record_that_is_being_stored(
 async def test_deletes_of_many_calls_race_with_their_bad_records(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """Batches of bad records of all the calls against one delete after the other. Nothing else keeps the two
-    apart: most batches have no event of the calls."""
+    """Concurrent batches of bad records of all calls, and one delete after the other. Only the locks separate
+    the two: most batches have no event of the calls."""
     calls = [UUID(int=n) for n in range(1, 61)]
     await stored(database, *(event("call.initiated", call_id=call_id) for call_id in calls))
 
@@ -219,7 +219,7 @@ async def test_deletes_of_many_calls_race_with_their_bad_records(
 async def test_a_redrive_that_meets_a_delete(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """The delete was first: the record is gone, and the redrive does not bring it back."""
+    """The delete came first: the record is gone, and the redrive does not restore it."""
     await stored(database, event("call.initiated"))
     await quarantined(database, bad(transcript()))
     id_ = await database.fetchval("SELECT id FROM quarantined_records")
@@ -268,8 +268,8 @@ async def test_a_fact_without_content_stays_as_it_is_when_it_is_tried_again(
 async def test_what_is_older_than_is_kept_is_stored_without_content(
     database: Connection, one: BadRecord, stays: bool
 ) -> None:
-    """By the event's own time, else the record's. What names no organization is kept no longer than the
-    strictest organization keeps its own."""
+    """By the event's own timestamp, otherwise the record's. The shortest retention of all organizations
+    applies to records that name no organization."""
     await keep(database, ORGANIZATION, 30)
     await keep(database, OTHER_ORGANIZATION, 365)
     await quarantined(database, one)
@@ -282,8 +282,8 @@ async def test_an_event_older_than_is_kept_leaves_a_fact(database: Connection) -
     assert len((await stored(database, old)).refused) == 1
     assert await where_it_is(database) == []
     assert [reason for *_, reason in await facts(database)] == [
-        "timestamp: lies before 2026-10-25T00:00:00+00:00, and older events are not kept; "
-        "stored without content, because it is older than is kept"
+        "timestamp: is before 2026-10-25T00:00:00+00:00; older events are not kept; "
+        "stored without content, because it is older than the retention"
     ]
 
 
@@ -307,7 +307,7 @@ async def test_retention_removes_what_has_become_too_old(database: Connection, d
     assert await prune_quarantined(database, later, dry_run=True) == 1
     assert await prune_quarantined(database, later) == 1
     assert [offset for offset, *_ in await facts(database)] == [2]
-    # Redelivery brings a fact, which goes when it has itself been kept for that long.
+    # Redelivery stores the record without content, and retention removes it in turn.
     await quarantined(database, bad(transcript(), offset=0), now=later)
     assert [row[1:5] for row in await facts(database)][:1] == [(None, None, [], [])]
     assert await prune_quarantined(database, later) == 0
@@ -448,7 +448,7 @@ async def test_what_an_older_api_left_is_removed_by_prune(
 
 
 async def test_a_batch_takes_few_locks(database: Connection) -> None:
-    """However many calls it has bad records of: PostgreSQL's table of locks has an end."""
+    """With any number of bad records of its calls: PostgreSQL's lock table is bounded."""
     async with database.transaction():
         await hold_calls(database, [(ORGANIZATION, UUID(int=n)) for n in range(10_000)])
         locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
@@ -486,5 +486,5 @@ async def test_records_are_listed_shown_and_discarded_by_organization_and_call(
 
 
 def test_the_values_are_what_they_seem() -> None:
-    """The tests above stand on it: the secret is in the value, and the value is no event."""
+    """The tests above rely on this: the secret is in the value, and the value is not an event."""
     assert json.loads(transcript())["data"]["transcript"] == SECRET

@@ -1,4 +1,4 @@
-"""Work that is too much at once is divided until each part can be done."""
+"""Work that is too large at once is divided until each part succeeds."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How far ingest has read the topic, as the database knows it."""
+"""How far ingest has read the topic, as stored in the database."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ async def of_partitions(database: Connection, topic: str) -> dict[int, datetime]
 
 
 async def passes(database: Connection, topic: str, moment: datetime) -> None:
-    """Returns when all that was published before the moment is known to be stored."""
+    """Returns when the database reports that all records published before the moment are stored."""
 
     async def has_passed() -> bool:
         read = await read_until(database, topic)
@@ -71,7 +71,7 @@ async def test_it_stands_still_while_records_wait(
             read = await of_partitions(database, topic)
             return sum(moment > after for moment in read.values()) == 3
 
-        await until(others_pass, "the three other partitions to go on")
+        await until(others_pass, "the three other partitions to continue")
         (waiting,) = (at for at in (await of_partitions(database, topic)).values() if at < after)
         assert await read_until(database, topic) == waiting
         assert waiting > before - timedelta(seconds=20)
@@ -97,7 +97,7 @@ async def test_it_stands_still_while_a_partition_has_no_process(
         read = await of_partitions(database, topic)
         return sum(moment > killed + timedelta(seconds=10) for moment in read.values()) == 2
 
-    await until(half_of_them_pass, "the partitions of the member that runs to go on")
+    await until(half_of_them_pass, "the partitions of the member that runs to continue")
     read = await read_until(database, topic)
     assert read is not None
     assert read < killed
@@ -112,7 +112,7 @@ async def test_a_transactions_markers_hold_up_neither_it_nor_the_lag(
     database: Connection,
     free_tcp_port_factory: Callable[[], int],
 ) -> None:
-    """The last offsets of each partition are a commit's and an abort's."""
+    """The last offsets of each partition are the markers of a commit and an abort."""
     monitor = Monitor(free_tcp_port_factory())
     pipeline.start(monitor_port=str(monitor.port))
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=topic)

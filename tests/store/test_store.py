@@ -57,7 +57,7 @@ async def test_a_known_event_changes_nothing(database: Connection, database_url:
 
 
 async def made(connection: Connection) -> None:
-    """The organization, so that it is not what the rivals meet over."""
+    """Creates the organization, so that the rivals do not conflict over it."""
     await connection.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
 
 
@@ -83,7 +83,7 @@ async def test_two_owners_of_one_event(database: Connection, rival: Connection, 
 
 
 async def test_two_owners_of_two_events(database: Connection, rival: Connection, database_url: str) -> None:
-    """No event is stored twice, but the version has moved."""
+    """No event is stored twice, but the version has changed."""
     await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)
     await store(rival, arrivals(completed), [], now=NOON)
@@ -110,8 +110,8 @@ async def test_a_delete_before_the_write_of_a_known_call(
 async def test_a_delete_before_the_write_of_a_call_that_was_new(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """The other owner stored it and it was deleted, all between our reading and our writing: only the
-    tombstone is left to tell."""
+    """The other owner stored the call and it was deleted between our read and our write: only the tombstone
+    remains."""
     await made(database)
     batch = await prepared(database, initiated)
     await store(rival, arrivals(initiated), [], now=NOON)
@@ -152,7 +152,7 @@ async def test_an_organization_that_is_created_meanwhile_has_its_own_time_zone(
 
 
 async def test_what_a_call_counted_for_is_taken_from_its_row(database: Connection, database_url: str) -> None:
-    """A row that is not the fold of its events (the fold changed since) has counted for what it says."""
+    """A row that is not the fold of its events, because the fold has changed, counts by its own values."""
     await store(database, arrivals(initiated, completed), [], now=NOON)
     await database.execute("UPDATE calls SET latency_ms = 7, direction = 'inbound'")
     await database.execute(
@@ -190,9 +190,7 @@ async def test_a_call_has_no_more_events_than_can_be_read_again(
     assert (len(batch.events), len(batch.refused), batch.duplicates) == (1, 3, 1)
     assert await database.fetchval("SELECT version FROM calls") == CALL_EVENTS_MAX
     reasons = await database.fetch("SELECT DISTINCT reason FROM quarantined_records")
-    assert [row["reason"] for row in reasons] == [
-        "the call has 10,000 events already, the most that a call may have"
-    ]
+    assert [row["reason"] for row in reasons] == ["the call has 10,000 events already, which is the limit"]
     assert (await prove(database_url)).exact
 
 
@@ -263,7 +261,7 @@ async def test_the_longest_event_is_stored(database: Connection, database_url: s
 
 
 async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None:
-    """However large the tables are: the plans name the primary keys, and scan nothing."""
+    """For tables of any size: the plans use the primary keys and scan nothing."""
     await database.execute(
         "INSERT INTO calls (organization_id, id, livemode, status, created_at, day, version) "
         "SELECT $1, gen_random_uuid(), true, 'ringing', now(), now(), 1 FROM generate_series(1, 20000)",
@@ -299,8 +297,8 @@ async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None
 async def test_a_delete_racing_ingest_of_the_same_call_ends_in_one_of_two_ways(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """A hundred times over: either the delete found the call, and nothing is left of it whatever came later,
-    or it came too early, and all of the call is there."""
+    """In a hundred runs, the delete either found the call and nothing of it remains, or it came too early and
+    the whole call exists."""
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", ORGANIZATION)
     ways = {True: 0, False: 0}
     for n in range(1, 101):

@@ -1,4 +1,4 @@
-"""An organization's time zone changes: its calls move to their days there, exact at every snapshot."""
+"""An organization's time zone changes: its calls move to their days in it, exact in every snapshot."""
 
 import asyncio
 from datetime import date
@@ -97,7 +97,7 @@ async def test_a_batch_during_the_change_begins_again_and_does_not_wait(
 async def test_what_ingest_wrote_before_the_lock_is_moved_too(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """The batch holds the lock when the change asks for it: the change waits, and then sees the batch."""
+    """The batch holds the lock when the change requests it: the change waits, and then sees the batch."""
     await stored(database, at(LATE, 1), at(LATE, 3))
     batch = await prepared(database, at(LATE, 2), at(LATE, 1, id="2"))
     writing = database.transaction()
@@ -125,7 +125,7 @@ async def test_a_delete_meanwhile(database: Connection, rival: Connection, datab
 async def test_ingest_goes_on_through_many_changes(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """Batches that are overtaken are read again, as ingest does it."""
+    """Overtaken batches are read again, as in ingest."""
     await stored(database, at(LATE, 1))
     went_on = asyncio.Event()
 
@@ -159,7 +159,7 @@ async def _move(connection: Connection) -> int:
 WRONG = [
     (("set-time-zone", ORGANIZATION, "Berlin"), "There is no time zone 'Berlin'"),
     (("set-time-zone", UUID(int=0), "UTC"), "There is no organization"),
-    (("set-retention", ORGANIZATION, "0"), "DAYS must be a number from 1 to 36,500, or forever, not '0'."),
+    (("set-retention", ORGANIZATION, "0"), "DAYS must be from 1 to 36,500, or forever, not '0'."),
     (("rename", ORGANIZATION, " "), "A name must have 1 to 200 printable characters."),
 ]
 

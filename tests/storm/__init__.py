@@ -2,11 +2,11 @@
 
     ./check --storm [--seeds 20] [--seed 1]
 
-schedule   pure: from a seed, which fault comes when and to whom
-workload   pure: from a seed, the records, torn apart, reordered and duplicated
-faults     the table of faults, each a small function
-stage      the servers and the supervised services that it all happens to
-checker    what must hold the whole time
-ending     what must hold when it is over
-driver     one storm from its begin to its end
+- `schedule`: from a seed, the faults, their times and their targets; pure
+- `workload`: from a seed, the records: reordered, duplicated and spread over partitions; pure
+- `faults`: the table of faults, each a small function
+- `stage`: the servers and the supervised services
+- `checker`: the invariants during the storm
+- `ending`: the checks after the storm
+- `driver`: one storm from start to end
 """

@@ -1,4 +1,4 @@
-"""What happens to Kafka: brokers that die, restart or freeze, and the group's offsets."""
+"""Faults of Kafka: brokers that die, restart or freeze, and a reset of the group's offsets."""
 
 import asyncio
 import signal
@@ -16,17 +16,17 @@ RESET_SECONDS: Final = 60
 
 
 async def kill(stage: Stage, planned: Planned) -> None:
-    """SIGKILL: where it is one of three, the topic lives on."""
+    """Sends SIGKILL. The topic stays available if the broker is one of three."""
     await _end(_broker(stage, planned), signal.SIGKILL, planned.lasts_seconds)
 
 
 async def restart(stage: Stage, planned: Planned) -> None:
-    """SIGTERM: partitions and groups are handed over, where there is anyone to hand them to."""
+    """Sends SIGTERM. The broker hands its partitions and groups to other brokers, if there are any."""
     await _end(_broker(stage, planned), signal.SIGTERM, planned.lasts_seconds)
 
 
 async def freeze(stage: Stage, planned: Planned) -> None:
-    """SIGSTOP and SIGCONT: connections stay open, and nobody answers."""
+    """Sends SIGSTOP, later SIGCONT: connections stay open without a response."""
     broker = _broker(stage, planned)
     broker.send(signal.SIGSTOP)
     await asyncio.sleep(planned.lasts_seconds)
@@ -34,7 +34,7 @@ async def freeze(stage: Stage, planned: Planned) -> None:
 
 
 async def reset_offsets(stage: Stage, _: Planned) -> None:
-    """All of ingest is stopped, and the group begins with the first record again."""
+    """Stops all ingest processes and resets the group to the first record."""
     replicas = stage.replicas("ingest")
     await asyncio.gather(*(replica.stop() for replica in replicas))
     try:
@@ -48,7 +48,7 @@ async def reset_offsets(stage: Stage, _: Planned) -> None:
 
 
 async def _committed_the_begin(stage: Stage) -> bool:
-    """False while the group still has members, or no coordinator."""
+    """False while the group still has members, or has no coordinator."""
     begin = {TopicPartition(stage.topic, n): 0 for n in range(PARTITIONS)}
     consumer = AIOKafkaConsumer(
         bootstrap_servers=stage.grounds.bootstrap, group_id=stage.group, enable_auto_commit=False

@@ -1,4 +1,4 @@
-"""A cluster of three brokers on this machine: a topic on it outlives the death of any one of them."""
+"""A cluster of three brokers on this machine. A topic on it survives the death of any one broker."""
 
 import base64
 import os
@@ -18,7 +18,7 @@ from services.ops.embedded.state import free_ports
 BROKERS: Final = 3
 FORMAT_SECONDS: Final = 60
 
-# After the embedded broker's own properties: of a name that is there twice, the last is read.
+# Appended to the embedded broker's properties. Kafka uses the last value of a duplicate name.
 PROPERTIES: Final = """
 node.id={node}
 controller.quorum.voters={voters}
@@ -36,8 +36,8 @@ replica.lag.time.max.ms=5000
 
 
 def cluster(directory: Path) -> tuple[list[Server], str]:
-    """Three brokers in a directory, formatted and not yet started, and where they answer. Raises Failure, and
-    CalledProcessError when the storage can't be formatted."""
+    """Three brokers in a directory, formatted and not yet started, and their addresses. Raises Failure, and
+    CalledProcessError when the storage cannot be formatted."""
     ports = free_ports(2 * BROKERS)
     own, controllers = ports[:BROKERS], ports[BROKERS:]
     voters = ",".join(f"{n}@127.0.0.1:{port}" for n, port in enumerate(controllers, 1))

@@ -1,4 +1,5 @@
-"""The checker beside the readers: the proof, over and over, and answers of one snapshot held together."""
+"""The checkers beside the readers: they repeat the proof, and compare answers of one snapshot with each
+other."""
 
 import asyncio
 import random
@@ -22,8 +23,8 @@ DIFFERENCES_SHOWN: Final = 5
 
 
 async def prove_on(stage: Stage) -> None:
-    """Proves the whole database in a snapshot of its own, half of the time: the other half is for what it
-    proves. Raises StormBroke."""
+    """Proves the whole database in its own snapshot, during half of the time, to leave the other half to the
+    services. Raises StormBroke."""
     while True:
         began = stage.seconds
         await prove(stage)
@@ -31,7 +32,7 @@ async def prove_on(stage: Stage) -> None:
 
 
 async def prove(stage: Stage) -> bool:
-    """Whether a proof was done; it must be exact. Raises StormBroke."""
+    """Whether a proof finished. A finished proof must be exact. Raises StormBroke."""
     proof = await callfold(stage, "verify")
     if proof is not None and not proof["exact"]:
         shown = "\n".join(map(str, proof["differences"][:DIFFERENCES_SHOWN]))
@@ -40,14 +41,14 @@ async def prove(stage: Stage) -> bool:
 
 
 async def agree_on(stage: Stage, chance: random.Random) -> None:
-    """Asks for list, stats and trends of the same snapshot, over and over. Raises StormBroke."""
+    """Repeatedly reads list, stats and trends in one snapshot. Raises StormBroke."""
     while True:
         try:
             await _agree(stage, *chance.choice(list(stage.keys)))
         except Exception as error:
             if not passes(error):
                 raise
-            stage.checked["our own connection lost"] += 1
+            stage.checked["test connection lost"] += 1
         await asyncio.sleep(AGAIN_SECONDS)
 
 
@@ -57,7 +58,7 @@ async def _agree(stage: Stage, organization_id: UUID, livemode: bool) -> None:
         connected(stage) as session,
         session.transaction(isolation="repeatable_read", readonly=True),
     ):
-        connection: Any = session  # the API's own come from a pool
+        connection: Any = session  # the API takes its connections from a pool
         recount, first, last = await connection.fetchrow(RECOUNT, organization_id, livemode)
         listed = await calls(connection, CallFilters(asked), Page(1), UTC)
         counted = await stats(connection, StatsAsked(asked), UTC)

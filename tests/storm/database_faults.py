@@ -1,4 +1,4 @@
-"""What happens to PostgreSQL, and to callfold's sessions in it."""
+"""Faults of PostgreSQL and of callfold's sessions in it."""
 
 import asyncio
 import contextlib
@@ -22,18 +22,18 @@ STATEMENT_TIMEOUT: Final = "15ms"
 
 
 async def shut_down_at_once(stage: Stage, planned: Planned) -> None:
-    """The immediate shutdown, without a checkpoint: the next start recovers from the crash."""
+    """Shuts PostgreSQL down immediately, without a checkpoint. The next start runs crash recovery."""
     await _end(stage, planned, signal.SIGQUIT)
 
 
 async def restart(stage: Stage, planned: Planned) -> None:
-    """The fast shutdown: sessions are ended, the state is written out."""
+    """Shuts PostgreSQL down fast: it terminates sessions and writes a checkpoint."""
     await _end(stage, planned, signal.SIGINT)
 
 
 async def kill(stage: Stage, planned: Planned) -> None:
-    """All of its processes die, as when the power goes. The first of them is frozen before, lest it notices,
-    and begins to recover."""
+    """Kills all PostgreSQL processes, as a power failure does. The postmaster is frozen first, so that it
+    does not notice and start recovery."""
     server = stage.grounds.postgres
     assert server.process is not None
     server.send(signal.SIGSTOP)
@@ -54,12 +54,12 @@ async def _end(stage: Stage, planned: Planned, number: signal.Signals) -> None:
 
 
 async def cut_connections(stage: Stage, planned: Planned) -> None:
-    """Half of callfold's sessions are terminated, again and again."""
+    """Repeatedly terminates half of callfold's sessions."""
     await _to_sessions(stage, planned, "SELECT pg_terminate_backend($1)")
 
 
 async def cancel_statements(stage: Stage, planned: Planned) -> None:
-    """What half of callfold's sessions just do is canceled, again and again."""
+    """Repeatedly cancels the running statements of half of callfold's sessions."""
     await _to_sessions(stage, planned, "SELECT pg_cancel_backend($1)")
 
 
@@ -75,14 +75,14 @@ async def _to_sessions(stage: Stage, planned: Planned, statement: str) -> None:
 
 
 async def hold_lock(stage: Stage, planned: Planned) -> None:
-    """Somebody holds the deltas for longer than callfold waits for a lock."""
+    """Locks the deltas for longer than callfold waits for a lock."""
     async with connected(stage) as connection, connection.transaction():
         await connection.execute("LOCK TABLE daily_call_deltas IN EXCLUSIVE MODE")
         await asyncio.sleep(planned.lasts_seconds)
 
 
 async def time_statements_out(stage: Stage, planned: Planned) -> None:
-    """The database gives up statements that take longer than a moment."""
+    """Sets a statement timeout so short that the database cancels slow statements."""
     async with connected(stage) as connection:
         name = await connection.fetchval("SELECT quote_ident(current_database())")
         await connection.execute(f"ALTER DATABASE {name} SET statement_timeout = '{STATEMENT_TIMEOUT}'")
@@ -93,7 +93,7 @@ async def time_statements_out(stage: Stage, planned: Planned) -> None:
 
 
 async def take_all_connections(stage: Stage, planned: Planned) -> None:
-    """Others take every connection that the server has, and callfold's own are cut."""
+    """Takes every connection of the server, and terminates callfold's sessions."""
     async with contextlib.AsyncExitStack() as taken:
         await _cut_all(await taken.enter_async_context(connected(stage)))
         with contextlib.suppress(asyncpg.TooManyConnectionsError):

@@ -1,4 +1,4 @@
-"""One storm, from its begin to its end: faults by the schedule, while all is published and read."""
+"""One storm from start to end: faults by the schedule, while records are published and read."""
 
 import asyncio
 import random
@@ -24,7 +24,7 @@ HAPPENINGS_SHOWN: Final = 12
 
 @dataclass(frozen=True)
 class Summary:
-    """What a storm was, and what was checked how often."""
+    """The summary of a storm: its faults, and how often each check ran."""
 
     seed: int
     brokers: int
@@ -49,8 +49,9 @@ class Summary:
 async def storm(
     seed: int, planned: Sequence[Planned], on: Grounds, *, calls: int, seconds: float, logs: Path
 ) -> Summary:
-    """Lets a storm of these faults come over the grounds, with so many calls published in about so many
-    seconds. Raises StormBroke with what broke, when, after what, and where the logs are."""
+    """Runs a storm of these faults on the grounds, while this many calls are published in about this many
+    seconds. Raises StormBroke with the failure, its time, the latest faults, and the directory of the
+    logs."""
     workload = await asyncio.to_thread(make, seed, calls, datetime.now(UTC))
     async with stage(on, workload, f"storm-{seed}", logs) as made:
         try:
@@ -81,7 +82,7 @@ async def _rage(on: Stage, seed: int, planned: Sequence[Planned], seconds: float
     for name, service in on.services.items():
         await service.stop()
         if service.ends_by_itself:
-            raise StormBroke(f"{name} ended {service.ends_by_itself} times by itself: {service.log}")
+            raise StormBroke(f"{name} exited {service.ends_by_itself} times unexpectedly: {service.log}")
     return Summary(
         seed,
         len(on.grounds.brokers),
@@ -107,5 +108,5 @@ def _report(seed: int, on: Stage, fault: BaseException) -> str:
     return (
         f"seed {seed} at {on.seconds:.1f} s, when {on.published:,} records were published: "
         f"{type(fault).__name__}: {fault}\n"
-        f"what happened last:\n  {last}\nlogs: {on.logs}"
+        f"latest events:\n  {last}\nlogs: {on.logs}"
     )

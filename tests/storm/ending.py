@@ -1,4 +1,4 @@
-"""What must hold when the storm is over: all that was acknowledged is there, exactly, and nothing else."""
+"""The checks after the storm: the database has exactly the acknowledged records, and no others."""
 
 import asyncio
 from collections import defaultdict
@@ -24,8 +24,7 @@ SHOWN: Final = 5
 
 
 async def until_quiet(stage: Stage) -> None:
-    """Returns when every record is committed and every delta applied. Raises StormBroke when it does not come
-    to that."""
+    """Returns when every record is committed and every delta applied. Raises StormBroke on timeout."""
     left = "all"
     try:
         async with asyncio.timeout(QUIET_SECONDS):
@@ -37,7 +36,7 @@ async def until_quiet(stage: Stage) -> None:
 
 
 async def _left(stage: Stage) -> str:
-    """What is still to be done; nothing when all is."""
+    """The work that is left; empty when there is none."""
     try:
         lags = await consumer_lag(stage.grounds.bootstrap, stage.topic, stage.group)
         async with connected(stage) as connection:
@@ -53,13 +52,13 @@ async def _left(stage: Stage) -> str:
 
 
 async def check_end(stage: Stage, acknowledged: Acknowledged) -> None:
-    """Holds the tables against what was published, call by call. Raises StormBroke."""
+    """Compares the tables with the published records, call by call. Raises StormBroke."""
     if not await prove(stage):
-        raise StormBroke("the last proof was not done")
+        raise StormBroke("the last proof did not finish")
     async with connected(stage) as connection:
         gone = {tuple(row) for row in await connection.fetch(DELETED)}
         _none("deleted calls without a tombstone", stage.seen.deleted - gone)
-        _none("tombstones that nobody asked for", gone - stage.seen.asked_to_delete)
+        _none("tombstones without a delete request", gone - stage.seen.asked_to_delete)
         await _check_events(connection, stage, gone)
         await _check_outcomes(connection, stage, gone)
         await _check_quarantine(connection, stage, acknowledged)
@@ -70,24 +69,24 @@ async def check_end(stage: Stage, acknowledged: Acknowledged) -> None:
 
 
 async def _check_events(connection: Connection, stage: Stage, gone: set[Any]) -> None:
-    """Every event that was acknowledged is stored, letter by letter, unless its call is deleted; no other."""
+    """Every acknowledged event is stored verbatim, unless its call is deleted. No other event is stored."""
     stored: defaultdict[CallKey, dict[str, str]] = defaultdict(dict)
     for owner, call_id, event_id, payload in await connection.fetch(EVENTS, MISSING_HANGUP):
         stored[owner, call_id][event_id] = payload
     published = stage.workload.events
-    _none("calls that nobody published", stored.keys() - published.keys())
+    _none("calls that were not published", stored.keys() - published.keys())
     off = [
         f"{key}: {sorted(events.keys() ^ stored.get(key, {}).keys())}"
         for key, events in published.items()
         if key not in gone and stored.get(key) != {id_: event.payload for id_, event in events.items()}
     ]
-    _none("calls whose events are not what was published", off)
+    _none("calls whose events differ from the published ones", off)
     _none("deleted calls with events", gone & stored.keys())
-    stage.checked["calls with exactly the events that were published"] += len(stored)
+    stage.checked["calls with exactly the published events"] += len(stored)
 
 
 async def _check_outcomes(connection: Connection, stage: Stage, gone: set[Any]) -> None:
-    """Each call came to what its timeline says, which knows nothing of the fold."""
+    """Each call has the result of its timeline, which is computed without the fold."""
     found = {(row[0], row[1]): tuple(row)[2:] for row in await connection.fetch(CALLS)}
     reaped = {tuple(row) for row in await connection.fetch(REAPED, MISSING_HANGUP)}
     off = [
@@ -95,13 +94,13 @@ async def _check_outcomes(connection: Connection, stage: Stage, gone: set[Any]) 
         for key, outcome in stage.workload.outcomes.items()
         if key not in gone and found.get(key) != (must := _row(outcome, reaped=key in reaped))
     ]
-    _none("calls that came to something else", off)
-    stage.checked["calls that came to what their timelines say"] += len(found)
+    _none("calls whose result differs from their timeline", off)
+    stage.checked["calls with the result of their timelines"] += len(found)
     stage.checked["calls that the chores ended"] += len(reaped)
 
 
 def _row(outcome: Outcome, *, reaped: bool) -> tuple[object, ...]:
-    """What the call's row must have; one that did not end, and that the chores have ended, has failed."""
+    """The expected row of the call. A call that the chores ended, because it had no end, has failed."""
     status = "failed" if reaped and outcome.status not in FINAL else outcome.status
     return outcome.livemode, outcome.direction, status, outcome.answered, outcome.duration, outcome.cost
 

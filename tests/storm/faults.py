@@ -1,7 +1,8 @@
-"""The table of faults. Each is one small function: it strikes, waits as long as was planned, and repairs.
+"""The table of faults. Each is one small function: it injects the fault, waits for the planned time, and
+repairs.
 
-A fault that holds a part waits until no other fault does, so that every one of the schedule comes. The deeds
-of operators hold nothing: they are done in the middle of whatever happens, and may give up with a sentence.
+A fault that holds a part waits until no other fault holds it, so that every planned fault happens. Actions of
+operators hold no part: they run during any fault, and may fail with an error message.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +16,7 @@ from tests.storm.stage import REPLICAS, Stage
 
 @dataclass(frozen=True)
 class Fault:
-    """How often a fault comes, what it holds ({} stands for its target), and what it does."""
+    """A fault: its frequency, the parts that it holds ({} stands for its target), and its function."""
 
     kind: Kind
     holds: tuple[str, ...]
@@ -64,11 +65,11 @@ TELLING: Final[Mapping[str, Kind]] = {
         *("shut PostgreSQL down at once", "cut connections", "delete many calls", "move the days"),
     )
 }
-"""Those of the short storm: one of each."""
+"""The faults of the short storm, one of each."""
 
 
 async def happen(stage: Stage, planned: Planned) -> None:
-    """Lets one planned fault happen, as soon as what it holds is free. Raises StormBroke, and what breaks in
+    """Runs one planned fault, as soon as the parts that it holds are free. Raises StormBroke, and errors of
     the repair."""
     fault = FAULTS[planned.kind]
     async with stage.held(part.format(planned.target) for part in fault.holds):

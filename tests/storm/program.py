@@ -1,4 +1,4 @@
-"""The operator's command line, run as a real process in the middle of the storm."""
+"""The operator's command line, run as a real process during the storm."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ PROGRAM: Final = Path(sys.executable).parent / "callfold"
 
 
 async def callfold(stage: Stage, *arguments: str) -> Any:
-    """What a command answered, as JSON; None when it gave up, which it must do with one sentence. Raises
-    StormBroke when it ends in another way."""
+    """Returns the JSON output of a command, or None if it failed with a one-line error. Raises StormBroke on
+    any other exit."""
     process = await asyncio.create_subprocess_exec(
         PROGRAM,
         *(*arguments, "--json"),
@@ -33,7 +33,7 @@ async def callfold(stage: Stage, *arguments: str) -> Any:
         async with asyncio.timeout(LONGEST_SECONDS):
             output, errors = await process.communicate()
     except TimeoutError:
-        raise StormBroke(f"{command} did not end in {LONGEST_SECONDS} s") from None
+        raise StormBroke(f"{command} did not exit within {LONGEST_SECONDS} s") from None
     finally:
         if process.returncode is None:
             process.kill()
@@ -44,6 +44,8 @@ async def callfold(stage: Stage, *arguments: str) -> Any:
         stage.checked[f"{arguments[0]} gave up"] += 1
         return None
     if process.returncode not in (0, 1) or "Traceback" in said or not output:
-        raise StormBroke(f"{command} ended with {process.returncode}: {output.decode()[:2_000]} {said}")
+        raise StormBroke(
+            f"{command} exited with status {process.returncode}: {output.decode()[:2_000]} {said}"
+        )
     stage.checked[arguments[0]] += 1
     return json.loads(output)

@@ -1,4 +1,4 @@
-"""The telephony systems of a storm: each record is published until the broker has acknowledged it."""
+"""The telephony systems of a storm: they retry each record until the broker has acknowledged it."""
 
 import asyncio
 import contextlib
@@ -22,17 +22,17 @@ Place = tuple[int, int]
 
 @dataclass
 class Acknowledged:
-    """What the broker said that it has. Where it did not say so, the record was published again, and may be
-    there twice."""
+    """The records that the broker acknowledged. A record without an acknowledgement was published again, and
+    may be stored twice."""
 
     records: int = 0
     published_again: int = 0
     broken: set[Place] = field(default_factory=set)
-    """Where the records are that are no event."""
+    """The positions of the records that are not events."""
 
 
 async def publish(stage: Stage, seconds: float) -> Acknowledged:
-    """Publishes the workload in step with the storm, and faster when it has fallen behind."""
+    """Publishes the workload at the pace of the storm, and faster when it has fallen behind."""
     records = stage.workload.records
     done = Acknowledged()
     to: AIOKafkaProducer | None = None
@@ -48,7 +48,7 @@ async def publish(stage: Stage, seconds: float) -> Acknowledged:
                 to = to or await _started(stage)
                 left = await _send(to, stage.topic, left, done)
                 if left:
-                    # A producer that failed may have lost its place in the sequence for good.
+                    # A producer that failed may have lost its sequence number permanently.
                     done.published_again += len(left)
                     await _stop(to)
                     to = None
@@ -81,7 +81,7 @@ async def _started(stage: Stage) -> AIOKafkaProducer:
 async def _send(
     to: AIOKafkaProducer, topic: str, records: Sequence[Record], done: Acknowledged
 ) -> list[Record]:
-    """Sends them in their order; those that are not acknowledged."""
+    """Sends them in their order. Returns those that are not acknowledged."""
     sent: list[tuple[Record, asyncio.Future[Any]]] = []
     with contextlib.suppress(KafkaError):
         for record in records:

@@ -1,4 +1,4 @@
-"""Those who use the API while the storm comes: they read, delete, and believe what they were told."""
+"""API clients during the storm: they read and delete, and check each answer against earlier ones."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.support.api import bearing
 
 READERS: Final = 4
 FOLLOWED: Final = 24
-"""So many calls a reader looks at again and again, each about `LOOKS` times."""
+"""The number of calls that a reader reads repeatedly, each about `LOOKS` times."""
 LOOKS: Final = 12
 PAUSE_SECONDS: Final = 0.05
 AGAIN_SECONDS: Final = 0.1
@@ -23,7 +23,7 @@ DELETE_EVERY_SECONDS: Final = 0.2
 
 
 async def read_on(stage: Stage, chance: random.Random) -> None:
-    """Asks the API one question after the other. Raises StormBroke at the first wrong answer."""
+    """Sends one request after the other. Raises StormBroke at the first wrong answer."""
     followed: deque[CallKey] = deque(maxlen=FOLLOWED)
     while True:
         begun = stage.workload.calls_in(stage.published)
@@ -36,7 +36,7 @@ async def read_on(stage: Stage, chance: random.Random) -> None:
 
 
 async def delete_on(stage: Stage, chance: random.Random) -> None:
-    """Deletes a call now and then."""
+    """Deletes a call from time to time."""
     while True:
         await asyncio.sleep(DELETE_EVERY_SECONDS)
         begun = stage.workload.calls_in(stage.published)
@@ -45,7 +45,8 @@ async def delete_on(stage: Stage, chance: random.Random) -> None:
 
 
 async def delete(stage: Stage, key: CallKey) -> None:
-    """Deletes one call, asking until an answer comes: 204, or 404 when it is not there (yet, or any more)."""
+    """Deletes one call, and retries until it gets 204, or 404 if the call does not exist (yet, or any
+    more)."""
     stage.seen.asked_to_delete.add(key)
     while (response := await _send(stage, "DELETE", f"/calls/{key[1]}", _key(stage, key))) is None:
         await asyncio.sleep(AGAIN_SECONDS)
@@ -56,7 +57,7 @@ async def delete(stage: Stage, key: CallKey) -> None:
 
 
 async def look_at(stage: Stage, key: CallKey) -> None:
-    """Reads one call, and holds it against what was seen of it before. Raises StormBroke."""
+    """Reads one call, and compares it with earlier answers. Raises StormBroke."""
     floor = stage.seen.floor(key)
     response = await _send(stage, "GET", f"/calls/{key[1]}", _key(stage, key))
     if response is None:
@@ -94,8 +95,8 @@ async def _ask(stage: Stage, chance: random.Random, followed: deque[CallKey]) ->
 
 
 async def _list(stage: Stage, key: CallKey, *, narrow: bool) -> None:
-    """The newest calls; narrow, those of one phone number and day: there the total, which is a count, must be
-    the number of calls, of one and the same moment."""
+    """Lists the newest calls. A narrow list has those of one phone number and day: its total comes from the
+    counts, and must equal the number of calls in the same snapshot."""
     outcome = stage.workload.outcomes[key]
     query = {"limit": "100"}
     if narrow:
@@ -116,11 +117,11 @@ async def _list(stage: Stage, key: CallKey, *, narrow: bool) -> None:
 
 def _agree(answer: object, *numbers: int) -> None:
     if len(set(numbers)) != 1 or min(numbers) < 0:
-        raise StormBroke(f"numbers of one answer disagree: {numbers} in {answer}")
+        raise StormBroke(f"numbers in one answer disagree: {numbers} in {answer}")
 
 
 async def _numbers(stage: Stage, key: CallKey, **query: str) -> Any:
-    """The answer to a question to /calls; None when the API is away."""
+    """The answer to GET /calls; None if the API is unreachable."""
     response = await _send(stage, "GET", "/calls", _key(stage, key), query)
     if response is not None and response.status_code != httpx.codes.OK:
         raise StormBroke(f"GET /calls with {query} was answered {response.status_code}: {response.text}")
@@ -134,7 +135,7 @@ async def _send(
     key: str,
     query: Mapping[str, str] | None = None,
 ) -> httpx.Response | None:
-    """A response that says something; None when the API, or its database, is away. Raises StormBroke."""
+    """A definite response; None if the API or its database is unreachable. Raises StormBroke."""
     try:
         response = await stage.client.request(method, path, headers=bearing(key), params=query)
     except httpx.TransportError:
@@ -149,5 +150,5 @@ async def _send(
 
 
 def _key(stage: Stage, key: CallKey) -> str:
-    """The API key that sees this call."""
+    """The API key that may read this call."""
     return stage.keys[key[0], stage.workload.outcomes[key].livemode]

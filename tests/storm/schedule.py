@@ -1,4 +1,5 @@
-"""The schedule: from a seed, which fault comes when and to whom. Pure, so that a seed tells a storm."""
+"""The schedule: from a seed, the faults, their times and their targets. Pure, so that a seed determines a
+storm."""
 
 import random
 from collections.abc import Mapping
@@ -6,47 +7,47 @@ from dataclasses import dataclass
 from typing import Final
 
 CLUSTER_EVERY: Final = 4
-"""Every so many seeds, the storm comes over a cluster of three brokers."""
+"""One storm in this many seeds runs on a cluster of three brokers."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the schedule must know of a kind of fault."""
+    """A kind of fault, as the schedule sees it."""
 
     weight: float
-    """How often it comes, beside the others' weights."""
+    """Its weight: how often it happens, relative to the others."""
     targets: int = 1
-    """How many there are to choose from: replicas of a service, organizations."""
+    """The number of possible targets: replicas of a service, organizations."""
     lasts_seconds: tuple[float, float] = (0, 0)
-    """The shortest and the longest time from the blow to the repair."""
+    """The shortest and the longest time from the fault to the repair."""
     most: int = 1_000
-    """How often it comes in one storm."""
+    """The most times that it happens in one storm."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One fault: when, counted from the storm's begin, what, whom, and for how long."""
+    """One fault: its time from the start of the storm, kind, target and duration."""
 
     at_seconds: float
     kind: str
     target: int
     lasts_seconds: float
     chance: int
-    """A seed of its own for what the fault chooses while it happens."""
+    """A separate seed for the choices of the fault while it runs."""
 
     def __str__(self) -> str:
         return f"{self.at_seconds:.1f} s: {self.kind} {self.target}, for {self.lasts_seconds:.1f} s"
 
 
 def brokers_of(seed: int) -> int:
-    """Over how many brokers the storm of this seed comes: one or three."""
+    """The number of brokers in the storm of this seed: one or three."""
     return 3 if seed % CLUSTER_EVERY == 0 else 1
 
 
 def plan(seed: int, kinds: Mapping[str, Kind], faults: int, seconds: float) -> tuple[Planned, ...]:
-    """So many faults within these seconds, in the order of their times. The same arguments give the same.
+    """Plans this many faults within these seconds, ordered by time. The same arguments give the same plan.
 
-    As many kinds as there is room for come at least once; of the rest, the weights decide.
+    As many kinds as fit happen at least once. The weights decide on the rest.
     """
     chance = random.Random(seed)
     names = chance.sample(sorted(kinds), min(faults, len(kinds)))

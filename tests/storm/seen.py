@@ -1,7 +1,7 @@
-"""What readers of the API saw, and what they may never see after it. Pure.
+"""The answers that API readers saw, and the answers that they must never see after them. Pure.
 
-An answer is held against what was known when it was asked for: two requests may be answered in another order.
-"""
+An answer is compared with what was known when its request was sent, because responses may arrive in another
+order."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ FINAL_RANK: Final = 3
 
 @dataclass(frozen=True)
 class Floor:
-    """What was known of one call when it was asked for."""
+    """The knowledge about one call when its request was sent."""
 
     rank: int = -1
     event_ids: frozenset[str] = frozenset()
     is_gone: bool = False
-    """It was deleted, as a 204 said, or a 404 for a call that had been there."""
+    """Whether it was deleted: by a 204, or a 404 for a call that had existed."""
 
 
 @dataclass
 class Seen:
-    """All sightings so far."""
+    """All answers so far."""
 
     floors: dict[CallKey, Floor] = field(default_factory=dict)
     asked_to_delete: set[CallKey] = field(default_factory=set)
-    """Calls whose deletion was asked for, whatever became of it."""
+    """Calls with a delete request, answered or not."""
     deleted: set[CallKey] = field(default_factory=set)
-    """Those of them of which 204 was answered."""
+    """Those of them with the response 204."""
 
     def floor(self, key: CallKey) -> Floor:
-        """What is known now."""
+        """The present knowledge about a call."""
         return self.floors.get(key, Floor())
 
     def there(self, key: CallKey, floor: Floor, status: str, event_ids: Iterable[str]) -> str | None:
-        """Takes note of a call that was answered; what is wrong with that, if anything is."""
+        """Records a call that was returned. Returns the fault of the answer, if there is one."""
         rank, ids = RANK.get(status, FINAL_RANK), frozenset(event_ids)
         if floor.is_gone:
             return "a deleted call came back"
@@ -51,20 +51,20 @@ class Seen:
         return None
 
     def missing(self, key: CallKey, floor: Floor) -> str | None:
-        """Takes note of a call that was answered 404; what is wrong with that, if anything is."""
+        """Records a 404 for a call. Returns the fault of the answer, if there is one."""
         if floor.rank < 0 or floor.is_gone:
             return None
         if key not in self.asked_to_delete:
-            return "a call that nobody deleted is gone"
+            return "a call disappeared without a delete request"
         self.gone(key)
         return None
 
     def gone(self, key: CallKey) -> None:
-        """Takes note of a call that is deleted."""
+        """Records that a call is deleted."""
         now = self.floor(key)
         self.floors[key] = Floor(now.rank, now.event_ids, is_gone=True)
 
     def back_in_list(self, calls: Iterable[Mapping[str, Any]], gone: Collection[str]) -> str | None:
-        """What is wrong with a list, if it has a call that was deleted before it was asked for."""
+        """The fault of a list that has a call deleted before the request was sent; None otherwise."""
         back = [call["id"] for call in calls if call["id"] in gone]
         return f"deleted calls are in the list: {back}" if back else None

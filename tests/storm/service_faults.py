@@ -1,4 +1,4 @@
-"""What happens to the services: killed, stopped, frozen and woken."""
+"""Faults of the services: killed, stopped, frozen and resumed."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ Happen = Callable[[Stage, Planned], Awaitable[None]]
 
 
 def kill(service: str) -> Happen:
-    """SIGKILL, and after a while a new process."""
+    """Sends SIGKILL, and starts a new process after a while."""
 
     async def happen(stage: Stage, planned: Planned) -> None:
         replica = stage.services[f"{service} {planned.target}"]
@@ -23,7 +23,8 @@ def kill(service: str) -> Happen:
 
 
 def stop(service: str) -> Happen:
-    """SIGTERM, which must end it well and in time, and after a while a new process."""
+    """Sends SIGTERM, on which the service must exit cleanly and in time. Starts a new process after a
+    while."""
 
     async def happen(stage: Stage, planned: Planned) -> None:
         replica = stage.services[f"{service} {planned.target}"]
@@ -35,8 +36,8 @@ def stop(service: str) -> Happen:
 
 
 def freeze(service: str) -> Happen:
-    """SIGSTOP, and SIGCONT: of ingest for longer than its session lasts, so that it wakes as a zombie whose
-    partitions have another owner."""
+    """Sends SIGSTOP, later SIGCONT. Ingest is frozen for longer than its session timeout, so that it resumes
+    as a zombie whose partitions have another owner."""
 
     async def happen(stage: Stage, planned: Planned) -> None:
         replica = stage.services[f"{service} {planned.target}"]

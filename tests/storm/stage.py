@@ -1,4 +1,4 @@
-"""The stage: the servers of a storm, the services that it comes over, and who holds which of them now."""
+"""The stage: the servers and services of a storm, and the fault that holds each of them now."""
 
 import asyncio
 import time
@@ -32,16 +32,17 @@ REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1}
 REQUEST_SECONDS: Final = 30
 READY_SECONDS: Final = 90
 APPLICATION: Final = "storm"
-"""The name of our own connections: those of callfold begin with its name, and are cut."""
+"""The application name of the test's connections. Those of callfold start with its name, and are terminated
+by faults."""
 
 
 class StormBroke(AssertionError):
-    """Something that must hold did not."""
+    """An invariant did not hold."""
 
 
 @dataclass(frozen=True)
 class Grounds:
-    """The servers, all running, and an empty database with callfold's tables."""
+    """The running servers, and an empty database with callfold's tables."""
 
     postgres: Server
     brokers: Sequence[Server]
@@ -51,7 +52,7 @@ class Grounds:
 
 @dataclass
 class Stage:
-    """All that a storm comes over."""
+    """Everything that a storm runs on."""
 
     grounds: Grounds
     topic: str
@@ -61,32 +62,32 @@ class Stage:
     """The API key of each organization and mode."""
     services: dict[str, Supervised]
     client: httpx.AsyncClient
-    """Of the API, for all readers: making one takes its time."""
+    """The API client that all readers share: creating one is slow."""
     logs: Path
     published: int = 0
-    """How many of the workload's records are acknowledged, from its begin on."""
+    """The number of records acknowledged, from the start of the workload."""
     seen: Seen = field(default_factory=Seen)
     checked: Counter[str] = field(default_factory=Counter)
-    """What was checked how often."""
+    """How often each check ran."""
     began: float = field(default_factory=time.monotonic)
     happened: list[str] = field(default_factory=list)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
-        """How long the storm has lasted."""
+        """The duration of the storm so far."""
         return time.monotonic() - self.began
 
     def replicas(self, name: str) -> list[Supervised]:
         return [service for service in self.services.values() if service.name == name]
 
     def note(self, what: str) -> None:
-        """Keeps a line of what happened, for who has to understand a failure."""
+        """Keeps a line of what happened, to explain a failure."""
         self.happened.append(f"{self.seconds:6.1f} s  {what}")
 
     @asynccontextmanager
     async def held(self, names: Iterable[str]) -> AsyncIterator[None]:
-        """These parts, for one fault alone: two that break or mend the same wait for each other."""
+        """Holds these parts for one fault. Another fault of the same part waits."""
         async with AsyncExitStack() as stack:
             for name in sorted(names):
                 await stack.enter_async_context(self._locks.setdefault(name, asyncio.Lock()))
@@ -95,7 +96,7 @@ class Stage:
 
 @asynccontextmanager
 async def connected(stage: Stage) -> AsyncIterator[Connection]:
-    """A connection of our own, on which no time-out of the storm's works. Raises what `is_passing` judges."""
+    """A test connection, without the timeouts that the storm sets. Raises errors that `is_passing` judges."""
     connection = await connect(
         stage.grounds.database_url,
         application_name=APPLICATION,
@@ -108,13 +109,14 @@ async def connected(stage: Stage) -> AsyncIterator[Connection]:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether this is a fault of the storm's in our own connection, to be waited for."""
+    """Whether this error in a test connection was caused by the storm and will pass."""
     return isinstance(error, PASSING_TYPES) and is_passing(error)
 
 
 @asynccontextmanager
 async def grounds(directory: Path, brokers: int) -> AsyncIterator[Grounds]:
-    """Servers of the storm's own, durable so that a crash means something, ended with the block."""
+    """Starts separate servers for the storm, durable so that a crash matters, and stops them after the
+    block."""
     port, kafka_port, controller_port = free_ports(3)
     server = postgres_server(directory / "postgres", port, durable=True)
     if brokers == 1:
@@ -133,7 +135,8 @@ async def grounds(directory: Path, brokers: int) -> AsyncIterator[Grounds]:
 
 @asynccontextmanager
 async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> AsyncIterator[Stage]:
-    """The services on these grounds, supervised, ended with the block; topic and group have this name."""
+    """Starts supervised services on these grounds, and stops them after the block. Topic and group have this
+    name."""
     await ensure_topic(on.bootstrap, name, PARTITIONS, replication_factor=len(on.brokers))
     (port,) = free_ports(1)
     settings = {

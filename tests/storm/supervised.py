@@ -1,4 +1,4 @@
-"""A service under supervision: started again whenever it ends, and held to how it ends."""
+"""A supervised service: it is restarted whenever it exits, and each exit is checked."""
 
 import asyncio
 import signal
@@ -10,11 +10,11 @@ from tests.support.processes import Service
 
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 20
-_STOPPED: Final = (0, -signal.SIGTERM)  # the second, of one that was stopped before it could listen
+_STOPPED: Final = (0, -signal.SIGTERM)  # the second if it was stopped before it could listen
 
 
 class Supervised:
-    """A service's process, and the next one after it, until `end`."""
+    """The process of a service, restarted until `end`."""
 
     def __init__(self, name: str, log: Path, settings: Mapping[str, str]) -> None:
         self.name = name
@@ -28,7 +28,7 @@ class Supervised:
         self._asked_to_end: Service | None = None
 
     async def run(self) -> None:
-        """Starts it as often as it ends, unless it is down; until cancelled."""
+        """Restarts it whenever it exits, unless it is down, until cancelled."""
         while True:
             await self._wanted.wait()
             self._process = Service(self.name, self.log, **self._settings)
@@ -47,18 +47,18 @@ class Supervised:
             self._process.send(number)
 
     def up(self) -> None:
-        """Lets it run again."""
+        """Allows it to run again."""
         self._wanted.set()
 
     def kill(self) -> None:
-        """As a power cut does it; it stays down until `up`."""
+        """Sends SIGKILL. It stays down until `up`."""
         self._wanted.clear()
         self._asked_to_end = self._process
         self.send(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """As an operator does it; it stays down until `up`. Raises AssertionError when it does not end well,
-        and TimeoutError when it does not end."""
+        """Sends SIGTERM. It stays down until `up`. Raises AssertionError when it does not exit cleanly, and
+        TimeoutError when it does not exit."""
         self._wanted.clear()
         process = self._asked_to_end = self._process
         if process is None:
@@ -69,9 +69,9 @@ class Supervised:
             while process.running:
                 await asyncio.sleep(LOOK_SECONDS)
         if not already_over and process.exit_status not in _STOPPED:
-            raise AssertionError(f"{self.name} was stopped and ended with status {process.exit_status}")
+            raise AssertionError(f"{self.name} was stopped and exited with status {process.exit_status}")
 
     def end(self) -> None:
-        """Ends it for good, whatever state it is in."""
+        """Kills it permanently, in any state."""
         if self._process is not None and self._process.running:
             self._process.kill()

@@ -23,7 +23,7 @@ def test_a_seed_tells_the_schedule() -> None:
     assert planned == plan(7, KINDS, 40, 60)
     assert planned != plan(8, KINDS, 40, 60)
     assert len(planned) == 40
-    assert {one.kind for one in planned} == set(KINDS), "each kind comes at least once where there is room"
+    assert {one.kind for one in planned} == set(KINDS), "each kind happens at least once if the plan has room"
     assert list(planned) == sorted(planned, key=lambda one: one.at_seconds)
     for one in planned:
         kind = KINDS[one.kind]
@@ -35,7 +35,7 @@ def test_a_seed_tells_the_schedule() -> None:
 
 @pytest.mark.long
 async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path) -> None:
-    """One of each of the most telling faults, in an order that stays, on the servers that all tests share."""
+    """One of each of the most revealing faults, in a fixed order, on the servers that all tests share."""
     planned = plan(SHORT_SEED, TELLING, len(TELLING), SHORT_SECONDS)
     shared = Grounds(running.postgres, [running.kafka], running.bootstrap, database_url)
     done = await storm(SHORT_SEED, planned, shared, calls=SHORT_CALLS, seconds=SHORT_SECONDS, logs=tmp_path)
@@ -47,7 +47,7 @@ async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path
 
 @pytest.mark.storm
 async def test_a_storm(storm_seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """All kinds of faults over servers of the storm's own. The logs stay where it broke."""
+    """All kinds of faults, on separate servers. The logs of a failed storm are kept."""
     planned = plan(storm_seed, KINDS, FAULTS, SECONDS)
     directory = Path(tempfile.mkdtemp(prefix=f"callfold-storm-{storm_seed}-"))
     directory.chmod(0o755)

@@ -1,4 +1,5 @@
-"""The workload: what telephony systems of four time zones publish, with more disorder than they make."""
+"""The workload: records of telephony systems in four time zones, with more disorder than real systems
+cause."""
 
 import random
 from bisect import bisect_left
@@ -16,34 +17,34 @@ DAYS: Final = 30
 REORDERED_WITHIN: Final = 2_000
 DUPLICATES: Final = 0.03
 TORN: Final = 0.03
-"""The share of records whose key is not their call's: such a call is in several partitions at once."""
+"""The share of records with a key other than their call's: such a call is spread over several partitions."""
 
 CallKey = tuple[UUID, UUID]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is published, and what must come of it, whatever happens on the way."""
+    """The records to publish, and their expected results under any faults."""
 
     organizations: Sequence[Organization]
     records: Sequence[Record]
-    """In the order of their publishing."""
+    """In publishing order."""
     events: Mapping[CallKey, Mapping[str, Event]]
     """Each call's distinct events, by their ids."""
     outcomes: Mapping[CallKey, Outcome]
-    """How each call ended, as its timeline says: independent of the fold."""
+    """The result of each call by its timeline, independent of the fold."""
     order: Sequence[CallKey]
-    """The calls as they begin to be published."""
+    """The calls, in the order of their first records."""
     begins: Sequence[int]
-    """How many records are published before each of them."""
+    """The number of records published before each of them."""
 
     def calls_in(self, published: int) -> Sequence[CallKey]:
-        """The calls that have begun when so many records are published, the latest last."""
+        """The calls that have started when N records are published, the latest last."""
         return self.order[: bisect_left(self.begins, published)]
 
 
 def make(seed: int, calls: int, end: datetime) -> Workload:
-    """So many calls of the days before `end` (aware). The same arguments give the same, byte by byte."""
+    """N calls of the days before `end` (aware). The same arguments give the same bytes."""
     chance = random.Random(seed)
     customers = organizations(chance)
     in_order = list(backlog(seed, customers, calls, end, DAYS))
@@ -67,7 +68,8 @@ def make(seed: int, calls: int, end: datetime) -> Workload:
 
 
 def _disordered(chance: random.Random, records: Sequence[Record]) -> list[Record]:
-    """Moved among their neighbours, some twice (the second time anywhere later), some under a strange key."""
+    """Reorders records among their neighbours. Some are duplicated (the second copy anywhere later), some get
+    another key."""
     placed: list[tuple[float, Record]] = []
     for n, record in enumerate(records):
         if chance.random() < TORN:

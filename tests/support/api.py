@@ -43,12 +43,12 @@ async def serving(
 
 
 async def get(client: httpx.AsyncClient, tenant: Tenant, path: str, **query: object) -> Any:
-    """What the tenant's live key is answered with 200."""
+    """The response to the tenant's live key, which must have status 200."""
     return await get_as(client, tenant.key, path, **query)
 
 
 async def get_as(client: httpx.AsyncClient, key: str, path: str, **query: object) -> Any:
-    """What a key is answered with 200."""
+    """The response to a key, which must have status 200."""
     params = {name: str(value) for name, value in query.items()}
     response = await client.get(path, params=params or None, headers=bearing(key))
     assert response.status_code == 200, response.text
@@ -61,11 +61,12 @@ def bearing(key: str) -> dict[str, str]:
 
 
 async def until_somebody_waits_for_a_lock(database: Connection) -> None:
-    """Returns once a request's statement waits for what the transaction on this connection holds."""
+    """Returns once the statement of a request waits for a lock of the transaction on this connection."""
     async with asyncio.timeout(10):
         while not await database.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
             "AND datname = current_database()"
         ):
-            # The snapshot of pg_stat_activity is kept for the transaction unless it is cleared.
+            # PostgreSQL keeps the snapshot of pg_stat_activity until the transaction ends, unless it is
+            # cleared.
             await database.execute("SELECT pg_stat_clear_snapshot()")

@@ -1,4 +1,4 @@
-"""A collector of traces: what is sent to it over OTLP, by HTTP, as a test can read it."""
+"""A collector of traces, which receives OTLP over HTTP and lets a test read the spans."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +38,11 @@ class Span:
     failed: bool
     description: str
     text: str
-    """All that was sent of it."""
+    """All of its fields as sent."""
 
 
 class Collector:
-    """The spans that came, oldest first."""
+    """The spans received, oldest first."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/v1/traces"
@@ -53,11 +53,11 @@ class Collector:
         return [span for span in self.spans if span.name == name]
 
     async def has(self, name: str, count: int = 1) -> bool:
-        """Whether so many have come."""
+        """Whether this many spans have arrived."""
         return len(self.named(name)) >= count
 
     def take(self, request: bytes) -> None:
-        """Reads what one request sends."""
+        """Reads the spans of one request."""
         for of_service in ExportTraceServiceRequest.FromString(request).resource_spans:
             service = str(_values(of_service.resource.attributes)["service.name"])
             self.spans += [_read(service, span) for scope in of_service.scope_spans for span in scope.spans]
@@ -91,7 +91,7 @@ def _read(service: str, span: trace_pb2.Span) -> Span:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A collector on loopback, for as long as the block."""
+    """Runs a collector on loopback within the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -104,7 +104,7 @@ def collecting() -> Iterator[Collector]:
             self.wfile.write(answer)
 
         def log_message(self, *_: Any) -> None:
-            """Nothing: the tests say what they miss."""
+            """Logs nothing: the tests report missing spans."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         collector = Collector(server.server_port)
@@ -116,7 +116,7 @@ def collecting() -> Iterator[Collector]:
 
 
 def traceparent(n: int, *, flags: str = "01") -> str:
-    """The header of the n-th trace: its producer's span has the same number."""
+    """The header of the n-th trace. The producer's span has the same number."""
     return f"00-{n:032x}-{n:016x}-{flags}"
 
 
@@ -126,7 +126,7 @@ def traced(n: int, body: bytes) -> Record:
 
 
 def forbid_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: Sequence[str]) -> None:
-    """Whatever process is started now has none of these packages."""
+    """Processes that are started from now on cannot import these packages."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys; sys.modules.update(dict.fromkeys({names!r}))  # None: the import fails\n"
     )
@@ -134,4 +134,4 @@ def forbid_imports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: Seque
 
 
 EXTRA = ("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation")
-"""What comes with the extra. FastAPI brings OpenTelemetry's bare interface by itself."""
+"""The packages of the extra `telemetry`. FastAPI itself depends on OpenTelemetry's API package."""

@@ -15,8 +15,8 @@ from tests.support.left_open import forget_what_is_left_open
 
 @dataclass(frozen=True)
 class Done:
-    """The output of a command, its messages on standard error, and its exit status. An expected fault is
-    `failure`, and status 1."""
+    """The output of a command, its messages on standard error, and its exit status. After an expected fault,
+    `failure` has its text and the status is 1."""
 
     status: int
     output: str
@@ -25,7 +25,7 @@ class Done:
 
     @property
     def json(self) -> Any:
-        """The output, which must be JSON and nothing else."""
+        """The output, which must be one JSON document."""
         return json.loads(self.output)
 
 
@@ -35,7 +35,7 @@ async def callfold(*arguments: str | UUID, **settings: str) -> Done:
 
 
 async def callfold_reading(standard_input: bytes, *arguments: str | UUID, **settings: str) -> Done:
-    """The same, with this on standard input."""
+    """Runs a command with this text on standard input."""
     environment: dict[str, str | None] = {
         "CALLFOLD_DATABASE_URL": None,
         "CALLFOLD_KAFKA_BOOTSTRAP": None,

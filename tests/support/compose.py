@@ -1,4 +1,4 @@
-"""A stack of docker-compose.yml, of its own name, ports and image, that a test can ask and hurt."""
+"""A stack of docker-compose.yml with its own name, ports and image, which a test can query and damage."""
 
 import json
 import os
@@ -15,7 +15,7 @@ START_SECONDS = 300
 
 
 def docker(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """What the command prints; an error, with what it said, when it fails."""
+    """Returns the output of the command. Raises an error with the output when it fails."""
     done = subprocess.run(
         ["docker", *arguments],
         cwd=ROOT,
@@ -49,7 +49,7 @@ class Compose:
             "API_PORT": str(self.api_port),
             "KAFKA_PORT": str(self.kafka_port),
             "PROMETHEUS_PORT": str(self.prometheus_port),
-            # No call of a backlog gets an end that nobody published.
+            # Calls of a backlog must not get synthetic ends.
             "CALLFOLD_SILENCE_HOURS": "10000",
         }
         return docker(
@@ -59,18 +59,18 @@ class Compose:
         )
 
     def callfold(self, *arguments: str) -> str:
-        """A command of the operator's, in a container of its own."""
+        """Runs an operator's command in a new container."""
         return self("run", "--rm", "-T", "callfold", *arguments)
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine knows of the service's one container, also of one that has ended."""
+        """The engine's state of the service's only container, running or exited."""
         (container,) = self("ps", "--all", "--quiet", service).split()
         (known,) = json.loads(docker("inspect", container))
         return dict(known)
 
     def kill(self, service: str) -> None:
-        """Ends the service's process as the kernel does it when memory is out. `docker kill` would be an
-        operator's wish, and the container would stay as it is."""
+        """Kills the service's process as the kernel does when memory runs out. `docker kill` counts as an
+        operator's request, and the container would stay stopped."""
         pid = self.inspect(service)["State"]["Pid"]
         kill = f"import os; os.kill({pid}, 9)"
         docker(
@@ -79,6 +79,6 @@ class Compose:
         )
 
     def remove(self) -> None:
-        """Containers, volumes, network and image."""
+        """Removes containers, volumes, network and image."""
         self("down", "--volumes", "--remove-orphans", "--timeout", "5")
         docker("image", "rm", "--force", self.image)

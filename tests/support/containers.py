@@ -23,7 +23,7 @@ KAFKA_IMAGE = "apache/kafka:4.3.1"
 
 @functools.cache
 def missing_engine() -> str | None:
-    """Why no container can be started here; None where one can."""
+    """The reason why no container can be started here; None if containers work."""
     try:
         done = subprocess.run(["docker", "version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -41,7 +41,7 @@ class ContainerServer(Server):
     port_inside: int
     environment: Mapping[str, str]
     data: Mapping[Path, str] = field(default_factory=dict)
-    """Directories of this machine, by where the container has them."""
+    """Directories of this machine, by their paths in the container."""
     container: DockerContainer | None = None
 
     async def start(self) -> None:
@@ -52,7 +52,7 @@ class ContainerServer(Server):
                 command=self.command or None,  # type: ignore[arg-type]  # a list is taken, too
                 volumes=[(str(here), there, "rw") for here, there in self.data.items()],
             )
-            # On loopback, and always on the same port, also after a kill.
+            # On loopback, and on the same port also after a kill.
             self.container.ports[str(self.port_inside)] = ("127.0.0.1", self.port)  # type: ignore[assignment]
             await asyncio.to_thread(self.container.start)
         else:
@@ -76,7 +76,7 @@ class ContainerServer(Server):
             self.container.stop()
 
     def _started(self) -> Any:
-        """The container as the engine's own library has it."""
+        """The container as an object of the engine's library."""
         assert self.container is not None
         return self.container.get_wrapped_container()
 
@@ -84,7 +84,8 @@ class ContainerServer(Server):
 @contextmanager
 def servers_in_containers(directory: Path) -> Iterator[Servers]:
     """Both servers, as `servers` has them, not durable; data and logs are in an empty directory."""
-    # Its own container, which would remove ours, is one more image to have; ours end with the block.
+    # testcontainers' own cleanup container would need one more image. Our containers are removed with the
+    # block.
     testcontainers_config.ryuk_disabled = True
     postgres_port, kafka_port = free_ports(2)
     bootstrap = f"127.0.0.1:{kafka_port}"
@@ -132,7 +133,7 @@ async def _start(both: Servers) -> None:
         group.create_task(both.kafka.start())
 
 
-# Where it listens is the image's to say.
+# The image sets the listen address.
 _POSTGRES_SETTINGS = {
     name: value
     for name, value in (postgres.SETTINGS | postgres.NOT_DURABLE).items()
@@ -142,7 +143,8 @@ _INITDB_ARGUMENTS = "--encoding=UTF8 --locale=C --locale-provider=builtin --buil
 
 
 def _kafka_environment(bootstrap: str) -> dict[str, str]:
-    """The embedded broker's properties in the image's spelling, but for its places."""
+    """The embedded broker's properties as environment variables of the image, without directories and
+    addresses."""
     text = kafka.PROPERTIES.format(port=9092, controller_port=9093, data="/var/lib/kafka/data")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     properties = dict(line.split("=", 1) for line in lines) | {

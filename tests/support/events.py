@@ -1,4 +1,4 @@
-"""Events for tests: readable where they are written by hand, arbitrary where a law is tested."""
+"""Events for tests: readable ones written by hand, and generated ones for laws."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -45,14 +45,14 @@ def _written(value: object) -> str:
 
 
 def event(type: str, **fields: Any) -> Event:
-    """The event of such a value."""
+    """Parses such a value into an event."""
     if type.startswith("callfold."):
         return read_stored(value(type, **fields).decode())
     return read(value(type, **fields), NOON + timedelta(days=1))
 
 
 def table(text: str) -> list[Event]:
-    """A pasted table of events, one per line: seconds after noon, id, type, then `livemode` and data as
+    """Parses a table of events, one per line: seconds after noon, id, type, then `livemode` and data as
     `field=value`."""
     events = []
     for line in filter(str.strip, text.splitlines()):
@@ -113,9 +113,9 @@ def _events(
 
 
 events_of_a_call = _events()
-"""1 to 7 distinct events of one call, with equal timestamps, several ends, made-up ends and gaps."""
+"""1 to 7 distinct events of one call, with equal timestamps, several ends, synthetic ends and gaps."""
 
 
 def events_of_calls(calls: int) -> st.SearchStrategy[list[list[Event]]]:
-    """1 to 4 events of each of several calls, without ends that callfold made up."""
+    """1 to 4 events of each of several calls, without synthetic ends."""
     return st.tuples(*(_events(_published, UUID(int=n + 1), 4) for n in range(calls))).map(list)

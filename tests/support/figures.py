@@ -1,4 +1,4 @@
-"""Calls to count, and what is to be told of them: found by a look at each, without any of our sums."""
+"""Calls to count, and their expected figures, computed from each call without the code under test."""
 
 import math
 from collections import Counter
@@ -23,7 +23,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Made(NamedTuple):
-    """A call to be made: its creation and what becomes of it."""
+    """A call to create: when it starts and how it ends."""
 
     created_at: datetime
     status: str
@@ -32,7 +32,7 @@ class Made(NamedTuple):
     data: Mapping[str, Any] = MappingProxyType({})
 
     def events(self, tenant: Tenant) -> list[Event]:
-        """The events that say so: created, answered, and come to its status at the end of its duration."""
+        """The events of this call: created, answered, and its final status at the end of its duration."""
         call_id = str(uuid4())
         answered_at = self.created_at + (self.answer_delay or timedelta())
         last = answered_at + timedelta(seconds=self.duration or 0)
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
 
 def figures_of(calls: Sequence[Call]) -> dict[str, Any]:
-    """All figures of these calls, percentiles by their exact values."""
+    """All figures of these calls, with exact percentiles."""
     answered = [call for call in calls if is_answered(call.status, call.answered_at)]
     ended = [call for call in calls if call.status in FINAL]
     seizures = [call for call in calls if call in answered or call in ended]
@@ -93,8 +93,8 @@ def figures_of(calls: Sequence[Call]) -> dict[str, Any]:
 
 
 def check(answer: dict[str, Any], calls: Sequence[Call], *, of_day: Sequence[Call] | None = None) -> None:
-    """That what is answered of these calls is so: exactly, and percentiles within 5%. `of_day`: they are the
-    calls of an hour, and these are all of its day."""
+    """Fails unless the answer for these calls is right: exact, and percentiles within 5%. `of_day`: they are
+    the calls of one hour, and these are all calls of its day."""
     expected = figures_of(calls)
     if of_day is not None:
         expected["acd"] = _acd_of_hour(calls, of_day)
@@ -115,7 +115,8 @@ def check(answer: dict[str, Any], calls: Sequence[Call], *, of_day: Sequence[Cal
 
 
 def peak_of(calls: Sequence[Call], begin: datetime, end: datetime) -> dict[str, Any]:
-    """The most calls in progress at one instant of a span, tried at each at which there could be more."""
+    """The most calls in progress at any instant of a span, checked at each instant at which the number can
+    grow."""
     talks = [(call.answered_at, call.completed_at or _NEVER) for call in calls if call.answered_at]
     instants = sorted(max(begin, answered_at) for answered_at, _ in talks if answered_at < end)
     counts = [(sum(start <= at < over for start, over in talks), at) for at in instants]
@@ -148,7 +149,7 @@ def _is_effective(call: Call) -> bool:
 
 
 def _percentiles(values: Sequence[int]) -> dict[str, int | None]:
-    """By the nearest rank: the smallest value that so many percent do not exceed."""
+    """The percentile by nearest rank: the smallest value that this percentage of values does not exceed."""
     ordered = sorted(values)
     return {
         f"p{percent}": ordered[math.ceil(percent * len(ordered) / 100) - 1] if ordered else None

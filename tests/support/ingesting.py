@@ -1,4 +1,4 @@
-"""Driving ingest: calls to publish, and when all of them are counted."""
+"""Helpers for ingest: calls to publish, and waiting until all of them are counted."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -34,7 +34,7 @@ def call(n: int, *, after: int = 0, organization_id: UUID = ORGANIZATION) -> lis
 
 
 def keyed(values: list[bytes]) -> list[tuple[bytes, bytes, tuple[()]]]:
-    """Records with keys of their own, so that they spread over the partitions and calls are torn apart."""
+    """Records with different keys, so that the events of a call are spread over the partitions."""
     return [(str(n).encode(), value, ()) for n, value in enumerate(values)]
 
 
@@ -47,7 +47,7 @@ async def _none_behind(bootstrap: str, topic: str) -> bool:
 
 
 async def counted_calls(database: Connection) -> dict[str, int]:
-    """Calls by status, as a reader adds them up."""
+    """Calls by status: the sum of counts and deltas."""
     rows = await database.fetch(
         "SELECT status, sum(calls)::int AS calls FROM (SELECT status, calls FROM daily_call_counts "
         "UNION ALL SELECT status, calls FROM daily_call_deltas) c GROUP BY status HAVING sum(calls) <> 0"

@@ -1,4 +1,4 @@
-"""What a broker's administrator asks of it, and aiokafka has no request of its own for."""
+"""Administrative requests to a broker that aiokafka does not offer."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ ITERATIONS = 4096
 
 
 async def administer(bootstrap: str, request: "Request[Any]") -> None:
-    """Sends the request; each of its answers must be that it is done."""
+    """Sends the request. Each of its results must be a success."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -38,14 +38,14 @@ async def administer(bootstrap: str, request: "Request[Any]") -> None:
 
 
 def allow(user: str, resource: int, name: str, operations: Sequence[int]) -> "CreateAcls":
-    """Gives the user these operations on all topics or groups whose name begins so."""
+    """Grants the user these operations on all topics or groups with this name prefix."""
     return CreateAcls(
         [(resource, name, PREFIXED, f"User:{user}", "*", operation, ALLOWED) for operation in operations]
     )
 
 
 def set_password(mechanism: str, user: str, password: str) -> "SetPassword":
-    """Makes the user, or gives it another password, for this mechanism of SCRAM."""
+    """Creates the user, or changes its password, for this SCRAM mechanism."""
     number, digest = MECHANISMS[mechanism]
     salt = os.urandom(16)
     salted = hashlib.pbkdf2_hmac(digest, password.encode(), salt, ITERATIONS)

@@ -1,13 +1,12 @@
-"""What a loop that is over left open: a library's connection whose opening was given up."""
+"""Forgets connections that a library left open in a closed event loop, because opening them was cancelled."""
 
 import gc
 import warnings
 
 
 def forget_what_is_left_open() -> None:
-    """To be called where a loop of its own has ended. A command's process would end with its loop, and the
-    kernel would close what is left; in the tests the process goes on, and some later test would be told of
-    it as of its own."""
+    """Call this after a separate event loop has ended. A command's process ends with its loop, and the kernel
+    closes its connections. The test process continues, so a later test would get the warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -1,4 +1,4 @@
-"""Asking a service's monitor, as Prometheus and a kubelet do."""
+"""Requests to a service's monitor, as Prometheus and a kubelet send them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass(frozen=True)
 class Monitor:
-    """The monitor's port of a service that runs, or is about to."""
+    """The monitor of a service that runs, or will be started."""
 
     port: int
 
     async def request(self, method: str, path: str) -> httpx.Response:
-        """The answer. Raises httpx's errors when nobody answers."""
+        """Returns the response. Raises httpx's errors when the monitor does not respond."""
         async with httpx.AsyncClient(trust_env=False) as client:
             return await client.request(method, f"http://127.0.0.1:{self.port}{path}")
 
@@ -22,7 +22,7 @@ class Monitor:
         return await self.request("GET", path)
 
     async def reason_to_wait(self) -> str:
-        """What keeps the service from its work; empty when nothing does, or when nobody answers yet."""
+        """The reason why the service is not ready; empty when it is ready, or does not respond yet."""
         try:
             answer = await self.get("/health/ready")
         except httpx.TransportError:
@@ -41,7 +41,7 @@ class Monitor:
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     async def value(self, sample: str, **labels: str) -> float | None:
-        """One number; None where there is no such sample."""
+        """One sample's value; None if there is no such sample."""
         values = [
             found.value
             for family in (await self.families()).values()

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before the test's PostgreSQL, where a package has installed it."""
+"""PgBouncer in transaction mode in front of the test's PostgreSQL, if PgBouncer is installed."""
 
 import shutil
 import signal
@@ -35,18 +35,18 @@ query_wait_timeout = 3
 
 
 class PgBouncer(Server):
-    """A pooler that can be killed and started again."""
+    """A pooler that can be killed and restarted."""
 
     port: int
 
     def url(self, database_url: str) -> str:
-        """The same database through the pooler."""
+        """The URL of the same database through the pooler."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database_url.rpartition('/')[2]}"
 
 
 @asynccontextmanager
 async def pgbouncer(running: Servers, directory: Path, *, pool_size: int) -> AsyncIterator[PgBouncer]:
-    """PgBouncer with so few sessions of a server that whoever asks meets those of others."""
+    """PgBouncer with so few server sessions that clients share them."""
     (port,) = free_ports(1)
     user = operating_user()
     users, ini = directory / "users.txt", directory / "pgbouncer.ini"

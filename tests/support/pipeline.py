@@ -1,4 +1,4 @@
-"""The way of an event: published to a topic, read by processes of ingest, proved in the database."""
+"""The path of an event: published to a topic, stored by ingest processes, proved in the database."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from tests.support.processes import Record, Service, publish, until
 
 
 def calls(begin: int, end: int | None = None) -> list[bytes]:
-    """The events of as many calls, or of those from `begin` until before `end`: see `ingesting.call`."""
+    """The events of N calls, or of the calls from `begin` up to but not including `end`: see
+    `ingesting.call`."""
     numbers = range(begin) if end is None else range(begin, end)
     return [event for n in numbers for event in call(n)]
 
@@ -66,8 +67,8 @@ class Pipeline:
         assert proof.exact, proof.differences
 
     async def assert_exact(self, calls: int) -> None:
-        """Fails unless the database has so many calls of `ingesting.call`, whole, and the proof finds all
-        exact."""
+        """Fails unless the database has exactly N calls of `ingesting.call`, complete, and the proof
+        passes."""
         database = await asyncpg.connect(self.database_url)
         try:
             await assert_exact(self.database_url, database, calls)

@@ -1,4 +1,4 @@
-"""The services as real processes, and waiting for what they do."""
+"""The services as real processes, and helpers that wait for their effects."""
 
 import asyncio
 import os
@@ -18,8 +18,8 @@ LONGEST_SECONDS = 40
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
-    """Returns when the condition holds, which is a plain or an async function. Fails with what was waited for
-    when it does not hold in LONGEST_SECONDS."""
+    """Returns when the condition, a plain or async function, is true. If it stays false for LONGEST_SECONDS,
+    fails with a message that names what it waited for."""
     deadline = time.monotonic() + LONGEST_SECONDS
     while not await _answer(condition()):
         if time.monotonic() > deadline:
@@ -57,12 +57,12 @@ class Service:
         return self._process.poll()
 
     def kill(self) -> None:
-        """As a power cut does it."""
+        """Sends SIGKILL."""
         self._process.kill()
         self._process.wait(10)
 
     def stop(self) -> int:
-        """As an operator does it; the exit status."""
+        """Sends SIGTERM, as an operator does, and returns the exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(20)
 
@@ -70,7 +70,7 @@ class Service:
         self._process.send_signal(number)
 
     def said(self, text: str) -> bool:
-        """Whether the log has this text."""
+        """Whether the log contains this text."""
         return text in self.log.read_text()
 
 

@@ -1,4 +1,4 @@
-"""A producer whose header's name is not UTF-8, as one in C can send it. aiokafka's own writer is made to.
+"""A producer that sends a header name that is not UTF-8, as a C client can. It patches aiokafka's writer.
 
 It publishes the values in one batch; the second and the fifth have the header. It needs its own process, with
 AIOKAFKA_NO_EXTENSIONS=1: `python -m tests.support.produce_raw_header BOOTSTRAP TOPIC VALUE...`
@@ -11,14 +11,14 @@ from aiokafka import AIOKafkaProducer
 
 
 class RawName(str):
-    """Is b"\\xffname" on the wire."""
+    """The name that is sent as b"\\xffname"."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         return b"\xffname"
 
 
 async def main(bootstrap: str, topic: str, *values: str) -> None:
-    """Publishes the values, of which there are five."""
+    """Publishes the five values."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=200, compression_type="gzip")
     await producer.start()
     named = [(RawName("x"), b"said")]

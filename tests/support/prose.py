@@ -53,10 +53,13 @@ _WORDS: Final = [
 ]
 _TOO: Final = re.compile(r", too(?=[.,;:)!?]|$)")
 _CLAUSE: Final = re.compile(r"(?:What|Who|Whose|Whom|Which)\b[^?]*$")
-_SQL: Final = re.compile(
-    r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|FROM|WHERE|DROP|GRANT|REVOKE|VALUES|JOIN)\b"
+# SQL, regular expressions, and programs.
+_CODE: Final = re.compile(
+    r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|FROM|WHERE|DROP|GRANT|REVOKE|VALUES|JOIN|NULL)\b"
+    r"|\\|^(?:import|from) ",
+    re.MULTILINE,
 )
-
+_QUOTE_BREACHES: Final = ("prose.py", "test_prose.py")
 PAGES: Final = ("*.md", "docs/**/*.md", "benchmarks/*.md", "deploy/**/*.md", "examples/**/*.md")
 SOURCES: Final = (
     "services/**/*.py",
@@ -115,7 +118,7 @@ def files() -> list[Path]:
         path
         for pattern in (*PAGES, *SOURCES)
         for path in ROOT.glob(pattern)
-        if not {"versions", ".venv", "node_modules", "site"}.intersection(path.relative_to(ROOT).parts)
+        if not {"versions", *_QUOTE_BREACHES}.intersection(path.parts)
     )
 
 
@@ -124,7 +127,7 @@ def _split(paragraph: str) -> Iterator[str]:
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", paragraph.lstrip("#> "))
     text = re.sub(r"``.+?``|`[^`]*`", "`code`", text)
     text = re.sub(r"\*\*|__|<br>", " ", text)
-    for sentence in re.split(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z])", text):
+    for sentence in re.split(r"(?<=[.!?])[)\"”*]*\s+(?=[^a-z]|callfold\b)", text):
         if sentence := " ".join(sentence.split()):
             yield sentence
 
@@ -190,7 +193,7 @@ def _part(part: ast.expr) -> str:
 
 
 def _message(line: int, text: str) -> Iterator[tuple[int, str]]:
-    if len(re.findall(r"[A-Za-z]{2,} ", text)) >= 3 and not _SQL.search(text):
+    if len(re.findall(r"[A-Za-z]{2,} ", text)) >= 3 and not _CODE.search(text):
         yield from _from_line(line, text)
 
 

@@ -1,8 +1,7 @@
 """Pure tests need no server and start no process: `./check --pure` runs them alone, in seconds.
 
 A test is pure unless it requests `running`, also through other fixtures, or has one of the markers below. In
-every run a pure test that starts a process fails: so the markers stay complete.
-"""
+every run, a pure test that starts a process fails. This keeps the markers complete."""
 
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ _starts_are_faults = False
 
 
 def is_pure(item: pytest.Item) -> bool:
-    """Whether the test says of itself that it needs no server and starts no process."""
+    """Whether the test needs no server and starts no process, by its fixtures and markers."""
     if any(item.get_closest_marker(marker) for marker in IMPURE):
         return False
     return SERVERS not in getattr(item, "fixturenames", ())
@@ -27,7 +26,7 @@ def is_pure(item: pytest.Item) -> bool:
 
 @contextmanager
 def no_process() -> Iterator[None]:
-    """Within the block the start of a process fails the test."""
+    """Makes the test fail if it starts a process within the block."""
     global _starts_are_faults
     _starts_are_faults = True
     try:
@@ -37,7 +36,7 @@ def no_process() -> Iterator[None]:
 
 
 def watch_starts() -> None:
-    """To be called once: Python can't forget an audit hook."""
+    """Call this once: Python cannot remove an audit hook."""
     sys.addaudithook(_fail_at_a_start)
 
 

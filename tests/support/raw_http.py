@@ -1,4 +1,4 @@
-"""HTTP letter by letter, for requests that no client library would send."""
+"""Raw HTTP, for requests that no client library would send."""
 
 import asyncio
 from typing import NamedTuple
@@ -7,7 +7,7 @@ LONGEST_SECONDS = 20
 
 
 class Answer(NamedTuple):
-    """What came back until the server closed; `status` 0: it closed without a word."""
+    """The bytes received until the server closed the connection; `status` 0: it closed without a response."""
 
     status: int
     head: bytes
@@ -15,8 +15,8 @@ class Answer(NamedTuple):
 
 
 async def ask(port: int, request: bytes) -> Answer:
-    """What these bytes are answered on loopback. A server that closes before it has read all of them may have
-    answered, too."""
+    """Sends these bytes to loopback and returns the response. A server that closes before it has read all of
+    them may still have answered."""
     try:
         answer = await asyncio.wait_for(_answer(port, request), LONGEST_SECONDS)
     except TimeoutError:
@@ -39,6 +39,6 @@ async def _answer(port: int, request: bytes) -> bytes:
 
 
 def request(method: str, target: bytes, *lines: bytes) -> bytes:
-    """A request with these lines in its head, after which the server is to close."""
+    """A request with these header lines, which asks the server to close the connection."""
     first = method.encode() + b" " + target + b" HTTP/1.1"
     return b"\r\n".join((first, b"Host: api", b"Connection: close", *lines, b"", b""))

@@ -1,4 +1,5 @@
-"""A streaming replica of the test's PostgreSQL, which can be held back, killed and started again."""
+"""A streaming replica of the test's PostgreSQL, whose replay can be paused, and which can be killed and
+restarted."""
 
 import asyncio
 import pwd
@@ -18,7 +19,7 @@ from shared.database.connection import Connection
 from tests.support.processes import until
 
 CONFLICT_MS = 100
-"""How long a query of the replica may hold up what it is to replay."""
+"""How long a query on the replica may delay replay."""
 
 
 class Replica(Server):
@@ -27,12 +28,12 @@ class Replica(Server):
     port: int
 
     def url(self, database_url: str) -> str:
-        """The same database at the replica."""
+        """The URL of the same database on the replica."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database_url.rpartition('/')[2]}"
 
     @asynccontextmanager
     async def held_back(self) -> AsyncIterator[None]:
-        """It replays nothing for as long as the block."""
+        """Pauses replay within the block."""
         server = await asyncpg.connect(self.url("/postgres"))
         await server.execute("SELECT pg_wal_replay_pause()")
         paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
@@ -44,7 +45,7 @@ class Replica(Server):
             await server.close()
 
     async def catch_up(self, primary: Connection) -> None:
-        """Returns when it shows all that is committed now."""
+        """Returns when the replica shows everything committed by now."""
         end = await primary.fetchval("SELECT pg_current_wal_flush_lsn()::text")
         server = await asyncpg.connect(self.url("/postgres"))
         replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
@@ -54,7 +55,7 @@ class Replica(Server):
 
 @asynccontextmanager
 async def replica_of(running: Servers, directory: Path) -> AsyncIterator[Replica]:
-    """A replica of the server as it is now, in this directory."""
+    """Creates a replica from the server's present state, in this directory."""
     user = postgres.operating_user()
     data = directory / "replica"
     data.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""Where the repository is, for the tests that read its files."""
+"""The path of the repository, for tests that read its files."""
 
 from pathlib import Path
 from typing import Final

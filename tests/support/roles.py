@@ -1,4 +1,4 @@
-"""The services' roles, which each test's database has."""
+"""The services' roles, which exist in each test's database."""
 
 from typing import Final
 
@@ -8,5 +8,5 @@ OWNER: Final = "postgres"
 
 
 def as_role(database_url: str, role: str = roles.API) -> str:
-    """A database of the tests, connected to as this role, which needs no password there."""
+    """The URL of a test's database for this role, which needs no password in tests."""
     return database_url.replace(f"//{OWNER}@", f"//{role}@")

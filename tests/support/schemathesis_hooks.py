@@ -1,5 +1,4 @@
-"""What Schemathesis, which loads this file, has to know of the API and no schema can say: the rules that hold
-between parameters."""
+"""Hooks that Schemathesis loads: rules between parameters of the API, which a schema cannot express."""
 
 import json
 import os
@@ -14,18 +13,18 @@ from services.api.figures.cell_filters import CellsQuery
 from services.api.figures.stats_query import StatsQuery, TrendsQuery
 
 BETWEEN_PARAMETERS = re.compile(
-    "is another word for"
+    "is an alias of"
     "|must not be after end_date"
     "|must be less than [0-9]+ days before"
-    "|leaves no room for"
+    "|leaves no room for|is too early for compare=previous"
     "|must not be the nil UUID"
-    "|must be the next_cursor of a list with the same filters and order"
-    "|instants are for lists"
-    "|which needs start_date and end_date|which is of at most [0-9]+ days"
-    "|is not for the hour|can be hour only between"
-    "|is for interval=week alone|is for format=csv alone"
-    "|must be a time zone by its IANA name"  # of which there are hundreds
-    "|must be an instant that the calendar has"  # as a leap second is not
+    "|must be a next_cursor from a list with the same filters and order"
+    "|only lists and exports take timestamps"
+    "|only with start_date and end_date|only for at most [0-9]+ days"
+    "|cannot be combined with interval=hour|can be hour only for days"
+    "|applies only to interval=week|applies only to format=csv"
+    "|must be an IANA time zone name"  # of which there are hundreds
+    "|must be a timestamp that exists"  # a leap second does not
 )
 
 OF_EVERY_ACTION = {"action", *CellsQuery.model_fields}
@@ -42,8 +41,8 @@ INSTEAD_OF_EACH_OTHER = (
 def before_call(
     context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
 ) -> None:
-    """Of parameters that can't be given together, leaves one, so that more than refusals are tested. Which
-    organization is the key's own, no schema can say either."""
+    """Keeps one of several exclusive parameters, so that not every request is refused. A schema cannot
+    express which organization the key belongs to."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "action" in case.query:
@@ -64,7 +63,7 @@ def filter_failure(
     case: schemathesis.Case[Any],
     response: schemathesis.Response,
 ) -> bool:
-    """False for a refusal of parameters each of which is fine: for what a rule between them refuses."""
+    """False if each parameter is valid and the request was refused by a rule between them."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 400:
         return True
     rule: str = json.loads(response.content)["details"]["rule"]

@@ -1,4 +1,4 @@
-"""A broker as companies run it: SASL and mutual TLS on listeners of their own, tokens of an issuer, ACLs."""
+"""A secured broker: SASL and mutual TLS on separate listeners, OAuth tokens, ACLs."""
 
 import asyncio
 import base64
@@ -23,12 +23,13 @@ from tests.support.kafka_requests import administer, allow, set_password
 from tests.support.left_open import forget_what_is_left_open
 
 SESSION_SECONDS: Final = 2
-"""How long a connection with SASL lasts: aiokafka does not renew it, so the broker cuts off each of them."""
+"""The lifetime of a SASL session. aiokafka does not reauthenticate, so the broker closes each connection
+after it."""
 
 KEY_PASSWORD: Final = "key-secret"
 
 Settings = dict[str, str]
-"""Of callfold, without their prefix."""
+"""Settings of callfold, without their prefix."""
 
 LISTENERS: Final = """
 listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},\
@@ -66,14 +67,14 @@ super.users=User:ANONYMOUS
 
 @dataclass(frozen=True)
 class Issuer:
-    """Signs tokens as an identity provider does."""
+    """Signs tokens, as an identity provider does."""
 
     key: rsa.RSAPrivateKey
 
     def token(self, subject: str, *, lifetime_seconds: float = 3600) -> str:
         now = time.time()
         claims: dict[str, object] = {"iss": "https://identity.example.com", "aud": "kafka", "sub": subject}
-        # In whole seconds, and not over before its time.
+        # Kafka counts in whole seconds, and the token must not expire early.
         claims |= {"iat": int(now), "exp": math.ceil(now + lifetime_seconds)}
         signed = f"{_part({'alg': 'RS256', 'kid': 'one'})}.{_part(claims)}"
         signature = self.key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
@@ -106,23 +107,23 @@ class SecuredKafka:
         return str(self.directory / "ca.pem")
 
     async def set_password(self, mechanism: str, user: str, password: str) -> None:
-        """Makes the user, or gives it another password."""
+        """Creates the user, or changes its password."""
         await administer(self.plain, set_password(mechanism, user, password))
 
     async def allow(self, user: str, resource: int, name: str, operations: Sequence[int]) -> None:
-        """Gives the user these operations on all topics or groups whose name begins so."""
+        """Grants the user these operations on all topics or groups with this name prefix."""
         await administer(self.plain, allow(user, resource, name, operations))
 
 
 @contextmanager
 def secured_kafka(directory: Path) -> Iterator[SecuredKafka]:
-    """The broker in an empty directory, ended with the block; only `allow`ed users may do anything, but for
-    who comes in by the listener without security."""
+    """Runs the broker in an empty directory within the block. Only users with a grant of `allow` have rights,
+    except clients of the plaintext listener."""
     plain, controller, sasl, mutual = free_ports(4)
     ca = trustme.CA()
     ca.cert_pem.write_to_path(directory / "ca.pem")
     certificate = ca.issue_cert("localhost")
-    # Java reads a key in PKCS #8 alone.
+    # Java reads private keys only in PKCS #8.
     (directory / "broker.pem").write_bytes(
         pkcs8(certificate.private_key_pem) + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
     )
@@ -174,7 +175,8 @@ def sasl(secured: SecuredKafka, mechanism: str, **settings: str) -> Settings:
 def with_certificate(
     secured: SecuredKafka, user: str, directory: Path, by: trustme.CA | None = None
 ) -> Settings:
-    """Of mutual TLS, with an encrypted key; the certificate is by the broker's authority, or another."""
+    """Settings of mutual TLS with an encrypted key. The certificate is issued by the broker's authority, or
+    another."""
     certificate = (by or secured.ca).issue_cert("callfold.example.com", common_name=user)
     certificate.cert_chain_pems[0].write_to_path(directory / "certificate.pem")
     (directory / "key.pem").write_bytes(pkcs8(certificate.private_key_pem, KEY_PASSWORD))
@@ -189,7 +191,7 @@ def with_certificate(
 
 
 def pkcs8(key: trustme.Blob, password: str | None = None) -> bytes:
-    """A private key in PKCS #8, encrypted when there is a password."""
+    """A private key in PKCS #8, encrypted if there is a password."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password is not None:
         encryption = serialization.BestAvailableEncryption(password.encode())

@@ -1,4 +1,4 @@
-"""Rows to test with, as ingest would have written them: calls folded from events, with their counts."""
+"""Test rows as ingest would have written them: calls folded from events, with their counts."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from shared.database.connection import Connection
 
 
 class Tenant(NamedTuple):
-    """An organization with a key of each mode."""
+    """An organization with a key per mode."""
 
     id: UUID
     zone: ZoneInfo
@@ -91,8 +91,8 @@ async def call(
     applied: bool = False,
     **data: Any,
 ) -> UUID:
-    """A call with this status, initiated at this time with this data; an event a second after it.
-    `applied`: its count is in `daily_call_counts` already, and not among the deltas."""
+    """A call with this status, initiated at this time with this data, with an event one second later.
+    `applied`: its count is already in `daily_call_counts`, not among the deltas."""
     start = datetime.fromisoformat(created_at)
     name = call_id or str(uuid4())
     last = len(_EVENTS_TO[status])
@@ -113,7 +113,7 @@ def event(
     livemode: bool | None = True,
     **data: Any,
 ) -> Event:
-    """An event as it is published and read."""
+    """An event, as published and read."""
     value: dict[str, Any] = {
         "id": event_id or f"evt_{uuid4().hex}",
         "type": type_,
@@ -127,7 +127,7 @@ def event(
 
 
 async def store(database: Connection, tenant: Tenant, events: list[Event], *, applied: bool = False) -> UUID:
-    """The call that these events make, with its count."""
+    """Stores the call that these events fold to, with its count."""
     made = fold(events)
     count = counted(made, tenant.zone)
     async with database.transaction():
@@ -149,7 +149,7 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
 
 
 async def apply_deltas(database: Connection) -> None:
-    """What the aggregator does."""
+    """Applies the deltas, as the aggregator does."""
     async with database.transaction():
         for row in await database.fetch(f"DELETE FROM daily_call_deltas RETURNING {CELL}, {MEASURES}"):  # noqa: S608
             await _apply(database, *row)
@@ -185,7 +185,7 @@ def _parameters(number: int) -> str:
 
 
 async def recount(database: Connection) -> dict[tuple[object, ...], tuple[object, ...]]:
-    """The invariant's difference: the cells whose counts and deltas are not what the calls make them."""
+    """The cells whose counts and deltas differ from a recount of the calls."""
     cell = len(Cell._fields)
     return {
         tuple(row)[:cell]: tuple(row)[cell:]

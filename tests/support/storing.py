@@ -1,4 +1,4 @@
-"""Batches for the store: what is read, and what is not written yet."""
+"""Batches for the store, read and not yet written."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ def arrivals(*events: Event) -> Sequence[Arrival]:
 
 
 async def prepared(connection: Connection, *events: Event) -> Changes:
-    """A batch that is read and folded, and not yet written."""
+    """A batch that has been read and folded, but not written."""
     organizations, touched = await read_known(connection, group(events))
     return changes(touched, organizations)
 
@@ -40,7 +40,7 @@ async def store(
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
 ) -> Changes:
-    """A batch that is read, folded and written, as ingest's writer does it."""
+    """Reads, folds and writes a batch, as ingest's writer does."""
     arrived = group(event for _, event in arrivals)
     organizations, touched = await read_known(connection, arrived, stored_bytes_max=stored_bytes_max)
     batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
@@ -49,10 +49,10 @@ async def store(
 
 
 async def stored(connection: Connection, *events: Event, now: datetime = NOON) -> Changes:
-    """A batch that is stored at this time."""
+    """Stores a batch at this time."""
     return await store(connection, arrivals(*events), [], now=now)
 
 
 async def waits_for_a_lock(connection: Connection) -> bool:
-    """Whether anybody on the server does."""
+    """Whether any session on the server waits for a lock."""
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))

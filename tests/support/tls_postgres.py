@@ -1,5 +1,5 @@
-"""A PostgreSQL of Debian's that speaks TLS alone, which the embedded one can't, where a package has
-installed it."""
+"""A PostgreSQL that accepts only TLS. It needs Debian's package, because the embedded PostgreSQL has no
+TLS."""
 
 import asyncio
 import pwd
@@ -35,11 +35,11 @@ hostssl all all       all trust
 
 @dataclass(frozen=True)
 class TlsPostgres:
-    """The server, and the files of those who talk to it."""
+    """The server, and the files of its clients."""
 
     port: int
     directory: Path
-    """Where its socket is, too."""
+    """Also the directory of its socket."""
 
     def file(self, name: str) -> Path:
         """One of the PEM files."""
@@ -55,9 +55,9 @@ class TlsPostgres:
 
 @asynccontextmanager
 async def tls_postgres(directory: Path) -> AsyncIterator[TlsPostgres]:
-    """The server, with a certificate for `localhost` alone of the authority in `authority.pem`. The user
-    `certified` needs one of the same authority, as in `certified.pem`; `stranger.pem` has one of the
-    authority in `other.pem`."""
+    """Runs the server. Its certificate is only for `localhost`, issued by the authority in `authority.pem`.
+    The user `certified` needs a certificate of that authority, such as `certified.pem`. The authority in
+    `other.pem` issued `stranger.pem`."""
     user = operating_user()
     directory.chmod(0o777)
     authority, other = trustme.CA(), trustme.CA()

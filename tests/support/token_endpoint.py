@@ -19,8 +19,8 @@ SCOPE = "kafka"
 
 
 class TokenEndpoint(ThreadingHTTPServer):
-    """What can change while it runs: `lifetime_seconds` of its tokens, what it says of them (`told_seconds`,
-    the truth unless set), and `away`, when it answers 503."""
+    """Tests can change it while it runs: `lifetime_seconds` of its tokens, the lifetime that it reports
+    (`told_seconds`, the real one unless set), and `away`, which makes it respond 503."""
 
     def __init__(self, issuer: Issuer, ca: trustme.CA, subject: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -42,7 +42,7 @@ class TokenEndpoint(ThreadingHTTPServer):
 
 @contextmanager
 def token_endpoint(issuer: Issuer, ca: trustme.CA, subject: str) -> Iterator[TokenEndpoint]:
-    """The endpoint, for as long as the block."""
+    """Runs the endpoint within the block."""
     with TokenEndpoint(issuer, ca, subject) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the library's name)
-        """Nothing: what it did is in its counters."""
+        """Logs nothing: its counters show the requests."""
 
 
 def _basic(user: str, password: str) -> str:

@@ -1,4 +1,4 @@
-"""An issuer of users' tokens, as Supabase Auth is one: it signs them, and publishes its keys on loopback."""
+"""An issuer of user tokens like Supabase Auth: it signs tokens, and publishes its keys on loopback."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ SECRET = "a-secret-of-forty-letters-or-a-few-more-than-that"
 
 
 def claims(user_id: UUID | str, now: datetime = NOW, **others: Any) -> dict[str, Any]:
-    """What a user's token says; None: it does not say that."""
+    """The claims of a user's token. None leaves a claim out."""
     issued = int(now.timestamp())
     said = {
         "iss": ISSUER,
@@ -40,7 +40,8 @@ def sign_with_secret(payload: Mapping[str, Any], secret: str = SECRET) -> str:
 
 
 class TokenIssuer(ThreadingHTTPServer):
-    """What can change while it runs: its `keys`, and `away`, when it answers 503. `asked` counts."""
+    """Tests can change it while it runs: its `keys`, and `away`, which makes it respond 503. `asked` counts
+    requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -57,7 +58,7 @@ class TokenIssuer(ThreadingHTTPServer):
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """The public halves of the keys, beside things that no token may be checked with."""
+        """The public keys, beside keys that must not verify any token."""
         published = [
             {**_public(key), "kid": key_id, "use": "sig", "key_ops": ["verify"]}
             for key_id, key in self.keys.items()
@@ -73,14 +74,14 @@ class TokenIssuer(ThreadingHTTPServer):
         }
 
     def token(self, key_id: str, payload: Mapping[str, Any]) -> str:
-        """A token signed with this key of it, in the way that the key is for."""
+        """A token signed with this key, by the key's algorithm."""
         key = self.keys[key_id]
         return jwt.encode(dict(payload), key, algorithm=_algorithm(key), headers={"kid": key_id})
 
 
 @contextmanager
 def token_issuer() -> Iterator[TokenIssuer]:
-    """The issuer, for as long as the block."""
+    """Runs the issuer within the block."""
     with TokenIssuer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -116,4 +117,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"" if self.server.away else json.dumps(self.server.jwks).encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the library's name)
-        """Nothing: what it did is in its counter."""
+        """Logs nothing: its counter shows the requests."""

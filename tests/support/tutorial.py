@@ -1,4 +1,4 @@
-"""Runs the commands of a tutorial in one shell, as its reader types them, and compares what they print.
+"""Runs the commands of a tutorial in one shell, as its reader types them, and compares their output.
 
 A block of `sh` has commands. A block of `text` right after it has their output: `…` stands for any text.
 """
@@ -19,7 +19,7 @@ _APPEARS_SECONDS: Final = 30
 
 @dataclass(frozen=True)
 class Step:
-    """Commands, and what they print; an empty `output` if the page does not show it."""
+    """Commands and their output. `output` is empty if the page does not show it."""
 
     commands: str
     output: str
@@ -62,8 +62,8 @@ async def follow(
             await _take(shell, step, instead)
     finally:
         if shell.stdin:
-            shell.stdin.close()
-        await asyncio.wait_for(shell.wait(), _STEP_SECONDS)
+            shell.stdin.write(b"kill $(jobs -p); exit\n")
+        await asyncio.wait_for(shell.communicate(), _STEP_SECONDS)
 
 
 async def _take(shell: asyncio.subprocess.Process, step: Step, instead: Mapping[str, str]) -> None:
@@ -72,7 +72,7 @@ async def _take(shell: asyncio.subprocess.Process, step: Step, instead: Mapping[
         commands, expected = commands.replace(ours, theirs), expected.replace(ours, theirs)
     deadline = time.monotonic() + _APPEARS_SECONDS
     while True:
-        printed = await asyncio.wait_for(_run(shell, commands), _STEP_SECONDS)
+        printed = await _run(shell, commands)
         if not expected or _fits(expected, printed):
             return
         if not step.only_reads or time.monotonic() > deadline:
@@ -82,12 +82,16 @@ async def _take(shell: asyncio.subprocess.Process, step: Step, instead: Mapping[
 async def _run(shell: asyncio.subprocess.Process, commands: str) -> str:
     assert shell.stdin
     assert shell.stdout
-    shell.stdin.write(f"{commands}\nprintf '%s\\n' {_DONE}\n".encode())
+    shell.stdin.write(f"{commands}\nprintf '\\n%s\\n' {_DONE}\n".encode())
     await shell.stdin.drain()
     lines: list[str] = []
-    while (line := (await shell.stdout.readline()).decode()) != f"{_DONE}\n":
-        assert line, f"the shell exited:\n{''.join(lines)}"
-        lines.append(line)
+    try:
+        async with asyncio.timeout(_STEP_SECONDS):
+            while (line := (await shell.stdout.readline()).decode()) != f"{_DONE}\n":
+                assert line, "the shell exited"
+                lines.append(line)
+    except (TimeoutError, AssertionError) as error:
+        raise AssertionError(f"{commands}\ndid not end; it printed:\n{''.join(lines)}") from error
     return "".join(lines)
 
 

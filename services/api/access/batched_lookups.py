@@ -1,8 +1,8 @@
-"""Lookups: what each request must ask before anything else, asked for many of them in one statement.
+"""Batched lookups: one statement answers the first question of many requests.
 
-A request joins the next statement, never one that was sent before it came: what it is told was so at a moment
-after that, as if it had asked alone. How many requests wait at once decides how many share a statement, and
-nobody waits for others to come.
+A request joins the next statement, never one that was sent before the request arrived. Its answer is
+therefore from a moment after its arrival, as if it had its own statement. The batch is as large as the number
+of waiting requests, and no request waits for others to arrive.
 """
 
 import asyncio
@@ -16,29 +16,29 @@ Question = TypeVar("Question")
 Found = TypeVar("Found")
 
 STATEMENTS_AT_ONCE: Final = 2
-"""So that one that takes long delays nobody who comes after it."""
+"""Two, so that one slow statement does not delay later requests."""
 QUESTIONS_PER_STATEMENT: Final = 100
 
 
 class Lookups(Generic[Question, Found]):
-    """Questions that wait, and the statements that are under way."""
+    """The waiting questions, and the number of running statements."""
 
     def __init__(self, ask: Callable[[Sequence[Question]], Awaitable[Mapping[Question, Found]]]) -> None:
-        """`ask` finds what there is for each of some distinct questions, in one statement."""
+        """`ask` finds the rows for several distinct questions, in one statement."""
         self._ask = ask
         self._waiting: dict[Question, list[asyncio.Future[Found | None]]] = {}
         self._statements = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, question: Question) -> Found | None:
-        """What there is, at a moment after the call; None: nothing. Raises what `ask` raises, and the 503
-        `ApiError` when the process is being stopped."""
+        """The row at a moment after the call; None if there is no row. Raises what `ask` raises, and the 503
+        `ApiError` when the process is stopping."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[Found | None] = loop.create_future()
         self._waiting.setdefault(question, []).append(found)
         if self._statements < STATEMENTS_AT_ONCE:
             self._statements += 1
-            # In a context of its own: what is logged then is about no single request.
+            # A separate context: its log lines do not belong to a single request.
             task = loop.create_task(self._ask_all(), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -48,7 +48,7 @@ class Lookups(Generic[Question, Found]):
             raise being_stopped() from error
 
     async def _ask_all(self) -> None:
-        """Asks until nobody waits."""
+        """Runs statements until no question waits."""
         try:
             while self._waiting:
                 taken = list(self._waiting)[:QUESTIONS_PER_STATEMENT]
@@ -65,7 +65,7 @@ class Lookups(Generic[Question, Found]):
             fault = error
         for question, futures in waiting.items():
             for future in futures:
-                if future.done():  # its request was given up
+                if future.done():  # its request was cancelled
                     continue
                 if fault is None:
                     future.set_result(found.get(question))

@@ -1,4 +1,4 @@
-"""Where a request comes from: its peer's address, or what a trusted proxy says of it."""
+"""The address of a request's client: its peer's address, or the one that a trusted proxy reports."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -10,8 +10,8 @@ Network = IPv4Network | IPv6Network
 
 
 def client_address(request: Request, trusted_proxies: Sequence[Network]) -> Address | None:
-    """The address of the last host on the way that is no proxy of ours. Only proxies of ours are believed in
-    what they say of the host before them: anybody can send an X-Forwarded-For. None when it can't be told."""
+    """The address of the last host on the path that is not a trusted proxy. Only trusted proxies may report
+    the host before them, because any client can send X-Forwarded-For. None if the address is unknown."""
     address = _address(request.client.host) if request.client else None
     hops = [hop for header in request.headers.getlist("x-forwarded-for") for hop in header.split(",")]
     while hops and address is not None and is_in(address, trusted_proxies):
@@ -25,7 +25,7 @@ def is_in(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _address(text: str) -> Address | None:
-    """An address as proxies write it, with or without a port; an IPv4 one also where IPv6 wraps it."""
+    """An address as proxies write it, with or without a port. IPv4 addresses mapped into IPv6 become IPv4."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Credentials: who asks, for which organization, and in which mode."""
+"""Credentials: who sends a request, for which organization, and in which mode."""
 
 import hmac
 from collections.abc import Callable, Sequence
@@ -26,7 +26,8 @@ from shared.calls.zones import time_zone
 from shared.database.statement import Statement
 from shared.monitoring import logs
 
-# Found by the hash's own index. How long that takes tells nothing of any key: hashes are not the secret.
+# The lookup uses the index on the hash. Its duration reveals nothing about keys, because hashes are not
+# secret.
 KEYS: Final = Statement(f"""
 SELECT key.*, {STATE} AS state
 FROM unnest(:hashes::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key
@@ -44,39 +45,40 @@ _Asked = tuple[UUID, UUID | None]
 
 
 class Principal(NamedTuple):
-    """Who sends a request: all that a route may serve it follows from this."""
+    """Who sends a request. A route decides by this alone what it may return."""
 
     organization_id: UUID
     livemode: bool
     zone: ZoneInfo
     actor: str
-    """Who it is, for the audit log: an API key by its id, a user by theirs."""
+    """The actor for the audit log: an API key or a user, by id."""
     scopes: frozenset[str]
-    """What they may do."""
+    """The scopes that the credentials have."""
     plan: str
-    """The organization's plan, by which its requests are limited."""
+    """The organization's plan, which sets its rate limits."""
     state: str | None
-    """Which state of the primary the credentials were found in (`STATE`): while it is the same, so is every
-    answer."""
+    """The state of the primary in which the credentials were found (`STATE`). While it is unchanged, every
+    answer is."""
 
 
 class _Credentials(SecurityBase):
-    """The dependency by which routes get their principal: a single one, for each costs a request more than
-    reading a header does. To FastAPI it is the scheme `Bearer`; `document.py` adds what else may be borne."""
+    """The dependency that gives routes their principal. There is only one, because each dependency costs a
+    request more than reading a header. FastAPI documents it as the scheme `Bearer`; `document.py` adds
+    `x-api-key`."""
 
     def __init__(self) -> None:
         self.scheme_name = "Bearer"
         self.model = HTTPBearer(
-            description="An API key: `kros_live_…` sees live data, `kros_test_…` test data. Or, where that "
-            "is set up, a user's JWT of Supabase Auth, which sees live data."
+            description="An API key: `kros_live_…` sees live data, `kros_test_…` sees test data. If the "
+            "operator enables it, also a user's JWT of Supabase Auth, which sees live data."
         )
 
     async def __call__(self, request: Request, needed: SecurityScopes) -> Principal:
-        """The principal whose credentials the request bears, with the scopes that the route needs.
+        """The principal of the request's credentials, which have the scopes that the route requires.
 
-        Raises `ApiError`: 401 without credentials that we know, 400 for an ill-formed organization, 403 for
-        one that is not theirs and for a scope that they lack, 429 beyond the limits of their plan, 503 when
-        the database can't be asked.
+        Raises `ApiError`: 401 for missing or unknown credentials, 400 for a malformed organization id, 403
+        for another organization, a missing scope or a disallowed network. Also 429 beyond the plan's
+        limits, and 503 when the database is unavailable.
         """
         said = _said_of_themselves(request)
         scheme, _, bearer = said.get("authorization", "").partition(" ")
@@ -84,14 +86,14 @@ class _Credentials(SecurityBase):
         api_key = said.get("x-api-key", "")
         organization_id = said.get("x-organization-id")
         if bearer and api_key and bearer != api_key:
-            raise unauthorized("Authorization and x-api-key hold different keys; send one of them.")
+            raise unauthorized("Authorization and x-api-key have different values; send only one of them.")
         api = ApiWithAccess.of(request)
         if api.tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
             user_id = await api.tokens.user(bearer, api.clock())
             principal = await _member(api, user_id, _uuid(organization_id))
         else:
             principal = await _holder_of_key(api, request, bearer or api_key)
-        # What is refused from here on counts, too: it was somebody's request.
+        # Requests that are refused from here on also count: their credentials are known.
         await api.rate_limits.count(request.scope, principal.plan, principal.actor)
         if _uuid(organization_id) not in (None, principal.organization_id):
             raise _not_theirs()
@@ -104,30 +106,33 @@ authenticate: Final = _Credentials()
 
 
 def _said_of_themselves(request: Request) -> dict[str, str]:
-    """The headers that say who asks, by name. Raises the 401 `ApiError` for two of one name that disagree:
-    whoever stands before us may have believed the other one."""
+    """The headers that identify the client, by name. Raises the 401 `ApiError` for two headers of one name
+    with different values, because a proxy before us may have checked the other one."""
     said: dict[bytes, bytes] = {}
     for name, value in request.scope["headers"]:
         if name in _SAY_WHO and said.setdefault(name, value) != value:
-            raise unauthorized(f"The header {name.decode()} is given twice; send one of them.")
+            raise unauthorized(
+                f"The header {name.decode()} appears twice with different values; send it once."
+            )
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in said.items()}
 
 
 def require(principal: Principal, scope: str) -> None:
-    """Raises the 403 `ApiError` when the principal lacks this scope: for routes whose query decides it."""
+    """Raises the 403 `ApiError` if the principal lacks this scope: for routes whose query decides the
+    scope."""
     if scope not in principal.scopes:
-        raise forbidden(f"These credentials lack the scope {scope}.")
+        raise forbidden(f"These credentials lack the scope {scope}, which this request requires.")
 
 
 class CredentialLookups:
-    """Finds credentials in the database: those of all requests that wait at once, in one statement."""
+    """Finds credentials in the database: those of all waiting requests, in one statement."""
 
     def __init__(self, primary: Database) -> None:
         self._primary = primary
         self.keys = Lookups(self._keys)
         """By the key's hash."""
         self.members = Lookups(self._members)
-        """By the user, and the organization that they ask about."""
+        """By the user, and the organization that they request."""
 
     async def _keys(self, hashes: Sequence[bytes]) -> dict[bytes, Record]:
         async with self._primary.connection() as connection:
@@ -146,13 +151,13 @@ class CredentialLookups:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiWithAccess(ApiWithDatabases):
-    """The running API, as far as it takes to tell who sends a request."""
+    """The parts of the running API that identify who sends a request."""
 
     clock: Callable[[], datetime]
-    """The time now, in UTC."""
+    """Returns the current time in UTC."""
     credentials: CredentialLookups
     tokens: Tokens | None
-    """None: users' tokens are not taken."""
+    """None: users' tokens are not accepted."""
     key_uses: KeyUses
     rate_limits: RateLimits
     trusted_proxies: Sequence[Network]
@@ -166,18 +171,22 @@ MayReadFigures = Annotated[Principal, Security(authenticate, scopes=["analytics:
 
 async def _holder_of_key(api: ApiWithAccess, request: Request, key: str) -> Principal:
     if not key:
-        raise unauthorized("Send an API key: Authorization: Bearer kros_live_…, or x-api-key.")
+        raise unauthorized(
+            "The request has no API key; send one as Authorization: Bearer kros_live_… or in x-api-key."
+        )
     livemode = key_livemode(key)
     if livemode is None:
-        raise unauthorized("These credentials are no API key: one begins with kros_live_ or kros_test_.")
+        raise unauthorized(
+            "These credentials are not an API key; a key begins with kros_live_ or kros_test_."
+        )
     hashed = key_hash(key)
     row = await api.credentials.keys.get(hashed)
-    # An unknown key takes the same way as one that is known, up to here.
+    # Up to here, unknown and known keys take the same path.
     same = hmac.compare_digest(row["key_hash"] if row else bytes(len(hashed)), hashed)
     now = api.clock()
     expired = row is not None and row["expires_at"] is not None and row["expires_at"] <= now
     if row is None or not same or row["livemode"] != livemode or expired:
-        raise unauthorized("This API key is unknown, expired or revoked.")
+        raise unauthorized("This API key is unknown, expired or revoked; send a valid key.")
     logs.about(organization_id=row["organization_id"], key_id=row["id"])
     if row["allowed_networks"] is not None:
         _check_address(client_address(request, api.trusted_proxies), row["allowed_networks"])
@@ -194,11 +203,15 @@ async def _holder_of_key(api: ApiWithAccess, request: Request, key: str) -> Prin
 
 
 async def _member(api: ApiWithAccess, user_id: UUID, organization_id: UUID | None) -> Principal:
-    """A user as a member of this organization, or of their first. Users may do all that there is, with live
+    """A user as a member of this organization, or else of their first one. Users have all scopes, for live
     data."""
     row = await api.credentials.members.get((user_id, organization_id))
     if row is None:
-        raise forbidden("This user belongs to no organization.") if organization_id is None else _not_theirs()
+        raise (
+            forbidden("This user is not a member of any organization; ask the operator to add them.")
+            if organization_id is None
+            else _not_theirs()
+        )
     logs.about(organization_id=row["organization_id"], user_id=user_id)
     return Principal(
         organization_id=row["organization_id"],
@@ -212,13 +225,19 @@ async def _member(api: ApiWithAccess, user_id: UUID, organization_id: UUID | Non
 
 
 def _not_theirs() -> ApiError:
-    return forbidden("These credentials are not of the organization in x-organization-id.")
+    return forbidden(
+        "These credentials do not belong to the organization in x-organization-id; omit the header or "
+        "correct it."
+    )
 
 
 def _check_address(address: Address | None, allowed_networks: Sequence[Network]) -> None:
-    """Raises the 403 `ApiError` for a request from elsewhere."""
+    """Raises the 403 `ApiError` for a request from another network."""
     if address is None or not is_in(address, allowed_networks):
-        raise forbidden(f"This API key may not be used from {address or 'an address that is not told'}.")
+        raise forbidden(
+            f"This API key must not be used from {address or 'an unknown address'}: its networks are "
+            "restricted."
+        )
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -1,4 +1,4 @@
-"""When each key was last used: remembered by the process, and written down now and then."""
+"""When each key was last used: kept in memory and written to the database at intervals."""
 
 import asyncio
 import contextlib
@@ -23,20 +23,20 @@ log = logging.getLogger("callfold.api")
 
 
 class KeyUses:
-    """The uses that are not written yet: no request waits for a write."""
+    """The uses that are not written yet. No request waits for a write."""
 
     def __init__(self) -> None:
         self._last: dict[UUID, datetime] = {}
         self._outage = Outage(
-            log, "the last use of keys can't be written", "the last use of keys can be written again"
+            log, "the last use of keys cannot be written", "the last use of keys can be written again"
         )
 
     def note(self, key_id: UUID, at: datetime) -> None:
-        """A key was used."""
+        """Notes that a key was used."""
         self._last[key_id] = at
 
     async def write(self, primary: Database) -> None:
-        """Writes them in one statement. What can't be written now, the database being away, is kept."""
+        """Writes the uses in one statement. If the database is unavailable, it keeps them."""
         taken, self._last = self._last, {}
         if not taken:
             return
@@ -45,14 +45,15 @@ class KeyUses:
                 await connection.execute(WRITE, list(taken), list(taken.values()))
         except (ApiError, asyncpg.PostgresError) as error:
             self._last = {**taken, **self._last}
-            if not isinstance(error, ApiError):  # the `Database` has logged why it raised that
+            if not isinstance(error, ApiError):  # the `Database` has already logged an ApiError's cause
                 self._outage.begin(loggable(error))
             return
         self._outage.end()
 
     @asynccontextmanager
     async def written(self, primary: Database, interval_seconds: float) -> AsyncIterator[None]:
-        """For as long as the block, they are written at every interval; and at its end, if that is quick."""
+        """Writes the uses at every interval during the block, and a last time at its end, within
+        `_LAST_SECONDS`."""
         stop = asyncio.Event()
 
         async def write_now_and_then() -> None:

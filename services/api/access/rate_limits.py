@@ -1,4 +1,4 @@
-"""Rate limits: how many requests a key or a user may make, by the plan of the organization."""
+"""Rate limits: how many requests a key or a user may send, by the plan of the organization."""
 
 import asyncio
 import logging
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from valkey.asyncio import ConnectionPool
 
 STORAGE_SECONDS: Final = 0.25
-"""How long a request waits for the shared counters before it is answered without them."""
+"""How long a request waits for the shared counters before it is answered without a limit."""
 STORAGE_CONNECTIONS: Final = 50
 AWAY_SECONDS: Final = 1
-"""For so long the counters are let be once they did not answer."""
+"""How long the counters are not queried after they did not answer."""
 
 _IN_SCOPE: Final = "callfold.rate_limit"
 
@@ -35,7 +35,7 @@ log = logging.getLogger("callfold.api")
 
 
 class Window(NamedTuple):
-    """How much of a limit is left. The times are the library's: it reads the machine's clock."""
+    """How much of a limit is left. The library sets the times, by the machine's clock."""
 
     limit: int
     remaining: int
@@ -43,9 +43,9 @@ class Window(NamedTuple):
 
 
 class RateLimits:
-    """Counts requests in windows that begin with the first one: in this process, or in a server that several
-    processes share. While that server is away, nothing is limited: limits spare the database, and are no
-    walls."""
+    """Counts requests in windows that begin with the first request, in this process or in a server that
+    several processes share. While that server is unreachable, requests are not limited: rate limits ration
+    database time and are not a security boundary."""
 
     def __init__(
         self, plans: Mapping[str, Plan], storage: Storage, pool: "ConnectionPool | None" = None
@@ -54,24 +54,24 @@ class RateLimits:
         self._storage = storage
         self._pool = pool
         self._outage = Outage(
-            log, "requests are not limited: the counters can't be asked", "requests are limited again"
+            log, "requests are not limited: the counters are unreachable", "requests are limited again"
         )
         self._no_try_until = 0.0
         self._unknown: set[str] = set()
 
     @property
     def any(self) -> bool:
-        """Whether there is a plan with limits at all."""
+        """Whether any plan has limits."""
         return any(self._limits.values())
 
     async def count(self, scope: Scope, plan: str, who: str) -> None:
-        """Counts one request of this holder of credentials. Raises the 429 `ApiError` when that is one too
-        many; what is left is said in the answer's headers."""
+        """Counts one request of this key or user. Raises the 429 `ApiError` if it exceeds a limit. The
+        answer's headers report what is left."""
         limits = self._limits.get(plan)
         if not limits:
             if limits is None and plan not in self._unknown:
                 self._unknown.add(plan)
-                log.warning("the plan %s is none of %sPLANS: it has no limits", plan, PREFIX)
+                log.warning("the plan %s is not in %sPLANS: its requests are not limited", plan, PREFIX)
             return
         if asyncio.get_running_loop().time() < self._no_try_until:
             return
@@ -88,11 +88,11 @@ class RateLimits:
             raise too_many_requests(max(1, math.ceil(window.resets_at - time.time())))
 
     async def _take(self, limits: Iterable[RateLimitItem], who: str) -> tuple[list[Window], bool]:
-        """The windows up to the first that is full: a request that is refused counts in no longer one."""
+        """The windows up to the first full one. A refused request does not count in longer windows."""
         windows, taken = [], True
         for limit in limits:
-            # The library's fixed windows, with the number that its strategy keeps to itself: asked for again,
-            # it would cost another round trip, and be that of others' requests, too.
+            # The library's fixed windows. Its strategy does not return the count; a second query would cost a
+            # round trip and would include other requests.
             key = limit.key_for(who)
             count = await self._storage.incr(key, limit.get_expiry())
             windows.append(
@@ -110,7 +110,7 @@ class RateLimits:
 
 
 def rate_limits(settings: LimitSettings) -> RateLimits:
-    """The limits as they are set. Raises InvalidSetting when what they need is not installed."""
+    """The limits of the settings. Raises InvalidSetting if a required package is not installed."""
     if settings.rate_limit_url is None:
         return RateLimits(settings.plans, MemoryStorage())
     with needs_extra("valkey", f"{PREFIX}RATE_LIMIT_URL", InvalidSetting):
@@ -129,13 +129,13 @@ def rate_limits(settings: LimitSettings) -> RateLimits:
         implementation="valkey",
         key_prefix="callfold",
         wrap_exceptions=True,
-        connection_pool=pool,  # type: ignore[arg-type]  # as its documentation has it
+        connection_pool=pool,  # type: ignore[arg-type]  # as its documentation shows
     )
     return RateLimits(settings.plans, storage, pool)
 
 
 def _reason(error: Exception) -> str:
-    """The client's own words, which name the server and no password."""
+    """The library's message, which names the server but not the password."""
     cause = error.storage_error if isinstance(error, StorageError) else error
     return str(cause).rstrip(".") or "no answer in time"
 
@@ -149,13 +149,13 @@ def _items(plan: Plan) -> Iterator[RateLimitItem]:
 
 
 class TellingLimits:
-    """An application whose answers to those who are limited say how much is left to them."""
+    """Middleware that adds the rate limit headers to the answers of limited clients."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """The ASGI application."""
 
         async def telling(message: Message) -> None:
             window: Window | None = scope.get(_IN_SCOPE)

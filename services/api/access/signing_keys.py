@@ -1,4 +1,4 @@
-"""The keys that tokens are signed with: read from where their issuer publishes them, and kept."""
+"""The keys that verify tokens: read from where their issuer publishes them, and cached."""
 
 import asyncio
 import contextlib
@@ -13,15 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import unavailable
 from shared.outage import Outage
 
 ALGORITHMS: Final = ("RS256", "ES256")
 FETCH_SECONDS: Final = 5
 FRESH_FOR: Final = timedelta(minutes=10)
-"""A key that its issuer withdraws is good for no longer than that."""
+"""A key that its issuer withdraws stays valid for at most this time."""
 BETWEEN_TRIES: Final = timedelta(seconds=10)
-"""However many tokens name keys that nobody knows, the issuer is asked no more often."""
+"""The shortest time between two requests to the issuer, however many tokens name unknown keys."""
 
 _PUBLIC_FIELDS: Final[tuple[str, ...]] = ("kty", "alg", "n", "e", "crv", "x", "y")
 
@@ -29,21 +30,21 @@ log = logging.getLogger("callfold.api")
 
 
 class SigningKeys:
-    """A JWKS (RFC 7517), read when a key is asked for, and again when it is no longer fresh or lacks one.
-    While it can't be read, the keys that were read before stay good."""
+    """A JWKS (RFC 7517), read when a key is needed, and again when it is stale or lacks a key. While it
+    cannot be read, the keys from the last reading stay valid."""
 
     def __init__(self, name: str, read: Callable[[], Awaitable[bytes]]) -> None:
-        """`name` is what it is called in sentences; `read` raises httpx.HTTPError or OSError."""
+        """`name` is its name in log lines; `read` raises httpx.HTTPError or OSError."""
         self._read = read
         self._outage = Outage(
-            log, f"the signing keys can't be read from {name}", "the signing keys can be read again"
+            log, f"the signing keys cannot be read from {name}", "the signing keys can be read again"
         )
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fresh_until = self._tried_at = datetime.min.replace(tzinfo=UTC)
         self._reading: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str, now: datetime) -> jwt.PyJWK | None:
-        """The key with this id. Raises the 503 `ApiError` when it is not known and the JWKS can't be read."""
+        """The key with this id. Raises the 503 `ApiError` if it is unknown and the JWKS cannot be read."""
         key = self._keys.get(key_id)
         if key is None:
             self._read_again(now)
@@ -51,27 +52,27 @@ class SigningKeys:
                 await asyncio.shield(self._reading)
             key = self._keys.get(key_id)
         elif now >= self._fresh_until:
-            self._read_again(now)  # nobody waits for it
+            self._read_again(now)  # no request waits for it
         if key is None and self._outage.lasts:
             raise unavailable(
-                "SIGNING_KEYS_UNAVAILABLE",
-                "The keys to check tokens with can't be read now; try again in a moment.",
+                ErrorCode.SIGNING_KEYS_UNAVAILABLE,
+                "The keys that verify tokens cannot be read now; retry in a moment.",
             )
         return key
 
     async def close(self) -> None:
-        """Ends a reading that is under way."""
+        """Cancels a running request for the keys."""
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
 
     def _read_again(self, now: datetime) -> None:
-        """Begins a reading unless one is under way or was tried a moment ago."""
+        """Starts a reading unless one is running or was tried within `BETWEEN_TRIES`."""
         if self._reading is not None and not self._reading.done():
             return
         self._reading = None
-        # A clock that was set back must not keep it from reading.
+        # A clock that is set back must not prevent a reading.
         if not timedelta(0) <= now - self._tried_at < BETWEEN_TRIES:
             self._tried_at = now
             self._reading = asyncio.create_task(self._take(now))
@@ -93,14 +94,14 @@ def keys_at(url: str) -> SigningKeys:
         async with httpx.AsyncClient(timeout=FETCH_SECONDS) as client:
             answer = await client.get(url, headers={"Accept": "application/json"})
         if answer.status_code != httpx.codes.OK:
-            raise ValueError(f"it answers {answer.status_code}")
+            raise ValueError(f"it returned HTTP {answer.status_code}")
         return answer.content
 
     return SigningKeys(urlsplit(url)._replace(query="", fragment="").geturl(), fetch)
 
 
 def keys_in(file: Path) -> SigningKeys:
-    """The keys in this file, which something else may replace."""
+    """The keys in this file, which another program may replace."""
 
     async def read() -> bytes:
         return await asyncio.to_thread(file.read_bytes)
@@ -109,8 +110,8 @@ def keys_in(file: Path) -> SigningKeys:
 
 
 def _keys(text: bytes) -> dict[str, jwt.PyJWK]:
-    """The keys of a JWKS that a token can be checked with, by their ids. Of others, secret ones above all,
-    nothing is taken. Raises ValueError."""
+    """The keys of a JWKS that can verify a token, by id. Other keys, above all secret ones, are ignored.
+    Raises ValueError."""
     try:
         listed: list[dict[str, Any]] = json.loads(text)["keys"]
         candidates = [
@@ -119,7 +120,7 @@ def _keys(text: bytes) -> dict[str, jwt.PyJWK]:
             if key.get("kty") in ("RSA", "EC") and key.get("use", "sig") == "sig" and "kid" in key
         ]
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError("it is no JWKS") from None
+        raise ValueError("it is not a JWKS") from None
     keys = {}
     for key_id, public in candidates:
         with contextlib.suppress(jwt.PyJWTError):

@@ -1,4 +1,5 @@
-"""Tokens: the JWTs of Supabase Auth, which say who a user is. Each is checked here, its issuer not asked."""
+"""Tokens: the JWTs of Supabase Auth, which identify users. Each is verified here, without a request to its
+issuer."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,10 @@ from services.api.http.errors import ApiError, unauthorized
 from shared.settings.api import TokenSettings
 
 LEEWAY_SECONDS: Final = 30
-"""By so much the issuer's clock and ours may differ."""
+"""How much the issuer's clock and ours may differ."""
 TOKEN_LETTERS_MAX: Final = 8192
 
-# The library checks these times by a clock of its own.
+# The library would check these times by its own clock.
 _OPTIONS: Final[Options] = {
     "require": ["exp", "sub", "aud"],
     "verify_exp": False,
@@ -28,20 +29,20 @@ _OPTIONS: Final[Options] = {
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that are taken."""
+    """The tokens that are accepted."""
 
     secret: str | None
-    """What those of HS256 are signed with; None: they are refused."""
+    """The secret of HS256 tokens. None: they are refused."""
     keys: SigningKeys | None
-    """Where the keys of RS256 and ES256 are; None: those are refused."""
+    """The keys of RS256 and ES256 tokens. None: they are refused."""
     audience: str
     issuer: str | None
 
     async def user(self, token: str, now: datetime) -> UUID:
-        """Who bears this token. Raises `ApiError`: 401 for one that is not taken, 503 while the keys to check
-        it with can't be had."""
+        """The user of this token. Raises `ApiError`: 401 if it is not accepted, 503 while the keys to verify
+        it are unavailable."""
         if len(token) > TOKEN_LETTERS_MAX:
-            raise _refused(f"is longer than {TOKEN_LETTERS_MAX} letters")
+            raise _refused(f"is longer than {TOKEN_LETTERS_MAX} characters")
         try:
             key, algorithm = await self._key(jwt.get_unverified_header(token), now)
             claims = jwt.decode(
@@ -58,29 +59,29 @@ class Tokens:
         try:
             return UUID(claims["sub"])
         except ValueError:
-            raise _refused("has no UUID as its sub") from None
+            raise _refused("has a sub that is not a UUID") from None
 
     async def close(self) -> None:
-        """Ends what is under way."""
+        """Cancels a running request for the keys."""
         if self.keys is not None:
             await self.keys.close()
 
     async def _key(self, header: dict[str, Any], now: datetime) -> tuple[Any, str]:
-        """The key that a token has to be signed with, and the one algorithm that this key is for: a token
-        does not choose how it is checked."""
+        """The key that must have signed a token, and the one algorithm of this key. A token does not choose
+        how it is verified."""
         algorithm, key_id = header.get("alg"), header.get("kid")
         if algorithm == "HS256" and self.secret is not None:
             return self.secret, "HS256"
         if algorithm not in ALGORITHMS or self.keys is None:
-            raise _refused("is signed in a way that is not taken")
+            raise _refused("is signed with an algorithm that is not accepted")
         key = await self.keys.find(key_id, now) if isinstance(key_id, str) else None
         if key is None:
-            raise _refused("is signed with a key that nobody knows")
+            raise _refused("is signed with an unknown key")
         return key.key, key.algorithm_name
 
 
 def tokens(settings: TokenSettings) -> Tokens | None:
-    """The tokens that the settings let in; None: no token at all."""
+    """The tokens that the settings accept; None if they accept no tokens."""
     secret, url, file = settings.jwt_secret, settings.jwt_jwks_url, settings.jwt_jwks_file
     if secret is None and url is None and file is None:
         return None
@@ -93,14 +94,14 @@ def tokens(settings: TokenSettings) -> Tokens | None:
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
-    """Raises the 401 `ApiError` for a token that is over, or not yet good."""
+    """Raises the 401 `ApiError` for a token that has expired or is not valid yet."""
     times = {name: claims[name] for name in ("exp", "nbf", "iat") if claims.get(name) is not None}
     if not all(isinstance(time, int | float) for time in times.values()):
-        raise _refused("has a time that is no number")
+        raise _refused("has an exp, nbf or iat that is not a number")
     if not now - LEEWAY_SECONDS < times.pop("exp"):
         raise _refused("has expired")
     if not all(time <= now + LEEWAY_SECONDS for time in times.values()):
-        raise _refused("is not good yet")
+        raise _refused("is not valid yet")
 
 
 def _refused(why: str) -> ApiError:
@@ -108,17 +109,17 @@ def _refused(why: str) -> ApiError:
 
 
 def _reason(error: jwt.PyJWTError) -> str:
-    """What is wrong with a token, without anything that is in it."""
+    """Why a token is refused, without any of its content."""
     match error:
         case jwt.MissingRequiredClaimError():
-            return f"lacks {error.claim}"
+            return f"lacks the claim {error.claim}"
         case jwt.InvalidAudienceError():
-            return "is for somebody else, by its aud"
+            return "has the wrong audience (aud)"
         case jwt.InvalidIssuerError():
-            return "is somebody else's, by its iss"
+            return "has the wrong issuer (iss)"
         case InvalidSubjectError():
-            return "has no UUID as its sub"
+            return "has a sub that is not a UUID"
         case jwt.InvalidSignatureError():
-            return "has a signature that is not right"
+            return "has an invalid signature"
         case _:
-            return "is no JWT, or not in the form that one must have"
+            return "is not a well-formed JWT"

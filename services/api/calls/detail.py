@@ -19,6 +19,7 @@ from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database, changing
 from services.api.http.conditional import conditional, etag_of
 from services.api.http.encoding import encode
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import no_such_call, unavailable
 from services.api.http.paths import CallId
 from services.api.http.query import no_query
@@ -54,8 +55,8 @@ log = logging.getLogger("callfold.api")
 
 @router.get("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.GET_CALL)
 async def get_call(request: Request, principal: MayReadCalls, call_id: CallId) -> Response:
-    """One call with its events in order of time, and its recordings. Of a call with more than 1,000 events,
-    or more than 4 MiB of them, it has the first; `GET /calls/{id}/events` has all."""
+    """Returns one call with its events, ordered by time, and its recordings. It contains at most the first
+    1,000 events, or the first 4 MiB; `GET /calls/{id}/events` returns all."""
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
@@ -66,9 +67,9 @@ async def get_call(request: Request, principal: MayReadCalls, call_id: CallId) -
 
 @router.delete("/calls/{id:call}", dependencies=[Depends(no_query)], **documentation.DELETE_CALL)
 async def delete_call(request: Request, principal: MayDeleteCalls, call_id: CallId) -> Response:
-    """Deletes a call with its events, recording link and transcript, for good: events of it that come
-    later don't bring it back. When this answers 204 or 404, list, detail, stats and trends already agree;
-    the code `REPLICA_BEHIND` says that the call is deleted, and that they will in a moment."""
+    """Permanently deletes a call with its events, recording link and transcript. Late or replayed events do
+    not bring it back. After 204 or 404, list, detail, stats and trends no longer include the call. The code
+    `REPLICA_BEHIND` means that the call is deleted, but a replica may still show it for a moment."""
     logs.about(call_id=call_id)
     api = Api.of(request)
     found = await _delete(api.databases.primary, principal, call_id)
@@ -85,8 +86,8 @@ async def delete_call(request: Request, principal: MayDeleteCalls, call_id: Call
 
 
 async def _delete(primary: Database, principal: Principal, call_id: UUID) -> bool:
-    """Deletes the call, again where that collides with others; false when there is none. Raises the 503
-    `ApiError`."""
+    """Deletes the call, and retries after a deadlock or serialization failure; false if there is no such
+    call. Raises the 503 `ApiError`."""
     async with primary.connection() as connection:
         for _ in range(_DELETE_TRIES):
             try:
@@ -100,12 +101,13 @@ async def _delete(primary: Database, principal: Principal, call_id: UUID) -> boo
                     )
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 continue
-    log.warning("a call that changes too fast was not deleted")
-    raise unavailable("DATABASE_UNAVAILABLE", "This call is changing too fast; try again in a moment.")
+    log.warning("a call was not deleted: every try collided with another writer")
+    sentence = "The call was not deleted, because other writers keep changing it; retry in a moment."
+    raise unavailable(ErrorCode.DATABASE_UNAVAILABLE, sentence)
 
 
 async def call(connection: Connection, principal: Principal, call_id: UUID) -> dict[str, object]:
-    """One call with its first events and its recording, of one snapshot. Raises the 404 `ApiError`."""
+    """One call with its first events and its recordings, from one snapshot. Raises the 404 `ApiError`."""
     row = await DETAIL.fetchrow(
         connection,
         organization_id=principal.organization_id,

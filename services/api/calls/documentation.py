@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the routes of calls beyond their signatures."""
+"""OpenAPI descriptions of the routes of calls, beyond their signatures."""
 
 from typing import Any, Final
 
@@ -9,45 +9,48 @@ from services.api.calls.list_query import CallsQuery, ExportQuery
 from services.api.figures import models as figure_models
 from services.api.figures.stats_query import parameters_by_action
 from services.api.http.common_responses import ERRORS, ETAG, NOT_MODIFIED, TAGGED, error, header, unavailable
+from services.api.http.error_codes import ErrorCode
 from services.api.http.query import query_parameters
 
 _NO_SUCH_CALL = error(
-    "No such call: it never was, was deleted, or belongs to another organization or mode.",
-    "NOT_FOUND",
-    "There is no such call.",
+    "The call does not exist, was deleted, or belongs to another organization or mode.",
+    ErrorCode.NOT_FOUND,
+    "There is no call with this id in the organization and mode of these credentials.",
 )
 _NO_RECORDING = error(
-    "No such call; or no event of it has a recording, or not the event that `recording` names.",
-    "NOT_FOUND",
-    "This call has no recording, or none yet.",
+    "The call does not exist, has no recording, or has no event `recording.ready` with the id in "
+    "`recording`.",
+    ErrorCode.NOT_FOUND,
+    "This call has no recording yet, or not the one that `recording` names.",
 )
 _UNAVAILABLE_TO_DELETE = unavailable(
-    "The database can't be asked now, or needed longer than it may (`TIMED_OUT`); or, with "
-    "the code `REPLICA_BEHIND`: the call is deleted for good, but what answers lists and counts does not "
-    "show it yet. Ask again: 404 says that it does."
+    "`DATABASE_UNAVAILABLE`: the database is unreachable or busy. `TIMED_OUT`: the deletion took longer than "
+    "allowed. `REPLICA_BEHIND`: the call is permanently deleted, but lists and counts may still include it. "
+    "Repeat the request until it returns 404: from then on they do not."
 )
 _EXPORT_BUSY = unavailable(
-    "The database can't be asked now; or, with the code `EXPORTS_BUSY`, as many exports run as may at once."
+    "`DATABASE_UNAVAILABLE`: the database is unreachable or busy. `EXPORTS_BUSY`: the maximum number of "
+    "exports is running."
 )
 
 
 def _with_defaults(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parameters that not every action has, with their defaults in words: a generated client would send them
-    along with an action that refuses them."""
+    """Parameters that some actions refuse, with their defaults in the description. Generated clients would
+    send a default of the schema with every action."""
     documented = []
     for parameter in parameters:
         schema = dict(parameter["schema"])
         default = schema.pop("default", None)
-        words = "" if default is None else f" `{str(default).lower()}` without it."
+        words = "" if default is None else f" Default: `{str(default).lower()}`."
         documented.append({**parameter, "description": parameter["description"] + words, "schema": schema})
     return documented
 
 
 GET_CALLS: Final[dict[str, Any]] = {
     "operation_id": "get_calls",
-    "summary": "The list of calls, the status breakdown, or the daily counts",
+    "summary": "List calls, or get the status breakdown or the daily counts",
     "response_model": models.CallsAnswer,
-    "response_description": "What `action` asks for; the list has no `ETag`.",
+    "response_description": "The answer to `action`. The list has no `ETag`.",
     "openapi_extra": {"parameters": _with_defaults(query_parameters(CallsQuery) + parameters_by_action())},
     "responses": {
         **ERRORS,
@@ -58,7 +61,7 @@ GET_CALLS: Final[dict[str, Any]] = {
                 "application/json": {
                     "examples": {
                         "list": {
-                            "summary": "No action: a page of the list",
+                            "summary": "Without action: a page of the list",
                             "value": models.LIST_EXAMPLE,
                         },
                         "stats": {
@@ -77,7 +80,7 @@ GET_CALLS: Final[dict[str, Any]] = {
 }
 EXPORT_CALLS: Final[dict[str, Any]] = {
     "operation_id": "export_calls",
-    "summary": "All calls of a list, as CSV or JSON lines",
+    "summary": "Export all calls of a list as CSV or JSON lines",
     "response_class": Response,
     "response_description": "The calls, as a file.",
     "openapi_extra": {"parameters": query_parameters(ExportQuery)},
@@ -88,38 +91,38 @@ EXPORT_CALLS: Final[dict[str, Any]] = {
                 "text/csv": {"schema": {"type": "string"}, "example": models.CSV_EXAMPLE},
                 "application/x-ndjson": {"schema": {"type": "string"}, "example": models.NDJSON_EXAMPLE},
             },
-            "headers": {"Content-Disposition": header("What to call the file.")},
+            "headers": {"Content-Disposition": header("The suggested file name.")},
         },
         503: _EXPORT_BUSY,
     },
 }
 GET_CALL: Final[dict[str, Any]] = {
     "operation_id": "get_call",
-    "summary": "One call with its events",
+    "summary": "Get one call with its events",
     "response_model": models.CallDetail,
     "response_description": "The call.",
     "responses": {**ERRORS, 200: TAGGED, 304: NOT_MODIFIED, 404: _NO_SUCH_CALL},
 }
 GET_EVENTS: Final[dict[str, Any]] = {
     "operation_id": "get_call_events",
-    "summary": "The events of one call",
+    "summary": "List the events of one call",
     "response_model": models.EventList,
-    "response_description": "A page of them.",
+    "response_description": "A page of events.",
     "responses": {**ERRORS, 200: TAGGED, 304: NOT_MODIFIED, 404: _NO_SUCH_CALL},
 }
 GET_RECORDING: Final[dict[str, Any]] = {
     "operation_id": "get_call_recording",
-    "summary": "A link to the recording of one call",
+    "summary": "Get a link to the recording of one call",
     "response_model": models.RecordingLink,
     "response_description": "The link.",
     "responses": {**ERRORS, 404: _NO_RECORDING},
 }
 DELETE_CALL: Final[dict[str, Any]] = {
     "operation_id": "delete_call",
-    "summary": "Delete a call for good",
+    "summary": "Delete a call permanently",
     "status_code": 204,
     "response_model": None,
-    "response_description": "It is gone.",
+    "response_description": "The call is deleted. Lists and counts no longer include it.",
     "responses": {**ERRORS, 404: _NO_SUCH_CALL, 503: _UNAVAILABLE_TO_DELETE},
 }
 
@@ -138,4 +141,4 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "get_call_recording": ("/calls/$ID/recording",),
     "delete_call": ("/calls/$ID",),
 }
-"""What each operation may be asked, to be tried in a shell."""
+"""Example requests of each operation, for a shell."""

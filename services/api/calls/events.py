@@ -1,4 +1,4 @@
-"""The events of one call: the first of them in its detail, all of them page by page."""
+"""The events of one call: the first ones in its detail, all of them in pages."""
 
 from datetime import datetime
 from typing import Annotated, Final
@@ -19,14 +19,14 @@ from shared.database.statement import Statement
 from shared.monitoring import logs
 
 EVENTS_MAX: Final = 1000
-"""How many events an answer has at most."""
+"""The most events that an answer has."""
 EVENTS_BYTES_MAX: Final = 4 * 2**20
-"""How large they are together at most; a single one has up to 1 MiB."""
+"""The most bytes that these events have together; a single event has up to 1 MiB."""
 
 
 def _page(asked: str = "") -> str:
-    """Events in the fold's order, which compares ids letter by letter, whatever the database's collation.
-    Their sizes are known without reading those that are too large to be in the row itself."""
+    """Events in the fold's order, which compares ids byte by byte, independently of the database's collation.
+    PostgreSQL knows their sizes without reading values that TOAST stores outside the row."""
     return f"""
         SELECT id, type, occurred_at, payload
         FROM (
@@ -47,10 +47,10 @@ def _page(asked: str = "") -> str:
 
 
 PAGE: Final = _page()
-"""The events of a call, from `offset` on at most `limit`; its first is never too large."""
+"""At most `limit` events of a call, from `offset`. The first one always fits into `EVENTS_BYTES_MAX`."""
 
 RECORDINGS: Final = _page("AND type = 'recording.ready'")
-"""The same of the events by which recordings became ready."""
+"""The same for the events `recording.ready`."""
 
 EVENTS: Final = Statement(f"""
 SELECT version AS total, page.*
@@ -61,10 +61,10 @@ ORDER BY page.occurred_at, page.id COLLATE "C"
 
 
 class EventsQuery(BaseModel):
-    """What `GET /calls/{id}/events` can be asked."""
+    """The query parameters of `GET /calls/{id}/events`."""
 
-    offset: int = Field(0, ge=0, le=1_000_000, description="How many of the call's events to pass over.")
-    limit: int = Field(100, ge=1, le=EVENTS_MAX, description="How many events a page has at most.")
+    offset: int = Field(0, ge=0, le=1_000_000, description="How many of the call's events to skip.")
+    limit: int = Field(100, ge=1, le=EVENTS_MAX, description="The most events that a page has.")
 
 
 async def events_query(request: Request) -> EventsQuery:
@@ -86,8 +86,8 @@ async def get_events(
     call_id: CallId,
     query: Annotated[EventsQuery, Depends(events_query)],
 ) -> Response:
-    """The events of a call in order of time, page by page: those that its detail has, and those beyond.
-    A page ends early where its events are large; `next_offset` says where the next one begins."""
+    """Returns all events of a call, ordered by time, in pages. A page ends early when its events are large;
+    `next_offset` is the offset of the next page."""
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
@@ -117,7 +117,7 @@ async def get_events(
 
 
 def event(id_: str, type_: str, timestamp: datetime, payload: str) -> dict[str, object]:
-    """An event as it is answered, from a row of `PAGE`."""
+    """An event of an answer, from a row of `PAGE`."""
     said = _decode_payload(payload)
     return {
         "id": id_,
@@ -129,7 +129,7 @@ def event(id_: str, type_: str, timestamp: datetime, payload: str) -> dict[str, 
 
 
 class _Payload(msgspec.Struct):
-    """What of an event's record no column has; `data` letter by letter."""
+    """The fields of an event's record that have no column; `data` verbatim."""
 
     livemode: bool | None = True
     data: msgspec.Raw = msgspec.Raw(b"{}")

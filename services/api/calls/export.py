@@ -1,4 +1,4 @@
-"""The export: all calls of a list in one answer, of one snapshot, streamed in constant memory."""
+"""The export: all calls of a list in one answer, from one snapshot, streamed in constant memory."""
 
 import asyncio
 import codecs
@@ -34,7 +34,7 @@ BLOCK_BYTES: Final = 128 * 1024
 CHUNK_CALLS: Final = 500
 """How many calls are read at once, with up to 16 KiB of transcript each."""
 SEND_SECONDS: Final = 30
-"""How long a client may take nothing before it is given up."""
+"""How long a client may read nothing before the export is aborted."""
 
 _ORDERS: Final[tuple[Order, ...]] = get_args(Order)
 EXPORT: Final = {
@@ -44,7 +44,7 @@ EXPORT: Final = {
 _TRANSCRIPT: Final = Statement(
     "SELECT transcript FROM calls WHERE organization_id = :organization_id AND id = :call_id"
 )
-# A sort would read all calls before the first is sent; an index has them in order.
+# A sort would read all calls before it sends the first; an index has them in order.
 _BY_INDEX: Final = "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off"
 
 _TEXTS: Final = frozenset(
@@ -52,7 +52,8 @@ _TEXTS: Final = frozenset(
 )
 _TIMES: Final = ("created_at", "answered_at", "completed_at")
 _DEFUSED: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
-"""How a formula may begin, in wide letters, too; and what is put before it, so that it can be taken away."""
+"""Characters that make a spreadsheet read a cell as a formula, full-width ones included. The last one, the
+apostrophe, escapes them."""
 
 Format = Literal["csv", "ndjson"]
 _MEDIA_TYPES: Final[dict[Format, str]] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
@@ -63,8 +64,8 @@ log = logging.getLogger("callfold.api")
 
 
 class ExportCut(Exception):
-    """An export that ends in its middle. The server closes the connection, so that no client takes what it
-    has for the whole."""
+    """An export that fails after its first byte. The server closes the connection, so that no client mistakes
+    the part for the whole."""
 
 
 async def export_query(request: Request) -> ExportQuery:
@@ -76,20 +77,21 @@ async def export_query(request: Request) -> ExportQuery:
 async def export_calls(
     request: Request, principal: MayReadCalls, query: Annotated[ExportQuery, Depends(export_query)]
 ) -> Response:
-    """All calls of a list, newest first, as CSV or as JSON lines, streamed: of one state of the database,
-    however long it takes. What ends without its end (a chunk of no bytes) is not whole: the connection is cut
-    when something fails in the middle.
+    """Returns all calls of a list, newest first, as CSV or as JSON lines. All of it comes from one snapshot
+    of the database, however long it takes. If the export fails midway, the server closes the connection
+    before the final (empty) chunk; discard such a file.
 
-    **CSV** is that of RFC 4180, in UTF-8, with a header. A text that begins with `=`, `+`, `-`, `@`, tab, a
-    line break or `'` has a `'` before it, which keeps spreadsheets from taking it for a formula; phone
-    numbers have it, too: take one `'` away from the begin of a text to read it. **JSON lines** are
-    exactly the calls of the list. With `Accept-Encoding: gzip` it is compressed.
+    **CSV** follows RFC 4180, in UTF-8, with a header. The export puts a `'` before a text that begins with
+    `=`, `+`, `-`, `@`, a full-width form of these, a tab, a line break or `'`. Spreadsheets then do not run
+    it as a formula. This also applies to phone numbers. Remove one leading `'` to get the original text.
 
-    Few exports run at once, and those of one organization leave others room: `EXPORTS_BUSY` says to come
-    back. Who takes nothing for 30 s is cut off.
+    **JSON lines** have exactly the calls of the list. With `Accept-Encoding: gzip` the export is compressed.
+
+    The number of concurrent exports is limited, and one organization cannot use all of them. Beyond the limit
+    the code is `EXPORTS_BUSY`; retry later. A client that reads nothing for 30 s is disconnected.
     """
     if query.bom and query.format != "csv":
-        raise invalid_parameter("bom", "is for format=csv alone")
+        raise invalid_parameter("bom", "applies only to format=csv")
     api = Api.of(request)
     asked = Asked(
         call_filters_of(principal, query),
@@ -104,19 +106,19 @@ async def export_calls(
 
 
 class Asked(NamedTuple):
-    """What is exported, and how."""
+    """What to export, and how."""
 
     filters: CallFilters
     order: Order
     format: Format
     search_calls: int
     zone: ZoneInfo | None = None
-    """The time zone to write times in, in place of UTC."""
+    """The time zone of times in the file, instead of UTC."""
     byte_order_mark: bool = False
 
 
 class Export(StreamingResponse):
-    """The answer. It holds a connection while it is sent, and no longer than `seconds`."""
+    """The answer. It holds a connection while it is sent, for at most `seconds`."""
 
     def __init__(self, database: Database, asked: Asked, compressed: bool, seconds: float) -> None:
         headers = {
@@ -134,7 +136,7 @@ class Export(StreamingResponse):
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it. Raises the 503 `ApiError` before the first byte, and `ExportCut` after it."""
+        """The ASGI application. Raises the 503 `ApiError` before the first byte, and `ExportCut` after it."""
         sending = asyncio.create_task(self._send_all(send))
         leaving = asyncio.create_task(_until_left(receive))
         try:
@@ -150,8 +152,8 @@ class Export(StreamingResponse):
         except ApiError as error:
             if not self._started:
                 raise
-            log.warning("an export was cut: %s", error.code)
-            raise ExportCut(error.code) from None
+            log.warning("an export was aborted: %s", error.code.name)
+            raise ExportCut(error.code.name) from None
 
     async def _send_all(self, send: Send) -> None:
         ends = asyncio.get_running_loop().time() + self._seconds
@@ -170,13 +172,14 @@ class Export(StreamingResponse):
             await self._send(send, _body(compressor.flush() if compressor else b"", more=False), ends)
 
     async def _send(self, send: Send, message: Message, ends: float) -> None:
-        """Raises `ExportCut` when the client takes nothing for long, or all of it took too long."""
+        """Raises `ExportCut` when the client reads nothing for `SEND_SECONDS`, or the export takes too
+        long."""
         left = min(SEND_SECONDS, ends - asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(left):
                 await send(message)
         except TimeoutError:
-            log.warning("an export was cut: its client took too long")
+            log.warning("an export was aborted: the client read too slowly")
             raise ExportCut from None
 
 
@@ -194,7 +197,7 @@ async def _until_left(receive: Receive) -> None:
 
 
 async def _blocks(connection: Connection, asked: Asked, seconds: float) -> AsyncGenerator[bytes, None]:
-    """The export in blocks of some hundred kilobytes; the first comes also when there is no call."""
+    """The export in blocks of at least `BLOCK_BYTES`; there is a first block even if there are no calls."""
     filters = asked.filters
     if not await has_few(connection, filters, asked.search_calls):
         await connection.execute(_BY_INDEX)
@@ -234,7 +237,7 @@ def _csv_row(cells: Sequence[object]) -> bytes:
 
 
 def _cell(field: str, value: object) -> object:
-    """A value as a cell has it: empty for none, as in JSON for all but texts, and of these no formula."""
+    """A value as a CSV cell: empty for null, text with formulas escaped, everything else as in JSON."""
     match value:
         case None:
             return ""

@@ -1,8 +1,8 @@
-"""Which calls a list or an export is of.
+"""The filters of lists and exports.
 
 `FiltersQuery` is the one table of the filters. A row has the name, the type and the documentation of a query
 parameter, and its conditions. The SQL of a condition names the parameters of the statements. Its access path
-says which index serves it, and so how many calls a question may look at.
+names the index that serves it, and so decides how many calls a request may examine.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -49,10 +49,10 @@ _NUMBER_EXAMPLES: Final = ["+4930901820", "+4930*"]
 
 @dataclass(frozen=True)
 class ReadAs:
-    """How a query parameter becomes the parameters of its conditions, where it is not the only one itself."""
+    """How a query parameter becomes the parameters of its conditions, unless it is their only parameter."""
 
     parameters: Callable[[UUID, Any], Mapping[str, object]]
-    """From the organization and the value."""
+    """Computes them from the organization and the value."""
 
 
 def _day_or_instant_as(day: str, instant: str) -> ReadAs:
@@ -60,8 +60,8 @@ def _day_or_instant_as(day: str, instant: str) -> ReadAs:
 
 
 def _number_or_span_as(number: str, first: str, after: str) -> ReadAs:
-    """A number; or, of those that begin with a prefix, the first in the order of their bytes, and the first
-    after them."""
+    """A number; or for a prefix, the first number that begins with it, in byte order, and the first number
+    after those."""
 
     def parameters(_: UUID, value: str) -> Mapping[str, object]:
         if not value.endswith("*"):
@@ -76,18 +76,18 @@ def _has_part(column: str) -> str:
     return f"position(:number_part IN translate({column}, '{NUMBER_SEPARATORS}', '')) > 0"
 
 
-# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
+# `day` decides. The bounds of `created_at` serve the index; they are wider by more than any time zone offset.
 _FROM_DAY: Final = (
     "day >= :start_date AND created_at >= (:start_date::date - 1)::timestamp AT TIME ZONE 'UTC'"
 )
 _TO_DAY: Final = "day <= :end_date AND created_at < (:end_date::date + 2)::timestamp AT TIME ZONE 'UTC'"
-# Numbers that begin with a prefix are a span of the order of bytes, in which their indexes are.
+# The numbers with a prefix are one range in byte order, which is the order of the indexes.
 _FROM_PREFIX: Final = "from_number ~>=~ :from_first AND from_number ~<~ :from_after"
 _TO_PREFIX: Final = "to_number ~>=~ :to_first AND to_number ~<~ :to_after"
 
 
 class FiltersQuery(CellsQuery):
-    """Which calls can be asked for: what the list and the export have in common."""
+    """The filters that the list and the export have in common."""
 
     start_date: Annotated[
         DayOrInstant | SkipJsonSchema[None],
@@ -96,9 +96,9 @@ class FiltersQuery(CellsQuery):
         _day_or_instant_as("start_date", "created_from"),
     ] = Field(
         None,
-        description="Only calls created on this day or later, in the organization's time zone; or at this "
-        "instant (RFC 3339, with an offset) or later. Instants are for lists and exports alone. Trends begin "
-        "with it; without it, `interval` says how many days they have.",
+        description="Only calls created on this day or later, in the organization's time zone. Lists and "
+        "exports also accept an RFC 3339 timestamp with an offset: only calls created then or later. Trends "
+        "begin on this day; the default depends on `interval`.",
         examples=["2026-11-01", "2026-11-01T08:00:00Z"],
     )
     end_date: Annotated[
@@ -108,12 +108,13 @@ class FiltersQuery(CellsQuery):
         _day_or_instant_as("end_date", "created_before"),
     ] = Field(
         None,
-        description="Only calls created on this day or earlier, in the organization's time zone; or before "
-        "this instant. Trends end with it; without it, today.",
+        description="Only calls created on this day or earlier, in the organization's time zone. Lists and "
+        "exports also accept a timestamp: only calls created before it. Trends end on this day; the default "
+        "is today.",
         examples=["2026-11-30", "2026-11-01T09:00:00Z"],
     )
-    from_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="The same as `start_date`.")
-    to_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
+    from_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="An alias of `start_date`.")
+    to_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="An alias of `end_date`.")
     endpoint_id: Annotated[
         UUID | SkipJsonSchema[None], Condition("uuid", "endpoint_id = :endpoint_id", AccessPath.MANY_BY_TIME)
     ] = Field(None, description="Only calls of this endpoint.")
@@ -124,8 +125,8 @@ class FiltersQuery(CellsQuery):
         _number_or_span_as("from_number", "from_first", "from_after"),
     ] = Field(
         None,
-        description="Only calls from exactly this number; with a * at its end, from numbers that begin with "
-        "it. A leading + needs no escape.",
+        description="Only calls from exactly this number. With a * at the end, calls from numbers that begin "
+        "with it. A leading + needs no escape.",
         examples=_NUMBER_EXAMPLES,
     )
     to_number: Annotated[
@@ -134,15 +135,17 @@ class FiltersQuery(CellsQuery):
         Condition("text", _TO_PREFIX, AccessPath.MANY),
         _number_or_span_as("to_number", "to_first", "to_after"),
     ] = Field(
-        None, description="Only calls to this number, as with `from_number`.", examples=_NUMBER_EXAMPLES
+        None,
+        description="Only calls to this number, with the same syntax as `from_number`.",
+        examples=_NUMBER_EXAMPLES,
     )
     number: Annotated[
         NumberPart | SkipJsonSchema[None],
         Condition("text", f"{_has_part('from_number')} OR {_has_part('to_number')}"),
     ] = Field(
         None,
-        description="Only calls from or to a number with these digits (3 or more) anywhere in it. Spaces and "
-        f"any of `{NUMBER_SEPARATORS.strip()}` are passed over on both sides.",
+        description="Only calls from or to a number that contains these 3 to 64 digits. Spaces and any of "
+        f"`{NUMBER_SEPARATORS.strip()}` are ignored, in the parameter and in the numbers.",
         examples=["901820"],
     )
     external_id: Annotated[
@@ -151,83 +154,89 @@ class FiltersQuery(CellsQuery):
         ReadAs(lambda organization_id, value: {"id": call_uuid(organization_id, value)}),
     ] = Field(
         None,
-        description="Only the call that its source gave this id. It need not be a UUID.",
+        description="Only the call with this id of the source, which need not be a UUID.",
         examples=["3848276298220188511@atlanta.example.com"],
     )
     hangup_cause: Annotated[
         Text256 | SkipJsonSchema[None], Condition("text", "hangup_cause = :hangup_cause")
-    ] = Field(None, description="Only calls that ended for exactly this cause.", examples=["USER_BUSY"])
+    ] = Field(None, description="Only calls that ended with exactly this cause.", examples=["USER_BUSY"])
     min_duration: Annotated[
         Seconds | SkipJsonSchema[None], Condition("integer", "duration >= :min_duration")
-    ] = Field(None, description="Only calls of at least this many seconds.")
+    ] = Field(
+        None, description="Only calls of at least this many seconds. Calls without a duration are excluded."
+    )
     max_duration: Annotated[
         Seconds | SkipJsonSchema[None], Condition("integer", "duration <= :max_duration")
-    ] = Field(None, description="Only calls of at most this many seconds, and of known duration.")
+    ] = Field(
+        None, description="Only calls of at most this many seconds. Calls without a duration are excluded."
+    )
     has_recording: Annotated[
         Flag | SkipJsonSchema[None],
         Condition("boolean", "coalesce(recording_url <> '', false) = :has_recording"),
-    ] = Field(None, description="`true`: only calls with a recording; `false`: only those without.")
+    ] = Field(None, description="`true`: only calls with a recording. `false`: only calls without one.")
     has_transcript: Annotated[
         Flag | SkipJsonSchema[None],
         Condition("boolean", "coalesce(transcript <> '', false) = :has_transcript"),
-    ] = Field(None, description="`true`: only calls with a transcript; `false`: only those without.")
-    order: Order = Field("desc", description="`desc`: the newest, longest or dearest first; `asc`: last.")
+    ] = Field(None, description="`true`: only calls with a transcript. `false`: only calls without one.")
+    order: Order = Field(
+        "desc", description="`desc`: the newest, longest or most expensive first. `asc`: the reverse."
+    )
 
 
 class ExportQuery(FiltersQuery):
-    """What `GET /calls/export` can be asked."""
+    """The query parameters of `GET /calls/export`."""
 
     format: Literal["csv", "ndjson"] = Field(
-        "csv", description="`csv`: with a header, by RFC 4180; `ndjson`: a JSON object a line."
+        "csv", description="`csv`: RFC 4180 with a header line. `ndjson`: one JSON object per line."
     )
     time_zone: Zone | SkipJsonSchema[None] = Field(
         None,
-        description="The time zone to write `created_at`, `answered_at` and `completed_at` in, by its IANA "
-        "name: with its offset from UTC. Without it they are in UTC. The days of `start_date` and `end_date` "
-        "stay those of the organization's time zone.",
+        description="The time zone of `created_at`, `answered_at` and `completed_at` in the file, as an IANA "
+        "name; times have its offset from UTC. Default: UTC. `start_date` and `end_date` remain days of "
+        "the organization's time zone.",
         examples=["Europe/Berlin"],
     )
     bom: Flag = Field(
         False,
-        description="With `format=csv`: `true` puts a byte-order mark before the header. Spreadsheets take "
-        "it as the sign of UTF-8.",
+        description="With `format=csv`: `true` writes a byte-order mark before the header, so that "
+        "spreadsheets recognize UTF-8.",
     )
 
 
 class CallsQuery(FiltersQuery):
-    """What `GET /calls` can be asked."""
+    """The query parameters of `GET /calls`."""
 
     action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
         None,
-        description="What to answer: absent, the list of calls; `stats`, the status breakdown; `trends`, the "
-        "daily counts.",
+        description="`stats`: the status breakdown. `trends`: the daily counts. Without it: the list of "
+        "calls.",
     )
     page: Annotated[int, Field(ge=1, le=PAGE_MAX)] | SkipJsonSchema[None] = Field(
         None,
-        description="Which page of the list: 1 without this. Stats and trends have no pages.",
+        description="Page number of the list, from 1. Default: 1. Stats and trends have no pages.",
     )
     offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] | SkipJsonSchema[None] = Field(
         None,
-        description="In place of `page`: how many calls of the list to pass over.",
+        description="Instead of `page`: how many calls of the list to skip.",
     )
     cursor: Annotated[str, Field(max_length=512)] | SkipJsonSchema[None] = Field(
         None,
-        description="In place of `page`: the `next_cursor` of the page before, with the same filters and "
-        "order. Calls that come or go meanwhile make it neither pass over a call nor answer one twice.",
+        description="Instead of `page`: the `next_cursor` of the previous page, with the same filters and "
+        "order. Calls that are added or removed meanwhile cause no gap and no repetition.",
     )
     limit: int = Field(
-        20, ge=1, le=LIMIT_MAX, description="How many calls a page has. Stats and trends have no pages."
+        20, ge=1, le=LIMIT_MAX, description="The most calls that a page has. Stats and trends have no pages."
     )
     sort: Sort = Field(
         "created_at",
-        description="What the list is ordered by; calls without a duration or cost come last. Where "
-        "that is the same, it is ordered by `created_at`, then by `id`.",
+        description="The sort key of the list. Calls without a duration or cost come last. Calls with equal "
+        "keys are ordered by `created_at`, then by `id`.",
     )
-    total: Flag = Field(True, description="`false`: `total` and `total_pages` are null, which may be faster.")
+    total: Flag = Field(True, description="`false`: `total` and `total_pages` are null, which can be faster.")
 
 
 def _reading_of(metadata: Sequence[object]) -> ReadAs | None:
-    """How a field with these annotations is read; None for a field without conditions."""
+    """How a field with these annotations becomes parameters; None for a field without conditions."""
     for each in metadata:
         if isinstance(each, ReadAs):
             return each
@@ -246,11 +255,11 @@ _READINGS: Final = {
 CONDITIONS: Final = tuple(conditions_of(FiltersQuery))
 _INDEXED: Final = " AND ".join(str(each) for each in CONDITIONS if each.path is not AccessPath.SCAN)
 BY_INDEX: Final = f"organization_id = :organization_id AND livemode = :livemode AND {_INDEXED}"
-"""What an index knows of the asked calls."""
+"""The conditions that an index serves."""
 BY_SCAN: Final = " AND ".join(str(each) for each in CONDITIONS if each.path is AccessPath.SCAN)
-"""What PostgreSQL looks for in each call."""
+"""The conditions that PostgreSQL checks for each call that the index returns."""
 MATCHING: Final = f"{BY_INDEX} AND {BY_SCAN}"
-"""The asked calls, to follow WHERE; its parameters are those of `CallFilters`."""
+"""The requested calls, to follow WHERE; its parameters are those of `CallFilters`."""
 
 _SPAN: Final = {name for each in CONDITIONS if each.path is AccessPath.SPAN for name in each.parameters}
 _NO_FILTERS: Final = dict.fromkeys(name for each in CONDITIONS for name in each.parameters)
@@ -258,12 +267,12 @@ _NO_FILTERS: Final = dict.fromkeys(name for each in CONDITIONS for name in each.
 
 @dataclass(frozen=True)
 class CallFilters:
-    """Which calls are asked for."""
+    """Which calls are requested."""
 
     cells: Filters
-    """The part that the counts know."""
+    """The filters that the counts have as dimensions."""
     beyond: Mapping[str, object] = field(default_factory=dict)
-    """Values of the other parameters of `CONDITIONS`, by name: only those that are given."""
+    """Values of the other parameters of `CONDITIONS`, by name: only those that were sent."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -272,7 +281,7 @@ class CallFilters:
 
     @property
     def is_of_cells(self) -> bool:
-        """Whether the counts know all of it."""
+        """Whether the counts can answer for all filters."""
         return not self.beyond
 
     @cached_property
@@ -283,7 +292,7 @@ class CallFilters:
 
     @property
     def has_instants(self) -> bool:
-        """Whether the calls are bounded within a day, of which the counts know nothing."""
+        """Whether a timestamp bounds the calls within a day, for which the counts have no value."""
         return not _SPAN.isdisjoint(self.beyond)
 
     def within(self, first: date, last: date) -> "CallFilters":
@@ -292,12 +301,12 @@ class CallFilters:
 
     @property
     def by_span(self) -> "CallFilters":
-        """Only what bounds the calls in time, and their phone number."""
+        """Only the bounds in time and the phone number."""
         return self._only(self.cells.phone_number_id)
 
     def by_each_index(self) -> Iterator["CallFilters"]:
-        """Only what bounds them in time, with what one index knows; for each such index, the narrowest
-        first. What the counts know is left to them."""
+        """For each index that serves a filter, only that filter and the bounds in time; the narrowest first.
+        Filters that the counts have as dimensions are left to the counts."""
         indexed = [each for each in self.conditions if each.path < AccessPath.SPAN]
         for condition in sorted(indexed, key=lambda each: each.path):
             if condition.parameters[0] in self.beyond:
@@ -310,7 +319,7 @@ class CallFilters:
 
 
 def call_filters_of(principal: Principal, query: FiltersQuery) -> CallFilters:
-    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
+    """The filters for what the principal may see and the query requests. Raises the 400 `ApiError`."""
     start = one_of("start_date", query.start_date, "from_date", query.from_date)
     end = one_of("end_date", query.end_date, "to_date", query.to_date)
     if start and end and isinstance(start, datetime) == isinstance(end, datetime) and start > end:

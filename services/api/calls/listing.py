@@ -1,4 +1,4 @@
-"""The list of calls; and the one route that also serves stats and trends."""
+"""The list of calls. Its route also serves stats and trends."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from services.api.http.query import read_query
 from shared.database.statement import Statement
 
 TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
-"""How much transcript a page has; those of the calls after that are left out."""
+"""The most bytes of transcripts on a page; later transcripts are left out."""
 
 TRANSCRIPTS: Final = Statement("""
 SELECT id, transcript FROM calls WHERE organization_id = :organization_id AND id = ANY (:call_ids::uuid[])
@@ -44,16 +44,16 @@ _QUERIES: Final[Mapping[str | None, type[CallsQuery | StatsQuery | TrendsQuery]]
 
 
 def _other_action(name: str, action: str | None) -> str:
-    """The rule that a parameter breaks which others of these have."""
+    """The rule that a parameter of another action breaks."""
     if action is None:
-        return "is for action=stats or action=trends, not for the list of calls"
+        return "applies only to action=stats and action=trends, not to the list of calls"
     if name in CallsQuery.model_fields:
-        return f"is for the list of calls alone, not for action={action}"
-    return f"is not for action={action}"
+        return f"applies only to the list of calls, not to action={action}"
+    return f"does not apply to action={action}"
 
 
 async def query_by_action(request: Request) -> CallsQuery | StatsQuery | TrendsQuery:
-    """The dependency that reads the query as its action has it. Raises the 400 `ApiError`."""
+    """The dependency that reads the query by its action. Raises the 400 `ApiError`."""
     action = request.query_params.get("action")
     model = _QUERIES.get(action, CallsQuery)
     for name in request.query_params if action is None or action in _QUERIES else ():
@@ -68,9 +68,9 @@ async def get_calls(
     principal: AnyPrincipal,
     query: Annotated[CallsQuery | StatsQuery | TrendsQuery, Depends(query_by_action)],
 ) -> Response:
-    """The list of calls, newest first; with `action=stats` the status breakdown; with `action=trends` the
-    daily counts. All three take the same filters, and their numbers agree at any moment: with each other
-    and with the calls."""
+    """Returns the list of calls, newest first. With `action=stats` it returns the status breakdown, with
+    `action=trends` the daily counts. Stats and trends accept the filters that are dimensions of the counts.
+    At every moment their numbers agree with each other and with the calls."""
     require(principal, "calls:read" if isinstance(query, CallsQuery) else "analytics:read")
     if isinstance(query, StatsQuery):
         return await get_stats(request, principal, query)
@@ -86,7 +86,8 @@ async def get_calls(
 async def calls(
     connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo
 ) -> dict[str, object]:
-    """One page of the asked calls and their exact total, of one snapshot. Raises what `read_page` raises."""
+    """One page of the requested calls and their exact total, from one snapshot. Raises what `read_page`
+    raises."""
     found = await read_page(connection, filters, page, zone)
     rows = found.rows[: page.limit]
     transcripts, left_out = await _transcripts(connection, filters.cells.organization_id, rows)
@@ -110,10 +111,10 @@ async def calls(
 
 
 def _page_of(query: CallsQuery, filters: CallFilters, search_calls: int) -> Page:
-    """The asked page. Raises the 400 `ApiError` for a place that is given twice, or by a foreign cursor."""
+    """The requested page. Raises the 400 `ApiError` for two places at once, or for another list's cursor."""
     places = [name for name in ("page", "offset", "cursor") if getattr(query, name) is not None]
     if len(places) > 1:
-        raise invalid_parameter(places[1], f"must not be given together with {places[0]}")
+        raise invalid_parameter(places[1], f"cannot be combined with {places[0]}; send only one of them")
     offset = query.offset or ((query.page or 1) - 1) * query.limit
     after = None
     if query.cursor is not None:
@@ -122,7 +123,7 @@ def _page_of(query: CallsQuery, filters: CallFilters, search_calls: int) -> Page
 
 
 def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ...]:
-    """What a cursor is bound to."""
+    """The filters and the order that a cursor is bound to."""
     given = {name: value for name, value in filters.parameters.items() if value is not None}
     return (given, sort, order)
 
@@ -130,7 +131,8 @@ def question(filters: CallFilters, sort: Sort, order: Order) -> tuple[object, ..
 async def _transcripts(
     connection: Connection, organization_id: UUID, rows: Sequence[Record]
 ) -> tuple[dict[UUID, str], list[UUID]]:
-    """The long transcripts of a page by call, as many as it may have; and the calls whose are left out."""
+    """The long transcripts of a page by call, as many as fit; and the calls whose transcripts are left
+    out."""
     fitting: list[UUID] = []
     left_out: list[UUID] = []
     bytes_ = 0
@@ -145,8 +147,8 @@ async def _transcripts(
 
 
 def call_of(row: Record) -> dict[str, object]:
-    """A call as it is answered, from a row with `COLUMNS`. Rows of older versions may have empty texts, which
-    are no values."""
+    """A call of an answer, from a row with `COLUMNS`. Rows of older versions may have empty texts; they
+    become null."""
     described: dict[str, object] = {field: row[field] for field in FIELDS}
     for field in _TEXTS:
         described[field] = described[field] or None

@@ -1,5 +1,5 @@
-"""The answers: every field with its meaning. They make the OpenAPI document, and the tests hold the real
-answers to them."""
+"""The answers: every field with its meaning. The OpenAPI document is generated from these models, and the
+tests compare real answers with them."""
 
 import json
 from datetime import datetime
@@ -12,17 +12,18 @@ from typing_extensions import TypeAliasType
 from services.api.figures.models import CallStats, CallTrends, Cents
 from shared.calls import event
 
-# Types with names, so that a generated client has them, too.
+# Named types, so that generated clients also have them.
 CallStatus = TypeAliasType(
-    "CallStatus", Annotated[event.Status, Field(description="How far a call is, or how it ended.")]
+    "CallStatus", Annotated[event.Status, Field(description="The current state of a call, or how it ended.")]
 )
 CallDirection = TypeAliasType(
-    "CallDirection", Annotated[event.Direction, Field(description="As the organization sees the call.")]
+    "CallDirection",
+    Annotated[event.Direction, Field(description="The direction, from the organization's point of view.")],
 )
 EventType = TypeAliasType(
     "EventType",
     Annotated[
-        Literal[event.EventType, "callfold.missing_hangup"], Field(description="What an event tells of.")
+        Literal[event.EventType, "callfold.missing_hangup"], Field(description="What the event reports.")
     ],
 )
 
@@ -96,29 +97,33 @@ LIST_EXAMPLE: dict[str, Any] = {
 
 
 class Call(BaseModel):
-    """A call: all that its events say of it so far."""
+    """A call: the result of all its events so far."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [CALL_EXAMPLE]})
 
-    id: UUID = Field(description="The call's id: its source's, or one made of its `external_id`.")
-    external_id: str | None = Field(description="The source's own call id, where that is no UUID.")
-    from_number: str | None = Field(description="Who called: E.164, or what the source has.")
-    to_number: str | None = Field(description="Who was called: E.164, or what the source has.")
-    direction: CallDirection | None = Field(description="As the organization sees it; null until known.")
-    status: CallStatus = Field(description="How far the call is, or how it ended.")
-    duration: int | None = Field(description="Seconds, as the source counted them.", ge=0)
-    cost: Cents | None = Field(description="Cents, with up to 4 decimals.")
-    latency_ms: int | None = Field(description="The source's latency, in milliseconds.", ge=0)
+    id: UUID = Field(
+        description="The call's id: the source's own UUID, or a UUID derived from `external_id`."
+    )
+    external_id: str | None = Field(description="The source's own call id, if it is not a UUID.")
+    from_number: str | None = Field(description="The caller's number: E.164, or as the source sent it.")
+    to_number: str | None = Field(description="The called number: E.164, or as the source sent it.")
+    direction: CallDirection | None = Field(
+        description="The direction, from the organization's point of view; null until known."
+    )
+    status: CallStatus = Field(description="The current state of the call, or how it ended.")
+    duration: int | None = Field(description="Duration in seconds, as the source reported it.", ge=0)
+    cost: Cents | None = Field(description="Cost in cents, with up to 4 decimals.")
+    latency_ms: int | None = Field(description="Latency in milliseconds, as the source reported it.", ge=0)
     phone_number_id: UUID | None = Field(description="The organization's phone number of this call.")
     endpoint_id: UUID | None = Field(description="The organization's endpoint of this call.")
-    recording_url: str | None = Field(description="Where the source keeps the recording.")
-    hangup_cause: str | None = Field(description="Why the call ended, in the source's words.")
-    organization_id: UUID = Field(description="Whose call it is.")
+    recording_url: str | None = Field(description="The URL of the recording, as the source sent it.")
+    hangup_cause: str | None = Field(description="Why the call ended, as the source reported it.")
+    organization_id: UUID = Field(description="The organization that the call belongs to.")
     livemode: bool = Field(description="False for test traffic.")
     created_at: datetime = Field(description="When the call was initiated, in UTC.")
-    answered_at: datetime | None = Field(description="When it was answered, in UTC.")
-    completed_at: datetime | None = Field(description="When it ended, in UTC.")
-    transcript: str | None = Field(description="What was said, once the source has written it down.")
+    answered_at: datetime | None = Field(description="When the call was answered, in UTC.")
+    completed_at: datetime | None = Field(description="When the call ended, in UTC.")
+    transcript: str | None = Field(description="The transcript, once the source has sent it.")
 
 
 class Event(BaseModel):
@@ -126,43 +131,45 @@ class Event(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EVENT_EXAMPLE]})
 
-    id: str = Field(description="The source's id of the event.")
+    id: str = Field(description="The event's id, as the source sent it.")
     type: EventType = Field(
-        description="What happened. `callfold.missing_hangup` is callfold's own: a call that never ended."
+        description="The kind of event. callfold itself adds `callfold.missing_hangup` to a call that never "
+        "ended."
     )
-    timestamp: datetime = Field(description="The event's own time, in UTC.")
+    timestamp: datetime = Field(description="The event's own timestamp, in UTC.")
     livemode: bool = Field(description="False for test traffic.")
-    data: dict[str, Any] = Field(description="The event's data exactly as it was sent, with all its fields.")
+    data: dict[str, Any] = Field(
+        description="The event's data exactly as the source sent it, with all its fields."
+    )
 
 
 class Recording(BaseModel):
     """A call's recording."""
 
     url: str | None = Field(
-        description="Where the source keeps it: a link of http or https; null where it is none."
+        description="The http or https link that the source sent; null if it is not such a link."
     )
 
 
 class CallRecording(BaseModel):
-    """One of a call's recordings, by the event that it is ready."""
+    """One of a call's recordings, from its event `recording.ready`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [CALL_RECORDING_EXAMPLE]})
 
     id: str = Field(
-        description="The id of the event `recording.ready`: what to ask for as `recording` at "
+        description="The id of the event `recording.ready`. Send it as `recording` to "
         "`/calls/{id}/recording`."
     )
-    url: str | None = Field(
-        description="Where the source keeps it: a link of http or https; null where it named none."
-    )
-    created_at: datetime = Field(description="The event's own time, in UTC.")
+    url: str | None = Field(description="The http or https link that the source sent; null if it sent none.")
+    created_at: datetime = Field(description="The event's own timestamp, in UTC.")
     duration_seconds: float | None = Field(
-        description="How long the recording is, as its source said; the call's duration is another.", ge=0
+        description="Length of the recording, as the source reported it; not the call's duration.", ge=0
     )
     format: str | None = Field(
-        description="Its format, as its source said, or as the URL's path ends.", examples=["mp3"]
+        description="Format, as the source reported it, or else the suffix of the URL's path.",
+        examples=["mp3"],
     )
-    size_bytes: int | None = Field(description="How large it is, as its source said.", ge=0)
+    size_bytes: int | None = Field(description="Size, as the source reported it.", ge=0)
 
 
 class CallDetail(Call):
@@ -184,14 +191,15 @@ class CallDetail(Call):
 
     recording: Recording | None = Field(description="The latest recording. Null while the call has none.")
     recordings: list[CallRecording] = Field(
-        description="One for each event `recording.ready`, by timestamp, then id: the first 1,000, or "
-        "4 MiB of events."
+        description="One recording per event `recording.ready`, ordered by timestamp, then id: at most the "
+        "first 1,000, or the first 4 MiB of events."
     )
     events: list[Event] = Field(
-        description="The events of the call, by timestamp, then id: the first 1,000, or 4 MiB of them."
+        description="The events of the call, ordered by timestamp, then id: at most the first 1,000, or the "
+        "first 4 MiB."
     )
     events_total: int = Field(
-        description="How many events the call has; those beyond `events` are at `/calls/{id}/events`.", ge=0
+        description="How many events the call has. `/calls/{id}/events` returns all of them.", ge=0
     )
 
 
@@ -200,29 +208,30 @@ class EventList(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EVENTS_EXAMPLE]})
 
-    data: list[Event] = Field(description="The events of this page, by timestamp, then id.")
+    data: list[Event] = Field(description="The events of this page, ordered by timestamp, then id.")
     total: int = Field(description="How many events the call has.", ge=0)
-    offset: int = Field(description="How many of them are before this page.", ge=0)
-    limit: int = Field(description="How many a page has at most; fewer where they are large.", ge=1)
-    next_offset: int | None = Field(description="The offset of the next page; null after the last.", ge=1)
+    offset: int = Field(description="How many events come before this page.", ge=0)
+    limit: int = Field(description="The most events that a page has; large events make it end earlier.", ge=1)
+    next_offset: int | None = Field(description="The offset of the next page; null on the last page.", ge=1)
 
 
 class RecordingLink(BaseModel):
-    """A link to a call's recording, and what is known of it."""
+    """A link to a call's recording, and its known properties."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [RECORDING_EXAMPLE]})
 
     recording_url: str | None = Field(
-        description="A link of http or https to the recording; null where its source named none."
+        description="An http or https link to the recording; null if the source sent none."
     )
-    expires_at: datetime | None = Field(
-        description="When the link stops working, in UTC; null where that is not known."
+    expires_at: datetime | None = Field(description="When the link expires, in UTC; null if that is unknown.")
+    duration_seconds: float | None = Field(
+        description="Length of the recording, as the source reported it.", ge=0
     )
-    duration_seconds: float | None = Field(description="How long it is, as its source said.", ge=0)
     format: str | None = Field(
-        description="Its format, as its source said, or as the URL's path ends.", examples=["mp3"]
+        description="Format, as the source reported it, or else the suffix of the URL's path.",
+        examples=["mp3"],
     )
-    size_bytes: int | None = Field(description="How large it is, as its source said.", ge=0)
+    size_bytes: int | None = Field(description="Size, as the source reported it.", ge=0)
 
 
 class CallList(BaseModel):
@@ -230,26 +239,27 @@ class CallList(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [LIST_EXAMPLE]})
 
-    data: list[Call] = Field(description="The calls of this page, in the asked order.")
+    data: list[Call] = Field(description="The calls of this page, in the requested order.")
     total: int | None = Field(
-        description="How many calls there are on all pages: exact. Null with `total=false`.", ge=0
+        description="The exact number of calls on all pages. Null with `total=false`.", ge=0
     )
     page: int | None = Field(
-        description="The page that this is, or in which it begins, from 1. Null with `cursor`.", ge=1
+        description="The number of this page, or of the page in which it begins, from 1. Null with `cursor`.",
+        ge=1,
     )
     offset: int | None = Field(
         description="How many calls of the list come before this page. Null with `cursor`.", ge=0
     )
-    limit: int = Field(description="How many calls a page has at most.", ge=1)
+    limit: int = Field(description="The most calls that a page has.", ge=1)
     total_pages: int | None = Field(
         description="How many pages there are; 0 without calls. Null with `total=false`.", ge=0
     )
     next_cursor: str | None = Field(
-        description="What to ask for as `cursor` to get the next page; null where there is none."
+        description="Send it as `cursor` to get the next page; null on the last page."
     )
     transcripts_left_out: list[UUID] = Field(
-        description="The calls of this page whose `transcript` is null here alone: the page's are over 4 MiB "
-        "together. Ask for each call by itself, or for smaller pages."
+        description="Calls of this page that have a `transcript` which is null here, because the page's "
+        "transcripts exceed 4 MiB. Request such a call by itself, or smaller pages."
     )
 
 
@@ -258,7 +268,7 @@ def _exactly_one(schema: dict[str, Any]) -> None:
 
 
 class CallsAnswer(RootModel[CallList | CallStats | CallTrends]):
-    """By `action`: a page of the list (absent), the status breakdown (`stats`) or the daily counts
-    (`trends`)."""
+    """A page of the list without `action`; the status breakdown with `stats`; the daily counts with
+    `trends`."""
 
     model_config = ConfigDict(json_schema_extra=_exactly_one)

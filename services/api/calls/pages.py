@@ -1,4 +1,4 @@
-"""Pages of the list: the statements that read them, each bounded in the calls that it looks at."""
+"""Pages of the list: the statements that read them. Each examines a bounded number of calls."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,12 +18,12 @@ from shared.calls.local_time import local_day
 from shared.database.statement import Statement
 
 OFFSET_AT_ONCE_MAX: Final = 1_000
-"""Up to here, reading over calls costs less than asking which day the page begins in."""
+"""Up to this offset, skipping calls costs less than finding the day in which the page begins."""
 SHORT_TRANSCRIPT_BYTES: Final = 16 * 1024
-"""Transcripts up to here are read with their calls, longer ones one by one."""
+"""Transcripts up to this size are read with their calls, longer ones separately."""
 
 _SPARE: Final = timedelta(days=1)
-"""To spare on both sides of a cursor's day, as the organization may just be moving to another time zone."""
+"""Margin on both sides of a cursor's day: the organization may be changing its time zone."""
 
 FIELDS: Final = tuple(models.Call.model_fields)
 COLUMNS: Final = ", ".join(FIELDS)
@@ -31,19 +31,19 @@ COLUMNS: Final = ", ".join(FIELDS)
 _DIRECTIONS: Final[dict[Order, str]] = {"desc": "DESC", "asc": "ASC"}
 _BEYOND: Final[dict[Order, str]] = {"desc": "<", "asc": ">"}
 _MISSING: Final[dict[Order, str]] = {"desc": "-1", "asc": "'Infinity'"}
-"""What is sorted by in place of what is not known, so that it comes last; nothing is less than 0."""
+"""The sort key of calls without a value, so that they come last; no value is below 0."""
 
 COUNT: Final = Statement(f"""
 SELECT count(*) FROM (SELECT FROM calls WHERE {MATCHING} LIMIT :calls_max) AS counted
 """)
 
-# The size of a transcript is known without reading it.
+# PostgreSQL knows the size of a transcript without reading it.
 READ: Final = f"""
 {", ".join(field for field in FIELDS if field != "transcript")},
     CASE WHEN octet_length(transcript) <= {SHORT_TRANSCRIPT_BYTES} THEN transcript END AS transcript,
     coalesce(octet_length(transcript), 0) AS transcript_bytes
 """
-"""What is read of each call: `COLUMNS`, but of transcripts only the short ones."""
+"""The columns that are read of each call: `COLUMNS`, but transcripts only if they are short."""
 
 
 def ordered_by_time(order: Order) -> str:
@@ -52,11 +52,11 @@ def ordered_by_time(order: Order) -> str:
 
 
 def _page(order: Order) -> str:
-    """The inner LIMIT keeps the filters from looking at more calls than that. The last of these is answered
-    whether it matches or not, to tell that it was looked at.
+    """The inner LIMIT bounds how many calls the filters examine. The last of these is returned even if it
+    does not match, to show that the bound was reached.
 
-    A filter keeps the order. To ask for that order once more, outside, would keep the outer LIMIT from the
-    planner of what is inside, which would then sort all calls.
+    A filter preserves the order. A second ORDER BY outside would hide the outer LIMIT from the planner of the
+    inner query, which would then sort all calls.
     """
     ordered = ordered_by_time(order)
     return f"""
@@ -107,44 +107,44 @@ def _search(sort: Sort, order: Order) -> str:
 
 _SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 PAGE: Final = {order: Statement(_page(order)) for order in _DIRECTIONS}
-"""A page by time. Parameters: those of `CallFilters`, the place to go on from, and the bounds."""
+"""A page by time. Parameters: those of `CallFilters`, the place to continue from, and the bounds."""
 PAGE_WITH_TOTAL: Final = {
     (order, by_phone_number): Statement(_page_with_total(order, by_phone_number))
     for order in _DIRECTIONS
     for by_phone_number in TOTAL
 }
-"""The same with the total by the counts, for filters of cells alone; by the order, and whether it is of one
-phone number."""
+"""The same with the total from the counts, for filters that the counts have as dimensions; by the order, and
+by whether it is of one phone number."""
 SEARCH: Final = {(sort, order): Statement(_search(sort, order)) for sort in _SORTS for order in _DIRECTIONS}
-"""A page of what is searched for, with the total. Parameters: as of `PAGE`; the place has a value."""
+"""A page of a search, with the total. Parameters: those of `PAGE`; the place also has a value."""
 
 
 class Page(NamedTuple):
-    """Which page of a list is asked for."""
+    """The requested page of a list."""
 
     limit: int
     offset: int = 0
     after: Place | None = None
-    """The call after which it begins, in place of an offset."""
+    """The call after which the page begins, instead of an offset."""
     sort: Sort = "created_at"
     order: Order = "desc"
     total: bool = True
     search_calls: int = 200_000
-    """How many calls may be looked at for what no index or count knows."""
+    """How many calls may be examined for filters that no index or count serves."""
 
 
 class Found(NamedTuple):
-    """The calls of a page, and one more where there is one; the total where it is asked for."""
+    """The calls of a page, and the next one if it exists; the total if it was requested."""
 
     rows: Sequence[Record]
     total: int | None
 
 
 async def read_page(connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo) -> Found:
-    """A page of the asked calls, of the connection's snapshot: `READ`, and the `value` each is sorted by.
+    """A page of the requested calls, from the connection's snapshot: `READ`, and the sort key `value`.
 
-    Raises the 400 `ApiError` where more calls than `search_calls` would have to be looked at, and
-    asyncpg's errors.
+    Raises the 400 `ApiError` if more than `search_calls` calls would have to be examined, and asyncpg's
+    errors.
     """
     if _is_search(filters, page.sort):
         return await _searched(connection, filters, page)
@@ -160,7 +160,7 @@ async def read_page(connection: Connection, filters: CallFilters, page: Page, zo
 
 
 def _is_search(filters: CallFilters, sort: Sort) -> bool:
-    """Whether no index has the asked calls in the asked order."""
+    """Whether no index has the requested calls in the requested order."""
     paths = [condition.path for condition in filters.conditions]
     return (
         sort != "created_at"
@@ -171,14 +171,14 @@ def _is_search(filters: CallFilters, sort: Sort) -> bool:
 
 
 def _scans(filters: CallFilters) -> bool:
-    """Whether some of the filters are of no index, so that other calls lie between the asked ones."""
+    """Whether a filter has no index, so that other calls lie between the requested ones."""
     return any(condition.path is AccessPath.SCAN for condition in filters.conditions)
 
 
 async def _found_by_index(connection: Connection, filters: CallFilters, page: Page) -> Found:
-    """A page of calls that an index has in the list's order, but that are in no count of their own."""
+    """A page of calls that an index has in the list's order, but that the counts do not count separately."""
     if page.offset > page.search_calls:
-        rule = f"must be at most {page.search_calls} with these filters; further into the list, go by cursor"
+        rule = f"must be at most {page.search_calls} with these filters; use cursor to read further"
         raise invalid_parameter("offset", rule)
     rows = await _read(connection, filters, page)
     if not page.total:
@@ -187,14 +187,15 @@ async def _found_by_index(connection: Connection, filters: CallFilters, page: Pa
     if total > page.search_calls:
         raise too_many_calls(
             f"More than {page.search_calls:,} calls match; narrow the list with start_date and end_date, or "
-            "ask for it with total=false.",
+            "send total=false.",
             page.search_calls,
         )
     return Found(rows, total)
 
 
 async def _found_by_days(connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo) -> Found:
-    """A page of calls that are counted: read in the days that have any, from the one on that it begins in."""
+    """A page of calls that the counts count: read from the days that have such calls, from the page's first
+    day."""
     days = [day for day in await days_of(connection, filters.cells) if day.listed]
     total = sum(day.listed for day in days) if page.total else None
     if page.after is not None:
@@ -233,7 +234,7 @@ async def _read(
 
 
 def _parameters(filters: CallFilters, page: Page, look_at: int | None = None) -> dict[str, Any]:
-    """The values of the parameters of `PAGE`, which looks at no more calls than `look_at`."""
+    """The values of the parameters of `PAGE`, which examines at most `look_at` calls."""
     return {
         **filters.parameters,
         "after_time": page.after and page.after.created_at,
@@ -245,7 +246,7 @@ def _parameters(filters: CallFilters, page: Page, look_at: int | None = None) ->
 
 
 async def _searched(connection: Connection, filters: CallFilters, page: Page) -> Found:
-    """A page of calls that have to be looked for among a bounded number of others."""
+    """A page of calls that must be searched for among a bounded number of other calls."""
     narrowed = await _narrowed(connection, filters, page.search_calls)
     if narrowed is None:
         return Found([], 0)
@@ -262,8 +263,8 @@ async def _searched(connection: Connection, filters: CallFilters, page: Page) ->
 
 
 async def _narrowed(connection: Connection, filters: CallFilters, search_calls: int) -> CallFilters | None:
-    """The same filters, within the days that have any such calls; None where there are none. Raises the 400
-    `ApiError` where neither an index nor their span leaves few enough to look at."""
+    """The same filters, within the days that have such calls; None if there are no such days. Raises the 400
+    `ApiError` if neither an index nor the span leaves few enough calls to examine."""
     if await has_few(connection, filters, search_calls):
         return filters
     if filters.has_instants:
@@ -282,7 +283,7 @@ async def _narrowed(connection: Connection, filters: CallFilters, search_calls: 
 
 
 async def has_few(connection: Connection, filters: CallFilters, most: int) -> bool:
-    """Whether what some index knows of the filters leaves at most so many calls. Raises asyncpg's errors."""
+    """Whether one index alone leaves at most `most` calls. Raises asyncpg's errors."""
     for by_index in filters.by_each_index():
         if await _count(connection, by_index, most) <= most:
             return True
@@ -297,15 +298,15 @@ async def _count(connection: Connection, filters: CallFilters, most: int) -> int
 
 def _too_many_between(search_calls: int) -> ApiError:
     return too_many_calls(
-        f"More than {search_calls:,} other calls lie between those of this page; narrow the list with "
-        "start_date and end_date, which may be instants.",
+        f"More than {search_calls:,} other calls lie between the calls of this page; narrow the list with "
+        "start_date and end_date, which may be timestamps.",
         search_calls,
     )
 
 
 def _too_many_to_search(calls: str, search_calls: int) -> ApiError:
     return too_many_calls(
-        f"{calls} calls are in this span, and these filters or this order look at each; narrow it with "
-        f"start_date and end_date to at most {search_calls:,}.",
+        f"{calls} calls are in this span, and these filters or this order must examine each of them; "
+        f"narrow the span with start_date and end_date to at most {search_calls:,} calls.",
         search_calls,
     )

@@ -1,4 +1,4 @@
-"""Types of the query parameters of lists and exports: what a client may write, and the value it becomes."""
+"""Types of the query parameters of lists and exports: the accepted text, and the value that it becomes."""
 
 import re
 from datetime import UTC, date, datetime
@@ -11,7 +11,7 @@ from services.api.figures.cell_filters import as_day, is_day
 from shared.calls.zones import find_time_zone
 
 NUMBER_SEPARATORS: Final = " +-./()"
-"""What people write between a number's digits; a search by digits passes over it."""
+"""Characters that people write between a number's digits; a search by digits ignores them."""
 _NO_SEPARATORS: Final = str.maketrans("", "", NUMBER_SEPARATORS)
 
 _is_instant = re.compile(
@@ -24,37 +24,39 @@ _is_part = re.compile(r"[0-9]{3,64}").fullmatch
 
 
 def _day_or_instant(text: object) -> date:
-    """A day, or an instant in UTC. In a query, a `+` that is not escaped arrives as a space."""
+    """A day, or a timestamp in UTC. In a query, an unescaped `+` arrives as a space."""
     written = text.replace(" ", "+") if isinstance(text, str) else ""
     if not _is_instant(written):
         if is_day(written):
             return as_day(written)
-        raise ValueError("must be a day written as YYYY-MM-DD, or an instant such as 2026-11-01T08:00:00Z")
+        raise ValueError("must be a date (YYYY-MM-DD) or an RFC 3339 timestamp such as 2026-11-01T08:00:00Z")
     try:
         return datetime.fromisoformat(written.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("must be an instant that the calendar has") from None
+        raise ValueError("must be a timestamp that exists, in the years 1 to 9999") from None
 
 
 def storable_text(text: str) -> str:
     """A text that PostgreSQL can store. Raises ValueError with the rule."""
     if not text or "\0" in text:
-        raise ValueError("must be a text, not empty and without null characters")
+        raise ValueError("must not be empty or contain null characters")
     return text
 
 
 def _number(number: str) -> str:
-    """A number as it is stored, where its `+` was not escaped, and so arrived as a space, too."""
+    """A number as it is stored. An unescaped leading `+` arrived as a space and is restored."""
     number = re.sub("^ ", "+", storable_text(number))
     if number.endswith("*") and not _is_ascii(number[:-1]):
-        raise ValueError("must have letters, digits or signs of ASCII before its last *")
+        raise ValueError(
+            "must have at least one character before its final *, and only printable ASCII without spaces"
+        )
     return number
 
 
 def _number_part(part: str) -> str:
     digits = part.translate(_NO_SEPARATORS)
     if not _is_part(digits):
-        raise ValueError("must be at least 3 digits of a number, and at most 64")
+        raise ValueError("must have 3 to 64 digits, and beside them only spaces and + - . / ( )")
     return digits
 
 
@@ -62,7 +64,7 @@ def _zone(name: object) -> ZoneInfo:
     """The time zone of this IANA name. Raises ValueError with the rule."""
     zone = find_time_zone(name) if isinstance(name, str) and _is_zone(name) else None
     if zone is None:
-        raise ValueError("must be a time zone by its IANA name, such as Europe/Berlin")
+        raise ValueError("must be an IANA time zone name such as Europe/Berlin")
     return zone
 
 

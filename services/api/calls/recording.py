@@ -23,7 +23,7 @@ from services.api.http.query import query_parameters, read_query
 from shared.database.statement import Statement
 from shared.monitoring import logs
 
-# What is said of a recording is said by the event that it is ready: the asked one, or else the last.
+# The event `recording.ready` has the properties of a recording: the requested event, or else the latest.
 RECORDING: Final = Statement("""
 SELECT nullif(recording_url, '') AS recording_url, (
     SELECT payload
@@ -48,11 +48,11 @@ router = APIRouter(tags=["calls"])
 
 
 class RecordingQuery(BaseModel):
-    """What `GET /calls/{id}/recording` can be asked."""
+    """The query parameters of `GET /calls/{id}/recording`."""
 
     recording: EventId | SkipJsonSchema[None] = Field(
         None,
-        description="Which of the call's recordings: an `id` of `recordings` in its detail. Without it, the "
+        description="The id of one of the call's recordings, from `recordings` in its detail. Default: the "
         "latest.",
         examples=["evt_7Qm2"],
     )
@@ -74,9 +74,9 @@ async def get_recording(
     call_id: CallId,
     query: Annotated[RecordingQuery, Depends(recording_query)],
 ) -> Response:
-    """A link to the call's latest recording, or with `recording` to another, and what is known of it. Where
-    callfold signs links to the store that recordings are in, any holder of the link may use it until
-    `expires_at`; any other is its source's."""
+    """Returns a link to the call's latest recording, or to the one in `recording`, and its known properties.
+    If the recording is in the store that the operator configured, callfold signs the link: every holder of
+    the link can use it until `expires_at`. Otherwise the link is the one that the source sent."""
     logs.about(call_id=call_id)
     api = Api.of(request)
     async with api.databases.reading.snapshot(principal.organization_id) as connection:
@@ -94,7 +94,7 @@ async def get_recording(
         url = _url(payload) if payload is not None else None
     if url is None:
         raise no_recording()
-    # A link is a secret for as long as it is good.
+    # A link is a secret until it expires.
     return answer(
         recording(url, payload, api.recording_store, api.clock()), headers={"Cache-Control": "no-store"}
     )
@@ -103,8 +103,8 @@ async def get_recording(
 def recording(
     url: str, payload: str | None, store: RecordingStore | None, now: datetime
 ) -> dict[str, object]:
-    """What is known of a recording, by its URL and the record of the event that it is ready; what is not, is
-    null. The store signs for who asks `now`."""
+    """The properties of a recording, from its URL and the payload of its event `recording.ready`; unknown
+    ones are null. The store signs a link that is valid from `now`."""
     said = _said(url, payload)
     signed = store.signed(url, now) if store else None
     end = now + timedelta(seconds=store.link_seconds) if store and signed else None
@@ -116,7 +116,7 @@ def recording(
 
 
 def recording_of(id_: str, ready_at: datetime, payload: str) -> dict[str, object]:
-    """A recording as a call's detail has it, by the event that it is ready: its id, time and record."""
+    """A recording of a call's detail, from the id, time and payload of its event `recording.ready`."""
     url = _url(payload)
     return {
         "id": id_,
@@ -127,7 +127,7 @@ def recording_of(id_: str, ready_at: datetime, payload: str) -> dict[str, object
 
 
 def _of_itself(said: Mapping[str, Any], url: str | None) -> dict[str, object]:
-    """What is known of a recording itself, wherever it is."""
+    """The known properties of a recording itself, independent of its link."""
     return {
         "duration_seconds": _number(said, "recording_duration", "duration_seconds", "duration"),
         "format": _text(said, "recording_format", "format") or (_suffix(url) if url else None),
@@ -136,13 +136,13 @@ def _of_itself(said: Mapping[str, Any], url: str | None) -> dict[str, object]:
 
 
 def _url(payload: str) -> str | None:
-    """The recording's URL in the record of the event that it is ready; None where it has none."""
+    """The recording's URL in the payload of an event `recording.ready`; None if there is no URL."""
     url = (_decode(payload).data or {}).get("recording_url")
     return url if isinstance(url, str) and url else None
 
 
 def web_link(url: str | None) -> str | None:
-    """The URL, where it is one to follow: of http or https, with a host. Any other might run as a script."""
+    """The URL, if it is an http or https URL with a host, else None. Any other might run as a script."""
     if url is None or not _is_plain(url):
         return None
     try:
@@ -157,7 +157,7 @@ _of_path = re.compile(r"\.([A-Za-z0-9]{1,8})$").search
 
 
 def _said(url: str | None, payload: str | None) -> Mapping[str, Any]:
-    """The data of the event that this recording is ready; nothing where it was another."""
+    """The data of this recording's event `recording.ready`; empty if the event is of another recording."""
     if payload is None:
         return {}
     data = _decode(payload).data or {}
@@ -168,12 +168,12 @@ class _Payload(msgspec.Struct):
     data: dict[str, Any] | None = None
 
 
-# A number too large for a float is infinite, and so none that is known.
+# A number that exceeds a float becomes infinite, and then counts as unknown.
 _decode = msgspec.json.Decoder(_Payload, float_hook=float).decode
 
 
 def _number(said: Mapping[str, Any], *names: str) -> float | int | None:
-    """The first of these that is a number, or a text of one."""
+    """The first of these values that is a number, or a text with a number."""
     for name in names:
         value = said.get(name)
         if isinstance(value, str) and _is_number(value):
@@ -199,13 +199,13 @@ def _text(said: Mapping[str, Any], *names: str) -> str | None:
 
 
 def _suffix(url: str) -> str | None:
-    """The format that the end of the path names: mp3 of `…/1.mp3?version=2`."""
+    """The format by the suffix of the path: mp3 for `…/1.mp3?version=2`."""
     found = _of_path(re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2])
     return found[1].lower() if found else None
 
 
 def _instant(said: Mapping[str, Any], *names: str) -> datetime | None:
-    """The first of these that is an instant in RFC 3339 with an offset, in UTC."""
+    """The first of these values that is an RFC 3339 timestamp with an offset, converted to UTC."""
     for name in names:
         try:
             instant = msgspec.convert(said.get(name), datetime)

@@ -1,7 +1,7 @@
-"""A store of recordings that speaks S3's protocol, and links to what is in it that work for a while.
+"""A store of recordings with the S3 protocol, and links to its objects that expire.
 
-The links are signed as S3 has it (AWS Signature Version 4, in the query): a few HMACs over a text, for which
-the store need not be asked.
+The links are presigned S3 URLs (AWS Signature Version 4, in the query). Signing takes a few HMACs and no
+request to the store.
 """
 
 import hmac
@@ -20,25 +20,25 @@ class RecordingStore(NamedTuple):
     """Where recordings are kept, and the credentials that may read them."""
 
     url: str
-    """What the URLs of recordings in it begin with: endpoint, bucket, and a folder where there is one."""
+    """The prefix of the URLs of its recordings: endpoint, bucket, and optionally a folder."""
     region: str
     key_id: str
     secret: str
     link_seconds: int
-    """How long a link works."""
+    """How long a link is valid."""
 
     def signed(self, url: str, now: datetime) -> str | None:
-        """The link to read this URL from now on; None when it is not in the store."""
+        """The signed link to this URL, valid from now; None if the URL is not in the store."""
         store = urlsplit(self.url)
         try:
             parts = urlsplit(url)
             elsewhere = _server(parts) != _server(store)
-        except ValueError:  # it is no URL
+        except ValueError:  # not a URL
             return None
         path, folder = unquote(parts.path), unquote(store.path).rstrip("/") + "/"
         if elsewhere or not path.startswith(folder) or {".", ".."} & set(path.split("/")):
             return None
-        # Without what somebody else has signed before.
+        # Without the parameters of an earlier signature.
         query = [
             (name, value)
             for name, value in parse_qsl(parts.query, keep_blank_values=True)
@@ -71,7 +71,7 @@ class RecordingStore(NamedTuple):
 
 
 def recording_store(settings: ApiSettings) -> RecordingStore | None:
-    """The store as it is set; None where there is none."""
+    """The store of the settings; None if no store is set."""
     if settings.recording_store_url is None:
         return None
     return RecordingStore(
@@ -84,7 +84,7 @@ def recording_store(settings: ApiSettings) -> RecordingStore | None:
 
 
 def _server(url: SplitResult) -> tuple[str, str]:
-    """The scheme, and the host as a client names it: with its port, unless it is the scheme's own."""
+    """The scheme, and the host as in a Host header: with its port, unless it is the scheme's default."""
     host = url.hostname or ""
     if ":" in host:
         host = f"[{host}]"

@@ -1,7 +1,7 @@
-"""A replica: what it must show before a delete is answered.
+"""A replica: it must show a delete before the API answers the request.
 
-A transaction is in sight at a replica whole or not at all. So when a call's tombstone is, the call is not,
-and no count has it: that tells more than a position in the log would, and on every kind of replica.
+A replica shows all of a transaction or none of it. If the call's tombstone is visible, the call is gone and
+no count includes it. This proves more than a WAL position would, and works on every kind of replica.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from uuid import UUID
 
 from services.api.access.credentials import Principal
 from services.api.database.databases import Database
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, unavailable
 from shared.database.statement import Statement
 
@@ -36,8 +37,8 @@ async def is_deleted(database: Database, principal: Principal, call_id: UUID) ->
 
 
 async def wait_until_deleted(replica: Database, principal: Principal, call_id: UUID) -> None:
-    """Returns when the replica shows that a call is deleted. Raises the 503 `ApiError` when that takes too
-    long, or the replica is away."""
+    """Returns when the replica shows that a call is deleted. Raises the 503 `ApiError` if that takes too long
+    or the replica is unreachable."""
     deadline = time.monotonic() + REPLAY_SECONDS
     pause_seconds = _FIRST_PAUSE_SECONDS
     try:
@@ -55,7 +56,7 @@ async def wait_until_deleted(replica: Database, principal: Principal, call_id: U
 
 def _behind() -> ApiError:
     return unavailable(
-        "REPLICA_BEHIND",
-        "The call is deleted, but the replica that lists and counts are read from does not show it yet; "
-        "try again in a moment.",
+        ErrorCode.REPLICA_BEHIND,
+        "The call is deleted, but the replica that serves lists and counts does not show it yet; repeat the "
+        "request in a moment.",
     )

@@ -11,8 +11,8 @@ class Api(ApiWithAnswers):
     """The running API: what `app.state.api` is from start to stop."""
 
     search_calls: int
-    """How many calls a list or an export may look at for what no index or count knows."""
+    """How many calls a list or an export may examine for filters that no index or count serves."""
     export_seconds: float
-    """How long one export may take."""
+    """The most seconds that one export may take."""
     recording_store: RecordingStore | None
-    """None: every recording's link is its source's."""
+    """None: every recording's link is the one that its source sent."""

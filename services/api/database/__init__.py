@@ -1,5 +1,5 @@
-"""The API's databases: pools of connections (`databases`), and how much of them one organization may hold
-(`connection_shares`).
+"""The API's databases: pools of connections (`databases`), and the limit on how many of them one organization
+may use (`connection_shares`).
 
 May import `shared` and `services.api.http`.
 """

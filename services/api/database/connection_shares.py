@@ -1,4 +1,4 @@
-"""Shares: how much of what there is one organization may hold, so that its requests leave others theirs."""
+"""Shares: a limit on concurrent use per organization, so that one organization does not block the others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ class _Share:
 
 
 class Shares:
-    """So many at once for each organization; whoever comes then waits for their turn."""
+    """At most `most` concurrent uses per organization. Further requests wait for their turn."""
 
     def __init__(self, most: int, wait_seconds: float) -> None:
         self._most = most
@@ -24,7 +24,8 @@ class Shares:
 
     @asynccontextmanager
     async def one(self, organization_id: UUID) -> AsyncIterator[None]:
-        """One of this organization's for the block. Raises the 503 `ApiError` when none gets free in time."""
+        """One of this organization's uses, for the block. Raises the 503 `ApiError` if none becomes free in
+        time."""
         share = self._shares.setdefault(organization_id, _Share(self._most))
         share.members += 1
         try:
@@ -39,7 +40,7 @@ class Shares:
                 del self._shares[organization_id]
 
     async def _take(self, share: _Share) -> None:
-        if not share.turn.locked():  # a time-out costs more than all the rest
+        if not share.turn.locked():  # a timeout costs more than everything else here
             await share.turn.acquire()
             return
         try:

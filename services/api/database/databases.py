@@ -1,4 +1,4 @@
-"""The databases: bounded pools of connections that may come and go while the process stays up."""
+"""The databases: bounded pools of connections. The process keeps running while a database is unreachable."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ import asyncpg
 from fastapi import Request
 
 from services.api.database.connection_shares import Shares
+from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from shared.database.connection import connect
 from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing
@@ -31,28 +32,30 @@ else:  # the stubs are generic, the classes are not
     Connection = asyncpg.pool.PoolConnectionProxy
 
 SESSION: Final = {
-    # Filters that were not asked for are NULL parameters. A plan for the actual values drops them; a generic
-    # plan would have to keep every one, and would not know a large tenant from a small.
+    # Unused filters are NULL parameters. A custom plan drops their conditions. A generic plan would keep all
+    # of them, and could not distinguish large tenants from small ones.
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
-    # To start workers takes longer than to answer, and other requests want the processors, too.
+    # Starting workers takes longer than answering, and other requests also need the processors.
     "max_parallel_workers_per_gather": "0",
 }
 
-# A snapshot tells which transactions are in sight, and its text changes with each that ends. After a crash,
-# numbers of transactions that nobody had to keep are given out again, and the postmaster may have lived on:
-# but the statistics are reset then. A standby's snapshot does not tell all that is in progress.
+# A snapshot lists the visible transactions, and its text changes whenever a transaction ends. After a crash,
+# PostgreSQL may reuse transaction ids that were not yet flushed, even if the postmaster survived. A crash
+# also resets the statistics, which changes this text. A standby's snapshot does not list every running
+# transaction.
 STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
     ' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(), pg_current_snapshot()
 ) END"""
-"""An expression that names the state which its statement sees: equal texts, equal rows, whenever. Null at a
-standby. Within a function it is that of the statement which calls it only when the function is STABLE."""
+"""An expression that identifies the state which its statement sees: equal texts mean equal rows, at any time.
+It is null on a standby. Within a function, it is the state of the calling statement only if the function is
+STABLE."""
 
 REPLICA: Final = "replica"
-"""What the database that is only read is called in sentences."""
+"""The name of the read-only database in messages."""
 
 OTHERS_CONNECTIONS: Final = 2
-"""What the requests of one organization leave to others and to finding credentials, however slow they are."""
+"""How many connections one organization leaves to other organizations and to the lookup of credentials."""
 
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
@@ -71,10 +74,10 @@ log = logging.getLogger("callfold.api")
 
 
 class Database:
-    """Connections for one request each. Neither opening nor losing the database stops the process."""
+    """Connections for one request each. The process starts without the database, and survives its loss."""
 
     def __init__(self, name: str, pools: "Pools", wait_seconds: float) -> None:
-        """`name` is what it is called in sentences."""
+        """`name` is its name in messages."""
         self.name = name
         self._pool = pools.requests
         self._pool_of_health = pools.health
@@ -82,8 +85,8 @@ class Database:
         self._exports: Counter[UUID] = Counter()
         self._shares = Shares(max(1, pools.requests.get_max_size() - OTHERS_CONNECTIONS), wait_seconds)
         self._wait_seconds = wait_seconds
-        self._outage = Outage(log, f"the {name} can't be asked", f"the {name} answers again")
-        self._asked_for_rules = name == REPLICA  # it has what the primary has
+        self._outage = Outage(log, f"the {name} is unavailable", f"the {name} answers again")
+        self._asked_for_rules = name == REPLICA  # a replica has the primary's rows
 
     @property
     def idle_connections(self) -> int:
@@ -94,15 +97,15 @@ class Database:
         return self._pool.get_size() - self._pool.get_idle_size()
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for the block. Raises the 503 `ApiError` when the database is away, stays busy, or
-        has not the tables yet."""
+        """A connection for the block. Raises the 503 `ApiError` when the database is unreachable, stays busy,
+        or does not have the tables yet."""
         return self._connection_of(self._pool)
 
     @asynccontextmanager
     async def snapshot(self, organization_id: UUID) -> AsyncIterator[Connection]:
-        """A connection for the block, all of whose statements see one state of the database, and of it only
-        what is this organization's. Raises what `connection` raises, also when this organization's requests
-        hold all connections that one may."""
+        """A connection for the block. All of its statements see one snapshot, and in it only this
+        organization's rows. Raises the same as `connection`, and also the 503 `ApiError` when this
+        organization's requests hold all connections that one organization may use."""
         async with (
             self._shares.one(organization_id),
             self._snapshot_of(self._pool, organization_id) as connection,
@@ -111,9 +114,9 @@ class Database:
 
     @asynccontextmanager
     async def export(self, organization_id: UUID) -> AsyncIterator[Connection]:
-        """The same for as long as an export takes, and of connections that no other request waits for. Raises
-        the 503 `ApiError` also when so many exports run already: of one organization all but one of them, so
-        that it keeps nobody else from theirs."""
+        """The same for an export, from a pool of its own. Also raises the 503 `ApiError` when the maximum
+        number of exports runs. One organization may run all but one of these, so that it does not block the
+        others."""
         most = self._pool_of_exports.get_max_size()
         if self._exports.total() >= most or self._exports[organization_id] >= max(1, most - 1):
             raise exports_busy()
@@ -122,12 +125,12 @@ class Database:
             async with self._snapshot_of(self._pool_of_exports, organization_id) as connection:
                 yield connection
         finally:
-            self._exports -= Counter([organization_id])  # which forgets who has none left
+            self._exports -= Counter([organization_id])  # subtraction drops organizations without exports
 
     @asynccontextmanager
     async def _snapshot_of(self, pool: Pool, organization_id: UUID) -> AsyncIterator[Connection]:
         async with self._connection_of(pool) as connection:
-            # In one message, so that it takes no longer than a BEGIN.
+            # One message, so that it takes no longer than a BEGIN alone.
             await connection.execute(f"{_BEGIN_SNAPSHOT} {_set_organization(organization_id)}")
             try:
                 yield connection
@@ -135,9 +138,10 @@ class Database:
                 await _end(connection)
 
     async def check(self) -> None:
-        """Raises the 503 `ApiError`, from the fault, while the database can't be asked or its tables are too
-        old. It takes a connection of its own: one that waits behind requests would tell of those. The first
-        check also warns of calls that other time-zone rules placed: so no request waits for that."""
+        """Raises the 503 `ApiError`, with the fault as its cause, while the database is unavailable or its
+        tables are too old. It uses a separate connection, because a check that waits behind requests would
+        only measure those. The first check also warns of calls that other time-zone rules placed, so that no
+        request waits for that query."""
         async with self._connection_of(self._pool_of_health) as connection:
             await check_step(connection)
             if not self._asked_for_rules:
@@ -161,10 +165,11 @@ class Database:
             self._outage.begin(loggable(error))
             raise outdated() from error
         except asyncpg.QueryCanceledError as error:
-            log.warning("a request took longer than it may: %s", loggable(error, _LIMITS))
+            log.warning("a request timed out: %s", loggable(error, _LIMITS))
             raise timed_out() from error
         except _FAULTS as error:
-            # Whatever keeps us from connecting (no such database, no such role) is the database's absence.
+            # Every failure to connect (also: no such database, no such role) means that the database is
+            # unavailable.
             if acquired is not None and not is_passing(error):
                 raise
             raise self._unavailable(error) from error
@@ -175,21 +180,21 @@ class Database:
     def _unavailable(self, error: BaseException) -> ApiError:
         self._outage.begin(loggable(error))
         return unavailable(
-            "DATABASE_UNAVAILABLE", f"The {self.name} can't be asked now; try again in a moment."
+            ErrorCode.DATABASE_UNAVAILABLE, f"The {self.name} is unavailable; retry in a moment."
         )
 
 
 @asynccontextmanager
 async def changing(connection: Connection, organization_id: UUID) -> AsyncIterator[None]:
-    """A transaction for the block, that may change what is this organization's, and nothing else. Raises
-    asyncpg's errors."""
+    """A transaction for the block that can change this organization's rows and no others. Raises asyncpg's
+    errors."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(_set_organization(organization_id))
         yield
 
 
 async def _end(connection: Connection) -> None:
-    """Ends a transaction that changed nothing. The connection is of no more use when that can't be done."""
+    """Ends a transaction that changed nothing. If that fails, it terminates the connection."""
     if connection.is_closed():
         return
     try:
@@ -200,12 +205,12 @@ async def _end(connection: Connection) -> None:
 
 
 def _set_organization(organization_id: UUID) -> str:
-    """For this transaction, whose rows the policies of the tables let through."""
+    """Sets, for this transaction, the organization whose rows the row-level security policies allow."""
     return f"SET LOCAL callfold.organization = '{organization_id}';"
 
 
 class Pools(NamedTuple):
-    """Connections by what they are for, so that none of it has to wait for the other."""
+    """Connections by purpose, so that no purpose waits for another."""
 
     requests: Pool
     health: Pool
@@ -213,19 +218,19 @@ class Pools(NamedTuple):
 
 
 class Databases(NamedTuple):
-    """Where to ask what."""
+    """The database for each purpose."""
 
     primary: Database
-    """Credentials, and what changes something."""
+    """Reads credentials, and takes every write."""
     reading: Database
-    """Calls and counts: the replica, or where there is none, the primary."""
+    """Reads calls and counts: the replica if there is one, else the primary."""
 
     @property
     def has_replica(self) -> bool:
         return self.reading is not self.primary
 
     def connections(self) -> dict[str, float]:
-        """How many connections there are, by what they do: as the metrics have them."""
+        """The number of connections by state, as in the metrics."""
         each = set(self)
         return {
             "used": sum(database.used_connections for database in each),
@@ -235,11 +240,11 @@ class Databases(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ApiWithDatabases:
-    """The running API, as far as health knows it.
+    """The parts of the running API that health uses.
 
     There is one such object, an `Api`, in `app.state.api` from start to stop. `Api` derives from this class
-    by way of `ApiWithAccess` and `ApiWithAnswers`. Each package adds the parts that it needs, and knows
-    nothing of the parts that the packages above it add.
+    through `ApiWithAccess` and `ApiWithAnswers`. Each package adds the parts that it needs, and does not know
+    the parts that the packages above it add.
     """
 
     databases: Databases
@@ -253,7 +258,7 @@ class ApiWithDatabases:
 
 @asynccontextmanager
 async def open_databases(settings: ApiSettings) -> AsyncIterator[Databases]:
-    """The databases for as long as the block; connects when first asked."""
+    """The databases during the block. They connect on first use."""
     async with _open("database", settings.database_url, settings) as primary:
         if settings.api_replica_url is None:
             yield Databases(primary, primary)
@@ -290,8 +295,8 @@ class _Connector:
         self._has_warned = False
 
     async def pool(self, connections: int, seconds: float) -> Pool:
-        """A pool that opens up to `connections` connections when they are needed; a statement on them takes
-        at most `seconds`."""
+        """A pool that opens up to `connections` connections on demand. A statement on them takes at most
+        `seconds`."""
         return await asyncpg.create_pool(
             min_size=0, max_size=connections, connect=partial(self._connect, seconds), reset=_nothing
         )
@@ -302,19 +307,20 @@ class _Connector:
             application_name="callfold-api",
             pooler=self._settings.database_pooler,
             timeout_seconds=self._settings.database_connect_timeout_seconds,
-            command_timeout_seconds=seconds + 1,  # the server's own comes first, unless the server is gone
+            command_timeout_seconds=seconds
+            + 1,  # the server's timeout fires first, unless the server is gone
             settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
         )
         if not self._has_warned and await connection.fetchval(_IS_WALLED) is False:
             self._has_warned = True
             log.warning(
-                "the %s lets this role see the rows of all organizations, for row-level security does not "
-                "apply to it: connect as callfold_api, which `callfold migrate --roles` makes",
+                "row-level security does not apply to this role on the %s, so it can see the rows of all "
+                "organizations: connect as callfold_api, which `callfold migrate --roles` creates",
                 self._name,
             )
         return connection
 
 
 async def _nothing(_: object) -> None:
-    """In place of asyncpg's reset, a round trip per request: no request leaves state in its session, for
-    settings and locks are only ever taken for a transaction."""
+    """Replaces asyncpg's reset, which costs a round trip per request. No request leaves state in its session,
+    because settings and locks are only used within transactions."""

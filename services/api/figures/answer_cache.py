@@ -1,10 +1,10 @@
-"""Answers that are exact for as long as the database stays as it is: computed once, kept, and never stale.
+"""Answers that stay exact while the database does not change: computed once, kept, and never stale.
 
-Nothing is invalidated, and nobody has to tell that something changed. A request comes with the state of the
-database in which its credentials were found (`STATE` in database.py), and each kept answer has the state that
-it was computed in. Equal states see the same rows, so the answer is exact at the statement that found the
-credentials. With any other state the request computes the answer again, or takes one whose computation began
-after the request.
+The cache needs no invalidation and no notification of changes. Each request has the state of the database in
+which its credentials were found (`STATE` in databases.py), and each kept answer has the state in which it was
+computed. Equal states see the same rows, so the answer is exact at the statement that found the credentials.
+With any other state, the request computes the answer again, or takes one whose computation began after the
+request.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ from services.api.http.errors import ApiError, being_stopped
 from shared.database.statement import Statement
 
 Compute = Callable[[Connection], Awaitable[object]]
-"""From a snapshot to what is to be answered. It may raise the `ApiError`."""
+"""Computes the content of an answer from a snapshot. It may raise `ApiError`."""
 
 _STATE: Final = Statement(f"SELECT {STATE}")
 
 KEPT_OVERHEAD_BYTES: Final = 1024
-"""What is counted for a kept answer beside its body: few bytes bound how many there are, too."""
+"""The bytes that a kept answer counts for beside its body, so that the limit also bounds their number."""
 
 
 async def answered(request: Request, principal: Principal, question: object, compute: Compute) -> Response:
-    """The answer to a question, computed only where none is known that is exact now.
+    """The answer to a question, computed only if no kept answer is exact now.
 
-    `question` names all that the answer depends on beside the rows and the principal's organization, mode and
-    time zone: what is asked, its filters, and today where it matters. It is anything that msgspec can encode.
-    Raises the 503 `ApiError`, and what `compute` raises.
+    `question` has everything else that the answer depends on, beside the rows and the principal's
+    organization, mode and time zone: the request, its filters, and today's date if it matters. It may be any
+    value that msgspec can encode. Raises the 503 `ApiError`, and what `compute` raises.
     """
     api = ApiWithAnswers.of(request)
     answer = await api.answers.get(api.databases.reading, principal, question, compute)
@@ -49,7 +49,7 @@ async def answered(request: Request, principal: Principal, question: object, com
 
 
 class Answer:
-    """An answer's JSON, and the tag that names it."""
+    """An answer's JSON, and its entity tag."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def is_worth_compressing(self) -> bool:
-        """When it is large, and asked for again: the first to ask shall not wait for it."""
+        """Whether it is large and was requested before. The first request does not wait for compression."""
         return self.times_given > 1 and len(self.body) >= GZIP_FROM_BYTES
 
     def compressed(self) -> bytes:
@@ -70,21 +70,22 @@ class Answer:
 
 
 class _Computed(NamedTuple):
-    """What became of a computation."""
+    """The result of a computation."""
 
     began: int
-    """The moment before its snapshot."""
+    """A moment before its snapshot."""
     state: str | None
-    """Of its snapshot; None where none is known."""
+    """The state of its snapshot; None if it is unknown."""
     answer: Answer | ApiError
 
     def is_exact_for(self, asked: int, state: str | None) -> bool:
-        """Whether it may answer a request of this moment, with credentials found in this state."""
+        """Whether it may answer a request from this moment whose credentials were found in this state."""
         return self.began > asked or (self.state is not None and self.state == state)
 
 
 class _Line:
-    """Those who ask the same at once. One computes; the others wait, and take that answer if it suits."""
+    """Concurrent requests for the same answer. One computes it; the others wait, and use it if it is exact
+    for them."""
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
@@ -93,10 +94,10 @@ class _Line:
 
 
 class Answers:
-    """The answers that one process keeps: those last asked for, in so many bytes."""
+    """The answers that one process keeps: the most recently used ones, up to `bytes_max` bytes."""
 
     def __init__(self, bytes_max: int) -> None:
-        """`bytes_max` 0: none is kept."""
+        """With `bytes_max` 0, no answer is kept."""
         self._bytes_max = bytes_max
         self.kept_bytes = 0
         self._kept: OrderedDict[bytes, _Computed] = OrderedDict()
@@ -106,7 +107,7 @@ class Answers:
     async def get(
         self, database: Database, principal: Principal, question: object, compute: Compute
     ) -> Answer:
-        """The answer, exact at some moment between the principal's credentials' being found and the return.
+        """The answer, exact at a moment between the lookup of the principal's credentials and the return.
         Raises what `answered` raises."""
         asked = next(self._moments)
         key = msgspec.json.encode(
@@ -164,12 +165,14 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class ApiWithAnswers(ApiWithAccess):
-    """The running API, as far as the routes of figures know it."""
+    """The parts of the running API that the routes of figures use."""
 
     answers: Answers
 
 
 def _kept_bytes(key: bytes, computed: _Computed) -> int:
     body = b"" if isinstance(computed.answer, ApiError) else computed.answer.body
-    compressed = len(body) if len(body) >= GZIP_FROM_BYTES else 0  # at most, once it is made
+    compressed = (
+        len(body) if len(body) >= GZIP_FROM_BYTES else 0
+    )  # an upper bound, reached once the compressed body exists
     return KEPT_OVERHEAD_BYTES + len(key) + len(body) + compressed

@@ -1,4 +1,4 @@
-"""How many calls of a list each day has: by that, a page is found without reading over all before it."""
+"""How many calls of a list each day has, so that a page is found without skipping every call before it."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
@@ -16,8 +16,8 @@ from shared.database.statement import Statement
 
 
 def _listed(*measures: str, by_phone_number: bool) -> str:
-    """The cells of the calls that are there, which are what can be listed: without those that were pruned and
-    go on counting. Each has `calls` and these measures."""
+    """The cells of the calls that exist and can be listed, without pruned calls, which still count. Each cell
+    has `calls` and these measures."""
     cell = "organization_id, livemode, day, direction, phone_number_id, status"
     columns = ", ".join((cell, "calls", *measures))
     pruned = ", ".join((cell, *(f"-{measure}" for measure in ("calls", *measures))))
@@ -69,14 +69,14 @@ def _long_days(*, by_phone_number: bool) -> str:
 
 _OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
 _DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
-"""The least sum of durations with one in the last bucket, which begins at a day."""
+"""The lowest packed sum with one call in the last bucket, which begins at one day."""
 
 TOTAL: Final = {by: Statement(total_sql(by_phone_number=by)) for by in (False, True)}
 """How many calls a list has, by whether it is of one phone number. The parameters are those of `Filters`."""
 DAYS: Final = {by: Statement(_days(by_phone_number=by)) for by in (False, True)}
-"""How many each day has, likewise."""
+"""How many calls each day has, by the same key."""
 LONG_DAYS: Final = {by: Statement(_long_days(by_phone_number=by)) for by in (False, True)}
-"""The same of the days that may have long calls."""
+"""The same for days that may have long calls."""
 
 
 class Day(NamedTuple):
@@ -84,13 +84,13 @@ class Day(NamedTuple):
 
     day: date
     listed: int
-    """How many are the list's."""
+    """How many calls belong to the list."""
     calls: int
-    """How many there are, whatever their status and direction."""
+    """How many calls the day has, of every status and direction."""
 
 
 class Run(NamedTuple):
-    """Days one after the other that all have calls of the list."""
+    """Consecutive days that all have calls of the list."""
 
     first: date
     last: date
@@ -105,27 +105,27 @@ async def days_of(connection: Connection, filters: Filters) -> list[Day]:
 
 
 async def long_days_of(connection: Connection, filters: Filters) -> list[Day]:
-    """Of the days up to the filters' last, those with calls that may have been in progress for more than a
-    day after it, the oldest first: the last day itself; and each that has a call which is not over, which was
-    answered and has no duration, or which took a day or more. Raises asyncpg's errors.
+    """The days that may have calls which were in progress for more than a day after them, up to the filters'
+    last day, the oldest first. These are the last day itself and each day that has one of these calls: not
+    ended; answered without a duration; or of a day or more. Raises asyncpg's errors.
 
-    A call that was answered more than a day after its creation, or that ended more than a day after its
-    duration says, is not noticed.
+    It misses calls that were answered more than a day after their creation, and calls that ended more than a
+    day after their duration.
     """
     rows = await LONG_DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
     return [Day(*row) for row in rows]
 
 
 def place(days: Sequence[Day], offset: int, zone: ZoneInfo) -> tuple[list[Day], int]:
-    """Where the call with this offset is, of the `days` of a list in its order: the days from there on, and
-    how many calls of the first of them to pass over. Without days where the list ends before it."""
+    """Finds the call with this offset in the `days` of a list, in the list's order. Returns the days from
+    there on, and how many calls of the first of these days to skip. No days: the list ends before it."""
     position = passed = 0
     while position < len(days) and passed + days[position].listed <= offset:
         passed += days[position].listed
         position += 1
     if position == len(days):
         return [], 0
-    # Where days overlap, those before this one have calls that come after some of its own.
+    # If days overlap, earlier days have calls that come after some calls of this day.
     while position and _overlap(days[position - 1].day, days[position].day, zone):
         position -= 1
         passed -= days[position].listed
@@ -133,8 +133,8 @@ def place(days: Sequence[Day], offset: int, zone: ZoneInfo) -> tuple[list[Day], 
 
 
 def _overlap(one: date, other: date, zone: ZoneInfo) -> bool:
-    """Whether of these days, one has calls from before and from after some of the other's: they are
-    neighbours, and the clock may have been put back over the midnight between."""
+    """Whether the calls of these days interleave: the days are neighbours, and the clock was set back over
+    the midnight between them."""
     if abs(one - other) > timedelta(days=1):
         return False
     midnight = datetime.combine(max(one, other), time(), zone)
@@ -142,7 +142,7 @@ def _overlap(one: date, other: date, zone: ZoneInfo) -> bool:
 
 
 def runs(days: Sequence[Day]) -> Iterator[Run]:
-    """The same days in their order, those that follow each other together."""
+    """The same days in their order, with consecutive days joined."""
     together: list[Day] = []
     for day in days:
         if together and abs(day.day - together[-1].day) > timedelta(days=1):

@@ -23,22 +23,22 @@ is_day = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 
 
 def as_day(text: object) -> date:
-    """A day as a query has it, stricter than Pydantic, which takes times and seconds since 1970, too. Raises
-    ValueError with the rule."""
+    """A day of a query. Pydantic would also accept times and seconds since 1970. Raises ValueError with the
+    rule."""
     if isinstance(text, str) and is_day(text[:10]) and text[10:11] in ("T", "t"):
-        raise ValueError("must be a whole day, as all that is counted by days; instants are for lists")
+        raise ValueError("must be a date (YYYY-MM-DD); only lists and exports take timestamps")
     if not isinstance(text, str) or not is_day(text):
-        raise ValueError("must be a day written as YYYY-MM-DD")
+        raise ValueError("must be a date (YYYY-MM-DD)")
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError("must be a day that the calendar has") from None
+        raise ValueError("must be a date that exists, in the years 1 to 9999") from None
 
 
 def _statuses(text: object) -> list[str]:
     names = text.split(",") if isinstance(text, str) else []
     if not names or any(name not in _STATUSES for name in names):
-        raise ValueError(f"must be one of {', '.join(_STATUSES)}, or several of them separated by commas")
+        raise ValueError(f"must be one or more of {', '.join(_STATUSES)}, separated by commas")
     return sorted(set(names))
 
 
@@ -52,28 +52,28 @@ Statuses = Annotated[
 
 
 class AccessPath(IntEnum):
-    """How PostgreSQL finds the calls of a condition: the narrowest path is the least."""
+    """How PostgreSQL finds the calls of a condition: the narrowest path has the lowest number."""
 
     KEY = 1
     """The primary key: one call."""
     FEW_BY_TIME = 2
-    """An index in order of time, with few calls for a value."""
+    """An index ordered by time, with few calls per value."""
     MANY_BY_TIME = 3
-    """An index in order of time, with many calls for a value."""
+    """An index ordered by time, with many calls per value."""
     MANY = 4
-    """An index in another order."""
+    """An index with another order."""
     SPAN = 5
-    """Bounds in time, which narrow each of these indexes."""
+    """Bounds in time, which narrow a scan of each of these indexes."""
     SCAN = 6
-    """No index: PostgreSQL looks at each call that the other conditions leave."""
+    """No index: PostgreSQL examines each call that meets the other conditions."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition on the table `calls`. A query parameter has it among its annotations."""
+    """One condition on the table `calls`, as an annotation of a query parameter."""
 
     type: str
-    """PostgreSQL's type of the first parameter. While that is null, the condition is true."""
+    """PostgreSQL's type of the first parameter. If that is null, the condition is true."""
     sql: str
     path: AccessPath = AccessPath.SCAN
 
@@ -92,17 +92,17 @@ def conditions_of(model: type[BaseModel]) -> Iterator[Condition]:
 
 
 class CellsQuery(BaseModel):
-    """Which cells can be asked for: what stats, trends and the list have in common."""
+    """The filters that stats, trends and the list have in common."""
 
     status: Annotated[Statuses | SkipJsonSchema[None], Condition("text[]", "status = ANY (:status)")] = Field(
         None,
-        description="Only calls with this status, or one of these, separated by commas.",
+        description="Only calls with this status, or with one of these, separated by commas.",
         examples=["completed", "busy,no_answer"],
     )
     direction: Annotated[
         Literal["inbound", "outbound", "unknown"] | SkipJsonSchema[None],
         Condition("text", f"coalesce(direction, '{NO_DIRECTION}') = :direction"),
-    ] = Field(None, description="Only calls of this direction; `unknown`: only those of which none is known.")
+    ] = Field(None, description="Only calls of this direction. `unknown`: only calls without a direction.")
     phone_number_id: Annotated[
         UUID | SkipJsonSchema[None],
         Condition("uuid", "phone_number_id = :phone_number_id", AccessPath.MANY_BY_TIME),
@@ -114,22 +114,22 @@ class CellsQuery(BaseModel):
     start_date: Day | SkipJsonSchema[None] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone. Trends begin "
-        "with it; without it, `interval` says how many days they have.",
+        "on this day; the default depends on `interval`.",
         examples=["2026-11-01"],
     )
     end_date: Day | SkipJsonSchema[None] = Field(
         None,
         description="Only calls created on this day or earlier, in the organization's time zone. Trends end "
-        "with it; without it, today.",
+        "on this day; the default is today.",
         examples=["2026-11-30"],
     )
-    from_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `start_date`.")
-    to_date: Day | SkipJsonSchema[None] = Field(None, description="The same as `end_date`.")
+    from_date: Day | SkipJsonSchema[None] = Field(None, description="An alias of `start_date`.")
+    to_date: Day | SkipJsonSchema[None] = Field(None, description="An alias of `end_date`.")
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which cells are asked for. None: all."""
+    """Which cells are requested. None means no restriction."""
 
     organization_id: UUID
     livemode: bool
@@ -146,7 +146,7 @@ class Filters:
 
 
 def filters_of(principal: Principal, query: CellsQuery) -> Filters:
-    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
+    """The filters for what the principal may see and the query requests. Raises the 400 `ApiError`."""
     start = one_of("start_date", query.start_date, "from_date", query.from_date)
     end = one_of("end_date", query.end_date, "to_date", query.to_date)
     if start and end and start > end:
@@ -164,6 +164,8 @@ def filters_of(principal: Principal, query: CellsQuery) -> Filters:
 
 
 def check_phone_number(phone_number_id: UUID | None) -> None:
-    """Raises the 400 `ApiError` for what stands in a cell for none."""
+    """Raises the 400 `ApiError` for the id that a cell uses for calls without a phone number."""
     if phone_number_id == NO_PHONE_NUMBER:
-        raise invalid_parameter("phone_number_id", "must not be the nil UUID, which is no phone number's")
+        raise invalid_parameter(
+            "phone_number_id", "must not be the nil UUID, which identifies no phone number"
+        )

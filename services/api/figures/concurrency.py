@@ -1,9 +1,9 @@
 """Concurrency: the most calls that were in progress at once, found among the calls themselves.
 
-A call is in progress from its answer until just before its end. Three kinds of calls are looked at: those of
-the asked days, those of the day before, and those of earlier days that may reach into the span. Which days
-have such calls, the counts know: calls that are not over, answered calls without a duration, and calls of a
-day or more.
+A call is in progress from its answer until just before its end. Three kinds of calls are examined: those of
+the requested days, those of the day before, and those of earlier days that may reach into the span. The
+counts show which days have such calls: calls that have not ended, answered calls without a duration, and
+calls of a day or more.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,10 @@ from services.api.http.errors import too_many_calls
 from shared.database.statement import Statement
 
 CALLS_MAX: Final = 200_000
-"""How many calls of the asked days and the day before are looked at at most; and as many of earlier days."""
+"""The most calls of the requested days and the day before that are examined; and the same for earlier
+days."""
 LOOK_BACK_DAYS: Final = 366
-"""How far before the span a call may have been created to be looked at."""
+"""How many days before the span a call may have been created to be examined."""
 
 _ASKED: Final = f"""
 calls.organization_id = :organization_id AND calls.livemode = :livemode
@@ -31,8 +32,8 @@ calls.organization_id = :organization_id AND calls.livemode = :livemode
     AND answered_at < :end::timestamptz
 """
 
-# Of calls that begin or end at one instant only the difference is seen: who ends makes room for who begins.
-# `day` decides; `created_at`, a day wider on both sides than any time zone moves a day, bounds the index.
+# Changes at one instant are summed: a call that ends cancels out a call that begins.
+# `day` decides. The bounds of `created_at` serve the index; they are wider by more than any time zone offset.
 PEAK: Final = Statement(f"""
 SELECT at, in_progress
 FROM (
@@ -64,23 +65,23 @@ FROM (
 ORDER BY in_progress DESC, at
 LIMIT 1
 """)
-"""Parameters: those of `Filters` from the day before the span on, the span's first instant and the first
-after it, and the earlier days to look at: the first and the last of each run."""
+"""Parameters: those of `Filters`, from the day before the span; the first instant of the span, and the first
+one after it. Two more are the first and last days of each run of earlier days to examine."""
 
 
 async def peak_concurrency(
     connection: Connection, filters: Filters, span: Span, zone: ZoneInfo
 ) -> dict[str, object]:
-    """The most of the asked calls that were in progress at once within the span, when they first were, and
-    the day from which on calls were looked at. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
+    """The highest number of requested calls in progress at once within the span, when that first happened,
+    and the first day whose calls were examined. Raises the 400 `ApiError` for more than `CALLS_MAX` calls."""
     day_before = _days_before(span.start, 1)
     looked_at = replace(filters, start_date=day_before, end_date=span.end)
-    of_days = replace(looked_at, status=None, direction=None)  # which no index knows: all are looked at
+    of_days = replace(looked_at, status=None, direction=None)  # no index has these, so all calls are examined
     calls = await TOTAL[of_days.phone_number_id is not None].fetchval(connection, **of_days.parameters)
     if calls > CALLS_MAX:
         raise too_many_calls(
-            f"{calls:,} calls are in this span and the day before; narrow it with start_date and end_date to "
-            f"at most {CALLS_MAX:,}, for include=peak_concurrency looks at each.",
+            f"include=peak_concurrency examines each call, and {calls:,} calls are in this span and the day "
+            f"before; narrow the span with start_date and end_date to at most {CALLS_MAX:,} calls.",
             CALLS_MAX,
         )
     back_to = _days_before(span.start, LOOK_BACK_DAYS)
@@ -103,8 +104,8 @@ async def peak_concurrency(
 
 
 def _nearest(earlier: Sequence[Day], back_to: date) -> tuple[list[Day], date]:
-    """Of these days, the oldest first, the last ones that have at most `CALLS_MAX` calls together; and the
-    first day from which on all are looked at."""
+    """The latest of these days that together have at most `CALLS_MAX` calls; and the first day from which on
+    all calls are examined. `earlier` begins with the oldest day."""
     near: list[Day] = []
     calls = 0
     for day in reversed(earlier):
@@ -116,5 +117,5 @@ def _nearest(earlier: Sequence[Day], back_to: date) -> tuple[list[Day], date]:
 
 
 def _days_before(day: date, days: int) -> date:
-    """So many days before, or the calendar's first day."""
+    """The day this many days before, or the calendar's first day."""
     return date.fromordinal(max(day.toordinal() - days, 1))

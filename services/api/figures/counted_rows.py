@@ -1,4 +1,4 @@
-"""The counts: what every total, share and sum is answered from."""
+"""The rows of counts: every total, share and sum is computed from them."""
 
 from typing import Final
 
@@ -10,19 +10,19 @@ organization_id = :organization_id AND livemode = :livemode
     AND (:end_date::date IS NULL OR day <= :end_date)
     AND (:phone_number_id::uuid IS NULL OR phone_number_id = :phone_number_id)
 """
-"""The cells of the asked days and phone number, whatever their status and direction."""
+"""The cells of the requested days and phone number, of every status and direction."""
 OF_KIND: Final = """
 (:status::text[] IS NULL OR status = ANY (:status)) AND (:direction::text IS NULL OR direction = :direction)
 """
-"""The cells of the asked status and direction."""
+"""The cells of the requested status and direction."""
 _COLUMNS: Final = ", ".join((*Cell._fields, *Measures._fields))
 _HAS_TOTALS: Final = "(SELECT has_totals FROM organizations WHERE id = :organization_id)"
 
 
 def counted_rows(columns: str, *, by_phone_number: bool) -> str:
-    """These columns of the counts and of the changes not yet applied to them, in one statement and so in one
-    snapshot: exact with or without an aggregator running. The planner pushes a WHERE around it into each
-    table. Where no phone number is asked for, it is null, and far fewer rows are read."""
+    """These columns of the counts and of the deltas that are not applied yet. One statement reads both in one
+    snapshot, so the result is exact with or without a running aggregator. The planner pushes a WHERE around
+    it into each table. If no phone number is requested, that column is null and far fewer rows are read."""
     deltas = f"SELECT {columns} FROM daily_call_deltas"
     if by_phone_number:
         return f"SELECT {columns} FROM daily_call_counts UNION ALL {deltas}"
@@ -37,7 +37,7 @@ def counted_rows(columns: str, *, by_phone_number: bool) -> str:
 
 
 CELLS: Final = f"({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
-"""The asked cells, to follow FROM; the parameters are those of `Filters`."""
+"""The requested cells, to follow FROM; the parameters are those of `Filters`."""
 
 TOTALS: Final = f"({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
-"""The same without phone numbers, from far fewer rows: none may be asked for."""
+"""The same without phone numbers, from far fewer rows. The filters must not have a phone number."""

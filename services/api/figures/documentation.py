@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the routes of figures beyond their signatures."""
+"""OpenAPI descriptions of the routes of figures, beyond their signatures."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from services.api.http.query import query_parameters
 
 GET_STATS: Final[dict[str, Any]] = {
     "operation_id": "get_stats",
-    "summary": "The status breakdown and the figures",
+    "summary": "Get the status breakdown and the figures",
     "response_model": models.CallStats,
     "response_description": "The figures.",
     "openapi_extra": {"parameters": query_parameters(StatsQuery)},
@@ -17,9 +17,9 @@ GET_STATS: Final[dict[str, Any]] = {
 }
 GET_TRENDS: Final[dict[str, Any]] = {
     "operation_id": "get_trends",
-    "summary": "The counts by the hour, day, week or month",
+    "summary": "Get the counts by hour, day, week or month",
     "response_model": models.CallTrends,
-    "response_description": "A row for each interval.",
+    "response_description": "One row per interval.",
     "openapi_extra": {"parameters": query_parameters(TrendsQuery)},
     "responses": {**ERRORS, 200: TAGGED, 304: NOT_MODIFIED},
 }
@@ -34,4 +34,4 @@ SAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "/calls/trends?interval=week&week_start=sunday&compare=previous",
     ),
 }
-"""What each operation may be asked, to be tried in a shell."""
+"""Example requests of each operation, for a shell."""

@@ -1,6 +1,6 @@
-"""Figures: what telephony reads from sums of calls, each with its formula. Pure.
+"""Figures: telephony's figures from sums of calls, each with its formula. Pure.
 
-docs/reference/figures.md has the same formulas for people, with a worked example.
+docs/reference/figures.md explains the same formulas, with a worked example.
 
 Calls from before step 0006 have no distributions, so their deletion can make a sum negative until a rebuild.
 The formulas then use 0.
@@ -33,7 +33,7 @@ Figures = dict[str, object]
 
 
 def of_stats(sums: Sums) -> Figures:
-    """All figures of the calls that add up to these sums; a ratio without a denominator is None."""
+    """All figures for these sums; a ratio whose denominator is 0 is None."""
     short_calls = _short_calls(sums)
     return {
         "total": sums.calls,
@@ -58,7 +58,7 @@ def of_stats(sums: Sums) -> Figures:
 
 
 def of_hour(sums: Sums) -> Figures:
-    """The figures that are known by the hour."""
+    """The figures that exist by the hour."""
     return {
         "total": sums.calls,
         "by_status": sums.by_status,
@@ -72,7 +72,7 @@ def of_hour(sums: Sums) -> Figures:
 
 
 def of_days(sums: Sums, distributions: Collection[Distribution]) -> Figures:
-    """The figures of a day, week or month in trends; with those distributions."""
+    """The figures of a day, week or month in trends, with these distributions."""
     short_calls = _short_calls(sums)
     figures: Figures = {
         **of_hour(sums),
@@ -89,7 +89,7 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _seizures(sums: Sums) -> int:
-    """Calls that are decided: over, or answered."""
+    """Calls that have ended or are answered."""
     return sum(sums.by_status[status] for status in FINAL) + sums.answered_going_on
 
 
@@ -104,7 +104,7 @@ def _ner(sums: Sums) -> float | None:
 
 
 def _acd(sums: Sums) -> float | None:
-    """Average call duration, in seconds: of the answered calls that have a duration."""
+    """Average duration of the answered calls that have one, in seconds."""
     return _ratio(sums.completed_seconds + _other_seconds(sums), _timed(sums))
 
 
@@ -114,10 +114,10 @@ def _timed(sums: Sums) -> int:
 
 
 def _other_seconds(sums: Sums) -> float:
-    """The durations of answered calls that are not completed, together.
+    """The sum of the durations of answered calls that are not completed.
 
-    `broken_seconds` are exactly these unless calls that nobody answered have durations as well. Then the
-    total lies outside of what the histogram allows, as a rule, and the histogram's own answer is taken.
+    `broken_seconds` is exactly this sum, unless unanswered calls also have durations. Then it is usually
+    outside of the range that the histogram allows, and the histogram's estimate is used.
     """
     buckets = _other_durations(sums)
     least, most = limits(buckets, DURATIONS)
@@ -131,7 +131,7 @@ def _other_durations(sums: Sums) -> list[int]:
 
 
 def _average_cost(sums: Sums) -> int | Decimal | None:
-    """Cents a call, answered or not."""
+    """Cents per call, answered or not."""
     return number((sums.cost_cents / sums.calls).quantize(_CENT_DECIMALS)) if sums.calls else None
 
 
@@ -144,7 +144,7 @@ def _short_calls(sums: Sums) -> int:
 
 
 def _hangup_causes(sums: Sums) -> dict[str, int]:
-    """Ended calls by cause, the most frequent first; of equally many, by name."""
+    """Ended calls by cause, the most frequent first, then by name."""
     calls = zip(CAUSES, unpack(sums.hangup_causes), strict=False)
     return dict(sorted(((cause, n) for cause, n in calls if n > 0), key=lambda of: (-of[1], of[0])))
 

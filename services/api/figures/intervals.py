@@ -1,4 +1,4 @@
-"""Intervals: the hours, days, weeks and months that trends have a row for. Pure."""
+"""Intervals: the hours, days, weeks and months that are the rows of trends. Pure."""
 
 import math
 from calendar import monthrange
@@ -15,7 +15,7 @@ WeekStart = Literal["monday", "sunday"]
 
 
 class Days(NamedTuple):
-    """How many days trends have at an interval: unless asked for others, and at most."""
+    """How many days trends have at an interval: by default, and at most."""
 
     unless_asked: int
     most: int
@@ -28,7 +28,7 @@ SPANS: Final[dict[Interval, Days]] = {
     "month": Days(366, 3660),
 }
 DAYS_WITH_HOURS: Final = (date(1, 1, 3), date(9999, 12, 29))
-"""The first and the last day that have all of their hours on the calendar in every time zone."""
+"""The first and the last day whose hours all exist on the calendar, in every time zone."""
 
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
@@ -49,39 +49,40 @@ class Span(NamedTuple):
 
 
 def span(start: date | None, end: date | None, today: date, interval: Interval = "day") -> Span:
-    """The days of the asked trends: as asked; from `start` until today; or as many as there are unless asked
-    otherwise, up to `end` or today. Raises the 400 `ApiError` for too many days, or for no such days."""
+    """The days of the requested trends. Without `end` they end today, or on `start` if that is later; without
+    `start` they are the interval's default number of days. Raises the 400 `ApiError` for too many days, or
+    for days outside of the calendar."""
     unless_asked, most = SPANS[interval]
     last = end or max(today, start or today)
     if start is None:
         try:
             start = last - timedelta(days=unless_asked - 1)
         except OverflowError:
-            rule = f"leaves no room for {unless_asked} days; give start_date, too"
+            rule = f"leaves no room for the default of {unless_asked} days; send start_date as well"
             raise invalid_parameter("end_date", rule) from None
     if (last - start).days >= most:
-        until = "end_date" if end else "today, where no end_date is given"
+        until = "end_date" if end else "today, the default of end_date"
         raise invalid_parameter("start_date", f"must be less than {most} days before {until}")
     first_with_hours, last_with_hours = DAYS_WITH_HOURS
     if interval == "hour" and not first_with_hours <= start <= last <= last_with_hours:
-        rule = f"can be hour only between {first_with_hours} and {last_with_hours}"
+        rule = f"can be hour only for days from {first_with_hours} to {last_with_hours}"
         raise invalid_parameter("interval", rule)
     return Span(start, last)
 
 
 def previous(asked: Span, interval: Interval = "day") -> Span:
-    """As many days just before. Raises the 400 `ApiError` where the calendar, or by the hour its days with
-    all hours, begin later."""
+    """The same number of days just before. Raises the 400 `ApiError` if they are before the calendar's first
+    day, or by the hour before its first day that has all hours."""
     first = DAYS_WITH_HOURS[0] if interval == "hour" else date.min
     if (asked.start - first).days < asked.days:
-        rule = f"leaves no room for {asked.days} days before it, which compare=previous asks for"
+        rule = f"is too early for compare=previous, which needs {asked.days} days before it"
         raise invalid_parameter("start_date", rule)
     return Span(asked.start - timedelta(days=asked.days), asked.start - _DAY)
 
 
 def intervals(asked: Span, interval: Interval, week_start: WeekStart = "monday") -> Iterator[Span]:
-    """The days, weeks (from `week_start` on) or months that the span touches, the first and the last of them
-    clipped to it. An hour is of a day: by hours, the days."""
+    """The days, weeks (beginning on `week_start`) or months that overlap the span; the first and the last one
+    are clipped to it. For `hour`, these are the days."""
     day, last = asked.start.toordinal(), asked.end.toordinal()
     while day <= last:
         end = min(day + _days_left(date.fromordinal(day), interval, week_start), last)
@@ -90,19 +91,20 @@ def intervals(asked: Span, interval: Interval, week_start: WeekStart = "monday")
 
 
 def hour_starts(day: date, zone: ZoneInfo, at_least: int = 0) -> list[datetime]:
-    """When each hour of a day begins, in the organization's time zone: 24 of them, or as many as the day has
-    when the clock changes; `at_least` so many, where hours are counted that this machine's zone lacks."""
+    """When each hour of a day begins, in the organization's time zone: 24 hours, or as many as the day has
+    when the clock changes. There are `at_least` this many: the counts may have hours that this machine's
+    time zone rules do not have."""
     begin = day_begin(day, zone)
     hours = math.ceil((_last_end(day, zone) - begin) / _HOUR)
     return [in_zone(begin + hour * _HOUR, zone) for hour in range(max(hours, at_least))]
 
 
 def same_hours(day: date, other: date, zone: ZoneInfo, at_least: int = 0) -> list[int | None]:
-    """For each hour of `day`, in the order of `hour_starts`, the hour of `other` in which the clock shows the
-    same: None where the clock of `other` skips it.
+    """For each hour of `day`, in the order of `hour_starts`, the hour of `other` with the same local time.
+    None if the clock of `other` skips it.
 
-    A clock that goes back shows an hour twice. Then the first is matched with the first and the second with
-    the second; both are matched with the only one of a day that has one.
+    A clock that is set back shows an hour twice. The first occurrence then matches the first, and the second
+    the second. If the other day has only one, both match that one.
     """
     of_other: dict[_Reading, list[int]] = {}
     for hour, reading in enumerate(_readings(other, zone)):
@@ -120,16 +122,16 @@ _Reading = tuple[int, int]
 
 
 def _readings(day: date, zone: ZoneInfo, at_least: int = 0) -> Iterator[_Reading]:
-    """What the clock shows when each hour of a day begins: the hour, and how many days after `day`, which is
-    above 0 only for hours that the day lacks. Minutes do not count: in some zones the clock changes by half
-    an hour."""
+    """The local time at the start of each hour of a day: the number of days after `day`, and the hour. The
+    days are above 0 only for hours that the day does not have. Minutes are ignored: in some zones the clock
+    changes by half an hour."""
     for start in hour_starts(day, zone, at_least):
         local = start.astimezone(zone)
         yield (local.date() - day).days, local.hour
 
 
 def begin_of(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a day, in UTC; at the calendar's ends, the first or the last that there is."""
+    """The first instant of a day, in UTC; at the ends of the calendar, its first or last instant."""
     try:
         return day_begin(day, zone)
     except OverflowError:
@@ -137,26 +139,26 @@ def begin_of(day: date, zone: ZoneInfo) -> datetime:
 
 
 def end_of(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant after a day, in UTC; at the calendar's end, the last that there is."""
+    """The first instant after a day, in UTC; at the end of the calendar, its last instant."""
     return _LAST if day == date.max else begin_of(day + _DAY, zone)
 
 
 def _last_end(day: date, zone: ZoneInfo) -> datetime:
-    """When a day is over for good: where the clock goes back over midnight, it ends twice."""
+    """When a day finally ends. If the clock is set back over midnight, the day ends twice."""
     midnights = (datetime.combine(day + _DAY, time(fold=fold), zone) for fold in (0, 1))
     return max(midnight.astimezone(UTC) for midnight in midnights)
 
 
 def in_zone(instant: datetime, zone: ZoneInfo) -> datetime:
-    """An instant in a time zone, if RFC 3339 can write its offset there. Some offsets of the past have
-    seconds: then the instant stays as it is."""
+    """An instant in a time zone, if RFC 3339 can express its offset there. Some historical offsets have
+    seconds; the instant is then returned unchanged."""
     local = instant.astimezone(zone)
     offset = local.utcoffset()
     return instant if offset is None or offset % _MINUTE else local
 
 
 def _days_left(day: date, interval: Interval, week_start: WeekStart) -> int:
-    """How many days come after this one in its interval."""
+    """How many days follow this one in its interval."""
     match interval:
         case "week":
             return 6 - (day.weekday() if week_start == "monday" else day.isoweekday() % 7)

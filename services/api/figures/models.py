@@ -1,5 +1,5 @@
-"""The answers of stats and trends: every figure with its formula. They make the OpenAPI document, and the
-tests hold the real answers to them."""
+"""The answers of stats and trends: every figure with its formula. The OpenAPI document is generated from
+these models, and the tests compare real answers with them."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 Cents = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 Ratio = Annotated[float, Field(ge=0)]
 Day = date
-"""A day, also where a field is called `date`."""
+"""A second name for `date`, for models that have a field `date`."""
 
 BY_STATUS_EXAMPLE = {
     "initiated": 0,
@@ -85,124 +85,133 @@ class ByStatus(BaseModel):
 
     initiated: int = Field(description="Not ringing yet.", ge=0)
     ringing: int = Field(description="Ringing now.", ge=0)
-    in_progress: int = Field(description="Answered, and not over.", ge=0)
-    completed: int = Field(description="Answered, and over.", ge=0)
-    failed: int = Field(description="Ended by a fault.", ge=0)
-    busy: int = Field(description="Ended at a busy line.", ge=0)
+    in_progress: int = Field(description="Answered and not ended.", ge=0)
+    completed: int = Field(description="Answered and ended.", ge=0)
+    failed: int = Field(description="Ended by a failure.", ge=0)
+    busy: int = Field(description="Ended because the line was busy.", ge=0)
     no_answer: int = Field(description="Ended without an answer.", ge=0)
-    canceled: int = Field(description="Ended by the caller before an answer.", ge=0)
+    canceled: int = Field(description="Ended by the caller before the answer.", ge=0)
 
 
 class ByDirection(BaseModel):
     """How many calls have each direction."""
 
-    inbound: int = Field(description="To the organization.", ge=0)
-    outbound: int = Field(description="From the organization.", ge=0)
-    unknown: int = Field(description="Of no known direction.", ge=0)
+    inbound: int = Field(description="Calls to the organization.", ge=0)
+    outbound: int = Field(description="Calls from the organization.", ge=0)
+    unknown: int = Field(description="Calls of unknown direction.", ge=0)
 
 
 class Percentiles(BaseModel):
-    """The values that so many percent of the calls do not exceed, by the nearest rank: within 5% of the exact
-    ones. Null without calls that have one."""
+    """Percentiles by nearest rank, within 5% of the exact values. Null if no call has a value."""
 
     p50: Ratio | None = Field(description="The median.")
-    p90: Ratio | None = Field(description="90% do not exceed it.")
-    p95: Ratio | None = Field(description="95% do not exceed it.")
-    p99: Ratio | None = Field(description="99% do not exceed it.")
+    p90: Ratio | None = Field(description="90% of the calls do not exceed it.")
+    p95: Ratio | None = Field(description="95% of the calls do not exceed it.")
+    p99: Ratio | None = Field(description="99% of the calls do not exceed it.")
 
 
 class PercentilesOfEach(BaseModel):
-    """Percentiles of what is measured of a call."""
+    """Percentiles of each measured value of a call."""
 
     duration: Percentiles = Field(
-        description="Seconds of answered calls that have a duration; above 86,400 told as that."
+        description="Durations of answered calls, in seconds. Values above 86,400 are reported as 86,400."
     )
     answer_delay_ms: Percentiles = Field(
-        description="Milliseconds from `created_at` to `answered_at` of answered calls; below 100 told as "
-        "49.5, above 600,000 as that."
+        description="Milliseconds from `created_at` to `answered_at` of answered calls. Values below 100 are "
+        "reported as 49.5, values above 600,000 as 600,000."
     )
     latency_ms: Percentiles = Field(
-        description="Milliseconds of calls that have a latency; below 10 told as 4.5, above 60,000 as that."
+        description="Latencies of calls that have one, in milliseconds. Values below 10 are reported as 4.5, "
+        "values above 60,000 as 60,000."
     )
 
 
 HangupCauses = Annotated[
     dict[str, Annotated[int, Field(ge=1)]],
     Field(
-        description="How many of the ended calls had each hangup cause, the most frequent first, zeros left "
-        "out: causes of ITU-T Q.850 and of switches by their names; `NONE`: none was told; `OTHER`: one that "
-        "is none of these."
+        description="Ended calls by hangup cause, the most frequent first; causes without calls are omitted. "
+        "Causes are the names of ITU-T Q.850 and of switches. `NONE`: the source reported no cause. `OTHER`: "
+        "a cause that is not one of these names."
     ),
 ]
 Asr = Annotated[
     Ratio | None,
     Field(
-        description="Answer-seizure ratio (ITU-T E.425): `answered` / seizures, which are calls that are "
-        "over or answered; null without any."
+        description="Answer-seizure ratio (ITU-T E.425): `answered` / seizures. Seizures are calls that have "
+        "ended or are answered. Null without seizures."
     ),
 ]
 Ner = Annotated[
     Ratio | None,
     Field(
-        description="Network effectiveness ratio (ITU-T E.425): effective calls / seizures; effective are "
-        "calls that were answered, were busy, had no answer or were canceled, or failed with a cause that "
-        "says that the network did its work; null without seizures."
+        description="Network effectiveness ratio (ITU-T E.425): effective calls / seizures. Effective calls "
+        "were answered, busy, not answered or canceled, or failed with a cause that shows a working "
+        "network. Null without seizures."
     ),
 ]
 AverageCost = Annotated[
     Cents | None,
-    Field(description="Cents of all calls / calls, rounded to 4 decimals; null without calls."),
+    Field(
+        description="Cost of all calls / number of calls, in cents, rounded to 4 decimals. Null without "
+        "calls."
+    ),
 ]
 AverageLatency = Annotated[
     Ratio | None,
-    Field(description="The average latency of the calls that have one, in milliseconds; null without any."),
+    Field(
+        description="Average latency of the calls that have one, in milliseconds. Null without such calls."
+    ),
 ]
-ShortCalls = Annotated[int, Field(description="Answered calls with a duration below 6 seconds: exact.", ge=0)]
+ShortCalls = Annotated[int, Field(description="Answered calls with a duration below 6 seconds. Exact.", ge=0)]
 ShortCallShare = Annotated[
     Ratio | None,
-    Field(description="`short_calls` / answered calls that have a duration; null without any."),
+    Field(description="`short_calls` / answered calls that have a duration. Null without such calls."),
 ]
 
 
 class CallFigures(BaseModel):
-    """The status breakdown of calls, and what telephony reads from it."""
+    """The status breakdown of calls and telephony's figures."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [FIGURES_EXAMPLE]})
 
-    total: int = Field(description="How many calls there are.", ge=0)
-    by_status: ByStatus = Field(description="How many in each status; together `total`.")
-    by_direction: ByDirection = Field(description="How many of each direction; together `total`.")
-    answered: int = Field(description="How many were answered.", ge=0)
-    answer_rate: Ratio | None = Field(description="`answered` / `total`; null without calls.")
-    seizures: int = Field(description="How many are over or answered.", ge=0)
+    total: int = Field(description="Number of calls.", ge=0)
+    by_status: ByStatus = Field(description="Calls in each status. Their sum is `total`.")
+    by_direction: ByDirection = Field(description="Calls of each direction. Their sum is `total`.")
+    answered: int = Field(description="Answered calls.", ge=0)
+    answer_rate: Ratio | None = Field(description="`answered` / `total`. Null without calls.")
+    seizures: int = Field(description="Calls that have ended or are answered.", ge=0)
     asr: Asr
     ner: Ner
     total_duration: int = Field(
-        description="Seconds of all calls that have a duration, answered or not.", ge=0
+        description="Sum of all durations in seconds, of calls answered or not.", ge=0
     )
     average_duration: Ratio | None = Field(
-        description="The average duration of the answered calls that have one, in seconds; null without any."
+        description="Average duration of the answered calls that have one, in seconds. Null without such "
+        "calls."
     )
     acd: Ratio | None = Field(
-        description="Average call duration, in seconds: the same, by its name in telephony."
+        description="Average call duration in seconds: `average_duration` by its name in telephony."
     )
-    total_cost: Cents = Field(description="Cents of all calls, exact to 4 decimals.")
+    total_cost: Cents = Field(description="Cost of all calls in cents, exact to 4 decimals.")
     average_cost: AverageCost
     average_latency_ms: AverageLatency
     short_calls: ShortCalls
     short_call_share: ShortCallShare
     hangup_causes: HangupCauses
-    percentiles: PercentilesOfEach = Field(description="Of durations, answer delays and latencies.")
+    percentiles: PercentilesOfEach = Field(
+        description="Percentiles of durations, answer delays and latencies."
+    )
 
 
 class PeakConcurrency(BaseModel):
-    """The most calls that were in progress at once: from their answer until just before their end."""
+    """The most calls that were in progress at once. A call is in progress from its answer until just before
+    its end."""
 
-    calls: int = Field(description="How many.", ge=0)
-    at: datetime | None = Field(description="When they first were, in UTC; null without any.")
+    calls: int = Field(description="Number of calls.", ge=0)
+    at: datetime | None = Field(description="The first time of this peak, in UTC. Null without calls.")
     calls_since: date = Field(
-        description="The day from which on calls were looked at: one that was created earlier and was still "
-        "in progress is not counted."
+        description="The first day whose calls were examined. Calls created earlier are not counted, even if "
+        "they were still in progress."
     )
 
 
@@ -212,8 +221,8 @@ class GroupFigures(CallFigures):
     model_config = ConfigDict(json_schema_extra={"examples": [GROUP_EXAMPLE]})
 
     group: str = Field(
-        description="The phone number's id, the direction or the status; `none`: calls without a phone "
-        "number; `other`: of all phone numbers beyond the 1,000 with most calls."
+        description="The phone number's id, the direction or the status. `none`: calls without a phone "
+        "number. `other`: all phone numbers beyond the 1,000 with the most calls."
     )
 
 
@@ -222,42 +231,42 @@ class SpanFigures(CallFigures):
 
     model_config = ConfigDict(json_schema_extra={"examples": [SPAN_EXAMPLE]})
 
-    start_date: date | None = Field(description="The first day, as asked; null: from the beginning.")
-    end_date: date | None = Field(description="The last day, as asked; null: without end.")
+    start_date: date | None = Field(description="The requested first day. Null: no lower bound.")
+    end_date: date | None = Field(description="The requested last day. Null: no upper bound.")
     groups: list[GroupFigures] | SkipJsonSchema[None] = Field(
-        None, description="With `group_by`: each group that has calls, the one with most first."
+        None, description="With `group_by`: each group that has calls, the largest first."
     )
     peak_concurrency: PeakConcurrency | SkipJsonSchema[None] = Field(
         None,
-        description="With `include=peak_concurrency`: of the calls that are still kept, also of those that "
-        "were created before the span and reach into it.",
+        description="With `include=peak_concurrency`: the peak among the calls that are still stored. Calls "
+        "that were created before the span and reach into it are included.",
     )
 
 
 class CallStats(SpanFigures):
-    """The status breakdown and the figures of the asked calls: the answer to `/calls/stats` and
+    """The status breakdown and the figures of the requested calls: the answer to `/calls/stats` and
     `action=stats`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [STATS_EXAMPLE]})
 
     previous: SpanFigures | SkipJsonSchema[None] = Field(
-        None, description="With `compare=previous`: the same of as many days just before."
+        None, description="With `compare=previous`: the same figures for the same number of days just before."
     )
-    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
+    time_zone: str = Field(description="The organization's time zone, which defines its days.")
 
 
 class IntervalCount(BaseModel):
     """The counts of an hour, day, week or month."""
 
-    total: int = Field(description="How many calls were created in it.", ge=0)
-    by_status: ByStatus = Field(description="How many of them are in each status; together `total`.")
-    answered: int = Field(description="How many of them were answered.", ge=0)
-    duration: int = Field(description="Seconds of all of them.", ge=0)
-    cost: Cents = Field(description="Cents of all of them, exact to 4 decimals.")
+    total: int = Field(description="Calls created in the interval.", ge=0)
+    by_status: ByStatus = Field(description="These calls by status. Their sum is `total`.")
+    answered: int = Field(description="How many of these calls were answered.", ge=0)
+    duration: int = Field(description="Sum of their durations in seconds.", ge=0)
+    cost: Cents = Field(description="Sum of their costs in cents, exact to 4 decimals.")
     asr: Asr
     acd: Ratio | None = Field(
-        description="Average call duration: of the answered calls that have a duration, in seconds; null "
-        "without any. By the hour, of completed calls; null on days when one of these has no duration."
+        description="Average duration of the answered calls that have one, in seconds. Null without such "
+        "calls. By the hour, it covers completed calls, and is null on days when one of them has no duration."
     )
     average_cost: AverageCost
     ner: Ner = None
@@ -266,37 +275,38 @@ class IntervalCount(BaseModel):
     short_call_share: ShortCallShare = None
     hangup_causes: HangupCauses | SkipJsonSchema[None] = None
     percentiles: PercentilesOfEach | SkipJsonSchema[None] = Field(
-        None, description="With `include=percentiles`: of durations, answer delays and latencies."
+        None, description="With `include=percentiles`: percentiles of durations, answer delays and latencies."
     )
 
 
 class TrendsRow(IntervalCount):
-    """The counts of an hour, day, week or month, and where it lies. By the hour, `ner`, `average_latency_ms`,
-    `short_calls` and `short_call_share` are not there."""
+    """The counts of one hour, day, week or month, with its dates. Rows by the hour do not have `ner`,
+    `average_latency_ms`, `short_calls` and `short_call_share`."""
 
-    date: Annotated[Day, Field(description="The (first) day, on the organization's calendar.")]
+    date: Annotated[Day, Field(description="The day, or the first day, in the organization's time zone.")]
     hour_start: datetime | SkipJsonSchema[None] = Field(
         None,
-        description="By hours: when it begins, in the organization's time zone. A day when the clock changes "
-        "has 23 or 25 of them.",
+        description="With `interval=hour`: the start of the hour, in the organization's time zone. A day "
+        "when the clock changes has 23 or 25 hours.",
     )
     start_date: Annotated[
         Day | SkipJsonSchema[None],
-        Field(description="By weeks and months: the first day of it that is in the span."),
+        Field(description="With weeks and months: its first day within the span."),
     ] = None
     end_date: Annotated[
         Day | SkipJsonSchema[None],
-        Field(description="By weeks and months: the last day of it that is in the span."),
+        Field(description="With weeks and months: its last day within the span."),
     ] = None
     group: str | SkipJsonSchema[None] = Field(
         None,
-        description="With `group_by`: the phone number's id, the direction or the status; `none`: calls "
+        description="With `group_by`: the phone number's id, the direction or the status. `none`: calls "
         "without a phone number.",
     )
     previous: IntervalCount | None = Field(
         None,
-        description="With `compare=previous`: the same of its days in the span just before. By the hour, of "
-        "the hour of the earlier day in which the clock shows the same; null where that day has none.",
+        description="With `compare=previous`: the same counts for the corresponding days of the span just "
+        "before. By the hour, the hour with the same local time on the earlier day; null if that day has no "
+        "such hour.",
     )
 
 
@@ -306,10 +316,12 @@ class CallTrends(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [TRENDS_EXAMPLE]})
 
     data: list[TrendsRow] = Field(
-        description="Every interval of the span in order, also those without calls; with `group_by`, those "
-        "of each group, the one with most calls first."
+        description="Every interval of the span in order, including those without calls. With `group_by`, "
+        "the intervals of each group, the largest group first."
     )
-    interval: Literal["hour", "day", "week", "month"] = Field(description="What each row is of.")
+    interval: Literal["hour", "day", "week", "month"] = Field(
+        description="The length of the interval of each row."
+    )
     start_date: date = Field(description="The first day of the span.")
     end_date: date = Field(description="The last day of the span.")
-    time_zone: str = Field(description="The organization's time zone, on whose calendar days are.")
+    time_zone: str = Field(description="The organization's time zone, which defines its days.")

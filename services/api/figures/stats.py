@@ -22,14 +22,14 @@ router = APIRouter(tags=["figures"])
 
 
 class StatsAsked(NamedTuple):
-    """What stats are asked for."""
+    """The content of a request for stats."""
 
     filters: Filters
     group_by: GroupBy | None = None
     previous: Span | None = None
     """The span to compare with."""
     peak_of: Span | None = None
-    """The span whose peak of concurrency is asked for."""
+    """The span whose peak concurrency is requested."""
 
 
 async def stats_query(request: Request) -> StatsQuery:
@@ -41,8 +41,8 @@ async def stats_query(request: Request) -> StatsQuery:
 async def get_stats(
     request: Request, principal: MayReadFigures, query: Annotated[StatsQuery, Depends(stats_query)]
 ) -> Response:
-    """The status breakdown and the figures of the asked calls, over any span: exact at the moment of the
-    answer. `GET /calls?action=stats` answers the same."""
+    """Returns the status breakdown and the figures of the requested calls, over any span. They are exact at
+    the moment of the answer. `GET /calls?action=stats` is equivalent."""
     asked = stats_asked(principal, query)
     return await answered(
         request, principal, ("stats", asked), lambda connection: stats(connection, asked, principal.zone)
@@ -50,21 +50,22 @@ async def get_stats(
 
 
 def stats_asked(principal: Principal, query: StatsQuery) -> StatsAsked:
-    """What a principal may see, narrowed to what the query asks for. Raises the 400 `ApiError`."""
+    """The request, limited to what the principal may see. Raises the 400 `ApiError`."""
     filters = filters_of(principal, query)
     days = Span(filters.start_date, filters.end_date) if filters.start_date and filters.end_date else None
     for name, needs_days in (("compare", query.compare), ("include", query.include)):
         if needs_days and days is None:
-            raise invalid_parameter(name, f"asks for {needs_days}, which needs start_date and end_date")
+            raise invalid_parameter(name, f"can be {needs_days} only with start_date and end_date")
     if query.include and days and days.days > PEAK_DAYS_MAX:
-        rule = f"asks for {query.include}, which is of at most {PEAK_DAYS_MAX} days, and not of {days.days}"
+        rule = f"can be {query.include} only for at most {PEAK_DAYS_MAX} days, but the dates span {days.days}"
         raise invalid_parameter("include", rule)
     before = previous(days) if query.compare and days else None
     return StatsAsked(filters, query.group_by, before, days if query.include else None)
 
 
 async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
-    """The asked figures, of one snapshot. Raises the 400 `ApiError` for too many calls to find a peak in."""
+    """The requested figures, from one snapshot. Raises the 400 `ApiError` if a peak has too many calls to
+    examine."""
     figures = await _stats_of(connection, asked, zone)
     if asked.previous:
         start, end = asked.previous
@@ -77,7 +78,7 @@ async def stats(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> di
 
 
 async def _stats_of(connection: Connection, asked: StatsAsked, zone: ZoneInfo) -> dict[str, object]:
-    """The same of the filters' own days alone."""
+    """The same for the filters' own days only."""
     figures: dict[str, object] = {
         **formulas.of_stats(await sums(connection, asked.filters)),
         "start_date": asked.filters.start_date,

@@ -18,7 +18,7 @@ ROWS_WITH_DISTRIBUTIONS_MAX: Final = 2_000
 def _distributions(text: object) -> list[str]:
     names = text.split(",") if isinstance(text, str) else []
     if not names or any(name not in DISTRIBUTIONS for name in names):
-        raise ValueError(f"must be {' or '.join(DISTRIBUTIONS)}, or both separated by a comma")
+        raise ValueError(f"must be {', '.join(DISTRIBUTIONS)}, or both separated by a comma")
     return names
 
 
@@ -31,73 +31,72 @@ Distributions = Annotated[
 
 
 class StatsQuery(CellsQuery):
-    """What stats can be asked."""
+    """The query parameters of stats."""
 
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
-        description="Also the figures of each phone number, direction or status, the one with most calls "
-        f"first: of {GROUPS_MAX} phone numbers at most, and of all others together.",
+        description="Adds the figures of each phone number, direction or status, the group with the most "
+        f"calls first. At most {GROUPS_MAX} phone numbers are listed; all others form one group.",
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
-        description="`previous`: also the same of as many days just before. It needs a first and a last day.",
+        description="`previous` adds the same figures for the same number of days just before. It requires "
+        "`start_date` and `end_date`.",
     )
     include: Literal["peak_concurrency"] | SkipJsonSchema[None] = Field(
         None,
-        description="`peak_concurrency`: also the most calls that were in progress at once. It needs a first "
-        f"and a last day, and at most {PEAK_DAYS_MAX} days.",
+        description="`peak_concurrency` adds the most calls that were in progress at once. It requires "
+        f"`start_date` and `end_date`, at most {PEAK_DAYS_MAX} days.",
     )
 
 
 class TrendsQuery(CellsQuery):
-    """What trends can be asked."""
+    """The query parameters of trends."""
 
     interval: Interval = Field(
         "day",
-        description="What each row is of: an hour, a day, a week or a month of the "
-        "organization's own calendar. "
+        description="The length of each row's interval, in the organization's time zone. "
         + " ".join(
-            f"By {interval}, at most {most} days, and {unless_asked} without `start_date`."
+            f"`{interval}`: at most {most} days, {unless_asked} without `start_date`."
             for interval, (unless_asked, most) in SPANS.items()
         ),
     )
     week_start: WeekStart | SkipJsonSchema[None] = Field(
         None,
-        description="With `interval=week`: the day that weeks begin on. Without it `monday`, as in ISO 8601.",
+        description="The first day of weeks, only with `interval=week`. Default: `monday`, as in ISO 8601.",
     )
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
-        description="Rows of each phone number, direction or status by itself, the one with most calls "
-        f"first: at most {ROWS_MAX} rows, and {ROWS_WITH_DISTRIBUTIONS_MAX} where `include` asks for more of "
-        "each.",
+        description="Separate rows for each phone number, direction or status, the group with the most calls "
+        f"first. At most {ROWS_MAX} rows, or {ROWS_WITH_DISTRIBUTIONS_MAX} with `include`.",
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
-        description="`previous`: in each row also the same of its days in the span just before. By the hour, "
-        "of the hour of the earlier day in which the clock shows the same.",
+        description="`previous` adds to each row the counts of the corresponding days of the span just "
+        "before. By the hour, the hour with the same local time on the earlier day.",
     )
     include: Distributions = Field(
         default_factory=list,
-        description="`percentiles`, `hangup_causes`, or both separated by a comma: in each row also these. "
-        "They are not known by the hour.",
+        description="Adds `percentiles`, `hangup_causes`, or both separated by a comma, to each row. Not "
+        "available with `interval=hour`.",
         examples=["percentiles,hangup_causes"],
     )
 
 
 class StatsByAction(StatsQuery):
-    """What `GET /calls` can be asked with `action=stats`."""
+    """The query parameters of `GET /calls` with `action=stats`."""
 
     action: Literal["stats"]
 
 
 class TrendsByAction(TrendsQuery):
-    """What `GET /calls` can be asked with `action=trends`."""
+    """The query parameters of `GET /calls` with `action=trends`."""
 
     action: Literal["trends"]
 
 
 def parameters_by_action() -> list[dict[str, object]]:
-    """What the OpenAPI document says of those parameters of `GET /calls` that only its actions have."""
+    """The OpenAPI parameters of `GET /calls` that only its actions have."""
     by_name: dict[str, dict[str, dict[str, Any]]] = {}
     for action, model in (("stats", StatsQuery), ("trends", TrendsQuery)):
         for parameter in query_parameters(model):

@@ -1,4 +1,4 @@
-"""Sums: what is added up over the asked cells, in PostgreSQL: of all calls, or by groups and intervals."""
+"""Sums over the requested cells, computed in PostgreSQL: of all calls, or by group and interval."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -28,26 +28,26 @@ STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DIRECTIONS: Final[tuple[str, ...]] = (*get_args(Direction), NO_DIRECTION)
 DISTRIBUTIONS: Final[tuple[Distribution, ...]] = get_args(Distribution)
 SHORT_SECONDS: Final = 6
-"""An answered call below this is a short one."""
+"""An answered call below this is a short call."""
 GROUPS_MAX: Final = 1000
-"""How many groups are told apart at most: the largest. All others are one more."""
+"""The most groups that are listed: the largest ones. All others form one more group."""
 NO_NUMBER_GROUP: Final = "none"
 OTHER_GROUPS: Final = "other"
 
 
 class Sums(NamedTuple):
-    """What the asked calls add up to. Distributions are packed, and empty where they were not asked for."""
+    """The sums of the requested calls. Distributions are packed, and empty if they were not requested."""
 
     by_status: Mapping[Status, int] = dict.fromkeys(STATUSES, 0)
     by_direction: Mapping[str, int] = dict.fromkeys(DIRECTIONS, 0)
     answered: int = 0
     answered_going_on: int = 0
-    """Those of the answered that are not over."""
+    """The answered calls that have not ended."""
     duration_seconds: int = 0
     completed_seconds: int = 0
-    """Of completed calls alone."""
+    """Of completed calls only."""
     completed_timed: int = 0
-    """The completed calls that have a duration. By the hour, 0 where that is not known."""
+    """The completed calls that have a duration. By the hour, 0 if that is unknown."""
     broken_seconds: int = 0
     """Of calls that failed or are in progress, answered or not."""
     other_durations: str = "0"
@@ -74,12 +74,12 @@ _GOING_ON: Final = quoted(sorted(OPEN))
 _COMPLETED: Final = "FILTER (WHERE status = 'completed')"
 _COMPLETED_DURATIONS: Final = f"sum(durations) {_COMPLETED}"
 _OTHER_DURATIONS: Final = "sum(durations) FILTER (WHERE status <> 'completed')"
-# Of the same two sums, for PostgreSQL computes each once: sums of histograms are what a statement costs.
+# Made of the same two sums, because PostgreSQL computes each only once. Sums of histograms dominate the cost.
 _DURATIONS: Final = f"(coalesce({_COMPLETED_DURATIONS}, 0) + coalesce({_OTHER_DURATIONS}, 0))"
 _TIMED: Final = f"mod({_COMPLETED_DURATIONS}, {NINES})"
 _SHORT: Final = f"1e{DIGITS * bucket(SHORT_SECONDS - 1, DURATIONS) + DIGITS}::numeric"
 
-# Each sum over cells, and the type that it is read as. A packed one is text: so it is unpacked.
+# Each sum over cells, and the type in which it is read. Packed sums are read as text, to be unpacked.
 _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     **{status: (f"sum(calls) FILTER (WHERE status = '{status}')", "bigint") for status in STATUSES},
     **{name: (f"sum(calls) FILTER (WHERE direction = '{name}')", "bigint") for name in DIRECTIONS},
@@ -135,11 +135,11 @@ _STARTS: Final[Mapping[tuple[Interval, WeekStart], str]] = {
     ("week", "sunday"): f"greatest(date_trunc('week', ({_DAY} + 1)::timestamp)::date - 1, {_FIRST})",
     ("month", "monday"): f"greatest(date_trunc('month', ({_DAY})::timestamp)::date, {_FIRST})",
 }
-"""Where the intervals start that a day is counted in."""
+"""The start of the interval that a day belongs to."""
 
 
 async def sums(connection: Connection, filters: Filters) -> Sums:
-    """What the asked calls add up to."""
+    """The sums of the requested calls."""
     (row,) = await sums_statement(filters).fetch(connection, **filters.parameters)
     return _sums(row)
 
@@ -147,14 +147,14 @@ async def sums(connection: Connection, filters: Filters) -> Sums:
 async def sums_by_group(
     connection: Connection, filters: Filters, group_by: GroupBy
 ) -> list[tuple[str, Sums]]:
-    """The same by group, the one with most calls first, and at the end those beyond `GROUPS_MAX` as one."""
+    """The same by group, the largest first. The groups beyond `GROUPS_MAX` come last, as one group."""
     statement = groups_statement(filters, group_by)
     rows = await statement.fetch(connection, **filters.parameters, groups_max=GROUPS_MAX)
     return [(row["group"], _sums(row)) for row in rows]
 
 
 class Part(NamedTuple):
-    """The place of sums in trends."""
+    """The position of sums in trends."""
 
     group: str | None
     start: date
@@ -162,7 +162,7 @@ class Part(NamedTuple):
 
 
 class TooManyParts(Exception):
-    """There are more parts than were to be read."""
+    """There are more parts than the limit."""
 
 
 async def sums_by_part(
@@ -176,9 +176,9 @@ async def sums_by_part(
     days_after: int,
     most: int,
 ) -> dict[Part, Sums]:
-    """What the asked calls add up to by group and interval; parts without calls may be missing. The filters'
-    first day is the first interval's start. A day is counted so many days after itself: so the days of an
-    earlier span come into the intervals of a later. Raises TooManyParts for more than so many."""
+    """The sums of the requested calls by group and interval; parts without calls may be missing. The filters'
+    first day is the start of the first interval. Each day counts `days_after` days later, so that the days of
+    an earlier span fall into the intervals of a later one. Raises TooManyParts for more than `most`."""
     by_hour = interval == "hour"
     rows_max = most // HOURS if by_hour else most
     statement = parts_statement(filters, interval, group_by, distributions, week_start)
@@ -220,7 +220,7 @@ def parts_statement(
 
 
 def _is_by_phone_number(filters: Filters, group_by: GroupBy | None = None) -> bool:
-    """Whether the totals, which know no phone numbers, are not enough."""
+    """Whether the totals are not enough, because they have no phone numbers."""
     return filters.phone_number_id is not None or group_by == "phone_number"
 
 
@@ -307,13 +307,13 @@ def _sums(row: Record) -> Sums:
 
 
 def _sum_of_counts(remainder: int) -> int:
-    """The sum of a packed number's counts, from its remainder. A sum below 0 is 0."""
+    """The sum of a packed number's counts, from its remainder. A negative sum becomes 0."""
     rest = remainder % NINES
     return rest if rest <= NINES // 2 else 0
 
 
 def _sums_of_hours(row: Record) -> Iterator[Sums]:
-    """The sums of each hour of a day, from the first on, up to the last that has any calls."""
+    """The sums of each hour of a day, from the first hour to the last one that has calls."""
     hours = {name: unpack(row[name], digits) for name, digits in _DIGITS_OF_HOURS.items()}
     all_timed = row["day_completed"] == _sum_of_counts(row["day_completed_timed"])
     for hour in range(max(map(len, hours.values()))):

@@ -37,10 +37,10 @@ router = APIRouter(tags=["figures"])
 
 
 class TrendsAsked(NamedTuple):
-    """What trends are asked for."""
+    """The content of a request for trends."""
 
     filters: Filters
-    """Their days are the span's."""
+    """The filters have the days of the span."""
     span: Span
     interval: Interval = "day"
     group_by: GroupBy | None = None
@@ -59,8 +59,8 @@ async def trends_query(request: Request) -> TrendsQuery:
 async def get_trends(
     request: Request, principal: MayReadFigures, query: Annotated[TrendsQuery, Depends(trends_query)]
 ) -> Response:
-    """The counts of each hour, day, week or month of a span, also of those without calls: exact at the moment
-    of the answer, as stats are. `GET /calls?action=trends` answers the same."""
+    """Returns the counts of each hour, day, week or month of a span, including those without calls. They are
+    exact at the moment of the answer. `GET /calls?action=trends` is equivalent."""
     today = local_day(ApiWithAnswers.of(request).clock(), principal.zone)
     asked = trends_asked(principal, query, today)
     return await answered(
@@ -69,14 +69,17 @@ async def get_trends(
 
 
 def trends_asked(principal: Principal, query: TrendsQuery, today: date) -> TrendsAsked:
-    """What a principal may see, narrowed to what the query asks for; `today` is the organization's. Raises
-    the 400 `ApiError`."""
+    """The request, limited to what the principal may see; `today` is the organization's. Raises the 400
+    `ApiError`."""
     filters = filters_of(principal, query)
     asked = span(filters.start_date, filters.end_date, today, query.interval)
     if query.include and query.interval == "hour":
-        raise invalid_parameter("include", "is not for the hour: what it asks for is counted by the day")
+        raise invalid_parameter(
+            "include",
+            "cannot be combined with interval=hour; percentiles and hangup causes are counted by the day",
+        )
     if query.week_start and query.interval != "week":
-        raise invalid_parameter("week_start", "is for interval=week alone")
+        raise invalid_parameter("week_start", "applies only to interval=week")
     return TrendsAsked(
         replace(filters, start_date=asked.start, end_date=asked.end),
         asked,
@@ -89,7 +92,7 @@ def trends_asked(principal: Principal, query: TrendsQuery, today: date) -> Trend
 
 
 async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> dict[str, object]:
-    """The asked counts, of one snapshot. Raises the 400 `ApiError` for more rows than there may be."""
+    """The requested counts, from one snapshot. Raises the 400 `ApiError` for too many rows."""
     parts = await _sums_by_part(connection, asked, asked.span)
     before = await _sums_by_part(connection, asked, asked.previous) if asked.previous else None
     groups = _groups(parts) if asked.group_by else [None]
@@ -100,8 +103,8 @@ async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> 
     def rows() -> list[dict[str, object]]:
         return [_row(asked, group, moment, parts, before) for group in groups for moment in moments]
 
-    # Twenty thousand rows take a good part of a second, in which others are answered, too. A year of days is
-    # done before the threads have taken turns.
+    # Building 20,000 rows takes a good part of a second; in a thread, other requests are answered meanwhile.
+    # A year of days is built faster than a switch of threads.
     few = len(groups) * len(moments) <= ROWS_AT_ONCE
     data = rows() if few else await asyncio.to_thread(rows)
     return {
@@ -114,13 +117,13 @@ async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> 
 
 
 class _Moment(NamedTuple):
-    """An hour or another interval, and the fields that say where it lies."""
+    """An hour or another interval, and the fields of its dates."""
 
     start: date
     hour: int | None
     fields: Mapping[str, object]
     previous_hour: int | None = None
-    """The hour of the earlier day that it is compared with."""
+    """The hour of the earlier day to compare with."""
 
     @property
     def has_previous(self) -> bool:
@@ -129,7 +132,7 @@ class _Moment(NamedTuple):
 
 
 async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) -> dict[Part, Sums]:
-    """The sums of these days in the intervals of the asked span."""
+    """The sums of these days in the intervals of the requested span."""
     try:
         return await sums_by_part(
             connection,
@@ -146,7 +149,7 @@ async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) 
 
 
 def _groups(parts: Mapping[Part, Sums]) -> list[str | None]:
-    """The one with most calls first; of those with equally many, by name."""
+    """The groups, ordered by calls, the most first, then by name."""
     calls: Counter[str | None] = Counter()
     for part, sums in parts.items():
         calls[part.group] += sums.calls
@@ -203,6 +206,7 @@ def _rows_max(asked: TrendsAsked) -> int:
 
 def _too_many_rows(asked: TrendsAsked) -> ApiError:
     rule = (
-        f"makes more than {_rows_max(asked)} rows; ask for fewer days, longer intervals or one phone number"
+        f"would return more than {_rows_max(asked)} rows; request fewer days, longer intervals or one "
+        "phone number"
     )
     return invalid_parameter("group_by", rule)

@@ -1,8 +1,8 @@
-"""HTTP: what every route needs of a request and an answer.
+"""HTTP: the parts of requests and answers that all routes share.
 
-`server` bounds what a client may send and how slowly. `query` and `paths` read parameters, `errors` and
-`encoding` write answers; `conditional`, `compression` and `cors` are their headers. `common_responses` and
-`models` describe what all routes have in common.
+`server` limits the size and speed of requests and answers. `query` and `paths` read parameters. `encoding`
+writes answers, and `errors` those with a code of `error_codes`. `conditional`, `compression` and `cors` set
+headers. `common_responses` and `models` describe what all routes have in common.
 
-May import `shared`, and nothing of the other packages of the API.
+May import `shared`, but no other package of the API.
 """

@@ -1,49 +1,54 @@
-"""What the OpenAPI document says of the API as a whole, and the answers that several routes have.
+"""The OpenAPI document's description of the whole API, and the responses that several routes share.
 
-Each route's own words stand in its package's documentation. Nothing here knows a route, and nothing is
-changed after it is made.
+The descriptions of single routes are in their packages' `documentation`. This module knows no route, and
+all of its values are constants.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.api.http.error_codes import ErrorCode
 from services.api.http.models import Error, TooManyRequests
 
 TITLE: Final = "callfold"
 DESCRIPTION: Final = """
-Exact call records and exact daily counts, made from the events that telephony systems publish.
+Exact call records and exact daily counts, computed from the events that telephony systems publish.
 
-**Credentials.** Each request bears an API key, as `Authorization: Bearer kros_live_…` or in `x-api-key`. A
-`kros_live_…` key sees live data, a `kros_test_…` key test data; the two never mix. Two different keys in one
-request are refused. `x-organization-id` may name the key's own organization, and no other. Where it is set
-up, a user's JWT of Supabase Auth is taken as Bearer, too: it sees the live data of the organizations of which
-the user is a member. Each route says which scope it needs: a key has all of them unless it was made with
+**Credentials.** Every route except health needs an API key, as `Authorization: Bearer kros_live_…` or in
+`x-api-key`. A `kros_live_…` key sees live data and a `kros_test_…` key sees test data; the two never mix. A
+request with two different keys is refused. `x-organization-id` is optional; it must name the key's own
+organization.
+
+If the operator enables it, the API also accepts a user's JWT of Supabase Auth as Bearer. It sees the live
+data of the organizations that the user is a member of.
+
+**Scopes.** Each route lists the scope that it requires. A key has all scopes unless it was created with
 fewer.
 
-**Limits.** Where the organization's plan has limits, the answers to its keys and users say in
-`X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` how much is left of the limit that is
-reached first. Beyond it the answer is 429 with `Retry-After`.
+**Rate limits.** If the organization's plan has limits, answers to its keys and users have the headers
+`X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`. They describe the limit that will be
+reached first. A request beyond the limit gets 429 with `Retry-After`.
 
-**Days** are those of the organization's own time zone. **Instants** are RFC 3339 in UTC. **Money** is in
-cents, with up to 4 decimals.
+**Values.** Days are days of the organization's time zone. Timestamps are RFC 3339 in UTC. Money is in cents,
+with up to 4 decimals.
 
-**Errors** have one shape: `error` (a sentence), `code` and `details`. A parameter that is not known, or is
-given twice, is refused rather than ignored.
+**Errors** have one shape: `error` (a sentence), `code` and `details`. An unknown or repeated parameter is
+refused, not ignored.
 
-**Browsers.** Pages of the origins that the operator lists may read every answer (CORS), with credentials in
-headers; cookies are not used.
+**Browsers.** Pages of the origins that the operator lists may read every answer (CORS). They send credentials
+in headers; the API uses no cookies.
 
-The same routes answer under `/v1`.
+Every route except health is also available under `/v1`.
 """
 SERVERS: Final[list[dict[str, Any]]] = [
-    {"url": "/", "description": "The newest version."},
-    {"url": "/v1", "description": "Version 1, the same today."},
+    {"url": "/", "description": "The latest version."},
+    {"url": "/v1", "description": "Version 1, today identical to the latest."},
 ]
 
 
 def error(
     description: str,
-    code: str,
+    code: ErrorCode,
     sentence: str,
     *,
     model: type[Error] = Error,
@@ -51,9 +56,9 @@ def error(
     more: Mapping[str, object] | None = None,
     headers: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
-    """An error, as a route's `responses` take it: when it is answered, and an example with these contents.
-    `more` stands beside `error`, `code` and `details`, as in `ApiError`."""
-    example = {"error": sentence, "code": code, "details": dict(details or {}), **(more or {})}
+    """An error for a route's `responses`: when the route returns it, and an example with these values.
+    `more` holds further fields beside `error`, `code` and `details`, as in `ApiError`."""
+    example = {"error": sentence, "code": code.name, "details": dict(details or {}), **(more or {})}
     answer = {
         "model": model,
         "description": description,
@@ -63,57 +68,66 @@ def error(
 
 
 def unavailable(description: str) -> dict[str, Any]:
-    """The 503, with the description of when a route answers it."""
+    """The 503 of a route, with the description of when the route returns it."""
     return error(
         description,
-        "DATABASE_UNAVAILABLE",
-        "The database can't be asked now; try again in a moment.",
-        headers={"Retry-After": header("Seconds to wait before asking again.", "integer")},
+        ErrorCode.DATABASE_UNAVAILABLE,
+        "The database is unavailable; retry in a moment.",
+        headers={"Retry-After": header("Seconds to wait before a retry.", "integer")},
     )
 
 
 def header(description: str, type_: str = "string") -> dict[str, Any]:
-    """A header of an answer, as a route's `responses` take it."""
+    """A header of an answer, for a route's `responses`."""
     return {"description": description, "schema": {"type": type_}}
 
 
 _BAD_PARAMETER = error(
-    "A parameter breaks a rule: `details` say which, and which rule; or, with the code `TOO_MANY_CALLS`, "
-    "more calls would have to be looked at than one request may: narrow the span.",
-    "INVALID_PARAMETER",
+    "A parameter breaks a rule; `details` names both. With the code `TOO_MANY_CALLS`, the request would have "
+    "to examine more calls than one request may: narrow the dates.",
+    ErrorCode.INVALID_PARAMETER,
     "limit must be at most 100.",
     details={"field": "limit", "rule": "must be at most 100"},
 )
 _UNAUTHORIZED = error(
-    "No credentials, or none that we know.",
-    "UNAUTHORIZED",
-    "This API key is unknown, expired or revoked.",
-    headers={"WWW-Authenticate": header("The scheme to use.")},
+    "The credentials are missing, unknown, expired or revoked.",
+    ErrorCode.UNAUTHORIZED,
+    "This API key is unknown, expired or revoked; send a valid key.",
+    headers={"WWW-Authenticate": header("The authentication scheme to use.")},
 )
 _FORBIDDEN = error(
-    "These credentials may not do this.",
-    "FORBIDDEN",
-    "These credentials are not of the organization in x-organization-id.",
+    "The credentials do not permit this request: wrong scope, organization or network.",
+    ErrorCode.FORBIDDEN,
+    "These credentials do not belong to the organization in x-organization-id; omit the header or correct "
+    "it.",
 )
 _TOO_MANY = error(
-    "More requests than the organization's plan allows a key or a user.",
-    "RATE_LIMIT_EXCEEDED",
-    "These are more requests than the plan allows; try again in 1 s.",
+    "The key or user has sent more requests than the organization's plan allows.",
+    ErrorCode.RATE_LIMIT_EXCEEDED,
+    "The plan's rate limit is reached; retry in 1 s.",
     model=TooManyRequests,
     more={"retry_after": 1},
     headers={
-        "Retry-After": header("Seconds to wait before asking again.", "integer"),
-        "X-RateLimit-Limit": header("How many requests the limit allows that is reached first.", "integer"),
-        "X-RateLimit-Remaining": header("How many of them are left.", "integer"),
+        "Retry-After": header("Seconds to wait before a retry.", "integer"),
+        "X-RateLimit-Limit": header(
+            "How many requests the limit allows: of several limits, the one that will be reached first.",
+            "integer",
+        ),
+        "X-RateLimit-Remaining": header("How many of these requests are left.", "integer"),
         "X-RateLimit-Reset": header("When the window resets, in seconds since 1970.", "integer"),
     },
 )
 UNAVAILABLE: Final = unavailable(
-    "The database can't be asked now; or, with the code `SIGNING_KEYS_UNAVAILABLE`, the keys by which users' "
-    "tokens are checked; with `ORGANIZATION_BUSY`, other requests of the organization hold all connections "
-    "that one may; with `TIMED_OUT`, the database needed longer than one request may take."
+    "The API cannot answer now. `DATABASE_UNAVAILABLE`: the database is unreachable or busy. "
+    "`DATABASE_OUTDATED`: its tables are missing or too old. `SIGNING_KEYS_UNAVAILABLE`: the keys that "
+    "verify users' tokens cannot be read. `ORGANIZATION_BUSY`: other requests of the organization hold all "
+    "connections that one organization may use. `TIMED_OUT`: the database query took longer than allowed."
 )
-_ANYTHING_ELSE = error("Any other error, in the same shape.", "INTERNAL", "Something went wrong on our side.")
+_ANYTHING_ELSE = error(
+    "Any other error, in the same shape.",
+    ErrorCode.INTERNAL,
+    "The API failed with an internal error; report it to the operator.",
+)
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: _BAD_PARAMETER,
@@ -126,12 +140,12 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 """The `responses` of every route that needs credentials."""
 
 ETAG: Final = {
-    "ETag": header("Names this answer. In If-None-Match it asks for an answer only if it is another now.")
+    "ETag": header("Identifies this answer. Send it in If-None-Match to get 304 while it is unchanged.")
 }
 TAGGED: Final[dict[str, Any]] = {"headers": ETAG}
 """The 200 of a route whose answers have an `ETag`."""
 NOT_MODIFIED: Final[dict[str, Any]] = {
-    "description": "It is still the answer that If-None-Match names.",
+    "description": "The answer that If-None-Match names is unchanged.",
     "headers": ETAG,
 }
 """The 304 of such a route."""

@@ -1,4 +1,4 @@
-"""Compression: what a client takes, and answers that are sent smaller."""
+"""Compression: which clients accept gzip, and compressed answers."""
 
 import zlib
 from typing import Final
@@ -6,14 +6,14 @@ from typing import Final
 from fastapi import Request
 
 GZIP_FROM_BYTES: Final = 4096
-"""Smaller answers fit into few packets, compressed or not."""
+"""Smaller answers fit into few packets even uncompressed."""
 _FAST: Final = 1
 GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-"""zlib's word for gzip's own head and end."""
+"""The value with which zlib writes a gzip header and trailer."""
 
 
 def takes_gzip(request: Request) -> bool:
-    """Whether the client's Accept-Encoding has gzip."""
+    """Whether the client's Accept-Encoding includes gzip."""
     for each in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, quality = each.partition(";")
         if name.strip() == "gzip":
@@ -22,6 +22,6 @@ def takes_gzip(request: Request) -> bool:
 
 
 def gzipped(body: bytes) -> bytes:
-    """The body in gzip: a year of trends, 158 kB of busy days, is a third of its size after some 2 ms."""
+    """The body in gzip. A year of trends (158 kB, busy days) shrinks to a third in about 2 ms."""
     compressor = zlib.compressobj(_FAST, wbits=GZIP_WINDOW)
     return compressor.compress(body) + compressor.flush()

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110): whoever has an answer already is told that it is still the same."""
+"""Conditional requests (RFC 9110): a client that has the current answer gets 304 instead."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
-# Whoever keeps an answer must ask again before using it, and no answer is anybody else's.
+# A cache must revalidate an answer before each use, and must not share it between clients.
 CACHING: Final = {
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, x-api-key, x-organization-id, Accept-Encoding",
@@ -18,16 +18,15 @@ _tags = re.compile(r'"([^"]*)"').findall
 
 
 def etag_of(body: bytes) -> str:
-    """The strong entity tag of an answer with this body: equal tags, equal bytes."""
+    """The strong entity tag of an answer with this body: equal tags mean equal bytes."""
     return f'"{blake2b(body, digest_size=16).hexdigest()}"'
 
 
 def conditional(
     request: Request, body: bytes, etag: str, compressed: Callable[[], bytes] | None = None
 ) -> Response:
-    """The JSON answer with its tag; or 304 without a body for who names it in If-None-Match, be it in a list,
-    as weak, or by `*`. In gzip, where `compressed` gives it so, it has a tag of its own, which says the same
-    of what is kept."""
+    """The JSON answer with its tag, or 304 without a body if If-None-Match names the tag: in a list, as weak,
+    or by `*`. With `compressed`, the answer is in gzip and has a separate tag. Either tag gives 304."""
     etag_in_gzip = f'{etag[:-1]}-gzip"'
     named = ", ".join(request.headers.getlist("if-none-match"))
     tags = _tags(named)

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
 from services.api.http.encoding import answer
+from services.api.http.error_codes import ErrorCode
 
 METHODS: Final = ("GET", "HEAD", "DELETE")
 REQUEST_HEADERS: Final = (
@@ -28,35 +29,35 @@ ANSWER_HEADERS: Final = (
     "Content-Disposition",
     "WWW-Authenticate",
 )
-"""What a page may read beside the headers that any page may."""
+"""The headers that a page may read, beside those that CORS always allows."""
 PREFLIGHT_SECONDS: Final = 600
-"""For how long a browser need not ask again what it may send."""
+"""How long a browser may cache the answer to a preflight."""
 
 
 class CrossOrigin(CORSMiddleware):
-    """Starlette's, with preflights answered as the API answers: 204 without a body, or an error in JSON."""
+    """Starlette's middleware, but preflights get the API's kind of answer: 204 without a body, or an error in
+    JSON."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """The answer to a browser that asks what a page may send."""
+        """The answer to a preflight request."""
         made = super().preflight_response(request_headers)
         headers = {
             name: value for name, value in made.headers.items() if not name.lower().startswith("content-")
         }
         if made.status_code == HTTPStatus.OK:
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
-        error = {
-            "error": "Pages of this origin may not send this request.",
-            "code": "CORS_REFUSED",
-            "details": {},
-        }
-        return answer(error, status=HTTPStatus.BAD_REQUEST, headers=headers)
+        code = ErrorCode.CORS_REFUSED
+        sentence = "The API does not allow cross-origin requests with this origin, method or header."
+        return answer(
+            {"error": sentence, "code": code.name, "details": {}}, status=code.status, headers=headers
+        )
 
 
 def allow_origins(app: FastAPI, origins: Sequence[str]) -> None:
     """Lets pages of these origins (`*`: of all) read every answer of the application.
 
-    It surrounds the whole stack of middlewares, also the one that answers 500, for a page is to read these
-    answers as well. No middleware can be added afterwards.
+    It wraps the whole stack of middleware, including the one that answers 500, so that pages can also read
+    those answers. No middleware can be added afterwards.
     """
     app.middleware_stack = CrossOrigin(
         app.build_middleware_stack(),

@@ -1,4 +1,4 @@
-"""Encoding: how values look in an answer's JSON."""
+"""Encoding: the JSON of answers."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def encode(content: object) -> bytes:
-    """The JSON of an answer. Instants are written in RFC 3339 with Z, decimals as numbers digit by digit."""
+    """The JSON of an answer. Timestamps are RFC 3339 with Z; decimals are numbers with their exact digits."""
     return _encode(content)
 
 
@@ -20,13 +20,13 @@ def answer(
 ) -> Response:
     """A JSON answer.
 
-    Handlers build plain dicts of what the database said; the models in models.py describe them, and the
-    tests hold the two together. Validating each answer at run time would cost more than the query.
+    Handlers build plain dicts from database rows. The models in models.py describe these dicts, and tests
+    compare the two. Validating each answer at run time would cost more than the query.
     """
     return Response(encode(content), status, headers, media_type="application/json")
 
 
 def number(value: Decimal) -> int | Decimal:
-    """A decimal as it is best written: 12 for 12.0000, 12.5 for 12.5000."""
+    """A decimal without trailing zeros: 12 for 12.0000, 12.5 for 12.5000."""
     whole = int(value)
     return whole if whole == value else value.normalize()

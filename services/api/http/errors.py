@@ -1,4 +1,8 @@
-"""Errors: every answer that is not the asked one has the shape `{"error", "code", "details"}`."""
+"""Errors: every answer that is not a success has the shape `{"error", "code", "details"}`.
+
+`error_codes` has the status, the cause and the remedy of each code. The functions here add what one request
+knows: the parameter, the limit, the seconds to wait.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -10,117 +14,121 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from services.api.http.encoding import answer
+from services.api.http.error_codes import ErrorCode
 
 _ECHO_MAX = 100
+"""The most characters of a parameter's name that an answer repeats."""
 
 
 class ApiError(Exception):
-    """What a handler raises to answer with an error."""
+    """A handler raises this to answer with an error."""
 
     def __init__(
         self,
-        status: HTTPStatus,
-        code: str,
+        code: ErrorCode,
         sentence: str,
         *,
         details: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> None:
-        """`more`: what stands beside `error`, `code` and `details`."""
+        """`more` holds further fields of the answer, beside `error`, `code` and `details`."""
         super().__init__(sentence)
-        self.status = status
         self.code = code
         self.sentence = sentence
         self.details = details or {}
         self.headers = headers
         self.more = more or {}
 
+    @property
+    def status(self) -> HTTPStatus:
+        return self.code.status
+
 
 def invalid_parameter(field: str, rule: str) -> ApiError:
-    """400: `field` breaks `rule`, which reads on from the field's name ("must be …")."""
+    """400: `field` breaks `rule`, which continues a sentence that begins with the field ("must be …")."""
     field = field[:_ECHO_MAX]
-    return ApiError(
-        HTTPStatus.BAD_REQUEST,
-        "INVALID_PARAMETER",
-        f"{field} {rule}.",
-        details={"field": field, "rule": rule},
-    )
+    return ApiError(ErrorCode.INVALID_PARAMETER, f"{field} {rule}.", details={"field": field, "rule": rule})
 
 
 def too_many_calls(sentence: str, calls_max: int) -> ApiError:
-    """400: more calls would have to be looked at than one request may."""
-    return ApiError(HTTPStatus.BAD_REQUEST, "TOO_MANY_CALLS", sentence, details={"calls_max": calls_max})
+    """400: the request would have to examine more than `calls_max` calls."""
+    return ApiError(ErrorCode.TOO_MANY_CALLS, sentence, details={"calls_max": calls_max})
 
 
 def unauthorized(sentence: str) -> ApiError:
-    """401: nobody whom we know."""
-    return ApiError(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", sentence, headers={"WWW-Authenticate": "Bearer"})
+    """401: the credentials are missing or unknown."""
+    return ApiError(ErrorCode.UNAUTHORIZED, sentence, headers={"WWW-Authenticate": "Bearer"})
 
 
 def forbidden(sentence: str) -> ApiError:
-    """403: somebody whom we know, and who may not."""
-    return ApiError(HTTPStatus.FORBIDDEN, "FORBIDDEN", sentence)
+    """403: the credentials are known, but not permitted to do this."""
+    return ApiError(ErrorCode.FORBIDDEN, sentence)
 
 
 def no_such_call() -> ApiError:
-    """404, the same for a call that never was, was deleted, or is another organization's or mode's."""
-    return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such call.")
+    """404: the same for a call that never existed, was deleted, or is of another organization or mode."""
+    sentence = "There is no call with this id in the organization and mode of these credentials."
+    return ApiError(ErrorCode.NOT_FOUND, sentence)
 
 
 def too_many_requests(retry_after_seconds: int) -> ApiError:
-    """429: as many requests as the plan has, in this second or on this day."""
+    """429: the plan allows no further request in this second or on this day."""
     return ApiError(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "RATE_LIMIT_EXCEEDED",
-        f"These are more requests than the plan allows; try again in {retry_after_seconds} s.",
+        ErrorCode.RATE_LIMIT_EXCEEDED,
+        f"The plan's rate limit is reached; retry in {retry_after_seconds} s.",
         headers={"Retry-After": str(retry_after_seconds)},
         more={"retry_after": retry_after_seconds},
     )
 
 
 def no_recording() -> ApiError:
-    """404: the call is there, and it, or the event that is asked for, has no recording."""
-    return ApiError(HTTPStatus.NOT_FOUND, "NOT_FOUND", "This call has no recording, or none yet.")
+    """404: the call exists, but has no recording, or not the requested one."""
+    return ApiError(
+        ErrorCode.NOT_FOUND, "This call has no recording yet, or not the one that `recording` names."
+    )
 
 
-def unavailable(code: str, sentence: str) -> ApiError:
-    """503: asking again in a moment may help."""
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, code, sentence, headers={"Retry-After": "1"})
+def unavailable(code: ErrorCode, sentence: str) -> ApiError:
+    """503: a retry after a moment may succeed."""
+    return ApiError(code, sentence, headers={"Retry-After": "1"})
 
 
 def exports_busy() -> ApiError:
-    """503: as many exports run as may."""
-    sentence = "As many exports are running as may at once; try again when one is done."
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "EXPORTS_BUSY", sentence, headers={"Retry-After": "10"})
+    """503: the maximum number of exports is running."""
+    sentence = "Too many exports are running; retry when one has finished."
+    return ApiError(ErrorCode.EXPORTS_BUSY, sentence, headers={"Retry-After": "10"})
 
 
 def organization_busy() -> ApiError:
-    """503: this organization's requests hold as many connections as one may."""
+    """503: this organization's requests hold as many connections as one organization may."""
     return unavailable(
-        "ORGANIZATION_BUSY",
-        "Too many requests of this organization are being answered; try again in a moment.",
+        ErrorCode.ORGANIZATION_BUSY,
+        "Too many requests of this organization are in progress; retry in a moment.",
     )
 
 
 def timed_out() -> ApiError:
     """503: the database needed longer than one request may take."""
-    sentence = "This took longer than it may; ask for less, such as fewer days, or try again in a moment."
-    return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "TIMED_OUT", sentence, headers={"Retry-After": "5"})
+    sentence = "The database query timed out; request less, such as fewer days, or retry in a moment."
+    return ApiError(ErrorCode.TIMED_OUT, sentence, headers={"Retry-After": "5"})
 
 
 def being_stopped() -> ApiError:
-    """503: only a stop that has waited long enough cancels a request; it is still answered."""
-    return unavailable("DATABASE_UNAVAILABLE", "This process is being stopped; try again in a moment.")
+    """503: the process is stopping. A request is cancelled only when the stop's grace period has passed."""
+    return unavailable(ErrorCode.DATABASE_UNAVAILABLE, "This API process is stopping; retry in a moment.")
 
 
 def outdated() -> ApiError:
-    """503: the database's tables are older than this service."""
-    return unavailable("DATABASE_OUTDATED", "The database's tables are not migrated yet.")
+    """503: the database's tables do not exist or are older than this service."""
+    return unavailable(
+        ErrorCode.DATABASE_OUTDATED,
+        "The database's tables are missing or older than this API; the operator must run callfold migrate.",
+    )
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Registers one handler for each kind of error that can reach the edge."""
+    """Registers one handler for each kind of error that a route can raise."""
     app.exception_handler(ApiError)(_api_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_exception)
@@ -129,7 +137,7 @@ def handle_errors(app: FastAPI) -> None:
 
 async def _api_error(_: Request, error: ApiError) -> Response:
     return answer(
-        {"error": error.sentence, "code": error.code, **error.more, "details": error.details},
+        {"error": error.sentence, "code": error.code.name, **error.more, "details": error.details},
         status=error.status,
         headers=error.headers,
     )
@@ -142,18 +150,17 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 
 def broken_rule(broken: Mapping[str, Any]) -> ApiError:
-    """400, from the first of Pydantic's complaints."""
-    field, *_ = broken["loc"]  # and then which branch of its type refused it
+    """400, from the first error that Pydantic reports."""
+    field, *_ = broken["loc"]  # the rest is the branch of the field's type that failed
     return invalid_parameter(str(field), _rule(broken))
 
 
 def _rule(broken: Mapping[str, Any]) -> str:
-    """Pydantic's complaint as the end of a sentence that begins with the field."""
+    """Pydantic's error as the end of a sentence that begins with the field."""
     context = broken.get("ctx", {})
     match broken["type"]:
         case "literal_error":
-            several = " or " in context["expected"]
-            return f"must be {'one of ' if several else ''}{context['expected']}"
+            return f"must be {context['expected']}"
         case "int_parsing" | "int_parsing_size" | "int_from_float":
             return "must be a whole number"
         case "greater_than_equal":
@@ -171,8 +178,11 @@ def _rule(broken: Mapping[str, Any]) -> str:
 
 
 _OF_ROUTING = {
-    404: ("NOT_FOUND", "There is no such route."),
-    405: ("METHOD_NOT_ALLOWED", "This route has no such method."),
+    404: (ErrorCode.NOT_FOUND.name, "There is no route with this path."),
+    405: (
+        ErrorCode.METHOD_NOT_ALLOWED.name,
+        "This route does not support this method; see the Allow header.",
+    ),
 }
 
 
@@ -186,7 +196,7 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """The methods that a path has. Starlette names those of the first route with that path alone."""
+    """The methods that a path supports. Starlette names only those of the first route with that path."""
     routes = request.app.router.routes
     return [
         method
@@ -196,8 +206,7 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _anything_else(_: Request, __: Exception) -> Response:
-    """The server logs the traceback; the client learns nothing of our inside."""
-    return answer(
-        {"error": "Something went wrong on our side.", "code": "INTERNAL", "details": {}},
-        status=HTTPStatus.INTERNAL_SERVER_ERROR,
-    )
+    """The server logs the traceback; the client gets no internal details."""
+    code = ErrorCode.INTERNAL
+    sentence = "The API failed with an internal error; report it to the operator."
+    return answer({"error": sentence, "code": code.name, "details": {}}, status=code.status)

@@ -1,4 +1,4 @@
-"""The answers that are of no package of routes: health and errors."""
+"""The answers that no package of routes owns: health and errors."""
 
 from typing import Any, Literal
 
@@ -6,22 +6,28 @@ from pydantic import BaseModel, Field
 
 
 class Health(BaseModel):
-    """How the service is."""
+    """The state of the service."""
 
-    status: Literal["live", "ready"] = Field(description="`live`: it is up; `ready`: it can answer.")
+    status: Literal["live", "ready"] = Field(
+        description="`live`: the process runs. `ready`: it can answer requests."
+    )
 
 
 class Error(BaseModel):
-    """Any answer that is not the asked one."""
+    """The answer to every request that fails."""
 
-    error: str = Field(description="What is wrong, in a sentence for people.")
-    code: str = Field(description="What is wrong, for programs.", pattern="^[A-Z][A-Z_]*$")
+    error: str = Field(
+        description="The error and its remedy, in a sentence for people. It may change at any time."
+    )
+    code: str = Field(
+        description="The kind of error, for programs. It does not change.", pattern="^[A-Z][A-Z_]*$"
+    )
     details: dict[str, Any] = Field(
-        description="What else is known of it. With INVALID_PARAMETER: `field` and the `rule` that it breaks."
+        description="Further data, by code. With INVALID_PARAMETER: `field` and the `rule` that it breaks."
     )
 
 
 class TooManyRequests(Error):
-    """The answer to one request too many."""
+    """The answer to a request beyond the rate limit."""
 
-    retry_after: int = Field(description="Seconds to wait before asking again, as in `Retry-After`.", ge=1)
+    retry_after: int = Field(description="Seconds to wait before a retry, as in `Retry-After`.", ge=1)

@@ -8,7 +8,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 
 class CallConvertor(StringConvertor):
-    """What may stand for a call: not the names of the routes beside it, which have other methods."""
+    """A path segment that may name a call, except `export`, `stats` and `trends`, which are routes."""
 
     regex = "(?!(?:export|stats|trends)$)[^/]+"
 

@@ -1,4 +1,4 @@
-"""Query parameters: how every route reads its own, and what the OpenAPI document says of them."""
+"""Query parameters: every route reads its own here, and the OpenAPI document describes them."""
 
 from collections.abc import Collection
 from datetime import date
@@ -13,16 +13,16 @@ Query = TypeVar("Query", bound=BaseModel)
 
 
 def one_of(name: str, day: date | None, other_name: str, other: date | None) -> date | None:
-    """What is given under one of two names. Raises the 400 `ApiError` where both are."""
+    """The value of a parameter that has two names. Raises the 400 `ApiError` when both are sent."""
     if day is not None and other is not None:
-        raise invalid_parameter(other_name, f"is another word for {name}, which is given, too")
+        raise invalid_parameter(other_name, f"is an alias of {name}; send only one of them")
     return day or other
 
 
 def read_query(request: Request, model: type[Query]) -> Query:
-    """The query as this model has it. Raises the 400 `ApiError`.
+    """The query, validated by this model. Raises the 400 `ApiError`.
 
-    FastAPI would do it, too, but at several times the cost, and of a parameter given twice it drops one.
+    FastAPI could also do it, but at several times the cost, and it drops one value of a repeated parameter.
     """
     try:
         return model.model_validate(_each_once(request, model.model_fields))
@@ -36,21 +36,21 @@ async def no_query(request: Request) -> None:
 
 
 def _each_once(request: Request, known: Collection[str]) -> dict[str, str]:
-    """The query's parameters by name. A name that is not known is refused, for ignoring a misspelt filter
+    """The query's parameters by name. An unknown name is refused, because a misspelt filter that is ignored
     would give wrong numbers."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            has = f"which has {', '.join(known)}" if known else "which has none"
+            has = f"which takes {', '.join(known)}" if known else "which takes none"
             raise invalid_parameter(name, f"is not a parameter of this route, {has}")
         if name in given:
-            raise invalid_parameter(name, "must be given once")
+            raise invalid_parameter(name, "must be sent only once")
         given[name] = value
     return given
 
 
 def query_parameters(model: type[BaseModel]) -> list[dict[str, object]]:
-    """What the OpenAPI document says of the query that this model is."""
+    """The OpenAPI parameters of the query that this model describes."""
     properties = model.model_json_schema()["properties"]
     return [
         {

@@ -1,7 +1,7 @@
-"""The server's limits: what a client may send and how slowly, and how slowly it may read.
+"""The server's limits on the size and speed of a client's requests, and on how slowly it may read.
 
-uvicorn and httptools have none of these: a head may grow and take as long as it likes, and an answer that
-nobody reads is kept for ever.
+uvicorn and httptools have no such limits: a request head may have any size and take any time, and an answer
+that the client does not read is kept forever.
 """
 
 import asyncio
@@ -16,41 +16,45 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.api.http.encoding import encode
+from services.api.http.error_codes import ErrorCode
 
 HEAD_BYTES_MAX: Final = 32 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
-"""No route takes a body; one that is short is passed over."""
+"""No route takes a body; a body up to this size is ignored."""
 
 _LINGER_SECONDS: Final = 1.0
-"""How long what a refused client still sends is thrown away: at once, it might lose what it is told."""
+"""How long bytes of a refused client are discarded. If the server closed at once, the client might lose the
+answer."""
 
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 class Limits(NamedTuple):
-    """What an operator may set."""
+    """The limits that an operator can set."""
 
     connections: int
     client_seconds: float
-    """How long a client may take for a head, and for reading anything of an answer."""
+    """How long a client may take to send a head, and how long it may read nothing of an answer."""
 
 
 class _Refusal(NamedTuple):
-    status: int
-    code: str
+    code: ErrorCode
     sentence: str
     headers: bytes = b""
 
 
-_BAD_REQUEST: Final = _Refusal(400, "BAD_REQUEST", "This is not HTTP as it has to be.")
+_BAD_REQUEST: Final = _Refusal(ErrorCode.BAD_REQUEST, "The request is not valid HTTP.")
 _HEAD_TOO_LARGE: Final = _Refusal(
-    431, "HEAD_TOO_LARGE", f"A request's line and headers have {HEAD_BYTES_MAX} bytes at most."
+    ErrorCode.HEAD_TOO_LARGE,
+    f"The request line and headers exceed {HEAD_BYTES_MAX} bytes; send fewer or shorter ones.",
 )
-_BODY_TOO_LARGE: Final = _Refusal(413, "BODY_TOO_LARGE", "No route takes a body.")
+_BODY_TOO_LARGE: Final = _Refusal(
+    ErrorCode.BODY_TOO_LARGE,
+    f"The request's body exceeds {BODY_BYTES_MAX} bytes; no route takes a body.",
+)
 _TOO_MANY_CONNECTIONS: Final = _Refusal(
-    503,
-    "TOO_MANY_CONNECTIONS",
-    "This process has all the connections that it may have; try again in a moment.",
+    ErrorCode.TOO_MANY_CONNECTIONS,
+    "This API process has reached its limit of client connections; retry in a moment.",
     b"retry-after: 1\r\n",
 )
 
@@ -60,7 +64,7 @@ class _Refused(Exception):
 
 
 def bounded(limits: Limits) -> type[HttpToolsProtocol]:
-    """The protocol with these limits, as uvicorn takes it."""
+    """The protocol class with these limits, for uvicorn."""
     return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
 
 
@@ -99,13 +103,13 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._head_bytes_fed += len(data)
         super().data_received(data)
         if self._refusal is None and self._in_head and self._head_bytes_fed:
-            # A part of a header that is not whole yet is in the parser, and counted here alone.
+            # The parser holds incomplete headers. Their bytes are counted only here.
             if self._head_bytes_fed > HEAD_BYTES_MAX:
                 self._refuse(_HEAD_TOO_LARGE)
             elif self._head_timer is None:
                 self._await_head()
 
-    # What the parser found
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -133,7 +137,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         if chunked or any(int(value) for value in announced):
-            self.cycle.keep_alive = False  # nobody waits for the end of what nobody reads
+            self.cycle.keep_alive = False  # the body is never read, so the connection cannot be reused
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -144,7 +148,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self._await_reading()
 
-    # What is refused
+    # Refusals
 
     def _count(self, more: int) -> None:
         self._head_bytes_parsed += more
@@ -156,19 +160,19 @@ class _BoundedProtocol(HttpToolsProtocol):
         raise _Refused
 
     def send_400_response(self, msg: str) -> None:
-        """How uvicorn answers when parsing stops."""
+        """uvicorn calls this when parsing stops."""
         self._refuse(self._refusal or _BAD_REQUEST)
 
     def _refuse(self, refusal: _Refusal) -> None:
         self._refusal = refusal
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()  # in the middle of an answer to what was asked before
+            self.transport.close()  # the answer to an earlier request is being sent
             return
-        body = encode({"error": refusal.sentence, "code": refusal.code, "details": {}})
+        body = encode({"error": refusal.sentence, "code": refusal.code.name, "details": {}})
         self.transport.write(
             b"".join(
                 (
-                    STATUS_LINE[refusal.status],
+                    STATUS_LINE[refusal.code.status],
                     b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
                     refusal.headers,
                     b"connection: close\r\n\r\n",
@@ -179,7 +183,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
-    # What takes too long
+    # Time limits
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.limits.client_seconds, self.transport.close)
@@ -199,14 +203,15 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._reading_timer = self.loop.call_later(self.limits.client_seconds, self._check_reading)
 
     def _check_reading(self) -> None:
-        """Cuts off who has read nothing since the last look; what is unread may be another answer's now."""
+        """Disconnects a client that has read nothing since the last check. The unread bytes may be of a new
+        answer."""
         self._reading_timer = None
         unread_bytes = self._count_unread_bytes()
         has_read = (
             self._has_read or self._unread_answer is not self.cycle or unread_bytes < self._unread_bytes
         )
         if not has_read:
-            # The kernel, too, is to forget what it holds for them.
+            # The kernel also discards the bytes that it holds for this client.
             client: socket.socket = self.transport.get_extra_info("socket")
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
@@ -214,9 +219,10 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._await_reading()
 
     def _count_unread_bytes(self) -> int:
-        """What the client has not received: of who reads slowly, only the kernel's part shrinks for long."""
+        """The bytes that the client has not received. For a slow reader, only the kernel's part shrinks for
+        long."""
         client: socket.socket = self.transport.get_extra_info("socket")
         unsent = bytearray(4)
-        with contextlib.suppress(OSError):  # not every system tells
+        with contextlib.suppress(OSError):  # not every system supports this
             fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, unsent)
         return int(self.transport.get_write_buffer_size()) + int.from_bytes(unsent, sys.byteorder)

@@ -1,4 +1,4 @@
-"""The connection of a command that works on one organization or on all."""
+"""The database connection of a command that works on one organization or on all."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from services.ops.terminal.operator import audit
 from shared.database.connection import COMMAND_SECONDS, Connection
 
 LONG_STATEMENT_SECONDS: Final = 3600
-"""The timeout of a statement in a command that works on many calls."""
+"""The statement timeout of a command that works on many calls, in seconds."""
 
 
 @asynccontextmanager
@@ -23,9 +23,9 @@ async def operating(
     *,
     statement_seconds: float = COMMAND_SECONDS,
 ) -> AsyncIterator[Connection]:
-    """A connection for a command that works on one organization or, with None, on all.
+    """A connection for a command that works on one organization, which must exist, or on all (None).
 
-    With an `action`, it first commits an audit line, because an interrupted run also changes calls.
+    With an `action`, an audit line is committed first, because an interrupted run also changes calls.
     Raises Failure for an unknown organization and for the expected faults of the database."""
     async with database(find_database(state), statement_seconds) as connection:
         if organization_id is not None:

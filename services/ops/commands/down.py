@@ -14,9 +14,9 @@ from shared.extras import needs_extra
 def down(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
     """Stop every process of a stack that `callfold up` started, and keep its data.
 
-    It also stops processes that a killed supervisor left running.
+    Processes that a killed supervisor left running are stopped as well.
 
-    Exit status: 0 when no process of the stack runs any more, or when none was running.
+    Exit status: 0 when no process of the stack is left, also when none was running.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack

@@ -1,6 +1,6 @@
-"""`callfold event`: prints the contract of an event, and checks events as ingest does.
+"""`callfold event`: prints the contract of an event, and checks events as ingest reads them.
 
-`schema` and `check` need no server and no settings. `publish` is in `event_publish.py`.
+`schema` and `check` need no server and no settings. `publish` is in `event_publish`.
 """
 
 import json
@@ -32,7 +32,7 @@ app = typer.Typer(
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome of one record. `record` is the number of its line, or of its element in an array."""
+    """The outcome of one record. `record` is the number of its line, or of its element in arrays."""
 
     record: int
     outcome: Literal["accepted", "noted", "refused"]
@@ -40,17 +40,17 @@ class Checked:
     type: str | None = None
     notes: tuple[Note, ...] = ()
     reason: str | None = None
-    """The rule that a refused record breaks."""
+    """Why it is refused."""
     key: str = ""
-    """The Kafka key to publish the record with: its call id."""
+    """The key to publish it with: its call id."""
     value: bytes = b""
 
 
 @app.command(cls=Command)
 def schema() -> None:
-    """Print the JSON Schema (2020-12) of an event in the topic.
+    """Print the JSON Schema (2020-12) of an event of the topic.
 
-    Ingest accepts every event that conforms to it, and reads all of its fields.
+    Ingest accepts an event that conforms, and reads all of its fields.
     """
     typer.echo(json.dumps(event_schema(), indent=2))
 
@@ -59,8 +59,8 @@ FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="A file with one event per line, JSON arrays or pretty-printed objects, plain or "
-        "gzip-compressed. Use - for standard input.",
+        help="One event per line, JSON arrays or pretty-printed objects, plain or gzip-compressed; "
+        "- is standard input.",
         show_default=False,
     ),
 ]
@@ -71,13 +71,12 @@ def check(
     file: FileArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Check events by the rules of ingest, without a database.
+    """Check events as ingest reads them: accepted, accepted without some fields, or refused with the reason.
 
-    Each event is accepted, noted or refused. A noted event is accepted without the fields that break a rule.
-    Ingest also refuses events of unknown organizations and drops events of deleted calls. This command
-    cannot check that without a database.
+    This command asks no database. Ingest also refuses events of organizations that it may not create, of
+    deleted calls, and older than the retention.
 
-    Exit status: 0 when no event is refused; 1 when an event is refused, or when the file has no event.
+    Exit status: 0 when no event is refused; 1 when one is, or when the file has none.
     """
     outcomes: Counter[str] = Counter()
     kept: list[Checked] = []
@@ -88,7 +87,7 @@ def check(
         else:
             typer.echo(line(one))
     if not outcomes:
-        raise Failure(f"{shown(file)} contains no event.")
+        raise Failure(f"{shown(file)} has no event.")
     accepted, noted, refused = (outcomes[outcome] for outcome in ("accepted", "noted", "refused"))
     if as_json:
         print_json({"accepted": accepted, "noted": noted, "refused": refused, "records": _described(kept)})
@@ -102,7 +101,8 @@ def check(
 
 
 def checked_events(path: str, use: Use, now: datetime) -> Iterator[Checked]:
-    """Yields the outcome of each record of the file. Raises Failure at the place where it cannot be read."""
+    """The records of the file. When it cannot be read, yields the records before that point, then raises
+    Failure."""
     try:
         with open_archive(path) as file:
             for number, value in values(file, path, use):
@@ -138,7 +138,7 @@ def line(checked: Checked) -> str:
 
 
 def _described(records: list[Checked]) -> list[dict[str, object]]:
-    """The records for JSON output, with notes as objects."""
+    """The records for a script: notes are objects."""
     return [
         {
             "record": one.record,

@@ -1,4 +1,4 @@
-"""`callfold event publish`: checks events as `callfold event check` does, and publishes them to the topic."""
+"""`callfold event publish`: publishes events to the topic, each after the check of `callfold event check`."""
 
 import asyncio
 import itertools
@@ -28,7 +28,7 @@ _RECORDS_IN_FLIGHT: Final = 1_000
 
 @dataclass(frozen=True)
 class Published:
-    """The topic, and the numbers of records that were published and refused."""
+    """The number of records that were published to the topic, and of those that were refused."""
 
     topic: str
     published: int
@@ -40,10 +40,7 @@ def publish(
     topic: Annotated[
         str | None,
         typer.Option(
-            "--topic",
-            metavar="TOPIC",
-            help="The topic to publish to. Default: CALLFOLD_TOPIC.",
-            show_default=False,
+            "--topic", metavar="TOPIC", help="The topic. Default: CALLFOLD_TOPIC.", show_default=False
         ),
     ] = None,
     state: StateOption = None,
@@ -51,18 +48,17 @@ def publish(
 ) -> None:
     """Publish events to the topic that ingest reads.
 
-    The command first checks each event, as `callfold event check` does. It reports a refused event on
-    standard error and does not publish it. The key of each record is the call id. Publishing an event again
-    changes no call.
+    Each event is checked first, as `callfold event check` does. A refused event is reported, and is not
+    published. The key of a record is the call id. Publishing an event again changes no call.
 
-    Exit status: 0 when every event was published; 1 when an event was refused, when the file has no event,
-    or when Kafka did not acknowledge every record.
+    Exit status: 0 when every event was published; 1 when an event was refused, when the file has none, or
+    when Kafka did not acknowledge them.
     """
     place = find_kafka(state)
     name = topic or settings_from_environment(KafkaSettings).topic
     done = asyncio.run(_publish(place, name, file))
     if not done.published and not done.refused:
-        raise Failure(f"{shown(file)} contains no event.")
+        raise Failure(f"{shown(file)} has no event.")
     if as_json:
         print_json(done)
     else:
@@ -73,12 +69,12 @@ def publish(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this command to the group `event`."""
+    """Adds this command to those of `event`."""
     app.command(cls=Command)(publish)
 
 
 async def _publish(place: KafkaPlace, topic: str, file: str) -> Published:
-    """Publishes the events of the file in file order. Raises Failure."""
+    """Publishes the events of the file in their order. Raises Failure."""
     published = refused = 0
     with kafka_faults(place):
         async with administration(place.broker) as admin:
@@ -99,7 +95,7 @@ async def _publish(place: KafkaPlace, topic: str, file: str) -> Published:
 
 
 def _without_refused(batch: list[Checked]) -> Iterator[Checked]:
-    """Yields the records that ingest accepts, and reports refused records and left-out fields."""
+    """The records that ingest accepts. Standard error gets each refused record and each left-out field."""
     for each in batch:
         if each.outcome != "accepted":
             typer.echo(line(each), err=True)

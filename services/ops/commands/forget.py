@@ -1,4 +1,4 @@
-"""`callfold forget`: deletes the calls from and to a phone number, for an erasure request."""
+"""`callfold forget`: deletes the calls from and to a phone number, for a person's erasure request."""
 
 import asyncio
 from collections import Counter
@@ -27,18 +27,18 @@ SCANNED_CALLS: Final = 20_000
 LISTED_CALLS: Final = 10_000
 NUMBER_LETTERS_MAX: Final = 256
 DIGITS_LEAST: Final = 5
-"""The search for other spellings skips shorter numbers, such as extensions."""
+"""A shorter number, such as an extension, has no other spellings."""
 SEPARATORS: Final = " ()[]./-\t\u00a0\u2009\u202f\u2010\u2011\u2012\u2013"
-"""Characters that people write within a number, with typographic spaces and dashes."""
+"""Separators within a number, including the spaces and dashes of typesetting."""
 NOT_SEARCHED: Final = (
-    "Not searched: transcripts, recordings and stored events of other calls; recordings outside callfold; "
-    "the Kafka topic; backups."
+    "Not searched: transcripts, recordings and stored events of other calls, recordings outside of callfold, "
+    "Kafka's topic, and backups."
 )
 
 
 @dataclass
 class Forgotten:
-    """The result of a run. `calls` holds the first calls that a dry run found."""
+    """The result of a run. `calls` are the first of the calls that it found."""
 
     organization_id: UUID
     dry_run: bool
@@ -57,8 +57,8 @@ def forget(
         typer.Option(
             "--number",
             metavar="NUMBER",
-            help="The number exactly as the calls store it, such as +441632960011. Repeat the option for "
-            "other spellings.",
+            help="The number exactly as the calls have it, such as +441632960011. Repeatable, for other "
+            "spellings.",
             show_default=False,
         ),
     ],
@@ -66,24 +66,24 @@ def forget(
         bool,
         typer.Option(
             "--other-spellings",
-            help="Also delete calls whose number differs only in spaces, brackets, dashes, dots, slashes, a "
-            "leading + or 00, or the rest of a SIP or tel URI.",
+            help="Also delete calls whose number differs only in blanks, brackets, dashes, dots, a plus or "
+            "00, or the rest of a SIP or tel URI. Default: only report them.",
         ),
     ] = False,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Also remove quarantined records that contain the number.")
+        bool, typer.Option("--quarantine", help="Also remove quarantined records that have the number.")
     ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete every live and test call from or to a phone number in one organization.
+    """Delete every call from or to a phone number in one organization, live and test.
 
-    Each call is deleted permanently, as by the API: with its events, transcript and recording link, and from
-    every count. Each deletion writes an audit line; the audit log does not keep the number. The command can
-    be interrupted and run again. Calls with this number that arrive later are stored: run it again then.
+    Each call is deleted permanently, as by the API: with its events, transcript and recording link, from
+    every count, and with an audit line. The audit log does not store the number. The command can be run
+    again. A later call with the number is stored: run the command again then.
 
-    Exit status: 0 when every matching call was deleted; 1 when the command failed.
+    Exit status: 0 when every requested deletion was made; 1 otherwise.
     """
     numbers = _read_numbers(number)
     done = asyncio.run(
@@ -103,7 +103,7 @@ def forget(
 
 
 def _read_numbers(numbers: Sequence[str]) -> list[str]:
-    """The numbers, without duplicates. Raises Failure for a number that no call can have."""
+    """The numbers as given. Raises Failure for a number that no call can have."""
     for number in numbers:
         if not number.strip() or len(number) > NUMBER_LETTERS_MAX or "\0" in number:
             raise Failure(f"--number must have 1 to {NUMBER_LETTERS_MAX} characters.")
@@ -112,29 +112,28 @@ def _read_numbers(numbers: Sequence[str]) -> list[str]:
 
 def _print(done: Forgotten, *, other_spellings: bool, quarantine: bool) -> None:
     if done.dry_run and done.calls:
-        columns = ("call", "mode", "created (UTC)", "direction", "status", "from", "to")
         fields = ("direction", "status", "from_number", "to_number")
         rows = [
             (call["id"], mode(call["livemode"]), minute(call["created_at"]), *(call[name] for name in fields))
             for call in done.calls
         ]
-        print_table(columns, rows)
+        print_table(["call", "mode", "created (UTC)", "direction", "status", "from", "to"], rows)
     if done.dry_run:
         typer.echo(f"{counted(done.calls_found, 'call')} would be deleted.")
     else:
         typer.echo(f"{counted(done.calls_deleted, 'call')} deleted.")
     for spelling, calls in () if other_spellings else done.other_spellings.items():
         typer.echo(
-            f"{counted(calls, 'call')} with the spelling {spelling}: use --other-spellings to delete them."
+            f"{counted(calls, 'call')} with the spelling {spelling} kept: --other-spellings deletes them."
         )
     if quarantine:
         records = done.quarantined_found if done.dry_run else done.quarantined_removed
         typer.echo(f"{counted(records, 'quarantined record')} {'would be ' if done.dry_run else ''}removed.")
     elif done.quarantined_found:
-        contain = "contains" if done.quarantined_found == 1 else "contain"
+        have = "has" if done.quarantined_found == 1 else "have"
         typer.echo(
-            f"{counted(done.quarantined_found, 'quarantined record')} {contain} the number: use --quarantine "
-            "to remove them."
+            f"{counted(done.quarantined_found, 'quarantined record')} {have} the number: --quarantine "
+            "removes them."
         )
     typer.echo(NOT_SEARCHED)
 
@@ -173,7 +172,7 @@ async def _forget(
 async def _delete_calls(
     connection: Connection, done: Forgotten, numbers: Sequence[str], actor: str, bar: Bar
 ) -> None:
-    """Deletes the calls one by one until no call is left, also calls that arrive meanwhile. A dry run only
+    """Deletes the calls one by one until none is left, including those that arrive meanwhile. A dry run only
     reads them."""
     after: UUID | None = None
     while rows := await connection.fetch(_CALLS, done.organization_id, numbers, after, CHUNK_CALLS):
@@ -198,8 +197,9 @@ async def _delete_calls(
 async def _other_spellings(
     connection: Connection, organization_id: UUID, numbers: Sequence[str]
 ) -> dict[str, int]:
-    """The other spellings of these numbers in the organization's calls, each with its number of calls. Reads
-    all calls of the organization in chunks."""
+    """The other spellings of these numbers in the organization's calls, with the number of calls of each.
+
+    Reads all calls of the organization in chunks."""
     patterns = [
         f"(^|[^0-9])(00)?{digits}([^0-9]|$)"
         for digits in dict.fromkeys(map(_digits, numbers))
@@ -219,14 +219,14 @@ async def _other_spellings(
 
 
 def _digits(number: str) -> str:
-    """The digits of a number, without a leading 00 that replaces the +."""
+    """The digits of a number with its country code, without a leading 00."""
     digits = "".join(letter for letter in number if letter in "0123456789")
     return digits.removeprefix("00")
 
 
 _COLUMNS: Final = "id, livemode, created_at, direction, status, from_number, to_number"
 
-# Each of the two numbers has its own index; both indexes begin with the organization and the mode.
+# Each of the two numbers has an index that begins with the organization and the mode.
 _CALLS: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT {_COLUMNS} FROM calls

@@ -1,4 +1,4 @@
-"""`callfold key`: the API keys of an organization. callfold stores only their hashes and shows a key once."""
+"""`callfold key`: the API keys of an organization. Only a hash of each is kept: a key is shown once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -38,20 +38,17 @@ app = typer.Typer(
 def create(
     organization_id: OrganizationOption,
     name: Annotated[
-        str,
-        typer.Option(
-            metavar="TEXT", help="A name that says what the key is for. Default: no name.", show_default=False
-        ),
+        str, typer.Option(metavar="TEXT", help="The key's name, for lists. Default: empty.")
     ] = "",
     test: Annotated[
-        bool, typer.Option("--test", help="Create a key for test calls instead of live calls.")
+        bool, typer.Option("--test", help="Create a key for test calls. Default: a key for live calls.")
     ] = False,
     scope: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"A scope of the key: {', '.join(SCOPES)}. Repeat the option for several. Default: all.",
+            help=f"A scope of the key: {', '.join(SCOPES)}. Repeatable. Default: all scopes.",
             show_default=False,
         ),
     ] = None,
@@ -59,8 +56,8 @@ def create(
         str | None,
         typer.Option(
             metavar="WHEN",
-            help="The key's expiry: a date (valid to the end of that day in the organization's time zone), a "
-            "time with a UTC offset, or a number of days from now, such as 90d. Default: never.",
+            help="When the key expires: a day such as 2027-01-31 (at its end in the organization's time "
+            "zone), a time with an offset, or a number of days from now such as 90d. Default: never.",
         ),
     ] = None,
     network: Annotated[
@@ -68,19 +65,14 @@ def create(
         typer.Option(
             "--network",
             metavar="CIDR",
-            help="A network that the key may be used from, such as 203.0.113.0/24. Repeat the option for "
-            "several. Default: any network.",
+            help="A network that may use the key, such as 203.0.113.0/24. Repeatable. Default: any network.",
             show_default=False,
         ),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create an API key and print it. callfold cannot show it again.
-
-    Standard output has the key alone, so that `KEY=$(callfold key create …)` works. Messages go to standard
-    error.
-    """
+    """Create an API key and show it once."""
     scopes, networks = _read_scopes(scope), _read_networks(network)
     made = asyncio.run(
         _create(
@@ -97,20 +89,21 @@ def create(
         print_json(made)
         return
     typer.echo(made["key"])
-    typer.echo(
-        f"Created key {made['id']} for the {mode(not test)} calls of organization {made['organization_id']}.",
-        err=True,
+    created = (
+        f"Created key {made['id']} for {mode(not test)} calls of organization {made['organization_id']}."
     )
-    typer.echo("Store the key now: callfold keeps only its hash and cannot show it again.", err=True)
+    typer.echo(created, err=True)
+    typer.echo("Store the key now: callfold keeps its hash and cannot show it again.", err=True)
 
 
 @app.command("list", cls=Command)
 def list_keys(
     organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the keys of an organization, oldest first.
+    """List an organization's keys, the oldest first.
 
-    Of the key itself, the list shows its first and last characters. The last use is up to a minute late.
+    Each key is listed by its first and last letters, with its name, scopes and networks. The time of the
+    last use is up to a minute late.
     """
     found = asyncio.run(_list(state, organization_id))
     if as_json:
@@ -136,20 +129,21 @@ def list_keys(
 @app.command(cls=Command)
 def revoke(
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="The id of the key, or the key itself.", show_default=False)
+        str, typer.Argument(metavar="KEY", help="The key's id, or the key itself.", show_default=False)
     ],
     organization_id: Annotated[
-        UUID | None, organization_option("Revoke the key only if it belongs to this organization.")
+        UUID | None,
+        organization_option("Revoke the key only if it belongs to this organization. Default: any."),
     ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke an API key. From then on, every request with the key is refused."""
+    """Revoke an API key: from now on no request with it is answered."""
     revoked = asyncio.run(_revoke(state, key.strip(), organization_id))
     if as_json:
         print_json(revoked)
         return
-    typer.echo(f"Revoked key {revoked['id']} ({revoked['hint']}).")
+    typer.echo(f"The key {revoked['id']} ({revoked['hint']}) is revoked.")
 
 
 async def create_key(
@@ -162,7 +156,7 @@ async def create_key(
     expires_at: datetime | None = None,
     allowed_networks: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """Creates a key and writes its audit line in one transaction. The result has the key itself under "key".
+    """Creates a key and its audit line in one transaction. The result has the key itself under "key".
 
     The organization must exist. Raises asyncpg's errors."""
     key, key_id = new_key(livemode), uuid4()
@@ -185,7 +179,7 @@ async def create_key(
 
 
 def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
-    """Parses the expiry of a key, as an operator types it. Days end in `zone`. Raises Failure."""
+    """The time at which a key expires, as an operator types it; days end in `zone`. Raises Failure."""
     try:
         if text.endswith("d") and text[:-1].isdecimal():
             expires_at = now + timedelta(days=int(text[:-1]))
@@ -197,11 +191,11 @@ def read_expiry(text: str, now: datetime, zone: tzinfo) -> datetime:
         expires_at = None
     if expires_at is None or expires_at.tzinfo is None:
         raise Failure(
-            "--expires must be a date such as 2027-01-31, a time with a UTC offset such as "
-            f"2027-01-31T18:00:00Z, or a number of days such as 90d, not {text!r}."
+            "--expires must be a day such as 2027-01-31, a time with an offset such as 2027-01-31T18:00:00Z, "
+            f"or a number of days such as 90d, not {text!r}."
         )
     if expires_at <= now:
-        raise Failure(f"--expires must be in the future, not {text!r}.")
+        raise Failure(f"--expires must be in the future, not {text}.")
     return expires_at
 
 
@@ -213,7 +207,7 @@ def _read_scopes(texts: list[str] | None) -> list[Scope]:
 
 
 def _read_networks(texts: list[str] | None) -> list[str] | None:
-    """Networks in the form that is stored. An address alone is a network of one address."""
+    """Networks as they are stored; a bare address is a network of one address."""
     try:
         return [str(ip_network(text.strip())) for text in texts] if texts else None
     except ValueError as error:
@@ -237,17 +231,17 @@ async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, Any
 
 async def _revoke(state: Path | None, key: str, organization_id: UUID | None) -> dict[str, object]:
     is_key = key_livemode(key) is not None
-    key_id = None if is_key else read_uuid(key, "The id of the key")
+    key_id = None if is_key else read_uuid(key, "The key's id")
     hashed = key_hash(key) if is_key else None
     async with database(find_database(state)) as connection, connection.transaction():
         found = await connection.fetch(_FIND, key_id, hashed, organization_id)
         if not found:
             listing = suggestion("key", "list", "--organization", organization_id or "UUID", state=state)
-            raise Failure(f"There is no such key: {listing} lists the keys of an organization.")
+            raise Failure(f"There is no such key. {listing} lists an organization's keys.")
         row = found[0]
         if row["revoked_at"] is not None:
             raise Failure(
-                f"Key {row['id']} was already revoked at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
+                f"The key {row['id']} was already revoked at {row['revoked_at']:%Y-%m-%d %H:%M:%S} UTC."
             )
         revoked = await connection.fetchrow(_REVOKE, row["organization_id"], row["id"])
         await audit(connection, "key revoked", row["organization_id"], subject=row["id"])

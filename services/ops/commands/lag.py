@@ -1,4 +1,4 @@
-"""`callfold lag`: the records and deltas that the pipeline has not processed yet."""
+"""`callfold lag`: how far the pipeline is behind the topic."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ REQUEST_SECONDS: Final = 10
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """`committed` is the next offset that the group reads; `end` is the offset of the next record."""
+    """`committed` is the next offset that the group reads. `end` is the offset of the next new record."""
 
     partition: int
     committed: int
@@ -47,9 +47,9 @@ class Lag:
 
 
 def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the records that wait to be consumed, by partition, and the deltas that wait to be applied.
+    """Show how many records wait to be consumed, per partition, and how many deltas wait to be applied.
 
-    Waiting deltas make no answer of the API wrong, because each answer adds them to the counts.
+    Waiting deltas do not make answers wrong: the API adds them to the counts that it reads.
     """
     found = asyncio.run(_find(state))
     if as_json:
@@ -64,24 +64,24 @@ def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 
 async def measure(connection: Connection, broker: Broker, topic: str, group: str) -> Lag:
-    """Measures the lag without joining a consumer group.
-
-    Raises aiokafka's and asyncpg's errors, and Failure if the topic does not exist."""
+    """The current lag, measured without joining a group. Raises aiokafka's and asyncpg's errors, and Failure
+    for an unknown topic."""
     deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
     partitions = await consumer_lag(broker, topic, group)
     return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
 
 
 async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[PartitionLag, ...]:
-    """The group's lag by partition, also for partitions that no process reads.
+    """The group's lag per partition, also of those that no process reads.
 
-    A partition without a commit counts from its beginning. So does a partition whose end is before its
-    commit: that commit belongs to a removed topic of the same name."""
+    A partition without a commit counts from its beginning. So does one whose end is before its commit: the
+    commit is then from a topic that was deleted."""
     async with administration(broker, request_seconds=REQUEST_SECONDS) as admin:
         partitions = [TopicPartition(topic, number) for number in await partitions_of(admin, topic)]
         if not partitions:
             raise Failure(
-                f"Kafka has no topic {topic}, or this user may not see it: {suggestion('topic')} creates it."
+                f"Kafka has no topic {topic}, or this user may not describe it. "
+                f"{suggestion('topic')} creates it."
             )
         known = await _committed(admin, group)
         consumer = AIOKafkaConsumer(
@@ -104,13 +104,13 @@ def _lag(partition: int, committed: int, begin: int, end: int) -> PartitionLag:
 
 
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
-    """The group's offsets. A new broker needs a moment until it has a coordinator for the group."""
+    """The group's offsets. A new broker needs a moment to load its first group."""
     for pause in attempts(REQUEST_SECONDS):
         try:
             return await admin.list_consumer_group_offsets(group)  # type: ignore[no-any-return]
         except GroupCoordinatorNotAvailableError:
             await asyncio.sleep(pause)
-    raise Failure(f"Kafka named no coordinator for the consumer group {group} within {REQUEST_SECONDS} s.")
+    raise Failure(f"Kafka found no coordinator for the consumer group within {REQUEST_SECONDS} s.")
 
 
 def _waiting(count: int, one: str) -> str:

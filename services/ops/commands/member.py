@@ -1,4 +1,4 @@
-"""`callfold member`: the users who can read an organization's calls with their own JWT."""
+"""`callfold member`: the users whose JWTs give access to an organization's calls."""
 
 import asyncio
 from pathlib import Path
@@ -16,10 +16,12 @@ from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import minute, print_json, print_table
 from services.ops.terminal.program import suggestion
 
-app = typer.Typer(cls=Group, no_args_is_help=True, help="Add, list and remove the users of an organization.")
+app = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Add, list and remove the users who belong to an organization."
+)
 
 UserArgument = Annotated[
-    UUID, uuid_argument("USER", "The id of the user: the claim `sub` of their token.", "USER")
+    UUID, uuid_argument("USER", "The user's id: the claim `sub` of the user's JWT.", "USER")
 ]
 
 
@@ -30,7 +32,10 @@ def add(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a user to an organization. With their token they can read, delete and count its live calls."""
+    """Add a user to an organization.
+
+    The user's JWTs then give access to the organization's live calls: to read, count and delete them.
+    """
     added = asyncio.run(_add(state, organization_id, user_id))
     if as_json:
         print_json(added)
@@ -45,7 +50,7 @@ def remove(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a user from an organization. From then on, their tokens have no access to it."""
+    """Remove a user from an organization. The user's JWTs no longer give access to it."""
     removed = asyncio.run(_remove(state, organization_id, user_id))
     if as_json:
         print_json(removed)
@@ -57,7 +62,7 @@ def remove(
 def list_members(
     organization_id: OrganizationOption, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the users of an organization, oldest member first."""
+    """List the users of an organization, the oldest member first."""
     found = asyncio.run(_list(state, organization_id))
     if as_json:
         print_json(found)
@@ -81,7 +86,7 @@ async def _remove(state: Path | None, organization_id: UUID, user_id: UUID) -> d
         if row is None:
             listing = suggestion("member", "list", "--organization", organization_id, state=state)
             raise Failure(
-                f"User {user_id} does not belong to organization {organization_id}: "
+                f"User {user_id} does not belong to organization {organization_id}. "
                 f"{listing} lists its users."
             )
         await audit(connection, "member removed", organization_id, subject=user_id)

@@ -1,4 +1,4 @@
-"""`callfold migrate`: upgrades the tables of the database to the newest step."""
+"""`callfold migrate`: brings the database's tables to the newest step."""
 
 import asyncio
 from typing import Annotated, Final
@@ -17,20 +17,20 @@ RolesOption = Annotated[
     bool,
     typer.Option(
         "--roles",
-        help="Also create or update the services' roles, their rights and the row-level security between "
-        "organizations. CALLFOLD_ROLES_PASSWORD, if set, becomes the password of each role.",
+        help="Also create the services' roles, their privileges and the row-level security policies. "
+        "CALLFOLD_ROLES_PASSWORD, if set, becomes the password of each role.",
     ),
 ]
 
 
 def migrate(roles: RolesOption = False, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Create the tables in a new database, or upgrade the tables of an older callfold.
+    """Create the tables in a new database, or migrate those of an older callfold.
 
-    It changes nothing in a database that is up to date, so it can run at each start. When two run at once,
-    the second waits. It does not change tables of a newer callfold: this version works with them.
+    Running it again is harmless, so it can run at each start. Of two runs at once, the second waits. Tables
+    of a newer callfold stay unchanged, because this version runs on them.
     """
     secret = settings_from_environment(RolesSettings).roles_password
-    # Imported here, because Alembic would slow the start of every other command.
+    # Here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
     from shared.migrations.give_roles import MayNotMakeRoles, give_roles
@@ -43,9 +43,9 @@ def migrate(roles: RolesOption = False, state: StateOption = None, as_json: Json
         with database_faults(place):
             try:
                 newer = to_newest(place.address, place.pooler)
-            except DBAPIError as error:  # SQLAlchemy wraps asyncpg's error
+            except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
-            if roles and newer is None:  # a newer callfold may need other rights, which we do not know
+            if roles and newer is None:  # a newer callfold decides on its own roles
                 password = None if secret is None else secret.get_secret_value()
                 asyncio.run(give_roles(place.address, place.pooler, password=password))
     except TablesBusy as busy:
@@ -53,23 +53,25 @@ def migrate(roles: RolesOption = False, state: StateOption = None, as_json: Json
     except MayNotMakeRoles as refused:
         raise Failure(f"{refused}.") from None
     if as_json:
-        is_newer = newer is not None
-        print_json({"step": newer or NEEDED_STEP, "newer": is_newer, "roles": roles and not is_newer})
+        print_json(
+            {"step": newer or NEEDED_STEP, "newer": newer is not None, "roles": roles and newer is None}
+        )
     elif newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
     else:
-        typer.echo(f"A newer callfold migrated the database to step {newer}. This version works with it.")
-        typer.echo("Nothing was changed.")
+        typer.echo(
+            f"A newer callfold migrated the database (step {newer}). This version runs on it: nothing to do."
+        )
 
 
 async def _connects(place: Place) -> None:
-    """Raises Failure in one sentence when the database cannot be used. Alembic would print many lines."""
+    """Raises Failure for a database that cannot be used, before Alembic raises a longer error."""
     async with database(place):
         return
 
 
 async def _oldest_transaction(place: Place) -> str:
-    """The transaction that most likely holds the lock."""
+    """The transaction that probably blocks the migration."""
     async with database(place) as connection:
         oldest = await connection.fetchrow(_OLDEST_TRANSACTION)
     return (

@@ -1,4 +1,4 @@
-"""`callfold notes`: events whose invalid fields were left out."""
+"""`callfold notes`: the stored events that lack a field, because its value had no clear meaning."""
 
 import asyncio
 from pathlib import Path
@@ -23,22 +23,24 @@ def notes(
         typer.Option(
             "--field",
             metavar="FIELD",
-            help="Only events without this field, such as data.duration. Default: all fields.",
+            help="Only events that lack this field, such as data.duration. Default: any field.",
             show_default=False,
         ),
     ] = None,
     by_field: Annotated[
-        bool, typer.Option("--by-field", help="Count the events by field and rule instead of listing them.")
+        bool, typer.Option("--by-field", help="Print the number of events per field and rule instead.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The maximum number of rows.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="The largest number of events, or of fields, to list.")
+    ] = 50,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the stored events with fields that were left out.
+    """List the stored events that lack a field.
 
-    Ingest stores an event if its required fields, such as the call id and the time, are valid. It leaves out
-    an optional field that is invalid, such as a negative duration, and writes a note with the reason. The
-    payload stays as it was sent: `GET /calls/{id}/events` returns it.
+    An event is stored when it names its call and its time. Ingest leaves out a field that has no clear
+    meaning, such as a negative duration, and adds a note with the reason. The payload stays as it was sent:
+    `GET /calls/{id}/events` returns it.
     """
     if field is not None and field not in READ_FIELDS:
         raise Failure(f"--field must be one of {', '.join(READ_FIELDS)}, not {field!r}.")
@@ -49,7 +51,7 @@ def notes(
         rows = [(one["events"], one["field"], one["rule"]) for one in found]
         print_table(["events", "field", "rule"], rows)
     else:
-        columns = ["organization", "call", "event", "type", "occurred (UTC)", "notes"]
+        columns = ["organization", "call", "event", "type", "happened (UTC)", "notes"]
         lines = [
             (
                 one["organization_id"],
@@ -72,7 +74,7 @@ async def _notes(
         return [dict(row) for row in await connection.fetch(statement, organization_id, field, limit)]
 
 
-# A note begins with its field, up to the first colon. The rule follows.
+# A note begins with its field, up to the first colon, and ends with the action taken.
 _EVENTS: Final = """
 SELECT organization_id, call_id, id, type, occurred_at, notes FROM call_events
 WHERE notes IS NOT NULL AND ($1::uuid IS NULL OR organization_id = $1)

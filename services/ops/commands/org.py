@@ -1,4 +1,4 @@
-"""`callfold org`: creates and lists organizations."""
+"""`callfold org`: the organizations whose calls are counted."""
 
 import asyncio
 from functools import partial
@@ -25,24 +25,19 @@ NAME_LETTERS_MAX: Final = 200
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Create, list, change and delete organizations.",
+    help="Create and list organizations, whose calls are kept and counted apart.",
 )
 
 
 @app.command(cls=Command)
 def create(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME", help="The organization's name, 1 to 200 characters.", show_default=False
-        ),
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The organization's name.", show_default=False)],
     organization_id: Annotated[
         UUID | None,
         typer.Option(
             "--id",
             metavar="UUID",
-            help="The organization's id. Default: a new random id.",
+            help="The organization's id, if your systems already have one. Default: a new random id.",
             parser=partial(read_uuid, what="--id"),
         ),
     ] = None,
@@ -53,19 +48,19 @@ def create(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create an organization, with its own calls, counts, keys and users."""
+    """Create an organization."""
     made = asyncio.run(_create(state, name, organization_id or uuid4(), time_zone))
     if as_json:
         print_json(made)
         return
     typer.echo(f"Created organization {made['id']} ({made['name']}, time zone {made['time_zone']}).")
     create_key = command_line("key", "create", "--organization", str(made["id"]), state=state)
-    typer.echo(f"To create an API key: {create_key}")
+    typer.echo(f"To create an API key for it: {create_key}")
 
 
 @app.command("list", cls=Command)
 def list_organizations(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """List the organizations, oldest first."""
+    """List the organizations, the oldest first."""
     found = asyncio.run(_list(state))
     if as_json:
         print_json(found)
@@ -85,7 +80,7 @@ def list_organizations(state: StateOption = None, as_json: JsonOption = False) -
 
 
 def check_name(name: str) -> str:
-    """The name without surrounding spaces. Raises Failure for an invalid name."""
+    """A name as it is stored. Raises Failure for an invalid one."""
     name = name.strip()
     if not name.isprintable() or not 1 <= len(name) <= NAME_LETTERS_MAX:
         raise Failure(f"A name must have 1 to {NAME_LETTERS_MAX} printable characters.")
@@ -93,20 +88,19 @@ def check_name(name: str) -> str:
 
 
 def check_time_zone(name: str) -> str:
-    """The IANA name of a time zone. Raises Failure for an unknown name, with a suggestion if there is one."""
+    """A time zone's IANA name. For an unknown zone, raises Failure with the likely name."""
     if name in zone_names():
         return name
     meant = [zone for zone in zone_names() if zone.lower() == name.lower()]
-    hint = f"Did you mean {meant[0]}?" if meant else "Use an IANA name such as Europe/Berlin or UTC."
+    hint = f"Did you mean {meant[0]}?" if meant else "Examples: Europe/Berlin, America/New_York, UTC."
     raise Failure(f"There is no time zone {name!r}. {hint}")
 
 
 async def create_organization(
     connection: Connection, organization_id: UUID, name: str, time_zone: str
 ) -> dict[str, object]:
-    """Inserts an organization and its audit line in one transaction, and returns its row.
-
-    Raises Failure for an id that exists, or that a deleted organization had."""
+    """Creates an organization's row and its audit line in one transaction. Raises Failure for an id that is
+    in use or belonged to a deleted organization."""
     async with connection.transaction():
         if await connection.fetchval(_IS_DELETED, organization_id, organization_tombstone(organization_id)):
             raise Failure(f"Organization {organization_id} was deleted. Its id cannot be used again.")

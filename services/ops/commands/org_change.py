@@ -1,4 +1,4 @@
-"""`callfold org rename`, `set-time-zone`, `set-retention` and `set-plan`: change an organization."""
+"""`callfold org rename`, `set-time-zone`, `set-retention`, `set-plan`: changes to an organization."""
 
 import asyncio
 from pathlib import Path
@@ -28,9 +28,7 @@ TRIES: Final = 5
 
 def rename(
     organization_id: OrganizationArgument,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The new name, 1 to 200 characters.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The new name.", show_default=False)],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,24 +44,25 @@ def rename(
 def set_time_zone(
     organization_id: OrganizationArgument,
     time_zone: Annotated[
-        str, typer.Argument(metavar="ZONE", help="An IANA name such as Europe/Berlin.", show_default=False)
+        str,
+        typer.Argument(metavar="ZONE", help="An IANA time zone, such as Europe/Berlin.", show_default=False),
     ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change the time zone in which the days of an organization begin.
+    """Change the time zone in which an organization's days begin.
 
-    One transaction moves each call, and its counts, to its day and hour in the new zone. Every answer of the
-    API shows either the old days or the new ones. Ingest continues: batches with moved calls wait until the
-    transaction ends, and all batches wait for a moment. Counts of calls that retention removed keep their old
-    days. No ingest process of an older callfold may run at the same time.
+    One transaction moves each call, and its counts, to its day and hour in the new zone. Answers before it
+    have the old days, answers after it the new ones. Ingest continues: batches with moved calls wait until
+    the end, and all batches wait for a moment. The counts of pruned calls keep their old days. Stop every
+    ingest process of an older callfold first.
     """
     moved = asyncio.run(_set_time_zone(state, organization_id, check_time_zone(time_zone)))
     if as_json:
         print_json({"organization_id": organization_id, "time_zone": time_zone, "moved_calls": moved})
         return
-    typer.echo(f"Set the time zone of organization {organization_id} to {time_zone}.")
-    typer.echo(f"Moved {counted(moved, 'call')} to another day or hour.")
+    days = f"{counted(moved, 'call')} moved to another day or hour"
+    typer.echo(f"Set the time zone of organization {organization_id} to {time_zone}; {days}.")
 
 
 def set_retention(
@@ -71,17 +70,15 @@ def set_retention(
     days: Annotated[
         str,
         typer.Argument(
-            metavar="DAYS",
-            help=f"A number of days from 1 to {RETENTION_DAYS_MAX:,}, or forever.",
-            show_default=False,
+            metavar="DAYS", help="How long to keep calls, in days, or forever.", show_default=False
         ),
     ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set how long the calls of an organization are kept.
+    """Set how long an organization's calls are kept.
 
-    From then on, ingest quarantines older events. The aggregator, or `callfold prune`, removes older calls.
+    Ingest quarantines events older than that from now on. The aggregator, or `prune`, removes older calls.
     """
     kept = _read_days(days)
     asyncio.run(_update(state, organization_id, _SET_RETENTION, kept, "retention changed", days))
@@ -96,15 +93,15 @@ def set_plan(
     organization_id: OrganizationArgument,
     plan: Annotated[
         str,
-        typer.Argument(metavar="PLAN", help="A plan in CALLFOLD_PLANS, or unlimited.", show_default=False),
+        typer.Argument(metavar="PLAN", help="A plan of CALLFOLD_PLANS, or unlimited.", show_default=False),
     ],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set the plan of an organization, which limits the requests of each of its keys and users.
+    """Set the plan that limits the requests of each key and user of an organization.
 
-    The API reads the limits of each plan from CALLFOLD_PLANS. If CALLFOLD_PLANS is also set for this command,
-    the command refuses a plan that is not in it.
+    CALLFOLD_PLANS gives the API the limits of each plan. If it is also set for this command, the plan must
+    be one of its plans.
     """
     _check_plan(plan)
     asyncio.run(_update(state, organization_id, _SET_PLAN, plan, "plan changed", plan))
@@ -115,25 +112,25 @@ def set_plan(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds these commands to the group `org`."""
+    """Adds these commands to those of `org`."""
     for command in (rename, set_time_zone, set_retention, set_plan):
         app.command(cls=Command)(command)
 
 
 def _check_plan(plan: str) -> None:
-    """Raises Failure for an invalid plan name, or for a plan that a set CALLFOLD_PLANS lacks."""
+    """Raises Failure for an invalid plan name, or for a plan that CALLFOLD_PLANS lacks."""
     settings = settings_from_environment(LimitSettings)
     if not is_plan_name(plan):
-        raise Failure(f"PLAN must have 1 to 40 characters of a-z, 0-9, - and _, not {plan!r}.")
+        raise Failure(f"PLAN must be 1 to 40 of the characters a-z, 0-9, - and _, not {plan!r}.")
     if "plans" in settings.model_fields_set and plan not in settings.plans:
-        raise Failure(f"PLAN must be one of {', '.join(settings.plans)} (CALLFOLD_PLANS), not {plan!r}.")
+        raise Failure(f"PLAN must be a plan of CALLFOLD_PLANS ({', '.join(settings.plans)}), not {plan!r}.")
 
 
 def _read_days(text: str) -> int | None:
     if text == "forever":
         return None
     if not text.isdecimal() or not 1 <= int(text) <= RETENTION_DAYS_MAX:
-        raise Failure(f"DAYS must be a number from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}.")
+        raise Failure(f"DAYS must be from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}.")
     return int(text)
 
 
@@ -154,8 +151,8 @@ async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: s
             except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError):
                 await backoff.wait(asyncio.Event())
     raise Failure(
-        f"Ingest changed calls of the organization during each of {TRIES} attempts. Nothing was changed. "
-        "Try again when there is less traffic."
+        f"The change conflicted with ingest {TRIES} times. Nothing was changed. "
+        "Run it again at a quieter time."
     )
 
 

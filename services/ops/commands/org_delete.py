@@ -21,7 +21,7 @@ from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, OrganizationArgument, StateOption
 from services.ops.terminal.plain_help import Command
-from services.ops.terminal.printing import counted, print_json, right_aligned
+from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.progress_bar import progress
 from shared.backoff import Backoff
@@ -35,12 +35,12 @@ from shared.store.quarantine import hold_call_alone
 CHUNK_CALLS: Final = 1_000
 CHUNK_ROWS: Final = 5_000
 DELTAS_SECONDS: Final = 300
-"""How long the deletion waits for another process that holds the organization's deltas."""
+"""The deletion gives up when another process holds the organization's deltas for this long."""
 
 
 @dataclass
 class Deleted:
-    """The rows of an organization that this run removed, and the rows that are left, by table."""
+    """The rows of an organization that this run removed, by table, and the rows that are left."""
 
     organization_id: UUID
     name: str
@@ -53,21 +53,23 @@ class Deleted:
 
 def delete(
     organization_id: OrganizationArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask to confirm by typing the organization's name.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete an organization permanently: calls, events, counts, keys, users and quarantined records.
+    """Delete an organization permanently: calls, events, counts, keys, members, quarantined records.
 
-    Its keys stop working first. From then on, ingest drops its events and counts them as `deleted`. The
-    organization does not come back, and its id cannot be used again. The audit log keeps its lines, and one
-    row in `deleted_calls` records that the organization was deleted.
+    Its keys stop working first. From then on ingest drops its events and counts them as `deleted`: the
+    organization does not come back, and its id cannot be used again. The audit log keeps its lines. One row
+    in `deleted_calls` records the deletion.
 
-    The command works in small transactions beside running services, and every count is exact throughout. It
-    can be interrupted and run again. At the end it searches the tables for rows that are left. Kafka keeps
-    its records until its own retention removes them. Backups keep their data.
+    It works in small transactions while the services run: every count stays exact. It can be interrupted and
+    run again. At the end it searches the tables for remaining rows. Kafka keeps its records until its own
+    retention removes them, and backups keep theirs.
 
-    Exit status: 0 when no data is left; 1 when data is left, or when the deletion was not confirmed.
+    Exit status: 0 when no row is left; 1 when rows are left, or when the deletion was not confirmed.
     """
     done = asyncio.run(_delete(state, organization_id, yes=yes, quiet=as_json))
     if as_json:
@@ -75,31 +77,28 @@ def delete(
     else:
         for table, rows in done.removed.items():
             if rows:
-                typer.echo(f"{right_aligned(rows, 'row')} removed from {table}")
+                typer.echo(f"{rows:>12,} {'row' if rows == 1 else 'rows'} removed from {table}")
         if done.left:
-            left = ", ".join(f"{rows:,} in {table}" for table, rows in done.left.items())
-            typer.echo(
-                f"NOT DELETED: organization {organization_id} still has rows: {left}. Run the command again."
-            )
+            left = ", ".join(f"{counted(rows, 'row')} in {table}" for table, rows in done.left.items())
+            typer.echo(f"NOT DELETED: organization {organization_id} still has {left}. Run it again.")
         else:
-            typer.echo(f"DELETED: one snapshot shows no data of organization {organization_id}.")
+            typer.echo(f"DELETED: one snapshot has no row of organization {organization_id}.")
     if done.left:
         raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds this command to the group `org`."""
+    """Adds this command to those of `org`."""
     app.command(cls=Command)(delete)
 
 
 async def delete_organization(
     connection: Connection, done: Deleted, advance: Callable[[int, str], None], *, actor: str
 ) -> None:
-    """Removes all data of the organization, and counts the removed rows in `done`.
+    """Removes every row of the organization, and adds the numbers of removed rows to `done`.
 
-    The connection must not be in a transaction. `advance` takes the number of removed calls and the place.
-    Raises asyncpg's errors, and Failure when another process holds rows for too long. Rows that were removed
-    by then stay removed."""
+    The connection must be in no transaction. `advance` takes the number of removed calls, and the position.
+    Raises asyncpg's errors, and Failure when other processes hold the rows; earlier removals stay."""
     organization_id = done.organization_id
     await until_not_overtaken(lambda: _close(connection, done, actor))
     last: UUID | None = None
@@ -118,9 +117,8 @@ async def delete_organization(
 
 
 async def rows_left(connection: Connection, organization_id: UUID) -> dict[str, int]:
-    """The number of rows of the organization in each table that has some, in one snapshot.
-
-    It leaves out the audit log and the organization's tombstone. Raises asyncpg's errors."""
+    """In one snapshot, the number of the organization's rows by table, without the audit log and the
+    tombstone. Raises asyncpg's errors."""
     tombstone = organization_tombstone(organization_id)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         left = {
@@ -139,7 +137,7 @@ async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet
         found = await connection.fetchrow(_FIND, organization_id, tombstone)
         if found is None or (found["name"] is None and not found["is_deleted"]):
             raise Failure(
-                f"There is no organization {organization_id}: "
+                f"There is no organization {organization_id}. "
                 f"{suggestion('org', 'list', state=state)} lists the organizations."
             )
         done = Deleted(organization_id, found["name"] or "")
@@ -153,22 +151,23 @@ async def _delete(state: Path | None, organization_id: UUID, *, yes: bool, quiet
 
 
 def _confirm(done: Deleted, calls: int) -> None:
-    """Raises Failure unless the operator types the organization's name, or its id if it has no name."""
+    """Raises Failure unless the operator types the organization's name, or its id where it has no name."""
     if not sys.stdin.isatty():
-        raise Failure("This deletes data permanently. Confirm with --yes, or run the command in a terminal.")
+        raise Failure("This deletion is permanent: confirm it with --yes, or run it in a terminal.")
     what = f"organization {done.organization_id} ({done.name or 'unnamed'}) with {counted(calls, 'call')}"
     expected = done.name or str(done.organization_id)
     typer.echo(f"This permanently deletes {what}.", err=True)
     if typer.prompt(f"Type {expected} to confirm", err=True).strip() != expected:
-        raise Failure("Not confirmed. Nothing was deleted.")
+        raise Failure("Not confirmed: nothing was deleted.")
 
 
 async def _close(connection: Connection, done: Deleted, actor: str) -> None:
-    """The first transaction. From its commit on, no client reads the organization, and ingest stores nothing
-    for it. It takes the lock before any row, because ingest holds it, shared, at the end of each write."""
+    """The first transaction: after its commit, no client reads the organization, and ingest stores no event.
+
+    It waits for the lock before it locks any row: ingest holds the lock, shared, at the end of each write."""
     organization_id = done.organization_id
     async with connection.transaction(isolation="read_committed"):
-        # This lock first, in the same order as a writer of bad records.
+        # This lock comes first, in the order of the writers of bad records.
         await hold_call_alone(connection, organization_id, organization_tombstone(organization_id))
         await connection.execute(
             "SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=LONG_STATEMENT_SECONDS
@@ -188,7 +187,7 @@ async def _remove_credentials(connection: Connection, organization_id: UUID) -> 
 
 
 async def _remove_calls(connection: Connection, done: Deleted, after: UUID | None) -> list[UUID]:
-    """One small transaction: removes some calls and their events, and writes their deltas."""
+    """One small transaction that removes some calls with their events and writes their deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows = await connection.fetch(_NEXT_CALLS, done.organization_id, after, CHUNK_CALLS)
         ids = [id_ for (id_,) in rows]
@@ -202,7 +201,7 @@ async def _remove_calls(connection: Connection, done: Deleted, after: UUID | Non
 
 
 async def _drop_pruned(connection: Connection, done: Deleted) -> int:
-    """One small transaction: subtracts some pruned calls from the counts, by deltas."""
+    """One small transaction that takes some pruned calls out of the counts, by deltas."""
     async with connection.transaction(isolation="read_committed"):
         rows: int = await connection.fetchval(_DROP_PRUNED, done.organization_id, CHUNK_ROWS)
         await notify_deltas(connection)
@@ -211,8 +210,8 @@ async def _drop_pruned(connection: Connection, done: Deleted) -> int:
 
 
 async def _apply_deltas(connection: Connection, organization_id: UUID) -> None:
-    """Adds the deltas to the counts, which become zero. Waits for an aggregator that holds some deltas, and
-    raises Failure when it holds them for too long."""
+    """Adds the deltas to the counts, which are then zero. Waits for an aggregator that holds some of them,
+    and raises Failure when it holds them for too long."""
     backoff = Backoff(longest_seconds=1)
     deadline = asyncio.get_running_loop().time() + DELTAS_SECONDS
     while await connection.fetchval(_HAS_DELTAS, organization_id):
@@ -232,7 +231,7 @@ async def _apply_deltas(connection: Connection, organization_id: UUID) -> None:
 
 
 async def _empty(connection: Connection, done: Deleted, table: str) -> None:
-    """Removes the organization's rows from a table in chunks. In `deleted_calls`, its tombstone stays."""
+    """Removes the organization's rows of a table in chunks, but not its tombstone in `deleted_calls`."""
     kept = organization_tombstone(done.organization_id)
 
     async def some() -> int:
@@ -243,7 +242,7 @@ async def _empty(connection: Connection, done: Deleted, table: str) -> None:
 
 
 async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> None:
-    """The last transaction: removes the organization's row, and keys that were created meanwhile."""
+    """The last transaction: the organization's row, and keys that were made meanwhile."""
     organization_id = done.organization_id
     async with connection.transaction(isolation="read_committed"):
         removed = await _remove_credentials(connection, organization_id)
@@ -256,7 +255,7 @@ async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> N
 
 
 def _rows(tag: str) -> int:
-    """The number of rows that a DELETE removed, from PostgreSQL's command tag."""
+    """How many rows a DELETE removed, by PostgreSQL's command tag."""
     return int(tag.rpartition(" ")[2])
 
 
@@ -306,7 +305,7 @@ _EMPTY: Final = {
         "deleted_calls": "call_id <> $3",
     }.items()
 }
-"""Removes some rows of an organization. In `deleted_calls`, the organization's own tombstone $3 stays."""
+"""Deletes some rows of an organization, but not the tombstone $3 of the organization itself."""
 
 _HAS_DELTAS: Final = "SELECT EXISTS (SELECT FROM daily_call_deltas WHERE organization_id = $1)"
 

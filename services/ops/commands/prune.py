@@ -1,4 +1,4 @@
-"""`callfold prune`: removes calls that are older than their organization's retention."""
+"""`callfold prune`: removes calls older than their organization's retention."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,8 +24,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="keep leaves the counts of removed calls unchanged. drop subtracts them, also those of "
-            "calls that were removed earlier. Default: CALLFOLD_PRUNE_COUNTS.",
+            help="keep: the removed calls stay counted. drop: they leave the counts, and so do calls that "
+            "were pruned earlier. Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
     ] = None,
@@ -34,10 +34,11 @@ def prune(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove calls, events and quarantined records that are older than their organization's retention.
+    """Remove calls, events and quarantined records older than their organization's retention.
 
-    The aggregator does the same every few minutes. `callfold org set-retention` sets the retention. This
-    command also removes quarantined records of deleted calls that an older version left.
+    Quarantined records of deleted calls that an older version left are also removed.
+
+    `org set-retention` sets the retention. The aggregator prunes by itself every few minutes.
     """
     if counts is None:
         counts = settings_from_environment(AggregatorSettings).prune_counts
@@ -46,8 +47,8 @@ def prune(
         print_json({"calls": pruned, "quarantined_records": records, "counts": counts, "dry_run": dry_run})
         return
     verb = "would be removed" if dry_run else "removed"
-    what = "kept" if counts == "keep" else "removed"
-    typer.echo(f"{counted(pruned, 'call')} {verb}; their counts {'would be' if dry_run else 'are'} {what}.")
+    what = "their counts are kept" if counts == "keep" else "their counts are dropped"
+    typer.echo(f"{counted(pruned, 'call')} {verb}; {what}.")
     typer.echo(f"{counted(records, 'quarantined record')} {verb}.")
 
 

@@ -1,4 +1,4 @@
-"""`callfold quarantine`: lists, shows, retries and discards records that are not valid events."""
+"""`callfold quarantine`: lists, shows, retries and discards the records that ingest quarantined."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,6 @@ from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import console, counted, minute, print_json, print_table
-from services.ops.terminal.program import suggestion
 from services.ops.terminal.progress_bar import progress
 from services.ops.terminal.readable import lines_of
 from shared.calls.event import call_uuid
@@ -32,28 +31,34 @@ LIST_MAX: Final = 10_000
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="List, show, retry or discard the records that ingest refused.",
+    help="List, show, retry and discard the records that ingest quarantined.",
 )
 
 ReasonOption = Annotated[
     str | None,
     typer.Option(
-        "--reason", metavar="TEXT", help="Only records whose reason contains this text.", show_default=False
+        "--reason",
+        metavar="TEXT",
+        help="Only records whose reason contains this text. Default: any reason.",
+        show_default=False,
     ),
 ]
 TopicOption = Annotated[
     str | None,
-    typer.Option("--topic", metavar="TOPIC", help="Only records of this topic.", show_default=False),
+    typer.Option(
+        "--topic", metavar="TOPIC", help="Only records of this topic. Default: any topic.", show_default=False
+    ),
 ]
 NamedOrganizationOption = Annotated[
-    UUID | None, organization_option("Only records that name this organization.")
+    UUID | None, organization_option("Only records that name this organization. Default: any.")
 ]
 CallOption = Annotated[
     str | None,
     typer.Option(
         "--call",
         metavar="ID",
-        help="Only records that name this call, by its id or external id. Needs --organization.",
+        help="Only records that name this call, by its id or its external id; needs --organization. "
+        "Default: any call.",
         show_default=False,
     ),
 ]
@@ -72,22 +77,23 @@ def list_records(
             "--older-than-hours",
             min=0,
             metavar="HOURS",
-            help="Only records that have been in the quarantine for more than this many hours.",
+            help="Only records quarantined more than this many hours ago. Default: any time.",
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=LIST_MAX, help="The maximum number of rows.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=LIST_MAX, help="The largest number of records, or of reasons, to list.")
+    ] = 50,
     by_reason: Annotated[
-        bool,
-        typer.Option("--by-reason", help="Count the records by topic and reason instead of listing them."),
+        bool, typer.Option("--by-reason", help="Print the number of records per topic and reason instead.")
     ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List quarantined records, newest first, each with its reason.
+    """List quarantined records, the newest first, with the reason of each.
 
-    The list also shows the organization and the call that a record names. The call id
-    00000000-0000-0000-0000-000000000000 means that the record names several calls.
+    A record is listed with the organization and the call that it names. The call
+    00000000-0000-0000-0000-000000000000 stands for several calls.
     """
     before = None if older_than is None else timedelta(hours=older_than)
     chosen = _choice(None, reason, topic, organization_id, call)
@@ -114,11 +120,11 @@ def list_records(
 
 @app.command(cls=Command)
 def show(
-    record_id: Annotated[UUID, uuid_argument("ID", "The id of the record.", "The id")],
+    record_id: Annotated[UUID, uuid_argument("ID", "The record's id.", "The id")],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one record: its place in Kafka, the reason, and its key, headers and value in readable form."""
+    """Show one record: its topic and offset, its reason, and its key, headers and value in readable form."""
     row = asyncio.run(_show(state, record_id))
     headers = list(zip(row["header_names"], row["header_values"], strict=True))
     if as_json:
@@ -128,9 +134,8 @@ def show(
     to = console()
     to.print(f"{row['reason']}", style="bold", markup=False)
     to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
-    to.print(f"organization: {row['organization_id'] or 'not named'}")
-    to.print(f"call: {_call(row['call_id'])}")
-    to.print(f"produced: {_second(row['produced_at'])}, quarantined: {_second(row['quarantined_at'])}")
+    to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
+    to.print(f"produced {row['produced_at'] or 'at an unknown time'}, quarantined {row['quarantined_at']}")
     to.print("key:")
     to.print("\n".join(lines_of(row["key"])), markup=False)
     for name, value in headers:
@@ -147,15 +152,16 @@ def redrive(
     topic: TopicOption = None,
     organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record. Cannot be combined with other choices.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Retry records as if they arrived now, for example after their organization was created.
 
-    A record that is now a valid event is stored, counted and removed from the quarantine. Other records stay,
-    with the reason that applies now. The command can be repeated safely. It does not create organizations:
-    use `callfold org create` first.
+    Accepted records are stored and counted, and leave the quarantine. The others stay, with their current
+    reason. Running it again is harmless. It creates no organization: run `org create` first.
     """
     chosen = _chosen(_choice(ids, reason, topic, organization_id, call), everything)
     done = asyncio.run(_redrive(find_database(state), chosen, quiet=as_json))
@@ -175,13 +181,15 @@ def discard(
     topic: TopicOption = None,
     organization_id: NamedOrganizationOption = None,
     call: CallOption = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record. Cannot be combined with other choices.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove records permanently, in small transactions.
 
-    The audit log keeps who discarded which record, and the rule that it broke, but not its content.
+    The audit log keeps the operator and the position of each record, but not its content.
     """
     discarded = asyncio.run(
         _discard(state, _chosen(_choice(ids, reason, topic, organization_id, call), everything))
@@ -193,7 +201,7 @@ def discard(
 
 
 class Choice(NamedTuple):
-    """The filters of a command; None is no filter. `reason` is a part of the reason."""
+    """The choice of records; None for a criterion that is not used. `reason` is a part of the reason."""
 
     ids: list[UUID] | None
     reason: str | None
@@ -209,17 +217,17 @@ def _choice(
     organization_id: UUID | None,
     call: str | None,
 ) -> Choice:
-    """The filters that the options give. Raises Failure."""
+    """The records that the options name. Raises Failure."""
     if call is not None and organization_id is None:
-        raise Failure("--call needs --organization, because a call id is unique only within an organization.")
+        raise Failure("--call needs --organization: a call id is unique only within its organization.")
     call_id = None if call is None or organization_id is None else call_uuid(organization_id, call)
     return Choice(ids or None, reason or None, topic or None, organization_id, call_id)
 
 
 def _chosen(choice: Choice, everything: bool) -> Choice:
-    """The choice. Raises Failure unless it has either a filter or --all."""
+    """The choice. Raises Failure when it names no criterion, or --all with another criterion."""
     if everything == any(one is not None for one in choice):
-        raise Failure("Choose records by id, --reason, --topic or --organization, or use --all alone.")
+        raise Failure("Choose the records by ids, --reason, --topic or --organization, or use --all alone.")
     return choice
 
 
@@ -237,8 +245,7 @@ async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
     async with database(find_database(state)) as connection:
         row = await connection.fetchrow(_SHOW, record_id)
     if row is None:
-        listing = suggestion("quarantine", "list", state=state)
-        raise Failure(f"There is no record {record_id} in the quarantine: {listing} lists its records.")
+        raise Failure(f"There is no record {record_id} in the quarantine.")
     return dict(row)
 
 
@@ -273,7 +280,7 @@ async def _discard(state: Path | None, chosen: Choice) -> int:
 
 
 def _description(chosen: Choice) -> str:
-    """The chosen records, in words for the audit log."""
+    """The choice of records, for the audit log."""
     if chosen.ids is not None:
         return counted(len(chosen.ids), "id")
     parts = [
@@ -291,52 +298,48 @@ def _call(call_id: UUID | None) -> str:
     return "one of several" if call_id == SEVERAL_CALLS else str(call_id)
 
 
-def _second(instant: datetime | None) -> str:
-    return "unknown" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 
 
 _CHOSEN: Final = """
-WHERE ($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
+($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
     AND ($3::text IS NULL OR topic = $3) AND ($4::uuid IS NULL OR organization_id = $4)
     AND ($5::uuid IS NULL OR call_id = $5)
 """
 
-_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records {_CHOSEN}"
+_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"
 
 _LIST: Final = f"""
 SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
-FROM quarantined_records {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 ORDER BY quarantined_at DESC, id LIMIT $7
 """
 
 _LIST_BY_REASON: Final = f"""
 SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
-FROM quarantined_records {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
+FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
 GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
 """
 
 _SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
 
-# Records up to a total of $8 bytes, but at least one.
+# At most $7 records of at most $8 bytes together, but at least one record.
 _NEXT: Final = f"""
 SELECT id FROM (
     SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
     FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
               + pg_column_size(header_values) AS bytes
-          FROM quarantined_records {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
+          FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
 ) AS record
 WHERE so_far - bytes < $8 ORDER BY id
 """
 
-# Only the part of the reason before the colon: the rest may quote the record.
+# The audit log gets only the rule, before the colon: the rest of a reason may quote the record.
 _DISCARD: Final = f"""
 WITH gone AS (
     DELETE FROM quarantined_records
-    WHERE id IN (SELECT id FROM quarantined_records {_CHOSEN} AND id > $6
+    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $6
                  ORDER BY id LIMIT $7 FOR UPDATE)
     RETURNING id, organization_id, topic, partition, "offset", reason
 ), logged AS (

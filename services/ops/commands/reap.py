@@ -1,4 +1,4 @@
-"""`callfold reap`: ends calls that never received a final event."""
+"""`callfold reap`: ends calls whose end event is missing."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ def reap(
             "--silence-hours",
             min=0,
             metavar="HOURS",
-            help="End calls without events for this many hours. Default: CALLFOLD_SILENCE_HOURS.",
+            help="End calls without an event for this many hours. Default: CALLFOLD_SILENCE_HOURS.",
             show_default=False,
         ),
     ] = None,
@@ -34,18 +34,18 @@ def reap(
         bool,
         typer.Option(
             "--all-read",
-            help="Assume that ingest has read every published event, and do not check its progress.",
+            help="Do not wait for ingest's progress: you know that it has read every published event.",
         ),
     ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End calls that never received a final event: status failed, cause MISSING_HANGUP.
+    """End calls whose end event is missing, as failed with the cause MISSING_HANGUP.
 
-    The aggregator does the same every few minutes. A call is ended after two looks. The first finds it
-    silent; the second finds that ingest has read every event that was published before the first. A real
-    final event that arrives later replaces this end, and the counts follow.
+    The aggregator does this by itself every few minutes. A call is ended when it was found silent and ingest
+    has since read every record published by then. A real end event that arrives later wins, and the counts
+    follow it.
     """
     settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
@@ -56,19 +56,18 @@ def reap(
         print_json({"calls": done.ended, "waiting": done.waiting, "dry_run": dry_run})
         return
     verb = "would be ended" if dry_run else "ended"
-    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours without an event.")
+    typer.echo(f"{counted(done.ended, 'call')} {verb} after {silence_hours:g} hours of silence.")
     if done.waiting:
         typer.echo(
-            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read every event that was "
-            "published before this run. Run the command again in a minute, or use --all-read."
+            f"{counted(done.waiting, 'silent call')} not ended yet: ingest has not read every record "
+            "published before this run. Run it again in a minute, or with --all-read."
         )
 
 
 async def _reap(
     state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
 ) -> Reaped:
-    """Ends the calls that are silent by ingest's progress in the topic. Without a topic, assumes that ingest
-    has read everything."""
+    """Reaps by ingest's progress in a topic; without a topic, as if ingest had read every record."""
     action = None if dry_run else "silent calls ended"
     async with operating(
         state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS

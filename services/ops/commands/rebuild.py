@@ -22,12 +22,10 @@ def rebuild(
     organization_id: OnlyOrganizationOption = None,
     since: Annotated[
         str | None,
-        typer.Option(
-            "--from", metavar="DAY", help="The first day to repair, such as 2026-11-24. Default: all days."
-        ),
+        typer.Option("--from", metavar="DAY", help="The first day, such as 2026-11-24. Default: all days."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="DAY", help="The last day to repair. Default: all days.")
+        str | None, typer.Option("--to", metavar="DAY", help="The last day, included. Default: all days.")
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
@@ -35,9 +33,10 @@ def rebuild(
 ) -> None:
     """Repair counts that differ from a recount of the calls.
 
-    For each organization, the command compares counts and calls in one snapshot and writes the differences as
-    deltas. It takes no lock that blocks ingest or readers; a reader sees the old or the new counts. It trusts
-    the calls. If calls are not the fold of their events, run `callfold refold` first.
+    One snapshot per organization compares the counts with the calls. Each difference is corrected by adding
+    a delta. Nothing is locked: ingest and readers continue, and see the old or the new counts.
+
+    If calls differ from the fold of their events, run `refold` first, which repairs them.
     """
     days = read_day(since, "--from"), read_day(until, "--to")
     done = asyncio.run(_rebuild(state, organization_id, days, dry_run))
@@ -45,18 +44,18 @@ def rebuild(
         print_json(done)
         return
     if not done.cells:
-        typer.echo("Every count equals a recount of the calls: there is nothing to repair.")
+        typer.echo("Every count equals a recount of the calls: nothing to repair.")
         return
     what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
     typer.echo(f"Repaired {what}." if done.mended else f"{what} would be repaired.")
 
 
 def read_day(text: str | None, option: str) -> date | None:
-    """Parses a day, as an operator types it. Raises Failure."""
+    """A day as an operator types it. Raises Failure."""
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        raise Failure(f"{option} must be a date such as 2026-11-24, not {text!r}.") from None
+        raise Failure(f"{option} must be a day such as 2026-11-24, not {text!r}.") from None
 
 
 async def _rebuild(

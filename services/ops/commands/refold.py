@@ -1,4 +1,4 @@
-"""`callfold refold`: repairs calls that are not the fold of their stored events."""
+"""`callfold refold`: repairs calls that differ from the fold of their stored events."""
 
 import asyncio
 from pathlib import Path
@@ -29,23 +29,25 @@ def refold(
         typer.Option(
             "--after",
             metavar="UUID/UUID",
-            help="Resume after this organization and call, as an interrupted run printed them.",
+            help="Resume after this call (organization/call), which an interrupted run printed last. "
+            "Default: the first call.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Repair calls that are not the fold of their stored events, and their counts.
+    """Repair calls that differ from the fold of their stored events, and their counts.
 
-    After an upgrade that changed the laws of the fold, it folds the calls of the older version again.
+    Run it after an upgrade that changed the fold's laws: it folds the calls of the older version again.
 
-    The command works in small transactions: ingest and readers continue, and every count is exact throughout.
-    It can be interrupted and run again; it writes only calls that differ.
+    It works in small transactions: ingest and readers continue, and every count stays exact. It can be
+    interrupted and run again. Correct calls are only read.
 
-    Calls that were placed by other time-zone rules move to their days by the rules in use. At its end, a run
-    records these rules for each organization that it refolded completely. With --after, these are only the
-    organizations after the given one.
+    Calls that other time-zone rules placed move to their days by the rules in use. At its end a run records
+    these rules for each organization that it refolded whole; with --after, for the later organizations only.
+
+    Exit status: 0 when every call was folded; 1 when a call has no event, or one that cannot be read.
     """
     done = asyncio.run(_refold(state, organization_id, _read_key(after), dry_run, quiet=as_json))
     if as_json:
@@ -54,13 +56,13 @@ def refold(
         verb = "would be repaired" if dry_run else "repaired"
         typer.echo(f"{counted(done.calls, 'call')} folded, {done.mended:,} of them {verb}.")
         if done.by_older_laws:
-            typer.echo(f"{counted(done.by_older_laws, 'call')} of these had been folded by an older version.")
+            typer.echo(f"An older version had folded {counted(done.by_older_laws, 'call')} of these.")
         if done.unreadable:
             typer.echo(
-                f"{counted(done.unreadable, 'call')} with an unreadable event: `callfold verify` lists them."
+                f"{counted(done.unreadable, 'call')} with an event that cannot be read: `verify` lists them."
             )
         if done.without_events:
-            typer.echo(f"{counted(done.without_events, 'call')} without events: replay their events.")
+            typer.echo(f"{counted(done.without_events, 'call')} without any event: replay their events.")
     if done.unreadable or done.without_events:
         raise typer.Exit(1)
 
@@ -69,11 +71,11 @@ async def _refold(
     state: Path | None, organization_id: UUID | None, after: CallKey | None, dry_run: bool, *, quiet: bool
 ) -> Refolded:
     done = Refolded()
-    action = None if dry_run else "calls folded anew"
+    action = None if dry_run else "calls refolded"
     async with operating(
         state, organization_id, action, statement_seconds=LONG_STATEMENT_SECONDS
     ) as connection:
-        # Read before the calls, so that rules that another process records meanwhile are not overwritten.
+        # Read before the calls: rules that another process records meanwhile are not overwritten.
         placing = [] if dry_run else await unplaced(connection, organization_id)
         expected = await connection.fetchval(EXPECTED_CALLS, organization_id)
         with progress("calls", expected, quiet=quiet) as bar:

@@ -1,4 +1,4 @@
-"""`callfold replay`: stores records of a topic or a file again, by the code path of ingest."""
+"""`callfold replay`: reads records again, on the path of ingest, while the services run."""
 
 import asyncio
 from collections import Counter
@@ -52,10 +52,8 @@ REASONS_SHOWN: Final = 3
 
 @dataclass
 class Replayed:
-    """The outcomes of the records that were read.
-
-    `no_value` counts tombstones of Kafka's compaction, `other` the records that the filters left out.
-    `reasons` are the rules that quarantined records break, with their numbers of records."""
+    """The outcomes of the records. `no_value` counts tombstones of Kafka's compaction, `other` counts the
+    records that the filter leaves out. `reasons` has the broken rules of quarantined records, with counts."""
 
     read: int = 0
     new: int = 0
@@ -72,11 +70,11 @@ class Replayed:
 
     @property
     def is_mostly_quarantined(self) -> bool:
-        """Whether most of the chosen records are not valid events, as with a wrong file or topic."""
+        """Whether most of the chosen records are not events: the wrong file, or the wrong topic."""
         return self.quarantined * 2 > self.read - self.other - self.no_value
 
     def count(self, batch: Changes, bad_records: int) -> None:
-        """Adds the outcome of a batch."""
+        """Adds the outcomes of a batch."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
         self.conflicting += len(batch.conflicting)
@@ -87,7 +85,7 @@ class Replayed:
         self.changed_calls += len(batch.changed_calls)
 
     def count_bad(self, bad_records: Sequence[BadRecord]) -> None:
-        """Adds the reasons of bad records."""
+        """Adds the rules that these records break."""
         self._count_reasons(bad.rule or bad.reason for bad in bad_records)
 
     def _count_reasons(self, reasons: Iterable[str]) -> None:
@@ -98,12 +96,12 @@ class Replayed:
 
 def replay(
     partition: Annotated[
-        int | None, typer.Option("--partition", min=0, help="Only this partition. Default: all partitions.")
+        int | None, typer.Option("--partition", min=0, help="Only this partition. Default: all.")
     ] = None,
     from_offset: Annotated[
         int | None,
         typer.Option(
-            "--from-offset", min=0, help="The first offset. Needs --partition. Default: the oldest."
+            "--from-offset", min=0, help="The first offset; needs --partition. Default: the oldest record."
         ),
     ] = None,
     to_offset: Annotated[
@@ -111,7 +109,7 @@ def replay(
         typer.Option(
             "--to-offset",
             min=0,
-            help="Stop before this offset. Needs --partition. Default: the end of the partition.",
+            help="Stop before this offset; needs --partition. Default: the end of the partition.",
         ),
     ] = None,
     since: Annotated[
@@ -119,11 +117,17 @@ def replay(
         typer.Option(
             "--from",
             metavar="TIME",
-            help="Only records at or after this time, such as 2026-11-24T10:00:00Z. Default: all.",
+            help="The first record timestamp, with an offset, such as 2026-11-24T10:00:00Z. Default: the "
+            "oldest record.",
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Only records before this time. Default: all.")
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TIME",
+            help="Stop before this record timestamp. Default: the end of each partition.",
+        ),
     ] = None,
     organization_id: OnlyOrganizationOption = None,
     call: Annotated[
@@ -131,32 +135,34 @@ def replay(
         typer.Option(
             "--call",
             metavar="ID",
-            help="Only events of this call, by its id or, with --organization, by its external id.",
+            help="Only events of this call, by its id or, with --organization, its external id. "
+            "Default: all calls.",
         ),
     ] = None,
     event_type: Annotated[
         str | None,
-        typer.Option("--type", metavar="TYPE", help="Only events of this type, such as call.completed."),
+        typer.Option(
+            "--type", metavar="TYPE", help="Only events of this type, such as call.completed. Default: all."
+        ),
     ] = None,
     topic: Annotated[
-        str | None,
-        typer.Option("--topic", metavar="TOPIC", help="The topic to replay. Default: CALLFOLD_TOPIC."),
+        str | None, typer.Option("--topic", metavar="TOPIC", help="The topic. Default: CALLFOLD_TOPIC.")
     ] = None,
     file: Annotated[
         str | None,
         typer.Option(
             "--file",
             metavar="FILE",
-            help="Replay a file instead of a topic: one event per line, JSON arrays or pretty-printed "
-            "objects, plain or gzip-compressed. Use - for standard input.",
+            help="Read this file instead of a topic: one event per line, JSON arrays or pretty-printed "
+            "objects, plain or gzip-compressed; - is standard input.",
         ),
     ] = None,
     create_organizations: Annotated[
         bool | None,
         typer.Option(
             "--create-organizations/--no-create-organizations",
-            help="Create the organization of an event if it does not exist, or quarantine the event. "
-            "Default: CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, otherwise quarantine.",
+            help="Whether an event of an unknown organization creates it or is quarantined. Default: "
+            "CALLFOLD_UNKNOWN_ORGANIZATIONS if it is set, else quarantined.",
             show_default=False,
         ),
     ] = None,
@@ -164,20 +170,19 @@ def replay(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a range of a topic, or a file, and store its events as ingest does.
+    """Read a span of a topic, or an archive, again on the path of ingest.
 
-    Stored events do not change, missing events are added, and deleted calls stay deleted. The command uses no
-    consumer group, and the services continue to run. It can be interrupted and run again. With
-    --organization, --call or --type, it skips records that are not valid events.
+    Missing events are stored and counted. Stored events stay as they are, and deleted calls stay deleted. No
+    consumer group is touched, and the services continue. It can be interrupted and run again. With a filter,
+    records that are not events are skipped.
 
-    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them were
+    Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
     quarantined.
     """
     span = _span(topic, partition, from_offset, to_offset, since, until)
     if file is not None and span != Span(span.topic):
         raise Failure(
-            "--file cannot be combined with --partition, --from-offset, --to-offset, --from or --to: a file "
-            "has no partitions, offsets or record timestamps."
+            "A file has no partitions, offsets or record timestamps: omit those options with --file."
         )
     chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
@@ -203,22 +208,22 @@ def _print(done: Replayed) -> None:
             f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
             "and different content."
         )
-    typer.echo(f"{counted(done.new_calls, 'call')} {would}created, {done.changed_calls:,} {would}changed.")
+    typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
     if done.is_mostly_quarantined:
-        typer.echo("Most of these records cannot be stored. The most frequent reasons:", err=True)
+        typer.echo("Most of these records were quarantined. The most frequent reasons:", err=True)
         for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):
             typer.echo(f"  {counted(records, 'record')}: {reason}", err=True)
 
 
 def _settings(create_organizations: bool | None) -> IngestSettings:
-    """The settings of ingest. Without an option or a setting, no organization is created, because this shell
-    may lack the settings of ingest."""
+    """Ingest's settings. No organization is created by default: the operator's shell may lack ingest's
+    environment."""
     settings = settings_from_environment(IngestSettings)
     if create_organizations is None:
-        is_set = "unknown_organizations" in settings.model_fields_set
-        create_organizations = is_set and settings.unknown_organizations == "create"
+        said = "unknown_organizations" in settings.model_fields_set
+        create_organizations = said and settings.unknown_organizations == "create"
     unknown = "create" if create_organizations else "quarantine"
-    # The breaker pauses for a faulty producer. An operator replays on purpose, so it never pauses here.
+    # The breaker guards against a faulty producer; an operator replays these records on purpose.
     return settings.model_copy(update={"unknown_organizations": unknown, "breaker_share": 1.0})
 
 
@@ -258,7 +263,7 @@ async def _replay(
 def _asked(
     arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
 ) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
-    """The records of a batch that the filters choose. The others are counted."""
+    """The chosen records of a batch; the rest is counted."""
     if chosen is None:
         done.count_bad(bad_records)
         return arrivals, bad_records
@@ -271,7 +276,7 @@ def _asked(
 async def _batches(
     state: Path | None, file: str | None, span: Span
 ) -> AsyncIterator[tuple[Batches, int | None]]:
-    """The batches of the source, and the approximate number of records, if it is known."""
+    """The batches of the source, and the approximate number of records where it is known."""
     if file is not None:
         yield read_file(file), None
         return
@@ -280,7 +285,7 @@ async def _batches(
         partitions = await partitions_of_span(kafka.broker, span)
         consumer = span_consumer(kafka.broker)
         await consumer.start()
-        await asyncio.sleep(0)  # aiokafka cannot stop a consumer before its own task has started
+        await asyncio.sleep(0)  # aiokafka's consumer can't be stopped before one of its tasks has begun
         try:
             consumer.assign(partitions)
             offsets = await offsets_of(consumer, partitions, span)
@@ -298,9 +303,7 @@ def _span(
     until: str | None,
 ) -> Span:
     if partition is None and (from_offset is not None or to_offset is not None):
-        raise Failure(
-            "--from-offset and --to-offset need --partition, because each partition has its own offsets."
-        )
+        raise Failure("--from-offset and --to-offset need --partition.")
     return Span(
         topic or settings_from_environment(IngestSettings).topic,
         partition,
@@ -312,20 +315,18 @@ def _span(
 
 
 def _read_time(text: str | None, option: str) -> datetime | None:
-    """Parses a time, as an operator types it. Raises Failure."""
+    """A time as an operator types it. Raises Failure."""
     try:
         time = None if text is None else datetime.fromisoformat(text)
     except ValueError:
         time = None
     if text is not None and (time is None or time.tzinfo is None):
-        raise Failure(
-            f"{option} must be a time with a UTC offset, such as 2026-11-24T10:00:00Z, not {text!r}."
-        )
+        raise Failure(f"{option} must be a time with an offset, such as 2026-11-24T10:00:00Z, not {text!r}.")
     return time
 
 
 def _chosen(organization_id: UUID | None, call: str | None, event_type: str | None) -> Chosen | None:
-    """The filter that the options give; None without a filter. Raises Failure."""
+    """The filter of events; None when all are chosen. Raises Failure."""
     if event_type is not None and event_type not in TYPES:
         raise Failure(f"--type must be one of {', '.join(TYPES)}, not {event_type!r}.")
     call_id = None if call is None else _call_id(organization_id, call)

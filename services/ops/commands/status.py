@@ -1,4 +1,4 @@
-"""`callfold status`: the addresses of a stack and the state of its processes."""
+"""`callfold status`: the addresses of a stack and the states of its processes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,13 +24,12 @@ STATEMENT_SECONDS: Final = 5
 def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) -> None:
     """Show the addresses of a stack and the state of each of its processes.
 
-    States: running, starting, stopping, stopped, exited, fatal, backoff (it exited early and restarts after a
-    pause), orphaned (it runs, but its supervisor was killed; `callfold up` and `callfold down` repair this).
+    States: running, starting, backoff (it exited early and restarts after a pause), stopping, exited, fatal,
+    stopped, orphaned (it runs, but its supervisor was killed: run `up` or `down`).
 
-    Below them, the command prints the release of the time-zone rules in use, and the number of organizations
-    with calls that were placed by other rules.
+    Below them are the release of the time-zone rules and the organizations whose calls other rules placed.
 
-    Exit status: 0 when the states were printed, also of a stack that does not run; 1 when there is no stack.
+    Exit status: 0 when the states could be read, in any state; 1 when there is no such stack.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
@@ -52,18 +51,16 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
         return
     print_stack(known, [(each.name, each.pid, each.state) for each in processes])
     if others is None:
-        typer.echo("The time-zone rules of the calls are unknown, because the database is unreachable.")
+        typer.echo("The database is unreachable: the time-zone rules that placed its calls are unknown.")
     for time_zone, rules_recorded, organizations in others or ():
         by = f"the rules {rules_recorded}" if rules_recorded else "unknown rules"
         typer.echo(f"  calls placed by {by}: {counted(organizations, 'organization')} in {time_zone}")
     if others:
-        typer.echo(
-            f"{suggestion('refold', state=state)} moves these calls to their days by the rules in use."
-        )
+        typer.echo(f"{suggestion('refold', state=state)} places these calls by the rules in use.")
 
 
 async def _other_rules(known: State) -> Sequence[OtherRules] | None:
-    """The organizations with calls that other rules placed; None when the database is unreachable."""
+    """The organizations whose calls other rules placed; None when the database is unreachable."""
     try:
         async with database(Place(known.database_url, known.directory), STATEMENT_SECONDS) as connection:
             return await other_rules(connection)

@@ -1,4 +1,4 @@
-"""`callfold topic`: creates the topic that the services read, and checks its settings."""
+"""`callfold topic`: the topic that the services read, made with what they need of it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -36,40 +36,37 @@ def topic(
             min=1,
             metavar="COUNT",
             show_default=f"{PARTITIONS} for a new topic",
-            help="The number of partitions: at least the number of ingest processes that may ever run. An "
-            "existing topic must have at least this number.",
+            help="The number of partitions: the largest number of ingest processes that can share the "
+            "topic. An existing topic must have at least this many.",
         ),
     ] = None,
     replication_factor: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="COUNT", help="The number of brokers that store each record of a new topic."
-        ),
+        int, typer.Option(min=1, metavar="COUNT", help="The replication factor of a new topic.")
     ] = 1,
     wait: Annotated[
         float,
         typer.Option(
-            min=0, metavar="SECONDS", help="How many seconds to wait for a broker that is starting."
+            min=0, metavar="SECONDS", help="How long to wait for a broker that is starting, in seconds."
         ),
     ] = 0,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the topic CALLFOLD_TOPIC if it does not exist, and check its settings.
+    """Create the topic CALLFOLD_TOPIC unless it exists, and check its settings.
 
-    A new topic accepts records that are larger than the largest event, so that ingest sees and quarantines
-    them. The command never changes an existing topic, so it can be repeated safely.
+    A new topic accepts records that are larger than the largest event, so that ingest can quarantine them.
+    Running it again is harmless: an existing topic is not changed.
 
-    Exit status: 0 when the topic exists and its settings lose no event; 1 otherwise, with what to do.
+    Exit status: 0 when the topic exists and its settings are safe; 1 otherwise, with the command to run.
     """
     place = find_kafka(state)
     name = settings_from_environment(KafkaSettings).topic
     found = asyncio.run(_ensure(place, name, partitions or PARTITIONS, replication_factor, wait))
     if partitions is not None and found.partitions < partitions:
         raise Failure(
-            f"Topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. To add "
-            f"partitions, run Kafka's `kafka-topics.sh --bootstrap-server {place.address} --alter "
-            f"--topic {name} --partitions {partitions}`. This loses no event and counts none twice."
+            f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
+            f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
+            f"--partitions {partitions}` adds partitions. No event is lost or counted twice by that."
         )
     faults = [finding.sentence for finding in found.findings if finding.fault]
     if faults:
@@ -79,15 +76,18 @@ def topic(
     if as_json:
         print_json(found)
         return
-    with_partitions = f"with {counted(found.partitions, 'partition')}"
-    typer.echo(f"{'Created topic' if found.made else 'Found topic'} {name} {with_partitions}.")
+    partitions_found = counted(found.partitions, "partition")
+    if found.made:
+        typer.echo(f"Created topic {name} with {partitions_found}.")
+    else:
+        typer.echo(f"Topic {name} already exists, with {partitions_found}.")
 
 
 async def _ensure(
     place: KafkaPlace, name: str, partitions: int, replication_factor: int, wait_seconds: float
 ) -> Topic:
-    """Creates the topic, or reads the existing one. Raises Failure when the time is over, and at once when
-    waiting cannot help."""
+    """Creates the topic, or reads the existing one. Raises Failure when that fails until the deadline, and at
+    once when waiting cannot help."""
     for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
         try:
             with kafka_faults(place):
@@ -104,7 +104,7 @@ async def _ensure(
 
 
 async def _known(place: KafkaPlace, name: str, *, made: bool) -> Topic:
-    """The present state of the topic. Raises aiokafka's `KafkaError`."""
+    """The topic as it is now. Raises aiokafka's `KafkaError`."""
     async with administration(place.broker) as admin:
         settings = await read_topic_settings(admin, name)
         partitions = len(await partitions_of(admin, name))

@@ -1,4 +1,4 @@
-"""`callfold up`: runs the whole pipeline on this machine."""
+"""`callfold up`: the whole pipeline on this machine."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -15,16 +15,11 @@ from services.ops.terminal.program import DEFAULT_STATE, suggestion
 from shared.calls.zones import RULES_VERSION
 from shared.extras import needs_extra
 
-PORT = {
-    "min": 1,
-    "max": 65535,
-    "metavar": "PORT",
-    "show_default": "the last start's; at first a free port",
-}
+PORT = {"min": 1, "max": 65535, "metavar": "PORT", "show_default": "a free port, then the same"}
 
 DirectoryOption = Annotated[
     Path,
-    typer.Option("--state", metavar="DIRECTORY", help="The directory with the stack's data, ports and logs."),
+    typer.Option("--state", metavar="DIRECTORY", help="The directory for the stack's data, ports and logs."),
 ]
 PostgresPort = Annotated[int | None, typer.Option(help="The port of PostgreSQL.", **PORT)]
 KafkaPort = Annotated[int | None, typer.Option(help="The port of Kafka.", **PORT)]
@@ -34,8 +29,7 @@ ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", *
 def up(
     state: DirectoryOption = DEFAULT_STATE,
     detach: Annotated[
-        bool,
-        typer.Option("--detach", help="Return when every process is ready, and leave the stack running."),
+        bool, typer.Option("--detach", help="Return when the stack is ready, and leave it running.")
     ] = False,
     api_port: ApiPort = None,
     kafka_port: KafkaPort = None,
@@ -43,13 +37,14 @@ def up(
 ) -> None:
     """Start PostgreSQL, Kafka and callfold's three services on this machine.
 
-    The first start creates the state directory and downloads Kafka. The next start reuses the data, ports and
-    logs there, also after a crash. A process that exits is restarted. Press Ctrl-C to stop the stack; with
-    --detach, run `callfold down`. If the stack already runs, the command attaches to it.
+    The first start creates the state directory and downloads Kafka. Later starts use the same data, ports
+    and logs, even after a crash. A process that dies is restarted. Ctrl-C stops the stack; with --detach,
+    `callfold down` stops it. If the stack already runs, this command attaches to it.
 
-    For development and evaluation only: the servers listen on 127.0.0.1, without authentication.
+    Every process listens on 127.0.0.1 only. PostgreSQL and Kafka require no password: use the stack for
+    development and evaluation.
 
-    Exit status: 0 when the stack was stopped by Ctrl-C or, with --detach, is ready; 1 when it failed.
+    Exit status: 0 when the stack was started, and stopped by Ctrl-C; 1 when it cannot run or stops by itself.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.embedded import stack
@@ -77,8 +72,8 @@ def up(
 
 
 def _on_end_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    """Handles every signal that ends a command. SIGINT is among them, because a shell ignores it for the
-    background processes of a script."""
+    """Handles every signal that ends a command in the foreground in one way. This also holds for a script's
+    background job, where the shell ignores SIGINT."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handler)
 
@@ -88,7 +83,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
-    """Prints the addresses of a stack, its processes and the release of the time-zone rules."""
+    """Prints the addresses of a stack, the states of its processes and the release of the time-zone rules."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
     addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
@@ -102,5 +97,4 @@ def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) 
 def _show(state: State, processes: list[tuple[str, int | None, str]], detached: bool) -> None:
     print_stack(state, processes)
     typer.echo(f"\nLogs are in {state.log('api').parent}.")
-    stop = f"Run {suggestion('down', state=state.directory)}" if detached else "Press Ctrl-C"
-    typer.echo(f"{stop} to stop the stack.")
+    typer.echo(f"{suggestion('down', state=state.directory)} stops it." if detached else "Ctrl-C stops it.")

@@ -13,7 +13,7 @@ from services.ops.addresses import database, find_database, require_organization
 from services.ops.proof.proof import Proof, prove_connection
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, OnlyOrganizationOption, StateOption
-from services.ops.terminal.printing import console, counted, print_json, right_aligned
+from services.ops.terminal.printing import console, counted, print_json
 from services.ops.terminal.progress_bar import progress
 from shared.calls.zones import RULES_VERSION
 
@@ -28,8 +28,8 @@ def verify(
         typer.Option(
             "--calls",
             metavar="all|N",
-            help="Fold all calls, or a random sample of about N calls. Every count is proved either way. "
-            "Only all finds events without a call.",
+            help="The calls to prove: all, or about N chosen at random. Every count is proved either way. "
+            "Only all also finds events without a call.",
         ),
     ] = "all",
     state: StateOption = None,
@@ -37,18 +37,19 @@ def verify(
 ) -> None:
     """Prove in one snapshot that counts and calls are exact, on a live system.
 
-    Every count plus its waiting deltas must equal a recount of the calls. Every call must equal the fold of
-    its stored events, field by field. No data of a deleted call may be left. The command changes nothing,
-    blocks no other process, and lists each difference.
+    Every count, with its waiting deltas, must equal a recount of the calls. Every call must equal the fold of
+    its stored events, field by field. A deleted call must have left no data. Each difference is listed.
+    Nothing is locked and nothing is changed.
 
-    Calls that an older version folded are counted separately. They are not wrong, but they are not proved
-    until `callfold refold` folds them again. Calls that other time-zone rules placed on another day or hour
-    are also listed separately, because every count agrees with them. `callfold refold` moves them to their
-    days by the rules in use.
+    Calls that an older version folded are counted separately: they are not wrong, and not proved until
+    `callfold refold` has folded them again.
 
-    Exit status: 0 when everything is proved, 1 otherwise.
+    Calls that other time-zone rules placed on another day or hour are not differences, because every count
+    agrees with them. They are listed separately, and `refold` places them by the rules in use.
+
+    Exit status: 0 when everything is proved; 1 otherwise.
     """
-    # Millions of short-lived objects without cycles: the garbage collector would find nothing.
+    # Millions of short-lived objects and no cycles: frequent collections would find nothing.
     gc.set_threshold(100_000, 50, 100)
     sample = _read_calls(calls)
     proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
@@ -61,7 +62,7 @@ def verify(
 
 
 def as_wire(proof: Proof) -> dict[str, object]:
-    """The proof for JSON output."""
+    """The proof as JSON for scripts."""
     return {
         "exact": proof.exact,
         "sampled": proof.sampled,
@@ -81,15 +82,15 @@ def as_wire(proof: Proof) -> dict[str, object]:
 
 
 def print_proof(proof: Proof, scope: str = "") -> None:
-    """Prints the numbers of compared rows, the verdict and the differences."""
+    """Prints the proof for people: the numbers compared, the differences and the verdict."""
     to = console()
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
-    to.print(f"  {right_aligned(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
-    rules = f"with time-zone rules {RULES_VERSION}"
-    to.print(f"  {right_aligned(proof.calls, 'call')}: call = fold of its events, {rules}")
-    to.print(f"  {right_aligned(proof.events, 'event')}")
-    to.print(f"  {right_aligned(proof.tombstones, 'deleted call')}: no data left")
+    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
+    rules = f"days and hours by the time-zone rules {RULES_VERSION}"
+    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
+    to.print(f"  {_right(proof.events, 'event')}")
+    to.print(f"  {_right(proof.tombstones, 'deleted call')} without remaining data")
     if proof.exact:
         of_calls = "each call of the sample" if proof.sampled else "every call"
         to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
@@ -120,8 +121,8 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
     calls = counted(sum(placed.values()), "call")
     of = counted(len(placed), "organization")
     console().print(
-        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong. "
-        "`callfold refold` moves these calls and their counts to their days by the current rules.",
+        f"REFOLD: other time-zone rules than {RULES_VERSION} placed {calls} of {of}. No count is wrong; "
+        "`callfold refold` moves these calls, with their counts, to their days by the current rules.",
         style="bold yellow",
         soft_wrap=True,
     )
@@ -131,12 +132,18 @@ def _print_other_rules(placed: Mapping[UUID, int]) -> None:
         console().print(f"  … and {len(placed) - ORGANIZATIONS_PRINTED:,} more: --json lists all.")
 
 
+def _right(count: int, one: str) -> str:
+    """A count with its noun, the numbers right-aligned."""
+    number, _, name = counted(count, one).partition(" ")
+    return f"{number:>12} {name}"
+
+
 def _read_calls(text: str) -> int | None:
     """The number of calls to fold; None for all. Raises Failure."""
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise Failure(f"--calls must be all or a number of calls of at least 1, not {text!r}.")
+        raise Failure(f"--calls must be all, or a number of calls from 1, not {text!r}.")
     return int(text)
 
 

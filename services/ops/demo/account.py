@@ -16,7 +16,7 @@ from shared.database.connection import Connection
 
 @dataclass
 class Totals:
-    """What the calls of one organization and mode come to."""
+    """The totals of the calls of one organization and mode."""
 
     by_status: Counter[str] = field(default_factory=Counter)
     by_direction: Counter[str] = field(default_factory=Counter)
@@ -36,7 +36,7 @@ class Totals:
 
 @dataclass
 class Account:
-    """What was sent: so many records, distinct events and calls, and which broken records to which place."""
+    """The published records, distinct events and calls, and the invalid records with their positions."""
 
     records: int = 0
     events: int = 0
@@ -95,7 +95,7 @@ async def stored_events(connection: Connection, organizations: Sequence[UUID]) -
 
 
 def off_stats(totals: Totals, stats: Mapping[str, Any]) -> list[str]:
-    """What the API's stats say otherwise than the account: a phrase for each."""
+    """The differences between the API's stats and the account, one phrase each."""
     pairs: list[tuple[str, object, object]] = [
         ("total", stats["total"], totals.by_status.total()),
         ("answered", stats["answered"], totals.answered),

@@ -1,4 +1,4 @@
-"""`callfold demo --exit`: the pipeline held against what was sent, from every side."""
+"""`callfold demo --exit`: compares the results of the pipeline with the published calls."""
 
 import asyncio
 import time
@@ -50,13 +50,13 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
     to.print()
     print_proof(proof, ", all of this state directory")
     if off:
-        raise Failure("Not all is as it was sent:\n" + "\n".join(f"  {phrase}" for phrase in off))
-    to.print("Stats and trends of the API are exactly what was sent.", style="bold green")
+        raise Failure("The results differ from what was sent:\n" + "\n".join(f"  {phrase}" for phrase in off))
+    to.print("The API's stats and trends equal what was sent.", style="bold green")
 
 
 async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
-    """Returns when the group has consumed all that is published. Raises Failure, with what is missing, when
-    it makes no progress for a while."""
+    """Returns when the group has consumed every published record. Raises Failure, with the remaining records,
+    when it makes no progress for a while."""
     left: list[int] | None = None
     progressed = time.monotonic()
     with kafka_faults(KafkaPlace(stack.kafka, stack.directory)):
@@ -70,7 +70,7 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
                     where = ", ".join(f"{one.lag:,} of partition {one.partition}" for one in waiting)
                     raise Failure(
                         f"Ingest consumed nothing for {SECONDS_WITHOUT_PROGRESS} s, and these records of "
-                        f"{topic} still wait: {where}. {stack.log('ingest')} says why."
+                        f"{topic} still wait: {where}. See {stack.log('ingest')}."
                     )
                 bar.advance(total - sum(left))
                 await asyncio.sleep(POLL_SECONDS)
@@ -78,7 +78,7 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
 
 
 async def _check_api(api_url: str, customers: Sequence[Customer], account: Account) -> list[str]:
-    """Prints what the API answers; a phrase for each answer that is not what was sent."""
+    """Prints the API's answers, and returns a phrase for each that differs from what was sent."""
     off: list[str] = []
     client = Client(api_url)
     try:

@@ -13,36 +13,43 @@ from shared.extras import needs_extra
 def demo(
     state: Annotated[
         Path,
-        typer.Option("--state", metavar="DIRECTORY", help="Where the stack keeps its data, ports and logs."),
+        typer.Option(
+            "--state", metavar="DIRECTORY", help="The directory for the stack's data, ports and logs."
+        ),
     ] = DEFAULT_STATE,
     calls: Annotated[
-        int, typer.Option(min=1, max=5_000_000, metavar="COUNT", help="How many calls the backlog has.")
+        int, typer.Option(min=1, max=5_000_000, metavar="COUNT", help="The number of calls in the backlog.")
     ] = 20_000,
     days: Annotated[
-        int, typer.Option(min=1, max=360, metavar="COUNT", help="Over how many days they are spread.")
+        int,
+        typer.Option(
+            min=1, max=360, metavar="COUNT", help="The number of past days over which the backlog is spread."
+        ),
     ] = 30,
     seed: Annotated[
         int,
         typer.Option(
             metavar="NUMBER",
-            help="The same seed makes the same traffic; organizations, ids and times are new in each run.",
+            help="The seed of the traffic. The same seed makes the same traffic, with new organizations, ids "
+            "and times in each run.",
         ),
     ] = 1,
     leave: Annotated[
-        bool, typer.Option("--exit", help="Publish, check all of it, print the proof, and leave.")
+        bool, typer.Option("--exit", help="Publish the backlog, check the results, print the proof and exit.")
     ] = False,
 ) -> None:
-    """See it work: start everything, publish the calls of four organizations, and watch the counts.
+    """See it work: start the stack, publish the calls of four organizations and watch the counts.
 
-    A backlog of calls is published to Kafka as telephony systems would do it, with duplicates, late and
-    out-of-order events and a few broken records; then live traffic, a few calls a second, until Ctrl-C.
-    Each run makes new organizations, so it can run again on the same state directory. A stack that runs
-    there already is used, and left running; otherwise all of it is stopped at the end.
+    The demo publishes a backlog of calls to Kafka as telephony systems would: with duplicates, late and
+    out-of-order events and a few invalid records. Then it publishes live traffic, a few calls per second,
+    until Ctrl-C. Each run creates new organizations, so it can run again on the same state directory. If the
+    stack already runs, the demo uses it and leaves it running; otherwise it stops the stack at the end.
 
-    With --exit, it waits until the pipeline has caught up and checks everything: each event stored once, each
-    broken record quarantined, the API's stats and trends equal to what was sent, and the proof of `verify`.
+    With --exit, it waits until the pipeline has caught up and checks the results. Each event must be stored
+    once, and each invalid record quarantined. The API's stats and trends must equal the published calls. The
+    proof of `verify` must hold.
 
-    Exit status: 0 when it did what it says and, with --exit, all checks hold; else 1.
+    Exit status: 0 when it ran and, with --exit, all checks hold; 1 otherwise.
     """
     with needs_extra("embedded", "This command", Failure):
         from services.ops.demo.run import run

@@ -1,4 +1,4 @@
-"""The demo's course: the stack up, its traffic, and the stack down again unless it ran before."""
+"""The run of the demo: starts the stack, publishes traffic, and stops the stack unless it ran before."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
-    """What `callfold demo` does, by its options. Raises Failure when it can't or a check does not hold."""
+    """Runs `callfold demo` with its options. Raises Failure when it cannot run or a check fails."""
     directory = state.resolve()
     used = _runs(directory)
     started = _start(directory)
@@ -34,10 +34,10 @@ def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
         if not used:
             stack.stop(started)
     if leave and not finished:
-        raise Failure("Interrupted before all was checked.")
+        raise Failure("Interrupted before every check was made.")
     again = suggestion("up", "--detach", state=state)
-    ended = f"Ended. The data stays in {state}: {again} goes on with it."
-    typer.echo("The stack runs on." if used else ended, err=True)
+    ended = f"Stopped. The data stays in {state}: {again} starts the stack again with it."
+    typer.echo("The stack is still running." if used else ended, err=True)
 
 
 async def _watch(started: State, seed: int, calls: int, days: int) -> None:
@@ -63,11 +63,11 @@ async def _watch(started: State, seed: int, calls: int, days: int) -> None:
 
 
 async def _fail_when_gone(started: State) -> None:
-    """Raises Failure when another command, or a fault, ends the stack."""
+    """Raises Failure when another command or a fault stops the stack."""
     while True:
         await asyncio.sleep(1)
         if not stack.running(started):
-            raise Failure(f"The stack in {started.directory} was ended by another command, or by a fault.")
+            raise Failure(f"The stack in {started.directory} was stopped by another command or by a fault.")
 
 
 def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:

@@ -1,4 +1,4 @@
-"""What the demo shows, all of it read from the HTTP API as any client would."""
+"""The screen of the demo: it reads everything from the HTTP API, as any client would."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from shared.calls.fold import OPEN
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 DAYS_SHOWN: Final = 8
 WIDTH_UNLIMITED: Final = 1_000
-_OPEN: Final = len(OPEN)  # the first statuses are those of calls that go on
+_OPEN: Final = len(OPEN)  # the first statuses are those of active calls
 REFRESH_SECONDS: Final = 1
 SECONDS_BETWEEN_LINES: Final = 5
 
@@ -161,7 +161,7 @@ def _all_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[
 
 
 def _few_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
-    """For a narrow terminal: the calls that go on in one, and neither minutes nor cost."""
+    """For a narrow terminal: active calls in one column, without minutes and cost."""
     counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES[_OPEN:]}
     goes_on = sum(said["by_status"][status] for status in STATUSES[:_OPEN])
     return {"calls": said["total"], "open": goes_on, **counts}

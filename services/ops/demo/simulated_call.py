@@ -42,7 +42,7 @@ class Organization:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must be known of a call when all its events have arrived."""
+    """The expected state of a call when all its events have arrived."""
 
     organization_id: UUID
     livemode: bool
@@ -110,7 +110,7 @@ def simulate_call(
     end: datetime | None = None,
     typical_talk_seconds: float = 95,
 ) -> SimulatedCall:
-    """A call that starts at this (aware) time. What would happen after `end` has not happened yet."""
+    """A call that starts at this (aware) time. Events after `end` have not happened yet."""
     started = started.replace(microsecond=started.microsecond // 1000 * 1000)
     livemode = rng.random() >= 0.05
     about, direction = _about(rng, organization)
@@ -164,7 +164,7 @@ def _outcome(
 
 
 def _about(rng: random.Random, organization: Organization) -> tuple[Said, Direction | None]:
-    """What the first event says of the two ends of the call."""
+    """The fields of the first event that name the two ends of the call."""
     ours = rng.choice(organization.phone_numbers)
     theirs = f"{ours.number[:-4]}{rng.randrange(10_000):04}"
     odd = rng.random()

@@ -1,4 +1,4 @@
-"""What telephony systems would publish: seeded, without a clock inside, and apart from the publishing.
+"""The records that telephony systems would publish: seeded, without a clock, separate from the publishing.
 
 The same seed, organizations and times give the same records, byte by byte. The records come in the order of
 their publishing: interleaved over all calls, about 2% of them twice, some late, some before what they follow.
@@ -68,8 +68,8 @@ def organizations(rng: random.Random) -> tuple[Organization, ...]:
 def backlog(
     seed: int, customers: Sequence[Organization], calls: int, end: datetime, days: int
 ) -> Iterator[Record]:
-    """The records of so many calls, begun in the days before `end` (aware), as published until `end`: what
-    would happen later has not happened. Some are broken, one of each fault at least."""
+    """The records of this many calls, begun in the days before `end` (aware), as published until `end`. Later
+    events have not happened. Some records are broken, at least one with each fault."""
     rng = random.Random(seed)  # noqa: S311
     begin = end - timedelta(days=days)
     starts = sorted(
@@ -115,8 +115,8 @@ async def publish(
     records: Iterable[Record],
     delivered: Callable[[Record, int, int], None] | None = None,
 ) -> None:
-    """Publishes all records in their order, as fast as the broker takes them; `delivered` is told each with
-    its partition and offset. Raises aiokafka's `KafkaError`."""
+    """Publishes all records in their order, as fast as the broker accepts them. `delivered` receives each
+    with its partition and offset. Raises aiokafka's `KafkaError`."""
     async with producer(broker) as to:
         remaining = iter(records)
         while some := list(itertools.islice(remaining, RECORDS_IN_FLIGHT)):

@@ -54,7 +54,7 @@ async def publish_backlog(
 
 
 async def publish_live_traffic(stack: State, topic: str, customers: Sequence[Customer], seed: int) -> None:
-    """Publishes a few calls a second until it is cancelled; a broker that is away is tried again."""
+    """Publishes a few calls a second until it is cancelled; an unreachable broker is retried."""
     while True:
         begin = datetime.now(UTC) + timedelta(milliseconds=100)
         calls = live(seed, [one.organization for one in customers], begin, CALLS_PER_SECOND)

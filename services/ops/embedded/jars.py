@@ -1,7 +1,7 @@
 """Apache Kafka's jars: pinned with hashes in `jars.lock`, fetched by jgo into the local Maven repository.
 
 The lock spares the resolution (and Maven, and Java): each start only compares hashes, and needs no network.
-Run as a program, this module resolves Kafka anew and prints a lock.
+Run as a program, this module resolves Kafka again and prints a lock.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Jar:
 
 
 def class_path() -> list[Path]:
-    """The paths of all jars, each compared with its hash, downloaded when it is not there.
+    """The paths of all jars, each compared with its hash, and downloaded when it is missing.
 
     Raises Failure when one can't be had.
     """
@@ -53,19 +53,19 @@ def class_path() -> list[Path]:
     except requests.RequestException as error:
         raise Failure(
             f"Apache Kafka can't be downloaded from the Maven repository ({type(error).__name__}): "
-            "is there a network?"
+            "check the network connection."
         ) from None
     except RuntimeError as error:
         raise Failure(f"Apache Kafka can't be downloaded: {error}.") from None
     except OSError as error:
         raise Failure(
-            f"Apache Kafka's jars can't be kept in {context.repo_cache}: {error.strerror}."
+            f"Apache Kafka's jars can't be written to {context.repo_cache}: {error.strerror}."
         ) from None
     return paths
 
 
 def lock() -> list[Jar]:
-    """What to pin: Kafka resolved from its Maven coordinate."""
+    """The artifacts to pin: Kafka, resolved from its Maven coordinate."""
     context = MavenContext(repo_cache=GlobalSettings.load().repo_cache)
     # Apart from each other: log4j's own bill of materials would change the versions of Kafka's dependencies.
     coordinates = [f"{jar.groupId}:{jar.artifactId}:{jar.version}" for jar in jgo.resolve(KAFKA)] + [LOGGING]

@@ -69,12 +69,14 @@ rootLogger.appenderRef.console.ref=console
 
 
 def prepare(directory: Path, port: int, controller_port: int) -> None:
-    """Fetches Kafka unless it is there, writes its configuration, and formats its storage unless it is done.
+    """Fetches Kafka if it is missing, writes its configuration, and formats its storage if it is new.
 
     Raises Failure when one of these can't be done.
     """
     if "," in str(directory):
-        raise Failure(f"Kafka can't keep data below {directory}: it takes the comma for the end of the path.")
+        raise Failure(
+            f"Kafka can't keep data below {directory}: Kafka reads the comma as the end of the path."
+        )
     class_path = jars.class_path()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tmp").mkdir(exist_ok=True)
@@ -117,7 +119,7 @@ async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:
 
 
 async def _connects(host: str, port: int) -> bool:
-    # Asked first, because aiokafka logs an error for each attempt on a port where nobody listens.
+    # Asked first, because aiokafka logs an error for each attempt on a port without a listener.
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -157,7 +159,7 @@ def _format(directory: Path) -> None:
     if done.returncode != 0:
         said = f"{done.stdout}\n{done.stderr}"
         if "No space left on device" in said:
-            raise Failure(f"The disk is full: Kafka's storage in {directory} can't be made.")
+            raise Failure(f"The disk is full: Kafka's storage in {directory} can't be created.")
         lines = [line for line in said.splitlines() if line.strip()]
         raise Failure(f"Kafka's storage can't be formatted: {' '.join(lines[-3:]) or done.returncode}")
 

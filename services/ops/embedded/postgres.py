@@ -31,8 +31,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# For tests: data that nobody misses after a power cut. What was committed outlives the server's own crash all
-# the same, for it is written before the commit is answered.
+# For tests, whose data may be lost in a power cut. Committed data survives a crash of the server itself,
+# because the server writes it before it acknowledges the commit.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -44,7 +44,7 @@ def command(directory: Path, port: int, *, durable: bool = True) -> list[str]:
 
 
 def prepare(directory: Path) -> None:
-    """Makes the data directory, unless it is made: loopback only, no password, UTF-8.
+    """Creates the data directory unless it exists: loopback only, no password, UTF-8.
 
     It is made beside its place and then renamed, so that one that was interrupted is never taken for whole.
     Raises Failure when it can't be made or is of another PostgreSQL.
@@ -60,7 +60,7 @@ def prepare(directory: Path) -> None:
     if directory.exists() and any(directory.iterdir()):
         aside = _unused(directory.with_name(f"{directory.name}.damaged"))
         directory.rename(aside)
-        print(f"{directory} was not whole: moved to {aside}, and made anew.", file=sys.stderr)
+        print(f"{directory} was incomplete: moved it to {aside} and created it again.", file=sys.stderr)
     new = directory.with_name(f"{directory.name}.new")
     if new.exists():
         shutil.rmtree(new)
@@ -107,7 +107,7 @@ async def wait_until_ready(port: int, seconds: float = 60) -> None:
 
 
 async def create_database(port: int, name: str) -> None:
-    """Creates the database unless it is there."""
+    """Creates the database unless it exists."""
     connection = await asyncpg.connect(_url(port), timeout=10)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name) is None:
@@ -148,10 +148,12 @@ def _initdb(directory: Path, user: str | None) -> None:
     if done.returncode != 0:
         shutil.rmtree(directory, ignore_errors=True)
         if "No space left on device" in done.stderr:
-            raise Failure(f"The disk is full: PostgreSQL's data directory {directory.parent} can't be made.")
+            raise Failure(
+                f"The disk is full: PostgreSQL's data directory {directory.parent} can't be created."
+            )
         errors = [line for line in done.stderr.splitlines() if line.strip()]
         raise Failure(
-            f"PostgreSQL's data directory can't be made: {' '.join(errors[-3:]) or done.returncode}"
+            f"PostgreSQL's data directory can't be created: {' '.join(errors[-3:]) or done.returncode}"
         )
 
 
@@ -162,7 +164,7 @@ def _check_version(directory: Path, version: str) -> None:
     number = done.stdout.rpartition(" ")[2].strip()
     if number.partition(".")[0] != version:
         raise Failure(
-            f"The data in {directory} is of PostgreSQL {version}, and the installed one is {number}."
+            f"The data in {directory} belongs to PostgreSQL {version}; the installed version is {number}."
         )
 
 
@@ -178,7 +180,7 @@ def _make_user() -> None:
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
         raise Failure(
-            f"PostgreSQL refuses to run as root, and a user {USER} for it can't be made "
+            f"PostgreSQL refuses to run as root, and a user {USER} for it can't be created "
             f"({str(said).strip()}): create that user, or run callfold as another user than root."
         ) from None
 

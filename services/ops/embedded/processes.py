@@ -41,7 +41,7 @@ def supervisor(state: State) -> psutil.Process | None:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it ended. One that nobody reaped (in a container without an init) has ended, too."""
+    """Whether it ended. A zombie (in a container without an init) also counts as ended."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -77,11 +77,11 @@ def end(targets: list[Owned]) -> None:
             continue
     left = wait_until_gone(left, KILL_SECONDS)
     if left:
-        raise Failure(f"These processes can't be ended: {', '.join(str(process.pid) for process in left)}.")
+        raise Failure(f"These processes can't be stopped: {', '.join(str(process.pid) for process in left)}.")
 
 
 def _name(process: psutil.Process, state: State) -> str | None:
-    """What this process is to the stack: the name of a program, or None when it is nothing to it."""
+    """The name of the stack's program that this process runs; None for a process of another program."""
     line = process.cmdline()
     if not line:
         return None

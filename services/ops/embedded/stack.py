@@ -1,4 +1,4 @@
-"""A whole stack: starting it, stopping it, and telling how it is."""
+"""A whole stack: starts it, stops it and reports its state."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ def start(
 ) -> State:
     """Starts the stack in `directory`, made when new, and returns when all of it is ready.
 
-    On a stack that runs it only makes sure that all is ready. What it started it ends again when it raises.
+    On a stack that runs it only makes sure that all is ready. When it raises, it stops what it started.
     Raises Failure with the reason when the stack can't run.
     """
     directory = directory.resolve()
@@ -71,8 +71,10 @@ def start(
         if is_remembered(directory) and running(state):
             if state != load(directory):
                 first = suggestion("down", state=directory)
-                raise Failure(f"The stack runs, and its ports can't change meanwhile: {first} first.")
-            report(f"The stack in {directory} runs already.")
+                raise Failure(
+                    f"The stack is running, and its ports can't change meanwhile: run {first} first."
+                )
+            report(f"The stack in {directory} is already running.")
             asyncio.run(_supervised(state, _bring_up(state, settings, report)))
             return state
         try:
@@ -101,7 +103,7 @@ def running(state: State) -> bool:
 
 
 def statuses(state: State) -> list[Status]:
-    """How each program is, whether or not the stack runs.
+    """The state of each program, whether or not the stack runs.
 
     The states are supervisord's (running, starting, backoff, stopping, exited, fatal, stopped), and
     `orphaned` for a process whose supervisor is dead.
@@ -126,7 +128,7 @@ def _launch(state: State, report: Report) -> State:
     """Prepares everything and starts the supervisor with the servers; the state with the ports it took."""
     orphans = processes.owned(state)
     if orphans:
-        report(f"Ending {len(orphans)} processes that an earlier stack left behind.")
+        report(f"Stopping {len(orphans)} processes that an earlier stack left running.")
         processes.end(orphans)
     free = shutil.disk_usage(state.directory).free
     if free < FREE_BYTES_MIN:
@@ -144,7 +146,7 @@ def _launch(state: State, report: Report) -> State:
         report("Starting PostgreSQL and Kafka.")
         supervisor.launch(state)
     except OSError as error:
-        raise Failure(f"The stack can't be made in {state.directory}: {error.strerror}.") from error
+        raise Failure(f"The stack can't be created in {state.directory}: {error.strerror}.") from error
     return state
 
 
@@ -175,7 +177,7 @@ async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
                 return await task
             if process is None or processes.is_gone(process):
                 raise Failure(
-                    f"The supervisor ended while the stack was starting.{_tail(state, 'supervisor')}"
+                    f"The supervisor exited while the stack was starting.{_tail(state, 'supervisor')}"
                 )
     finally:
         task.cancel()
@@ -218,7 +220,7 @@ async def _former_members(state: State, group: str) -> set[str]:
         if members is not None:
             return members
         await asyncio.sleep(pause)
-    raise Failure(f"Kafka did not tell who consumes.{_tail(state, 'kafka')}")
+    raise Failure(f"Kafka did not report the members of the consumer group.{_tail(state, 'kafka')}")
 
 
 async def _runs(state: State, name: str) -> bool:
@@ -235,7 +237,7 @@ async def _ready(state: State, name: str, condition: Callable[[], Awaitable[bool
             return
         starts.add(supervisor.last_start(state, name))
         if len(starts) > STARTS_MAX:
-            raise Failure(f"The process {name} ends soon after each start.{_tail(state, name)}")
+            raise Failure(f"The process {name} exits soon after each start.{_tail(state, name)}")
         await asyncio.sleep(pause)
     raise Failure(f"The process {name} was not ready after {READY_SECONDS} s.{_tail(state, name)}")
 
@@ -251,7 +253,7 @@ def _tail(state: State, name: str) -> str:
 
 
 def _end(state: State) -> bool:
-    """Ends every process, the directory being locked; whether there was any."""
+    """Stops every process, with the directory locked. Returns whether there was any."""
     with _uninterrupted():
         found = processes.owned(state)
         supervisors = [each.process for each in found if each.name == processes.SUPERVISOR]

@@ -1,4 +1,4 @@
-"""The state directory of an embedded stack: where it lives, and what is remembered about it."""
+"""The state directory of an embedded stack, and the ports and password that it stores."""
 
 import contextlib
 import errno
@@ -117,7 +117,7 @@ def load(directory: Path) -> State:
         raise Failure(f"The state directory {directory} is a file, or below one: choose another.") from None
     except FileNotFoundError:
         raise Failure(
-            f"There is no stack in {directory}: {suggestion('up', state=directory)} makes one."
+            f"There is no stack in {directory}: {suggestion('up', state=directory)} creates one."
         ) from None
     except OSError as error:
         raise Failure(f"{file} can't be read: {error.strerror}.") from None
@@ -161,7 +161,7 @@ def save(state: State) -> None:
 
 
 def with_free_ports(state: State) -> State:
-    """The state with free ports in place of those that nobody chose and that are in use, or not known yet."""
+    """The state with free ports where the operator chose none and the port is in use or not known yet."""
     ports = asdict(state.ports)
     wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
@@ -180,7 +180,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """Ports of 127.0.0.1 that nobody holds now, chosen at random so that two stacks seldom choose the same;
+    """Free ports of 127.0.0.1, chosen at random so that two stacks seldom choose the same;
     none of those taken. Raises Failure when there are not enough."""
     free: list[int] = []
     for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
@@ -188,7 +188,7 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
             return free
         if port not in taken and not in_use(port):
             free.append(port)
-    raise Failure("No free port was found: all that callfold chooses from are in use.")
+    raise Failure("No free port was found: all ports in callfold's range are in use.")
 
 
 def in_use(port: int) -> bool:

@@ -157,7 +157,7 @@ def start_program(state: State, name: str) -> None:
         if fault.faultCode != ALREADY_STARTED:
             raise Failure(f"The supervisor did not start {name}: {fault.faultString}") from None
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
-        raise Failure(f"The supervisor did not answer when it was to start {name}: {error}") from None
+        raise Failure(f"The supervisor did not answer the request to start {name}: {error}") from None
 
 
 def shut_down(state: State) -> bool:

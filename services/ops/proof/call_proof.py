@@ -18,7 +18,7 @@ from shared.database.connection import Connection
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
 _Key = tuple[UUID, UUID]
 Sample = tuple[float, float] | None
-"""Of the calls so many per cent, by this seed; None: all of them."""
+"""The percentage of calls to sample, with this seed; None for all."""
 
 
 async def prove_calls(

@@ -12,7 +12,7 @@ from shared.database.connection import Connection
 from shared.store.quarantine import read_deleted
 
 _NOT_LEFT: Final[Mapping[str, object]] = {"calls": 0, "events": 0, "quarantined records": 0}
-"""What may be left of a deleted call."""
+"""The data that may be left of a deleted call."""
 
 
 async def prove_tombstones(connection: Connection, organization_id: UUID | None, found: Findings) -> None:

@@ -75,6 +75,6 @@ class Findings:
 def some_of_both(
     first: Sequence[Difference], second: Sequence[Difference], count: int
 ) -> Sequence[Difference]:
-    """So many at most, half of them of each where both have more."""
+    """At most this many, half of each sort where both have more."""
     from_first = min(len(first), max(count - len(second), count - count // 2))
     return [*first[:from_first], *second[: count - from_first]]

@@ -1,8 +1,8 @@
 """The proof: in one snapshot of a live system, the counts are a recount of the calls, and every call is the
 fold of its events.
 
-One REPEATABLE READ, READ ONLY transaction sees one state of the database, whatever ingest, aggregator and
-deletes do meanwhile; it takes no lock that they wait for. Calls and events are streamed side by side in the
+One REPEATABLE READ, READ ONLY transaction sees one state of the database while ingest, aggregator and
+deletes continue; it takes no lock that they wait for. Calls and events are streamed side by side in the
 order of their keys, so memory does not depend on how many there are.
 """
 
@@ -23,13 +23,13 @@ from services.ops.proof.organization_zones import read_zones
 from shared.database.connection import Connection, connect
 
 Progress = Callable[[int, int | None], None]
-"""Told how many calls are proved, and about how many there are, where that is known."""
+"""Receives the number of proved calls, and the approximate total where it is known."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proved at which snapshot. Of very many differences only the first are kept: those of calls and
-    their events, then those of cells, which follow from them more often than not."""
+    """The result of a proof, and its snapshot. Of many differences only the first are kept: those of calls
+    and events come first, then those of cells, which most often follow from them."""
 
     snapshot: datetime
     cells: int
@@ -42,7 +42,7 @@ class Proof:
     sampled: bool = False
     """Whether only some of the calls were proved, and events without a call not looked for."""
     folded_by_older_laws: int = 0
-    """Calls that an older version folded, and that `refold` has yet to fold by the present laws. Their counts
+    """Calls that an older version folded, and that `refold` has yet to fold by the current laws. Their counts
     are proved, their fields are not: they are not among the differences."""
     placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
     """By organization: calls that are right, but whose day or hour other time-zone rules gave. No difference
@@ -56,7 +56,7 @@ class Proof:
         )
 
     def first_differences(self, count: int) -> Sequence[Difference]:
-        """So many of them at most, some of both sorts where there are both."""
+        """At most this many of them, some of both sorts where both exist."""
         cells = [one for one in self.differences if one.kind == "cell"]
         return some_of_both(self.differences[: len(self.differences) - len(cells)], cells, count)
 
@@ -79,8 +79,8 @@ async def prove_connection(
     *,
     sample_calls: int | None = None,
 ) -> Proof:
-    """Proves over a connection that is in no transaction: every cell, and every call, or about so many calls
-    chosen at random."""
+    """Proves every cell and every call, or about this many calls chosen at random. The connection must be in
+    no transaction."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(statements.PLAN_FOR_THE_WHOLE)
         found = Findings()

@@ -37,10 +37,11 @@ ZONES: Final = "SELECT id, time_zone, zone_rules FROM organizations WHERE $1::uu
 
 
 def compared(where: str) -> str:
-    """The cells of which a condition over the columns of a cell holds: what the counts and deltas say of each
-    (`kept_…`), and what they must say (`true_…`): a recount of the calls, and what pruned calls went on
-    counting for. `compared_totals` is the same of the totals. The beginning of a statement, up to these two
-    common table expressions."""
+    """The beginning of a statement, up to two common table expressions.
+
+    The first has the cells for which a condition over the columns of a cell holds. `kept_…` are the values of
+    the counts and deltas. `true_…` are the correct values: a recount of the calls and of the pruned calls
+    that stay counted. `compared_totals` has the same for the totals."""
     return f"""
 WITH kept AS (
     SELECT {CELL}, {_SUMS}

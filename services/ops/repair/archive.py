@@ -1,6 +1,6 @@
 """The records of a file: lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed.
 
-A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, whatever the file's size.
+A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, for a file of any size.
 """
 
 import gzip
@@ -35,15 +35,15 @@ _END_OF_STRING: Final = re.compile(rb'["\\]')
 
 
 class Stream(Protocol):
-    """What bytes are read from."""
+    """A source of bytes."""
 
     def read1(self, size: int, /) -> bytes:
-        """Up to so many bytes, as soon as there are any; none at the end."""
+        """At most this many bytes, as soon as any are available; empty at the end."""
         ...
 
 
 class Use(NamedTuple):
-    """What a command does with an archive, for the messages about one that it cannot read."""
+    """The action of a command on an archive, for messages about an archive that it cannot read."""
 
     command: tuple[str, ...]
     """The command, with standard input as its file."""
@@ -77,7 +77,7 @@ def values(file: Stream, path: str, use: Use = REPLAY) -> Iterator[tuple[int, by
 
 def _resume(use: Use) -> str:
     return (
-        f"The records before that place are {use.done}. "
+        f"The records before that point are {use.done}. "
         f"{use.verb.capitalize()} the whole file when it is repaired."
     )
 
@@ -112,7 +112,7 @@ def _text(file: Stream, path: str, use: Use) -> io.BufferedReader:
 
 def _pipe(path: str, command: str, use: Use) -> str:
     if path == "-":
-        return f"convert it first, and {use.verb} what results."
+        return f"convert it first, and {use.verb} the result."
     return f"`{command} | {command_line(*use.command)}` {use.verb}s it."
 
 
@@ -127,7 +127,7 @@ class _Ahead(io.RawIOBase):
         self._left = self.head
 
     def skip(self, count: int) -> None:
-        """Leaves out so many of the first bytes."""
+        """Skips this many of the first bytes."""
         self._left = self._left[count:]
 
     def readable(self) -> bool:
@@ -221,5 +221,5 @@ def _check_blank(between: bytes | bytearray, path: str) -> None:
     if between.strip(_BLANK):
         raise _Broken(
             f"{shown(path)} begins with a JSON array or object, and has something else behind it: neither a "
-            "sequence of JSON values nor one event a line."
+            "sequence of JSON values nor one event per line."
         )

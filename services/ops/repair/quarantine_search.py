@@ -43,7 +43,7 @@ async def remove_records(connection: Connection, ids: Sequence[UUID]) -> int:
     return len(await connection.fetch(_REMOVE, ids))
 
 
-# What an unknown organization's record names is not parsed: its id is looked for as it is written in JSON.
+# The record of an unknown organization is not parsed: the search is for its id as JSON writes it.
 _RECORDS: Final = """
 SELECT id FROM quarantined_records AS record
 WHERE id > $4

@@ -19,7 +19,7 @@ STATEMENT_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a rebuild did: cells that were off, in how many organizations, and whether they were mended."""
+    """The result of a rebuild: the wrong cells, their organizations, and whether they were repaired."""
 
     organizations: int
     cells: int
@@ -66,8 +66,8 @@ SELECT (SELECT count(*) FROM compared WHERE {OFF}) + (SELECT count(*) FROM compa
 
 _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name in Measures._fields)
 
-# The deltas that mend the counts come to the totals, too: these lack the rest, which is added to them at
-# once, and so to whatever the aggregator makes of them meanwhile.
+# The aggregator also adds the correcting deltas to the totals. The remaining difference is added to the
+# totals at once, in a way that is independent of the aggregator's work meanwhile.
 _CORRECT: Final = f"""
 {compared(_ASKED)}, mended AS (
     {INTO_DELTAS}

@@ -20,7 +20,7 @@ from shared.store.quarantine import hold_calls
 
 @dataclass(frozen=True)
 class Redriven:
-    """What became of the records that were tried again."""
+    """The outcomes of the retried records."""
 
     tried: int = 0
     let_in: int = 0

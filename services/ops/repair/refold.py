@@ -40,7 +40,7 @@ class Refolded:
 
 
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
-    """Folds these calls anew; those that differ are written, with their deltas, in one transaction. Raises
+    """Folds these calls again; those that differ are written, with their deltas, in one transaction. Raises
     asyncpg's errors, and Failure when others are faster again and again."""
 
     async def attempt(some: Sequence[CallKey]) -> Refolded:

@@ -18,7 +18,7 @@ NO_ROW: Final = Written(version=0, revision=0)
 
 
 class Rehearsal:
-    """Takes batches as ingest's writer does. What an earlier batch would have stored counts as stored."""
+    """Takes batches as ingest's writer does. Events that an earlier batch would store count as stored."""
 
     def __init__(
         self, connection: Connection, *, create_organizations: bool, stored: Callable[[Changes, int], None]

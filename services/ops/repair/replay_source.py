@@ -1,4 +1,4 @@
-"""What a replay reads: a span of a topic, without any consumer group, or a file of events."""
+"""The source of a replay: a span of a topic, without a consumer group, or a file of events."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ SILENCE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Span:
-    """Which part of a topic: of one partition or all, from an offset or a time up to before another."""
+    """A part of a topic: of one partition or all, from an offset or time until before another."""
 
     topic: str
     partition: int | None = None
@@ -36,7 +36,7 @@ class Span:
 
 
 Offsets = Mapping[TopicPartition, tuple[int, int]]
-"""Of each partition the first offset, and the one behind the last."""
+"""The first offset of each partition, and the offset after its last."""
 
 
 async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartition]:
@@ -47,7 +47,7 @@ async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartit
         raise Failure(f"Kafka has no topic {span.topic}.")
     if span.partition is not None and span.partition not in numbers:
         raise Failure(
-            f"Topic {span.topic} has {len(numbers)} partitions, from 0 on, and none {span.partition}."
+            f"Topic {span.topic} has no partition {span.partition}: it has {len(numbers)}, counted from 0."
         )
     return [TopicPartition(span.topic, n) for n in numbers if span.partition in (None, n)]
 
@@ -76,9 +76,7 @@ async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterat
         got = await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=BATCH_RECORDS)
         silence_seconds = 0 if got else silence_seconds + POLL_SECONDS
         if silence_seconds > SILENCE_SECONDS:
-            raise Failure(
-                f"Kafka sent nothing for {SILENCE_SECONDS:.0f} s, and the span is not read to its end."
-            )
+            raise Failure(f"Kafka sent no record for {SILENCE_SECONDS:.0f} s before the end of the span.")
         records = [
             record
             for partition, some in got.items()

@@ -1,4 +1,4 @@
-"""Trying again what another owner of the same calls was faster with."""
+"""Retries of transactions that conflict with another writer of the same calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 async def until_not_overtaken(
     attempt: Callable[[], Awaitable[_T]], *, longest_pause_seconds: float = 1
 ) -> _T:
-    """What the first attempt answers that is not overtaken, nor chosen as a deadlock's victim. Raises Failure
-    after many."""
+    """The result of the first attempt that is neither overtaken nor a deadlock's victim. Raises Failure after
+    many attempts."""
     backoff = Backoff(longest_seconds=longest_pause_seconds)
     for _ in range(TRIES):
         try:
@@ -27,6 +27,6 @@ async def until_not_overtaken(
             reason = str(faster).partition("\n")[0]
         await backoff.wait(asyncio.Event())
     raise Failure(
-        f"Others changed the same calls first, {TRIES} times in a row ({reason}): "
-        "what was done before stays; run it again when less is going on."
+        f"Other processes changed the same calls first, {TRIES} times in a row ({reason}). "
+        "Earlier changes stay. Run the command again at a quieter time."
     )

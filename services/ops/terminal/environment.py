@@ -1,4 +1,4 @@
-"""Settings of a command: an invalid one raises Failure."""
+"""Settings for a command: an invalid one becomes a Failure."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
 def settings_from_environment(of: type[_Settings]) -> _Settings:
-    """Reads these settings. Raises Failure that names the invalid variable."""
+    """These settings. Raises Failure, which names the invalid variable."""
     try:
         return of()
     except InvalidSetting as error:

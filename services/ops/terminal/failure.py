@@ -1,5 +1,5 @@
-"""Expected faults of a command."""
+"""The error that a command reports to the operator in one sentence."""
 
 
 class Failure(Exception):
-    """A fault whose cause lies outside the program. Its text is a sentence for the operator."""
+    """A fault with a cause outside the program. Its text is a sentence for the operator."""

@@ -1,4 +1,4 @@
-"""The operator who runs a command, and the audit lines of commands."""
+"""The operator who runs a command, and the audit lines for the command's actions."""
 
 import getpass
 import socket
@@ -9,10 +9,10 @@ from shared.store.audit import NO_ORGANIZATION, write_audit
 
 
 def operator() -> str:
-    """The operating-system user who runs the command, such as `operator anna@db-1`."""
+    """The user of this machine who runs the command, as `operator anna@db-1`."""
     try:
         name = getpass.getuser()
-    except (OSError, KeyError):  # the user of a container often has no name
+    except (OSError, KeyError):  # a container's user often has no name
         name = "unknown"
     return f"operator {name}@{socket.gethostname()}"
 
@@ -26,10 +26,10 @@ async def audit(
     subject: UUID | None = None,
     actor: str | None = None,
 ) -> None:
-    """Writes one audit line in the caller's transaction, about one organization or about all.
+    """Writes one audit line in the caller's transaction, about one organization or about all of them.
 
-    `subject` is the changed object, if it is not the organization itself. `actor` defaults to this operator.
-    Raises asyncpg's errors."""
+    `subject` is the changed object, where that is not the organization itself. The default `actor` is this
+    machine's user. Raises asyncpg's errors."""
     await write_audit(
         connection,
         organization_id=organization_id or NO_ORGANIZATION,

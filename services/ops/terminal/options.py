@@ -1,4 +1,4 @@
-"""Options and arguments of several commands."""
+"""Options and arguments that several commands share."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from services.ops.terminal.failure import Failure
 
 
 def read_uuid(text: str, what: str) -> UUID:
-    """Parses a UUID, as an operator types it. Raises Failure."""
+    """A UUID as an operator types it. Raises Failure."""
     try:
         return UUID(text.strip())
     except ValueError:
@@ -21,31 +21,31 @@ def read_uuid(text: str, what: str) -> UUID:
 
 
 def organization_option(text: str) -> Any:
-    """The option `--organization` with this help text."""
+    """The option `--organization` with this help."""
     parser = partial(read_uuid, what="--organization")
     return typer.Option("--organization", metavar="UUID", help=text, parser=parser, show_default=False)
 
 
 def uuid_argument(metavar: str, text: str, what: str) -> Any:
-    """An argument of one or several UUIDs. `what` names it in the error for an invalid UUID."""
+    """An argument of one UUID or several; `what` names it in the error about an invalid one."""
     parser = partial(read_uuid, what=what)
     return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
 
 
-OrganizationOption = Annotated[UUID, organization_option("The id of the organization.")]
+OrganizationOption = Annotated[UUID, organization_option("The organization's id.")]
 OnlyOrganizationOption = Annotated[UUID | None, organization_option("Only this organization. Default: all.")]
-OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The id of the organization.", "The id")]
+OrganizationArgument = Annotated[UUID, uuid_argument("UUID", "The organization's id.", "The id")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Report what would change, and change nothing.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIRECTORY",
-        help="The state directory of an embedded stack (`callfold up`). Default: the servers in "
-        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP. If these are not set: the stack in .callfold/.",
+        help="The state directory of an embedded stack (`callfold up`). Default: the servers that "
+        "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP name, or the stack in .callfold/ without them.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Command classes with plain help texts: Typer would show `--json <bool>` and `{NAME}`."""
+"""Command classes with a plain help: Typer would show `--json <bool>` and `{NAME}`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Output of commands: JSON for scripts, tables for people."""
+"""The output of commands: JSON for scripts, tables for people."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,9 +14,9 @@ from rich.text import Text
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 WIDTH_OF_NO_TERMINAL: Final = 250
 _GAP: Final = 2
-"""The number of spaces between columns."""
+"""The columns of a table are this far apart."""
 _NARROWEST_TEXT: Final = 30
-"""The last column of a table may wrap its text to this width, and no narrower."""
+"""The last column of a table may break its texts down to this width."""
 
 
 def print_json(value: object) -> None:
@@ -25,24 +25,18 @@ def print_json(value: object) -> None:
 
 
 def counted(count: int, one: str) -> str:
-    """A number with its noun: `1 call`, `2,000 calls`."""
+    """A count with its noun: `1 call`, `2,000 calls`."""
     return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
 
 
-def right_aligned(count: int, one: str) -> str:
-    """The same, with the number right-aligned for a list of lines."""
-    number, _, name = counted(count, one).partition(" ")
-    return f"{number:>12} {name}"
-
-
 def console() -> Console:
-    """Standard output, wide enough not to wrap lines when it is not a terminal."""
+    """Standard output. Lines do not break where it is not a terminal."""
     to = Console(highlight=False)
     return to if to.is_terminal else Console(highlight=False, width=WIDTH_OF_NO_TERMINAL)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints a table on standard output, or one block of lines per row if the terminal is too narrow."""
+    """Prints a table on standard output, or one block of lines per row where the terminal is too narrow."""
     to, rows = console(), list(rows)
     lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if _fits(columns, lines, to.width):
@@ -61,23 +55,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def _fits(columns: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> bool:
-    """Whether all columns fit without wrapping, except the last, which may wrap."""
+    """Whether every column but the last fits without a break, and the last has room for words."""
     *others, last = (max(map(cell_len, cells)) for cells in zip(columns, *lines, strict=True))
     return sum(others) + _GAP * len(others) + min(last, _NARROWEST_TEXT) <= width
 
 
 def minute(instant: datetime | None) -> str:
-    """An instant with minutes, in its own time zone; empty for None."""
+    """An instant to the minute, in its own time zone; empty for None."""
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
 def mode(livemode: bool) -> str:
-    """The mode of a call or key, in words."""
+    """The mode of calls or keys: live or test."""
     return "live" if livemode else "test"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table with right-aligned numbers. Cells are plain text, never markup."""
+    """A plain table; numbers are right-aligned. A cell's content is text, never markup."""
     lines = [list(row) for row in rows]
     made = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for index, column in enumerate(columns):

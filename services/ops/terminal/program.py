@@ -1,4 +1,4 @@
-"""Command lines in messages: an operator can paste them unchanged."""
+"""The name under which this program was called, so that suggested commands can be pasted unchanged."""
 
 import os
 import shlex
@@ -10,12 +10,12 @@ DEFAULT_STATE: Final = Path(".callfold")
 
 
 def suggestion(*arguments: str | UUID, state: Path | None = None) -> str:
-    """A command line in backquotes, for a sentence."""
+    """A command line as part of a sentence."""
     return f"`{command_line(*arguments, state=state)}`"
 
 
 def command_line(*arguments: str | UUID, state: Path | None = None) -> str:
-    """A quoted command line, with the state directory if it is not the default."""
+    """A command line, quoted; with the state directory where it is not the default."""
     program = os.environ.get("CALLFOLD_PROGRAM", "callfold")
     of_stack = () if state is None or is_default(state) else ("--state", str(state))
     return shlex.join([program, *map(str, arguments), *of_stack])

@@ -1,4 +1,4 @@
-"""A progress bar on standard error for long commands."""
+"""A progress bar on standard error for long-running commands."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 class Bar:
-    """The progress of a command. `place` is the last finished item, from which a later run can resume."""
+    """The progress of a command. `place` is its last position, from which the operator can resume."""
 
     def __init__(self, progress: Progress, what: str, expected: int | None) -> None:
         self.place = ""
@@ -26,12 +26,12 @@ class Bar:
         self._expected = expected
 
     def expect(self, what: str, expected: int | None) -> None:
-        """Counts other items from now on. `expected` is None if their number is unknown."""
+        """Counts these items from now on; `expected` is None where their number is unknown."""
         self._expected = expected
         self._progress.update(self._task, description=what)
 
     def advance(self, done: int, place: str = "") -> None:
-        """Shows the total number of finished items, and the rate."""
+        """Shows the total that is done, and the rate."""
         self.place = place
         speed = self._progress.tasks[self._task].speed
         self._progress.update(
@@ -44,9 +44,10 @@ class Bar:
 
 @contextmanager
 def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterator[Bar]:
-    """Shows the number of finished items, the rate and the remaining time, if standard error is a terminal.
+    """Shows the number of items that are done, the rate and the remaining time.
 
-    When an interrupt or a fault ends the work, it prints the last place."""
+    Shows nothing where standard error is not a terminal. Prints the last position when an interrupt or a
+    fault ends the work."""
     shown = not quiet and sys.stderr.isatty()
     columns = (
         SpinnerColumn(),
@@ -61,7 +62,7 @@ def progress(what: str, expected: int | None, *, quiet: bool = False) -> Iterato
         bar = Bar(shows, what, expected)
         try:
             yield bar
-        except BaseException as end:  # an interrupt arrives as a CancelledError
+        except BaseException as end:  # an interrupt is a CancelledError in here
             if bar.place and not isinstance(end, GeneratorExit):
                 shows.stop()
                 print(f"Interrupted after {bar.place}.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Readable text for the bytes of a record."""
+"""Bytes as a person reads them."""
 
 import json
 from collections.abc import Sequence
@@ -9,15 +9,14 @@ _WIDTH: Final = 16
 
 
 def lines_of(value: bytes | None) -> Sequence[str]:
-    """Indents JSON, keeps other text, and shows other bytes in hexadecimal beside their ASCII characters.
-
-    Long values are cut after `BYTES_SHOWN_MAX` bytes. No line can control a terminal."""
+    """JSON indented, other text as it is, anything else as bytes in hexadecimal with their letters; of very
+    long ones the beginning. No line can control a terminal."""
     if value is None:
         return ["  (null)"]
     shown = value[:BYTES_SHOWN_MAX]
     lines = _json(value) or _text(shown) or _bytes(shown)
     if len(value) > len(shown):
-        lines = [*lines[: BYTES_SHOWN_MAX // _WIDTH], f"… {len(value):,} bytes in total"]
+        lines = [*lines[: BYTES_SHOWN_MAX // _WIDTH], f"… {len(value):,} bytes in all"]
     return [f"  {line}" for line in lines] or ["  (empty)"]
 
 

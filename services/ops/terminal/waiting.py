@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline and growing pauses."""
+"""Waiting for a condition: every wait has a deadline, and polls less often the longer it takes."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ FIRST_PAUSE_SECONDS = 0.02
 
 
 def attempts(seconds: float, *, longest: float = 0.25) -> Iterator[float]:
-    """Yields the pause before the next attempt, at least once and until `seconds` have passed."""
+    """Yields the pause before the next attempt until `seconds` have passed; at least once."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:

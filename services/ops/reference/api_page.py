@@ -1,25 +1,27 @@
-"""`python -m services.api.reference > docs/reference/api.md`: the OpenAPI document as a page to read."""
+"""docs/reference/api.md: the OpenAPI document as a page."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 from services.api.app import create_app
+from services.ops.reference.markdown import table
 from shared.settings.api import ApiSettings
 
 _OPENING: Final = """\
 # The HTTP API
 
-*Generated from the OpenAPI document by `python -m services.api.reference > docs/reference/api.md`. A running
-API serves the document at `/openapi.json`, and at `/docs` a page to try it out.*
+*Generated from the OpenAPI document by `python -m services.ops.reference`. A running API serves the document
+at `/openapi.json`, and an interactive page at `/docs`.*
 """
 
-_PARAMETERS: Final = ("parameter", "value", "what for")
+_PARAMETERS: Final = ("parameter", "value", "meaning")
 
 _SETUP: Final = """
-Keys, users' tokens, scopes, networks and limits: [Manage keys and users](../how-to/manage-keys-and-users.md).
+[Manage keys and users](../how-to/manage-keys-and-users.md) explains keys, users' tokens, scopes, networks and
+limits.
 
-In the examples, variables say where the API is, who asks, and for which call:
+The examples use three shell variables:
 
     URL=http://127.0.0.1:8000
     KEY=kros_live_…
@@ -29,7 +31,7 @@ In the examples, variables say where the API is, who asks, and for which call:
 _CLIENTS: Final = """
 ## Clients
 
-Clients in many languages can be generated from the document. In Python, with
+Generators for many languages can create a client from the document. In Python, use
 [openapi-python-client](https://github.com/openapi-generators/openapi-python-client):
 
     pip install openapi-python-client
@@ -37,7 +39,7 @@ Clients in many languages can be generated from the document. In Python, with
     openapi-python-client generate --url "$URL/openapi.json" --config client.yaml
     pip install ./callfold-client
 
-and then
+Then:
 
     from callfold_client import AuthenticatedClient
     from callfold_client.api.calls import get_calls
@@ -49,12 +51,12 @@ and then
         print(call.id, call.created_at, call.duration)
     print(get_stats.sync(client=client, compare="previous", start_date=first, end_date=last).asr)
 
-In TypeScript, with [Hey API](https://heyapi.dev):
+In TypeScript, use [Hey API](https://heyapi.dev):
 
     npm install @hey-api/openapi-ts typescript@5
     npx openapi-ts --input "$URL/openapi.json" --output callfold
 
-and then
+Then:
 
     import { client } from "./callfold/client.gen";
     import { getCall, getStats } from "./callfold";
@@ -68,7 +70,7 @@ and then
 
 
 def reference(document: dict[str, Any]) -> str:
-    """The page, in Markdown, from the document."""
+    """The page in Markdown."""
     parts = [
         _OPENING,
         document["info"]["description"],
@@ -82,8 +84,14 @@ def reference(document: dict[str, Any]) -> str:
     return "\n".join(part.strip("\n") + "\n" for part in parts)
 
 
+def page_of_the_api() -> str:
+    """The page, from the application's own document."""
+    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
+    return reference(app.openapi())
+
+
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation with its name; what tells of calls comes first, health last."""
+    """Each operation with its name; the routes of health come last."""
     for health in (False, True):
         for path, methods in document["paths"].items():
             if path.startswith("/health") is health:
@@ -96,19 +104,21 @@ def _contents(document: dict[str, Any]) -> Iterator[str]:
         (f"[`{name}`](#{_anchor(name)})", operation["summary"], _scope(operation))
         for name, operation in _operations(document)
     ]
-    yield "## Routes\n\n" + _table(("route", "what for", "scope"), rows)
+    yield "## Routes\n\n" + table(("route", "purpose", "scope"), rows)
 
 
 def _every_route(document: dict[str, Any]) -> Iterator[str]:
-    """What is the same for all routes that need credentials: said once."""
+    """The parameters and errors that all routes with credentials share."""
     parameters, responses = _shared(document)
     yield "## Every route"
-    yield "All but health take this:\n\n" + _table(_PARAMETERS, map(_parameter, parameters.values()))
-    yield "and may answer with these errors:\n\n" + _table(
+    yield "Every route except health accepts these parameters:\n\n" + table(
+        _PARAMETERS, map(_parameter, parameters.values())
+    )
+    yield "Each of them may return these errors ([all codes](errors.md)):\n\n" + table(
         ("status", "code", "when"),
         [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
     )
-    yield "An error:\n\n" + _indented(_json(_content(responses["400"])["example"]))
+    yield "Example of an error:\n\n" + _indented(_json(_content(responses["400"])["example"]))
 
 
 def _shared(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -146,8 +156,8 @@ def _routes(document: dict[str, Any]) -> Iterator[str]:
             if parameter != shared_parameters.get(name)
         ]
         if own:
-            yield _table(_PARAMETERS, map(_parameter, own))
-        yield _table(
+            yield table(_PARAMETERS, map(_parameter, own))
+        yield table(
             ("status", "body", "when"),
             [
                 (status, _body(response), _when(response))
@@ -164,9 +174,9 @@ def _parameter(parameter: dict[str, Any]) -> tuple[str, ...]:
     if parameter.get("required"):
         value += ", required"
     if "default" in schema:
-        value += f", else {_literal(schema['default'])}"
+        value += f", default {_literal(schema['default'])}"
     shown = " or ".join(_literal(example) for example in schema.get("examples", []))
-    what = parameter["description"] + (f" For example {shown}." if shown else "")
+    what = parameter["description"] + (f" Example: {shown}." if shown else "")
     where = "" if parameter["in"] == "query" else f" ({parameter['in']})"
     return f"`{parameter['name']}`{where}", value, what
 
@@ -196,15 +206,15 @@ def _when(response: dict[str, Any]) -> str:
 
 
 def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
-    """What an operation answers with 200: its own examples, or those of what it answers."""
+    """Examples of an operation's 200 answers: its own ones, or those of the answer's schema."""
     for media_type, said in operation["responses"].get("200", {}).get("content", {}).items():
         examples = [(example["summary"], example["value"]) for example in said.get("examples", {}).values()]
         if "example" in said:
-            examples.append(("An answer", said["example"]))
+            examples.append((f"Example ({media_type})", said["example"]))
         name = _name(said["schema"])
         if not examples and name:
             schema = document["components"]["schemas"][name]
-            examples = [("An answer", example) for example in schema.get("examples", [])]
+            examples = [("Example", example) for example in schema.get("examples", [])]
         for summary, value in examples:
             text = _json(value) if media_type == "application/json" else value
             yield f"{summary}:\n\n{_indented(text)}"
@@ -220,8 +230,8 @@ def _objects(document: dict[str, Any]) -> Iterator[str]:
         elif "enum" in schema:
             yield _type(schema)
         else:
-            yield _table(
-                ("field", "type", "what it is"),
+            yield table(
+                ("field", "type", "meaning"),
                 [
                     (f"`{field}`", _type(described), described["description"])
                     for field, described in schema.get("properties", {}).items()
@@ -230,7 +240,7 @@ def _objects(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """What a value may be, in a few words."""
+    """The type of a value, in a few words."""
     if name := _name(schema):
         return f"[{name}](#{_anchor(name)})"
     for key in ("anyOf", "oneOf"):
@@ -258,17 +268,9 @@ def _name(schema: dict[str, Any]) -> str | None:
 
 def _scope(operation: dict[str, Any]) -> str:
     if "security" not in operation:
-        return "none needed"
+        return "none"
     scopes = {scope for each in operation["security"] for names in each.values() for scope in names}
-    return ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "by what is asked"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table of Markdown; a line break or a bar in a cell would end it."""
-    lines = [" | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join(
-        [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {line} |" for line in lines)]
-    )
+    return ", ".join(f"`{scope}`" for scope in sorted(scopes)) or "depends on `action`"
 
 
 def _literal(value: object) -> str:
@@ -284,16 +286,6 @@ def _indented(text: str) -> str:
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it of a heading."""
+    """The anchor that GitHub generates for a heading."""
     kept = (character for character in heading.lower() if character.isalnum() or character in " -_")
     return "".join(kept).replace(" ", "-")
-
-
-def main() -> None:
-    """Prints the page."""
-    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
-    print(reference(app.openapi()), end="")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,18 @@
+"""Every generated page of docs/reference, by the name of its file."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from services.ops.reference import api_page, command_line_page, errors_page, metrics_page, settings_page
+
+FOLDER: Final = Path("docs", "reference")
+
+PAGES: Final[Mapping[str, Callable[[str], str]]] = {
+    "api.md": lambda _: api_page.page_of_the_api(),
+    "settings.md": lambda _: settings_page.page_of_settings(),
+    "cli.md": lambda _: command_line_page.page_of_commands(),
+    "errors.md": lambda _: errors_page.page_of_errors(),
+    "metrics.md": metrics_page.with_table,
+}
+"""What makes a page. It is given the page's present text, of which the metrics' page keeps a part."""
