@@ -111,6 +111,12 @@ async def test_a_key_is_shown_once_and_only_its_hash_is_kept(
     }
 
 
+async def test_standard_output_has_the_key_alone(database_url: str, organization: UUID) -> None:
+    created = await callfold("key", "create", "--organization", organization, database_url=database_url)
+    assert key_livemode(created.output.removesuffix("\n")) is True
+    assert "Store the key now" in created.errors
+
+
 async def test_a_key_is_made_with_scopes_an_end_and_networks(
     database_url: str, database: Connection, organization: UUID
 ) -> None:

@@ -186,7 +186,8 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert [process for process in family if not processes.is_gone(process)] == []
     assert processes.owned(state) == []
     assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
-    assert "Nothing runs" in callfold("down", "--state", directory).stdout
+    assert "No stack is running" in callfold("down", "--state", directory).stdout
+    assert json.loads(callfold("down", "--json", "--state", directory).stdout) == {"stopped": False}
 
 
 async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path) -> None:

@@ -135,7 +135,7 @@ def show(
     to.print(f"{row['reason']}", style="bold", markup=False)
     to.print(f"topic {row['topic']}, partition {row['partition']}, offset {row['offset']}", markup=False)
     to.print(f"organization {row['organization_id'] or 'not named'}, call {_call(row['call_id'])}")
-    to.print(f"produced {row['produced_at'] or 'at an unknown time'}, quarantined {row['quarantined_at']}")
+    to.print(f"produced {_second(row['produced_at'])}, quarantined {_second(row['quarantined_at'])}")
     to.print("key:")
     to.print("\n".join(lines_of(row["key"])), markup=False)
     for name, value in headers:
@@ -296,6 +296,10 @@ def _call(call_id: UUID | None) -> str:
     if call_id is None:
         return "not named"
     return "one of several" if call_id == SEVERAL_CALLS else str(call_id)
+
+
+def _second(instant: datetime | None) -> str:
+    return "at an unknown time" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _hex(value: bytes | None) -> str | None:

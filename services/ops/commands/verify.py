@@ -87,7 +87,7 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
     to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
-    rules = f"days and hours by the time-zone rules {RULES_VERSION}"
+    rules = f"days by time-zone rules {RULES_VERSION}"
     to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
     to.print(f"  {_right(proof.events, 'event')}")
     to.print(f"  {_right(proof.tombstones, 'deleted call')} without remaining data")
