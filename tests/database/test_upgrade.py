@@ -209,7 +209,7 @@ async def test_the_command_says_who_is_in_the_way(
         await database.execute("LOCK TABLE alembic_version")
         refused = await callfold("migrate", database_url=database_url)
     assert refused.status == 1
-    assert "the oldest transaction is that of another (pid" in refused.failure
+    assert "the oldest transaction belongs to another (pid" in refused.failure
     assert (await callfold("migrate", database_url=database_url)).status == 0
 
 

@@ -24,7 +24,7 @@ NOTHING_LISTENS = "127.0.0.1:1"
 WRONG: dict[str, tuple[tuple[str | UUID, ...], str]] = {
     "lower-case zone": (
         ("org", "create", "A", "--time-zone", "europe/berlin"),
-        "did you mean Europe/Berlin?",
+        "Did you mean Europe/Berlin?",
     ),
     "not a zone": (("org", "create", "A", "--time-zone", "posixrules"), "There is no time zone 'posixrules'"),
     "a file beside the zones": (("org", "create", "A", "--time-zone", "localtime"), "There is no time zone"),

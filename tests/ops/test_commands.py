@@ -54,7 +54,7 @@ async def test_an_organization_is_created_and_listed(database_url: str) -> None:
         "zone_rules": zone_rules("America/St_Johns"),
     }
     plain = await callfold("org", "create", "Second", database_url=database_url)
-    assert "with days in UTC" in plain.output
+    assert "time zone UTC" in plain.output
     first, second = (await callfold("org", "list", "--json", database_url=database_url)).json
     assert first == made
     assert second["name"] == "Second"
@@ -194,7 +194,7 @@ async def test_a_key_is_revoked_by_its_id_or_by_itself(
     assert [str(row["id"]) for row in revoked] == [made["id"]]
     again = await callfold("key", "revoke", made[by], database_url=database_url)
     assert again.status == 1
-    assert "was revoked before" in again.failure
+    assert "was already revoked at" in again.failure
     foreign = await callfold("key", "revoke", other[by], "--organization", NOBODY, database_url=database_url)
     assert foreign.failure.startswith("There is no such key")
 

@@ -92,7 +92,7 @@ async def test_other_spellings_are_named_and_deleted_when_that_is_asked_for(
     assert (told.status, told.json["calls_deleted"]) == (0, 0)
     assert told.json["other_spellings"] == dict.fromkeys(SAME, 1) | {SAME[0]: 2}
     said = await forget(database_url, acme, "--number", NUMBER)
-    assert "1 call with the spelling tel:+44-1632-960011: --other-spellings deletes them." in said.output
+    assert "1 call with the spelling tel:+44-1632-960011 kept: --other-spellings deletes them." in said.output
     done = await forget(database_url, acme, "--number", NUMBER, "--other-spellings", "--json")
     assert (done.status, done.json["calls_deleted"]) == (0, len(SAME) + 1)
     assert sorted(number for number, _ in await numbers(database) if number) == sorted(DIFFERENT)
@@ -162,7 +162,7 @@ async def test_what_can_not_be_a_number_is_said(
 async def test_an_organization_that_is_not_there_is_said(database_url: str, database: Connection) -> None:
     nobody = UUID(int=7)
     told = await callfold("forget", "--organization", nobody, "--number", NUMBER, database_url=database_url)
-    assert told.failure.startswith(f"There is no organization {nobody}: ")
+    assert told.failure.startswith(f"There is no organization {nobody}. ")
 
 
 async def test_each_of_the_two_numbers_is_found_by_an_index(database: Connection, acme: seed.Tenant) -> None:

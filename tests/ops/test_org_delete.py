@@ -128,7 +128,7 @@ async def test_it_can_be_run_again_and_its_id_is_not_given_again(
         f"DELETED: one snapshot has no row of organization {acme.id}.",
     )
     created = await callfold("org", "create", "Acme", "--id", acme.id, **where)
-    assert created.failure == f"Organization {acme.id} was deleted; its id is not given again."
+    assert created.failure == f"Organization {acme.id} was deleted. Its id cannot be used again."
 
 
 async def test_who_does_not_confirm_deletes_nothing(
@@ -138,7 +138,7 @@ async def test_who_does_not_confirm_deletes_nothing(
     assert told.failure == "This deletion is permanent: confirm it with --yes, or run it in a terminal."
     nobody = UUID(int=7)
     missing = await callfold("org", "delete", nobody, "--yes", **options(database_url))
-    assert missing.failure.startswith(f"There is no organization {nobody}: ")
+    assert missing.failure.startswith(f"There is no organization {nobody}. ")
     assert await database.fetchval("SELECT count(*) FROM calls WHERE organization_id = $1", acme.id) == 7
 
 

@@ -154,8 +154,8 @@ async def test_refold_tells_of_what_it_can_not_mend(database: Connection, databa
     await database.execute("UPDATE call_events SET payload = '{}' WHERE organization_id = $1", OTHER)
     done = await callfold("refold", database_url=database_url)
     assert done.status == 1
-    assert "1 call with an event that can't be read" in done.output
-    assert "1 call without any event: replay them." in done.output
+    assert "1 call with an event that cannot be read" in done.output
+    assert "1 call without any event: replay their events." in done.output
 
 
 async def test_an_interrupted_refold_goes_on_behind_the_last_call(
