@@ -70,7 +70,7 @@ class ContainerServer(Server):
         self._started().stop(timeout=STOP_SECONDS)
 
     def remove(self) -> None:
-        """The container's end; what it said is in `log` from then on."""
+        """Removes the container. Its output is in `log` from then on."""
         if self.container is not None:
             self.log.write_bytes(self._started().logs())
             self.container.stop()
