@@ -222,10 +222,10 @@ async def test_a_plan_is_given_to_an_organization(
         done = await callfold("org", "set-plan", acme.id, plan, database_url=database_url, **settings)
         return done.failure or done.output.strip()
 
-    assert await set_plan("pro") == f"The plan of organization {acme.id} is pro."
+    assert await set_plan("pro") == f"Set the plan of organization {acme.id} to pro."
     assert await database.fetchval("SELECT plan FROM organizations") == "pro"
-    assert await set_plan("three", plans=PLANS) == f"The plan of organization {acme.id} is three."
-    assert await set_plan("unlimited", plans=PLANS) == f"The plan of organization {acme.id} is unlimited."
+    assert await set_plan("three", plans=PLANS) == f"Set the plan of organization {acme.id} to three."
+    assert await set_plan("unlimited", plans=PLANS) == f"Set the plan of organization {acme.id} to unlimited."
     refused = "PLAN must be one of unlimited, three, second, both, by CALLFOLD_PLANS, not 'pro'."
     assert await set_plan("pro", plans=PLANS) == refused
     assert await set_plan("Pro!") == "PLAN must have up to 40 of a-z, 0-9, - and _, not 'Pro!'."

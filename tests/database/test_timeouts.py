@@ -92,7 +92,7 @@ async def test_a_command_says_when_its_own_limit_is_over(database: Connection, d
     await database.execute("BEGIN; LOCK TABLE organizations")
 
     with pytest.raises(
-        Failure, match=r"did not answer a statement within 0\.05 s, which is this command's own"
+        Failure, match=r"did not answer a statement within 0\.05 s, the limit of this command"
     ):
         async with open_database(Place(database_url), statement_seconds=0.05) as connection:
             await connection.fetch("SELECT * FROM organizations")

@@ -209,7 +209,7 @@ async def test_the_command_says_who_is_in_the_way(
         await database.execute("LOCK TABLE alembic_version")
         refused = await callfold("migrate", database_url=database_url)
     assert refused.status == 1
-    assert "the oldest transaction is that of another (pid" in refused.failure
+    assert "the oldest transaction belongs to another (pid" in refused.failure
     assert (await callfold("migrate", database_url=database_url)).status == 0
 
 
@@ -219,7 +219,9 @@ async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_
     await asyncio.to_thread(upgrade, database_url, scripts=scripts)
     done = await callfold("migrate", database_url=database_url)
     assert done.status == 0
-    assert f"of a newer callfold (step {NEWER_STEP}): this one runs on it" in done.output
+    assert (
+        f"A newer callfold migrated the database (step {NEWER_STEP}). This version runs on it" in done.output
+    )
     assert await asyncio.to_thread(upgrade, database_url) == NEWER_STEP
     assert await database.fetchval("SELECT version_num FROM alembic_version") == NEWER_STEP
     assert await database.fetchval(TABLE_OR_COLUMN)

@@ -482,7 +482,7 @@ async def test_records_are_listed_shown_and_discarded_by_organization_and_call(
     assert await run("discard", *mine) == {"discarded": 1}
     assert {one["offset"] for one in await run("list")} == {2, 3}
     refused = await callfold("quarantine", "list", "--call", "x", database_url=database_url)
-    assert refused.failure == "--call needs --organization: a call's id is one of its organization."
+    assert refused.failure == "--call needs --organization: a call id is unique only within its organization."
 
 
 def test_the_values_are_what_they_seem() -> None:

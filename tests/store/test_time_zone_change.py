@@ -46,7 +46,7 @@ async def test_calls_and_counts_move_together(database: Connection, database_url
     assert (await prove(database_url)).exact
     back = await callfold("org", "set-time-zone", ORGANIZATION, "UTC", database_url=database_url)
     moved = "2 calls moved to another day or hour"
-    assert back.output == f"The days of organization {ORGANIZATION} begin in UTC; {moved}.\n"
+    assert back.output == f"Set the time zone of organization {ORGANIZATION} to UTC; {moved}.\n"
     assert await days(database) == {date(2026, 11, 24): 3}
     assert (await prove(database_url)).exact
     assert await database.fetchval("SELECT count(*) FROM audit_log WHERE action = 'time zone changed'") == 2
