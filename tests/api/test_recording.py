@@ -295,7 +295,7 @@ def test_only_what_is_in_the_store_is_signed(url: str, begins: str | None) -> No
 
 
 def test_a_store_needs_credentials_to_sign_with() -> None:
-    with pytest.raises(InvalidSetting, match="needs CALLFOLD_RECORDING_STORE_KEY_ID and"):
+    with pytest.raises(InvalidSetting, match="requires CALLFOLD_RECORDING_STORE_KEY_ID and"):
         ApiSettings(recording_store_url=STORE["recording_store_url"])
     with pytest.raises(InvalidSetting, match="CALLFOLD_RECORDING_STORE_URL must be a URL such as https://"):
         ApiSettings(**{**STORE, "recording_store_url": "s3://bucket"})

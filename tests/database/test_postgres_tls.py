@@ -86,14 +86,14 @@ async def test_an_address_is_the_same_to_services_and_migrations(server: TlsPost
 REFUSED: dict[str, tuple[Url, str]] = {
     "an authority that is not ours": (
         lambda server: server.url(sslmode="verify-full", sslrootcert=server.file("other")),
-        "can't be reached at callfold on localhost:{port}: TLS fails: the server's certificate is refused: "
+        "can't be reached at callfold on localhost:{port}: TLS failed: the server's certificate is refused: "
         "self-signed certificate in certificate chain.",
     ),
     "a name that is not the server's": (
         lambda server: server.url(
             host="127.0.0.1", sslmode="verify-full", sslrootcert=server.file("authority")
         ),
-        "can't be reached at callfold on 127.0.0.1:{port}: TLS fails: the server's certificate is refused: "
+        "can't be reached at callfold on 127.0.0.1:{port}: TLS failed: the server's certificate is refused: "
         "IP address mismatch, certificate is not valid for '127.0.0.1'.",
     ),
     "no TLS": (
@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Url, str]] = {
     ),
     "a file that is no certificate": (
         lambda server: server.url(sslmode="verify-ca", sslrootcert=__file__),
-        "can't be reached at callfold on localhost:{port}: TLS fails: no certificate or crl found.",
+        "can't be reached at callfold on localhost:{port}: TLS failed: no certificate or crl found.",
     ),
 }
 
@@ -144,7 +144,7 @@ async def test_a_certificate_that_is_refused_is_waited_for(
     bad one."""
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=server.url(sslmode="verify-full", sslrootcert=server.file("other")))
-    await until(lambda: ingest.said("TLS fails: the server's certificate is refused"), "ingest to report it")
+    await until(lambda: ingest.said("TLS failed: the server's certificate is refused"), "ingest to report it")
     assert ingest.stop() == 0
     assert not ingest.said("quarantine")
     assert await lag(bootstrap, topic, f"test-{topic}") == 4

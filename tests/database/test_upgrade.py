@@ -219,9 +219,9 @@ async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_
     await asyncio.to_thread(upgrade, database_url, scripts=scripts)
     done = await callfold("migrate", database_url=database_url)
     assert done.status == 0
-    assert f"A newer callfold migrated the database (step {NEWER_STEP})." in done.output
-    as_json = (await callfold("migrate", "--json", database_url=database_url)).json
-    assert as_json == {"step": NEWER_STEP, "newer": True, "roles": False}
+    assert (
+        f"A newer callfold migrated the database (step {NEWER_STEP}). This version runs on it" in done.output
+    )
     assert await asyncio.to_thread(upgrade, database_url) == NEWER_STEP
     assert await database.fetchval("SELECT version_num FROM alembic_version") == NEWER_STEP
     assert await database.fetchval(TABLE_OR_COLUMN)

@@ -1,7 +1,7 @@
 """Calls that the version before step 0011 folded and counted: exact while the present laws fold them again.
 
-That version wrote `data/step_0010.sql`. It has the calls of a table of events for each new law, and random ones.
-It also has a call that callfold ended and that came alive again, a deleted call, and unapplied deltas.
+That version wrote `data/step_0010.sql`. It has the calls of a table of events for each new law, and random
+ones. It also has a call that callfold ended and that came alive again, a deleted call, and unapplied deltas.
 """
 
 import asyncio

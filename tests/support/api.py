@@ -28,8 +28,8 @@ async def serving(
     role: str = API,
     **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, at the address `peer`, of an API whose clock stands still at `now`, or is `clock`. The API
-    connects as its role to the tests' databases, whose owner the URLs name."""
+    """A client with the address `peer`. The clock of the API stands still at `now`, or is `clock`. The URLs
+    name the owner of the tests' databases, but the API connects as its role."""
     if "api_replica_url" in settings:
         settings["api_replica_url"] = as_role(settings["api_replica_url"], role)
     read = ApiSettings(database_url=as_role(database_url, role), **settings)

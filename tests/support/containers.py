@@ -70,7 +70,7 @@ class ContainerServer(Server):
         self._started().stop(timeout=STOP_SECONDS)
 
     def remove(self) -> None:
-        """The container's end; what it said is in `log` from then on."""
+        """Removes the container. Its output is in `log` from then on."""
         if self.container is not None:
             self.log.write_bytes(self._started().logs())
             self.container.stop()
@@ -83,7 +83,7 @@ class ContainerServer(Server):
 
 @contextmanager
 def servers_in_containers(directory: Path) -> Iterator[Servers]:
-    """Both servers, as `servers` has them, not durable; data and logs are in an empty directory."""
+    """Runs both servers, as `servers` does, without durability. Data and logs are in an empty directory."""
     # testcontainers' own cleanup container would need one more image. Our containers are removed with the
     # block.
     testcontainers_config.ryuk_disabled = True

@@ -56,7 +56,7 @@ _CLAUSE: Final = re.compile(r"(?:What|Who|Whose|Whom|Which)\b[^?]*$")
 # SQL, regular expressions, and programs.
 _CODE: Final = re.compile(
     r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|FROM|WHERE|DROP|GRANT|REVOKE|VALUES|JOIN|NULL)\b"
-    r"|\\|^(?:import|from) ",
+    r"|\\|\[0-9\]|^(?:import|from) ",
     re.MULTILINE,
 )
 _QUOTE_BREACHES: Final = ("prose.py", "test_prose.py")
