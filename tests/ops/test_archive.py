@@ -111,8 +111,8 @@ REFUSED = {
     "UTF-16 without a mark": (LINES.decode().encode("utf-16-be"), "a.x is UTF-16BE: `iconv -f UTF-16BE "),
     "UTF-32": (LINES.decode().encode("utf-32"), "a.x is UTF-32: `iconv -f UTF-32 "),
     "gzip of UTF-16": (gzip.compress(LINES.decode().encode("utf-16")), "a.x is UTF-16: "),
-    "something behind an array": (b"[1] and more", "has something else behind it"),
-    "a bracket too many": (b"[1]]", "has something else behind it"),
+    "something behind an array": (b"[1] and more", "but other text follows"),
+    "a bracket too many": (b"[1]]", "but other text follows"),
 }
 
 

@@ -141,7 +141,7 @@ DAMAGE = {
         "DELETE FROM organizations",
         "organization",
         {"row": "missing"},
-        {"row": "there, as its calls are"},
+        {"row": "present, because it has calls"},
     ),
     "a time zone does not exist": (
         "UPDATE organizations SET time_zone = 'Mars/Olympus'",

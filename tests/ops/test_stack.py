@@ -305,5 +305,5 @@ def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
     data = directory / "postgres"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("11\n")
-    with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
+    with pytest.raises(Failure, match="belongs to PostgreSQL 11; the installed version is 18"):
         postgres.prepare(data)
