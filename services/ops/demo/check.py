@@ -24,9 +24,9 @@ POLL_SECONDS: Final = 0.2
 
 
 async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None:
-    """Publishes a backlog, waits until it is consumed, and prints the results. It compares the stored events, the
-    quarantined records and the API's answers with what was sent, and runs the proof. Raises Failure with every
-    difference."""
+    """Publishes a backlog, waits until it is consumed, and prints the results. It compares the stored events,
+    the quarantined records and the API's answers with what was sent, and runs the proof. Raises Failure with
+    every difference."""
     settings = settings_from_environment(IngestSettings)
     customers = await make_customers(stack)
     began = time.monotonic()
@@ -55,8 +55,8 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
 
 
 async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
-    """Returns when the group has consumed every published record. Raises Failure with the remaining records when
-    there is no progress for `SECONDS_WITHOUT_PROGRESS`."""
+    """Returns when the group has consumed every published record. Raises Failure with the remaining records
+    when there is no progress for `SECONDS_WITHOUT_PROGRESS`."""
     left: list[int] | None = None
     progressed = time.monotonic()
     with kafka_faults(KafkaPlace(stack.kafka, stack.directory)):

@@ -71,8 +71,8 @@ async def _fail_when_gone(started: State) -> None:
 
 
 def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:
-    """Runs the work, which a signal cancels. Returns whether it finished. Signals are blocked from then on, so
-    that the stack can be stopped without interruption."""
+    """Runs the work, which a signal cancels. Returns whether it finished. Signals are blocked from then on,
+    so that the stack can be stopped without interruption."""
 
     async def main() -> bool:
         task = asyncio.create_task(work)
@@ -90,7 +90,8 @@ def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:
 
 
 def _start(directory: Path) -> State:
-    """Starts the stack unless it runs. Raises Failure, also when a signal arrives before the stack is ready."""
+    """Starts the stack unless it runs. Raises Failure, also when a signal arrives before the stack is
+    ready."""
     for number in ENDING:
         signal.signal(number, _interrupt)
     try:

@@ -1,6 +1,7 @@
 """One simulated call, from its first event to its last. Pure: all randomness comes from the given generator.
 
-A call is planned as a timeline in its true order. simulator.py makes records late, duplicate or out of order."""
+A call is planned as a timeline in its true order. simulator.py makes records late, duplicate or out of
+order."""
 
 import math
 import random

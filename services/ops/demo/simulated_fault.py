@@ -25,8 +25,8 @@ class BrokenRecord:
 def broken_record(
     rng: random.Random, fault: str, organization: Organization, at: datetime, latest: datetime
 ) -> BrokenRecord:
-    """A record with this fault, one of `FAULTS`. Without the fault it would be a valid event of the organization.
-    The clocks of readers are not later than `latest`."""
+    """A record with this fault, one of `FAULTS`. Without the fault it would be a valid event of the
+    organization. The clocks of readers are not later than `latest`."""
     event = {
         "id": f"evt_{rng.getrandbits(96):024x}",
         "type": "call.initiated",

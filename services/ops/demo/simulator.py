@@ -1,4 +1,5 @@
-"""The records that telephony systems would publish, generated from a seed without a clock, and their publishing.
+"""The records that telephony systems would publish, generated from a seed without a clock, and their
+publishing.
 
 The same seed, organizations and times give identical records. They come in the order of publishing,
 interleaved over all calls. About 2% come twice, some are late, and some come before an earlier event.
@@ -68,8 +69,8 @@ def organizations(rng: random.Random) -> tuple[Organization, ...]:
 def backlog(
     seed: int, customers: Sequence[Organization], calls: int, end: datetime, days: int
 ) -> Iterator[Record]:
-    """The records of this many calls that began in the days before `end` (aware), published until `end`. Events
-    after `end` are left out. Some records are broken, at least one with each fault."""
+    """The records of this many calls that began in the days before `end` (aware), published until `end`.
+    Events after `end` are left out. Some records are broken, at least one with each fault."""
     rng = random.Random(seed)  # noqa: S311
     begin = end - timedelta(days=days)
     starts = sorted(
@@ -115,8 +116,8 @@ async def publish(
     records: Iterable[Record],
     delivered: Callable[[Record, int, int], None] | None = None,
 ) -> None:
-    """Publishes all records in order, as fast as the broker accepts them. `delivered` receives each record with
-    its partition and offset. Raises aiokafka's `KafkaError`."""
+    """Publishes all records in order, as fast as the broker accepts them. `delivered` receives each record
+    with its partition and offset. Raises aiokafka's `KafkaError`."""
     async with producer(broker) as to:
         remaining = iter(records)
         while some := list(itertools.islice(remaining, RECORDS_IN_FLIGHT)):

@@ -93,7 +93,7 @@ def _download(context: MavenContext, jar: Jar) -> None:
     if not _is_whole(path, jar):
         path.unlink()
         raise Failure(
-            f"The downloaded {jar.coordinate} has another SHA-256 than the file that callfold was tested with."
+            f"The downloaded {jar.coordinate} has the wrong SHA-256: callfold was tested with another file."
         )
 
 

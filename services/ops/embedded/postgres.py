@@ -200,7 +200,7 @@ def _open_ancestors(path: Path, user: str) -> None:
                     f"({error.strerror}). Choose another state directory."
                 ) from None
             print(
-                f"Added execute permission (o+x) to {ancestor} so that PostgreSQL's user {user} can enter it.",
+                f"Added permission o+x to {ancestor} so that PostgreSQL's user {user} can enter it.",
                 file=sys.stderr,
             )
 

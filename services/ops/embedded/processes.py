@@ -1,4 +1,5 @@
-"""The processes of a stack, found by their command lines and environments, even when the supervisor is dead."""
+"""The processes of a stack, found by their command lines and environments, even when the supervisor is
+dead."""
 
 import signal
 import time
@@ -60,7 +61,8 @@ def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> list
 
 
 def end(targets: list[Owned]) -> None:
-    """Asks each to exit, kills those that do not, and returns when all have exited. Raises Failure otherwise."""
+    """Asks each to exit, kills those that do not, and returns when all have exited. Raises Failure
+    otherwise."""
     families = {each.process for each in targets}
     # The supervisor first, so that it does not restart the others.
     for each in sorted(targets, key=lambda target: target.name != SUPERVISOR):

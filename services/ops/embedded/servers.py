@@ -82,8 +82,8 @@ class Servers:
 def servers(
     directory: Path, *, durable: bool, kafka_properties: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Servers]:
-    """Runs both servers in a directory, new or used before, and stops them at the end of the block. `durable` is
-    that of PostgreSQL's command. The properties override those of the embedded broker. Raises Failure."""
+    """Runs both servers in a directory, new or used before, and stops them at the end of the block. `durable`
+    is that of PostgreSQL's command. The properties override those of the embedded broker. Raises Failure."""
     postgres_port, kafka_port, controller_port = free_ports(3)
     both = Servers(
         postgres_server(directory / "postgres", postgres_port, durable=durable),
@@ -116,8 +116,8 @@ def kafka_server(
     controller_port: int,
     properties: Mapping[str, str] = MappingProxyType({}),
 ) -> Server:
-    """A broker in a directory, prepared but not started. The properties override those of the embedded broker.
-    Raises Failure."""
+    """A broker in a directory, prepared but not started. The properties override those of the embedded
+    broker. Raises Failure."""
     kafka.prepare(directory, port, controller_port)
     with (directory / "server.properties").open("a") as file:
         file.writelines(f"{name}={value}\n" for name, value in properties.items())

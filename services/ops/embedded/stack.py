@@ -209,8 +209,8 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
 
 
 async def _former_members(state: State, group: str) -> set[str]:
-    """The members of ingest's group other than the process about to start. After a crash, Kafka lists the dead
-    process as the owner of all partitions until it is replaced."""
+    """The members of ingest's group other than the process about to start. After a crash, Kafka lists the
+    dead process as the owner of all partitions until it is replaced."""
     if await _runs(state, "ingest"):
         return set()
     for pause in attempts(READY_SECONDS):
@@ -263,7 +263,8 @@ def _end(state: State) -> bool:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Blocks signals for the block: a second Ctrl-C would leave part of the stack running. The block is short."""
+    """Blocks signals for the block: a second Ctrl-C would leave part of the stack running. The block is
+    short."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

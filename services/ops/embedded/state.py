@@ -180,8 +180,8 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """Free ports of 127.0.0.1, without those taken. They are chosen at random, so that two stacks seldom choose
-    the same. Raises Failure when there are not enough."""
+    """Free ports of 127.0.0.1, without those taken. They are chosen at random, so that two stacks seldom
+    choose the same. Raises Failure when there are not enough."""
     free: list[int] = []
     for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
         if len(free) == count:
@@ -192,7 +192,8 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
 
 
 def in_use(port: int) -> bool:
-    """Whether another process uses this port of 127.0.0.1. Raises Failure when the port can't be used at all."""
+    """Whether another process uses this port of 127.0.0.1. Raises Failure when the port can't be used at
+    all."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

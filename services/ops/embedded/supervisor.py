@@ -79,8 +79,8 @@ def launch(state: State) -> None:
     write_private(state.directory / "supervisord.conf", configuration(state))
     launched = subprocess.run(  # noqa: S603 (this interpreter, with our own arguments)
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(state.directory / "supervisord.conf")],
-        # Log files have paths relative to this directory, and all programs inherit these variables. So no path
-        # and no password needs quoting in the configuration file.
+        # Log paths are relative to this directory, and all programs inherit these variables. So no path and
+        # no password needs quoting in the configuration file.
         cwd=state.directory,
         # People read its log files, so the default is text. The environment can override it.
         env={"CALLFOLD_LOG_FORMAT": "text"} | _inherited() | environment(state),

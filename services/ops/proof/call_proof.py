@@ -29,8 +29,8 @@ async def prove_calls(
     found: Findings,
     proved: Callable[[int], None],
 ) -> tuple[int, int]:
-    """Compares the calls, or a sample of them, with their events. Both are read in the order of their keys and
-    merged. Returns the numbers of calls and events."""
+    """Compares the calls, or a sample of them, with their events. Both are read in the order of their keys
+    and merged. Returns the numbers of calls and events."""
     arguments = organization_id, *(sample or ())
     calls_statement = statements.CALLS if sample is None else statements.SAMPLED_CALLS
     calls = events = 0
@@ -93,8 +93,8 @@ def _prove_call(row: Any, event_rows: Sequence[Any], zone: Zone, found: Findings
 
 
 def _is_misplaced(row: Any, created_at: datetime, when: LocalHour) -> bool:
-    """Whether other time-zone rules can explain the day and hour of a row. They place the same instant at most a
-    day away."""
+    """Whether other time-zone rules can explain the day and hour of a row. They place the same instant at
+    most a day away."""
     stored = LocalHour(row["day"], row["hour"])
     return (
         stored != when
@@ -105,7 +105,8 @@ def _is_misplaced(row: Any, created_at: datetime, when: LocalHour) -> bool:
 
 
 def _prove_event(row: Any, found: Findings) -> Event | None:
-    """The event that a row stores. Where the row differs from its payload: None, and a difference is added."""
+    """The event that a row stores. Where the row differs from its payload: None, and a difference is
+    added."""
     organization_id, call_id, event_id, event_type, occurred_at, payload = row
     try:
         event = read_stored(payload)

@@ -31,8 +31,8 @@ async def prove_cells(connection: Connection, organization_id: UUID | None, foun
 
 
 def _readable(measures: Sequence[Any]) -> dict[str, object]:
-    """The measures by name. A packed measure is unpacked into the counts of its groups, without zeros. A column
-    that is not a finite number (`NaN`, `Infinity`) is given as its text."""
+    """The measures by name. A packed measure is unpacked into the counts of its groups, without zeros. A
+    column that is not a finite number (`NaN`, `Infinity`) is given as its text."""
     named: dict[str, object] = dict(zip(Measures._fields, measures, strict=True))
     for name, measure in zip(Measures._fields, measures, strict=True):
         if isinstance(measure, Decimal) and not measure.is_finite():

@@ -16,7 +16,8 @@ _NOT_LEFT: Final[Mapping[str, object]] = {"calls": 0, "events": 0, "quarantined 
 
 
 async def prove_tombstones(connection: Connection, organization_id: UUID | None, found: Findings) -> None:
-    """Proves that nothing is left of a deleted call: no row, no event, and no quarantined record with content."""
+    """Proves that nothing is left of a deleted call: no row, no event, and no quarantined record with
+    content."""
     async for rows in chunks(connection, statements.TOMBSTONES_WITH_CALLS, organization_id):
         for owner, call_id, *counts in rows:
             stored = dict(zip(_NOT_LEFT, counts, strict=True))

@@ -42,11 +42,11 @@ class Proof:
     sampled: bool = False
     """Whether only a sample of the calls was proved. A sample does not find events without a call."""
     folded_by_older_laws: int = 0
-    """The number of calls that an older version folded, and that `refold` has yet to fold by the current laws.
-    The proof covers their counts, but not their fields. They are not among the differences."""
+    """The number of calls that an older version folded, and that `refold` has yet to fold by the current
+    laws. The proof covers their counts, but not their fields. They are not among the differences."""
     placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
-    """By organization: the number of correct calls whose day or hour comes from other time-zone rules. They are
-    not among the differences."""
+    """By organization: the number of correct calls whose day or hour comes from other time-zone rules. They
+    are not among the differences."""
 
     @property
     def exact(self) -> bool:
@@ -79,8 +79,8 @@ async def prove_connection(
     *,
     sample_calls: int | None = None,
 ) -> Proof:
-    """Proves every cell and every call, or about `sample_calls` calls chosen at random. The connection must not
-    be in a transaction."""
+    """Proves every cell and every call, or about `sample_calls` calls chosen at random. The connection must
+    not be in a transaction."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(statements.PLAN_FOR_THE_WHOLE)
         found = Findings()

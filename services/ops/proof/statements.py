@@ -39,8 +39,8 @@ ZONES: Final = "SELECT id, time_zone, zone_rules FROM organizations WHERE $1::uu
 def compared(where: str) -> str:
     """The beginning of a statement, which defines two common table expressions.
 
-    `compared` has the cells for which a condition over the columns of a cell holds. `kept_…` are the values of
-    the counts and deltas. `true_…` are the correct values: a recount of the calls and of the pruned calls
+    `compared` has the cells for which a condition over the columns of a cell holds. `kept_…` are the values
+    of the counts and deltas. `true_…` are the correct values: a recount of the calls and of the pruned calls
     that stay counted. `compared_totals` has the same for the totals."""
     return f"""
 WITH kept AS (

@@ -88,7 +88,8 @@ def shown(path: str) -> str:
 
 
 def _text(file: Stream, path: str, use: Use) -> io.BufferedReader:
-    """The stream, decompressed and without a byte-order mark. Raises Failure for another compression or encoding."""
+    """The stream, decompressed and without a byte-order mark. Raises Failure for another compression or
+    encoding."""
     stream = _Ahead(file)
     packed = compression(stream.head)
     if packed == GZIP:
@@ -158,9 +159,9 @@ def _values(text: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[bytes]:
-    """The elements of JSON arrays, and objects outside arrays. Only brackets, commas and strings are examined:
-    events are parsed elsewhere. `first` is the part of the stream that was read before. Raises Failure where
-    the brackets do not match."""
+    """The elements of JSON arrays, and objects outside arrays. Only brackets, commas and strings are
+    examined: events are parsed elsewhere. `first` is the part of the stream that was read before. Raises
+    Failure where the brackets do not match."""
     depth = 0
     in_array = in_string = is_escaped = False
     value = bytearray()

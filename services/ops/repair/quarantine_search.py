@@ -14,10 +14,10 @@ _FIRST: Final = UUID(int=0)
 async def records_of(
     connection: Connection, organization_id: UUID, mentioned: Sequence[str] = ()
 ) -> AsyncIterator[Sequence[UUID]]:
-    """The ids of an organization's quarantined records, in chunks: records whose column has its id, and records
-    without an organization whose value contains it. With `mentioned`, only records whose key, value or headers
-    contain one of these texts. They match in UTF-8 and UTF-16, and with a plus escaped as in JSON. Raises
-    asyncpg's errors."""
+    """The ids of an organization's quarantined records, in chunks: records whose column has its id, and
+    records without an organization whose value contains it. With `mentioned`, only records whose key, value
+    or headers contain one of these texts. They match in UTF-8 and UTF-16, and with a plus escaped as in JSON.
+    Raises asyncpg's errors."""
     ids = [str(organization_id).encode(), str(organization_id).upper().encode()]
     texts = [written for text in mentioned for written in _written(text)]
     last = _FIRST
@@ -34,7 +34,8 @@ def _written(text: str) -> list[bytes]:
 
 
 async def count_content(connection: Connection, ids: Sequence[UUID]) -> int:
-    """The number of these records that have content; the others only record a fact. Raises asyncpg's errors."""
+    """The number of these records that have content; the others only record a fact. Raises asyncpg's
+    errors."""
     found: int = await connection.fetchval(_COUNT_CONTENT, ids)
     return found
 

@@ -35,8 +35,8 @@ async def rebuild_organization(
     actor: str,
     dry_run: bool = False,
 ) -> int:
-    """Corrects one organization's counts and totals of these days (None: no bound), in one transaction. Returns
-    the number of wrong cells of both. Raises asyncpg's errors; then nothing is corrected."""
+    """Corrects one organization's counts and totals of these days (None: no bound), in one transaction.
+    Returns the number of wrong cells of both. Raises asyncpg's errors; then nothing is corrected."""
     arguments = organization_id, since, until
     if dry_run:
         found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)

@@ -33,10 +33,10 @@ class Redriven:
 
 
 async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
-    """Retries these quarantined records, if they still exist. The transaction that stores a record also removes
-    it from the quarantine. A record that is still invalid stays, with the reason that holds at `now` (aware).
-    A record without a value stays unchanged: it is stored without content, or never had any. Raises asyncpg's
-    errors, and Failure after too many conflicts with other writers."""
+    """Retries these quarantined records, if they still exist. The transaction that stores a record also
+    removes it from the quarantine. A record that is still invalid stays, with the reason that holds at `now`
+    (aware). A record without a value stays unchanged: it is stored without content, or never had any. Raises
+    asyncpg's errors, and Failure after too many conflicts with other writers."""
 
     async def attempt(some: Sequence[UUID]) -> Redriven:
         try:
@@ -85,8 +85,8 @@ def _record(row: Any) -> ConsumerRecord:
 
 
 NO_VALUE: Final = "the record has no value"
-"""The reason with which an older version quarantined a tombstone of log compaction. Other rows without a value
-record a fact without content."""
+"""The reason with which an older version quarantined a tombstone of log compaction. Other rows without a
+value record a fact without content."""
 
 _HOW_MANY_WITHOUT_VALUE: Final = f"""
 SELECT count(*) FROM quarantined_records

@@ -19,9 +19,9 @@ CHUNK_CALLS: Final = 500
 
 @dataclass(frozen=True)
 class Refolded:
-    """The result of a refold. `mended` counts the calls whose row was rewritten, because it differed or because
-    an older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't be read
-    (`unreadable`) and calls `without_events` stay unchanged."""
+    """The result of a refold. `mended` counts the calls whose row was rewritten, because it differed or
+    because an older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't
+    be read (`unreadable`) and calls `without_events` stay unchanged."""
 
     calls: int = 0
     mended: int = 0
@@ -86,8 +86,8 @@ def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tu
 async def keys_of_calls(
     connection: Connection, organization_id: UUID | None, after: CallKey | None
 ) -> AsyncIterator[Sequence[CallKey]]:
-    """The calls with a row whose keys are greater than `after`, then all calls that only have events. Both come
-    in the order of their keys."""
+    """The calls with a row whose keys are greater than `after`, then all calls that only have events. Both
+    come in the order of their keys."""
     first = organization_id or _FIRST, _FIRST
     for statement, begin in ((_CALLS, after or first), (_CALLS_WITHOUT_ROW, first)):
         last = begin

@@ -108,8 +108,8 @@ def span_consumer(broker: Broker) -> AIOKafkaConsumer:
 
 
 async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """The values of a file (`-` is standard input) as records, with the file's name as their topic. The file has
-    lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it
+    """The values of a file (`-` is standard input) as records, with the file's name as their topic. The file
+    has lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it
     can't be read, after giving the records before that point."""
     batches = _file_batches(path)
     while batch := await asyncio.to_thread(next, batches, None):
@@ -162,7 +162,8 @@ async def _at(
     without: Mapping[TopicPartition, int],
     behind: Mapping[TopicPartition, int],
 ) -> Mapping[TopicPartition, int]:
-    """The first offset of each partition at or after a time; `behind` if there is none; `without` if no time."""
+    """The first offset of each partition at or after a time; `behind` if there is none; `without` if no
+    time."""
     if time is None:
         return without
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(time.timestamp() * 1000)))
