@@ -79,7 +79,7 @@ def codes_of(part: Any) -> Iterator[str]:
 
 
 def test_the_errors_of_the_api_are_those_of_the_table() -> None:
-    """The OpenAPI document has the same codes in its responses, examples and descriptions."""
+    """Also the codes in the responses, examples and descriptions of the OpenAPI document."""
     document = create_app(ApiSettings(database_url="postgresql://nowhere")).openapi()
     codes = {code.name for code in ErrorCode}
     assert set(codes_of(document)) <= codes

@@ -210,7 +210,7 @@ async def _waits(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
-async def test_a_refold_resumes_before_calls_that_lost_their_rows(
+async def test_a_resumed_refold_includes_earlier_calls_without_rows(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 4)))
