@@ -176,7 +176,7 @@ def database_faults(place: Place) -> Iterator[None]:
     ) as error:
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
-        raise Failure(f"PostgreSQL gave up on {name}: {said}.") from None
+        raise Failure(f"A statement failed on {name}: {said}.") from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise

@@ -1,4 +1,4 @@
-"""Archives as people have them: compressed, with a byte-order mark, as arrays, pretty-printed, cut off."""
+"""Archives in every common form: compressed, with a byte-order mark, as arrays, pretty-printed, cut off."""
 
 import bz2
 import gzip
@@ -49,7 +49,7 @@ ARCHIVES = {
 
 
 @pytest.mark.parametrize("form", ARCHIVES)
-def test_an_archive_gives_its_events_in_whatever_form(form: str) -> None:
+def test_an_archive_of_any_form_gives_its_events(form: str) -> None:
     assert [json.loads(one) for one in found(ARCHIVES[form])] == [json.loads(one) for one in EVENTS]
 
 
@@ -60,7 +60,7 @@ documents = st.recursive(
 
 
 @given(st.lists(documents, max_size=5), st.sampled_from([None, 2]), st.booleans(), st.integers(1, 40))
-def test_any_array_is_taken_apart_wherever_its_chunks_end(
+def test_an_array_is_split_wherever_its_chunks_end(
     elements: list[object], indent: int | None, ascii_only: bool, most: int
 ) -> None:
     class Slow(io.BytesIO):
@@ -71,12 +71,12 @@ def test_any_array_is_taken_apart_wherever_its_chunks_end(
     assert [json.loads(one) for _, one in values(Slow(content), "a.json")] == elements
 
 
-def test_the_number_of_a_value_is_that_of_its_line_or_element() -> None:
+def test_a_value_has_the_number_of_its_line_or_element() -> None:
     assert list(values(io.BytesIO(b"\n1\n\n2"), "a")) == [(2, b"1"), (4, b"2")]
     assert list(values(io.BytesIO(b"[1,\n\n2]"), "a")) == [(1, b"1"), (2, b"2")]
 
 
-def test_what_is_too_long_for_an_event_is_shown_as_that() -> None:
+def test_a_value_too_long_for_an_event_is_still_recognizable() -> None:
     long = b'"' + b"x" * (3 * VALUE_BYTES_MAX) + b'"'
     for content in (long + b"\n{}", b"[" + long + b",{}]"):
         first, second = found(content)
@@ -85,7 +85,7 @@ def test_what_is_too_long_for_an_event_is_shown_as_that() -> None:
 
 
 @pytest.mark.parametrize("content", [LINES + b"\n", b"[" + b",".join(EVENTS) + b",", b"x" * 100])
-def test_memory_is_bounded_whatever_comes_out_of_a_small_file(content: bytes) -> None:
+def test_memory_is_bounded_for_a_small_file_that_decompresses_to_a_large_one(content: bytes) -> None:
     times = 40 * 1024 * 1024 // len(content)
     packed = gzip.compress((b"[" if content[:1] == b"[" else b"") + content.lstrip(b"[") * times)
     assert len(packed) < 2 * 1024 * 1024
@@ -111,13 +111,13 @@ REFUSED = {
     "UTF-16 without a mark": (LINES.decode().encode("utf-16-be"), "a.x is UTF-16BE: `iconv -f UTF-16BE "),
     "UTF-32": (LINES.decode().encode("utf-32"), "a.x is UTF-32: `iconv -f UTF-32 "),
     "gzip of UTF-16": (gzip.compress(LINES.decode().encode("utf-16")), "a.x is UTF-16: "),
-    "something behind an array": (b"[1] and more", "has something else behind it"),
-    "a bracket too many": (b"[1]]", "has something else behind it"),
+    "something behind an array": (b"[1] and more", "but other text follows"),
+    "a bracket too many": (b"[1]]", "but other text follows"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_can_not_be_read_is_named_with_what_to_do(kind: str) -> None:
+def test_an_unreadable_archive_fails_with_the_command_that_converts_it(kind: str) -> None:
     content, sentence = REFUSED[kind]
     with pytest.raises(Failure) as refused:
         found(content, "a.x")
@@ -134,9 +134,7 @@ CUT_OFF = {
 
 
 @pytest.mark.parametrize("kind", CUT_OFF)
-async def test_what_is_cut_off_is_an_error_behind_the_values_that_are_whole(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_a_cut_off_archive_gives_its_complete_values_and_then_fails(kind: str, tmp_path: Path) -> None:
     content, whole = CUT_OFF[kind]
     archive = tmp_path / "cut"
     archive.write_bytes(content)
@@ -158,7 +156,7 @@ async def test_standard_input_is_read_in_the_same_forms(monkeypatch: pytest.Monk
         _ = [batch async for batch in read_file("-")]
 
 
-async def test_a_compressed_archive_of_windows_is_stored(
+async def test_a_compressed_archive_from_windows_is_stored(
     database_url: str, database: Connection, tmp_path: Path
 ) -> None:
     archive = tmp_path / "2026.json.gz"
@@ -170,7 +168,7 @@ async def test_a_compressed_archive_of_windows_is_stored(
     assert await database.fetchval("SELECT count(*) FROM calls") == 2
 
 
-async def test_a_replay_of_which_most_is_quarantined_says_so_and_fails(
+async def test_a_replay_that_quarantines_most_records_reports_it_and_fails(
     database_url: str, database: Connection, tmp_path: Path
 ) -> None:
     archive = tmp_path / "wrong.ndjson"

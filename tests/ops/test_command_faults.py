@@ -52,7 +52,9 @@ WRONG: dict[str, tuple[tuple[str | UUID, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-async def test_what_is_wrong_is_one_sentence(database_url: str, database: Connection, case: str) -> None:
+async def test_an_invalid_argument_is_reported_in_one_sentence(
+    database_url: str, database: Connection, case: str
+) -> None:
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Taken')", ORGANIZATION)
     arguments, sentence = WRONG[case]
     done = await callfold(*arguments, database_url=database_url)
@@ -106,7 +108,7 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
         "of another kind",
     ],
 )
-async def test_a_database_that_is_not_there(
+async def test_an_unavailable_database_is_reported_in_one_sentence(
     database_url: str, command: tuple[str | UUID, ...], address: Callable[[str], str], sentence: str
 ) -> None:
     done = await callfold(*command, database_url=address(database_url), kafka_bootstrap=NOTHING_LISTENS)
@@ -117,10 +119,10 @@ async def test_a_database_that_is_not_there(
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(map(str, command[:2])))
-async def test_without_any_address_it_says_how_to_name_one(
+async def test_a_command_without_an_address_says_how_to_give_one(
     command: tuple[str | UUID, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where there is no stack
+    monkeypatch.chdir(tmp_path)  # a directory without a stack
     done = await callfold(*command)
     assert "--state" in done.failure
     assert "CALLFOLD_DATABASE_URL and CALLFOLD_KAFKA_BOOTSTRAP" in done.failure
@@ -143,7 +145,7 @@ async def test_a_fault_is_exit_status_1_and_a_sentence_on_standard_error() -> No
 
 
 @pytest.mark.parametrize("command", [("org", "list"), ("verify",), ("lag",), ("migrate",)])
-async def test_a_stack_that_does_not_run_is_told_with_the_command_that_starts_it(
+async def test_a_stopped_stack_is_reported_with_the_command_that_starts_it(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -157,7 +159,7 @@ async def test_a_stack_that_does_not_run_is_told_with_the_command_that_starts_it
     assert shlex.split(start) == ["/my tools/callfold", "up", "--detach", "--state", "it's here"]
 
 
-async def test_a_command_that_is_suggested_can_be_pasted(database_url: str) -> None:
+async def test_a_suggested_command_can_be_pasted(database_url: str) -> None:
     created = await callfold("org", "create", "A", database_url=database_url, program="/my tools/callfold")
     (organization,) = (await callfold("org", "list", "--json", database_url=database_url)).json
     assert created.output.splitlines()[-1] == (
@@ -165,18 +167,18 @@ async def test_a_command_that_is_suggested_can_be_pasted(database_url: str) -> N
     )
 
 
-async def test_a_state_that_is_a_file_is_told(tmp_path: Path) -> None:
+async def test_a_state_directory_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = await callfold("status", "--state", str(tmp_path / "file"))
     assert told.failure == f"The state directory {tmp_path / 'file'} is a file, or below one: choose another."
 
 
-async def test_a_use_that_is_wrong_is_exit_status_2(database_url: str) -> None:
+async def test_a_usage_error_is_exit_status_2(database_url: str) -> None:
     for arguments in [("key", "create"), ("org", "create"), ("verify", "--jsn"), ("org", "crate")]:
         assert (await callfold(*arguments, database_url=database_url)).status == 2
 
 
-async def test_lag_says_when_kafka_or_its_topic_is_not_there(bootstrap: str, database_url: str) -> None:
+async def test_lag_reports_unreachable_kafka_and_a_missing_topic(bootstrap: str, database_url: str) -> None:
     away = await callfold("lag", database_url=database_url, kafka_bootstrap=NOTHING_LISTENS)
     assert away.failure == f"Kafka can't be reached at {NOTHING_LISTENS}: connection refused."
     without = await callfold("lag", database_url=database_url, kafka_bootstrap=bootstrap, topic="nowhere")
@@ -198,7 +200,7 @@ async def test_lag_says_when_kafka_or_its_topic_is_not_there(bootstrap: str, dat
     ],
     ids=["starting", "locked", "broken in the middle"],
 )
-def test_what_a_database_does_in_a_storm_is_one_sentence(error: Exception) -> None:
+def test_a_failure_of_the_database_is_reported_in_one_sentence(error: Exception) -> None:
     with pytest.raises(Failure) as told, database_faults(Place("postgresql://postgres@127.0.0.1/callfold")):
         raise error
     assert "\n" not in str(told.value)

@@ -65,7 +65,7 @@ async def test_an_organization_is_created_and_listed(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("livemode", [True, False])
-async def test_a_key_is_shown_once_and_only_its_hash_is_kept(
+async def test_a_key_is_shown_once_and_only_its_hash_is_stored(
     database_url: str, database: Connection, organization: UUID, livemode: bool
 ) -> None:
     more = () if livemode else ("--test",)
@@ -117,7 +117,7 @@ async def test_standard_output_has_the_key_alone(database_url: str, organization
     assert "Store the key now" in created.errors
 
 
-async def test_a_key_is_made_with_scopes_an_end_and_networks(
+async def test_a_key_is_created_with_scopes_expiry_and_networks(
     database_url: str, database: Connection, organization: UUID
 ) -> None:
     await database.execute("UPDATE organizations SET time_zone = 'America/St_Johns'")
@@ -152,7 +152,7 @@ async def test_a_key_is_made_with_scopes_an_end_and_networks(
         ("--network", "203.0.113.1/24", "203.0.113.1/24 has host bits set."),
     ],
 )
-async def test_a_key_that_can_not_be_made_is_said(
+async def test_an_invalid_option_of_a_key_is_reported(
     database_url: str, organization: UUID, option: str, value: str, sentence: str
 ) -> None:
     create = ("key", "create", "--organization", organization)
@@ -163,7 +163,7 @@ async def test_a_key_that_can_not_be_made_is_said(
     assert sentence in done.failure
 
 
-def test_the_end_of_a_key_is_read_as_it_is_typed() -> None:
+def test_the_expiry_of_a_key_is_parsed() -> None:
     now, berlin = datetime(2026, 11, 24, 12, tzinfo=UTC), time_zone("Europe/Berlin")
     expected = {
         "90d": datetime(2027, 2, 22, 12, tzinfo=UTC),
@@ -176,7 +176,7 @@ def test_the_end_of_a_key_is_read_as_it_is_typed() -> None:
 
 
 @pytest.mark.parametrize("by", ["id", "key"])
-async def test_a_key_is_revoked_by_its_id_or_by_itself(
+async def test_a_key_is_revoked_by_its_id_or_by_the_key(
     database_url: str, database: Connection, organization: UUID, by: str
 ) -> None:
     made, other = [
@@ -220,7 +220,7 @@ async def test_organizations_and_keys_leave_audit_lines_without_the_key(
     assert key["hint"] not in str(lines)
 
 
-async def test_what_is_refused_leaves_no_audit_line(
+async def test_a_refused_command_leaves_no_audit_line(
     database_url: str, database: Connection, organization: UUID
 ) -> None:
     for refused in (
@@ -244,7 +244,7 @@ async def test_help_shows_flags_and_arguments_plainly(command: tuple[str, ...]) 
     assert "{" not in short.output
 
 
-async def test_it_tells_its_version() -> None:
+async def test_it_prints_its_version() -> None:
     assert (await callfold("--version")).output == f"callfold {version('callfold')}\n"
 
 
@@ -262,7 +262,9 @@ async def test_migrate_makes_a_database_usable_and_can_run_again(
         await database.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, database: Connection) -> None:
+async def test_verify_reports_exact_tables_and_each_difference(
+    database_url: str, database: Connection
+) -> None:
     events = [event("call.initiated", id="evt_1"), event("call.completed", id="evt_2", duration=7)]
     await store(database, [(None, one) for one in events], [], now=NOON)
     exact = await callfold("verify", "--json", database_url=database_url)
@@ -305,7 +307,7 @@ async def test_verify_says_what_is_exact_and_what_is_not(database_url: str, data
     assert "duration is 8, must be 7, cost is 0.5000, must be None" in told.output
 
 
-async def test_verify_prints_some_of_many_differences_and_how_many_more(
+async def test_verify_prints_some_of_many_differences_and_the_number_of_others(
     database_url: str, database: Connection
 ) -> None:
     many = [event("call.initiated", call_id=UUID(int=n + 1)) for n in range(40)]
@@ -317,9 +319,7 @@ async def test_verify_prints_some_of_many_differences_and_how_many_more(
     assert "             1 cell: counts + 1 waiting delta = recount of the calls" in told.output
 
 
-async def test_of_calls_and_cells_verify_prints_some_of_both_calls_first(
-    database_url: str, database: Connection
-) -> None:
+async def test_verify_prints_some_calls_and_then_some_cells(database_url: str, database: Connection) -> None:
     many = [
         event("call.initiated", call_id=UUID(int=n + 1), timestamp=f"2026-11-24T10:{n:02}:00Z")
         for n in range(40)
@@ -354,7 +354,7 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert after[1] == PartitionLag(1, 5, before[1].end, before[1].end - 5)
     assert after[3].lag == 0
     await _commit(bootstrap, group, {TopicPartition(topic, 2): before[2].end + 1})
-    assert (await consumer_lag(bootstrap, topic, group))[2] == before[2], "a commit behind the end is void"
+    assert (await consumer_lag(bootstrap, topic, group))[2] == before[2], "a commit past the end is invalid"
     await store(database, [(None, event("call.initiated"))], [], now=NOON)
     settings = {
         "database_url": database_url,

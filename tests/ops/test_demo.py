@@ -28,13 +28,13 @@ class Answers(Client):
         """Opens no connection."""
 
     async def stats(self, key: str) -> dict[str, Any]:
-        return _said() | {"total_duration": 600, "total_cost": Decimal("1234567.8")}
+        return _answer() | {"total_duration": 600, "total_cost": Decimal("1234567.8")}
 
     async def recent_trends(self, key: str) -> dict[str, Any]:
-        return {"data": [_said() | {"date": "2026-11-24", "duration": 600, "cost": Decimal("0.4")}]}
+        return {"data": [_answer() | {"date": "2026-11-24", "duration": 600, "cost": Decimal("0.4")}]}
 
 
-def _said() -> dict[str, Any]:
+def _answer() -> dict[str, Any]:
     return {"total": CALLS * len(STATUSES), "by_status": dict.fromkeys(STATUSES, CALLS)}
 
 
@@ -54,7 +54,7 @@ async def test_no_row_breaks_at_any_width(
         assert "minutes" not in lines[1]
 
 
-def test_the_account_tells_test_calls_apart() -> None:
+def test_the_account_counts_test_calls_separately() -> None:
     account = Account()
     for number, livemode in enumerate([True, False, True]):
         outcome = Outcome(UUID(int=1), livemode, date(2026, 11, 24), None, "busy", False, 0, Decimal(0))

@@ -25,7 +25,7 @@ def _file(tmp_path: Path, content: bytes) -> str:
     return str(path)
 
 
-async def test_the_schema_is_printed_whole() -> None:
+async def test_the_whole_schema_is_printed() -> None:
     done = await callfold("event", "schema", database_url="not a URL", topic="")
 
     assert done.status == 0
@@ -48,7 +48,7 @@ async def test_each_event_is_accepted_noted_or_refused_with_the_reason(tmp_path:
     ]
 
 
-async def test_the_same_is_printed_for_a_script(tmp_path: Path) -> None:
+async def test_the_result_is_printed_as_json(tmp_path: Path) -> None:
     done = await callfold("event", "check", _file(tmp_path, b"\n".join([GOOD, NOTED, REFUSED])), "--json")
 
     assert done.status == 1
@@ -142,7 +142,7 @@ async def test_an_id_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert done.output.splitlines()[0] == r"1: accepted: call.ringing '\x1b[2J\n'"
 
 
-async def test_the_commands_and_the_code_of_the_page_do_what_it_says(
+async def test_the_commands_and_the_code_of_the_page_work_as_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (ROOT / "docs" / "reference" / "event-schema.md").read_text()

@@ -1,4 +1,4 @@
-"""`callfold event publish`: a file of events reaches the topic, and ingest makes calls of them."""
+"""`callfold event publish`: a file of events reaches the topic, and ingest stores their calls."""
 
 from pathlib import Path
 

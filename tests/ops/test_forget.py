@@ -1,4 +1,5 @@
-"""Erasure of a person: every call from or to a number is deleted, and other places with it are reported."""
+"""Erasure of a person: every call from or to a number is deleted. Other places with the number are
+reported."""
 
 import asyncio
 from uuid import UUID
@@ -36,7 +37,7 @@ async def numbers(database: Connection) -> list[tuple[str | None, str | None]]:
     return [(row["from_number"], row["to_number"]) for row in rows]
 
 
-async def test_calls_from_and_to_the_number_go_of_this_organization_alone(
+async def test_calls_from_and_to_the_number_are_deleted_in_one_organization_only(
     database: Connection, database_url: str, acme: seed.Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CHUNK_CALLS", 2)
@@ -82,7 +83,7 @@ SAME = [
 DIFFERENT = ["+4416329600110", "+1441632960011", "1632960011", "anonymous", "+441632960012"]
 
 
-async def test_other_spellings_are_named_and_deleted_when_that_is_asked_for(
+async def test_other_spellings_are_reported_and_deleted_on_request(
     database: Connection, database_url: str, acme: seed.Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "SCANNED_CALLS", 3)
@@ -107,7 +108,7 @@ async def test_a_short_number_has_no_other_spellings(
     assert (told.json["calls_deleted"], told.json["other_spellings"]) == (0, {})
 
 
-async def test_quarantined_records_are_named_and_removed_when_that_is_asked_for(
+async def test_quarantined_records_are_reported_and_removed_on_request(
     database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     stranger = await seed.tenant(database)
@@ -131,7 +132,7 @@ async def test_quarantined_records_are_named_and_removed_when_that_is_asked_for(
     assert [row["offset"] for row in left] == [2, 3, 4]
 
 
-async def test_a_call_that_ingest_is_writing_is_waited_for(
+async def test_the_deletion_waits_for_a_call_that_ingest_is_writing(
     database: Connection, rival: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     call_id = await seed.call(database, acme, from_number=NUMBER)
@@ -152,14 +153,14 @@ async def test_a_call_that_ingest_is_writing_is_waited_for(
         (("--number", "x" * 257), "--number must have 1 to 256 characters."),
     ],
 )
-async def test_what_can_not_be_a_number_is_said(
+async def test_an_invalid_number_is_reported(
     database_url: str, database: Connection, acme: seed.Tenant, options: tuple[str, ...], sentence: str
 ) -> None:
     told = await forget(database_url, acme, *options)
     assert (told.status, told.failure) == (1, sentence)
 
 
-async def test_an_organization_that_is_not_there_is_said(database_url: str, database: Connection) -> None:
+async def test_an_unknown_organization_is_reported(database_url: str, database: Connection) -> None:
     nobody = UUID(int=7)
     told = await callfold("forget", "--organization", nobody, "--number", NUMBER, database_url=database_url)
     assert told.failure.startswith(f"There is no organization {nobody}. ")

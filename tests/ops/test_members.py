@@ -1,4 +1,4 @@
-"""`callfold member`: who belongs to an organization."""
+"""`callfold member`: the users of an organization."""
 
 from uuid import uuid4
 
@@ -37,13 +37,11 @@ async def test_members_are_added_listed_and_removed(database_url: str, database:
     assert [member["user_id"] for member in of_umbrella.json] == [str(anna)]
 
 
-async def test_what_can_not_be_done_is_said_and_what_was_done_is_audited(
-    database_url: str, database: Connection
-) -> None:
+async def test_failures_are_reported_and_changes_are_audited(database_url: str, database: Connection) -> None:
     acme, anna, nobody = await seed.tenant(database), uuid4(), uuid4()
 
-    async def member(deed: str, user: object, organization: object) -> str:
-        arguments = (deed, str(user), "--organization", str(organization))
+    async def member(action: str, user: object, organization: object) -> str:
+        arguments = (action, str(user), "--organization", str(organization))
         return (await callfold("member", *arguments, database_url=database_url)).failure
 
     assert await member("add", anna, acme.id) == ""

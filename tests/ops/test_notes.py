@@ -1,4 +1,4 @@
-"""`callfold notes` lists the events that a field was left out of."""
+"""`callfold notes` lists the events from which a field was left out."""
 
 from uuid import UUID
 
@@ -53,7 +53,7 @@ async def test_events_are_counted_by_field(noted: str) -> None:
     assert [one["id"] for one in of_field.json] == ["4"]
 
 
-async def test_a_field_that_there_is_not_is_refused(database_url: str) -> None:
+async def test_an_unknown_field_is_refused(database_url: str) -> None:
     refused = await callfold("notes", "--field", "duration", database_url=database_url)
     assert refused.status == 1
     assert refused.failure.startswith("--field must be one of livemode, data, data.from_number")

@@ -1,7 +1,7 @@
-"""Calls that the version before step 0011 folded and counted: exact while the present laws fold them again.
+"""Calls that the version before step 0011 folded and counted: exact while the current laws fold them again.
 
-That version wrote `data/step_0010.sql`. It has the calls of a table of events for each new law, and random
-ones. It also has a call that callfold ended and that came alive again, a deleted call, and unapplied deltas.
+That version wrote `data/step_0010.sql`. It has calls for each new law, and random calls. It also has a
+call that callfold ended and that later got events, a deleted call, and unapplied deltas.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ async def older(older_url: str) -> AsyncIterator[Connection]:
 
 
 async def assert_counted(connection: Connection) -> None:
-    """That counts and totals, with their deltas, are a recount of the calls."""
+    """Asserts that counts and totals, with their deltas, are a recount of the calls."""
     assert [tuple(row) for row in await connection.fetch(CELLS, None) if row[1] is not None] == []
 
 
@@ -90,7 +90,7 @@ async def call(connection: Connection, n: int, *columns: str) -> tuple[Any, ...]
     return tuple(row)
 
 
-async def test_verify_tells_older_calls_from_wrong_ones(older: Connection, older_url: str) -> None:
+async def test_verify_distinguishes_older_calls_from_wrong_ones(older: Connection, older_url: str) -> None:
     proof = await proved(older, CALLS)
     assert (proof.calls, proof.tombstones, proof.deltas) == (CALLS, DELETED, 2)
     said = await callfold("verify", database_url=older_url)
@@ -104,10 +104,10 @@ async def test_verify_tells_older_calls_from_wrong_ones(older: Connection, older
     assert {difference.kind for difference in proof.differences} == {"call", "cell"}
 
 
-async def test_every_snapshot_is_exact_while_calls_are_folded_beside_traffic(
+async def test_every_snapshot_is_exact_while_calls_are_folded_during_traffic(
     older: Connection, older_url: str
 ) -> None:
-    """Between two chunks of the refold: older calls get events, one is deleted, deltas are applied."""
+    """Between two chunks of the refold, older calls get events, one is deleted, and deltas are applied."""
     left = await keys(older)
     n = 0
     while left:
@@ -129,7 +129,7 @@ async def test_every_snapshot_is_exact_while_calls_are_folded_beside_traffic(
         await assert_counted(older)
         proof = await prove_connection(older)
         assert proof.differences == ()
-        # A call that got an event is folded by the present laws already.
+        # The current laws have already folded a call that got an event.
         assert proof.folded_by_older_laws == max(len(left) - 1, 0)
     assert (await prove(older_url)).exact
 
@@ -140,7 +140,7 @@ async def test_after_the_refold_the_new_laws_hold(older: Connection, older_url: 
     assert dry.json["by_older_laws"] == CALLS
     done = await callfold("refold", database_url=older_url)
     assert done.status == 0
-    assert f"An older version had folded {CALLS} calls of these." in done.output
+    assert f"{CALLS} calls of these had been folded by an older version." in done.output
     await proved(older, 0)
     assert await older.fetchval("SELECT bool_and(laws = $1) FROM calls", LAWS)
 

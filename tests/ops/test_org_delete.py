@@ -1,4 +1,4 @@
-"""An organization is deleted with everything of it, exact at every snapshot, and does not come back."""
+"""An organization is deleted with all its data. Every snapshot is exact, and no event brings it back."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ from tests.support.storing import prepared, record, stored, waits_for_a_lock
 
 @pytest.fixture
 async def acme(database: Connection) -> seed.Tenant:
-    """An organization with something in every table: some counts applied, some waiting, some pruned."""
+    """An organization with rows in every table: some counts applied, some waiting, some pruned."""
     acme = await seed.tenant(database, "Europe/Berlin")
     await fill(database, acme)
     return acme
@@ -67,7 +67,7 @@ def options(database_url: str) -> dict[str, str]:
 
 
 async def snapshot(database: Connection, organization_id: UUID) -> list[Any]:
-    """Everything of an organization but what moves by itself."""
+    """All rows of an organization, except those that change by themselves."""
     tables = ("organizations", "api_keys", "members", "calls", "call_events", "pruned_call_counts")
     owner = {"organizations": "id"}
     return [
@@ -117,7 +117,7 @@ async def test_nothing_is_left_but_a_tombstone_and_the_audit_log(
     assert (proof.exact, proof.calls) == (True, 7)
 
 
-async def test_it_can_be_run_again_and_its_id_is_not_given_again(
+async def test_it_can_be_repeated_and_the_id_is_not_reused(
     database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     where = options(database_url)
@@ -131,7 +131,7 @@ async def test_it_can_be_run_again_and_its_id_is_not_given_again(
     assert created.failure == f"Organization {acme.id} was deleted. Its id cannot be used again."
 
 
-async def test_who_does_not_confirm_deletes_nothing(
+async def test_without_confirmation_nothing_is_deleted(
     database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     told = await callfold("org", "delete", acme.id, **options(database_url))
@@ -146,7 +146,7 @@ class Interrupted(Exception):
     """The process is killed here."""
 
 
-async def test_interrupted_anywhere_every_snapshot_is_exact_and_a_second_run_ends_it(
+async def test_after_any_interruption_every_snapshot_is_exact_and_a_second_run_finishes(
     database: Connection,
     rival: Connection,
     database_url: str,
@@ -154,7 +154,7 @@ async def test_interrupted_anywhere_every_snapshot_is_exact_and_a_second_run_end
     other: seed.Tenant,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After each transaction another connection proves everything; the run is broken off at each of them."""
+    """Another connection proves everything after each transaction. The run is interrupted at each of them."""
     monkeypatch.setattr(org_delete, "CHUNK_CALLS", 3)
     monkeypatch.setattr(org_delete, "CHUNK_ROWS", 4)
     steps = 0
@@ -192,7 +192,8 @@ async def test_interrupted_anywhere_every_snapshot_is_exact_and_a_second_run_end
 
 
 class Watched:
-    """A connection that tells after each statement outside of a transaction, and after each transaction."""
+    """A connection that calls `look` after each transaction, and after each statement outside a
+    transaction."""
 
     def __init__(self, connection: Connection, look: Any) -> None:
         self._connection = connection
@@ -215,7 +216,7 @@ class Watched:
 async def test_late_events_do_not_bring_it_back(
     pipeline: Pipeline, bootstrap: str, topic: str, database: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
-    """Whether unknown organizations are created or quarantined, its events are dropped and counted."""
+    """Its events are dropped and counted, whether unknown organizations are created or quarantined."""
     assert (await callfold("org", "delete", acme.id, "--yes", **options(database_url))).status == 0
     for unknown in ("create", "quarantine"):
         (port,) = free_ports(1)
@@ -232,10 +233,10 @@ async def test_late_events_do_not_bring_it_back(
         assert ingest.stop() == 0
 
 
-async def test_ingest_that_read_before_the_deletion_begins_again(
+async def test_ingest_that_read_before_the_deletion_retries(
     database: Connection, rival: Connection, acme: seed.Tenant
 ) -> None:
-    """With a call that is new, and with one that is still there: what was read is no longer so."""
+    """With a new call, and with one that still exists: the data that ingest read is outdated."""
     known = await database.fetchval("SELECT id FROM calls WHERE organization_id = $1 LIMIT 1", acme.id)
     late = [
         event("call.updated", id="late", organization_id=acme.id, call_id=call_id, timestamp=NOON)
@@ -266,7 +267,7 @@ async def test_the_deletion_waits_for_what_ingest_is_writing(
     assert await rows_left(database, acme.id) == {}
 
 
-async def test_its_keys_stop_working_and_the_others_go_on(
+async def test_its_keys_stop_working_and_other_keys_still_work(
     database: Connection, database_url: str, acme: seed.Tenant, other: seed.Tenant
 ) -> None:
     async with serving(database_url) as api:
@@ -276,7 +277,7 @@ async def test_its_keys_stop_working_and_the_others_go_on(
         assert (await api.get("/calls", headers=bearing(other.key))).json()["total"] == 6
 
 
-async def test_an_aggregator_that_holds_its_deltas_is_waited_for(
+async def test_the_deletion_waits_for_an_aggregator_that_holds_its_deltas(
     database: Connection, rival: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     async def calls_are_gone() -> bool:

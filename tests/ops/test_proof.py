@@ -1,4 +1,4 @@
-"""The proof finds each kind of damage, and names it; and it finds none where there is none."""
+"""The proof finds and reports each kind of damage, and finds none in exact data."""
 
 import random
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ async def test_a_simulated_month_is_proved(database_url: str, database: Connecti
         "INSERT INTO organizations (id, name, time_zone) VALUES ($1, $2, $3)",
         [(customer.id, customer.name, customer.time_zone) for customer in customers],
     )
-    end = datetime(2026, 11, 2, 6, tzinfo=UTC)  # summer time ends within
+    end = datetime(2026, 11, 2, 6, tzinfo=UTC)  # daylight saving time ends in this month
     records = [record for record in backlog(3, customers, 800, end, 30) if record.fault is None]
     for first in range(0, len(records), 500):
         await _store(database, [record.value for record in records[first : first + 500]])
@@ -141,7 +141,7 @@ DAMAGE = {
         "DELETE FROM organizations",
         "organization",
         {"row": "missing"},
-        {"row": "there, as its calls are"},
+        {"row": "present, because it has calls"},
     ),
     "a time zone does not exist": (
         "UPDATE organizations SET time_zone = 'Mars/Olympus'",
@@ -153,7 +153,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-async def test_damage_is_found_and_named(proved: Connection, damage: str) -> None:
+async def test_damage_is_found_and_reported(proved: Connection, damage: str) -> None:
     statement, kind, stored, expected = DAMAGE[damage]
     await proved.execute(statement)
     proof = await prove_connection(proved)
@@ -207,9 +207,7 @@ DELTA_DAMAGED: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("damage", DELTA_DAMAGED)
-async def test_a_delta_that_is_off_is_so_in_its_count_and_in_its_total(
-    proved: Connection, damage: str
-) -> None:
+async def test_a_wrong_delta_is_reported_in_its_count_and_its_total(proved: Connection, damage: str) -> None:
     statement, stored, expected = DELTA_DAMAGED[damage]
     await proved.execute(statement)
     proof = await prove_connection(proved)
@@ -223,10 +221,10 @@ async def test_a_delta_that_is_off_is_so_in_its_count_and_in_its_total(
         assert {name: found.expected[name] for name in expected} == expected
 
 
-async def test_a_cost_in_the_first_hour_is_named_whatever_scale_it_was_stored_with(
+async def test_a_cost_in_the_first_hour_is_reported_for_any_stored_scale(
     database: Connection, database_url: str
 ) -> None:
-    """Rows written before packed costs were whole numbers hold 15000.0000."""
+    """Rows from before packed costs became whole numbers hold 15000.0000."""
     acme = await seed.tenant(database)
     for hour in (0, 1):
         created_at = f"2026-11-24T0{hour}:10:00Z"
@@ -246,7 +244,7 @@ async def test_a_cost_in_the_first_hour_is_named_whatever_scale_it_was_stored_wi
     ("column", "number"),
     [("cost_cents", "NaN"), ("durations", "NaN"), ("hour_cost", "Infinity"), ("hour_calls", "-Infinity")],
 )
-async def test_a_count_that_is_no_number_is_named(
+async def test_a_count_that_is_not_a_number_is_reported(
     proved: Connection, database_url: str, column: str, number: str
 ) -> None:
     await proved.execute(f"UPDATE daily_call_deltas SET {column} = '{number}'")  # noqa: S608
@@ -255,7 +253,7 @@ async def test_a_count_that_is_no_number_is_named(
     assert {difference["stored"][column] for difference in told.json["differences"]} == {number}
 
 
-async def test_a_day_of_another_time_zone_is_off(proved: Connection) -> None:
+async def test_a_day_of_another_time_zone_is_a_difference(proved: Connection) -> None:
     await proved.execute("UPDATE organizations SET time_zone = 'Pacific/Auckland'")
     (difference,) = (await prove_connection(proved)).differences
     assert difference.kind == "call"
@@ -267,7 +265,7 @@ async def test_a_day_of_another_time_zone_is_off(proved: Connection) -> None:
     )
 
 
-async def test_another_organizations_damage_is_not_this_ones(proved: Connection) -> None:
+async def test_one_organizations_proof_ignores_damage_in_another(proved: Connection) -> None:
     other = UUID(int=7)
     await _store(proved, [value("call.initiated", organization_id=other)])
     await proved.execute("UPDATE calls SET status = 'busy' WHERE organization_id = $1", other)
@@ -294,7 +292,7 @@ async def test_a_deleted_call_leaves_nothing_to_prove(proved: Connection) -> Non
 
 
 async def test_it_sees_one_snapshot(proved: Connection, database_url: str) -> None:
-    """Half of a change is visible outside of a transaction only: before the commit, all is as it was."""
+    """Another connection's uncommitted change is not visible: until its commit, the data is exact."""
     other = await connect(database_url, application_name="other")
     async with other.transaction():
         await other.execute("DELETE FROM call_events")
@@ -307,7 +305,7 @@ async def test_of_many_differences_the_first_are_kept_and_all_are_counted(
     database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(difference, "DIFFERENCES_KEPT", 10)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4_000)  # so that calls and events take many chunks
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 4_000)  # so that calls and events need many chunks
     await _store(database, [value("call.initiated", call_id=UUID(int=n + 1)) for n in range(300)])
     assert (await prove_connection(database)).exact
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
@@ -316,7 +314,7 @@ async def test_of_many_differences_the_first_are_kept_and_all_are_counted(
     assert (proof.differences_found, proof.calls, proof.events) == (300, 300, 300)
 
 
-async def test_a_sample_is_told_as_one(database: Connection, database_url: str) -> None:
+async def test_a_sample_is_reported_as_a_sample(database: Connection, database_url: str) -> None:
     await stored(database, event("call.initiated"))
     for calls, sentence in (("all", "every call is"), ("1", "each call of the sample is")):
         told = await callfold("verify", "--calls", calls, database_url=database_url)

@@ -1,4 +1,4 @@
-"""The quarantine as an operator has it: looked at, let in once it can be, or discarded."""
+"""The quarantine for an operator: records are listed, shown, retried and discarded."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ STRANGER = UUID(int=9)
 async def quarantined(
     database: Connection, *values: bytes, reason: str = "the value is not JSON"
 ) -> list[UUID]:
-    """Records with these values, kept with this reason; their ids."""
+    """Quarantines records with these values and this reason. Returns their ids."""
     bad = [BadRecord(record(one, offset=n), reason) for n, one in enumerate(values)]
     await store(database, [], bad, now=NOON)
     return [one.id for one in bad]
@@ -51,7 +51,7 @@ async def test_it_is_listed_by_age_topic_and_reason(database: Connection, databa
     assert "the value is not JSON" in table.output
 
 
-async def test_one_is_shown_as_a_person_reads_it(database: Connection, database_url: str) -> None:
+async def test_a_record_is_shown_in_readable_form(database: Connection, database_url: str) -> None:
     (id_,) = await quarantined(database, b'{"id": "evt_1", "type": "call.x"}', reason="type: call.x is none")
     shown = (await callfold("quarantine", "show", id_, database_url=database_url)).output
     assert shown.splitlines()[:2] == ["type: call.x is none", "topic topic, partition 0, offset 0"]
@@ -80,7 +80,9 @@ def test_any_bytes_are_readable_and_none_control_the_terminal(
     assert all(line.isprintable() for line in shown)
 
 
-async def test_what_became_an_event_is_let_in_and_counted(database: Connection, database_url: str) -> None:
+async def test_a_record_that_became_valid_is_accepted_and_counted(
+    database: Connection, database_url: str
+) -> None:
     """Events of an organization that did not exist, and a record that stays invalid."""
     good = value("call.initiated", organization_id=STRANGER)
     ids = await quarantined(database, good, b"{", reason="organization_id: there is no organization")
@@ -97,7 +99,7 @@ async def test_what_became_an_event_is_let_in_and_counted(database: Connection, 
     assert (await prove(database_url)).exact
 
 
-async def test_letting_in_what_is_there_already_changes_nothing(
+async def test_retrying_a_record_that_is_already_stored_changes_nothing(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, event("call.initiated"))
@@ -108,7 +110,7 @@ async def test_letting_in_what_is_there_already_changes_nothing(
     assert (await prove(database_url)).exact
 
 
-async def test_a_record_that_postgresql_refuses_stays_and_holds_no_other(
+async def test_a_record_that_postgresql_refuses_stays_and_blocks_no_other(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, event("call.initiated"))
@@ -145,14 +147,14 @@ async def test_many_are_discarded_in_parts(database: Connection, database_url: s
     assert await database.fetchval("SELECT count(DISTINCT subject) FROM audit_log") == 1_200
 
 
-async def test_large_records_are_tried_a_few_at_a_time(database: Connection, database_url: str) -> None:
-    """And all of them."""
+async def test_large_records_are_retried_a_few_at_a_time(database: Connection, database_url: str) -> None:
+    """All of them are retried."""
     await quarantined(database, *([b"[" * 3_000_000] * 12), b"{")
     done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
     assert done.json == {"tried": 13, "let_in": 0, "still_bad": 13}
 
 
-async def test_what_is_discarded_while_it_is_tried_again_stays_discarded(
+async def test_a_record_discarded_during_its_retry_stays_discarded(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
     await stored(database, event("call.initiated"))
@@ -169,7 +171,7 @@ async def test_what_is_discarded_while_it_is_tried_again_stays_discarded(
 
 @pytest.mark.parametrize("command", ["redrive", "discard"])
 @pytest.mark.parametrize("options", [(), ("--all", "--reason", "x")])
-async def test_which_records_are_meant_must_be_said(
+async def test_a_selection_of_records_is_required(
     database_url: str, command: str, options: tuple[str, ...]
 ) -> None:
     done = await callfold("quarantine", command, *options, database_url=database_url)
@@ -178,7 +180,7 @@ async def test_which_records_are_meant_must_be_said(
     )
 
 
-async def test_deletes_are_in_the_audit_log_with_the_call(database: Connection) -> None:
+async def test_deletions_are_in_the_audit_log_with_the_call(database: Connection) -> None:
     await stored(database, event("call.initiated"))
     call_id = await database.fetchval("SELECT id FROM calls")
     assert await delete(database, ORGANIZATION, call_id, livemode=True, actor="API key 1")

@@ -1,4 +1,4 @@
-"""The generated pages of docs/reference are what the code says, and leave nothing out."""
+"""The generated pages of docs/reference match the code and are complete."""
 
 import re
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_the_page_of_settings_has_every_setting() -> None:
 
 
 def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
-    """Each command below this one by its whole name, with its options."""
+    """The full name and the options of each subcommand."""
     yield name, {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
     if isinstance(command, TyperGroup):
         for below, each in command.commands.items():
@@ -79,7 +79,7 @@ def codes_of(part: Any) -> Iterator[str]:
 
 
 def test_the_errors_of_the_api_are_those_of_the_table() -> None:
-    """Also the document's: its examples, and the codes that its texts name."""
+    """Also the codes in the responses, examples and descriptions of the OpenAPI document."""
     document = create_app(ApiSettings(database_url="postgresql://nowhere")).openapi()
     codes = {code.name for code in ErrorCode}
     assert set(codes_of(document)) <= codes
@@ -89,7 +89,7 @@ def test_the_errors_of_the_api_are_those_of_the_table() -> None:
         if path.name != "error_codes.py"
     ]
     assert {code for text in texts for code in re.findall(r"\bErrorCode\.([A-Z_]+)", text)} == codes
-    # A code that is written out would not be in the table.
+    # A code that is written as a literal would not be in the table.
     assert [text for text in texts if re.search(r"\"code\": \"", text)] == []
 
 

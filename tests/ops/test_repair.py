@@ -1,4 +1,4 @@
-"""Counts and calls that were edited by hand are repaired, beside live traffic."""
+"""Counts and calls that were edited by hand are repaired, during live traffic."""
 
 import asyncio
 from datetime import timedelta
@@ -90,7 +90,7 @@ async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(
     assert [tuple(row) for row in log] == [(ORGANIZATION, "counts rebuilt", "2 cells")] * 2
 
 
-async def test_two_rebuilds_at_once_mend_a_difference_once(
+async def test_two_concurrent_rebuilds_repair_a_difference_once(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
     await stored(database, initiated, completed)
@@ -103,7 +103,7 @@ async def test_two_rebuilds_at_once_mend_a_difference_once(
     assert (await prove(database_url)).exact
 
 
-async def test_what_ingest_stores_during_a_rebuild_is_not_corrected_away(
+async def test_a_rebuild_keeps_the_counts_of_calls_stored_meanwhile(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
     await stored(database, initiated)
@@ -148,7 +148,7 @@ async def test_refold_leaves_deleted_calls_deleted(database: Connection, databas
     assert await database.fetchval("SELECT count(*) FROM calls") == 1
 
 
-async def test_refold_tells_of_what_it_can_not_mend(database: Connection, database_url: str) -> None:
+async def test_refold_reports_calls_that_it_cannot_repair(database: Connection, database_url: str) -> None:
     await stored(database, initiated, of_another)
     await database.execute("DELETE FROM call_events WHERE organization_id = $1", ORGANIZATION)
     await database.execute("UPDATE call_events SET payload = '{}' WHERE organization_id = $1", OTHER)
@@ -158,7 +158,7 @@ async def test_refold_tells_of_what_it_can_not_mend(database: Connection, databa
     assert "1 call without any event: replay their events." in done.output
 
 
-async def test_an_interrupted_refold_goes_on_behind_the_last_call(
+async def test_an_interrupted_refold_resumes_after_the_last_call(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 5)))
@@ -171,7 +171,7 @@ async def test_an_interrupted_refold_goes_on_behind_the_last_call(
 async def test_ingest_and_refold_of_one_call_exclude_each_other(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """Either may be the faster; what the slower one read is not what it would replace."""
+    """Either can be first. The second one must not overwrite the changes of the first."""
     await stored(database, initiated)
     await database.execute("UPDATE calls SET direction = 'outbound'")
     await rebuild_organization(database, ORGANIZATION, actor="test")
@@ -193,7 +193,7 @@ async def test_ingest_and_refold_of_one_call_exclude_each_other(
     assert (await prove(database_url)).exact
 
 
-async def test_a_call_that_changes_while_a_dry_refold_reads_it_is_not_off(
+async def test_a_call_that_changes_during_a_dry_refold_is_not_a_difference(
     database: Connection, rival: Connection
 ) -> None:
     await stored(database, initiated)
@@ -210,7 +210,7 @@ async def _waits(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
-async def test_a_refold_goes_on_where_calls_lost_their_rows_before(
+async def test_a_resumed_refold_includes_earlier_calls_without_rows(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, *(event("call.initiated", call_id=UUID(int=n)) for n in range(1, 4)))
@@ -222,8 +222,8 @@ async def test_a_refold_goes_on_where_calls_lost_their_rows_before(
     assert (await prove(database_url)).exact
 
 
-async def test_an_interrupted_command_says_its_last_place(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C in a coroutine is a cancellation there."""
+async def test_an_interrupted_command_prints_its_last_position(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C cancels the coroutine."""
     at_work = asyncio.Event()
 
     async def work() -> None:
@@ -248,7 +248,7 @@ async def test_an_interrupted_command_says_its_last_place(capsys: pytest.Capture
     assert capsys.readouterr().err == "Interrupted after the second.\nInterrupted after the third.\n"
 
 
-async def test_a_deadlocks_victim_is_tried_again_but_not_for_ever() -> None:
+async def test_a_deadlock_victim_is_retried_a_limited_number_of_times() -> None:
     async def faster_then_done() -> str:
         if tries.pop() > 1:
             raise asyncpg.DeadlockDetectedError("deadlock detected")
@@ -270,10 +270,10 @@ UPDATE organizations SET has_totals = false;
 """
 
 
-async def test_what_was_counted_before_there_were_hours_and_totals_gets_them(
+async def test_calls_and_counts_from_before_hours_and_totals_get_them(
     database: Connection, database_url: str
 ) -> None:
-    """After an upgrade: `refold` gives the calls their hours, `rebuild` the counts their distributions."""
+    """After an upgrade, `refold` adds the hours of calls, and `rebuild` the distributions of counts."""
     await stored(database, initiated, answered, of_another)
     await apply_deltas(database, 100)
     await database.execute(OF_BEFORE)
@@ -291,7 +291,7 @@ async def test_what_was_counted_before_there_were_hours_and_totals_gets_them(
     assert unpack(hours)[12] == 1
 
 
-async def test_rebuild_of_some_days_does_not_tell_that_the_totals_are_whole(
+async def test_rebuild_of_some_days_does_not_mark_the_totals_as_complete(
     database: Connection, database_url: str
 ) -> None:
     await stored(database, initiated)
@@ -300,10 +300,10 @@ async def test_rebuild_of_some_days_does_not_tell_that_the_totals_are_whole(
     assert not await database.fetchval("SELECT has_totals FROM organizations")
 
 
-async def test_a_mended_total_and_the_aggregator_add_up(
+async def test_a_repaired_total_and_the_aggregator_add_up(
     database: Connection, rival: Connection, database_url: str
 ) -> None:
-    """The aggregator waits for the row that a rebuild adds to, and adds to what it finds then."""
+    """The aggregator waits for the row that a rebuild changes, and adds to its new value."""
     await stored(database, initiated, answered)
     await apply_deltas(database, 100)
     await database.execute("UPDATE daily_call_totals SET calls = 9, durations = 5")

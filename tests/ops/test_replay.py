@@ -1,4 +1,4 @@
-"""A replay of a span of a topic, or of an archive, takes the path of ingest."""
+"""A replay of a topic span or an archive processes records as ingest does."""
 
 import json
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ async def test_a_topic_is_stored_once_however_often_it_is_replayed(
     await admin.close()
 
 
-async def test_beside_ingest_it_restores_what_is_missing(
+async def test_it_restores_missing_calls_and_events_while_ingest_runs(
     pipeline: Pipeline, addresses: dict[str, str], bootstrap: str, topic: str, database: Connection
 ) -> None:
     await pipeline.publish(keyed(calls(30)))
@@ -99,7 +99,7 @@ async def test_a_span_by_offsets_and_by_times(
     assert await database.fetchval("SELECT count(*) FROM calls") == 6
 
 
-async def test_what_is_not_asked_for_is_passed_over(
+async def test_records_outside_the_filter_are_skipped(
     addresses: dict[str, str], bootstrap: str, topic: str, database: Connection
 ) -> None:
     other = UUID(int=5)
@@ -143,7 +143,7 @@ async def test_an_archive_is_loaded_from_a_file(
     again = await callfold("replay", "--file", str(archive), database_url=database_url)
     assert again.output == (
         "14 records read: 0 new, 12 duplicate, 2 quarantined, 0 of deleted calls, 0 filtered out.\n"
-        "0 calls new, 0 changed.\n"
+        "0 calls created, 0 changed.\n"
     )
     kept = await database.fetch('SELECT topic, "offset", reason FROM quarantined_records ORDER BY "offset"')
     assert [(row["topic"], row["offset"]) for row in kept] == [("2026.ndjson", 6), ("2026.ndjson", 11)]
@@ -188,7 +188,7 @@ async def test_a_dry_run_of_calls_that_are_large_in_the_database(
     assert counts(would.json) == (16, 0, 16, 0, 0, 0)
 
 
-async def test_no_organization_is_created_unless_that_was_said(
+async def test_organizations_are_created_only_on_request(
     database_url: str, database: Connection, tmp_path: Path
 ) -> None:
     archive = tmp_path / "call.ndjson"
@@ -204,7 +204,7 @@ async def test_no_organization_is_created_unless_that_was_said(
     assert [tuple(row) for row in log] == [("records replayed", str(archive))] * 3
 
 
-async def test_bad_lines_of_two_files_of_one_name_are_all_kept(
+async def test_bad_lines_of_two_files_with_one_name_are_all_kept(
     database_url: str, database: Connection, tmp_path: Path
 ) -> None:
     for directory in ("monday", "tuesday"):
@@ -217,7 +217,7 @@ async def test_bad_lines_of_two_files_of_one_name_are_all_kept(
     assert [tuple(row) for row in kept] == [("dead.ndjson", b"monday"), ("dead.ndjson", b"tuesday")]
 
 
-async def test_a_file_is_read_in_batches_of_so_many_bytes(tmp_path: Path) -> None:
+async def test_a_file_is_read_in_batches_of_bounded_size(tmp_path: Path) -> None:
     archive = tmp_path / "large.ndjson"
     archive.write_bytes(b"\n".join([b"x" * VALUE_BYTES_MAX] * 40))
     batches = [len(batch) async for batch in read_file(str(archive))]
@@ -238,7 +238,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "sentence"), WRONG)
-async def test_what_can_not_be_replayed_is_said(
+async def test_an_invalid_replay_is_reported(
     addresses: dict[str, str], options: tuple[str, ...], sentence: str
 ) -> None:
     done = await callfold("replay", *options, **addresses)

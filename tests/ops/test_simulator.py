@@ -1,4 +1,4 @@
-"""The simulated telephony system: the same seed says the same, and it says all that real ones do."""
+"""The simulated telephony system: a seed always gives the same records, with every case of real systems."""
 
 import itertools
 import random
@@ -20,7 +20,7 @@ from shared.calls.fold import distinct, fold
 from shared.calls.zones import time_zone
 from shared.counts.cell import counted
 
-NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # clocks changed in Berlin and in New York in the days before
+NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # the clocks changed in Berlin and New York shortly before
 CUSTOMERS = organizations(random.Random(11))
 CALLS = 3_000
 RECORDS = list(backlog(11, CUSTOMERS, CALLS, NOW, 14))
@@ -32,7 +32,7 @@ def test_the_same_seed_makes_the_same_records() -> None:
     assert organizations(random.Random(11)) == CUSTOMERS
 
 
-def test_records_come_in_the_order_of_their_times() -> None:
+def test_records_come_in_order_of_time() -> None:
     assert all(before.at <= after.at for before, after in itertools.pairwise(RECORDS))
     assert NOW - timedelta(days=14) <= RECORDS[0].at
     assert RECORDS[-1].at <= NOW
@@ -53,7 +53,7 @@ def test_a_broken_record_is_refused(fault: str) -> None:
             read(record.value, NOW)
 
 
-def test_all_that_happens_to_calls_happens() -> None:
+def test_every_kind_of_call_occurs() -> None:
     outcomes = [record.outcome for record in RECORDS if record.outcome]
     assert len(outcomes) == CALLS
     assert {outcome.status for outcome in outcomes} == set(get_args(Status))
@@ -81,7 +81,7 @@ def test_some_events_overtake_others() -> None:
     assert late_answers > 5
 
 
-def test_what_it_expects_of_a_call_is_what_the_fold_makes_of_it() -> None:
+def test_the_expected_outcome_of_a_call_is_its_fold() -> None:
     events: defaultdict[tuple[UUID, UUID], list[Event]] = defaultdict(list)
     outcomes = {}
     for record in RECORDS:
@@ -107,7 +107,7 @@ def test_what_it_expects_of_a_call_is_what_the_fold_makes_of_it() -> None:
         )
 
 
-def test_live_traffic_goes_on_at_its_rate() -> None:
+def test_live_traffic_keeps_its_rate() -> None:
     records = list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 2_000))
     assert records == list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 2_000))
     assert all(before.at <= after.at for before, after in itertools.pairwise(records))
@@ -118,7 +118,7 @@ def test_live_traffic_goes_on_at_its_rate() -> None:
             read(record.value, record.at)
 
 
-async def test_published_records_arrive_as_they_are(bootstrap: str, topic: str) -> None:
+async def test_published_records_arrive_unchanged(bootstrap: str, topic: str) -> None:
     places: dict[tuple[int, int], Record] = {}
     some = RECORDS[:2_500]
 
@@ -133,7 +133,7 @@ async def test_published_records_arrive_as_they_are(bootstrap: str, topic: str) 
 
 
 async def test_live_records_wait_for_their_time(bootstrap: str, topic: str) -> None:
-    """The clock leaps here, so that the test does not wait."""
+    """The clock jumps here, so that the test does not wait."""
     some = list(itertools.islice(live(5, CUSTOMERS, NOW, 4), 200))
     times = iter([*(record.at for record in some[:-1]), some[-1].at + timedelta(hours=1)])
     await publish_live(bootstrap, topic, iter(some), lambda: next(times))
@@ -141,7 +141,7 @@ async def test_live_records_wait_for_their_time(bootstrap: str, topic: str) -> N
     assert Counter(value for _, value, _ in arrived.values()) == Counter(record.value for record in some)
 
 
-def test_the_account_finds_what_an_answer_has_wrong() -> None:
+def test_the_account_finds_each_wrong_value_of_a_response() -> None:
     account = Account()
     for offset, record in enumerate(RECORDS):
         account.delivered(record, 0, offset)

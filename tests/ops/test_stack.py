@@ -1,4 +1,5 @@
-"""The embedded stack as an operator has it: started, killed in every way, and ended, with real processes."""
+"""The embedded stack for an operator: it is started, killed in every way, and stopped, with real
+processes."""
 
 import asyncio
 import json
@@ -46,10 +47,10 @@ VALUES (gen_random_uuid(), 'Acme', 'America/Vancouver', '2025b America/Vancouver
 
 @contextmanager
 def place() -> Iterator[Path]:
-    """A directory for a stack, whose path has all that a configuration file may trip over. The stack's
-    processes end with the block."""
+    """A directory for a stack, whose path has every character that is special in a configuration file. The
+    stack is stopped at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="callfold it's 5% #1 ;é ") as scratch:
-        # pytest runs as root in a container: PostgreSQL, which then has a user of its own, must pass.
+        # pytest runs as root in a container. PostgreSQL then has its own user, which must be able to enter.
         Path(scratch).chmod(0o755)
         yield Path(scratch) / "state"
         if (Path(scratch) / "state" / "stack.json").exists():
@@ -58,7 +59,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A place for a stack of this test."""
+    """A directory for the stack of one test."""
     with place() as directory:
         yield directory
 
@@ -74,7 +75,7 @@ class Foreground:
 
 @pytest.fixture(scope="module")
 def foreground() -> Iterator[Foreground]:
-    """A stack in the foreground, from the shell of an operator who also looks after the company's Kafka."""
+    """A stack in the foreground, from a shell whose environment also has settings of another Kafka."""
     with place() as directory:
         command = subprocess.Popen(
             [CALLFOLD, "up", "--state", str(directory)],
@@ -179,7 +180,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert await execute(state, "SELECT answer FROM kept") == 42
     assert load(directory) == state, "the ports stay the same"
 
-    # The end.
+    # The stack stops.
     family = [each.process for each in processes.owned(state)]
     ended = callfold("down", "--state", directory)
     assert (ended.returncode, ended.stdout) == (0, "Stopped.\n"), ended.stderr
@@ -190,7 +191,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
     assert json.loads(callfold("down", "--json", "--state", directory).stdout) == {"stopped": False}
 
 
-async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path) -> None:
+async def test_a_stack_starts_when_its_topic_was_changed_or_deleted(directory: Path) -> None:
     assert callfold("up", "--detach", "--state", directory).returncode == 0
     state = load(directory)
     async with administration(state.kafka) as admin:
@@ -215,7 +216,7 @@ async def test_a_stack_starts_with_whatever_became_of_its_topic(directory: Path)
     assert [one["partition"] for one in json.loads(told.stdout)["partitions"]] == list(range(8))
 
 
-def test_how_another_kafka_is_reached_is_nothing_to_a_stack(
+def test_a_stack_ignores_settings_of_another_kafka(
     foreground: Foreground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert all_run(load(foreground.directory)), foreground.printed
@@ -242,7 +243,7 @@ def test_ctrl_c_ends_a_stack_in_the_foreground(foreground: Foreground) -> None:
     assert processes.owned(state) == []
 
 
-def test_a_port_in_use_is_named_with_who_holds_it_and_how_to_choose_another(directory: Path) -> None:
+def test_a_port_in_use_is_reported_with_its_process_and_the_option_to_change_it(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = callfold("up", "--state", directory, "--kafka-port", str(port))
@@ -267,13 +268,13 @@ def test_a_second_start_of_the_same_stack_is_refused(tmp_path: Path) -> None:
         stack.start(tmp_path)
 
 
-def test_memory_of_a_stack_that_had_no_monitors_is_read(tmp_path: Path) -> None:
+def test_the_state_of_a_stack_without_monitors_is_read(tmp_path: Path) -> None:
     ports = {"postgres": 20001, "kafka": 20002, "controller": 20003, "api": 20004, "supervisor": 20005}
     (tmp_path / "stack.json").write_text(json.dumps({"ports": ports, "password": "x"}))
     told = callfold("status", "--json", "--state", tmp_path)
     assert json.loads(told.stdout)["metrics"] == {"ingest": None, "aggregator": None, "api": None}
     before = load(tmp_path)
-    assert plan(tmp_path) == before, "on a stack that runs, no port changes"
+    assert plan(tmp_path) == before, "the ports of a running stack do not change"
     started = with_free_ports(before)
     assert None not in started.ports.monitors.values()
     assert len(set(started.ports.taken)) == 8
@@ -281,19 +282,19 @@ def test_memory_of_a_stack_that_had_no_monitors_is_read(tmp_path: Path) -> None:
     assert load(tmp_path) == started
 
 
-def test_damaged_memory_of_a_stack_is_told(tmp_path: Path) -> None:
+def test_damaged_state_of_a_stack_is_reported(tmp_path: Path) -> None:
     (tmp_path / "stack.json").write_text('{"ports": {"kafka": 1')
     with pytest.raises(Failure, match=r"stack\.json is damaged"):
         stack.start(tmp_path)
 
 
-def test_no_stack_is_told(tmp_path: Path) -> None:
+def test_a_missing_stack_is_reported(tmp_path: Path) -> None:
     refused = callfold("status", "--state", tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith(f"Error: There is no stack in {tmp_path}")
 
 
-def test_a_data_directory_that_is_not_whole_is_kept_aside_and_made_anew(directory: Path) -> None:
+def test_an_incomplete_data_directory_is_moved_aside_and_created_again(directory: Path) -> None:
     data = directory / "postgres"
     data.mkdir(parents=True)
     (data / "precious").write_text("?")
@@ -306,5 +307,5 @@ def test_data_of_another_postgresql_is_refused(directory: Path) -> None:
     data = directory / "postgres"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("11\n")
-    with pytest.raises(Failure, match="is of PostgreSQL 11, and the installed one is 18"):
+    with pytest.raises(Failure, match="belongs to PostgreSQL 11; the installed version is 18"):
         postgres.prepare(data)

@@ -1,4 +1,4 @@
-"""`callfold topic`: made once, looked at from then on, and what it says when the topic is not good."""
+"""`callfold topic`: creates a topic once, checks it from then on, and reports bad settings."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ def new_name() -> str:
     return f"call-events-{uuid.uuid4().hex[:12]}"
 
 
-async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
+async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> None:
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     made = await callfold("topic", "--json", "--partitions", "3", **where)
     assert made.json == {
@@ -37,12 +37,12 @@ async def test_it_is_made_once_and_left_as_it_is(bootstrap: str) -> None:
     )
 
 
-async def test_a_new_one_has_8_partitions_unless_asked(bootstrap: str) -> None:
+async def test_a_new_topic_has_8_partitions_by_default(bootstrap: str) -> None:
     made = await callfold("topic", kafka_bootstrap=bootstrap, topic=(name := new_name()))
     assert made.output == f"Created topic {name} with 8 partitions.\n"
 
 
-async def test_fewer_partitions_than_asked_are_told_with_the_command_that_adds_some(bootstrap: str) -> None:
+async def test_too_few_partitions_are_reported_with_the_command_that_adds_some(bootstrap: str) -> None:
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     await callfold("topic", "--partitions", "1", **where)
     told = await callfold("topic", "--partitions", "4", **where)
@@ -51,7 +51,7 @@ async def test_fewer_partitions_than_asked_are_told_with_the_command_that_adds_s
     assert f"--alter --topic {where['topic']} --partitions 4`" in told.failure
 
 
-async def test_a_topic_that_refuses_what_is_too_large_for_an_event_is_told(bootstrap: str) -> None:
+async def test_a_topic_that_refuses_large_records_is_reported(bootstrap: str) -> None:
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
@@ -97,7 +97,7 @@ NOT_GOOD = {
 
 
 @pytest.mark.parametrize("kept", NOT_GOOD)
-async def test_a_topic_that_keeps_too_little_is_not_good(bootstrap: str, kept: str) -> None:
+async def test_a_topic_that_keeps_too_little_is_reported(bootstrap: str, kept: str) -> None:
     changed, sentence, remedy = NOT_GOOD[kept]
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     assert (await callfold("topic", "--partitions", "1", **where)).status == 0
@@ -108,7 +108,7 @@ async def test_a_topic_that_keeps_too_little_is_not_good(bootstrap: str, kept: s
     assert told.failure.endswith(remedy)
 
 
-async def test_everything_that_is_not_good_is_said_at_once(bootstrap: str) -> None:
+async def test_all_bad_settings_are_reported_together(bootstrap: str) -> None:
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     await callfold("topic", "--partitions", "1", **where)
     await configure(bootstrap, where["topic"], {"cleanup.policy": "compact", "retention.ms": "60000"})
@@ -129,7 +129,7 @@ GOOD = TopicSettings("call-events", "delete", 604_800_000, -1, RECORD_BYTES_MAX,
         (replace(GOOD, min_insync_replicas=1, replicas=1, unclean_leader_election=True), []),
     ],
 )
-def test_what_loses_events_only_with_a_broker_is_a_warning(
+def test_a_setting_that_loses_events_only_with_a_broker_is_a_warning(
     settings: TopicSettings, sentences: list[str]
 ) -> None:
     found = findings(settings, "broker:9092")
@@ -139,13 +139,13 @@ def test_what_loses_events_only_with_a_broker_is_a_warning(
 
 
 async def configure(bootstrap: str, topic: str, changed: dict[str, str]) -> None:
-    """Changes settings of a topic; all others get the broker's defaults, but for the largest record."""
+    """Changes settings of a topic. The others get the broker's defaults, except the maximum record size."""
     configs = {"max.message.bytes": str(RECORD_BYTES_MAX), **changed}
     async with administration(bootstrap) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
 
-async def test_what_the_broker_refuses_is_told_in_its_words(bootstrap: str) -> None:
+async def test_a_refusal_of_the_broker_is_reported_in_its_words(bootstrap: str) -> None:
     many = await callfold("topic", "--replication-factor", "3", kafka_bootstrap=bootstrap, topic=new_name())
     assert many.status == 1
     assert "Unable to replicate the partition 3 time(s)" in many.failure
@@ -153,7 +153,7 @@ async def test_what_the_broker_refuses_is_told_in_its_words(bootstrap: str) -> N
     assert "Topic name is invalid" in named.failure
 
 
-async def test_a_broker_that_is_starting_is_waited_for(running: Servers, bootstrap: str) -> None:
+async def test_the_command_waits_for_a_broker_that_is_starting(running: Servers, bootstrap: str) -> None:
     where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
     running.kafka.stop()
     try:
@@ -165,7 +165,7 @@ async def test_a_broker_that_is_starting_is_waited_for(running: Servers, bootstr
     assert (await waiting).output == f"Created topic {where['topic']} with 8 partitions.\n"
 
 
-async def test_a_broker_that_never_answers_is_waited_for_as_long_as_said() -> None:
+async def test_the_command_waits_for_an_absent_broker_as_long_as_requested() -> None:
     with closing(socket.socket()) as deaf:
         deaf.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{deaf.getsockname()[1]}"

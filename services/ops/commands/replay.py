@@ -208,7 +208,7 @@ def _print(done: Replayed) -> None:
             f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
             "and different content."
         )
-    typer.echo(f"{done.new_calls:,} calls {would}new, {done.changed_calls:,} {would}changed.")
+    typer.echo(f"{counted(done.new_calls, 'call')} {would}created, {done.changed_calls:,} {would}changed.")
     if done.is_mostly_quarantined:
         typer.echo("Most of these records were quarantined. The most frequent reasons:", err=True)
         for reason, records in Counter(done.reasons).most_common(REASONS_SHOWN):

@@ -90,7 +90,7 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     rules = f"days by time-zone rules {RULES_VERSION}"
     to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
     to.print(f"  {_right(proof.events, 'event')}")
-    to.print(f"  {_right(proof.tombstones, 'deleted call')} without remaining data")
+    to.print(f"  {_right(proof.tombstones, 'deleted call')}: no data left")
     if proof.exact:
         of_calls = "each call of the sample" if proof.sampled else "every call"
         to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")

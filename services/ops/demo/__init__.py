@@ -1,7 +1,8 @@
 """The demo: a simulated telephony system that publishes to a whole stack, and an account of what it sent.
 
 `simulator`, `simulated_call` and `simulated_fault` make records from a seed. `command`, `run` and `traffic`
-publish them, `screen` shows the API's answers, `account` and `check` hold the stack against what was sent.
+publish them, and `screen` shows the API's answers. `account` and `check` compare the results with what was
+sent.
 
-May import `shared` and everything of `services.ops` but `main`.
+May import `shared` and all of `services.ops` except `main`.
 """

@@ -1,4 +1,4 @@
-"""The demo's account of what it sent, kept apart from the pipeline, and the pipeline held against it."""
+"""The demo's account of the records that it sent. It is independent of the pipeline."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ class Account:
         return sum(totals.by_status.total() for (_, livemode), totals in self.totals.items() if not livemode)
 
     def delivered(self, record: Record, partition: int, offset: int) -> None:
-        """Takes a record into the account when Kafka has it."""
+        """Adds a record to the account when Kafka has acknowledged it."""
         self.records += 1
         if record.fault is not None:
             self.broken[partition, offset] = record.fault
@@ -68,7 +68,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """The broken records of one fault, and with which reason the pipeline set how many of them aside."""
+    """The broken records with one fault: how many were sent and quarantined, and an example of a reason."""
 
     fault: str
     reason: str
@@ -77,7 +77,7 @@ class Quarantined:
 
 
 async def quarantined(connection: Connection, topic: str, account: Account) -> list[Quarantined]:
-    """Looks for each broken record that was sent in the quarantine. Raises asyncpg's errors."""
+    """Looks in the quarantine for each broken record that was sent. Raises asyncpg's errors."""
     places = list(account.broken)
     rows = await connection.fetch(
         _QUARANTINED, topic, [partition for partition, _ in places], [offset for _, offset in places]
@@ -90,7 +90,7 @@ async def quarantined(connection: Connection, topic: str, account: Account) -> l
 
 
 async def stored_events(connection: Connection, organizations: Sequence[UUID]) -> int:
-    """How many events of these organizations are stored."""
+    """The number of stored events of these organizations."""
     return int(await connection.fetchval(_STORED_EVENTS, organizations))
 
 
@@ -103,12 +103,12 @@ def off_stats(totals: Totals, stats: Mapping[str, Any]) -> list[str]:
         ("total_cost", stats["total_cost"], totals.cost),
     ]
     for name, by in (("by_status", totals.by_status), ("by_direction", totals.by_direction)):
-        pairs += [(f"{name}.{key}", said, by[key]) for key, said in stats[name].items()]
+        pairs += [(f"{name}.{key}", count, by[key]) for key, count in stats[name].items()]
     return _off(pairs)
 
 
 def off_trends(totals: Totals, trends: Mapping[str, Any]) -> list[str]:
-    """The same for the trends, day by day, over a span in which all calls lie."""
+    """The same for the trends, day by day. The trends must cover the days of all calls."""
     days = trends["data"]
     pairs: list[tuple[str, object, object]] = [
         (day["date"], day["total"], totals.by_day[date.fromisoformat(day["date"])]) for day in days
@@ -123,7 +123,7 @@ def off_trends(totals: Totals, trends: Mapping[str, Any]) -> list[str]:
 
 
 def _off(pairs: Sequence[tuple[str, object, object]]) -> list[str]:
-    return [f"{what} is {said}, must be {must}" for what, said, must in pairs if said != must]
+    return [f"{name} is {actual}, must be {must}" for name, actual, must in pairs if actual != must]
 
 
 _QUARANTINED: Final = """

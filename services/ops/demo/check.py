@@ -24,9 +24,9 @@ POLL_SECONDS: Final = 0.2
 
 
 async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None:
-    """Publishes a backlog, waits, prints what came of it, and holds it against what was sent: each event
-    stored, each broken record quarantined, the API's answers, and the proof. Raises Failure with all that is
-    off."""
+    """Publishes a backlog, waits until it is consumed, and prints the results. It compares the stored events,
+    the quarantined records and the API's answers with what was sent, and runs the proof. Raises Failure with
+    every difference."""
     settings = settings_from_environment(IngestSettings)
     customers = await make_customers(stack)
     began = time.monotonic()
@@ -55,8 +55,8 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int) -> None
 
 
 async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
-    """Returns when the group has consumed every published record. Raises Failure, with the remaining records,
-    when it makes no progress for a while."""
+    """Returns when the group has consumed every published record. Raises Failure with the remaining records
+    when there is no progress for `SECONDS_WITHOUT_PROGRESS`."""
     left: list[int] | None = None
     progressed = time.monotonic()
     with kafka_faults(KafkaPlace(stack.kafka, stack.directory)):
@@ -69,8 +69,8 @@ async def _wait_until_consumed(stack: State, topic: str, group: str) -> None:
                 if time.monotonic() - progressed > SECONDS_WITHOUT_PROGRESS:
                     where = ", ".join(f"{one.lag:,} of partition {one.partition}" for one in waiting)
                     raise Failure(
-                        f"Ingest consumed nothing for {SECONDS_WITHOUT_PROGRESS} s, and these records of "
-                        f"{topic} still wait: {where}. See {stack.log('ingest')}."
+                        f"Ingest consumed nothing for {SECONDS_WITHOUT_PROGRESS} s. These records of {topic} "
+                        f"are not consumed: {where}. See {stack.log('ingest')}."
                     )
                 bar.advance(total - sum(left))
                 await asyncio.sleep(POLL_SECONDS)
@@ -99,9 +99,9 @@ async def _check_api(api_url: str, customers: Sequence[Customer], account: Accou
 def _check_store(account: Account, stored: int, groups: Sequence[Quarantined], proof: Proof) -> list[str]:
     off: list[str] = []
     if stored != account.events:
-        off.append(f"{stored:,} events are stored, and {account.events:,} were sent")
+        off.append(f"{stored:,} events are stored, but {account.events:,} were sent")
     off += [
-        f"of {one.sent} records with the fault '{one.fault}', {one.found} are in quarantine"
+        f"{one.found} of {one.sent} records with the fault '{one.fault}' are quarantined"
         for one in groups
         if one.sent != one.found
     ]

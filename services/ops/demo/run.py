@@ -1,4 +1,4 @@
-"""The run of the demo: starts the stack, publishes traffic, and stops the stack unless it ran before."""
+"""The run of the demo: starts the stack, publishes traffic, and stops the stack unless it already ran."""
 
 import asyncio
 import signal
@@ -34,14 +34,14 @@ def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
         if not used:
             stack.stop(started)
     if leave and not finished:
-        raise Failure("Interrupted before every check was made.")
+        raise Failure("Interrupted before all checks were complete.")
     again = suggestion("up", "--detach", state=state)
     ended = f"Stopped. The data stays in {state}: {again} starts the stack again with it."
     typer.echo("The stack is still running." if used else ended, err=True)
 
 
 async def _watch(started: State, seed: int, calls: int, days: int) -> None:
-    """Backlog, then live traffic and what the API says of it, until it is cancelled."""
+    """Publishes the backlog, then live traffic, and shows the API's answers until it is cancelled."""
     topic = settings_from_environment(KafkaSettings).topic
     customers = await make_customers(started)
     print_addresses(started.api_url, started.kafka, topic, customers)
@@ -71,8 +71,8 @@ async def _fail_when_gone(started: State) -> None:
 
 
 def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:
-    """Does the work, and whether it came to its end; a signal ends it before. From then on signals wait:
-    what has to be stopped is stopped."""
+    """Runs the work, which a signal cancels. Returns whether it finished. Signals are blocked from then on,
+    so that the stack can be stopped without interruption."""
 
     async def main() -> bool:
         task = asyncio.create_task(work)
@@ -90,7 +90,8 @@ def _run_until_interrupted(work: Coroutine[None, None, None]) -> bool:
 
 
 def _start(directory: Path) -> State:
-    """Starts the stack, or makes sure of it. Raises Failure, also when a signal comes before it is ready."""
+    """Starts the stack unless it runs. Raises Failure, also when a signal arrives before the stack is
+    ready."""
     for number in ENDING:
         signal.signal(number, _interrupt)
     try:

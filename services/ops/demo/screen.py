@@ -39,19 +39,19 @@ class Customer:
 
 
 class Client:
-    """Asks the API's questions of the demo."""
+    """The demo's requests to the API."""
 
     def __init__(self, api_url: str) -> None:
         self._http = httpx.AsyncClient(base_url=api_url, timeout=15)
 
     async def stats(self, key: str) -> dict[str, Any]:
-        """The status breakdown. Raises Failure when there is no such answer, as do the others."""
+        """The calls by status. Like the other requests, raises Failure unless the API returns status 200."""
         return await self._calls(key, {"action": "stats"})
 
     async def trends(self, key: str, first: date, last: date) -> dict[str, Any]:
         """The daily counts from the first to the last day."""
-        asked = {"action": "trends", "start_date": first.isoformat(), "end_date": last.isoformat()}
-        return await self._calls(key, asked)
+        parameters = {"action": "trends", "start_date": first.isoformat(), "end_date": last.isoformat()}
+        return await self._calls(key, parameters)
 
     async def recent_trends(self, key: str) -> dict[str, Any]:
         """The daily counts of the last 30 days."""
@@ -66,15 +66,15 @@ class Client:
                 "/calls", params=parameters, headers={"Authorization": f"Bearer {key}"}
             )
         except httpx.HTTPError as error:
-            raise Failure(f"The API does not answer: {str(error) or type(error).__name__}.") from None
+            raise Failure(f"The API did not respond: {str(error) or type(error).__name__}.") from None
         if answer.status_code != httpx.codes.OK:
-            raise Failure(f"The API answers {answer.status_code}: {answer.text[:500]}")
-        said: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
-        return said
+            raise Failure(f"The API returned {answer.status_code}: {answer.text[:500]}")
+        body: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+        return body
 
 
 def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Customer]) -> None:
-    """Prints where the API is, whose keys see what, and what to try."""
+    """Prints the addresses, the keys of each organization, and commands to try."""
     to = console()
     for one in customers:
         to.print(
@@ -89,14 +89,14 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
 
 
 async def print_overview(client: Client, customers: Sequence[Customer]) -> None:
-    """Prints once what the live table shows."""
+    """Prints the tables of the live screen once."""
     to = console()
     to.print(await _overview(client, customers, to))
 
 
 async def show(client: Client, customers: Sequence[Customer]) -> None:
-    """Shows stats and trends, refreshed each second, until it is cancelled. Where standard output is no
-    terminal it prints a line per organization every few seconds instead."""
+    """Shows stats and trends, refreshed every second, until it is cancelled. If standard output is not a
+    terminal, it prints one line per organization every few seconds instead."""
     to = console()
     if not to.is_terminal:
         await _print_lines(client, customers)
@@ -128,8 +128,8 @@ async def _overview(client: Client, customers: Sequence[Customer], to: Console) 
     trends = await client.recent_trends(customers[0].live_key)
     first = customers[0].organization
     organizations = [
-        (one.organization.name, said, said["total_duration"], said["total_cost"])
-        for one, said in zip(customers, stats, strict=True)
+        (one.organization.name, answer, answer["total_duration"], answer["total_cost"])
+        for one, answer in zip(customers, stats, strict=True)
     ]
     days = [(day["date"], day, day["duration"], day["cost"]) for day in trends["data"][-DAYS_SHOWN:]]
     trends_title = f"Trends: {first.name}, days in {first.time_zone}"
@@ -150,18 +150,18 @@ _Figures = Callable[[Mapping[str, Any], int, Decimal], dict[str, object]]
 
 def _table(first: str, rows: Sequence[_Row], title: str, figures: _Figures) -> Table:
     """The figures of each row, below their headings."""
-    lines = [(name, figures(said, seconds, cents)) for name, said, seconds, cents in rows]
+    lines = [(name, figures(counts, seconds, cents)) for name, counts, seconds, cents in rows]
     headings = [first, *(lines[0][1] if lines else ())]
     return table(headings, [(name, *line.values()) for name, line in lines], title=title)
 
 
-def _all_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
-    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES}
-    return {"calls": said["total"], **counts, "minutes": seconds // 60, "cost ¢": round(cents)}
+def _all_figures(answer: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+    counts = {status.replace("_", " "): answer["by_status"][status] for status in STATUSES}
+    return {"calls": answer["total"], **counts, "minutes": seconds // 60, "cost ¢": round(cents)}
 
 
-def _few_figures(said: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
+def _few_figures(answer: Mapping[str, Any], seconds: int, cents: Decimal) -> dict[str, object]:
     """For a narrow terminal: active calls in one column, without minutes and cost."""
-    counts = {status.replace("_", " "): said["by_status"][status] for status in STATUSES[_OPEN:]}
-    goes_on = sum(said["by_status"][status] for status in STATUSES[:_OPEN])
-    return {"calls": said["total"], "open": goes_on, **counts}
+    counts = {status.replace("_", " "): answer["by_status"][status] for status in STATUSES[_OPEN:]}
+    active = sum(answer["by_status"][status] for status in STATUSES[:_OPEN])
+    return {"calls": answer["total"], "open": active, **counts}

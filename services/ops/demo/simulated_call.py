@@ -1,7 +1,7 @@
-"""One simulated call, from its first event to its last. Pure: all chance comes from the generator handed in.
+"""One simulated call, from its first event to its last. Pure: all randomness comes from the given generator.
 
-A call is planned as a timeline in its own true order; what happens to the records on their way (late, twice,
-out of order) is simulator.py's."""
+A call is planned as a timeline in its true order. simulator.py makes records late, duplicate or out of
+order."""
 
 import math
 import random
@@ -37,7 +37,7 @@ class Organization:
     time_zone: str
     phone_numbers: tuple[PhoneNumber, ...]
     weight: float
-    """Its share of the calls, beside the others' weights."""
+    """Its share of the calls, relative to the other weights."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class SimulatedEvent:
 
 @dataclass(frozen=True)
 class SimulatedCall:
-    """A call's events in their true order, and what they come to."""
+    """A call's events in their true order, and their outcome."""
 
     key: bytes
     events: tuple[SimulatedEvent, ...]
     outcome: Outcome
 
 
-Said = dict[str, Any]
-Step = tuple[timedelta, str, Said]
-"""How long after the call's start, which type of event, which data."""
+Data = dict[str, Any]
+Step = tuple[timedelta, str, Data]
+"""The time since the call's start, the type of the event, and its data."""
 
 _SCENARIOS: Final[tuple[tuple[str, int], ...]] = (
     ("completed", 685),
@@ -80,7 +80,7 @@ _SCENARIOS: Final[tuple[tuple[str, int], ...]] = (
     ("failed", 60),
     ("canceled", 60),
     ("stuck", 12),  # its hangup was never sent
-    ("corrected", 8),  # ended twice, the second time with the right figures
+    ("corrected", 8),  # ended twice, the second time with the correct values
 )
 _CAUSES: Final = {
     "completed": ("NORMAL_CLEARING",),
@@ -121,7 +121,7 @@ def simulate_call(
     ]
     key = _call_id(rng)
     local = time_zone(organization.time_zone) if rng.random() < 0.3 else UTC
-    wire: Said = {"organization_id": organization.id, "call_id": key}
+    wire: Data = {"organization_id": organization.id, "call_id": key}
     if not livemode or rng.random() < 0.5:
         wire["livemode"] = livemode
     events = tuple(
@@ -130,10 +130,10 @@ def simulate_call(
             _encode(
                 {"id": f"evt_{rng.getrandbits(96):024x}", "type": type_, **wire}
                 | {"timestamp": (started + after).astimezone(local).isoformat(timespec="milliseconds")}
-                | ({"data": said} if said or rng.random() < 0.5 else {})
+                | ({"data": data} if data or rng.random() < 0.5 else {})
             ),
         )
-        for after, type_, said in steps
+        for after, type_, data in steps
     )
     day = started.astimezone(time_zone(organization.time_zone)).date()
     return SimulatedCall(
@@ -146,12 +146,12 @@ def _outcome(
     livemode: bool,
     day: date,
     direction: Direction | None,
-    said: list[tuple[str, Said]],
+    timeline: list[tuple[str, Data]],
 ) -> Outcome:
-    """Follows the timeline, which is in its true order: simpler than the fold, and independent of it."""
+    """Follows the timeline in its true order: simpler than the fold and independent of it."""
     status: Status = "initiated"
     answered, duration, cost = False, 0, Decimal(0)
-    for type_, data in said:
+    for type_, data in timeline:
         if type_ == "call.answered":
             status, answered = "in_progress", True
         elif type_ == "call.ringing":
@@ -163,8 +163,8 @@ def _outcome(
     return Outcome(organization_id, livemode, day, direction, status, answered, duration, cost)
 
 
-def _about(rng: random.Random, organization: Organization) -> tuple[Said, Direction | None]:
-    """The fields of the first event that name the two ends of the call."""
+def _about(rng: random.Random, organization: Organization) -> tuple[Data, Direction | None]:
+    """The fields of the first event that identify the two ends of the call, and the direction."""
     ours = rng.choice(organization.phone_numbers)
     theirs = f"{ours.number[:-4]}{rng.randrange(10_000):04}"
     odd = rng.random()
@@ -174,7 +174,7 @@ def _about(rng: random.Random, organization: Organization) -> tuple[Said, Direct
         theirs = f"sip:{rng.choice(('front-desk', 'anna', 'ravi.k', 'ops'))}@pbx.example.com"
     inbound = rng.random() < 0.62
     direction: Direction | None = "inbound" if inbound else "outbound"
-    about: Said = {"from_number": theirs, "to_number": ours.number}
+    about: Data = {"from_number": theirs, "to_number": ours.number}
     if not inbound:
         about = {"from_number": ours.number, "to_number": theirs}
     if rng.random() < 0.02:
@@ -191,7 +191,7 @@ def _about(rng: random.Random, organization: Organization) -> tuple[Said, Direct
 
 
 def _steps(
-    rng: random.Random, about: Said, direction: Direction | None, typical_talk_seconds: float
+    rng: random.Random, about: Data, direction: Direction | None, typical_talk_seconds: float
 ) -> Iterator[Step]:
     (scenario,) = rng.choices([name for name, _ in _SCENARIOS], [share for _, share in _SCENARIOS])
     stuck_at = rng.choice(("initiated", "ringing", "in_progress")) if scenario == "stuck" else None
@@ -217,9 +217,9 @@ def _steps(
     yield from _end_of_answered(rng, scenario, rung + talk, talk, direction)
 
 
-def _end_of_unanswered(rng: random.Random, status: str) -> Said:
-    said: Said = {"duration": 0, "hangup_cause": rng.choice(_CAUSES[status])}
-    return said if status == "failed" and rng.random() < 0.5 else {"status": status, **said}
+def _end_of_unanswered(rng: random.Random, status: str) -> Data:
+    data: Data = {"duration": 0, "hangup_cause": rng.choice(_CAUSES[status])}
+    return data if status == "failed" and rng.random() < 0.5 else {"status": status, **data}
 
 
 def _end_of_answered(
@@ -227,13 +227,13 @@ def _end_of_answered(
 ) -> Iterator[Step]:
     seconds = round(talk.total_seconds())
     rate = CENTS_PER_MINUTE[direction or "inbound"]
-    said: Said = {"duration": seconds, "hangup_cause": rng.choice(_CAUSES[scenario])}
+    data: Data = {"duration": seconds, "hangup_cause": rng.choice(_CAUSES[scenario])}
     cost = (Decimal(seconds) * rate / 60).quantize(COST_STEP)
     if scenario == "corrected":
-        yield ended, "call.completed", {**said, "duration": seconds + 7, "cost": Decimal("99.5")}
+        yield ended, "call.completed", {**data, "duration": seconds + 7, "cost": Decimal("99.5")}
         ended += _milliseconds(2.5)
     cost_is_late = scenario == "completed" and rng.random() < 0.1
-    yield ended, "call.completed", said if cost_is_late else {**said, "cost": cost}
+    yield ended, "call.completed", data if cost_is_late else {**data, "cost": cost}
     after: list[Step] = []
     if cost_is_late:
         after.append((ended + _milliseconds(rng.uniform(600, 6 * 3600)), "call.updated", {"cost": cost}))
@@ -249,7 +249,7 @@ def _end_of_answered(
 
 
 def _call_id(rng: random.Random) -> str:
-    """A UUID mostly; else what a SIP switch calls a call."""
+    """Usually a UUID; otherwise a call id as SIP switches write it."""
     if rng.random() < 0.12:
         return f"{rng.getrandbits(64):016x}@pbx{rng.randrange(1, 5)}.example.com"
     text = str(UUID(int=rng.getrandbits(128), version=4))

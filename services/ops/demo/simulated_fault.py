@@ -1,4 +1,4 @@
-"""Records that can't become an event, one of each kind that a telephony system was ever seen to publish."""
+"""Records that can't become an event, one of each kind that telephony systems have been seen to publish."""
 
 import random
 from collections.abc import Callable
@@ -25,8 +25,8 @@ class BrokenRecord:
 def broken_record(
     rng: random.Random, fault: str, organization: Organization, at: datetime, latest: datetime
 ) -> BrokenRecord:
-    """A record with this fault, one of `FAULTS`, that would be a good event of the organization without it.
-    `latest`: no reader's clock is later than this."""
+    """A record with this fault, one of `FAULTS`. Without the fault it would be a valid event of the
+    organization. The clocks of readers are not later than `latest`."""
     event = {
         "id": f"evt_{rng.getrandbits(96):024x}",
         "type": "call.initiated",

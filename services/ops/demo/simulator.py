@@ -1,7 +1,8 @@
-"""The records that telephony systems would publish: seeded, without a clock, separate from the publishing.
+"""The records that telephony systems would publish, generated from a seed without a clock, and their
+publishing.
 
-The same seed, organizations and times give the same records, byte by byte. The records come in the order of
-their publishing: interleaved over all calls, about 2% of them twice, some late, some before what they follow.
+The same seed, organizations and times give identical records. They come in the order of publishing,
+interleaved over all calls. About 2% come twice, some are late, and some come before an earlier event.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ _WEEKDAYS: Final = (1.0, 0.95, 0.95, 0.95, 0.9, 0.4, 0.25)
 
 @dataclass(frozen=True)
 class Record:
-    """A record to publish at a time. Exactly one record of each call has the call's outcome with it."""
+    """A record to publish at a given time. Exactly one record of each call carries the call's outcome."""
 
     at: datetime
     key: bytes | None
@@ -68,8 +69,8 @@ def organizations(rng: random.Random) -> tuple[Organization, ...]:
 def backlog(
     seed: int, customers: Sequence[Organization], calls: int, end: datetime, days: int
 ) -> Iterator[Record]:
-    """The records of this many calls, begun in the days before `end` (aware), as published until `end`. Later
-    events have not happened. Some records are broken, at least one with each fault."""
+    """The records of this many calls that began in the days before `end` (aware), published until `end`.
+    Events after `end` are left out. Some records are broken, at least one with each fault."""
     rng = random.Random(seed)  # noqa: S311
     begin = end - timedelta(days=days)
     starts = sorted(
@@ -93,7 +94,7 @@ def backlog(
 def live(
     seed: int, customers: Sequence[Organization], begin: datetime, calls_per_second: float
 ) -> Iterator[Record]:
-    """Traffic without end from `begin` (aware) on: short calls, so that one sees them move."""
+    """Endless traffic from `begin` (aware): short calls, so that their progress is visible."""
     rng = random.Random(seed)  # noqa: S311
     pending: list[_Pending] = []
     started = begin
@@ -115,7 +116,7 @@ async def publish(
     records: Iterable[Record],
     delivered: Callable[[Record, int, int], None] | None = None,
 ) -> None:
-    """Publishes all records in their order, as fast as the broker accepts them. `delivered` receives each
+    """Publishes all records in order, as fast as the broker accepts them. `delivered` receives each record
     with its partition and offset. Raises aiokafka's `KafkaError`."""
     async with producer(broker) as to:
         remaining = iter(records)
@@ -126,8 +127,8 @@ async def publish(
 async def publish_live(
     broker: Broker, topic: str, records: Iterator[Record], now: Callable[[], datetime]
 ) -> None:
-    """Publishes each record when its time has come by the clock `now`; ends when the records do, or when it
-    is cancelled."""
+    """Publishes each record at its time by the clock `now`. Returns after the last record, or when it is
+    cancelled."""
     async with producer(broker) as to:
         due: list[Record] = []
         for record in records:
@@ -156,7 +157,7 @@ async def _deliver(
 
 
 def _published(rng: random.Random, call: SimulatedCall, until: datetime | None = None) -> Iterator[Record]:
-    """A call's records with the times at which they get to Kafka, which is not always in their order."""
+    """A call's records with the times at which they reach Kafka, which can be out of order."""
     for n, event in enumerate(call.events):
         chance = rng.random()
         seconds = rng.uniform(0.02, 0.4)

@@ -1,4 +1,4 @@
-"""The demo's traffic: organizations that are new to the stack, their backlog, and live calls from then on."""
+"""The demo's traffic: new organizations, their backlog, and live calls afterwards."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ RETRY_SECONDS: Final = 1
 
 
 async def make_customers(stack: State) -> list[Customer]:
-    """Organizations with new ids, each with a live and a test key. Raises Failure."""
+    """Creates organizations with new ids, each with a live and a test key. Raises Failure."""
     customers: list[Customer] = []
     async with database(Place(stack.database_url, stack.directory)) as connection:
         for one in organizations(random.Random(secrets.randbits(64))):  # noqa: S311
@@ -37,7 +37,7 @@ async def make_customers(stack: State) -> list[Customer]:
 async def publish_backlog(
     stack: State, topic: str, customers: Sequence[Customer], seed: int, calls: int, days: int
 ) -> Account:
-    """Publishes the backlog until now; the account of it. Raises Failure."""
+    """Publishes the backlog up to now. Returns the account of it. Raises Failure."""
     account = Account()
     records = backlog(seed, [one.organization for one in customers], calls, datetime.now(UTC), days)
     with (
@@ -54,7 +54,7 @@ async def publish_backlog(
 
 
 async def publish_live_traffic(stack: State, topic: str, customers: Sequence[Customer], seed: int) -> None:
-    """Publishes a few calls a second until it is cancelled; an unreachable broker is retried."""
+    """Publishes a few calls per second until it is cancelled. Retries when the broker is unreachable."""
     while True:
         begin = datetime.now(UTC) + timedelta(milliseconds=100)
         calls = live(seed, [one.organization for one in customers], begin, CALLS_PER_SECOND)

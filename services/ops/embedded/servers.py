@@ -1,4 +1,4 @@
-"""PostgreSQL and Kafka as child processes of the caller: for tests and benchmarks, which need no services."""
+"""PostgreSQL and Kafka as child processes of the caller, for tests and benchmarks that need no services."""
 
 import asyncio
 import signal
@@ -18,7 +18,7 @@ STOP_SECONDS = 30
 
 @dataclass
 class Server:
-    """A server that can be killed, paused and started again, always at the same address."""
+    """A server that can be killed, paused and restarted, always at the same address."""
 
     command: list[str]
     log: Path
@@ -28,9 +28,9 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Starts it and returns when it is ready. Raises Failure when it does not get so far."""
+        """Starts it and returns when it is ready. Raises Failure when it does not become ready."""
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603, ASYNC220 (a command made by us; it takes a moment)
+            self.process = subprocess.Popen(  # noqa: S603, ASYNC220 (our own command; it returns quickly)
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -48,13 +48,13 @@ class Server:
             self.process.send_signal(number)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends it by this signal, and waits until it is gone."""
+        """Sends this signal, and waits until the server exits."""
         if self.process is not None:
             self.process.send_signal(number)
             self.process.wait(STOP_SECONDS)
 
     def stop(self) -> None:
-        """Ends it gently, or after a while by force."""
+        """Stops it gently, and kills it when that takes too long."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(signal.SIGCONT)
@@ -66,7 +66,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Servers:
-    """Both servers, and where they answer."""
+    """Both servers and their addresses."""
 
     postgres: Server
     kafka: Server
@@ -82,8 +82,8 @@ class Servers:
 def servers(
     directory: Path, *, durable: bool, kafka_properties: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Servers]:
-    """Both servers in an (empty or known) directory, ended with the block; `durable` as PostgreSQL's command
-    has it, and properties that go before the embedded broker's. Raises Failure."""
+    """Runs both servers in a directory, new or used before, and stops them at the end of the block. `durable`
+    is that of PostgreSQL's command. The properties override those of the embedded broker. Raises Failure."""
     postgres_port, kafka_port, controller_port = free_ports(3)
     both = Servers(
         postgres_server(directory / "postgres", postgres_port, durable=durable),
@@ -99,7 +99,7 @@ def servers(
 
 
 def postgres_server(directory: Path, port: int, *, durable: bool) -> Server:
-    """PostgreSQL in a directory, prepared and not yet started. Raises Failure."""
+    """PostgreSQL in a directory, prepared but not started. Raises Failure."""
     postgres.prepare(directory)
     return Server(
         postgres.command(directory, port, durable=durable),
@@ -116,8 +116,8 @@ def kafka_server(
     controller_port: int,
     properties: Mapping[str, str] = MappingProxyType({}),
 ) -> Server:
-    """A broker in a directory, prepared and not yet started, with properties that go before the embedded
-    broker's. Raises Failure."""
+    """A broker in a directory, prepared but not started. The properties override those of the embedded
+    broker. Raises Failure."""
     kafka.prepare(directory, port, controller_port)
     with (directory / "server.properties").open("a") as file:
         file.writelines(f"{name}={value}\n" for name, value in properties.items())

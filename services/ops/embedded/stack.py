@@ -36,7 +36,7 @@ from shared.migrations.upgrade import TablesBusy, upgrade
 from shared.settings.ingest import IngestSettings
 
 PARTITIONS = 8
-"""Of a topic that is created; one that exists may have any number."""
+"""For a new topic. An existing topic may have any number."""
 FREE_BYTES_MIN = 1 << 30
 READY_SECONDS = 90
 STARTS_MAX = 3
@@ -59,10 +59,10 @@ def start(
     api_port: int | None = None,
     report: Report = to_stderr,
 ) -> State:
-    """Starts the stack in `directory`, made when new, and returns when all of it is ready.
+    """Starts the stack in `directory`, which it creates if needed, and returns when every program is ready.
 
-    On a stack that runs it only makes sure that all is ready. When it raises, it stops what it started.
-    Raises Failure with the reason when the stack can't run.
+    For a running stack, it only waits until every program is ready. When it raises, it stops what it
+    started. Raises Failure with the reason when the stack can't run.
     """
     directory = directory.resolve()
     settings = settings_from_environment(IngestSettings)
@@ -71,9 +71,7 @@ def start(
         if is_remembered(directory) and running(state):
             if state != load(directory):
                 first = suggestion("down", state=directory)
-                raise Failure(
-                    f"The stack is running, and its ports can't change meanwhile: run {first} first."
-                )
+                raise Failure(f"The ports of a running stack can't change: run {first} first.")
             report(f"The stack in {directory} is already running.")
             asyncio.run(_supervised(state, _bring_up(state, settings, report)))
             return state
@@ -87,9 +85,9 @@ def start(
 
 
 def stop(state: State) -> bool:
-    """Ends every process of the stack, also those of a supervisor that is dead; whether there was any.
+    """Stops every process of the stack, even when its supervisor is dead. Returns whether there was any.
 
-    Raises Failure when one can't be ended.
+    Raises Failure when one can't be stopped.
     """
     if not is_remembered(state.directory) and not processes.owned(state):
         return False
@@ -98,7 +96,7 @@ def stop(state: State) -> bool:
 
 
 def running(state: State) -> bool:
-    """Whether the stack's supervisor lives."""
+    """Whether the stack's supervisor runs."""
     return processes.supervisor(state) is not None
 
 
@@ -118,14 +116,14 @@ def statuses(state: State) -> list[Status]:
 
 
 def wait_until_gone(state: State) -> None:
-    """Returns when the stack's supervisor ends."""
+    """Returns when the stack's supervisor exits."""
     process = processes.supervisor(state)
     if process is not None:
         processes.wait_until_gone([process], float("inf"))
 
 
 def _launch(state: State, report: Report) -> State:
-    """Prepares everything and starts the supervisor with the servers; the state with the ports it took."""
+    """Prepares both servers and starts them under the supervisor. Returns the state with the ports in use."""
     orphans = processes.owned(state)
     if orphans:
         report(f"Stopping {len(orphans)} processes that an earlier stack left running.")
@@ -167,7 +165,7 @@ def _holder(port: int) -> str:
 
 
 async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
-    """Does the work. Raises Failure at once when the supervisor dies meanwhile."""
+    """Awaits the work. Raises Failure as soon as the supervisor exits."""
     process = processes.supervisor(state)
     task = asyncio.create_task(work)
     try:
@@ -184,7 +182,7 @@ async def _supervised(state: State, work: Coroutine[None, None, None]) -> None:
 
 
 async def _bring_up(state: State, settings: IngestSettings, report: Report) -> None:
-    """From two servers that start to a pipeline that is ready; each step may have been done before."""
+    """Waits for the servers, prepares them, and starts the services. Each step can be repeated."""
     await _ready(state, "postgres", lambda: postgres.accepts(state.ports.postgres))
     await _ready(state, "kafka", lambda: kafka.answers(state.kafka))
     await postgres.create_database(state.ports.postgres, DATABASE)
@@ -211,8 +209,8 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
 
 
 async def _former_members(state: State, group: str) -> set[str]:
-    """The members of ingest's group that are not the process about to start: after a crash, Kafka takes the
-    dead one for the owner of all partitions until it is replaced."""
+    """The members of ingest's group other than the process about to start. After a crash, Kafka lists the
+    dead process as the owner of all partitions until it is replaced."""
     if await _runs(state, "ingest"):
         return set()
     for pause in attempts(READY_SECONDS):
@@ -230,7 +228,7 @@ async def _runs(state: State, name: str) -> bool:
 
 async def _ready(state: State, name: str, condition: Callable[[], Awaitable[bool]]) -> None:
     """Returns when the condition holds. Raises Failure, with the end of the log, when the process takes too
-    long or ends again and again."""
+    long or keeps exiting."""
     starts: set[int] = set()
     for pause in attempts(READY_SECONDS):
         if await condition():
@@ -243,7 +241,7 @@ async def _ready(state: State, name: str, condition: Callable[[], Awaitable[bool
 
 
 def _tail(state: State, name: str) -> str:
-    """The last lines of a log, as an end of a message."""
+    """The last lines of a log, to append to a message."""
     try:
         with state.log(name).open(errors="replace") as log:
             lines = deque((line.rstrip() for line in log if line.strip()), LOG_LINES)
@@ -253,7 +251,7 @@ def _tail(state: State, name: str) -> str:
 
 
 def _end(state: State) -> bool:
-    """Stops every process, with the directory locked. Returns whether there was any."""
+    """Stops every process. The caller holds the directory's lock. Returns whether there was any."""
     with _uninterrupted():
         found = processes.owned(state)
         supervisors = [each.process for each in found if each.name == processes.SUPERVISOR]
@@ -265,7 +263,8 @@ def _end(state: State) -> bool:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Makes signals wait for the block, which is bounded: a second Ctrl-C would leave half a stack behind."""
+    """Blocks signals for the block: a second Ctrl-C would leave part of the stack running. The block is
+    short."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -17,7 +17,7 @@ from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
 
 DATABASE = "callfold"
-# Below the range from which kernels hand out ports to outgoing connections, so that a chosen port stays free.
+# Below the range from which kernels assign ports to outgoing connections, so that a chosen port stays free.
 CHOOSABLE_PORTS = range(20_000, 32_000)
 
 
@@ -28,14 +28,14 @@ class Ports:
     controller: int
     api: int
     supervisor: int
-    # None in a stack that was made before services had monitors, until it starts next.
+    # None in a stack that was created before services had monitors, until its next start.
     ingest_monitor: int | None = None
     aggregator_monitor: int | None = None
     api_monitor: int | None = None
 
     @property
     def monitors(self) -> dict[str, int | None]:
-        """Where each service answers for its metrics and health."""
+        """The port of each service's metrics and health checks."""
         return {"ingest": self.ingest_monitor, "aggregator": self.aggregator_monitor, "api": self.api_monitor}
 
     @property
@@ -44,12 +44,12 @@ class Ports:
 
 
 CHOSEN = ("controller", "supervisor", "ingest_monitor", "aggregator_monitor", "api_monitor")
-"""The ports that an operator does not choose: they may move when another process has taken one."""
+"""The ports that an operator does not choose. A port moves when another process uses it."""
 
 
 @dataclass(frozen=True)
 class State:
-    """An embedded stack: its directory (absolute), its ports on 127.0.0.1, its supervisor's password."""
+    """An embedded stack: its directory (absolute), its ports on 127.0.0.1 and its supervisor's password."""
 
     directory: Path
     ports: Ports
@@ -57,11 +57,11 @@ class State:
 
     @property
     def database_url(self) -> str:
-        """As the owner, which commands are."""
+        """The URL for commands, which connect as the owner of the tables."""
         return self._database_url("postgres")
 
     def database_url_of(self, service: str) -> str:
-        """As the service's own role (shared/database/roles.py)."""
+        """The URL for a service, which connects as its own role (shared/database/roles.py)."""
         return self._database_url(f"callfold_{service}")
 
     def _database_url(self, user: str) -> str:
@@ -77,7 +77,7 @@ class State:
 
     @property
     def metrics(self) -> dict[str, str | None]:
-        """The URL of each service's metrics; None where it has none yet."""
+        """The URL of each service's metrics; None while it has no port for them."""
         return {
             service: None if port is None else f"http://127.0.0.1:{port}/metrics"
             for service, port in self.ports.monitors.items()
@@ -108,7 +108,7 @@ def environment(state: State) -> dict[str, str]:
 
 
 def load(directory: Path) -> State:
-    """The stack that is remembered in `directory`. Raises Failure when there is none."""
+    """The stack that `stack.json` in `directory` describes. Raises Failure when there is none."""
     file = directory.resolve() / "stack.json"
     try:
         remembered = json.loads(file.read_text())
@@ -129,16 +129,16 @@ def load(directory: Path) -> State:
 
 
 def is_remembered(directory: Path) -> bool:
-    """Whether a stack was ever made in this directory."""
+    """Whether a stack was ever created in this directory."""
     return (directory / "stack.json").exists()
 
 
 def plan(
     directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
 ) -> State:
-    """The stack in `directory` as it is remembered, or a new one; ports that are given replace its own.
+    """The stack that was saved in `directory`, or a new one. Ports that are given replace its own.
 
-    Nothing is written. Raises Failure when two parts would share a port.
+    Writes nothing. Raises Failure when two parts would share a port.
     """
     asked = {"postgres": postgres, "kafka": kafka, "api": api}
     changes = {name: port for name, port in asked.items() if port is not None}
@@ -155,13 +155,13 @@ def plan(
 
 
 def save(state: State) -> None:
-    """Remembers the stack, readable by its owner alone."""
+    """Saves the stack in a file that only its owner can read."""
     text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
 
 
 def with_free_ports(state: State) -> State:
-    """The state with free ports where the operator chose none and the port is in use or not known yet."""
+    """The state with a new port for each of `CHOSEN` that is in use or not set."""
     ports = asdict(state.ports)
     wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
@@ -169,7 +169,7 @@ def with_free_ports(state: State) -> State:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replaces a file at once, so that a crash leaves the old or the new; only its owner can read it."""
+    """Replaces a file atomically: a crash leaves the old or the new one. Only its owner can read it."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
@@ -180,8 +180,8 @@ def write_private(file: Path, text: str) -> None:
 
 
 def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
-    """Free ports of 127.0.0.1, chosen at random so that two stacks seldom choose the same;
-    none of those taken. Raises Failure when there are not enough."""
+    """Free ports of 127.0.0.1, without those taken. They are chosen at random, so that two stacks seldom
+    choose the same. Raises Failure when there are not enough."""
     free: list[int] = []
     for port in secrets.SystemRandom().sample(CHOOSABLE_PORTS, len(CHOOSABLE_PORTS)):
         if len(free) == count:
@@ -192,7 +192,8 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
 
 
 def in_use(port: int) -> bool:
-    """Whether another process holds this port of 127.0.0.1. Raises Failure when it can't be had at all."""
+    """Whether another process uses this port of 127.0.0.1. Raises Failure when the port can't be used at
+    all."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -206,9 +207,10 @@ def in_use(port: int) -> bool:
 
 @contextlib.contextmanager
 def locked(directory: Path, wait_seconds: float = 0) -> Iterator[None]:
-    """Makes the directory and holds its lock, which the kernel lets go when this process dies.
+    """Creates the directory and holds its lock, which the kernel releases when this process exits.
 
-    Raises Failure when another command holds it for so long, or when the directory can't be written.
+    Raises Failure when another command still holds it after `wait_seconds`, or when the directory can't be
+    written.
     """
     try:
         if "\n" in str(directory):

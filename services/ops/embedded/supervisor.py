@@ -1,4 +1,4 @@
-"""The supervisor (supervisord) of a stack: its configuration, its start, and the questions it answers."""
+"""The supervisor (supervisord) of a stack: its configuration, its start, and the requests to it."""
 
 import http.client
 import os
@@ -54,7 +54,7 @@ stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 2
 """
 
-# Stopped from the largest priority down: the services before the servers that they need.
+# The supervisor stops programs from the largest priority down: services before the servers they need.
 PROGRAM_OPTIONS = {
     "postgres": "priority = 1\nstopsignal = INT\nstopwaitsecs = 60\n",
     "kafka": "priority = 2\nstopwaitsecs = 60\n",
@@ -66,7 +66,7 @@ PROGRAM_OPTIONS = {
 
 @dataclass(frozen=True)
 class Status:
-    """A program: its process, if it has one, and supervisord's word for how it is, in lower case."""
+    """A program: its process, if it has one, and its state in supervisord's words, in lower case."""
 
     name: str
     pid: int | None
@@ -74,15 +74,15 @@ class Status:
 
 
 def launch(state: State) -> None:
-    """Starts supervisord in a session of its own, and it the servers. Raises Failure when it refuses."""
+    """Starts supervisord, which starts the servers. Raises Failure when it does not start."""
     (state.directory / "logs").mkdir(exist_ok=True)
     write_private(state.directory / "supervisord.conf", configuration(state))
-    launched = subprocess.run(  # noqa: S603 (this interpreter, with arguments made here)
+    launched = subprocess.run(  # noqa: S603 (this interpreter, with our own arguments)
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(state.directory / "supervisord.conf")],
-        # The log files are named relative to here, and all programs inherit these variables: no path and no
-        # password has to survive the quoting of its configuration file.
+        # Log paths are relative to this directory, and all programs inherit these variables. So no path and
+        # no password needs quoting in the configuration file.
         cwd=state.directory,
-        # Its log files are for people, unless the environment says otherwise.
+        # People read its log files, so the default is text. The environment can override it.
         env={"CALLFOLD_LOG_FORMAT": "text"} | _inherited() | environment(state),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -91,9 +91,9 @@ def launch(state: State) -> None:
         timeout=LAUNCH_SECONDS,
     )
     if launched.returncode != 0:
-        said = " ".join((launched.stdout + launched.stderr).split())
-        raise Failure(f"The supervisor did not start: {said}")
-    # It starts the servers when it wakes next, after a second, or now, for a question.
+        output = " ".join((launched.stdout + launched.stderr).split())
+        raise Failure(f"The supervisor did not start: {output}")
+    # A request wakes it to start the servers now; otherwise it wakes after a second.
     statuses(state)
 
 
@@ -107,12 +107,12 @@ def configuration(state: State) -> str:
         name: [f"CALLFOLD_MONITOR_PORT={port}", f'CALLFOLD_DATABASE_URL="{state.database_url_of(name)}"']
         for name, port in state.ports.monitors.items()
     }
-    # A name that stays: a restarted ingest takes its partitions back at once.
+    # A static group membership: a restarted ingest gets its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
         port=state.ports.supervisor,
         password=state.password,
-        # Said aloud, so that it does not warn of it.
+        # Set explicitly, so that supervisord does not warn about running as root.
         user="user = root" if os.geteuid() == 0 else "",
     )
     for name in PROGRAMS:
@@ -124,7 +124,7 @@ def configuration(state: State) -> str:
 
 
 def statuses(state: State) -> list[Status] | None:
-    """How each program is, or None when no supervisor answers."""
+    """The status of each program, or None when no supervisor answers."""
     try:
         with _proxy(state) as proxy:
             answers: Any = proxy.supervisor.getAllProcessInfo()
@@ -139,7 +139,7 @@ def statuses(state: State) -> list[Status] | None:
 
 
 def last_start(state: State, name: str) -> int:
-    """When the program was started last, in seconds of the epoch; 0 for never."""
+    """The time of the program's last start, in seconds since the epoch; 0 if there was none."""
     try:
         with _proxy(state) as proxy:
             answer: Any = proxy.supervisor.getProcessInfo(name)
@@ -149,7 +149,7 @@ def last_start(state: State, name: str) -> int:
 
 
 def start_program(state: State, name: str) -> None:
-    """Starts a program, unless it is started. Raises Failure when the supervisor does not do it."""
+    """Starts a program unless it already runs. Raises Failure when the supervisor does not start it."""
     try:
         with _proxy(state) as proxy:
             proxy.supervisor.startProcess(name, False)
@@ -161,7 +161,7 @@ def start_program(state: State, name: str) -> None:
 
 
 def shut_down(state: State) -> bool:
-    """Tells supervisord to end its programs and itself; whether it heard."""
+    """Tells supervisord to stop its programs and exit. Returns whether it accepted the request."""
     try:
         with _proxy(state) as proxy:
             return bool(proxy.supervisor.shutdown())
@@ -170,7 +170,7 @@ def shut_down(state: State) -> bool:
 
 
 def _inherited() -> dict[str, str]:
-    """This process's variables, but those that tell how another Kafka is reached."""
+    """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka."""
     return {
         name: value for name, value in os.environ.items() if not name.upper().startswith(f"{PREFIX}KAFKA_")
     }
@@ -189,7 +189,7 @@ def _proxy(state: State) -> xmlrpc.client.ServerProxy:
 
 
 def _quoted(command: list[str]) -> str:
-    """A command as supervisord reads it: % begins an expansion, and a ; or # after a space a comment."""
+    """A command in supervisord's syntax: % begins an expansion, and ; or # after a space begins a comment."""
     line = shlex.join(command).replace("%", "%%")
-    # Such a space stands between single quotes: close and open them again, so that none precedes the mark.
+    # Such a space is within single quotes. Closing and reopening them separates it from the character.
     return re.sub(r"(\s)([;#])", r"\1''\2", line)

@@ -18,7 +18,7 @@ from shared.database.connection import Connection
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
 _Key = tuple[UUID, UUID]
 Sample = tuple[float, float] | None
-"""The percentage of calls to sample, with this seed; None for all."""
+"""The percentage of calls to sample, and the seed; None for all calls."""
 
 
 async def prove_calls(
@@ -29,8 +29,8 @@ async def prove_calls(
     found: Findings,
     proved: Callable[[int], None],
 ) -> tuple[int, int]:
-    """Merges the calls, or a sample of them, with their events, both in the order of their keys. Returns how
-    many of each."""
+    """Compares the calls, or a sample of them, with their events. Both are read in the order of their keys
+    and merged. Returns the numbers of calls and events."""
     arguments = organization_id, *(sample or ())
     calls_statement = statements.CALLS if sample is None else statements.SAMPLED_CALLS
     calls = events = 0
@@ -46,7 +46,7 @@ async def prove_calls(
             zone = zones.get(key[0])
             if zone is None and key[0] not in strangers:
                 strangers.add(key[0])
-                must = {"row": "there, as its calls are"}
+                must = {"row": "present, because it has calls"}
                 found.add(Difference("organization", key[0], {"row": "missing"}, must))
             if group is not None and group[0] == key:
                 events += len(group[1])
@@ -64,7 +64,7 @@ async def prove_calls(
 
 
 def _prove_call(row: Any, event_rows: Sequence[Any], zone: Zone, found: Findings) -> None:
-    """A call's row against the fold of its events, field by field."""
+    """Compares a call's row with the fold of its events, field by field."""
     read = [_prove_event(event_row, found) for event_row in event_rows]
     events = [event for event in read if event is not None]
     if len(events) < len(read):
@@ -93,8 +93,8 @@ def _prove_call(row: Any, event_rows: Sequence[Any], zone: Zone, found: Findings
 
 
 def _is_misplaced(row: Any, created_at: datetime, when: LocalHour) -> bool:
-    """Whether a row has a day or hour that other rules for the same instant can have given it: they differ by
-    hours, and by a day at most."""
+    """Whether other time-zone rules can explain the day and hour of a row. They place the same instant at
+    most a day away."""
     stored = LocalHour(row["day"], row["hour"])
     return (
         stored != when
@@ -105,7 +105,8 @@ def _is_misplaced(row: Any, created_at: datetime, when: LocalHour) -> bool:
 
 
 def _prove_event(row: Any, found: Findings) -> Event | None:
-    """The event that a row stores; None, and a difference, where the row is not what its payload says."""
+    """The event that a row stores. Where the row differs from its payload: None, and a difference is
+    added."""
     organization_id, call_id, event_id, event_type, occurred_at, payload = row
     try:
         event = read_stored(payload)

@@ -14,15 +14,15 @@ from shared.database.connection import Connection
 
 
 async def prove_cells(connection: Connection, organization_id: UUID | None, found: Findings) -> int:
-    """Counts plus deltas, and totals plus deltas, against a recount of the calls, in one statement. Returns
-    how many cells there are; a total is a cell of no phone number id in what is found."""
+    """Compares counts plus deltas, and totals plus deltas, with a recount of the calls, in one statement.
+    Returns the number of cells. In a finding, the cell of a total has no phone number id."""
     cells = 0
     width, measures = len(Cell._fields), len(Measures._fields)
     async for rows in chunks(connection, statements.CELLS, organization_id):
         for row in rows:
             cells, off = row[0], tuple(row[1:])
             if off[0] is None:
-                continue  # the one row of a whole without a difference
+                continue  # the only row, when nothing differs
             cell = dict(zip(Cell._fields, off, strict=False))
             stored = _readable(off[width : width + measures])
             expected = _readable(off[width + measures :])
@@ -31,8 +31,8 @@ async def prove_cells(connection: Connection, organization_id: UUID | None, foun
 
 
 def _readable(measures: Sequence[Any]) -> dict[str, object]:
-    """The measures by name, packed ones taken apart: what is counted in each of their groups that has any. A
-    column that holds no number (`NaN`, `Infinity`) is given as its text."""
+    """The measures by name. A packed measure is unpacked into the counts of its groups, without zeros. A
+    column that is not a finite number (`NaN`, `Infinity`) is given as its text."""
     named: dict[str, object] = dict(zip(Measures._fields, measures, strict=True))
     for name, measure in zip(Measures._fields, measures, strict=True):
         if isinstance(measure, Decimal) and not measure.is_finite():

@@ -1,4 +1,4 @@
-"""Rows of a statement in chunks, so that memory does not depend on how many there are."""
+"""Rows of a statement in chunks, so that memory does not depend on their number."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -16,8 +16,8 @@ async def chunks(
     *arguments: object,
     length_of: Callable[[Any], int] = lambda _row: 0,
 ) -> AsyncIterator[list[Any]]:
-    """The rows of a statement, through a cursor on the server: fewer at once, the longer they are."""
-    # Without a name: one that stays behind in a pooler's session would be in the next proof's way.
+    """The rows of a statement, read through a server-side cursor. Longer rows come in smaller chunks."""
+    # Unnamed: a named statement that stays in a pooler's session would conflict with the next proof.
     prepared = await connection.prepare(statement, name="", timeout=STATEMENT_SECONDS)
     cursor = await prepared.cursor(*arguments, timeout=STATEMENT_SECONDS)
     count = CHUNK_ROWS // 10

@@ -12,11 +12,12 @@ from shared.database.connection import Connection
 from shared.store.quarantine import read_deleted
 
 _NOT_LEFT: Final[Mapping[str, object]] = {"calls": 0, "events": 0, "quarantined records": 0}
-"""The data that may be left of a deleted call."""
+"""The numbers of rows that must be left of a deleted call."""
 
 
 async def prove_tombstones(connection: Connection, organization_id: UUID | None, found: Findings) -> None:
-    """Of a deleted call nothing is left: no row, no event, and no quarantined record with its content."""
+    """Proves that nothing is left of a deleted call: no row, no event, and no quarantined record with
+    content."""
     async for rows in chunks(connection, statements.TOMBSTONES_WITH_CALLS, organization_id):
         for owner, call_id, *counts in rows:
             stored = dict(zip(_NOT_LEFT, counts, strict=True))

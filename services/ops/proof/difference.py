@@ -1,4 +1,4 @@
-"""Differences: what the proof finds, in sentences; all counted, the first kept."""
+"""Differences that the proof finds, as sentences. All are counted; only the first are kept."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as it must be: what the tables say, and what they should."""
+    """A difference: the values that the tables have, and those that they must have."""
 
     kind: Kind
     organization_id: UUID
@@ -54,7 +54,7 @@ class Difference:
 
 @dataclass
 class Findings:
-    """The differences: all counted, the first kept, so that a wrecked database does not fill the memory."""
+    """The differences. All are counted; only the first are kept, so that memory stays bounded."""
 
     cells: list[Difference] = field(default_factory=list)
     others: list[Difference] = field(default_factory=list)
@@ -75,6 +75,6 @@ class Findings:
 def some_of_both(
     first: Sequence[Difference], second: Sequence[Difference], count: int
 ) -> Sequence[Difference]:
-    """At most this many, half of each sort where both have more."""
+    """At most `count` of them, half of each kind where both have more."""
     from_first = min(len(first), max(count - len(second), count - count // 2))
     return [*first[:from_first], *second[: count - from_first]]

@@ -1,4 +1,4 @@
-"""The time zones of the organizations, as the proof needs them."""
+"""The time zones of the organizations, for the proof."""
 
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -12,7 +12,7 @@ from shared.database.connection import Connection
 
 
 class Zone(NamedTuple):
-    """An organization's time zone, and whether its calls were last placed by other rules for it."""
+    """An organization's time zone, and whether other rules of that zone last placed its calls."""
 
     rules: ZoneInfo
     placed_by_others: bool
@@ -24,7 +24,7 @@ NO_ORGANIZATION: Final = Zone(UTC, placed_by_others=False)
 async def read_zones(
     connection: Connection, organization_id: UUID | None, found: Findings
 ) -> dict[UUID, Zone]:
-    """The time zone of each organization."""
+    """The time zone of each organization. An unknown name is a difference, and counts as UTC."""
     zones: dict[UUID, Zone] = {}
     rows = await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS)
     for some_id, name, recorded in rows:

@@ -3,7 +3,7 @@ fold of its events.
 
 One REPEATABLE READ, READ ONLY transaction sees one state of the database while ingest, aggregator and
 deletes continue; it takes no lock that they wait for. Calls and events are streamed side by side in the
-order of their keys, so memory does not depend on how many there are.
+order of their keys, so memory does not depend on their number.
 """
 
 import random
@@ -40,23 +40,23 @@ class Proof:
     differences: tuple[Difference, ...]
     differences_found: int
     sampled: bool = False
-    """Whether only some of the calls were proved, and events without a call not looked for."""
+    """Whether only a sample of the calls was proved. A sample does not find events without a call."""
     folded_by_older_laws: int = 0
-    """Calls that an older version folded, and that `refold` has yet to fold by the current laws. Their counts
-    are proved, their fields are not: they are not among the differences."""
+    """The number of calls that an older version folded, and that `refold` has yet to fold by the current
+    laws. The proof covers their counts, but not their fields. They are not among the differences."""
     placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
-    """By organization: calls that are right, but whose day or hour other time-zone rules gave. No difference
-    is one of these."""
+    """By organization: the number of correct calls whose day or hour comes from other time-zone rules. They
+    are not among the differences."""
 
     @property
     def exact(self) -> bool:
-        """Whether all of what was looked at is proved."""
+        """Whether everything that was examined is proved."""
         return (
             self.differences_found == 0 and not self.folded_by_older_laws and not self.placed_by_other_rules
         )
 
     def first_differences(self, count: int) -> Sequence[Difference]:
-        """At most this many of them, some of both sorts where both exist."""
+        """At most `count` differences, some of both kinds where both exist."""
         cells = [one for one in self.differences if one.kind == "cell"]
         return some_of_both(self.differences[: len(self.differences) - len(cells)], cells, count)
 
@@ -79,8 +79,8 @@ async def prove_connection(
     *,
     sample_calls: int | None = None,
 ) -> Proof:
-    """Proves every cell and every call, or about this many calls chosen at random. The connection must be in
-    no transaction."""
+    """Proves every cell and every call, or about `sample_calls` calls chosen at random. The connection must
+    not be in a transaction."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(statements.PLAN_FOR_THE_WHOLE)
         found = Findings()

@@ -1,4 +1,4 @@
-"""The statements of the proof. Each takes one parameter: an organization, or null for all of them."""
+"""The statements of the proof. The first parameter of each is an organization, or null for all."""
 
 from typing import Final
 
@@ -37,10 +37,10 @@ ZONES: Final = "SELECT id, time_zone, zone_rules FROM organizations WHERE $1::uu
 
 
 def compared(where: str) -> str:
-    """The beginning of a statement, up to two common table expressions.
+    """The beginning of a statement, which defines two common table expressions.
 
-    The first has the cells for which a condition over the columns of a cell holds. `kept_…` are the values of
-    the counts and deltas. `true_…` are the correct values: a recount of the calls and of the pruned calls
+    `compared` has the cells for which a condition over the columns of a cell holds. `kept_…` are the values
+    of the counts and deltas. `true_…` are the correct values: a recount of the calls and of the pruned calls
     that stay counted. `compared_totals` has the same for the totals."""
     return f"""
 WITH kept AS (
@@ -101,14 +101,14 @@ WHERE ($1::uuid IS NULL OR organization_id = $1)
 ORDER BY organization_id, call_id
 """
 
-# Of these the columns do not say which calls they name: those of several, and those of an older version.
+# The columns of these records do not identify their calls: records of several calls, or of older versions.
 QUARANTINED_OF_UNKNOWN_CALLS: Final = f"""
 SELECT id, key, value FROM quarantined_records
 WHERE (organization_id IS NULL AND retained_from IS NULL
        OR call_id = '{SEVERAL_CALLS}' AND ($1::uuid IS NULL OR organization_id = $1)) AND {HAS_CONTENT}
 """
 
-# The sample is the same in both statements, for it is the same in one snapshot by one seed.
+# Both statements get the same sample, because one seed gives one sample in one snapshot.
 _SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
 
 _CALL: Final = ", ".join(CALL_COLUMNS)

@@ -91,7 +91,7 @@ def page_of_the_api() -> str:
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation with its name; the routes of health come last."""
+    """Each operation with its name; the health routes come last."""
     for health in (False, True):
         for path, methods in document["paths"].items():
             if path.startswith("/health") is health:
@@ -122,7 +122,7 @@ def _every_route(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _shared(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters and the errors that all operations with credentials have, by name and status."""
+    """The parameters (by name) and errors (by status) that all operations with credentials have."""
     secured = [operation for _, operation in _operations(document) if "security" in operation]
     parameters = [_by_name(operation) for operation in secured]
     first, *others = secured
@@ -206,7 +206,7 @@ def _when(response: dict[str, Any]) -> str:
 
 
 def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
-    """Examples of an operation's 200 answers: its own ones, or those of the answer's schema."""
+    """Examples of an operation's 200 responses: its own, or those of the response's schema."""
     for media_type, said in operation["responses"].get("200", {}).get("content", {}).items():
         examples = [(example["summary"], example["value"]) for example in said.get("examples", {}).values()]
         if "example" in said:

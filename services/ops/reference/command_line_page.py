@@ -1,4 +1,4 @@
-"""docs/reference/cli.md: every command of `callfold`, from the commands themselves."""
+"""docs/reference/cli.md: every command of `callfold`, from the definitions of the commands."""
 
 import inspect
 import re
@@ -74,7 +74,7 @@ def page_of_commands() -> str:
 
 
 def _walk(context: Any) -> Iterator[Any]:
-    """The context of a command and of all below it, in the order of the help."""
+    """The context of a command and of all its subcommands, in the order of the help."""
     yield context
     if isinstance(context.command, TyperGroup):
         for name, command in context.command.commands.items():
@@ -83,7 +83,7 @@ def _walk(context: Any) -> Iterator[Any]:
 
 
 def _name(context: Any) -> str:
-    """The whole name of a command, such as `callfold org create`."""
+    """The full name of a command, such as `callfold org create`."""
     return " ".join(filter(None, [_name(context.parent) if context.parent else "", context.info_name]))
 
 
@@ -92,7 +92,7 @@ def _parameters(context: Any) -> list[Any]:
 
 
 def _shared(contexts: Iterable[Any]) -> dict[str, Any]:
-    """The options of `_SHARED_NAMES`, each with the help that most commands give it, by name."""
+    """The options of `_SHARED_NAMES` by name, each with its most frequent help text."""
     parameters = [parameter for context in contexts for parameter in _parameters(context)]
     shared = {}
     for name in _SHARED_NAMES:
@@ -142,7 +142,7 @@ def _wrapped(paragraph: str) -> str:
 def _row(parameter: Any) -> tuple[str, str, str]:
     required = ", required" if parameter.required else ""
     if isinstance(parameter, TyperOption):
-        opts = sorted(parameter.opts, key=len, reverse=True)  # `--help` has its names in any order
+        opts = sorted(parameter.opts, key=len, reverse=True)  # the order of the names of `--help` varies
         names = ", ".join(f"`{name}`" for name in (*opts, *parameter.secondary_opts))
         repeatable = ", repeatable" if parameter.multiple else ""
         return f"{names}{required}{repeatable}", _value(parameter), sentence(parameter.help or "")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """A table. Line breaks and bars in a cell are replaced, because they would end it."""
+    """A table. Line breaks and bars in a cell are replaced, because they would end the cell."""
     lines = [" | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(
         [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {line} |" for line in lines)]
@@ -13,7 +13,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter at its begin, a full stop at its end, and variables as code."""
+    """The text with an initial capital letter, a final full stop, and variables as code."""
     return variables_as_code(text[:1].upper() + text[1:].rstrip(".") + ".")
 
 

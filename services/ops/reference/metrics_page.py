@@ -20,7 +20,7 @@ _EVERY: Final = "each"
 
 
 def with_table(page: str) -> str:
-    """The page with the table between its two marks. Raises ValueError when a mark is missing."""
+    """The page with the table between its two marker comments. Raises ValueError when a mark is missing."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -29,7 +29,7 @@ def with_table(page: str) -> str:
 
 
 def metrics_table() -> str:
-    """A row for each metric: those of every service first, then each service's own."""
+    """One row per metric: first those of every service, then each service's own."""
     found = {service: _families(registry) for service, registry in _registries().items()}
     common = set.intersection(*(set(families) for families in found.values()))
     rows = [_row(family, _EVERY) for name, family in found["ingest"].items() if name in common]
@@ -39,7 +39,7 @@ def metrics_table() -> str:
 
 
 def _registries() -> dict[str, CollectorRegistry]:
-    """Each service's metrics, in a state in which every label has a value."""
+    """Each service's metrics, with a sample for every label."""
     standing = Standing(
         is_waiting=lambda: False, partitions=lambda: 0, lag=lambda: {0: 0}, unowned_partitions=lambda: 0
     )

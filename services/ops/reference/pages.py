@@ -15,4 +15,5 @@ PAGES: Final[Mapping[str, Callable[[str], str]]] = {
     "errors.md": lambda _: errors_page.page_of_errors(),
     "metrics.md": metrics_page.with_table,
 }
-"""What makes a page. It is given the page's present text, of which the metrics' page keeps a part."""
+"""The function that generates each page from its current text. Only the metrics page keeps a part of that
+text."""

@@ -73,7 +73,7 @@ SECTIONS: Final = (
 _SERVICES: Final = {"ingest": IngestSettings, "the aggregator": AggregatorSettings, "the API": ApiSettings}
 
 _UNITS: Final = {"seconds": "s", "hours": "h", "mib": "MiB"}
-"""The unit of a number by the last word of its setting's name."""
+"""The unit of a number, by the last word of the setting's name."""
 
 _FORMS: Final[dict[Callable[..., Any], str]] = {
     check_url: "URL that begins with `postgresql://`",
@@ -87,7 +87,7 @@ _FORMS: Final[dict[Callable[..., Any], str]] = {
     checks.parse_origins: "origins such as `https://app.example.com`, separated by commas, or `*`",
     checks.parse_plans: "plans such as `free=5/s,5000/day;pro=50/s`",
 }
-"""The form of a text by the function that checks it."""
+"""The form of a text value, by the function that checks it."""
 _WEB_URL: Final = "web_url.<locals>.check"
 
 
@@ -104,7 +104,7 @@ def own_fields(of: type[Settings]) -> dict[str, FieldInfo]:
 def _section(section: Section) -> Iterator[str]:
     yield f"## {section.title}"
     readers = [name for name, of in _SERVICES.items() if issubclass(of, section.settings)]
-    if section.settings is LogSettings:  # which each service reads before its own
+    if section.settings is LogSettings:  # each service reads these before its own
         readers = list(_SERVICES)
     yield f"Read by {_listed([*readers, *filter(None, [section.commands])])}."
     yield table(
@@ -121,7 +121,7 @@ def _description(field: FieldInfo) -> str:
 
 
 def value_of(name: str, field: FieldInfo) -> str:
-    """The values that a field takes, in words. Raises KeyError for a check that `_FORMS` has no words for."""
+    """The values that a field takes, in words. Raises KeyError for a check that `_FORMS` lacks."""
     kind, metadata = _unwrapped(field.annotation, list(field.metadata))
     secret = ", secret" if kind is SecretStr else ""
     forms = list(_forms(metadata))

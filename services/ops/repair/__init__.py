@@ -1,8 +1,8 @@
-"""Repair: the acts that commands run on calls, counts, topics and the quarantine.
+"""Repair: what commands do to calls, counts, topics and the quarantine.
 
-`refold` repairs calls, `rebuild` counts; `redrive` retries quarantined records, which `quarantine_search`
-finds. `replay_source` and `archive` read records again, `rehearsal` says what they would change.
-`retry_overtaken` retries what another owner of the same calls was faster with.
+`refold` repairs calls, and `rebuild` repairs counts. `redrive` retries quarantined records;
+`quarantine_search` finds those of an organization. `replay_source` and `archive` read records again, and
+`rehearsal` counts what they would change. `retry_overtaken` retries after a conflict with another writer.
 
 May import `shared`, the services whose work is repeated, `services.ops.proof` and `services.ops.terminal`.
 """

@@ -1,6 +1,6 @@
 """The records of a file: lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed.
 
-A file is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`, for a file of any size.
+A file of any size is read as a stream: memory holds one record of at most `VALUE_BYTES_MAX`.
 """
 
 import gzip
@@ -29,7 +29,7 @@ _DECOMPRESS: Final = {
 }
 _BLANK: Final = b" \t\r\n"
 _LINE_BYTES: Final = VALUE_BYTES_MAX + 2
-"""Enough to show that a value is too long for an event."""
+"""Enough bytes to recognize a value that is too long for an event."""
 _STRUCTURE: Final = re.compile(rb'[\[\]{},"]')
 _END_OF_STRING: Final = re.compile(rb'["\\]')
 
@@ -56,15 +56,15 @@ REPLAY: Final = Use(("replay", "--file", "-"), "replay", "replayed")
 
 
 class _Broken(Failure):
-    """A fault after some records were read; its text lacks what became of those."""
+    """A fault after some records were read. Its text does not report the outcome of those records."""
 
 
 def values(file: Stream, path: str, use: Use = REPLAY) -> Iterator[tuple[int, bytes]]:
-    """The values of an archive, each with its number: that of its line, or of its element in JSON arrays.
+    """The values of an archive, each with the number of its line, or of its element in JSON arrays.
 
-    Empty lines are passed over. Of a value that is too long for an event only as much is given as shows it.
-    Raises Failure that names `path` for what cannot be read as such an archive, and where a file breaks off;
-    what stood before the break was given by then.
+    Empty lines are skipped. A value that is too long for an event is cut to a length that is still too long.
+    Raises Failure that names `path` when the file is not such an archive, or is cut off. The values before
+    that point have been given by then.
     """
     try:
         yield from _values(_text(file, path, use), path)
@@ -83,12 +83,13 @@ def _resume(use: Use) -> str:
 
 
 def shown(path: str) -> str:
-    """The file's name in a sentence."""
+    """The file's name for a sentence."""
     return "Standard input" if path == "-" else path
 
 
 def _text(file: Stream, path: str, use: Use) -> io.BufferedReader:
-    """The stream, decompressed, without a byte-order mark. Raises Failure for what is not UTF-8 text."""
+    """The stream, decompressed and without a byte-order mark. Raises Failure for another compression or
+    encoding."""
     stream = _Ahead(file)
     packed = compression(stream.head)
     if packed == GZIP:
@@ -117,7 +118,7 @@ def _pipe(path: str, command: str, use: Use) -> str:
 
 
 class _Ahead(io.RawIOBase):
-    """A stream whose first bytes were looked at already."""
+    """A stream whose first bytes can be examined before they are read."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -158,9 +159,9 @@ def _values(text: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[bytes]:
-    """The elements of JSON arrays, and the objects beside them, by the brackets alone: what is within them is
-    for the reader of an event. `first` is what was read of the stream before. Raises Failure where the
-    brackets do not fit."""
+    """The elements of JSON arrays, and objects outside arrays. Only brackets, commas and strings are
+    examined: events are parsed elsewhere. `first` is the part of the stream that was read before. Raises
+    Failure where the brackets do not match."""
     depth = 0
     in_array = in_string = is_escaped = False
     value = bytearray()
@@ -217,9 +218,9 @@ def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[byte
 
 
 def _check_blank(between: bytes | bytearray, path: str) -> None:
-    """Raises Failure where something stands between two values."""
+    """Raises Failure when there is text between two values."""
     if between.strip(_BLANK):
         raise _Broken(
-            f"{shown(path)} begins with a JSON array or object, and has something else behind it: neither a "
-            "sequence of JSON values nor one event per line."
+            f"{shown(path)} begins with a JSON array or object, but other text follows. "
+            "It must be a sequence of JSON values, or one event per line."
         )

@@ -1,4 +1,4 @@
-"""Quarantined records that name an organization, or mention a number in it, by their bytes."""
+"""The search for quarantined records that name an organization, or contain one of its numbers."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -14,9 +14,10 @@ _FIRST: Final = UUID(int=0)
 async def records_of(
     connection: Connection, organization_id: UUID, mentioned: Sequence[str] = ()
 ) -> AsyncIterator[Sequence[UUID]]:
-    """The ids of the quarantined records of an organization, some at a time: those that are known to name it,
-    and those whose bytes have its id. With `mentioned`, only those whose key, value or headers have one of
-    these texts, as UTF-8 or UTF-16, and as JSON may escape a plus. Raises asyncpg's errors."""
+    """The ids of an organization's quarantined records, in chunks: records whose column has its id, and
+    records without an organization whose value contains it. With `mentioned`, only records whose key, value
+    or headers contain one of these texts. They match in UTF-8 and UTF-16, and with a plus escaped as in JSON.
+    Raises asyncpg's errors."""
     ids = [str(organization_id).encode(), str(organization_id).upper().encode()]
     texts = [written for text in mentioned for written in _written(text)]
     last = _FIRST
@@ -27,23 +28,24 @@ async def records_of(
 
 
 def _written(text: str) -> list[bytes]:
-    """The bytes of a text as programs write it."""
+    """The byte sequences in which programs write a text."""
     escaped = [text.replace("+", plus).encode() for plus in ("\\u002b", "\\u002B")] if "+" in text else []
     return [text.encode(), *escaped, text.encode("utf-16-le"), text.encode("utf-16-be")]
 
 
 async def count_content(connection: Connection, ids: Sequence[UUID]) -> int:
-    """How many of these records have content; the others are bare facts. Raises asyncpg's errors."""
+    """The number of these records that have content; the others only record a fact. Raises asyncpg's
+    errors."""
     found: int = await connection.fetchval(_COUNT_CONTENT, ids)
     return found
 
 
 async def remove_records(connection: Connection, ids: Sequence[UUID]) -> int:
-    """Removes these records; how many were there still. Raises asyncpg's errors."""
+    """Removes these records. Returns the number of those that still existed. Raises asyncpg's errors."""
     return len(await connection.fetch(_REMOVE, ids))
 
 
-# The record of an unknown organization is not parsed: the search is for its id as JSON writes it.
+# Records without an organization are not parsed: the search is for the id as JSON writes it.
 _RECORDS: Final = """
 SELECT id FROM quarantined_records AS record
 WHERE id > $4

@@ -1,4 +1,4 @@
-"""Rebuilding: counts repaired from the calls, by deltas that correct them."""
+"""Rebuild: repairs counts from the calls, with correcting deltas."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -35,14 +35,14 @@ async def rebuild_organization(
     actor: str,
     dry_run: bool = False,
 ) -> int:
-    """Corrects one organization's counts and totals of these days (None: all), in one transaction; how many
-    cells of both were off. Raises asyncpg's errors; then nothing is corrected."""
+    """Corrects one organization's counts and totals of these days (None: no bound), in one transaction.
+    Returns the number of wrong cells of both. Raises asyncpg's errors; then nothing is corrected."""
     arguments = organization_id, since, until
     if dry_run:
         found: int = await connection.fetchval(_COUNT, *arguments, timeout=STATEMENT_SECONDS)
         return found
     async with connection.transaction(isolation="read_committed"):
-        # A statement of its own: the next one's snapshot has what another rebuild did.
+        # A separate statement, so that the next one's snapshot includes the changes of another rebuild.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
         cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
         if since is None and until is None:
@@ -66,8 +66,8 @@ SELECT (SELECT count(*) FROM compared WHERE {OFF}) + (SELECT count(*) FROM compa
 
 _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name in Measures._fields)
 
-# The aggregator also adds the correcting deltas to the totals. The remaining difference is added to the
-# totals at once, in a way that is independent of the aggregator's work meanwhile.
+# The aggregator also adds the correcting deltas to the totals. The rest of a total's difference is added to
+# it here. Both are additions, so their order does not matter.
 _CORRECT: Final = f"""
 {compared(_ASKED)}, mended AS (
     {INTO_DELTAS}

@@ -1,4 +1,4 @@
-"""Quarantined records tried again, as if they came now."""
+"""Redrive: retries quarantined records as if they arrived now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class Redriven:
 
 
 async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
-    """Tries these records of the quarantine again, as far as they are still there. They leave it in the
-    transaction that stores them; what is still bad stays, with the reason that holds at `now` (aware). A
-    record without a value stays as it is: it is stored without content, or never had any.
-    Raises asyncpg's errors, and Failure when others are faster again and again."""
+    """Retries these quarantined records, if they still exist. The transaction that stores a record also
+    removes it from the quarantine. A record that is still invalid stays, with the reason that holds at `now`
+    (aware). A record without a value stays unchanged: it is stored without content, or never had any. Raises
+    asyncpg's errors, and Failure after too many conflicts with other writers."""
 
     async def attempt(some: Sequence[UUID]) -> Redriven:
         try:
@@ -78,15 +78,15 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
 
 
 def _record(row: Any) -> ConsumerRecord:
-    """The record as it came, as far as it was kept."""
+    """The record as it arrived, as far as the quarantine keeps it."""
     headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
     place = row["topic"], row["partition"], row["offset"]
     return ConsumerRecord(*place, -1, 0, row["key"], row["value"], None, -1, -1, headers)
 
 
 NO_VALUE: Final = "the record has no value"
-"""The reason by which an older version quarantined a tombstone of compaction; other rows without a value are
-facts without content."""
+"""The reason with which an older version quarantined a tombstone of log compaction. Other rows without a
+value record a fact without content."""
 
 _HOW_MANY_WITHOUT_VALUE: Final = f"""
 SELECT count(*) FROM quarantined_records

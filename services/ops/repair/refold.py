@@ -1,4 +1,4 @@
-"""Refolding: calls repaired from their stored events, in chunks, beside live traffic."""
+"""Refold: repairs calls from their stored events, in chunks, during live traffic."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ CHUNK_CALLS: Final = 500
 
 @dataclass(frozen=True)
 class Refolded:
-    """What a refold did. `mended` are calls whose row was written again, because it differed or because an
-    older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't be read
-    (`unreadable`) and calls `without_events` stay as they are."""
+    """The result of a refold. `mended` counts the calls whose row was rewritten, because it differed or
+    because an older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't
+    be read (`unreadable`) and calls `without_events` stay unchanged."""
 
     calls: int = 0
     mended: int = 0
@@ -40,8 +40,8 @@ class Refolded:
 
 
 async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_run: bool = False) -> Refolded:
-    """Folds these calls again; those that differ are written, with their deltas, in one transaction. Raises
-    asyncpg's errors, and Failure when others are faster again and again."""
+    """Folds these calls again. Calls that differ are written with their deltas, in one transaction. Raises
+    asyncpg's errors, and Failure after too many conflicts with other writers."""
 
     async def attempt(some: Sequence[CallKey]) -> Refolded:
         return await until_not_overtaken(lambda: _refold_once(connection, some, dry_run))
@@ -50,7 +50,7 @@ async def refold_calls(connection: Connection, keys: Sequence[CallKey], *, dry_r
 
 
 async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run: bool) -> Refolded:
-    # One snapshot: a row that ingest changes in between is not held against the events it had before.
+    # One snapshot, so that a row and its events are of the same time, even if ingest changes them meanwhile.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         organizations, calls = await read_known(connection, dict.fromkeys(keys, ()))
         rows = await connection.fetch(_ROWS, [owner for owner, _ in keys], [call_id for _, call_id in keys])
@@ -77,7 +77,7 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
 
 
 def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tuple[object, ...] | None:
-    """The row that a call's events make. Raises InvalidEvent."""
+    """The row that results from a call's events. Raises InvalidEvent."""
     owner = organizations.get(call.key[0])
     change = change_of(call, None if owner is None else owner.zone)
     return None if change.call is None or change.when is None else call_row(change.call, change.when)
@@ -86,8 +86,8 @@ def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tu
 async def keys_of_calls(
     connection: Connection, organization_id: UUID | None, after: CallKey | None
 ) -> AsyncIterator[Sequence[CallKey]]:
-    """The calls that have a row, those behind `after`; then all that only have events. Both in the order of
-    their keys."""
+    """The calls with a row whose keys are greater than `after`, then all calls that only have events. Both
+    come in the order of their keys."""
     first = organization_id or _FIRST, _FIRST
     for statement, begin in ((_CALLS, after or first), (_CALLS_WITHOUT_ROW, first)):
         last = begin

@@ -1,4 +1,4 @@
-"""A replay's dry run: what batches would change, without a write."""
+"""The dry run of a replay: what batches would change, without writes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,13 +18,12 @@ NO_ROW: Final = Written(version=0, revision=0)
 
 
 class Rehearsal:
-    """Takes batches as ingest's writer does. Events that an earlier batch would store count as stored."""
+    """Accepts batches as ingest's writer does. Events that an earlier batch would store count as stored."""
 
     def __init__(
         self, connection: Connection, *, create_organizations: bool, stored: Callable[[Changes, int], None]
     ) -> None:
-        """`stored` is called with what each batch would change and the number of records that are not
-        events."""
+        """`stored` is called with the changes of each batch and the number of records that are not events."""
         self._connection = connection
         self._create_organizations = create_organizations
         self._stored = stored
@@ -55,8 +54,8 @@ class Rehearsal:
         self._calls.update((call.organization_id, call.id) for call, _ in batch.new_calls)
 
     def _after_earlier_batches(self, batch: Changes, repeated: int) -> Changes:
-        """The changes of a batch of which this many events would be stored by now. The database knows
-        nothing of the calls that earlier batches would have stored."""
+        """The changes of a batch when earlier batches have stored `repeated` of its events. The database does
+        not have the calls that earlier batches would have stored."""
         new, changed = [], list(batch.changed_calls)
         for call, when in batch.new_calls:
             if (call.organization_id, call.id) in self._calls:
@@ -67,5 +66,5 @@ class Rehearsal:
 
 
 def _digest(event: Event) -> int:
-    """Stands for an event, as the replay of a whole topic has too many to keep."""
+    """Stands for an event, because a whole topic has too many events to keep in memory."""
     return hash((event.organization_id, event.call_id, event.id))

@@ -25,7 +25,7 @@ SILENCE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a topic: of one partition or all, from an offset or time until before another."""
+    """A part of a topic: one partition or all, from an offset or time up to another, which is excluded."""
 
     topic: str
     partition: int | None = None
@@ -40,7 +40,7 @@ Offsets = Mapping[TopicPartition, tuple[int, int]]
 
 
 async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartition]:
-    """The partitions that a span asks for. Raises Failure when the topic has none such."""
+    """The partitions of a span. Raises Failure when the topic or the partition does not exist."""
     async with administration(broker) as admin:
         numbers = await partitions_of(admin, span.topic)
     if not numbers:
@@ -53,7 +53,7 @@ async def partitions_of_span(broker: Broker, span: Span) -> Sequence[TopicPartit
 
 
 async def offsets_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], span: Span) -> Offsets:
-    """Where the span lies now in each of these partitions."""
+    """The offsets of the span in each of these partitions, at this moment."""
     first = await consumer.beginning_offsets(partitions)
     last = await consumer.end_offsets(partitions)
     begin = await _at(consumer, partitions, span.since, first, last)
@@ -67,7 +67,7 @@ async def offsets_of(consumer: AIOKafkaConsumer, partitions: Sequence[TopicParti
 
 
 async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """The records of a span, in batches. Raises Failure when the broker stays silent before its end."""
+    """The records of a span, in batches. Raises Failure when the broker stops sending before its end."""
     left = set(offsets)
     for partition, (start, _) in offsets.items():
         consumer.seek(partition, start)
@@ -90,14 +90,14 @@ async def read_span(consumer: AIOKafkaConsumer, offsets: Offsets) -> AsyncIterat
 async def _behind(
     consumer: AIOKafkaConsumer, partitions: set[TopicPartition], offsets: Offsets
 ) -> set[TopicPartition]:
-    """Those of the partitions that are not read to the end of the span. No more is fetched of the others."""
+    """The partitions that are not yet read to the end of the span. The others are paused."""
     done = {p for p in partitions if await consumer.position(p) >= offsets[p][1]}
     consumer.pause(*done)
     return partitions - done
 
 
 def span_consumer(broker: Broker) -> AIOKafkaConsumer:
-    """A consumer that is in no group, and reads only committed transactions, as ingest does."""
+    """A consumer without a group. Like ingest, it reads only committed transactions."""
     return AIOKafkaConsumer(
         **client_options(broker),
         enable_auto_commit=False,
@@ -108,9 +108,9 @@ def span_consumer(broker: Broker) -> AIOKafkaConsumer:
 
 
 async def read_file(path: str) -> AsyncIterator[Sequence[ConsumerRecord]]:
-    """The values of a file (`-` is standard input) as records of a topic by its name: lines of JSON, JSON
-    arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it can't be read, after
-    the records before that place."""
+    """The values of a file (`-` is standard input) as records, with the file's name as their topic. The file
+    has lines of JSON, JSON arrays or pretty-printed objects, plain or gzip-compressed. Raises Failure when it
+    can't be read, after giving the records before that point."""
     batches = _file_batches(path)
     while batch := await asyncio.to_thread(next, batches, None):
         yield batch
@@ -140,14 +140,14 @@ def _file_batches(path: str) -> Iterator[Sequence[ConsumerRecord]]:
 
 
 def unreadable(path: str, error: OSError) -> Failure:
-    """The failure of a file that the operating system does not let us read."""
+    """The failure for a file that the operating system can't open or read."""
     return Failure(f"{path} can't be read: {(error.strerror or str(error)).lower()}.")
 
 
 def open_archive(path: str) -> AbstractContextManager[Stream]:
     """The file's bytes; `-` is standard input. Raises OSError."""
     if path == "-":
-        return nullcontext(cast("Stream", sys.stdin.buffer))  # its type lacks what a BufferedReader has
+        return nullcontext(cast("Stream", sys.stdin.buffer))  # its declared type lacks `read1`
     return Path(path).open("rb")
 
 
@@ -162,7 +162,8 @@ async def _at(
     without: Mapping[TopicPartition, int],
     behind: Mapping[TopicPartition, int],
 ) -> Mapping[TopicPartition, int]:
-    """The first offset of each partition from a time on; `behind` where there is none, `without` a time."""
+    """The first offset of each partition at or after a time; `behind` if there is none; `without` if no
+    time."""
     if time is None:
         return without
     found = await consumer.offsets_for_times(dict.fromkeys(partitions, int(time.timestamp() * 1000)))

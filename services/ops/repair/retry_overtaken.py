@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 async def until_not_overtaken(
     attempt: Callable[[], Awaitable[_T]], *, longest_pause_seconds: float = 1
 ) -> _T:
-    """The result of the first attempt that is neither overtaken nor a deadlock's victim. Raises Failure after
-    many attempts."""
+    """The result of the first attempt without a conflict: not overtaken, no deadlock, no lock timeout. Raises
+    Failure after `TRIES` attempts."""
     backoff = Backoff(longest_seconds=longest_pause_seconds)
     for _ in range(TRIES):
         try:
