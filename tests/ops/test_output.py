@@ -19,6 +19,8 @@ from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.pipeline import Pipeline, calls
 from tests.support.storing import arrivals, record, store
 
+pytestmark = pytest.mark.long
+
 ACME = str(ORGANIZATION)
 OTHER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8b01"
 CALL = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8a02"

@@ -12,6 +12,8 @@ from services.ops.embedded.state import free_ports
 from tests.support.repository import ROOT
 from tests.support.tutorial import follow
 
+pytestmark = pytest.mark.long
+
 TUTORIALS = ROOT / "docs" / "tutorials"
 
 
@@ -25,7 +27,6 @@ def clone(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["./callfold", "down"], cwd=tmp_path, env=_environment(), timeout=60)
 
 
-@pytest.mark.long
 @pytest.mark.processes
 async def test_your_first_call(clone: Path) -> None:
     api, postgres = free_ports(2)
