@@ -38,7 +38,7 @@ WRONG: dict[str, tuple[tuple[str | UUID, ...], str]] = {
         "A name must have 1 to 200 printable characters.",
     ),
     "id of no form": (("org", "create", "A", "--id", "7"), "--id must be a UUID"),
-    "id taken": (("org", "create", "A", "--id", ORGANIZATION), f"an organization {ORGANIZATION} already"),
+    "id taken": (("org", "create", "A", "--id", ORGANIZATION), f"Organization {ORGANIZATION} already exists"),
     "key for nobody": (("key", "create", "--organization", NOBODY), f"There is no organization {NOBODY}"),
     "key for no form": (("key", "create", "--organization", "x"), "--organization must be a UUID"),
     "keys of nobody": (("key", "list", "--organization", NOBODY), f"There is no organization {NOBODY}"),
@@ -86,7 +86,7 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
         (lambda url: url.rpartition("/")[0] + "/nowhere", "There is no database nowhere on 127.0.0.1"),
         (lambda url: url.rpartition("/")[0] + "/postgres", "`callfold migrate` brings them up to date"),
         (lambda url: url.replace("postgres@", "nobody:secret@"), "PostgreSQL refuses the connection"),
-        (lambda url: f"{url}?target_session_attrs=standby", "none of its hosts is what target_session_attrs"),
+        (lambda url: f"{url}?target_session_attrs=standby", "none of its hosts matches target_session_attrs"),
         (
             lambda _: f"postgresql://{NOTHING_LISTENS}/secret@{NOTHING_LISTENS}/callfold",
             "can't be reached at the address in CALLFOLD_DATABASE_URL (is its password percent-encoded?)",

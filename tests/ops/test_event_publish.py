@@ -52,7 +52,10 @@ async def test_the_topic_must_exist(pipeline: Pipeline, tmp_path: Path) -> None:
     done = await callfold(
         "event", "publish", str(file), "--topic", "no-such-topic", kafka_bootstrap=pipeline.bootstrap
     )
-    assert done.failure == "Kafka has no topic no-such-topic: `callfold topic` creates it."
+    assert (
+        done.failure
+        == "Kafka has no topic no-such-topic. `CALLFOLD_TOPIC=no-such-topic callfold topic` creates it."
+    )
 
 
 async def test_a_file_without_events_fails(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -136,14 +136,15 @@ def _paragraphs_of_page(text: str) -> Iterator[tuple[int, str]]:
     """Paragraphs, list items, headings and cells of tables, each with its line; no code."""
     paragraph: list[str] = []
     first = 0
-    fenced = html = False
+    fenced = html = in_list = False
     for number, line in enumerate([*text.splitlines(), ""], 1):
         bare = line.strip()
         if bare.startswith(("```", "~~~")):
             fenced = not fenced
         html = (html or bare.startswith("<!--")) and "-->" not in bare
         begins = re.match(r"([-*+]|\d+\.|>|!!!) ", bare) is not None
-        code = fenced or html or (line.startswith("    ") and not paragraph)
+        in_list = begins or (in_list and (not bare or line.startswith(" ")))
+        code = fenced or html or (line.startswith(" " * (8 if in_list else 4)) and not paragraph)
         if paragraph and (not bare or begins or bare.startswith(("#", "|", "```"))):
             yield first, " ".join(paragraph)
             paragraph = []

@@ -1,6 +1,7 @@
 """Runs the commands of a tutorial in one shell, as its reader types them, and compares their output.
 
-A block of `sh` has commands. A block of `text` right after it has their output: `…` stands for any text.
+A block of `sh` has commands, and each must succeed; one of `sh fails` has a command that must fail. A block of `text`
+right after it has the output: `…` stands for any text.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_BLOCK: Final = re.compile(r"^( *)```(sh|text)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(r"^( *)```(sh|sh fails|text)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _DONE: Final = "tutorial-step-done"
 _STEP_SECONDS: Final = 120
 _APPEARS_SECONDS: Final = 30
@@ -23,6 +24,7 @@ class Step:
 
     commands: str
     output: str
+    fails: bool = False
 
     @property
     def only_reads(self) -> bool:
@@ -37,9 +39,9 @@ def steps_of(page: Path) -> list[Step]:
     ]
     following = [*blocks[1:], ("sh", "")]
     return [
-        Step(commands, output if kind == "text" else "")
+        Step(commands, output if kind == "text" else "", fails=own == "sh fails")
         for (own, commands), (kind, output) in zip(blocks, following, strict=True)
-        if own == "sh"
+        if own != "text"
     ]
 
 
@@ -72,27 +74,30 @@ async def _take(shell: asyncio.subprocess.Process, step: Step, instead: Mapping[
         commands, expected = commands.replace(ours, theirs), expected.replace(ours, theirs)
     deadline = time.monotonic() + _APPEARS_SECONDS
     while True:
-        printed = await _run(shell, commands)
-        if not expected or _fits(expected, printed):
+        printed, failed = await _run(shell, commands)
+        if failed is step.fails and (not expected or _fits(expected, printed)):
             return
         if not step.only_reads or time.monotonic() > deadline:
-            raise AssertionError(f"{commands}\nprinted:\n{printed}\nin place of:\n{expected}")
+            outcome = "failed" if failed else "succeeded"
+            raise AssertionError(f"{commands}\n{outcome}, and printed:\n{printed}\nin place of:\n{expected}")
 
 
-async def _run(shell: asyncio.subprocess.Process, commands: str) -> str:
+async def _run(shell: asyncio.subprocess.Process, commands: str) -> tuple[str, bool]:
+    """The output of the commands, and whether one of them failed."""
     assert shell.stdin
     assert shell.stdout
-    shell.stdin.write(f"{commands}\nprintf '\\n%s\\n' {_DONE}\n".encode())
+    watched = f"failed=0; trap 'failed=1' ERR\n{commands}\ntrap - ERR; printf '\\n%s %s\\n' {_DONE} $failed\n"
+    shell.stdin.write(watched.encode())
     await shell.stdin.drain()
     lines: list[str] = []
     try:
         async with asyncio.timeout(_STEP_SECONDS):
-            while (line := (await shell.stdout.readline()).decode()) != f"{_DONE}\n":
+            while not (line := (await shell.stdout.readline()).decode()).startswith(_DONE):
                 assert line, "the shell exited"
                 lines.append(line)
     except (TimeoutError, AssertionError) as error:
         raise AssertionError(f"{commands}\ndid not end; it printed:\n{''.join(lines)}") from error
-    return "".join(lines)
+    return "".join(lines), line != f"{_DONE} 0\n"
 
 
 def _fits(expected: str, printed: str) -> bool:

@@ -17,7 +17,7 @@ from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, StateOption
 from services.ops.terminal.plain_help import Command
 from services.ops.terminal.printing import counted, print_json
-from services.ops.terminal.program import suggestion
+from services.ops.terminal.program import command_line
 from shared.kafka.producer import producer
 from shared.kafka.topic import administration, partitions_of
 from shared.settings.kafka import KafkaSettings
@@ -79,9 +79,8 @@ async def _publish(place: KafkaPlace, topic: str, file: str) -> Published:
     with kafka_faults(place):
         async with administration(place.broker) as admin:
             if not await partitions_of(admin, topic):
-                raise Failure(
-                    f"Kafka has no topic {topic}: {suggestion('topic', state=place.state)} creates it."
-                )
+                create = f"CALLFOLD_TOPIC={topic} {command_line('topic', state=place.state)}"
+                raise Failure(f"Kafka has no topic {topic}. `{create}` creates it.")
         async with producer(place.broker) as to:
             events = checked_events(file, PUBLISH, datetime.now(UTC))
             while batch := list(itertools.islice(events, _RECORDS_IN_FLIGHT)):

@@ -56,7 +56,7 @@ def refold(
         verb = "would be repaired" if dry_run else "repaired"
         typer.echo(f"{counted(done.calls, 'call')} folded, {done.mended:,} of them {verb}.")
         if done.by_older_laws:
-            typer.echo(f"An older version had folded {counted(done.by_older_laws, 'call')} of these.")
+            typer.echo(f"An older version had folded {done.by_older_laws:,} of these calls.")
         if done.unreadable:
             typer.echo(
                 f"{counted(done.unreadable, 'call')} with an event that cannot be read: `verify` lists them."
