@@ -46,7 +46,7 @@ async def test_your_own_kafka_and_postgresql(clone: Path, bootstrap: str, databa
         instead={
             "postgresql://postgres@127.0.0.1:5432/callfold": database_url,
             "127.0.0.1:9092": bootstrap,
-            "CALLFOLD_TOPIC=call-events": f"CALLFOLD_TOPIC=tutorial-{uuid.uuid4().hex[:12]}",
+            "call-events": f"tutorial-{uuid.uuid4().hex[:12]}",
             "8000": str(api),
         },
         environment=_environment(),

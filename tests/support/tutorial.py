@@ -1,7 +1,7 @@
 """Runs the commands of a tutorial in one shell, as its reader types them, and compares their output.
 
-A block of `sh` has commands, and each must succeed; one of `sh fails` has a command that must fail. A block of `text`
-right after it has the output: `…` stands for any text.
+A block of `sh` has commands that must succeed, and a block of `sh fails` a command that must fail. A block
+of `text` right after it has the output: `…` stands for any text.
 """
 
 import asyncio
