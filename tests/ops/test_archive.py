@@ -44,6 +44,7 @@ ARCHIVES = {
     "an array behind a byte-order mark": MARK + b" [" + b",".join(EVENTS) + b"]",
     "gzip of an array": gzip.compress(b"[" + b",".join(EVENTS) + b"]"),
     "pretty-printed objects": b"\n".join(json.dumps(json.loads(one), indent=2).encode() for one in EVENTS),
+    "objects over several lines": b"\n".join(one.replace(b', "t', b',\n "t', 1) for one in EVENTS),
     "a pretty-printed array": json.dumps([json.loads(one) for one in EVENTS], indent="\t").encode(),
 }
 
@@ -51,6 +52,10 @@ ARCHIVES = {
 @pytest.mark.parametrize("form", ARCHIVES)
 def test_an_archive_of_any_form_gives_its_events(form: str) -> None:
     assert [json.loads(one) for one in found(ARCHIVES[form])] == [json.loads(one) for one in EVENTS]
+
+
+def test_a_first_line_that_was_cut_off_is_a_record_of_its_own() -> None:
+    assert found(b'{"id": "evt_1",\n' + LINES) == [b'{"id": "evt_1",', *EVENTS]
 
 
 documents = st.recursive(

@@ -38,6 +38,12 @@ async def test_your_first_call(clone: Path) -> None:
     )
 
 
+@pytest.mark.processes
+async def test_one_event_of_the_readme(clone: Path) -> None:
+    (api,) = free_ports(1)
+    await follow(ROOT / "README.md", clone, instead={"8000": str(api)}, environment=_environment())
+
+
 async def test_your_own_kafka_and_postgresql(clone: Path, bootstrap: str, database_url: str) -> None:
     (api,) = free_ports(1)
     await follow(

@@ -86,9 +86,13 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     to = console()
     to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
-    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} = recount of the calls")
+    kinds = {difference.kind for difference in proof.differences}
+    # Differences of cells come last: of more than are kept, those of cells may be the ones left out.
+    cells = "≠" if "cell" in kinds or proof.differences_found > len(proof.differences) else "="
+    calls = "≠" if kinds - {"cell"} else "="
+    to.print(f"  {_right(proof.cells, 'cell')}: counts + {deltas} {cells} recount of the calls")
     rules = f"days by time-zone rules {RULES_VERSION}"
-    to.print(f"  {_right(proof.calls, 'call')}: call = fold of its events, {rules}")
+    to.print(f"  {_right(proof.calls, 'call')}: call {calls} fold of its events, {rules}")
     to.print(f"  {_right(proof.events, 'event')}")
     to.print(f"  {_right(proof.tombstones, 'deleted call')}: no data left")
     if proof.exact:

@@ -148,7 +148,7 @@ def _values(text: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes]]:
     while line := text.readline(_LINE_BYTES):
         number += 1
         value = line.strip()
-        if is_first and (value.startswith(b"[") or value == b"{"):
+        if is_first and _continues(value, text):
             yield from enumerate(_elements(line, text, path), 1)
             return
         if value:
@@ -156,6 +156,14 @@ def _values(text: io.BufferedReader, path: str) -> Iterator[tuple[int, bytes]]:
             is_first = False
         while line and not line.endswith(b"\n"):
             line = text.readline(_LINE_BYTES)
+
+
+def _continues(first: bytes, text: io.BufferedReader) -> bool:
+    """Whether a JSON array or object begins in the first line and continues in the next one."""
+    if first.startswith(b"[") or first == b"{":
+        return True
+    # A line that was cut off also ends so. But then the next line begins an event of its own.
+    return first.startswith(b"{") and first.endswith((b",", b"{")) and text.peek().lstrip(_BLANK)[:1] == b'"'
 
 
 def _elements(first: bytes, text: io.BufferedReader, path: str) -> Iterator[bytes]:
