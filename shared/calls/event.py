@@ -199,7 +199,7 @@ def _read(value: bytes | None, now: datetime) -> Event:
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
-        raise InvalidEvent(f"the value is not UTF-8: byte {error.start} can't be decoded") from None
+        raise InvalidEvent(f"the value is not UTF-8 at byte {error.start}") from None
     if "\0" in text:
         raise InvalidEvent("the value contains a null byte")
     if len(text) > SHALLOW_LENGTH and _may_be_deep(text):
@@ -383,7 +383,12 @@ def _check_depth(text: str) -> None:
 
 
 def _not_json(error: msgspec.DecodeError) -> InvalidEvent:
-    return InvalidEvent(f"the value is not JSON: {str(error).removeprefix('JSON is malformed: ')}")
+    fault = str(error).removeprefix("JSON is malformed: ")
+    return InvalidEvent(f"the value is not JSON: {_ENDS_EARLY.get(fault, fault)}")
+
+
+_ENDS_EARLY: Final = {"Input data was truncated": "it ends too early"}
+"""msgspec's words for it are those of a decoder."""
 
 
 def _too_deep() -> InvalidEvent:

@@ -100,11 +100,11 @@ def _said(**data: Any) -> bytes:
 BAD = [
     (None, "the record has no value"),
     (b"", "the value is empty; an event is a JSON object"),
-    (b"{", "the value is not JSON: Input data was truncated"),
+    (b"{", "the value is not JSON: it ends too early"),
     (b"hello", "the value is not JSON: invalid character (byte 0)"),
     (b"7", "the value: expected object, got int"),
     (b"null", "the value: expected object, got null"),
-    (b"\xff\xfd", "the value is not UTF-8: byte 0 can't be decoded"),
+    (b"\xff\xfd", "the value is not UTF-8 at byte 0"),
     (b'{"id":"' + b"x" * 1024 * 1024 + b'"}', "the value has 1,048,585 bytes; the limit is 1,048,576"),
     (_changed(id=...), "id: is missing"),
     (_changed(type=...), "type: is missing"),

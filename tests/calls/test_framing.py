@@ -85,9 +85,9 @@ def test_a_byte_order_mark_is_no_part_of_the_value() -> None:
 RULES = {
     b'{"id": 7}': "id: expected str, got int",
     b"no event": "the value is not JSON: invalid character",
-    b'{"id": "\xff"}': "the value is not UTF-8: byte 8 can't be decoded",
+    b'{"id": "\xff"}': "the value is not UTF-8 at byte 8",
     b'{"id": "\0"}': "the value contains a null byte",
-    b"\n[\xff]": "the value is not UTF-8: byte 2 can't be decoded",
+    b"\n[\xff]": "the value is not UTF-8 at byte 2",
     b"7": "the value: expected object, got int",
     b'"text"': "the value: expected object, got str",
     EVENT.replace(b'"type"', b'"schema": 1, "payload": 2, "kind"'): "type: is missing",

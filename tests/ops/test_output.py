@@ -28,7 +28,7 @@ KEY = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8c01"
 USER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8d01"
 NUMBER = "+493012345"
 BAD_RECORDS = [
-    BadRecord(record(b"{", offset=1), "the value is not JSON: Input data was truncated"),
+    BadRecord(record(b"{", offset=1), "the value is not JSON: it ends too early"),
     BadRecord(
         record(value("call.completed", organization_id=OTHER), offset=2),
         f"organization_id: there is no organization {OTHER}",

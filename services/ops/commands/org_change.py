@@ -129,6 +129,7 @@ def _check_plan(plan: str) -> None:
 def _read_days(text: str) -> int | None:
     if text == "forever":
         return None
+    text = text.removesuffix("d")
     if not text.isdecimal() or not 1 <= int(text) <= RETENTION_DAYS_MAX:
         raise Failure(f"DAYS must be from 1 to {RETENTION_DAYS_MAX:,}, or forever, not {text!r}.")
     return int(text)
