@@ -47,7 +47,7 @@ def _begins(message: str, quote: str) -> bool:
 
 
 def _logged() -> list[tuple[Path, str]]:
-    """What the services log as a warning or an error, and at the begin and the end of an outage."""
+    """The messages of warnings and errors, and those of the start and the end of an outage."""
     logged = []
     for path, tree in _sources():
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args):
