@@ -123,9 +123,9 @@ class Writer:
                 self._paused()
                 first = bad_records[0] if bad_records else None
                 logger.error(
-                    "%s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to quarantine "
-                    "them, and restart ingest",
-                    self.waiting,
+                    "pauses: %s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to "
+                    "quarantine them, and restart ingest",
+                    too_many,
                     (first.rule or first.reason) if first else "its organization does not accept it",
                 )
                 await self._stopping.wait()

@@ -12,6 +12,11 @@ from tests.support.repository import ROOT
 
 OBSERVABILITY = ROOT / "deploy" / "observability"
 DASHBOARD = json.loads((OBSERVABILITY / "grafana" / "dashboards" / "callfold.json").read_text())
+ALERTS = [
+    rule
+    for group in yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]
+]
 PROCESS_METRICS = {"up", "process_resident_memory_bytes"}
 
 
@@ -20,12 +25,6 @@ def dashboard_expressions() -> Iterator[str]:
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield target["expr"].replace("$__rate_interval", "1m")
-
-
-def alert_expressions() -> Iterator[str]:
-    for group in yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())["groups"]:
-        for rule in group["rules"]:
-            yield rule["expr"]
 
 
 def documented() -> set[str]:
@@ -41,11 +40,32 @@ def documented() -> set[str]:
     return series
 
 
-@pytest.mark.parametrize("expression", [*dashboard_expressions(), *alert_expressions()])
+@pytest.mark.parametrize("expression", [*dashboard_expressions(), *(alert["expr"] for alert in ALERTS)])
 def test_only_documented_metrics_are_asked_for(expression: str) -> None:
     asked = set(re.findall(r"\b(?:callfold_\w+|process_\w+|up)\b", expression))
     assert asked
     assert asked <= documented()
+
+
+def test_the_runbook_has_a_heading_for_each_alert_and_the_list_of_conditions_links_to_it() -> None:
+    alerts = [alert["alert"] for alert in ALERTS]
+    runbook, conditions = (
+        (ROOT / "docs" / "how-to" / page).read_text() for page in ("runbook.md", "monitor-and-alert.md")
+    )
+    assert re.findall(r"^### (Callfold\w+)$", runbook, re.MULTILINE) == alerts
+    assert re.findall(r"^\| \[`(Callfold\w+)`\]\(runbook\.md#(\w+)\) \|", conditions, re.MULTILINE) == [
+        (alert, alert.lower()) for alert in alerts
+    ]
+
+
+def test_the_tests_of_the_alerts_expect_their_present_descriptions() -> None:
+    expected = {
+        (one["alertname"], alert["exp_annotations"]["description"])
+        for test in yaml.safe_load((OBSERVABILITY / "alerts.test.yml").read_text())["tests"]
+        for one in test["alert_rule_test"]
+        for alert in one["exp_alerts"]
+    }
+    assert expected == {(alert["alert"], alert["annotations"]["description"]) for alert in ALERTS}
 
 
 def test_every_panel_asks_the_provisioned_source_and_has_a_place_of_its_own() -> None:

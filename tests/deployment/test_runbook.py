@@ -71,7 +71,7 @@ def written_commands() -> Iterator[str]:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         text = page.read_text()
         yield from re.findall(r"^ {4,}[^#`\n]*?\bcallfold ([a-z][^#|>;`\n]*)", text, re.MULTILINE)
-        yield from re.findall(r"`(?:\./)?callfold\s+([a-z][^`]*)`", text)
+        yield from re.findall(r"`(?:\./)?callfold\s+([a-z][^`;]*)[^`]*`", text)
 
 
 @pytest.mark.parametrize("written", sorted(set(written_commands())))

@@ -23,6 +23,13 @@ def test_the_image_and_the_manifests_carry_the_version() -> None:
     assert f"newTag: {VERSION}\n" in (ROOT / "deploy" / "kubernetes" / "kustomization.yaml").read_text()
 
 
+def test_the_pages_that_an_operator_copies_from_carry_the_version() -> None:
+    kubernetes = (ROOT / "docs" / "how-to" / "deploy-on-kubernetes.md").read_text()
+    assert set(re.findall(r"(?:callfold:|newTag: )(\d+\.\d+\.\d+)", kubernetes)) == {VERSION}
+    status = re.findall(r"^\| Status \|.*?(\d+\.\d+\.\d+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert status == [VERSION]
+
+
 def test_the_changelog_has_the_version_and_its_upgrade_notes() -> None:
     releases = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert releases[:2] == ["Unreleased", VERSION]
