@@ -62,7 +62,7 @@ CallOption = Annotated[
         show_default=False,
     ),
 ]
-IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The ids of the records.", "An id")]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("ID", "The ids of the records.", "An id")]
 
 
 @app.command("list", cls=Command)
