@@ -1,4 +1,4 @@
-"""The breaker: many bad records indicate a faulty producer, and the quarantine must not fill with a whole
+"""The breaker: many invalid records indicate a faulty producer, and the quarantine must not fill with a whole
 topic.
 
 The breaker refuses the batch, and the writer pauses until ingest is restarted.
@@ -8,15 +8,15 @@ from collections import deque
 
 
 class TooManyBadRecords(Exception):
-    """The share of bad records in the window exceeds the limit. The text gives both numbers."""
+    """The share of invalid records in the window exceeds the limit. The text gives both numbers."""
 
 
 class Breaker:
     """Watches the most recent batches, as many as hold at least `window_records` records."""
 
     def __init__(self, window_records: int, share: float) -> None:
-        """`share` is the largest share of bad records in the window, from 0 to 1. With 1, the breaker never
-        opens."""
+        """`share` is the largest share of invalid records in the window, from 0 to 1. With 1, the breaker
+        never opens."""
         self._window_records = window_records
         self._share = share
         self._batches: deque[tuple[int, int]] = deque()

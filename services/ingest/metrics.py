@@ -74,7 +74,7 @@ class Metrics:
         )
         self._paused = Gauge(
             "callfold_ingest_paused",
-            "1 after ingest paused because too many records were bad, until it is restarted",
+            "1 after ingest paused because too many records were invalid, until it is restarted",
             registry=registry,
         )
         _show_standing(standing, registry)

@@ -25,7 +25,7 @@ from services.ops.commands.verify import verify
 from services.ops.demo.command import demo
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.plain_help import Command, Group
-from shared.settings.misspelt import misspelt
+from shared.settings.misspelt import deprecated, misspelt
 from shared.upstream import UpstreamChanged
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def _whole(
     ] = False,
 ) -> None:
     # With a misspelt address, a command would use another database than the operator meant.
-    for sentence in misspelt(os.environ):
+    for sentence in (*deprecated(os.environ), *misspelt(os.environ)):
         print(f"Warning: {sentence}", file=sys.stderr)
 
 

@@ -20,7 +20,7 @@ from pythonjsonlogger.core import LogData
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from shared.database.loggable import loggable
-from shared.settings.misspelt import misspelt
+from shared.settings.misspelt import deprecated, misspelt
 from shared.settings.process import LogSettings
 
 _IDS: Final = ("organization_id", "call_id", "key_id", "user_id", "topic", "partition", "offset")
@@ -47,7 +47,7 @@ def configure(service: str) -> None:
     sys.excepthook = _log_the_end
     threading.excepthook = _log_a_threads_end
     sys.unraisablehook = _log_unraisable
-    for sentence in misspelt(os.environ):
+    for sentence in (*deprecated(os.environ), *misspelt(os.environ)):
         logging.getLogger("callfold.settings").warning(sentence)
 
 

@@ -2,7 +2,7 @@
 
 `base` reads the environment and words the errors. `checks` and `database_url` check single values. `process`,
 `database` and `kafka` (with `kafka_tls`) hold settings that several services share. `ingest`, `aggregator`
-and `api` hold those of one service. `misspelt` finds misspelt variables.
+and `api` hold those of one service. `misspelt` finds misspelt and deprecated variables.
 
 May import `shared.calls` and the single files of `shared`.
 """

@@ -1,7 +1,8 @@
 """The base of every settings class: the prefix, and errors of one sentence."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, get_args
 
@@ -11,6 +12,10 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "CALLFOLD_"
+
+RENAMED: Final[Mapping[str, str]] = {}
+"""The deprecated name of a setting, and its present name, both with the prefix. The deprecated name is read
+while the present one is not set, and the process warns about it."""
 
 
 class InvalidSetting(ValueError):
@@ -33,7 +38,7 @@ class Settings(BaseSettings):
     def __init__(self, **values: Any) -> None:
         """Reads the environment. Raises InvalidSetting."""
         try:
-            super().__init__(**values)
+            super().__init__(**{**self._by_deprecated_names(), **values})
         except ValidationError as error:
             first = error.errors()[0]
             if not first["loc"]:  # settings that contradict each other
@@ -42,6 +47,18 @@ class Settings(BaseSettings):
             # The value itself is not shown: a database URL may contain a password.
             rule = first.get("ctx", {}).get("error") or _rule(type(self).model_fields[name])
             raise InvalidSetting(f"{PREFIX}{name.upper()} must {rule}.") from None
+
+    @classmethod
+    def _by_deprecated_names(cls) -> dict[str, str]:
+        """The values of fields that are set only by a name in `RENAMED`."""
+        given = {name.upper(): value for name, value in os.environ.items()}
+        return {
+            field: given[deprecated]
+            for deprecated, name in RENAMED.items()
+            if (field := name.removeprefix(PREFIX).lower()) in cls.model_fields
+            and deprecated in given
+            and name not in given
+        }
 
 
 def _rule(field: FieldInfo) -> str:

@@ -1,6 +1,7 @@
 """Checks of single values. Each raises ValueError with the rule, as the end of "… must …"."""
 
 import re
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final
@@ -36,23 +37,29 @@ def check_file(file: Path) -> Path:
         raise ValueError(f"name a readable file ({error.strerror})") from None
 
 
-def web_url(example: str) -> AfterValidator:
+@dataclass(frozen=True)
+class WebUrl:
     """Checks an HTTP or HTTPS URL. URLs are logged, so credentials are refused: they have settings of their
     own."""
 
-    def check(url: str) -> str:
+    example: str
+
+    def __call__(self, url: str) -> str:
+        """Raises ValueError with the rule."""
         try:
             parts = urlsplit(url)
             known = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
         except ValueError:
             known = None
         if not known:
-            raise ValueError(f"be a URL such as {example}")
+            raise ValueError(f"be a URL such as {self.example}")
         if "@" in parts.netloc:
-            raise ValueError(f"be a URL such as {example}, without a user or password in it")
+            raise ValueError(f"be a URL such as {self.example}, without a user or password in it")
         return url
 
-    return AfterValidator(check)
+
+def web_url(example: str) -> AfterValidator:
+    return AfterValidator(WebUrl(example))
 
 
 def check_jwt_secret(secret: SecretStr) -> SecretStr:

@@ -42,14 +42,14 @@ class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, Telemetry
     breaker_records: int = Field(
         1_000,
         ge=1,
-        description="The number of most recent records in which ingest measures the share of bad ones.",
+        description="The number of most recent records in which ingest measures the share of invalid ones.",
     )
     breaker_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="The share of bad records, from 0 to 1, above which ingest pauses. Set it to 1 to "
-        "quarantine every bad record and never pause.",
+        description="The share of invalid records, from 0 to 1, above which ingest pauses. Set it to 1 to "
+        "quarantine every invalid record and never pause.",
     )
     unknown_organizations: Literal["create", "quarantine"] = Field(
         "create",

@@ -292,7 +292,7 @@ async def test_a_refold_places_calls_by_the_present_rules_exact_at_every_snapsho
         assert proof.differences == ()
         proofs += 1
     assert proofs > 0
-    assert (await refold).json["mended"] == 1_200
+    assert (await refold).json["repaired"] == 1_200
     assert await days(database) == {date(2026, 11, 24): 1_200}
     assert await placed(database) == {local_hour(at, time_zone(VANCOUVER)) for at in (NIGHT, MORNING)}
     assert await recorded(database) == zone_rules(VANCOUVER)

@@ -83,7 +83,7 @@ async def test_a_second_time_nothing_is_to_do(database: Connection) -> None:
     assert await missing(database) == {}
 
 
-async def test_what_is_not_as_it_must_be_is_mended_and_nothing_else(
+async def test_what_is_not_as_it_must_be_is_repaired_and_nothing_else(
     database_url: str, database: Connection
 ) -> None:
     await database.execute("GRANT UPDATE, TRUNCATE ON calls, members TO callfold_api")

@@ -38,7 +38,7 @@ def command(time_zone: str) -> list[str]:
     return shlex.split(found[1].replace("TIME_ZONE", time_zone).replace("ORGANIZATION", str(ORGANIZATION)))
 
 
-async def test_a_wrong_time_zone_is_mended(
+async def test_a_wrong_time_zone_is_repaired(
     pipeline: Pipeline, bootstrap: str, topic: str, database_url: str, database: Connection
 ) -> None:
     """Events arrived before an operator created the organization, so ingest created it in UTC. Ingest keeps

@@ -100,7 +100,7 @@ async def test_a_redrive_lets_go_of_records_without_a_value(database: Connection
     """The records were quarantined once."""
     await write_quarantine(database, [BadRecord(record(None), "the record has no value")], NOON)
     told = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
-    assert told.json == {"tried": 1, "let_in": 1, "still_bad": 0}
+    assert told.json == {"retried": 1, "accepted": 1, "still_quarantined": 0}
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
 
 

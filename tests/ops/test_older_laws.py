@@ -162,7 +162,7 @@ async def test_after_the_refold_the_new_laws_hold(older: Connection, older_url: 
     assert await older.fetchval(made_up, UUID(int=11)) == 0
 
     again = await callfold("refold", "--json", database_url=older_url)
-    assert (again.json["mended"], again.json["by_older_laws"]) == (0, 0)
+    assert (again.json["repaired"], again.json["by_older_laws"]) == (0, 0)
     counted_as_answered = "SELECT sum(answered) FROM daily_call_totals WHERE organization_id = $1"
     await apply_deltas(older, 10_000)
     assert await older.fetchval(counted_as_answered, ORGANIZATION) == await older.fetchval(

@@ -87,11 +87,11 @@ async def test_a_record_that_became_valid_is_accepted_and_counted(
     good = value("call.initiated", organization_id=STRANGER)
     ids = await quarantined(database, good, b"{", reason="organization_id: there is no organization")
     still = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
-    assert still.json == {"tried": 2, "let_in": 0, "still_bad": 2}
+    assert still.json == {"retried": 2, "accepted": 0, "still_quarantined": 2}
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", STRANGER)
     command = ("quarantine", "redrive", "--reason", "no organization", "--json")
     done = await callfold(*command, database_url=database_url)
-    assert done.json == {"tried": 1, "let_in": 1, "still_bad": 0}
+    assert done.json == {"retried": 1, "accepted": 1, "still_quarantined": 0}
     left = await database.fetch("SELECT id, reason FROM quarantined_records")
     assert [row["id"] for row in left] == [ids[1]]
     assert left[0]["reason"].startswith("the value is not JSON")
@@ -117,7 +117,7 @@ async def test_a_record_that_postgresql_refuses_stays_and_blocks_no_other(
     await database.execute("ALTER TABLE call_events ADD CHECK (id <> 'never')")
     await quarantined(database, *(value("call.updated", id=one) for one in ("1", "never", "2")))
     done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
-    assert done.json == {"tried": 3, "let_in": 2, "still_bad": 1}
+    assert done.json == {"retried": 3, "accepted": 2, "still_quarantined": 1}
     reason = await database.fetchval("SELECT reason FROM quarantined_records")
     assert reason.startswith("PostgreSQL refuses it: ")
     assert (await prove(database_url)).exact
@@ -151,7 +151,7 @@ async def test_large_records_are_retried_a_few_at_a_time(database: Connection, d
     """All of them are retried."""
     await quarantined(database, *([b"[" * 3_000_000] * 12), b"{")
     done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
-    assert done.json == {"tried": 13, "let_in": 0, "still_bad": 13}
+    assert done.json == {"retried": 13, "accepted": 0, "still_quarantined": 13}
 
 
 async def test_a_record_discarded_during_its_retry_stays_discarded(
@@ -164,7 +164,7 @@ async def test_a_record_discarded_during_its_retry_stays_discarded(
         trying = asyncio.create_task(redrive(database, ids, NOON))
         waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         await until(lambda: rival.fetchval(waits), "the redrive to wait for the discard")
-    assert await trying == Redriven(tried=1, let_in=1, still_bad=0)
+    assert await trying == Redriven(retried=1, accepted=1, still_quarantined=0)
     assert await counted_calls(database) == {"ringing": 1}
     assert (await prove(database_url)).exact
 

@@ -61,9 +61,9 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     off = [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     assert off
     would = await callfold("rebuild", "--dry-run", "--json", database_url=database_url)
-    assert (would.json["cells"], would.json["mended"]) == (len(off), False)
+    assert (would.json["cells"], would.json["repaired"]) == (len(off), False)
     done = await callfold("rebuild", "--json", database_url=database_url)
-    assert (done.json["cells"], done.json["mended"]) == (len(off), True)
+    assert (done.json["cells"], done.json["repaired"]) == (len(off), True)
     assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     again = await callfold("rebuild", database_url=database_url)
     assert again.output == "Every count equals a recount of the calls: nothing to repair.\n"
@@ -95,11 +95,11 @@ async def test_two_concurrent_rebuilds_repair_a_difference_once(
 ) -> None:
     await stored(database, initiated, completed)
     await database.execute("DELETE FROM daily_call_deltas")
-    mended = await asyncio.gather(
+    repaired = await asyncio.gather(
         rebuild_organization(database, ORGANIZATION, actor="one"),
         rebuild_organization(rival, ORGANIZATION, actor="other"),
     )
-    assert sorted(mended) == [0, 2], "a count and a total"
+    assert sorted(repaired) == [0, 2], "a count and a total"
     assert (await prove(database_url)).exact
 
 
@@ -134,9 +134,9 @@ async def test_refold_makes_calls_the_fold_of_their_events_and_moves_the_counts(
     would = await callfold("refold", "--dry-run", "--json", database_url=database_url)
     assert not (await prove(database_url)).exact
     done = await callfold("refold", "--json", database_url=database_url)
-    assert would.json["mended"] == done.json["mended"] > 0
+    assert would.json["repaired"] == done.json["repaired"] > 0
     assert (await prove(database_url)).exact
-    assert (await callfold("refold", "--json", database_url=database_url)).json["mended"] == 0
+    assert (await callfold("refold", "--json", database_url=database_url)).json["repaired"] == 0
 
 
 async def test_refold_leaves_deleted_calls_deleted(database: Connection, database_url: str) -> None:
@@ -165,7 +165,7 @@ async def test_an_interrupted_refold_resumes_after_the_last_call(
     await database.execute("UPDATE calls SET hangup_cause = 'NONE'")
     after = f"{ORGANIZATION}/{UUID(int=2)}"
     done = await callfold("refold", "--after", after, "--json", database_url=database_url)
-    assert (done.json["calls"], done.json["mended"]) == (2, 2)
+    assert (done.json["calls"], done.json["repaired"]) == (2, 2)
 
 
 async def test_ingest_and_refold_of_one_call_exclude_each_other(
@@ -176,7 +176,7 @@ async def test_ingest_and_refold_of_one_call_exclude_each_other(
     await database.execute("UPDATE calls SET direction = 'outbound'")
     await rebuild_organization(database, ORGANIZATION, actor="test")
     batch = await prepared(database, completed)
-    assert (await refold_calls(rival, [(ORGANIZATION, CALL)])).mended == 1
+    assert (await refold_calls(rival, [(ORGANIZATION, CALL)])).repaired == 1
     with pytest.raises(Overtaken, match="changed or deleted"):
         await write(database, batch, [])
     await stored(database, completed)
@@ -203,7 +203,7 @@ async def test_a_call_that_changes_during_a_dry_refold_is_not_a_difference(
         reading = asyncio.create_task(refold_calls(database, [(ORGANIZATION, CALL)], dry_run=True))
         await until(lambda: _waits(rival), "the refold to read the events")
         await write(rival, batch, [])
-    assert (await reading).mended == 0
+    assert (await reading).repaired == 0
 
 
 async def _waits(connection: Connection) -> bool:
@@ -218,7 +218,7 @@ async def test_a_resumed_refold_includes_earlier_calls_without_rows(
     await callfold("rebuild", database_url=database_url)
     after = f"{ORGANIZATION}/{UUID(int=2)}"
     done = await callfold("refold", "--after", after, "--json", database_url=database_url)
-    assert (done.json["calls"], done.json["mended"]) == (2, 1)
+    assert (done.json["calls"], done.json["repaired"]) == (2, 1)
     assert (await prove(database_url)).exact
 
 

@@ -25,13 +25,13 @@ async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> N
     made = await callfold("topic", "--json", "--partitions", "3", **where)
     assert made.json == {
         "topic": where["topic"],
-        "made": True,
+        "created": True,
         "partitions": 3,
         "max_message_bytes": RECORD_BYTES_MAX,
         "findings": [],
     }
     again = await callfold("topic", "--json", "--partitions", "2", **where)
-    assert again.json == made.json | {"made": False}
+    assert again.json == made.json | {"created": False}
     assert (await callfold("topic", **where)).output == (
         f"Topic {where['topic']} already exists, with 3 partitions.\n"
     )

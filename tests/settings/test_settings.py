@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from ipaddress import ip_network
 
 import pytest
 
 from shared.settings.aggregator import AggregatorSettings
 from shared.settings.api import ApiSettings
-from shared.settings.base import InvalidSetting
+from shared.settings.base import PREFIX, RENAMED, InvalidSetting
 from shared.settings.database import DatabaseSettings
 from shared.settings.ingest import IngestSettings
 from shared.settings.kafka import KafkaSettings
+from shared.settings.misspelt import ALL_SETTINGS, deprecated, misspelt
 from shared.settings.process import LogSettings
 
 Settings = type[LogSettings | DatabaseSettings | KafkaSettings]
@@ -208,6 +210,44 @@ def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) ->
         "CALLFOLD_LOGLEVEL is not a setting and is ignored. Did you mean CALLFOLD_LOG_LEVEL?"
     )
     assert end.startswith("Error: CALLFOLD_DATABASE_URL must")
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two settings that had other names in an older version."""
+    monkeypatch.setitem(RENAMED, "CALLFOLD_HTTP_PORT", "CALLFOLD_API_PORT")  # type: ignore[arg-type]
+    monkeypatch.setitem(RENAMED, "CALLFOLD_PROXIES", "CALLFOLD_API_TRUSTED_PROXIES")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("renamed")
+def test_a_deprecated_name_is_read_until_the_present_one_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLFOLD_HTTP_PORT", "8080")
+    monkeypatch.setenv("CALLFOLD_PROXIES", "10.0.0.0/8")
+    settings = ApiSettings()
+    assert (settings.api_port, settings.api_trusted_proxies) == (8080, (ip_network("10.0.0.0/8"),))
+    assert "api_port" not in AggregatorSettings.model_fields
+    AggregatorSettings()
+    assert ApiSettings(api_port=8082).api_port == 8082
+    monkeypatch.setenv("CALLFOLD_API_PORT", "8081")
+    assert ApiSettings().api_port == 8081
+    monkeypatch.delenv("CALLFOLD_API_PORT")
+    monkeypatch.setenv("CALLFOLD_HTTP_PORT", "no")
+    with pytest.raises(InvalidSetting, match=r"^CALLFOLD_API_PORT must be a whole number"):
+        ApiSettings()
+
+
+@pytest.mark.usefixtures("renamed")
+def test_a_deprecated_name_is_reported_with_the_present_one() -> None:
+    names = ["CALLFOLD_HTTP_PORT", "CALLFOLD_API_PORTS", "CALLFOLD_API_PORT"]
+    assert deprecated(names) == ["CALLFOLD_HTTP_PORT is deprecated: use CALLFOLD_API_PORT."]
+    (misspelling,) = misspelt(names)
+    assert misspelling.startswith("CALLFOLD_API_PORTS is not a setting")
+
+
+def test_a_renamed_setting_leads_to_a_setting() -> None:
+    known = {f"{PREFIX}{field.upper()}" for of in ALL_SETTINGS for field in of.model_fields}
+    assert set(RENAMED.values()) <= known
+    assert known.isdisjoint(RENAMED)
 
 
 @pytest.mark.processes

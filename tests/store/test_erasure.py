@@ -227,7 +227,7 @@ async def test_a_redrive_that_meets_a_delete(
         await deleted(rival)
         trying = asyncio.create_task(redrive(database, [id_], NOON))
         await until(lambda: waits_for_a_lock(rival), "the redrive to wait for the delete")
-    assert await trying == Redriven(tried=0, let_in=0, still_bad=0)
+    assert await trying == Redriven(retried=0, accepted=0, still_quarantined=0)
     assert await where_it_is(database) == []
     assert (await prove(database_url)).exact
 
@@ -240,7 +240,7 @@ async def test_a_fact_without_content_stays_as_it_is_when_it_is_tried_again(
     await quarantined(database, bad(transcript()))
     before = await facts(database)
     done = await callfold("quarantine", "redrive", "--all", "--json", database_url=database_url)
-    assert done.json == {"tried": 1, "let_in": 0, "still_bad": 1}
+    assert done.json == {"retried": 1, "accepted": 0, "still_quarantined": 1}
     assert await facts(database) == before
 
 
@@ -478,7 +478,7 @@ async def test_records_are_listed_shown_and_discarded_by_organization_and_call(
     assert await run("discard", *mine, "--call", CALL) == {"discarded": 1}
     log = await database.fetchrow("SELECT organization_id, action FROM audit_log")
     assert tuple(log or ()) == (ORGANIZATION, "quarantined record discarded")
-    assert await run("redrive", *mine) == {"tried": 1, "let_in": 0, "still_bad": 1}
+    assert await run("redrive", *mine) == {"retried": 1, "accepted": 0, "still_quarantined": 1}
     assert await run("discard", *mine) == {"discarded": 1}
     assert {one["offset"] for one in await run("list")} == {2, 3}
     refused = await callfold("quarantine", "list", "--call", "x", database_url=database_url)

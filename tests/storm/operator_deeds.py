@@ -43,7 +43,7 @@ async def refold(stage: Stage, planned: Planned) -> None:
     """Compares the calls with their events, and must find no difference."""
     organization = stage.workload.organizations[planned.target]
     done = await callfold(stage, "refold", "--organization", str(organization.id))
-    if done and (done["mended"] or done["unreadable"] or done["without_events"]):
+    if done and (done["repaired"] or done["unreadable"] or done["without_events"]):
         raise StormBroke(f"a refold found wrong calls: {done}")
 
 

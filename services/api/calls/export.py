@@ -88,7 +88,8 @@ async def export_calls(
     **JSON lines** have exactly the calls of the list. With `Accept-Encoding: gzip` the export is compressed.
 
     The number of concurrent exports is limited, and one organization cannot use all of them. Beyond the limit
-    the code is `EXPORTS_BUSY`; retry later. A client that reads nothing for 30 s is disconnected.
+    the code is `EXPORTS_BUSY`; retry later. A client that reads nothing for 10 s
+    (`CALLFOLD_API_CLIENT_SECONDS`), or takes over 30 s for one block, is disconnected.
     """
     if query.bom and query.format != "csv":
         raise invalid_parameter("bom", "applies only to format=csv")
@@ -172,7 +173,7 @@ class Export(StreamingResponse):
             await self._send(send, _body(compressor.flush() if compressor else b"", more=False), ends)
 
     async def _send(self, send: Send, message: Message, ends: float) -> None:
-        """Raises `ExportCut` when the client reads nothing for `SEND_SECONDS`, or the export takes too
+        """Raises `ExportCut` when the client takes over `SEND_SECONDS` for one block, or the export takes too
         long."""
         left = min(SEND_SECONDS, ends - asyncio.get_running_loop().time())
         try:

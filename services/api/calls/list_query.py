@@ -97,8 +97,7 @@ class FiltersQuery(CellsQuery):
     ] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone. Lists and "
-        "exports also accept an RFC 3339 timestamp with an offset: only calls created then or later. Trends "
-        "begin on this day; the default depends on `interval`.",
+        "exports also accept an RFC 3339 timestamp with an offset: only calls created then or later.",
         examples=["2026-11-01", "2026-11-01T08:00:00Z"],
     )
     end_date: Annotated[
@@ -109,8 +108,7 @@ class FiltersQuery(CellsQuery):
     ] = Field(
         None,
         description="Only calls created on this day or earlier, in the organization's time zone. Lists and "
-        "exports also accept a timestamp: only calls created before it. Trends end on this day; the default "
-        "is today.",
+        "exports also accept a timestamp: only calls created before it.",
         examples=["2026-11-30", "2026-11-01T09:00:00Z"],
     )
     from_date: DayOrInstant | SkipJsonSchema[None] = Field(None, description="An alias of `start_date`.")
@@ -208,8 +206,8 @@ class CallsQuery(FiltersQuery):
 
     action: Literal["stats", "trends"] | SkipJsonSchema[None] = Field(
         None,
-        description="`stats`: the status breakdown. `trends`: the daily counts. Without it: the list of "
-        "calls.",
+        description="`stats`: the status breakdown. `trends`: the counts of each interval from `start_date` "
+        "(default: depends on `interval`) to `end_date` (default: today). Without it: the list of calls.",
     )
     page: Annotated[int, Field(ge=1, le=PAGE_MAX)] | SkipJsonSchema[None] = Field(
         None,
@@ -225,7 +223,10 @@ class CallsQuery(FiltersQuery):
         "order. Calls that are added or removed meanwhile cause no gap and no repetition.",
     )
     limit: int = Field(
-        20, ge=1, le=LIMIT_MAX, description="The most calls that a page has. Stats and trends have no pages."
+        20,
+        ge=1,
+        le=LIMIT_MAX,
+        description="The maximum number of calls per page. Stats and trends have no pages.",
     )
     sort: Sort = Field(
         "created_at",

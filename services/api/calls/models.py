@@ -250,7 +250,7 @@ class CallList(BaseModel):
     offset: int | None = Field(
         description="How many calls of the list come before this page. Null with `cursor`.", ge=0
     )
-    limit: int = Field(description="The most calls that a page has.", ge=1)
+    limit: int = Field(description="The maximum number of calls per page.", ge=1)
     total_pages: int | None = Field(
         description="How many pages there are; 0 without calls. Null with `total=false`.", ge=0
     )

@@ -113,14 +113,12 @@ class CellsQuery(BaseModel):
     )
     start_date: Day | SkipJsonSchema[None] = Field(
         None,
-        description="Only calls created on this day or later, in the organization's time zone. Trends begin "
-        "on this day; the default depends on `interval`.",
+        description="Only calls created on this day or later, in the organization's time zone.",
         examples=["2026-11-01"],
     )
     end_date: Day | SkipJsonSchema[None] = Field(
         None,
-        description="Only calls created on this day or earlier, in the organization's time zone. Trends end "
-        "on this day; the default is today.",
+        description="Only calls created on this day or earlier, in the organization's time zone.",
         examples=["2026-11-30"],
     )
     from_date: Day | SkipJsonSchema[None] = Field(None, description="An alias of `start_date`.")

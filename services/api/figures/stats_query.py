@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from services.api.figures.cell_filters import CellsQuery
+from services.api.figures.cell_filters import CellsQuery, Day
 from services.api.figures.intervals import SPANS, Interval, WeekStart
 from services.api.figures.sums import DISTRIBUTIONS, GROUPS_MAX, Distribution, GroupBy
 from services.api.http.query import query_parameters
@@ -36,7 +36,7 @@ class StatsQuery(CellsQuery):
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
         description="Adds the figures of each phone number, direction or status, the group with the most "
-        f"calls first. At most {GROUPS_MAX} phone numbers are listed; all others form one group.",
+        f"calls first. At most {GROUPS_MAX:,} phone numbers are listed; all others form one group.",
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
@@ -53,11 +53,21 @@ class StatsQuery(CellsQuery):
 class TrendsQuery(CellsQuery):
     """The query parameters of trends."""
 
+    start_date: Day | SkipJsonSchema[None] = Field(
+        None,
+        description="The first day, in the organization's time zone. The default depends on `interval`.",
+        examples=["2026-11-01"],
+    )
+    end_date: Day | SkipJsonSchema[None] = Field(
+        None,
+        description="The last day, in the organization's time zone. The default is today.",
+        examples=["2026-11-30"],
+    )
     interval: Interval = Field(
         "day",
         description="The length of each row's interval, in the organization's time zone. "
         + " ".join(
-            f"`{interval}`: at most {most} days, {unless_asked} without `start_date`."
+            f"`{interval}`: at most {most:,} days, {unless_asked:,} without `start_date`."
             for interval, (unless_asked, most) in SPANS.items()
         ),
     )
@@ -68,7 +78,7 @@ class TrendsQuery(CellsQuery):
     group_by: GroupBy | SkipJsonSchema[None] = Field(
         None,
         description="Separate rows for each phone number, direction or status, the group with the most calls "
-        f"first. At most {ROWS_MAX} rows, or {ROWS_WITH_DISTRIBUTIONS_MAX} with `include`.",
+        f"first. At most {ROWS_MAX:,} rows, or {ROWS_WITH_DISTRIBUTIONS_MAX:,} with `include`.",
     )
     compare: Literal["previous"] | SkipJsonSchema[None] = Field(
         None,
@@ -106,13 +116,17 @@ def parameters_by_action() -> list[dict[str, object]]:
         {
             **next(iter(by_action.values())),
             "description": " ".join(
-                f"With `action={action}`: {parameter['description']}"
+                f"With `action={action}`: {_lower_case(str(parameter['description']))}"
                 for action, parameter in by_action.items()
             ),
             "schema": _either([parameter["schema"] for parameter in by_action.values()]),
         }
         for by_action in by_name.values()
     ]
+
+
+def _lower_case(description: str) -> str:
+    return description[:1].lower() + description[1:]
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ CHECK: Final = Use(("event", "check", "-"), "check", "checked")
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="For producers: print the JSON Schema of an event, and check events without a broker.",
+    help="For producers: print the JSON Schema of an event, check events without a broker, and publish them.",
 )
 
 
@@ -79,18 +79,18 @@ def check(
     Exit status: 0 when no event is refused; 1 when one is, or when the file has none.
     """
     outcomes: Counter[str] = Counter()
-    kept: list[Checked] = []
+    described: list[dict[str, object]] = []
     for one in checked_events(file, CHECK, datetime.now(UTC)):
         outcomes[one.outcome] += 1
         if as_json:
-            kept.append(one)
+            described.append(_described(one))
         else:
             typer.echo(line(one))
     if not outcomes:
         raise Failure(f"{shown(file)} has no event.")
     accepted, noted, refused = (outcomes[outcome] for outcome in ("accepted", "noted", "refused"))
     if as_json:
-        print_json({"accepted": accepted, "noted": noted, "refused": refused, "records": _described(kept)})
+        print_json({"accepted": accepted, "noted": noted, "refused": refused, "records": described})
     else:
         typer.echo(
             f"{counted(outcomes.total(), 'record')}: {accepted:,} accepted, {noted:,} noted, "
@@ -137,16 +137,13 @@ def line(checked: Checked) -> str:
     return f"{checked.record}: {checked.outcome}: {checked.type} {id_}{left_out}"
 
 
-def _described(records: list[Checked]) -> list[dict[str, object]]:
-    """The records for a script: notes are objects."""
-    return [
-        {
-            "record": one.record,
-            "outcome": one.outcome,
-            "id": one.id,
-            "type": one.type,
-            "notes": [note._asdict() for note in one.notes],
-            "reason": one.reason,
-        }
-        for one in records
-    ]
+def _described(checked: Checked) -> dict[str, object]:
+    """One record for a script, without its bytes: notes are objects."""
+    return {
+        "record": checked.record,
+        "outcome": checked.outcome,
+        "id": checked.id,
+        "type": checked.type,
+        "notes": [note._asdict() for note in checked.notes],
+        "reason": checked.reason,
+    }

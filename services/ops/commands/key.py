@@ -102,7 +102,7 @@ def list_keys(
 ) -> None:
     """List an organization's keys, the oldest first.
 
-    Each key is listed by its first and last letters, with its name, scopes and networks. The time of the
+    Each key is listed by its first and last characters, with its name, scopes and networks. The time of the
     last use is up to a minute late.
     """
     found = asyncio.run(_list(state, organization_id))
@@ -138,7 +138,7 @@ def revoke(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke an API key: from now on no request with it is answered."""
+    """Revoke an API key. The API refuses every later request with it."""
     revoked = asyncio.run(_revoke(state, key.strip(), organization_id))
     if as_json:
         print_json(revoked)

@@ -25,7 +25,7 @@ NAME_LETTERS_MAX: Final = 200
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Create and list organizations, whose calls are kept and counted apart.",
+    help="Create, list, change and delete organizations.",
 )
 
 

@@ -24,8 +24,8 @@ def prune(
         Counts | None,
         typer.Option(
             "--counts",
-            help="keep: the removed calls stay counted. drop: they leave the counts, and so do calls that "
-            "were pruned earlier. Default: CALLFOLD_PRUNE_COUNTS.",
+            help="Whether removed calls stay in the counts (keep) or leave them, with those pruned earlier "
+            "(drop). Default: CALLFOLD_PRUNE_COUNTS.",
             show_default=False,
         ),
     ] = None,

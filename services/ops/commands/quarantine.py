@@ -62,7 +62,7 @@ CallOption = Annotated[
         show_default=False,
     ),
 ]
-IdsArgument = Annotated[list[UUID] | None, uuid_argument("[ID]...", "The ids of the records.", "An id")]
+IdsArgument = Annotated[list[UUID] | None, uuid_argument("ID", "The ids of the records.", "An id")]
 
 
 @app.command("list", cls=Command)
@@ -169,8 +169,8 @@ def redrive(
         print_json(done)
         return
     typer.echo(
-        f"{counted(done.tried, 'record')} retried: {done.let_in:,} accepted, "
-        f"{done.still_bad:,} still quarantined."
+        f"{counted(done.retried, 'record')} retried: {done.accepted:,} accepted, "
+        f"{done.still_quarantined:,} still quarantined."
     )
 
 
@@ -260,7 +260,7 @@ async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
                 ids = [id_ for (id_,) in rows]
                 last = ids[-1]
                 done += await try_again(connection, ids, datetime.now(UTC))
-                bar.advance(done.tried, str(last))
+                bar.advance(done.retried, str(last))
     return done
 
 

@@ -47,7 +47,7 @@ def rebuild(
         typer.echo("Every count equals a recount of the calls: nothing to repair.")
         return
     what = f"{counted(done.cells, 'cell')} of {counted(done.organizations, 'organization')}"
-    typer.echo(f"Repaired {what}." if done.mended else f"{what} would be repaired.")
+    typer.echo(f"Repaired {what}." if done.repaired else f"{what} would be repaired.")
 
 
 def read_day(text: str | None, option: str) -> date | None:
@@ -71,7 +71,7 @@ async def _rebuild(
             )
             organizations += off > 0
             cells += off
-    return Rebuilt(organizations, cells, mended=not dry_run)
+    return Rebuilt(organizations, cells, repaired=not dry_run)
 
 
 async def _organizations(connection: Connection, organization_id: UUID | None) -> AsyncIterator[UUID]:

@@ -54,7 +54,7 @@ def refold(
         print_json({**done.__dict__, "dry_run": dry_run})
     else:
         verb = "would be repaired" if dry_run else "repaired"
-        typer.echo(f"{counted(done.calls, 'call')} folded, {done.mended:,} of them {verb}.")
+        typer.echo(f"{counted(done.calls, 'call')} folded, {done.repaired:,} of them {verb}.")
         if done.by_older_laws:
             typer.echo(f"An older version had folded {done.by_older_laws:,} of these calls.")
         if done.unreadable:

@@ -1,4 +1,4 @@
-"""`callfold topic`: the topic that the services read, made with what they need of it."""
+"""`callfold topic`: creates the topic that the services read, and checks its settings."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS: Final = 1
 @dataclass(frozen=True)
 class Topic:
     topic: str
-    made: bool
+    created: bool
     partitions: int
     max_message_bytes: int
     findings: tuple[Finding, ...] = ()
@@ -77,7 +77,7 @@ def topic(
         print_json(found)
         return
     partitions_found = counted(found.partitions, "partition")
-    if found.made:
+    if found.created:
         typer.echo(f"Created topic {name} with {partitions_found}.")
     else:
         typer.echo(f"Topic {name} already exists, with {partitions_found}.")
@@ -91,10 +91,10 @@ async def _ensure(
     for pause in attempts(wait_seconds, longest=LONGEST_PAUSE_SECONDS):
         try:
             with kafka_faults(place):
-                made = await ensure_topic(
+                created = await ensure_topic(
                     place.broker, name, partitions, replication_factor=replication_factor
                 )
-                return await _known(place, name, made=made)
+                return await _known(place, name, created=created)
         except Refused:
             raise
         except Failure as failure:
@@ -103,9 +103,11 @@ async def _ensure(
     raise last
 
 
-async def _known(place: KafkaPlace, name: str, *, made: bool) -> Topic:
+async def _known(place: KafkaPlace, name: str, *, created: bool) -> Topic:
     """The topic as it is now. Raises aiokafka's `KafkaError`."""
     async with administration(place.broker) as admin:
         settings = await read_topic_settings(admin, name)
         partitions = len(await partitions_of(admin, name))
-    return Topic(name, made, partitions, settings.max_message_bytes, tuple(findings(settings, place.address)))
+    return Topic(
+        name, created, partitions, settings.max_message_bytes, tuple(findings(settings, place.address))
+    )

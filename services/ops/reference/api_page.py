@@ -12,7 +12,8 @@ _OPENING: Final = """\
 # The HTTP API
 
 *Generated from the OpenAPI document by `python -m services.ops.reference`. A running API serves the document
-at `/openapi.json`, and an interactive page at `/docs`.*
+at `/openapi.json`, an interactive page at `/docs`, and the AsyncAPI document of the topic at
+`/asyncapi.json`.*
 """
 
 _PARAMETERS: Final = ("parameter", "value", "meaning")
@@ -255,7 +256,7 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema['items'])}"
     if kind == "object":
         return "object"
-    limits = [f"from {schema['minimum']:,.0f}"] if schema.get("minimum") else []
+    limits = [f"from {schema['minimum']:,.0f}"] if "minimum" in schema else []
     limits += [f"to {schema['maximum']:,.0f}"] if "maximum" in schema else []
     return " ".join([schema.get("format", kind), *limits])
 

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from textwrap import fill
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typer.core import TyperGroup, TyperOption
 
 from services.ops.main import app
 from services.ops.reference.markdown import page, sentence, table, variables_as_code
+from services.ops.terminal.options import JsonOption, StateOption
 
 _OPENING: Final = """
 # The command line
@@ -47,7 +47,16 @@ Some commands also exit with 1 to report a result, such as differences that `ver
 list these results.
 """
 
+
+def _help(option: Any) -> str:
+    """The help text of an annotated option."""
+    (described,) = option.__metadata__
+    return str(described.help)
+
+
 _SHARED_NAMES: Final = ("--state", "--json", "--help")
+_SHARED_HELP: Final = {"--state": _help(StateOption), "--json": _help(JsonOption)}
+"""The help of those that some commands describe in other words."""
 _KINDS: Final = {UUID: "UUID", int: "whole number", float: "number"}
 _HEAD: Final = ("argument or option", "value", "description")
 
@@ -92,14 +101,16 @@ def _parameters(context: Any) -> list[Any]:
 
 
 def _shared(contexts: Iterable[Any]) -> dict[str, Any]:
-    """The options of `_SHARED_NAMES` by name, each with its most frequent help text."""
+    """The options of `_SHARED_NAMES` by name, as a command has them with the shared help text."""
     parameters = [parameter for context in contexts for parameter in _parameters(context)]
-    shared = {}
-    for name in _SHARED_NAMES:
-        found = [parameter for parameter in parameters if name in parameter.opts]
-        ((usual, _),) = Counter(parameter.help for parameter in found).most_common(1)
-        shared[name] = next(parameter for parameter in found if parameter.help == usual)
-    return shared
+    return {
+        name: next(
+            parameter
+            for parameter in parameters
+            if name in parameter.opts and parameter.help == _SHARED_HELP.get(name, parameter.help)
+        )
+        for name in _SHARED_NAMES
+    }
 
 
 def _own(context: Any, shared: Mapping[str, Any]) -> list[Any]:
@@ -125,18 +136,15 @@ def _section(context: Any, shared: Mapping[str, Any]) -> Iterator[str]:
 def _paragraphs(context: Any) -> list[str]:
     """The paragraphs of a command's help."""
     text = inspect.cleandoc(context.command.help or "")
-    return [_wrapped(variables_as_code(paragraph)) for paragraph in text.split("\n\n")]
+    return [
+        fill(variables_as_code(paragraph), width=120, break_long_words=False, break_on_hyphens=False)
+        for paragraph in text.split("\n\n")
+    ]
 
 
 def _summary(context: Any) -> str:
     """The first sentence of a command's help."""
     return re.split(r"(?<=\.)\s", _paragraphs(context)[0])[0]
-
-
-def _wrapped(paragraph: str) -> str:
-    if re.match(r"[-*] |\d+\. |    |\|", paragraph):  # a list, code or a table
-        return paragraph
-    return fill(paragraph, width=120, break_long_words=False, break_on_hyphens=False)
 
 
 def _row(parameter: Any) -> tuple[str, str, str]:
@@ -155,8 +163,13 @@ def _value(option: Any) -> str:
     """The values that an option takes, in words, and its default."""
     if option.is_flag:
         return "flag"
-    kind = f"`{option.metavar}`" if option.metavar else _kind(option)
+    kind = _either(option.metavar) if option.metavar else _kind(option)
     return kind + _bounds(option.min, option.max) + _default(option)
+
+
+def _either(metavar: str) -> str:
+    """The alternatives that a metavar such as `all|N` names."""
+    return " or ".join(f"`{part}`" for part in metavar.split("|"))
 
 
 def _kind(parameter: Any) -> str:

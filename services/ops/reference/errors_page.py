@@ -21,8 +21,11 @@ Every error has this shape:
 Programs should read `code`. The sentence in `error` is for people and can change. `details` has the values
 that a program needs, and is empty for most codes.
 
-Errors with status 429 and 503 have the header `Retry-After`, in seconds. [The HTTP API](api.md) lists the
-errors of each route. For errors of `callfold`, see [the command line](cli.md#exit-status).
+Errors with status 429 and 503 have the header `Retry-After`, in seconds. An error with status 429 also has
+`retry_after` in its body, with the same number.
+
+[The HTTP API](api.md) lists the errors of each route. For errors of `callfold`, see
+[the command line](cli.md#exit-status).
 """
 
 

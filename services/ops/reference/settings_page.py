@@ -26,8 +26,8 @@ _OPENING: Final = """
 
 *Generated from the classes in shared/settings by `python -m services.ops.reference`.*
 
-Settings are environment variables whose names begin with `CALLFOLD_`. Each has a default, and "not set" means
-that there is no value.
+Settings are environment variables whose names begin with `CALLFOLD_`. All are optional.
+*Secret* values are never logged or printed.
 
 **Reading.** A process reads its settings when it starts, before it connects to a server. If one is invalid,
 the process prints `Error:` with its name and the rule, and exits with status 1.
@@ -35,6 +35,9 @@ the process prints `Error:` with its name and the rule, and exits with status 1.
 **Misspelt names.** A variable whose name resembles a setting is reported with the name of that setting. A
 service logs this warning, and `callfold` prints it on standard error. Other variables that begin with
 `CALLFOLD_` are ignored.
+
+**Deprecated names.** After a setting gets a new name, its old name is read while the new one is not set. The
+process warns in the same way.
 
 **Docker Compose** reads settings from the file `.env`. `.env.example` lists those that
 `docker-compose.yml` passes to the services.
@@ -88,7 +91,6 @@ _FORMS: Final[dict[Callable[..., Any], str]] = {
     checks.parse_plans: "plans such as `free=5/s,5000/day;pro=50/s`",
 }
 """The form of a text value, by the function that checks it."""
-_WEB_URL: Final = "web_url.<locals>.check"
 
 
 def page_of_settings() -> str:
@@ -123,7 +125,7 @@ def _description(field: FieldInfo) -> str:
 def value_of(name: str, field: FieldInfo) -> str:
     """The values that a field takes, in words. Raises KeyError for a check that `_FORMS` lacks."""
     kind, metadata = _unwrapped(field.annotation, list(field.metadata))
-    secret = ", secret" if kind is SecretStr else ""
+    secret = ", secret" if kind is SecretStr or not field.repr else ""
     forms = list(_forms(metadata))
     if forms:
         return ", ".join(forms) + secret
@@ -172,8 +174,7 @@ def _unwrapped(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
 def _forms(metadata: Iterable[Any]) -> Iterator[str]:
     for check in metadata:
         if isinstance(check, AfterValidator | BeforeValidator):
-            name = getattr(check.func, "__qualname__", "")
-            yield "URL" if name == _WEB_URL else _FORMS[check.func]
+            yield "URL" if isinstance(check.func, checks.WebUrl) else _FORMS[check.func]
 
 
 def _bounds(metadata: Iterable[Any]) -> str:

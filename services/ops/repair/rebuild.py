@@ -23,7 +23,7 @@ class Rebuilt:
 
     organizations: int
     cells: int
-    mended: bool
+    repaired: bool
 
 
 async def rebuild_organization(
@@ -69,7 +69,7 @@ _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name i
 # The aggregator also adds the correcting deltas to the totals. The rest of a total's difference is added to
 # it here. Both are additions, so their order does not matter.
 _CORRECT: Final = f"""
-{compared(_ASKED)}, mended AS (
+{compared(_ASKED)}, repaired AS (
     {INTO_DELTAS}
     SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
     RETURNING {TOTAL}, {MEASURES}
@@ -77,9 +77,9 @@ _CORRECT: Final = f"""
     SELECT {TOTAL}, {SUMS}
     FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
           UNION ALL
-          SELECT {TOTAL}, {NEGATED} FROM mended) AS part
+          SELECT {TOTAL}, {NEGATED} FROM repaired) AS part
     GROUP BY {TOTAL}
-), mended_totals AS (
+), repaired_totals AS (
     INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})
     SELECT {TOTAL}, {MEASURES} FROM rest
     WHERE {" OR ".join(f"{name} <> 0" for name in Measures._fields)}
@@ -87,7 +87,7 @@ _CORRECT: Final = f"""
     ON CONFLICT ({TOTAL}) DO UPDATE
     SET {", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)}
 )
-SELECT (SELECT count(*) FROM mended) + (SELECT count(*) FROM compared_totals WHERE {OFF})
+SELECT (SELECT count(*) FROM repaired) + (SELECT count(*) FROM compared_totals WHERE {OFF})
 """
 
 _HAS_TOTALS: Final = "UPDATE organizations SET has_totals = true WHERE id = $1 AND NOT has_totals"

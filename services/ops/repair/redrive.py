@@ -22,13 +22,15 @@ from shared.store.quarantine import hold_calls
 class Redriven:
     """The outcomes of the retried records."""
 
-    tried: int = 0
-    let_in: int = 0
-    still_bad: int = 0
+    retried: int = 0
+    accepted: int = 0
+    still_quarantined: int = 0
 
     def __add__(self, other: "Redriven") -> "Redriven":
         return Redriven(
-            self.tried + other.tried, self.let_in + other.let_in, self.still_bad + other.still_bad
+            self.retried + other.retried,
+            self.accepted + other.accepted,
+            self.still_quarantined + other.still_quarantined,
         )
 
 
@@ -44,7 +46,7 @@ async def redrive(connection: Connection, ids: Sequence[UUID], now: datetime) ->
         except REFUSAL_TYPES as refusal:
             if len(some) > 1:
                 raise
-            await connection.execute(_STILL_BAD, some, [f"PostgreSQL refuses it: {refusal}"])
+            await connection.execute(_STILL_QUARANTINED, some, [f"PostgreSQL refuses it: {refusal}"])
             return Redriven(1, 0, 1)
 
     return sum(await in_halves(ids, attempt, (TooLarge, *REFUSAL_TYPES)), Redriven())
@@ -59,8 +61,8 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
     batch = changes(touched, organizations, now=now, create_organizations=False)
     bad_records += refused_records(arrivals, batch.refused)
     reasons = {id(bad.record): bad.reason for bad in bad_records}
-    let_in = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in reasons]
-    still_bad = {
+    accepted = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in reasons]
+    still_quarantined = {
         row["id"]: reasons[id(record)]
         for row, record in zip(rows, records, strict=True)
         if id(record) in reasons
@@ -70,11 +72,13 @@ async def _redrive_once(connection: Connection, ids: Sequence[UUID], now: dateti
             connection, [key for one in records for key in named_call(one.key, one.value).tombstones]
         )
         if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
-            raise Overtaken("a record was discarded or let in meanwhile")
+            raise Overtaken("a record was discarded or accepted meanwhile")
         await write(connection, batch, [])
-        await connection.execute(_LET_IN, let_in)
-        await connection.execute(_STILL_BAD, list(still_bad), list(still_bad.values()))
-    return Redriven(len(rows) + without_value, len(let_in), len(still_bad) + without_value)
+        await connection.execute(_ACCEPTED, accepted)
+        await connection.execute(
+            _STILL_QUARANTINED, list(still_quarantined), list(still_quarantined.values())
+        )
+    return Redriven(len(rows) + without_value, len(accepted), len(still_quarantined) + without_value)
 
 
 def _record(row: Any) -> ConsumerRecord:
@@ -100,9 +104,9 @@ WHERE id = ANY($1::uuid[]) AND (value IS NOT NULL OR reason = '{NO_VALUE}') ORDE
 
 _LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
 
-_LET_IN: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
+_ACCEPTED: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
 
-_STILL_BAD: Final = """
+_STILL_QUARANTINED: Final = """
 UPDATE quarantined_records AS bad SET reason = now.reason
 FROM unnest($1::uuid[], $2::text[]) AS now(id, reason)
 WHERE bad.id = now.id AND bad.reason <> now.reason

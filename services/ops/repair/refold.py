@@ -19,12 +19,12 @@ CHUNK_CALLS: Final = 500
 
 @dataclass(frozen=True)
 class Refolded:
-    """The result of a refold. `mended` counts the calls whose row was rewritten, because it differed or
+    """The result of a refold. `repaired` counts the calls whose row was rewritten, because it differed or
     because an older version had folded it; `by_older_laws` counts the latter. Calls with an event that can't
     be read (`unreadable`) and calls `without_events` stay unchanged."""
 
     calls: int = 0
-    mended: int = 0
+    repaired: int = 0
     by_older_laws: int = 0
     unreadable: int = 0
     without_events: int = 0
@@ -32,7 +32,7 @@ class Refolded:
     def __add__(self, other: "Refolded") -> "Refolded":
         return Refolded(
             self.calls + other.calls,
-            self.mended + other.mended,
+            self.repaired + other.repaired,
             self.by_older_laws + other.by_older_laws,
             self.unreadable + other.unreadable,
             self.without_events + other.without_events,
@@ -73,7 +73,7 @@ async def _refold_once(connection: Connection, keys: Sequence[CallKey], dry_run:
             done = replace(done, unreadable=done.unreadable + 1)
     if off and not dry_run:
         await write(connection, changes(off, organizations), [])
-    return replace(done, mended=len(off))
+    return replace(done, repaired=len(off))
 
 
 def _folded(call: TouchedCall, organizations: Mapping[UUID, Organization]) -> tuple[object, ...] | None:
