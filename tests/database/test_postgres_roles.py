@@ -26,7 +26,7 @@ from tests.support.processes import Service, until
 from tests.support.repository import ROOT
 from tests.support.roles import as_role
 
-PAGE = ROOT / "docs" / "how-to" / "separate-roles.md"
+PAGE = ROOT / "docs" / "reference" / "roles-and-rights.md"
 PASSWORD = "it's %41 a p@ssword"
 
 MAY = """

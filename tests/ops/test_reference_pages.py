@@ -14,7 +14,11 @@ from services.api.http.error_codes import ErrorCode
 from services.ops.main import app
 from services.ops.reference.metrics_page import END, metrics_table, with_table
 from services.ops.reference.pages import FOLDER, PAGES
+from services.ops.reference.roles_page import USES
 from services.ops.reference.settings_page import SECTIONS, own_fields
+from services.ops.reference.tables_page import DESCRIPTIONS, UNCOMMENTED, description
+from shared.database.roles import ROLES
+from shared.database.tables import metadata
 from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX
 from shared.settings.misspelt import ALL_SETTINGS
@@ -108,3 +112,23 @@ def test_the_page_of_metrics_explains_every_label() -> None:
         for label, metrics in re.findall(r"^\| `(\w+)` \| (`callfold_[^|]*) \|", explained, re.MULTILINE)
         for metric in re.findall(r"`(\w+)`", metrics)
     }
+
+
+def test_every_table_column_and_role_has_a_description_and_no_other() -> None:
+    assert DESCRIPTIONS.keys() == metadata.tables.keys()
+    assert set(USES) == set(ROLES)
+    columns = [column for of in metadata.tables.values() for column in of.columns]
+    assert all(description(column) for column in columns)
+    uncommented = [column for column in columns if column.comment is None]
+    assert set(UNCOMMENTED) <= {name for column in uncommented for name in (str(column), column.name)}
+
+
+def test_the_page_of_tables_has_every_column() -> None:
+    page = (ROOT / FOLDER / "tables.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n((?:(?!## ).*\n)*)", page, re.MULTILINE))
+    shared = sections.pop("Measures")
+    assert sections.keys() == metadata.tables.keys()
+    for name, section in sections.items():
+        rows = section + (shared if "(#measures)" in section else "")
+        listed = re.findall(r"^\| `(\w+)`", rows, re.MULTILINE)
+        assert sorted(listed) == sorted(metadata.tables[name].columns.keys()), name

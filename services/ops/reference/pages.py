@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from services.ops.reference import api_page, command_line_page, errors_page, metrics_page, settings_page
+from services.ops.reference import (
+    api_page,
+    command_line_page,
+    errors_page,
+    metrics_page,
+    roles_page,
+    settings_page,
+    tables_page,
+)
 
 FOLDER: Final = Path("docs", "reference")
 
@@ -14,6 +22,8 @@ PAGES: Final[Mapping[str, Callable[[str], str]]] = {
     "cli.md": lambda _: command_line_page.page_of_commands(),
     "errors.md": lambda _: errors_page.page_of_errors(),
     "metrics.md": metrics_page.with_table,
+    "tables.md": lambda _: tables_page.page_of_tables(),
+    "roles-and-rights.md": lambda _: roles_page.page_of_roles(),
 }
 """The function that generates each page from its current text. Only the metrics page keeps a part of that
 text."""
