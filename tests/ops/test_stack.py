@@ -4,6 +4,8 @@ processes."""
 import asyncio
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,12 +22,14 @@ import psutil
 import pytest
 from aiokafka.admin import NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from syrupy.assertion import SnapshotAssertion
 
 from services.ops.embedded import postgres, processes, stack
 from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
 from services.ops.terminal.failure import Failure
 from shared.calls.zones import RULES_VERSION
 from shared.kafka.topic import administration
+from tests.support.printed import TERMINAL_OF_80_COLUMNS, steady
 from tests.support.processes import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.long]
@@ -116,7 +120,9 @@ async def execute(state: State, statement: str) -> object:
         await connection.close()
 
 
-async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(directory: Path) -> None:
+async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
+    directory: Path, snapshot: SnapshotAssertion
+) -> None:
     started = callfold("up", "--detach", "--state", directory)
     assert started.returncode == 0, started.stderr
     state = load(directory)
@@ -182,13 +188,12 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(dir
 
     # The stack stops.
     family = [each.process for each in processes.owned(state)]
-    ended = callfold("down", "--state", directory)
-    assert (ended.returncode, ended.stdout) == (0, "Stopped.\n"), ended.stderr
+    assert printed(directory, "down") == snapshot(name="down")
     assert [process for process in family if not processes.is_gone(process)] == []
     assert processes.owned(state) == []
     assert [(each.pid, each.state) for each in stack.statuses(state)] == [(None, "stopped")] * len(PROGRAMS)
-    assert "No stack is running" in callfold("down", "--state", directory).stdout
-    assert json.loads(callfold("down", "--json", "--state", directory).stdout) == {"stopped": False}
+    assert printed(directory, "down") == snapshot(name="down without a stack")
+    assert printed(directory, "down --json") == snapshot(name="down without a stack, as JSON")
 
 
 async def test_a_stack_starts_when_its_topic_was_changed_or_deleted(directory: Path) -> None:
@@ -225,6 +230,27 @@ def test_a_stack_ignores_settings_of_another_kafka(
     for command in (("up", "--detach"), ("topic",), ("lag",)):
         done = callfold(*command, "--state", foreground.directory)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["up --detach", "status", "status --json"])
+def test_a_command_on_a_stack_prints(
+    foreground: Foreground, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name, setting in TERMINAL_OF_80_COLUMNS.items():
+        monkeypatch.setenv(name, setting)
+    assert printed(foreground.directory, command) == snapshot
+
+
+def printed(directory: Path, command: str) -> str:
+    """The command's output, its messages and its exit status, without what varies between runs: widths of
+    columns vary with the process ids."""
+    done = callfold(*command.split(), "--state", directory)
+    text = "\n".join(filter(None, [done.stdout, done.stderr]))
+    for path in (directory.resolve(), directory):
+        text = text.replace(shlex.quote(str(path)), "DIRECTORY").replace(str(path), "DIRECTORY")
+    text = re.sub(r'("pid":|(?m:^)[a-z]+ +)\d+', r"\1PID", text)
+    text = re.sub("─+", "──", re.sub(" {2,}", "  ", text))
+    return f"$ callfold {command} --state DIRECTORY\n{steady(text)}\nexit status {done.returncode}"
 
 
 def test_ctrl_c_ends_a_stack_in_the_foreground(foreground: Foreground) -> None:
