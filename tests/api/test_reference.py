@@ -1,4 +1,5 @@
-"""docs/reference/api.md: the OpenAPI document as a page. Its command lines work."""
+"""docs/reference/api.md: the OpenAPI document as a page. Its command lines work, and those of the page for
+clients."""
 
 import re
 import shlex
@@ -7,7 +8,10 @@ from typing import Any
 from services.ops.reference.api_page import reference
 from shared.database.connection import Connection
 from tests.support import seed
-from tests.support.api import serving
+from tests.support.api import bearing, serving
+from tests.support.repository import ROOT
+
+READ_ALL_CALLS = ROOT / "docs" / "how-to" / "read-all-calls.md"
 
 
 def test_the_page_tells_of_every_route_parameter_and_object_and_its_links_lead_somewhere(
@@ -55,3 +59,23 @@ def _request(words: list[str]) -> tuple[str, dict[str, str], str]:
             assert option == "-X", option
             method = value
     return method, headers, url
+
+
+async def test_every_request_of_the_page_for_clients_works(database: Connection, database_url: str) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme)
+    urls = re.findall(r'"\$URL(/[^"]*)"', READ_ALL_CALLS.read_text())
+    assert len(urls) >= 5
+
+    async with serving(database_url) as api:
+        page = await api.get("/calls?limit=1", headers=bearing(acme.key))
+        assert {"data", "next_cursor", "transcripts_left_out"} <= page.json().keys()
+        for url in urls:
+            filled = url.replace("$next", "").replace("$since", "2026-11-23T10:00:00Z")
+            assert "$" not in filled
+            answer = await api.get(filled, headers=bearing(acme.key))
+            assert answer.status_code == 200, (url, answer.text)
+            if "/stats" in url:
+                tag = answer.headers["ETag"]
+                again = await api.get(filled, headers=bearing(acme.key) | {"If-None-Match": tag})
+                assert again.status_code == 304
