@@ -30,13 +30,17 @@ from shared.calls.event import (
     EventType,
     read,
 )
-from shared.calls.event_schema import event_examples, event_schema
+from shared.calls.event_schema import SCHEMA_ID, event_examples, event_schema
 from tests.calls.test_event import BAD, LEFT_OUT
 from tests.support.events import NOON, ORGANIZATION, events_of_a_call, value
 from tests.support.ingesting import call
 from tests.support.repository import ROOT
 
 SCHEMA: Final = event_schema()
+PUBLISHED: Final[dict[str, Any]] = json.loads(
+    (ROOT / "tests" / "calls" / f"event-schema-{SCHEMA_ID.rpartition(':')[2]}.json").read_text()
+)
+"""The schema as it was when its version was published. A later schema may accept more."""
 VALIDATOR: Final = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
 REQUIRED: Final = set(SCHEMA["required"])
 DATA: Final[dict[str, Any]] = SCHEMA["properties"]["data"]["properties"]
@@ -113,6 +117,18 @@ def test_what_conforms_is_read_whole_and_without_a_note(event: dict[str, Any], a
     assert found.notes == ()
     assert (found.id, found.type, found.livemode) == (event["id"], event["type"], event.get("livemode"))
     assert set(found.data) == {name for name in DATA if data.get(name) is not None}
+
+
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+)
+@given(conforming(PUBLISHED))
+def test_an_event_that_conformed_still_does(event: dict[str, Any]) -> None:
+    VALIDATOR.validate(event)
+
+
+def test_the_published_schema_has_the_version_of_the_schema() -> None:
+    assert PUBLISHED["$id"] == SCHEMA["$id"], "add the schema of the new version as a file"
 
 
 def _instant(written: str) -> datetime:

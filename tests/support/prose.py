@@ -6,6 +6,7 @@
 import ast
 import inspect
 import io
+import itertools
 import re
 import sys
 import tokenize
@@ -69,6 +70,13 @@ SOURCES: Final = (
     "tests/**/*.py",
 )
 
+OTHERS: Final = (
+    *("*.yml", "deploy/**/*.yml", "deploy/**/*.yaml", "examples/*.sh"),
+    *("Dockerfile", "check", "callfold", ".bootstrap.sh", ".ci/run", ".env.example", ".env.cluster"),
+)
+"""Files of other languages: their comments begin with #."""
+_ANNOTATION: Final = re.compile(r"(?P<indent> *)(?:summary|description): (?P<text>.*)")
+
 
 @dataclass(frozen=True)
 class Sentence:
@@ -101,10 +109,18 @@ class Sentence:
 
 
 def sentences_of(path: Path) -> list[Sentence]:
-    """The sentences of a page (Markdown), or of a source's docstrings, comments and messages."""
+    """The sentences of a page (Markdown), or of a source's docstrings, comments and messages.
+
+    Other files have comments, and alerts have a summary and a description.
+    """
     file = path.relative_to(ROOT)
     text = path.read_text()
-    paragraphs = _paragraphs_of_page(text) if path.suffix == ".md" else _paragraphs_of_source(text)
+    if path.suffix == ".md":
+        paragraphs = _paragraphs_of_page(text)
+    elif path.suffix == ".py":
+        paragraphs = _paragraphs_of_source(text)
+    else:
+        paragraphs = _paragraphs_of_settings(text)
     return [
         Sentence(file, line, sentence, paragraph.startswith("#"))
         for line, paragraph in paragraphs
@@ -116,7 +132,7 @@ def files() -> list[Path]:
     """The pages and sources that the rules hold for. Steps of the database keep the words of their time."""
     return sorted(
         path
-        for pattern in (*PAGES, *SOURCES)
+        for pattern in (*PAGES, *SOURCES, *OTHERS)
         for path in ROOT.glob(pattern)
         if not {"versions", *_QUOTE_BREACHES}.intersection(path.parts)
     )
@@ -213,6 +229,34 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
             last = token.start[0]
     if block:
         yield last, " ".join(block)
+
+
+def _paragraphs_of_settings(text: str) -> Iterator[tuple[int, str]]:
+    """Blocks of comments, each as one paragraph, and the texts of alerts. A commented setting or command is
+    code and ends its block."""
+    block: list[str] = []
+    first = 0
+    lines = [*text.splitlines(), ""]
+    for number, line in enumerate(lines, 1):
+        comment = re.match(r"\s*# (?! |---|shellcheck\b)(.+)", line)
+        if comment:
+            first = first if block else number
+            block.append(comment[1])
+        elif block:
+            yield first, " ".join(block)
+            block = []
+        if not comment and (beside := re.search(r"\S\s+# (.+)", line)):
+            yield number, beside[1]
+        if heading := re.match(r"# --- (.+?) -+$", line):
+            yield number, f"# {heading[1]}"
+        if annotation := _ANNOTATION.fullmatch(line):
+            yield number, _annotation(annotation["text"], annotation["indent"] + "  ", lines[number:])
+
+
+def _annotation(begin: str, indent: str, later: list[str]) -> str:
+    """The text of an annotation, with the deeper lines that continue it."""
+    rest = itertools.takewhile(lambda line: line.startswith(indent), later)
+    return " ".join([begin, *(line.strip() for line in rest)]).strip('"')
 
 
 def main(arguments: list[str]) -> int:
