@@ -215,8 +215,8 @@ def test_a_misspelt_setting_is_told_and_others_names_are_let_be(service: str) ->
 @pytest.fixture
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two settings that had other names in an older version."""
-    monkeypatch.setitem(RENAMED, "CALLFOLD_HTTP_PORT", "CALLFOLD_API_PORT")  # type: ignore[arg-type]
-    monkeypatch.setitem(RENAMED, "CALLFOLD_PROXIES", "CALLFOLD_API_TRUSTED_PROXIES")  # type: ignore[arg-type]
+    monkeypatch.setitem(RENAMED, "CALLFOLD_HTTP_PORT", "CALLFOLD_API_PORT")
+    monkeypatch.setitem(RENAMED, "CALLFOLD_PROXIES", "CALLFOLD_API_TRUSTED_PROXIES")
 
 
 @pytest.mark.usefixtures("renamed")
