@@ -218,7 +218,7 @@ class Writer:
                 extra=_call_of(noted[0]),
             )
         logger.debug(
-            "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d bad records",
+            "stored %d events of %d calls; %d duplicates, %d of deleted calls, %d invalid records",
             len(stored.events),
             len(stored.new_calls) + len(stored.changed_calls),
             stored.duplicates,

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperGroup
 
 from services.api.app import create_app
+from services.api.calls.export import SEND_SECONDS
 from services.api.http.error_codes import ErrorCode
 from services.ops.main import app
 from services.ops.reference.metrics_page import END, metrics_table, with_table
@@ -66,6 +67,36 @@ def test_the_page_of_commands_has_every_command_with_its_options() -> None:
     assert {name for name in sections if name.startswith("callfold ")} == {name for name, _ in commands}
     for name, its_options in commands:
         assert its_options <= set(re.findall(r"`(-[\w-]+)`", sections[name])), name
+
+
+def test_the_page_of_commands_has_no_escaped_bar_and_no_doubled_bracket() -> None:
+    page = (ROOT / FOLDER / "cli.md").read_text()
+    assert re.findall(r".*(?:\\\||\[\[\w).*", page) == []
+
+
+def test_the_page_of_the_api_shows_a_minimum_of_0() -> None:
+    page = (ROOT / FOLDER / "api.md").read_text()
+    assert "| `min_duration` | integer from 0 to 2,147,483,647 |" in page
+    assert re.findall(r"^\| `\w+` \| (?:integer|number) to .*", page, re.MULTILINE) == []
+
+
+def test_the_page_of_the_api_names_the_limits_of_an_export() -> None:
+    page = (ROOT / FOLDER / "api.md").read_text().replace("\n", " ")
+    seconds = ApiSettings.model_fields["api_client_seconds"].default
+    assert f"reads nothing for {seconds} s (`CALLFOLD_API_CLIENT_SECONDS`)" in page
+    assert f"takes over {SEND_SECONDS} s for one block" in page
+
+
+def test_a_setting_whose_value_is_not_shown_is_secret_on_the_page() -> None:
+    secret = {
+        f"{PREFIX}{name.upper()}"
+        for section in SECTIONS
+        for name, field in own_fields(section.settings).items()
+        if not field.repr or "SecretStr" in str(field.annotation)
+    }
+    page = (ROOT / FOLDER / "settings.md").read_text()
+    assert {"CALLFOLD_DATABASE_URL", "CALLFOLD_JWT_SECRET"} <= secret
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]*, secret \|", page, re.MULTILINE)) == secret
 
 
 def codes_of(part: Any) -> Iterator[str]:
