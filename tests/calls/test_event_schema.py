@@ -127,6 +127,17 @@ def test_an_event_that_conformed_still_does(event: dict[str, Any]) -> None:
     VALIDATOR.validate(event)
 
 
+@pytest.mark.parametrize("field", PUBLISHED["properties"]["data"]["properties"])
+def test_a_value_of_a_field_that_conformed_still_does(field: str) -> None:
+    @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+    @given(conforming(PUBLISHED["properties"]["data"]["properties"][field]))
+    def check(written: Any) -> None:
+        later = Draft202012Validator(DATA[field], format_checker=Draft202012Validator.FORMAT_CHECKER)
+        later.validate(written)
+
+    check()
+
+
 def test_the_published_schema_has_the_version_of_the_schema() -> None:
     assert PUBLISHED["$id"] == SCHEMA["$id"], "add the schema of the new version as a file"
 
