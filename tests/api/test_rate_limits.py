@@ -226,7 +226,7 @@ async def test_a_plan_is_given_to_an_organization(
     assert await database.fetchval("SELECT plan FROM organizations") == "pro"
     assert await set_plan("three", plans=PLANS) == f"Set the plan of organization {acme.id} to three."
     assert await set_plan("unlimited", plans=PLANS) == f"Set the plan of organization {acme.id} to unlimited."
-    refused = "PLAN must be one of unlimited, three, second, both, by CALLFOLD_PLANS, not 'pro'."
+    refused = "PLAN must be a plan of CALLFOLD_PLANS (unlimited, three, second, both), not 'pro'."
     assert await set_plan("pro", plans=PLANS) == refused
     assert await set_plan("Pro!") == "PLAN must have up to 40 of a-z, 0-9, - and _, not 'Pro!'."
     assert await database.fetchval("SELECT plan FROM organizations") == "unlimited"
