@@ -228,7 +228,7 @@ async def test_a_plan_is_given_to_an_organization(
     assert await set_plan("unlimited", plans=PLANS) == f"Set the plan of organization {acme.id} to unlimited."
     refused = "PLAN must be a plan of CALLFOLD_PLANS (unlimited, three, second, both), not 'pro'."
     assert await set_plan("pro", plans=PLANS) == refused
-    assert await set_plan("Pro!") == "PLAN must have up to 40 of a-z, 0-9, - and _, not 'Pro!'."
+    assert await set_plan("Pro!") == ("PLAN must be 1 to 40 of the characters a-z, 0-9, - and _, not 'Pro!'.")
     assert await database.fetchval("SELECT plan FROM organizations") == "unlimited"
     audited = await database.fetch("SELECT action, details FROM audit_log ORDER BY at")
     assert [line["details"] for line in audited] == ["pro", "three", "unlimited"]
