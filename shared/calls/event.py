@@ -384,11 +384,8 @@ def _check_depth(text: str) -> None:
 
 def _not_json(error: msgspec.DecodeError) -> InvalidEvent:
     fault = str(error).removeprefix("JSON is malformed: ")
-    return InvalidEvent(f"the value is not JSON: {_ENDS_EARLY.get(fault, fault)}")
-
-
-_ENDS_EARLY: Final = {"Input data was truncated": "it ends too early"}
-"""msgspec's words for it are those of a decoder."""
+    ends_early = fault == "Input data was truncated"
+    return InvalidEvent(f"the value is not JSON: {'it ends too early' if ends_early else fault}")
 
 
 def _too_deep() -> InvalidEvent:

@@ -32,7 +32,7 @@ A command finds the database and Kafka in this order:
    only one variable is set.
 3. Otherwise it uses the embedded stack in `.callfold/` of the working directory.
 
-It fails when there is none of these. `up`, `down`, `status` and `demo` only work on an embedded stack:
+Without any of these, the command fails. `up`, `down`, `status` and `demo` only work on an embedded stack:
 `--state` names its directory, and the default is `.callfold/`.
 
 ## Exit status
