@@ -1,0 +1,13 @@
+"""The registry of all dialects."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from shared.dialects.twilio import TWILIO, TWILIO_REST
+from shared.sources.dialect import Dialect
+
+_ALL: Final = (
+    TWILIO,
+    TWILIO_REST,
+)
+DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}

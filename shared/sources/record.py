@@ -1,0 +1,97 @@
+"""A record: one statement of a telephony system, without its envelopes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+from shared.sources.outcome import Quarantined
+from shared.sources.source import Source
+
+_encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
+TEXT_LENGTH_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`value` is a JSON value whose fractions are Decimal, a form's fields, or what the dialect decodes.
+    `offered_id` and `offered_at` come from the innermost envelope that gives them. `content` holds the
+    record's own bytes where the record is the whole delivery."""
+
+    value: Any
+    source: Source
+    received_at: datetime
+    headers: Mapping[str, str]
+    url: str = ""
+    key: bytes | None = None
+    offered_id: str | None = None
+    offered_at: datetime | None = None
+    content: bytes | None = None
+
+    def fields(self) -> Mapping[str, Any]:
+        """The value as an object. Raises Quarantined if it is not one."""
+        if not isinstance(self.value, dict):
+            raise Quarantined(f"The record is {_kind(self.value)}, not an object.")
+        return self.value
+
+    def derived_id(self) -> str:
+        """The envelope's id if it offers one. Otherwise the dialect's name and 32 hexadecimal digits of the
+        SHA-256 of the record's bytes, or of its value serialized with sorted keys: the same for each
+        delivery of the same record."""
+        if self.offered_id is not None:
+            return self.offered_id
+        content = self.content if self.content is not None else _encode(self.value)
+        return f"{self.source.dialect}_{sha256(content).hexdigest()[:32]}"
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    return "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else "a number"
+
+
+def at(value: Any, path: str) -> Any:
+    """The value at a dotted path of object keys; None where the path leads nowhere."""
+    for name in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def text(value: Any) -> str | None:
+    """A text or a number as text. None for null, an empty text, "null", and every other kind."""
+    if isinstance(value, str):
+        stripped = value.strip()
+        return stripped if stripped and stripped not in ("null", "NULL", "<null>") else None
+    if isinstance(value, bool) or value is None or isinstance(value, dict | list):
+        return None
+    return str(value)
+
+
+def needed(value: Any, name: str) -> str:
+    """The same, for a field without which the record cannot be placed. Raises Quarantined."""
+    given = text(value)
+    if given is None:
+        raise Quarantined(f"{name}: is missing.")
+    return given
+
+
+def shortened(value: str | None) -> str | None:
+    """A number or a cause, cut to the length that an event may have."""
+    return value and value[:TEXT_LENGTH_MAX]
+
+
+def whole(value: Any) -> int | None:
+    """A count that is not negative, from a number or its text, rounded down; None for anything else."""
+    given = text(value)
+    if given is None:
+        return None
+    try:
+        number = int(given) if given.isdecimal() else int(float(given))
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < 2**31 else None

@@ -1,0 +1,108 @@
+"""Translation: from a delivery to callfold's events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from shared.calls.event import CALL_ID_LENGTH_MAX, ID_LENGTH_MAX
+from shared.sources.delivery import Delivery
+from shared.sources.dialect import Dialect
+from shared.sources.envelopes import records
+from shared.sources.outcome import Fact, Ignored, Quarantined
+from shared.sources.placement import organization_of
+from shared.sources.source import Source
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_decode = msgspec.json.decode
+
+
+class Placed(NamedTuple):
+    """A fact, its place in the delivery from 0, and its organization; None if only its call can tell it."""
+
+    fact: Fact
+    element: int
+    organization: UUID | None
+
+
+class Fault(NamedTuple):
+    """Why an element of a delivery gave no event: one sentence."""
+
+    element: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The outcome of a delivery: its facts, the elements to be quarantined, and why others are ignored."""
+
+    facts: tuple[Placed, ...] = ()
+    quarantined: tuple[Fault, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """`events`, `quarantined` or `ignored`: what the delivery is counted as."""
+        return "events" if self.facts else "quarantined" if self.quarantined else "ignored"
+
+
+def translate(delivery: Delivery, source: Source, dialect: Dialect) -> Translation:
+    """Reads a delivery. Never raises: every element gives facts, is ignored, or has a reason."""
+    facts: list[Placed] = []
+    quarantined: list[Fault] = []
+    ignored: list[str] = []
+    for place, record in records(delivery, source, dialect.decode):
+        try:
+            if isinstance(record, Ignored | Quarantined):
+                raise record
+            told = dialect.read(record)
+            if not told:
+                raise Ignored("it tells nothing of a call")
+            organization = organization_of(record, dialect)
+            facts.extend(Placed(_checked(fact), place, organization) for fact in told)
+        except Ignored as reason:
+            ignored.append(str(reason))
+        except Quarantined as reason:
+            quarantined.append(Fault(place, str(reason)))
+    return Translation(tuple(facts), tuple(quarantined), tuple(ignored))
+
+
+def event_json(fact: Fact, organization_id: UUID, also: Mapping[str, Any] | None = None) -> bytes:
+    """The event in callfold's own form, as JSON. `also` are further fields of its data, for those that it
+    lacks."""
+    data = {name: value for name, value in fact.data.items() if value is not None}
+    if also:
+        data = {**also, **data}
+    event: dict[str, Any] = {
+        "id": fact.id,
+        "type": fact.type,
+        "organization_id": str(organization_id),
+        "call_id": fact.call_id,
+        "timestamp": fact.timestamp,
+        "data": data,
+    }
+    if fact.livemode is not None:
+        event["livemode"] = fact.livemode
+    encoded = _encode(event)
+    return _encode(_without_null_bytes(_decode(encoded))) if b"\\u0000" in encoded else encoded
+
+
+def _checked(fact: Fact) -> Fact:
+    """The fact, whose ids are short enough. Raises Quarantined."""
+    if not 0 < len(fact.call_id) <= CALL_ID_LENGTH_MAX:
+        raise Quarantined(
+            f"The call's id has {len(fact.call_id):,} characters, not 1 to {CALL_ID_LENGTH_MAX}."
+        )
+    if not 0 < len(fact.id) <= ID_LENGTH_MAX:
+        raise Quarantined(f"The event's id has {len(fact.id):,} characters, not 1 to {ID_LENGTH_MAX}.")
+    return fact
+
+
+def _without_null_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, dict):
+        return {name.replace("\0", ""): _without_null_bytes(each) for name, each in value.items()}
+    return [_without_null_bytes(each) for each in value] if isinstance(value, list) else value
