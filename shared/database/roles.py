@@ -2,7 +2,7 @@
 
 Every table with rows of organizations has row-level security. A client connected as `callfold_api` sees and
 changes only rows of the organization that its transaction has set. Outside a transaction it sees no row. This
-holds even for statements that lack the condition. The other three roles work for all organizations.
+holds even for statements that lack the condition. The other roles work for all organizations.
 """
 
 import textwrap
@@ -12,25 +12,32 @@ from typing import Final, NamedTuple
 from shared.database.tables import metadata
 
 INGEST: Final = "callfold_ingest"
+RECEIVER: Final = "callfold_receiver"
 AGGREGATOR: Final = "callfold_aggregator"
 API: Final = "callfold_api"
 OPERATOR: Final = "callfold_operator"
-ROLES: Final = (INGEST, AGGREGATOR, API, OPERATOR)
+ROLES: Final = (INGEST, RECEIVER, AGGREGATOR, API, OPERATOR)
+
+WALLED: Final = (API, RECEIVER)
+"""The roles that row-level security applies to."""
 
 RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     INGEST: (
-        ("SELECT", "alembic_version, deleted_calls"),
-        ("SELECT, INSERT", "organizations, call_events, quarantined_records"),
+        ("SELECT", "alembic_version, deleted_calls, phone_numbers, sources"),
+        ("SELECT, INSERT", "organizations, call_events, source_calls"),
+        ("SELECT, INSERT, UPDATE, DELETE", "quarantined_records"),  # waiting deliveries are retried
         ("SELECT, INSERT, UPDATE", "calls, partitions_read"),
         ("DELETE", "call_events"),  # a generated end is deleted when it is overruled
         ("INSERT", "daily_call_deltas"),
     ),
+    RECEIVER: (("SELECT", "alembic_version, sources"),),
     AGGREGATOR: (
         ("SELECT", "alembic_version, organizations, deleted_calls, partitions_read"),
         ("SELECT, INSERT, UPDATE", "daily_call_counts, daily_call_totals"),
         (
             "SELECT, INSERT, UPDATE, DELETE",
-            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
+            "calls, call_events, daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls, "
+            "source_calls",
         ),
         ("UPDATE (id)", "organizations"),  # a row is locked while its calls are pruned
         ("INSERT", "audit_log"),
@@ -50,7 +57,8 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         (
             "SELECT, INSERT, UPDATE, DELETE",
             "organizations, api_keys, calls, call_events, daily_call_counts, daily_call_totals, "
-            "daily_call_deltas, pruned_call_counts, quarantined_records, silent_calls",
+            "daily_call_deltas, phone_numbers, pruned_call_counts, quarantined_records, silent_calls, "
+            "source_calls, sources",
         ),
         ("SELECT, INSERT", "audit_log"),  # append-only
     ),
@@ -125,7 +133,7 @@ def rights() -> frozenset[tuple[str, str, str]]:
 def create_role(role: str) -> str:
     """The statement that makes it."""
     # COPY FROM, which stores calls, does not support row-level security.
-    return f"CREATE ROLE {role} LOGIN{'' if role == API else ' BYPASSRLS'}"
+    return f"CREATE ROLE {role} LOGIN{'' if role in WALLED else ' BYPASSRLS'}"
 
 
 def create_policy(policy: Policy) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, CIDR
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, JSONB
 
 from shared.api_keys import SCOPES
 
@@ -354,7 +354,19 @@ quarantined_records = Table(
         _instant,
         comment="start of its retention; null: written by an older version whose call is not yet read",
     ),
+    Column("source_id", Uuid, comment="the source of a delivery; null: not a delivery"),
+    Column(
+        "waits_for",
+        Text,
+        comment="the call's id in the source, while another delivery must name its organization",
+    ),
     Index(None, "quarantined_at"),
+    Index(
+        "quarantined_records_waiting_idx",
+        "source_id",
+        "waits_for",
+        postgresql_where=text("waits_for IS NOT NULL"),
+    ),
     Index("quarantined_records_retained_from_idx", "organization_id", "retained_from"),
     Index(
         "quarantined_records_of_call_idx",
@@ -362,6 +374,55 @@ quarantined_records = Table(
         "call_id",
         postgresql_where=text("organization_id IS NOT NULL"),
     ),
+)
+
+# Telephony systems that deliver in their own form.
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("dialect", Text, nullable=False),
+    Column("serves", Uuid, comment="the organization of records that name none; null: none"),
+    Column(
+        "organizations",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="the organization's id by each value that records name",
+    ),
+    Column("organizations_by", Text, comment="the field of that value; null: the dialect's"),
+    Column("secrets", LargeBinary, comment="encrypted JSON (Fernet); null: no secrets"),
+    Column("settings", JSONB, nullable=False, server_default="{}"),
+    Column("url", Text, comment="the public address that the system calls"),
+    Column("topic", Text, comment="the Kafka topic of its records; null: it calls by HTTP"),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    Column("changed_at", _instant, nullable=False, server_default=_now),
+)
+
+# The organization of a call, as a record of the source has named it, for the records that cannot name it.
+source_calls = Table(
+    "source_calls",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("source_id", Uuid, nullable=False),
+    Column("call_id", Text, nullable=False, comment="the call's id in the source"),
+    Column("seen_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "source_id", "call_id"),
+    Index("source_calls_call_idx", "source_id", "call_id"),
+    Index(None, "seen_at"),
+)
+
+# An organization's own numbers.
+phone_numbers = Table(
+    "phone_numbers",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("phone_number_id", Uuid, nullable=False, comment="the id that its calls get"),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "number"),
 )
 
 # How far ingest has read the topic. A partition without a row has not been read.

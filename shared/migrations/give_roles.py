@@ -82,7 +82,7 @@ async def _missing_of_roles(connection: Connection) -> list[str]:
     may_give = await connection.fetchval(_MAY_GIVE_BYPASS)
     statements = []
     for role in roles.ROLES:
-        is_to_bypass = role != roles.API
+        is_to_bypass = role not in roles.WALLED
         if role not in there:
             created = roles.create_role(role)
             statements.append(created if may_give else created.removesuffix(" BYPASSRLS"))

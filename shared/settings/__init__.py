@@ -1,8 +1,8 @@
 """Settings: the environment variables with the prefix `CALLFOLD_`.
 
 `base` reads the environment and words the errors. `checks` and `database_url` check single values. `process`,
-`database` and `kafka` (with `kafka_tls`) hold settings that several services share. `ingest`, `aggregator`
+`database`, `kafka` (with `kafka_tls`) and `secrets` hold settings that several services share. `ingest`, `aggregator`
 and `api` hold those of one service. `misspelt` finds misspelt and deprecated variables.
 
-May import `shared.calls` and the single files of `shared`.
+May import `shared.calls`, `shared.sources` and the single files of `shared`.
 """

@@ -22,6 +22,12 @@ class KafkaSettings(Settings):
         min_length=1,
         description="The Kafka topic of call events. Ingest and the aggregator must have the same value.",
     )
+    deliveries_topic: str = Field(
+        "call-deliveries",
+        min_length=1,
+        description="The Kafka topic of deliveries: requests that the receiver accepted. The receiver and "
+        "ingest must have the same value.",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
         description="The protocol of connections to Kafka. Use SASL_SSL or SSL on a network that is not "

@@ -63,6 +63,8 @@ class Dialect:
     decode: Decode | None = None
     organizations_by: str | None = None
     names_organization: bool = False
+    kept_headers: tuple[str, ...] = ()
+    """Headers that `read` or `named` needs, in lower case. No others are stored."""
     secrets: tuple[Secret, ...] = ()
     settings: tuple[Setting, ...] = ()
     setup: str
