@@ -14,7 +14,6 @@ from shared.database.statement import Statement
 from shared.sources.secret_box import SecretBox, SecretsLocked
 from shared.sources.source import Source
 
-
 SOURCES_MAX: Final = 10_000
 """The most sources of a database."""
 NUMBERS_MAX: Final = 1_000_000
