@@ -1,8 +1,9 @@
 """Sources in the database: their configuration, the organizations of their calls, and phone numbers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -34,6 +35,26 @@ class StoredSource:
 async def read_sources(connection: AnyConnection, box: SecretBox) -> list[StoredSource]:
     """All sources, by name. Raises asyncpg's errors."""
     return [stored_source(row, box) for row in await _READ.fetch(connection, most=SOURCES_MAX)]
+
+
+@dataclass(frozen=True)
+class KnownSources:
+    """All sources and phone numbers at one moment. `numbers` holds a number's id by organization and
+    number."""
+
+    by_id: Mapping[UUID, StoredSource] = field(default_factory=dict)
+    numbers: Mapping[tuple[UUID, str], UUID] = field(default_factory=dict)
+
+    @cached_property
+    def by_topic(self) -> Mapping[str, StoredSource]:
+        """The sources that have a topic of their own, by its name."""
+        return {one.source.topic: one for one in self.by_id.values() if one.source.topic is not None}
+
+
+async def read_known_sources(connection: AnyConnection, box: SecretBox) -> KnownSources:
+    """All sources and numbers. Raises asyncpg's errors."""
+    stored = await read_sources(connection, box)
+    return KnownSources({one.source.id: one for one in stored}, await read_numbers(connection))
 
 
 async def read_source(connection: AnyConnection, source_id: UUID, box: SecretBox) -> StoredSource | None:
