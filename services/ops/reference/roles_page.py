@@ -46,6 +46,7 @@ A test runs them and compares the results.
 
 USES: Final = {
     "callfold_ingest": "ingest",
+    "callfold_receiver": "the receiver",
     "callfold_aggregator": "the aggregator",
     "callfold_api": "the API",
     "callfold_operator": "`callfold` commands",
@@ -114,5 +115,5 @@ def _policies() -> str:
         "Row-level security is enabled on every table with rows of organizations, which are all except "
         f"{others}. Each of these tables has two policies. `callfold_own_rows` shows `{API}` the rows of the "
         "organization in the setting `callfold.organization` of its transaction. `callfold_all_rows` shows "
-        "the other roles all rows."
+        "ingest, the aggregator and commands all rows."
     )
