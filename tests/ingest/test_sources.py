@@ -1,6 +1,5 @@
 """Ingest reads the deliveries of sources, from the topic of deliveries and from topics of their own."""
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -16,16 +15,20 @@ ORGANIZATION = "SELECT serves FROM sources"
 
 
 @pytest.fixture
-async def deliveries_topic(bootstrap: str) -> AsyncIterator[str]:
+async def deliveries_topic(bootstrap: str) -> str:
     """A topic of deliveries for this test."""
     name = f"call-deliveries-{uuid4().hex[:12]}"
     await ensure_topic(bootstrap, name, 2)
-    yield name
+    return name
 
 
-async def _count(database: Connection, table: str) -> int:
-    found: int = await database.fetchval(f"SELECT count(*) FROM {table}")
-    return found
+CALLS = "SELECT count(*) FROM calls"
+QUARANTINED = "SELECT count(*) FROM quarantined_records"
+
+
+async def _counts(database: Connection, statement: str, expected: int) -> bool:
+    found: int = await database.fetchval(statement)
+    return found == expected
 
 
 async def test_a_new_source_takes_effect_without_a_restart(
@@ -38,7 +41,8 @@ async def test_a_new_source_takes_effect_without_a_restart(
     await publish(pipeline.bootstrap, deliveries_topic, deliveries(source_id, requests))
 
     async def is_complete() -> bool:
-        return await database.fetchval("SELECT status FROM calls WHERE recording_url <> ''") == "completed"
+        status: str = await database.fetchval("SELECT status FROM calls WHERE recording_url <> ''")
+        return status == "completed"
 
     await until(is_complete, "the call to be stored")
     row = await database.fetchrow("SELECT external_id, duration, direction FROM calls")
@@ -58,10 +62,7 @@ async def test_a_source_with_a_topic_of_its_own(
     await publish(bootstrap, topic, records([price]))
     pipeline.start()
 
-    async def has_price() -> bool:
-        return await _count(database, "calls") == 1
-
-    await until(has_price, "the price to be stored")
+    await until(lambda: _counts(database, CALLS, 1), "the price to be stored")
     organization_id = await database.fetchval(ORGANIZATION)
     row = await database.fetchrow("SELECT id, cost FROM calls")
     assert row is not None
@@ -91,10 +92,7 @@ async def test_a_delivery_that_cannot_be_read_is_quarantined_with_its_source(
     )
     pipeline.start(deliveries_topic=deliveries_topic)
 
-    async def all_kept() -> bool:
-        return await _count(database, "quarantined_records") == 3
-
-    await until(all_kept, "the deliveries to be quarantined")
+    await until(lambda: _counts(database, QUARANTINED, 3), "the deliveries to be quarantined")
     found = {
         row["reason"]: row["source_id"]
         for row in await database.fetch("SELECT reason, source_id FROM quarantined_records")
@@ -102,4 +100,4 @@ async def test_a_delivery_that_cannot_be_read_is_quarantined_with_its_source(
     assert found["CallStatus: 'odd' is not a status that Twilio documents."] == source_id
     assert "The header callfold-source names no source." in found
     assert "The header callfold-source is missing or no UUID; the record is not a delivery." in found
-    assert await _count(database, "calls") == 0
+    assert await _counts(database, CALLS, 0)
