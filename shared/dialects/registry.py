@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    FREESWITCH,
     TWILIO,
     TWILIO_REST,
 )
