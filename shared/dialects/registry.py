@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.asterisk import ASTERISK
 from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    ASTERISK,
     FREESWITCH,
     TWILIO,
     TWILIO_REST,
