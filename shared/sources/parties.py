@@ -24,6 +24,17 @@ def e164(value: Any) -> str | None:
     return f"+{given}" if given is not None and _E164.fullmatch(given) else shortened(given)
 
 
+def bare_number(value: Any) -> str | None:
+    """A number of a switch that names parties without a URI: its user part. A hidden caller is `anonymous`.
+    None if there is none."""
+    given = text(value)
+    if given is None:
+        return None
+    if given.lower() in _HIDDEN:
+        return ANONYMOUS
+    return shortened(_SEPARATORS.sub("", given) if given.startswith("+") else given)
+
+
 def sip_user(value: Any) -> str | None:
     """The number in a SIP or tel URI, a name-addr or a bare user: its user part. A hidden caller is
     `anonymous`. None if there is no value."""
