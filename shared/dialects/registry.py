@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.jambonz import JAMBONZ
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     TWILIO,
     TWILIO_REST,
+    JAMBONZ,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
