@@ -1,6 +1,6 @@
 """Dialects: one pure file for each telephony system. registry.py lists them.
 
-jambonz.py reads jambonz. twilio.py reads Twilio.
+jambonz.py reads jambonz. signalwire.py reads SignalWire. twilio.py reads Twilio.
 
 Imports shared.sources and shared.calls.
 """

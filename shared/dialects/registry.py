@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.jambonz import JAMBONZ
+from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
@@ -11,5 +12,6 @@ _ALL: Final = (
     TWILIO,
     TWILIO_REST,
     JAMBONZ,
+    SIGNALWIRE,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
