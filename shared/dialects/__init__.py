@@ -1,6 +1,7 @@
 """Dialects: one pure file for each telephony system. registry.py lists them.
 
-jambonz.py reads jambonz. signalwire.py reads SignalWire. twilio.py reads Twilio.
+bandwidth.py reads Bandwidth. jambonz.py reads jambonz. signalwire.py reads SignalWire. twilio.py reads
+Twilio.
 
 Imports shared.sources and shared.calls.
 """

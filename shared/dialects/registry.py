@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.bandwidth import BANDWIDTH
 from shared.dialects.jambonz import JAMBONZ
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.twilio import TWILIO, TWILIO_REST
@@ -13,5 +14,6 @@ _ALL: Final = (
     TWILIO_REST,
     JAMBONZ,
     SIGNALWIRE,
+    BANDWIDTH,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
