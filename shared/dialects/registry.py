@@ -5,6 +5,7 @@ from typing import Final
 
 from shared.dialects.bandwidth import BANDWIDTH
 from shared.dialects.jambonz import JAMBONZ
+from shared.dialects.livekit import LIVEKIT
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
@@ -15,5 +16,6 @@ _ALL: Final = (
     JAMBONZ,
     SIGNALWIRE,
     BANDWIDTH,
+    LIVEKIT,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
