@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.bandwidth import BANDWIDTH
+from shared.dialects.daily import DAILY
 from shared.dialects.jambonz import JAMBONZ
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.signalwire import SIGNALWIRE
@@ -17,5 +18,6 @@ _ALL: Final = (
     SIGNALWIRE,
     BANDWIDTH,
     LIVEKIT,
+    DAILY,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
