@@ -6,6 +6,7 @@ from typing import Final
 from shared.dialects.bandwidth import BANDWIDTH
 from shared.dialects.daily import DAILY
 from shared.dialects.jambonz import JAMBONZ
+from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.twilio import TWILIO, TWILIO_REST
@@ -19,5 +20,6 @@ _ALL: Final = (
     BANDWIDTH,
     LIVEKIT,
     DAILY,
+    KROSAI,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
