@@ -2,6 +2,8 @@
 
 twilio.py reads Twilio. asterisk.py reads Asterisk's events, CEL and CDRs. freeswitch.py reads FreeSWITCH's
 events and CDRs. wazo.py reads the events of Wazo's bus.
+bandwidth.py reads Bandwidth. daily.py reads Daily. jambonz.py reads jambonz. krosai.py reads KrosAI.
+livekit.py reads LiveKit. signalwire.py reads SignalWire. twilio.py reads Twilio.
 
 Imports shared.sources and shared.calls.
 """
