@@ -5,7 +5,7 @@ raise Quarantined for a text that is not a time.
 """
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -82,8 +82,11 @@ def needed_instant(instant: datetime | None, name: str) -> datetime:
 
 
 def earlier(instant: datetime, seconds: int | None) -> datetime:
-    """The instant this many seconds before, but not before 1970."""
-    return max(instant - timedelta(seconds=seconds or 0), _EPOCH)
+    """The instant this many seconds before, but not before 1970. Raises Quarantined after the year 9999."""
+    try:
+        return max(instant - timedelta(seconds=seconds or 0), _EPOCH)
+    except OverflowError:
+        raise Quarantined("The end is outside the calendar.") from None
 
 
 def seconds_between(begin: datetime | None, end: datetime | None) -> int | None:
@@ -111,7 +114,7 @@ def _since_epoch(value: Any, name: str, units_per_second: int) -> datetime | Non
             if not exact.is_finite() or abs(exact) > _SECONDS_MAX * _SECOND:
                 raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.")
             microseconds = int(exact)
-        except InvalidOperation:
+        except DecimalException:
             raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.") from None
     if microseconds == 0:
         return None
