@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    AMAZON_CONNECT,
     TWILIO,
     TWILIO_REST,
 )
