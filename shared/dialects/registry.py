@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.amazon_connect import AMAZON_CONNECT
+from shared.dialects.genesys_cloud import GENESYS_CLOUD
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     AMAZON_CONNECT,
+    GENESYS_CLOUD,
     TWILIO,
     TWILIO_REST,
 )
