@@ -1,6 +1,7 @@
 """Dialects: one pure file for each telephony system. registry.py lists them.
 
-amazon_connect.py reads Amazon Connect. genesys_cloud.py reads Genesys Cloud. twilio.py reads Twilio.
+amazon_connect.py reads Amazon Connect. genesys_cloud.py reads Genesys Cloud. ringcentral.py reads
+RingCentral. twilio.py reads Twilio.
 
 Imports shared.sources and shared.calls.
 """

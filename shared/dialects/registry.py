@@ -5,12 +5,14 @@ from typing import Final
 
 from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.genesys_cloud import GENESYS_CLOUD
+from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     AMAZON_CONNECT,
     GENESYS_CLOUD,
+    RINGCENTRAL,
     TWILIO,
     TWILIO_REST,
 )
