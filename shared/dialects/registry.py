@@ -7,6 +7,7 @@ from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.genesys_cloud import GENESYS_CLOUD
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.twilio import TWILIO, TWILIO_REST
+from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
@@ -15,5 +16,6 @@ _ALL: Final = (
     RINGCENTRAL,
     TWILIO,
     TWILIO_REST,
+    ZOOM_PHONE,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
