@@ -3,29 +3,37 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.asterisk import ASTERISK
-from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.bandwidth import BANDWIDTH
 from shared.dialects.daily import DAILY
+from shared.dialects.freeswitch import FREESWITCH
+from shared.dialects.genesys_cloud import GENESYS_CLOUD
 from shared.dialects.jambonz import JAMBONZ
 from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
+from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.wazo import WAZO
+from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    AMAZON_CONNECT,
     ASTERISK,
+    BANDWIDTH,
+    DAILY,
     FREESWITCH,
+    GENESYS_CLOUD,
+    JAMBONZ,
+    KROSAI,
+    LIVEKIT,
+    RINGCENTRAL,
+    SIGNALWIRE,
     TWILIO,
     TWILIO_REST,
     WAZO,
-    JAMBONZ,
-    SIGNALWIRE,
-    BANDWIDTH,
-    LIVEKIT,
-    DAILY,
-    KROSAI,
+    ZOOM_PHONE,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {dialect.name: dialect for dialect in _ALL}
