@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.aircall import AIRCALL
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    AIRCALL,
     TWILIO,
     TWILIO_REST,
 )
