@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.aircall import AIRCALL
+from shared.dialects.dialpad import DIALPAD
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     AIRCALL,
+    DIALPAD,
     TWILIO,
     TWILIO_REST,
 )
