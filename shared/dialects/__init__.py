@@ -2,6 +2,7 @@
 
 aircall.py reads Aircall.
 dialpad.py reads Dialpad.
+threecx.py reads 3CX.
 twilio.py reads Twilio.
 
 Imports shared.sources and shared.calls.

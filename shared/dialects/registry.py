@@ -5,12 +5,14 @@ from typing import Final
 
 from shared.dialects.aircall import AIRCALL
 from shared.dialects.dialpad import DIALPAD
+from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     AIRCALL,
     DIALPAD,
+    THREECX,
     TWILIO,
     TWILIO_REST,
 )
