@@ -5,7 +5,7 @@ raise Quarantined for a text that is not a time.
 """
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -111,7 +111,7 @@ def _since_epoch(value: Any, name: str, units_per_second: int) -> datetime | Non
             if not exact.is_finite() or abs(exact) > _SECONDS_MAX * _SECOND:
                 raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.")
             microseconds = int(exact)
-        except InvalidOperation:
+        except DecimalException:
             raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.") from None
     if microseconds == 0:
         return None
