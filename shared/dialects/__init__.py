@@ -6,6 +6,10 @@ bandwidth.py reads Bandwidth. daily.py reads Daily. jambonz.py reads jambonz. kr
 livekit.py reads LiveKit. signalwire.py reads SignalWire. twilio.py reads Twilio.
 amazon_connect.py reads Amazon Connect. genesys_cloud.py reads Genesys Cloud. ringcentral.py reads
 RingCentral. twilio.py reads Twilio. zoom_phone.py reads Zoom Phone.
+aircall.py reads Aircall.
+dialpad.py reads Dialpad.
+threecx.py reads 3CX.
+twilio.py reads Twilio.
 
 Imports shared.sources and shared.calls.
 """

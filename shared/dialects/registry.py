@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.aircall import AIRCALL
 from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.asterisk import ASTERISK
 from shared.dialects.bandwidth import BANDWIDTH
 from shared.dialects.daily import DAILY
+from shared.dialects.dialpad import DIALPAD
 from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.genesys_cloud import GENESYS_CLOUD
 from shared.dialects.jambonz import JAMBONZ
@@ -14,16 +16,19 @@ from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
+from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.wazo import WAZO
 from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    AIRCALL,
     AMAZON_CONNECT,
     ASTERISK,
     BANDWIDTH,
     DAILY,
+    DIALPAD,
     FREESWITCH,
     GENESYS_CLOUD,
     JAMBONZ,
@@ -31,6 +36,7 @@ _ALL: Final = (
     LIVEKIT,
     RINGCENTRAL,
     SIGNALWIRE,
+    THREECX,
     TWILIO,
     TWILIO_REST,
     WAZO,
