@@ -1,5 +1,6 @@
 """Runs an application over HTTP with uvicorn, until a signal."""
 
+import asyncio
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +27,11 @@ async def serve(
     *,
     keep_alive_seconds: int,
     stop_seconds: int,
+    stop: asyncio.Event | None = None,
 ) -> None:
-    """Serves an ASGI application until SIGTERM or SIGINT. Requests in progress then have `stop_seconds` to
-    finish. Exits with a sentence if it cannot listen, and with a status if the application does not start."""
+    """Serves an ASGI application until SIGTERM or SIGINT, or until `stop` is set. Requests in progress then
+    have `stop_seconds` to finish. Exits with a sentence if it cannot listen, and with a status if the
+    application does not start."""
     server = uvicorn.Server(
         uvicorn.Config(
             application,
@@ -46,6 +49,7 @@ async def serve(
             reset_contextvars=True,  # a request must not inherit the log context of the previous one
         )
     )
+    ending = asyncio.create_task(_end(server, stop)) if stop is not None else None
     try:
         await server.serve()
     except SystemExit:  # uvicorn has logged the fault
@@ -53,5 +57,13 @@ async def serve(
             raise
         port = f"port {address.port} of {address.host}"
         sys.exit(f"Error: {PREFIX}{address.setting}: cannot listen on {port}; the reason is logged above.")
+    finally:
+        if ending is not None:
+            ending.cancel()
     if not server.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
+
+
+async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    server.should_exit = True

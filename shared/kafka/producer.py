@@ -17,8 +17,8 @@ def producer(
     """A producer, not yet started, that loses no record and writes none twice. By default it takes the
     largest event. `compression` is a codec of Kafka, such as zstd.
 
-    Without `idempotent` it may write a record twice. It then gives up a record that no broker has taken within
-    `request_seconds`, and a record that the broker refuses does not harm the next ones."""
+    Without `idempotent` it may write a record twice. It then gives up a record that no broker has taken
+    within `request_seconds`, and a record that the broker refuses does not harm the next ones."""
     return AIOKafkaProducer(
         **client_options(broker),
         enable_idempotence=idempotent,
