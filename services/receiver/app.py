@@ -59,7 +59,9 @@ class Receiver:
 
     def application(self) -> FastAPI:
         """The application. It also starts without database and Kafka."""
-        app = FastAPI(lifespan=self._running, openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(
+            lifespan=self._running, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        )
         app.add_route(f"{HOOKS}{{source_id:path}}", self._hooks.take, methods=list(answers.METHODS))
         app.add_route("/health/live", _live)
         app.add_route("/health/ready", self._ready)

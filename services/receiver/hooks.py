@@ -27,6 +27,7 @@ from shared.database.loggable import loggable
 from shared.sources import outcome
 from shared.sources.delivery import Delivery
 from shared.sources.delivery_record import DeliveryRecord, record_of
+from shared.sources.envelopes import FIELDS_MAX, FORM
 from shared.sources.outcome import Refused
 from shared.sources.signatures import check_request
 
@@ -135,6 +136,7 @@ class Hooks:
     async def _verified(self, delivery: Delivery, known: KnownSource) -> outcome.Response | None:
         """The answer to a handshake, or None for a request to be kept. Raises Refused."""
         verify = known.dialect.verify if known.dialect is not None else None
+        _check_fields(delivery)
         try:
             if len(delivery.body or b"") < THREAD_BYTES:
                 return check_request(delivery, known.source, verify)
@@ -172,6 +174,12 @@ class Hooks:
             sentence = "Kafka cannot store the request now; retry in a moment."
             return _Answer("unavailable", answers.unavailable(sentence, 5))
         return _Answer("accepted", answers.accepted(delivery.headers))
+
+
+def _check_fields(delivery: Delivery) -> None:
+    """Refuses a form that takes seconds to check. Ingest would not read it either."""
+    if delivery.content_type == FORM and (delivery.body or b"").count(b"&") >= FIELDS_MAX:
+        raise Refused(f"its form has more than {FIELDS_MAX:,} fields")
 
 
 def _busy() -> _Answer:

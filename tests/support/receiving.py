@@ -39,8 +39,8 @@ async def add_source(database: Connection, source: Source, *, enabled: bool = Tr
     """Stores a source, or replaces it."""
     await database.execute("DELETE FROM sources WHERE id = $1 OR name = $2", source.id, source.name)
     await database.execute(
-        "INSERT INTO sources (id, name, dialect, serves, organizations, secrets, settings, url, topic, enabled) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO sources (id, name, dialect, serves, organizations, secrets, settings, url, topic, "
+        "enabled) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         source.id,
         source.name,
         source.dialect,
