@@ -15,6 +15,7 @@ from pathlib import Path
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
+from shared.sources.secret_box import new_key
 
 DATABASE = "callfold"
 # Below the range from which kernels assign ports to outgoing connections, so that a chosen port stays free.
@@ -32,18 +33,33 @@ class Ports:
     ingest_monitor: int | None = None
     aggregator_monitor: int | None = None
     api_monitor: int | None = None
+    # None in a stack that was created before it had a receiver, until its next start.
+    receiver: int | None = None
+    receiver_monitor: int | None = None
 
     @property
     def monitors(self) -> dict[str, int | None]:
         """The port of each service's metrics and health checks."""
-        return {"ingest": self.ingest_monitor, "aggregator": self.aggregator_monitor, "api": self.api_monitor}
+        return {
+            "receiver": self.receiver_monitor,
+            "ingest": self.ingest_monitor,
+            "aggregator": self.aggregator_monitor,
+            "api": self.api_monitor,
+        }
 
     @property
     def taken(self) -> list[int]:
         return [port for port in asdict(self).values() if port is not None]
 
 
-CHOSEN = ("controller", "supervisor", "ingest_monitor", "aggregator_monitor", "api_monitor")
+CHOSEN = (
+    "controller",
+    "supervisor",
+    "receiver_monitor",
+    "ingest_monitor",
+    "aggregator_monitor",
+    "api_monitor",
+)
 """The ports that an operator does not choose. A port moves when another process uses it."""
 
 
@@ -76,6 +92,16 @@ class State:
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
+    def receiver_url(self) -> str | None:
+        """The address of the receiver; None while it has no port."""
+        return None if self.ports.receiver is None else f"http://127.0.0.1:{self.ports.receiver}"
+
+    @property
+    def secrets_key_file(self) -> Path:
+        """The file with the key of the secrets of sources. `save` creates it."""
+        return self.directory / "secrets.key"
+
+    @property
     def metrics(self) -> dict[str, str | None]:
         """The URL of each service's metrics; None while it has no port for them."""
         return {
@@ -102,6 +128,8 @@ def environment(state: State) -> dict[str, str]:
         "CALLFOLD_KAFKA_BOOTSTRAP": state.kafka,
         "CALLFOLD_API_HOST": "127.0.0.1",
         "CALLFOLD_API_PORT": str(state.ports.api),
+        "CALLFOLD_RECEIVER_HOST": "127.0.0.1",
+        "CALLFOLD_RECEIVER_PORT": str(state.ports.receiver),
         "CALLFOLD_MONITOR_HOST": "127.0.0.1",
         "CALLFOLD_STATE": str(state.directory),
     }
@@ -134,13 +162,18 @@ def is_remembered(directory: Path) -> bool:
 
 
 def plan(
-    directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
+    directory: Path,
+    *,
+    postgres: int | None = None,
+    kafka: int | None = None,
+    api: int | None = None,
+    receiver: int | None = None,
 ) -> State:
     """The stack that was saved in `directory`, or a new one. Ports that are given replace its own.
 
     Writes nothing. Raises Failure when two parts would share a port.
     """
-    asked = {"postgres": postgres, "kafka": kafka, "api": api}
+    asked = {"postgres": postgres, "kafka": kafka, "api": api, "receiver": receiver}
     changes = {name: port for name, port in asked.items() if port is not None}
     if is_remembered(directory):
         state = load(directory)
@@ -155,15 +188,29 @@ def plan(
 
 
 def save(state: State) -> None:
-    """Saves the stack in a file that only its owner can read."""
+    """Saves the stack, and a new key of secrets unless it has one, in files that only their owner can
+    read."""
+    if not state.secrets_key_file.exists():
+        write_private(state.secrets_key_file, new_key() + "\n")
     text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
 
 
+def secrets_key(state: State) -> str | None:
+    """The key of the secrets of sources; None in a stack that has none until its next start. Raises
+    Failure."""
+    try:
+        return state.secrets_key_file.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failure(f"{state.secrets_key_file} can't be read: {error.strerror}.") from None
+
+
 def with_free_ports(state: State) -> State:
-    """The state with a new port for each of `CHOSEN` that is in use or not set."""
+    """The state with a new port for each of `CHOSEN` that is in use, and for each port that is not set."""
     ports = asdict(state.ports)
-    wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
+    wanting = [name for name, port in ports.items() if port is None or (name in CHOSEN and in_use(port))]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
     return replace(state, ports=replace(state.ports, **free))
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.ops.embedded import kafka, postgres
-from services.ops.embedded.state import State, environment, write_private
+from services.ops.embedded.state import State, environment, secrets_key, write_private
 from services.ops.terminal.failure import Failure
 from shared.settings.base import PREFIX
 
 SERVERS = ("postgres", "kafka")
-SERVICES = ("ingest", "aggregator", "api")
+SERVICES = ("receiver", "ingest", "aggregator", "api")
 PROGRAMS = SERVERS + SERVICES
 
 LAUNCH_SECONDS = 30
@@ -58,6 +58,7 @@ stdout_logfile_backups = 2
 PROGRAM_OPTIONS = {
     "postgres": "priority = 1\nstopsignal = INT\nstopwaitsecs = 60\n",
     "kafka": "priority = 2\nstopwaitsecs = 60\n",
+    "receiver": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
@@ -107,6 +108,8 @@ def configuration(state: State) -> str:
         name: [f"CALLFOLD_MONITOR_PORT={port}", f'CALLFOLD_DATABASE_URL="{state.database_url_of(name)}"']
         for name, port in state.ports.monitors.items()
     }
+    for name in ("receiver", "ingest"):
+        variables[name].append(f'CALLFOLD_SECRETS_KEY="{secrets_key(state) or ""}"')
     # A static group membership: a restarted ingest gets its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
@@ -170,10 +173,10 @@ def shut_down(state: State) -> bool:
 
 
 def _inherited() -> dict[str, str]:
-    """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka."""
-    return {
-        name: value for name, value in os.environ.items() if not name.upper().startswith(f"{PREFIX}KAFKA_")
-    }
+    """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka, and without the key
+    of another stack's secrets."""
+    others = (f"{PREFIX}KAFKA_", f"{PREFIX}SECRETS_KEY")
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(others)}
 
 
 class _Transport(xmlrpc.client.Transport):
