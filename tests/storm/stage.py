@@ -182,7 +182,6 @@ async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> Async
 async def _until_ready(made: Stage) -> None:
     on = made.grounds
     while not (
-        await is_ready(str(made.client.base_url))
-        and await owns_all(on.bootstrap, made.group, made.topic, ())
+        await is_ready(str(made.client.base_url)) and await owns_all(on.bootstrap, made.group, made.topic, ())
     ):
         await asyncio.sleep(LOOK_SECONDS)

@@ -46,6 +46,7 @@ A test runs them and compares the results.
 
 USES: Final = {
     "callfold_ingest": "ingest",
+    "callfold_receiver": "the receiver",
     "callfold_aggregator": "the aggregator",
     "callfold_api": "the API",
     "callfold_operator": "`callfold` commands",
