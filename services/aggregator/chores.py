@@ -18,7 +18,8 @@ from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings
 from shared.store.audit import NO_ORGANIZATION, write_audit
-from shared.store.read_progress import read_until, topics_read
+from shared.store.read_progress import calls_read_until, topics_read
+from shared.store.sources import SOURCE_CALLS_KEPT, forget_source_calls
 
 logger = logging.getLogger("callfold.aggregator")
 
@@ -62,7 +63,7 @@ async def do_chores(settings: AggregatorSettings, stop: asyncio.Event) -> None:
 
 
 async def _end_silent_calls(connection: Connection, settings: AggregatorSettings, now: datetime) -> None:
-    read = await read_until(connection, settings.topic)
+    read = await calls_read_until(connection, settings.topic, settings.deliveries_topic)
     if read is None and (others := await topics_read(connection)):
         logger.warning(
             "does not end silent calls: ingest has not read all partitions of topic %s; it reads %s "
@@ -76,6 +77,11 @@ async def _end_silent_calls(connection: Connection, settings: AggregatorSettings
         logger.info("ended %d calls that had been silent for %g hours", ended, settings.silence_hours)
     if waiting:
         logger.info("%d silent calls wait until ingest has read all records published before", waiting)
+
+
+async def _forget_source_calls(connection: Connection, _settings: AggregatorSettings, now: datetime) -> None:
+    if forgotten := await forget_source_calls(connection, now - SOURCE_CALLS_KEPT):
+        logger.info("forgot the organizations of %d calls of sources", forgotten)
 
 
 async def _place_quarantined(connection: Connection, _settings: AggregatorSettings, now: datetime) -> None:
@@ -106,5 +112,6 @@ CHORES: Final[Mapping[str, Chore]] = MappingProxyType(
         "end silent calls": _end_silent_calls,
         "find the calls of quarantined records": _place_quarantined,
         "apply retention": _apply_retention,
+        "forget old calls of sources": _forget_source_calls,
     }
 )

@@ -43,8 +43,8 @@ class Metrics:
         GaugeAtScrape(
             "callfold_api_pool_connections",
             "Connections to the database",
-            "state",
-            lambda: self.connections(),
+            ("state",),
+            lambda: {(state,): count for state, count in self.connections().items()},
             registry,
         )
         # Looking up labels costs more than everything else here, and there are few of them.

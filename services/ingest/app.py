@@ -1,217 +1,168 @@
-"""The ingest service: batches of records from Kafka into the store, offsets committed after the database.
+"""The ingest service: one reader for each topic that callfold reads.
 
-Exactness rests on this order: parse, store in one transaction, then commit the batch's offsets. A crash at
-any point leaves a transaction whole or absent, and redelivery is harmless. Ingest waits for an unreachable
-database or broker and skips nothing.
+These are the topic of events, the topic of deliveries once a source calls by HTTP, and the topics that
+sources name. A new source takes effect within seconds.
 """
 
 import asyncio
+import logging
+import signal
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord as Record
-from aiokafka.errors import KafkaError
 
-from services.ingest.arrivals import Arrival, sort_out
-from services.ingest.assignment import STALL_SECONDS, Assignment
-from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
-from services.ingest.consumer import Consumer
+from services.ingest.arrivals import Sorted, sort_events
+from services.ingest.deliveries import sort_deliveries, unknown_sources
 from services.ingest.metrics import Metrics, Standing
-from services.ingest.offsets import Offsets
-from services.ingest.progress_writer import Progress
-from services.ingest.subscription import Subscription
-from services.ingest.topic_return import TopicReturn
-from services.ingest.watch import Watch, unowned_reason
-from services.ingest.writer import Writer
-from shared.kafka.client import KafkaRefusal, connection_faults, refusal
+from services.ingest.reader import Reader, Sort
+from services.ingest.source_directory import REFRESH_SECONDS, SourceDirectory
+from shared.kafka.client import KafkaRefusal
 from shared.settings.ingest import IngestSettings
-from shared.store.quarantine import BadRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from services.ingest.traces import Traces
+logger = logging.getLogger("callfold.ingest")
+
+REFUSED_SECONDS: Final = 60
+"""How long a topic of a source rests after Kafka has refused it."""
 
 
 class Ingest:
-    """One process of the consumer group."""
+    """One process. It ends with the first permanent fault of a reader, unless Kafka refuses a source's
+    topic: only that topic then waits."""
 
     def __init__(self, settings: IngestSettings, tracer_provider: "TracerProvider | None" = None) -> None:
         self._settings = settings
+        self._tracer_provider = tracer_provider
         self._stopping = asyncio.Event()
-        self._failure: Exception | None = None
-        self._batch_in_hand: asyncio.Task[None] | None = None
-        self._assignment = Assignment(
-            settings.topic, lambda: self._subscription.consumer, on_assigned=lambda: self._watch.look_now()
+        self._directory = SourceDirectory(settings)
+        self._readers: dict[str, Reader] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refused: dict[str, tuple[str, float]] = {}
+        self.metrics = Metrics(
+            Standing(
+                is_waiting=lambda: self._reason_to_wait() is not None,
+                partitions=lambda: sum(one.partitions() for one in self._each()),
+                lag=lambda: {
+                    (one.topic, str(number)): lag for one in self._each() for number, lag in one.lag().items()
+                },
+                unowned_partitions=lambda: sum(one.unowned_partitions() for one in self._each()),
+                progress_at=lambda: min((one.progress_at for one in self._each()), default=0.0),
+            )
         )
-        self.metrics = Metrics(self._standing())
-        self._writer = Writer(
-            settings, stored=self.metrics.count, retried=self.metrics.retried, paused=self.metrics.paused
-        )
-        self._offsets = Offsets(self._assignment)
-        self._progress = Progress(settings)
-        traces = _traces(settings, tracer_provider)
-        self._follow = traces.follow if traces else untraced
-        self._subscription = Subscription(
-            settings,
-            self._assignment,
-            take=self._take,
-            fail=self._fail,
-            before_stop=self._stop,
-            registry=self.metrics.registry,
-            traces=traces,
-        )
-        self._topic = TopicReturn(
-            settings, self._subscription, self._assignment, self._offsets, self._stopping
-        )
-        self._watch = Watch(
-            settings.topic,
-            self._assignment,
-            self._progress,
-            consumer=self._subscription.running_consumer,
-            writer_waits=lambda: self._writer.waiting is not None,
-            start_over=self._topic.start_over,
-        )
-
-    def _standing(self) -> Standing:
-        return Standing(
-            is_waiting=lambda: self._reason_to_wait() is not None,
-            partitions=self._assignment.partitions,
-            lag=self._assignment.lag,
-            unowned_partitions=lambda: len(self._assignment.unowned()),
-        )
+        self._events = self._reader(settings.topic, settings.consumer_group, sort_events)
 
     async def run(self) -> None:
         """Consumes until SIGTERM or SIGINT. Raises the first permanent fault."""
-        self._subscription.listen_for_signals(self._end)
-        if not await self._topic.wait():
-            return
-        watching = asyncio.create_task(self._watch_topic())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        self._start(self._events)
+        following = asyncio.create_task(self._follow_sources())
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            with connection_faults(self._hear):
-                await self._subscription.run(
-                    on_poll=self.metrics.progress.set_to_current_time, on_missing_topic=self._watch.look_now
+            while not self._stopping.is_set():
+                await asyncio.wait(
+                    {stopping, following, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED
                 )
-        except KafkaError as fault:
-            self._failure = self._failure or fault
+                if following.done() or not self._readers_go_on():
+                    break
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
-            self._progress.close()
-            self._writer.close()
-        if refused := refusal(self._failure):
-            raise KafkaRefusal(f"Cannot use Kafka at {self._settings.kafka_bootstrap}: {refused}.")
-        if self._failure is not None:
-            raise self._failure
-
-    async def _take(self, records: Sequence[Record]) -> None:
-        """Parses a batch while the previous one is being stored, then starts to store it.
-
-        FastStream continues after any exception of a handler, and a later commit would skip the batch. So a
-        fault ends the process, and no further batch is read.
-        """
-        trace = UNTRACED
-        try:
-            trace = self._follow(records)
-            consumer = self._subscription.running_consumer()
-            with trace.step("parse"):
-                arrivals, bad_records = await sort_out(records, datetime.now(UTC))
-            with trace.step("wait for the batch before"):
-                await self._batch_ends()
-        except Exception as fault:
-            self._fail(fault)
-            trace.end(fault)
-            return
-        if self._stopping.is_set():  # the batch is read again
-            trace.end(self._failure)
-            return
-        self._batch_in_hand = asyncio.create_task(
-            self._finish(consumer, records, arrivals, bad_records, trace)
-        )
-
-    async def _finish(
-        self,
-        consumer: Consumer | None,
-        records: Sequence[Record],
-        arrivals: Sequence[Arrival],
-        bad_records: Sequence[BadRecord],
-        trace: BatchTrace,
-    ) -> None:
-        """Stores a batch, and only then commits its offsets."""
-        without_value = len(records) - len(arrivals) - len(bad_records)
-        try:
-            with trace.step("store"):
-                began = time.monotonic()
-                if await self._writer.write(arrivals, bad_records, trace):
-                    timestamps_ms = [record.timestamp for record in records]
-                    seconds = time.monotonic() - began
-                    self.metrics.batch_stored(timestamps_ms, without_value, seconds, now=time.time())
-                    with trace.step("commit offsets"):
-                        await self._offsets.commit(consumer, records, trace)
-        except Exception as fault:
-            self._fail(fault)
-            trace.end(fault)
-        finally:
-            trace.end()
-
-    async def _batch_ends(self, timeout_seconds: float | None = None) -> None:
-        if self._batch_in_hand is not None:
-            # Not `await`: cancelling this must not cancel the batch.
-            await asyncio.wait([self._batch_in_hand], timeout=timeout_seconds)
-
-    async def _stop(self) -> None:
-        """Runs before the consumer is closed: takes no further batch and waits a limited time for the current
-        one."""
-        self._end()
-        await self._batch_ends(self._settings.stop_timeout_seconds)
-
-    def _fail(self, fault: Exception) -> None:
-        self._failure = self._failure or fault
-        self._end()
-
-    def _end(self) -> None:
-        self._stopping.set()
-        self._writer.stop()
-        self._subscription.end()
-
-    async def _watch_topic(self) -> None:
-        try:
-            await self._watch.run()
-        except Exception as fault:
-            self._fail(fault)
-
-    def _hear(self, fault: Exception) -> None:
-        """aiokafka tries to reconnect forever, for any reason of the broker. Credentials are read when the
-        process starts. So a refusal ends the process, and a restarted one reads current credentials."""
-        if refusal(fault):
-            self._fail(fault)
+            self._end()
+            following.cancel()
+            stopping.cancel()
+            await asyncio.wait({following, stopping, *self._tasks.values()})
+            self._directory.close()
+        for task in (*self._tasks.values(), following):
+            if not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault
 
     async def why_waiting(self) -> str | None:
         """Why nothing is stored now; None when ingest works, even if there is nothing to store."""
         return self._reason_to_wait()
 
+    def _each(self) -> Sequence[Reader]:
+        return tuple(self._readers.values())
+
     def _reason_to_wait(self) -> str | None:
-        if not self._topic.found:
-            return f"waits for Kafka and its topic {self._settings.topic}"
-        if self._writer.waiting is not None:
-            return self._writer.waiting
-        if not self._assignment.joined:
-            return "joins the consumer group"
-        if self._subscription.consumer is not None and self._subscription.consumer.lost_broker:
-            return "waits for Kafka"
-        if unowned := self._assignment.unowned():
-            return f"{unowned_reason(unowned)} of the topic {self._settings.topic}"
-        if stalled := self._assignment.stalled():
-            numbers = ", ".join(map(str, stalled))
-            return f"has read nothing from partitions {numbers} for {STALL_SECONDS} s, although records wait"
-        return None
+        return next((reason for one in self._each() if (reason := one.why_waiting()) is not None), None)
 
+    def _end(self) -> None:
+        self._stopping.set()
+        for reader in self._each():
+            reader.end()
 
-def _traces(settings: IngestSettings, provider: "TracerProvider | None") -> "Traces | None":
-    if provider is None:
-        return None
-    from services.ingest.traces import Traces  # OpenTelemetry comes with the extra `telemetry`
+    def _reader(self, topic: str, group: str, sort: Sort) -> Reader:
+        settings = self._settings.model_copy(
+            update={
+                "topic": topic,
+                "consumer_group": group,
+                # FastStream's metrics exist once in a process.
+                "faststream_metrics": self._settings.faststream_metrics and topic == self._settings.topic,
+            }
+        )
+        return Reader(settings, self.metrics, sort, self._tracer_provider)
 
-    return Traces(provider, settings.consumer_group)
+    def _start(self, reader: Reader) -> None:
+        self._readers[reader.topic] = reader
+        self._tasks[reader.topic] = asyncio.create_task(reader.run())
+
+    def _readers_go_on(self) -> bool:
+        """Forgets readers that have ended, and returns false for an end that ends the process."""
+        for topic, task in list(self._tasks.items()):
+            if not task.done():
+                continue
+            fault = None if task.cancelled() else task.exception()
+            if topic == self._settings.topic or (fault is not None and not isinstance(fault, KafkaRefusal)):
+                return False
+            if fault is not None:
+                logger.error("cannot read the topic %s of a source: %s", topic, fault)
+                self._refused[topic] = (str(fault), time.monotonic())
+            del self._tasks[topic], self._readers[topic]
+        return True
+
+    async def _follow_sources(self) -> None:
+        """Starts and ends readers as sources come and go, and retries deliveries that wait for another one,
+        until it is cancelled. Raises permanent faults."""
+        while True:
+            if await self._directory.refresh():
+                self._adjust(self._topics_of_sources())
+                await self._directory.retry_waiting()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    def _topics_of_sources(self) -> set[str]:
+        known = self._directory.known
+        if known is None:
+            return set()
+        topics = {topic for topic, one in known.by_topic.items() if one.enabled}
+        if any(one.source.topic is None for one in known.by_id.values()):
+            topics.add(self._settings.deliveries_topic)
+        return topics - {self._settings.topic}
+
+    def _adjust(self, topics: set[str]) -> None:
+        """Makes the readers those of these topics and of the topic of events."""
+        for topic, reader in list(self._readers.items()):
+            if topic not in topics and topic != self._settings.topic:
+                logger.info("stops reading the topic %s: no enabled source has it", topic)
+                reader.end()
+        for topic in sorted(topics - self._readers.keys()):
+            refused = self._refused.get(topic)
+            if refused is None or time.monotonic() - refused[1] > REFUSED_SECONDS:
+                self._start(
+                    self._reader(topic, f"{self._settings.consumer_group}.{topic}", self._sort_deliveries)
+                )
+
+    async def _sort_deliveries(self, records: Sequence[Record], now: datetime) -> Sorted:
+        topic = self._settings.deliveries_topic
+        known = self._directory.known
+        # The receiver may know a new source before this process does.
+        if known is None or unknown_sources(records, known, topic):
+            await self._directory.refresh()
+            known = self._directory.known
+        if known is None:
+            raise RuntimeError("deliveries are read before the sources")
+        return await sort_deliveries(records, known, now, topic)

@@ -1,19 +1,56 @@
 """Arrivals: sorts records into events and bad records."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
+from uuid import UUID
 
 from aiokafka import ConsumerRecord as Record
 
 from shared.calls.event import Event, InvalidEvent, read
+from shared.sources.outcome import Fact
 from shared.store.changes import Refused
 from shared.store.quarantine import BadRecord
 
 Arrival = tuple[Record, Event]
 """An event and the record it came in."""
+NamedCallOfSource = tuple[UUID, UUID, str]
+"""An organization that a source names for a call: organization, source, and the call's id in the source."""
+Numbers = Mapping[tuple[UUID, str], UUID]
+"""The id of each phone number, by organization and number."""
 SLICE_RECORDS: Final = 250
+
+
+class Unplaced(NamedTuple):
+    """A fact of a delivery whose organization another delivery of the call must name."""
+
+    record: Record
+    source_id: UUID
+    fact: Fact
+
+
+@dataclass
+class Sorted:
+    """The content of a batch. Of a delivery with several records, some can be in `arrivals` and others not:
+    then the whole delivery is also in `bad_records` or `unplaced`."""
+
+    arrivals: list[Arrival] = field(default_factory=list)
+    bad_records: list[BadRecord] = field(default_factory=list)
+    unplaced: list[Unplaced] = field(default_factory=list)
+    named: set[NamedCallOfSource] = field(default_factory=set)
+    numbers: Numbers = field(default_factory=dict)
+    no_value: int = 0
+    """Records without a value."""
+    ignored: int = 0
+    """Deliveries that tell nothing of a call's course."""
+
+
+async def sort_events(records: Sequence[Record], now: datetime) -> Sorted:
+    """Sorts records in callfold's own form, at a time (aware)."""
+    arrivals, bad_records = await sort_out(records, now)
+    return Sorted(arrivals, bad_records, no_value=len(records) - len(arrivals) - len(bad_records))
 
 
 async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arrival], list[BadRecord]]:

@@ -1,11 +1,12 @@
 """Ingest's metrics, as docs/reference/metrics.md lists them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.ingest.arrivals import Sorted
 from services.ingest.writer import RETRY_REASONS
 from shared.calls.event import READ_FIELDS, Status
 from shared.monitoring.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
@@ -21,9 +22,11 @@ class Standing:
 
     is_waiting: Callable[[], bool]
     partitions: Callable[[], int]
-    lag: Callable[[], dict[int, int]]
-    """Records by partition."""
+    lag: Callable[[], Mapping[tuple[str, ...], float]]
+    """Records by topic and partition."""
     unowned_partitions: Callable[[], int]
+    progress_at: Callable[[], float]
+    """In seconds since 1970."""
 
 
 class Metrics:
@@ -67,11 +70,6 @@ class Metrics:
         self._retries = Counter(
             "callfold_ingest_retries", "Retries of storing a batch, by reason", ["reason"], registry=registry
         )
-        self.progress = Gauge(
-            "callfold_ingest_progress_timestamp_seconds",
-            "When ingest last polled Kafka or stored a batch",
-            registry=registry,
-        )
         self._paused = Gauge(
             "callfold_ingest_paused",
             "1 after ingest paused because too many records were invalid, until it is restarted",
@@ -79,7 +77,15 @@ class Metrics:
         )
         _show_standing(standing, registry)
         # Created at the start: a rate over a series that appears with its first count misses that count.
-        for outcome in ("stored", "duplicate", "conflicting", "deleted", "quarantined", "no_value"):
+        for outcome in (
+            "stored",
+            "duplicate",
+            "conflicting",
+            "deleted",
+            "quarantined",
+            "no_value",
+            "ignored",
+        ):
             self._records.labels(outcome)
         for field in READ_FIELDS:
             self._fields.labels(field)
@@ -96,16 +102,14 @@ class Metrics:
         """Notes that the breaker is open."""
         self._paused.set(1)
 
-    def batch_stored(
-        self, timestamps_ms: Sequence[int], without_value: int, seconds: float, now: float
-    ) -> None:
+    def batch_stored(self, timestamps_ms: Sequence[int], found: Sorted, seconds: float, now: float) -> None:
         """Counts a batch of records with these timestamps, which was stored in `seconds`, including waits.
-        `now` is in seconds since 1970. `without_value` of the records had nothing to store."""
+        `now` is in seconds since 1970."""
         self._batch_records.observe(len(timestamps_ms))
         self._batch_seconds.observe(seconds)
         self._delay_seconds.observe(max(now - min(timestamps_ms) / 1000, 0))
-        self._records.labels("no_value").inc(without_value)
-        self.progress.set(now)
+        self._records.labels("no_value").inc(found.no_value)
+        self._records.labels("ignored").inc(found.ignored)
 
     def count(self, stored: Changes, bad_records: int) -> None:
         """Counts the outcomes of a committed transaction's records and calls."""
@@ -127,18 +131,24 @@ def _show_standing(standing: Standing, registry: CollectorRegistry) -> None:
         "callfold_ingest_waiting", "1 while ingest waits for the database or Kafka", registry=registry
     )
     waiting.set_function(standing.is_waiting)
+    progress = Gauge(
+        "callfold_ingest_progress_timestamp_seconds",
+        "When ingest last polled Kafka or stored a batch: of its topics, the one that has waited longest",
+        registry=registry,
+    )
+    progress.set_function(standing.progress_at)
     partitions = Gauge("callfold_ingest_partitions", "Partitions that this process reads", registry=registry)
     partitions.set_function(standing.partitions)
     unowned_partitions = Gauge(
         "callfold_ingest_unowned_partitions",
-        "Partitions of the topic that no process of the group reads",
+        "Partitions of the topics that no process of the group reads",
         registry=registry,
     )
     unowned_partitions.set_function(standing.unowned_partitions)
     GaugeAtScrape(
         "callfold_ingest_lag_records",
         "Records from the stored offset to the end of each partition that this process reads or reports",
-        "partition",
-        lambda: {str(partition): lag for partition, lag in standing.lag().items()},
+        ("topic", "partition"),
+        standing.lag,
         registry,
     )

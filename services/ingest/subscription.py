@@ -1,7 +1,7 @@
 """FastStream: what ingest uses of it, and what ingest replaces or turns off.
 
 Used: one subscriber that polls the topic and passes on batches; middlewares, for the span of a batch and
-FastStream's own metrics; starting and stopping the process, on SIGTERM and SIGINT.
+FastStream's own metrics; starting and stopping the broker.
 
 Replaced or turned off:
 
@@ -10,11 +10,11 @@ Replaced or turned off:
 - acknowledging records. The policy is manual, and messages refer to a consumer that commits nothing.
 - polling after a fault. A later commit would skip the batch, so a fault ends the process: `Consumer` reports
   exceptions of polling, and `_FaultListener` those of middlewares and parsers.
+- signals: a process has several subscriptions, and `Ingest` handles its signals.
 - logging, creating topics and injecting dependencies: turned off.
 """
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -69,6 +69,7 @@ class Subscription:
         self._broker = _broker(settings, middlewares)
         self._subscriber = _subscriber(self._broker, settings, assignment)
         self._subscriber(take)
+        self._ended = asyncio.Event()
         self._app = FastStream(self._broker, logger=None, on_shutdown=[before_stop])
 
     @property
@@ -81,14 +82,8 @@ class Subscription:
         """The consumer, once it has started."""
         return self.consumer if self._subscriber.running else None
 
-    def listen_for_signals(self, end: Callable[[], None]) -> None:
-        """Calls `end` on SIGTERM and SIGINT until `run`, which installs its own handlers. The first process
-        of a container ignores signals without a handler."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, end)
-
     async def run(self, *, on_poll: Callable[[], None], on_missing_topic: Callable[[], None]) -> None:
-        """Reads until `end` or a signal. Raises aiokafka's errors at the start."""
+        """Reads until `end`. Raises aiokafka's errors at the start."""
         builder: Any = await self._broker.connect()
         expect_parts("faststream", builder, "keywords")
         expect_parts("faststream", self._broker.config, "broker_config")
@@ -102,11 +97,22 @@ class Subscription:
             self._assignment.assignor,
             **(builder.keywords | client_options(self._settings)),
         )
-        await self._app.run()
+        starting = asyncio.create_task(self._app.start())
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await ended
+            await self._app.stop()
+        finally:
+            for task in (starting, ended):
+                task.cancel()
+            await asyncio.wait({starting, ended})
 
     def end(self) -> None:
         """Ends `run`."""
-        self._app.exit()
+        self._ended.set()
 
     async def leave(self) -> None:
         """Leaves the group; `run` continues."""

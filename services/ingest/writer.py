@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from aiokafka import ConsumerRecord as Record
 
-from services.ingest.arrivals import Arrival, refused_records
+from services.ingest.arrivals import Arrival, NamedCallOfSource, Sorted, refused_records
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
+from services.ingest.deliveries import give_organizations
 from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES
@@ -24,6 +26,7 @@ from shared.settings.ingest import IngestSettings
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.changes import Changes, changes, group
 from shared.store.quarantine import BadRecord
+from shared.store.sources import CallOfSource, read_organizations_of_calls
 from shared.store.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
@@ -60,10 +63,13 @@ class Writer:
         stored: Callable[[Changes, int], None],
         retried: Callable[[str], None] = lambda _reason: None,
         paused: Callable[[], None] = lambda: None,
+        replaced_by: str | None = None,
     ) -> None:
         """`stored` is called after each commit, with its changes and the number of records that were not
         events. `retried` is called with the reason (`RETRY_REASONS`) for each retry of a batch, `paused` when
-        the breaker opens."""
+        the breaker opens. With `replaced_by`, the name of an operator, an event replaces the stored one of
+        the same id."""
+        self._replaced_by = replaced_by
         self.waiting: str | None = None
         self._settings = settings
         self._stored = stored
@@ -79,19 +85,28 @@ class Writer:
         )
         self._outage = Outage(logger, "waits for the database", "the database answers again")
         self._not_stored: Sequence[BadRecord] = ()
+        self._named: Collection[NamedCallOfSource] = ()
         self._refusals = 0
         self._records = self._bad_records = 0
         self._trace = UNTRACED
 
-    async def write(
-        self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], trace: BatchTrace = UNTRACED
-    ) -> bool:
+    async def write(self, found: Sorted, trace: BatchTrace = UNTRACED) -> bool:
         """Stores a batch, however long the database is unreachable. Returns false when a stop comes first.
         Raises permanent faults."""
         self._refusals = 0
         self._trace = trace
-        self._records, self._bad_records = len(arrivals) + len(bad_records), len(bad_records)
-        self._not_stored = bad_records
+        arrivals: Sequence[Arrival] = found.arrivals
+        bad_records: Sequence[BadRecord] = found.bad_records
+        if found.unplaced:
+            known = await self._organizations_of_calls(found)
+            if known is None:
+                return False
+            placed, waiting = give_organizations(found.unplaced, known, found.numbers, datetime.now(UTC))
+            arrivals, bad_records = [*arrivals, *placed], [*bad_records, *waiting]
+        # A delivery that waits for another one is no fault of its producer.
+        self._bad_records = sum(bad.waits_for is None for bad in bad_records)
+        self._records = len(arrivals) + self._bad_records
+        self._not_stored, self._named = bad_records, found.named
         stored = all(await in_halves(arrivals, self._write, (TooLarge, _Refused)))
         if stored:
             self._breaker.stored(self._records, self._bad_records)
@@ -104,6 +119,25 @@ class Writer:
     def close(self) -> None:
         """Closes the connection. The server rolls back an uncommitted transaction."""
         self._database.close()
+
+    async def _organizations_of_calls(self, found: Sorted) -> Mapping[CallOfSource, set[UUID]] | None:
+        """The organizations that earlier deliveries and this batch name for the unplaced calls; None when a
+        stop comes first. Raises permanent faults."""
+        calls = sorted({(one.source_id, one.fact.call_id) for one in found.unplaced})
+        while not self._stopping.is_set():
+            try:
+                known = await read_organizations_of_calls(await self._database.opened(), calls)
+            except PASSING_TYPES as fault:
+                reason = self._database.failed(fault)
+                self._retried("database")
+                self.waiting = f"waits for the database: {reason}"
+                self._outage.begin(reason)
+            else:
+                for organization_id, source_id, call_id in found.named:
+                    known.setdefault((source_id, call_id), set()).add(organization_id)
+                return known
+            await self._database.pause(self._stopping)
+        return None
 
     async def _write(self, arrivals: Sequence[Arrival]) -> bool:
         """Stores a part of the batch, with the bad records that no earlier part has stored. Returns false
@@ -154,7 +188,7 @@ class Writer:
                 self.waiting = None
                 self._database.succeeded()
                 self._outage.end()
-                self._not_stored = ()
+                self._not_stored = self._named = ()
                 self._tell(arrivals, bad_records, stored)
                 return True
             await self._database.pause(self._stopping)
@@ -172,13 +206,21 @@ class Writer:
                 organizations,
                 now=now,
                 create_organizations=self._settings.unknown_organizations == "create",
+                replace=self._replaced_by is not None,
             )
         # The breaker counts the whole batch, of which this may be a part. An event that is too old, or beyond
         # the limit of its call, does not indicate a faulty producer.
         self._breaker.check(self._records, self._bad_records + batch.of_unknown_organizations)
         with self._trace.step("write"):
             bad_records = [*bad_records, *refused_records(arrivals, batch.refused)]
-            await write(connection, batch, bad_records, now=now)
+            await write(
+                connection,
+                batch,
+                bad_records,
+                now=now,
+                named=self._named,
+                actor=self._replaced_by or "ingest",
+            )
         return batch
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:

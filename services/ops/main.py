@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from services.ops.commands import event, event_publish, key, member, org, org_change, org_delete, quarantine
+from services.ops.commands import (
+    event,
+    event_publish,
+    key,
+    member,
+    number,
+    org,
+    org_change,
+    org_delete,
+    quarantine,
+    source,
+)
 from services.ops.commands.down import down
 from services.ops.commands.forget import forget
 from services.ops.commands.lag import lag
@@ -68,6 +79,8 @@ org_delete.register(org.app)
 app.add_typer(org.app, name="org")
 app.add_typer(key.app, name="key")
 app.add_typer(member.app, name="member")
+app.add_typer(source.app, name="source")
+app.add_typer(number.app, name="number")
 app.add_typer(quarantine.app, name="quarantine")
 event_publish.register(event.app)
 app.add_typer(event.app, name="event")

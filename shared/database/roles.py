@@ -33,6 +33,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     RECEIVER: (("SELECT", "alembic_version, sources"),),
     AGGREGATOR: (
         ("SELECT", "alembic_version, organizations, deleted_calls, partitions_read"),
+        ("SELECT (topic), SELECT (enabled)", "sources"),
         ("SELECT, INSERT, UPDATE", "daily_call_counts, daily_call_totals"),
         (
             "SELECT, INSERT, UPDATE, DELETE",

@@ -395,7 +395,7 @@ sources = Table(
     Column("secrets", LargeBinary, comment="encrypted JSON (Fernet); null: no secrets"),
     Column("settings", JSONB, nullable=False, server_default="{}"),
     Column("url", Text, comment="the public address that the system calls"),
-    Column("topic", Text, comment="the Kafka topic of its records; null: it calls by HTTP"),
+    Column("topic", Text, unique=True, comment="the Kafka topic of its records; null: it calls by HTTP"),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("created_at", _instant, nullable=False, server_default=_now),
     Column("changed_at", _instant, nullable=False, server_default=_now),

@@ -3,7 +3,7 @@
 docs/reference/metrics.md lists them all. A test compares the two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -49,30 +49,30 @@ def new_registry(service: str) -> CollectorRegistry:
 
 
 class GaugeAtScrape(Collector):
-    """A gauge with one label whose values are computed at each scrape, so that a label that no longer exists
-    is no longer exported."""
+    """A gauge with labels whose values are computed at each scrape, so that a label that no longer exists is
+    no longer exported."""
 
     def __init__(
         self,
         name: str,
         documentation: str,
-        label: str,
-        values: Callable[[], dict[str, float]],
+        labels: tuple[str, ...],
+        values: Callable[[], Mapping[tuple[str, ...], float]],
         registry: CollectorRegistry,
     ) -> None:
         self._name = name
         self._documentation = documentation
-        self._label = label
+        self._labels = labels
         self._values = values
         registry.register(self)
 
     def describe(self) -> list[GaugeMetricFamily]:
         """The gauge without values, from which the registry reads its name."""
-        return [GaugeMetricFamily(self._name, self._documentation, labels=[self._label])]
+        return [GaugeMetricFamily(self._name, self._documentation, labels=self._labels)]
 
     def collect(self) -> list[GaugeMetricFamily]:
         """The gauge with its current values."""
         (gauge,) = self.describe()
-        for label, value in self._values().items():
-            gauge.add_metric([label], value)
+        for labels, value in self._values().items():
+            gauge.add_metric(labels, value)
         return [gauge]

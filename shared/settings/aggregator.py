@@ -15,6 +15,12 @@ class AggregatorSettings(DatabaseSettings, MonitorSettings):
         description="The Kafka topic whose read progress decides when a silent call may be ended. Set it to "
         "the topic that ingest reads.",
     )
+    deliveries_topic: str = Field(
+        "call-deliveries",
+        min_length=1,
+        description="The Kafka topic of deliveries, whose read progress also decides when a silent call may "
+        "be ended. Set it to the topic that ingest reads.",
+    )
     aggregate_deltas: int = Field(
         20_000,
         ge=1,

@@ -7,9 +7,10 @@ from pydantic import Field
 from shared.settings.database import DatabaseSettings
 from shared.settings.kafka import KafkaSettings
 from shared.settings.process import MonitorSettings, TelemetrySettings
+from shared.settings.secrets import SecretsSettings
 
 
-class IngestSettings(DatabaseSettings, KafkaSettings, MonitorSettings, TelemetrySettings):
+class IngestSettings(DatabaseSettings, KafkaSettings, SecretsSettings, MonitorSettings, TelemetrySettings):
     consumer_group: str = Field(
         "callfold-ingest",
         min_length=1,

@@ -11,6 +11,8 @@ from shared.settings.base import PREFIX, Settings
 from shared.settings.checks import ReadableFile, check_hosts, check_token_url, web_url
 from shared.settings.kafka_tls import ssl_context
 
+DELIVERIES_TOPIC: Final = "call-deliveries"
+
 
 class KafkaSettings(Settings):
     kafka_bootstrap: Annotated[str, AfterValidator(check_hosts)] = Field(
@@ -23,7 +25,7 @@ class KafkaSettings(Settings):
         description="The Kafka topic of call events. Ingest and the aggregator must have the same value.",
     )
     deliveries_topic: str = Field(
-        "call-deliveries",
+        DELIVERIES_TOPIC,
         min_length=1,
         description="The Kafka topic of deliveries: requests that the receiver accepted. The receiver and "
         "ingest must have the same value.",

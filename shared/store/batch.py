@@ -9,13 +9,14 @@ The caller calls the three in this order; this module calls neither `changes` no
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+from msgspec.json import encode
 
 from shared.calls.event import Event
 from shared.calls.organization_tombstone import organization_tombstone
@@ -23,9 +24,11 @@ from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
 from shared.database.locks import DAYS_LOCK
-from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written
+from shared.store.audit import write_audit
+from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, group
 from shared.store.deltas_channel import notify_deltas
 from shared.store.quarantine import BadRecord, hold_calls, write_quarantine
+from shared.store.sources import write_organizations_of_calls
 
 logger = logging.getLogger("callfold.store")
 
@@ -40,6 +43,8 @@ class TooLarge(Exception):
 
 
 _UNKNOWN: Final = KnownCall()
+AUDITED_LENGTH_MAX: Final = 4_000
+"""The length to which the audit log cuts the ids of replaced events."""
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
 
 
@@ -98,16 +103,36 @@ def _organization(organization_id: UUID, name: str, retention_days: int | None) 
 
 
 async def write(
-    connection: Connection, batch: Changes, bad_records: Sequence[BadRecord], *, now: datetime | None = None
+    connection: Connection,
+    batch: Changes,
+    bad_records: Sequence[BadRecord],
+    *,
+    now: datetime | None = None,
+    named: Collection[tuple[UUID, UUID, str]] = (),
+    actor: str = "ingest",
 ) -> None:
-    """Writes the changes and the bad records in one transaction. Bad records need `now` (aware), the time at
-    which their retention is judged. Raises `Overtaken` if the data that was read has changed, and asyncpg's
-    errors. Then nothing is written."""
+    """Writes the changes and the bad records in one transaction.
+
+    Bad records need `now` (aware), the time at which their retention is judged. `named` are organizations
+    that sources name for calls: organization, source and the call's id in it. The audit log names `actor` for
+    replaced events. Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then
+    nothing is written."""
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
             await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
             await _write(connection, batch)
+            for (organization_id, call_id), those in group(batch.rewritten).items():
+                await write_audit(
+                    connection,
+                    organization_id=organization_id,
+                    actor=actor,
+                    action="events replaced",
+                    subject=str(call_id),
+                    details=", ".join(event.id for event in those)[:AUDITED_LENGTH_MAX],
+                )
+            if named:
+                await write_organizations_of_calls(connection, named)
             if bad_records:
                 if now is None:
                     raise ValueError("bad records require `now`")
@@ -126,10 +151,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
     await connection.copy_records_to_table(
         "call_events",
         columns=_EVENT_COLUMNS,
-        records=[
-            (e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload, [*map(str, e.notes)] or None)
-            for e in batch.events
-        ],
+        records=list(map(_event_row, batch.events)),
     )
     if batch.new_calls:
         await connection.copy_records_to_table(
@@ -146,6 +168,11 @@ async def _write(connection: Connection, batch: Changes) -> None:
         tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
+    if batch.rewritten:
+        rows = [(*row[:-1], encode(row[-1] or []).decode()) for row in map(_event_row, batch.rewritten)]
+        tag = await connection.execute(_REWRITE_EVENTS, *zip(*rows, strict=True))
+        if tag != f"UPDATE {len(rows)}":
+            raise Overtaken("an event was removed meanwhile")
     if batch.overruled:  # after locking the calls' rows, in the same order as a delete
         gone = [(event.organization_id, event.call_id, event.id) for event in batch.overruled]
         await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
@@ -155,6 +182,20 @@ async def _write(connection: Connection, batch: Changes) -> None:
     if batch.deltas:
         await _write_deltas(connection, batch.deltas)
         await notify_deltas(connection)
+
+
+def _event_row(event: Event) -> tuple[object, ...]:
+    """The values of `_EVENT_COLUMNS`."""
+    notes = [*map(str, event.notes)] or None
+    return (
+        event.organization_id,
+        event.call_id,
+        event.id,
+        event.type,
+        event.timestamp,
+        event.payload,
+        notes,
+    )
 
 
 async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:
@@ -239,6 +280,15 @@ _DELETE_EVENTS: Final = """
 DELETE FROM call_events USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS gone(organization_id, call_id, id)
 WHERE call_events.organization_id = gone.organization_id AND call_events.call_id = gone.call_id
     AND call_events.id = gone.id
+"""
+
+# Notes are passed as JSON: PostgreSQL has no array of arrays of different lengths.
+_REWRITE_EVENTS: Final = """
+UPDATE call_events AS event SET type = now.type, occurred_at = now.occurred_at, payload = now.payload,
+    notes = (SELECT array_agg(note) FROM json_array_elements_text(now.notes::json) AS note)
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
+    AS now(organization_id, call_id, id, type, occurred_at, payload, notes)
+WHERE event.organization_id = now.organization_id AND event.call_id = now.call_id AND event.id = now.id
 """
 
 _READ_COUNTED: Final = f"""

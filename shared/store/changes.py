@@ -87,6 +87,8 @@ class CallChange(NamedTuple):
     duplicates: int = 0
     conflicting: Sequence[Event] = ()
     of_deleted_call: Sequence[Event] = ()
+    rewritten: Sequence[Event] = ()
+    """Those that replace the stored event of the same id."""
     call: Call | None = None
     """The new state of the call; None if it does not change."""
     when: LocalHour | None = None
@@ -120,6 +122,8 @@ class Changes:
     """Events with an id that their call already has, but with other content. They are not among the
     duplicates. The first event of an id is kept."""
     of_deleted_calls: Sequence[Event]
+    rewritten: Sequence[Event]
+    """Events that replace the stored event of the same id."""
     statuses: Mapping[str, int]
     """The number of calls that reached each status: new calls, and calls that had another status."""
 
@@ -143,9 +147,11 @@ def changes(
     *,
     now: datetime | None = None,
     create_organizations: bool = True,
+    replace: bool = False,
 ) -> Changes:
     """Computes the changes of these events as the sum of each call's changes. With `now` (aware), events
-    older than their organization's retention at that time are refused."""
+    older than their organization's retention at that time are refused. With `replace`, the last event of an
+    id counts, and not the first."""
     owners = {id_: (one.zone, one.kept_since(now)) for id_, one in organizations.items()}
     each: list[CallChange] = []
     deltas = Deltas()
@@ -155,7 +161,7 @@ def changes(
     statuses: Counter[str] = Counter()
     for call in touched:
         zone, oldest = owners.get(call.key[0], (None, None))
-        one = change_of(call, zone, oldest, create_organizations)
+        one = change_of(call, zone, oldest, create_organizations, replace)
         each.append(one)
         if one.call is None or one.when is None or one.after is None:
             continue
@@ -183,6 +189,7 @@ def changes(
         duplicates=sum(one.duplicates for one in each),
         conflicting=[event for one in each for event in one.conflicting],
         of_deleted_calls=[event for one in each for event in one.of_deleted_call],
+        rewritten=[event for one in each for event in one.rewritten],
         statuses=statuses,
     )
 
@@ -192,9 +199,11 @@ def change_of(
     zone: ZoneInfo | None,
     oldest: datetime | None = None,
     create_organization: bool = True,
+    replace: bool = False,
 ) -> CallChange:
     """Computes the changes of a call by its arrived events. `zone` is None if the organization does not
-    exist. Events before `oldest` (aware) are refused."""
+    exist. Events before `oldest` (aware) are refused. With `replace`, an arrived event replaces the stored
+    one of the same id."""
     _, arrived, known = touched
     if known.deleted:  # also if its organization was deleted and no longer exists
         return CallChange(of_deleted_call=arrived)
@@ -203,15 +212,21 @@ def change_of(
     if arrived and zone is None and not create_organization:
         reason = f"organization_id: there is no organization {arrived[0].organization_id}"
         return _refusal(arrived, reason)._replace(of_unknown_organization=True)
+    if replace:
+        arrived = list({event.id: event for event in arrived}.values())
     fresh, refused, repeated = _sift(arrived, known.events, oldest)
     conflicting: Sequence[Event] = ()
     if repeated:
         conflicting = [event for event, payload in repeated if _differ(event.payload, payload)]
     duplicates = len(repeated) - len(conflicting)
-    if arrived and not fresh:
+    rewritten: Sequence[Event] = ()
+    if replace:
+        rewritten, conflicting = conflicting, ()
+    if arrived and not fresh and not rewritten:
         return CallChange(refused=refused, duplicates=duplicates, conflicting=conflicting)
-    stored = [*map(read_stored, known.events.values())]
-    events = [*stored, *fresh]
+    gone_ids = {event.id for event in rewritten}
+    stored = [read_stored(payload) for id_, payload in known.events.items() if id_ not in gone_ids]
+    events = [*stored, *fresh, *rewritten]
     overruled: Sequence[Event] = ()
     if gone := overruled_ends(events):
         overruled = [event for event in gone if event in stored]
@@ -227,6 +242,7 @@ def change_of(
         duplicates,
         conflicting,
         (),
+        rewritten,
         call,
         when,
         None if known.counted is None else known.row,

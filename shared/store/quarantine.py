@@ -41,6 +41,12 @@ class BadRecord:
     record: Record
     reason: str
     rule: str | None = None
+    source_id: UUID | None = None
+    """The source of a delivery; None for a record in callfold's own form."""
+    waits_for: str | None = None
+    """The call in that source, if another of its deliveries must name the call's organization first."""
+    calls: NamedCall | None = None
+    """The calls of a delivery, as far as its source names them."""
 
     @property
     def id(self) -> UUID:
@@ -55,7 +61,9 @@ class BadRecord:
 
     @cached_property
     def named(self) -> NamedCall:
-        """The call that the record names."""
+        """The call that the record names. A delivery names only the calls that its source places."""
+        if self.source_id is not None:
+            return self.calls or NamedCall()
         return named_call(self.record.key, self.record.value)
 
 
@@ -115,6 +123,8 @@ def _row(bad: BadRecord, began: datetime, now: datetime, refusal: str | None) ->
         bad.named.organization_id,
         bad.named.call_id,
         began if refusal is None else now,
+        bad.source_id,
+        bad.waits_for if refusal is None else None,
     )
 
 
@@ -193,8 +203,8 @@ _HOLD_ALONE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 _INSERT: Final = """
 INSERT INTO quarantined_records
     (id, topic, partition, "offset", produced_at, key, value, header_names, header_values, reason,
-     organization_id, call_id, retained_from)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+     organization_id, call_id, retained_from, source_id, waits_for)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (id) DO NOTHING
 """
 

@@ -33,12 +33,28 @@ async def read_until(connection: AnyConnection, topic: str) -> datetime | None:
     return moment
 
 
+async def calls_read_until(connection: AnyConnection, topic: str, deliveries_topic: str) -> datetime | None:
+    """The moment before which every record about a call is stored: of the topic of events, and of the topics
+    of sources that ingest has begun to read. None while a partition of one was never read. Raises asyncpg's
+    errors."""
+    others = await connection.fetch(_TOPICS_OF_SOURCES, deliveries_topic)
+    moments = [await read_until(connection, each) for each in (topic, *(other for (other,) in others))]
+    known = [moment for moment in moments if moment is not None]
+    return min(known) if len(known) == len(moments) else None
+
+
 async def topics_read(connection: AnyConnection) -> list[str]:
     """The topics that ingest has read or started to read, in alphabetical order. Raises asyncpg's errors."""
     return [topic for (topic,) in await connection.fetch(_TOPICS)]
 
 
 _TOPICS: Final = "SELECT DISTINCT topic FROM partitions_read ORDER BY topic LIMIT 100"
+
+_TOPICS_OF_SOURCES: Final = """
+SELECT DISTINCT topic FROM partitions_read
+WHERE topic IN (SELECT topic FROM sources WHERE enabled)
+    OR topic = $1 AND EXISTS (SELECT FROM sources WHERE topic IS NULL)
+"""
 
 _WRITE: Final = """
 INSERT INTO partitions_read AS p (topic, partition, partitions, read_until)

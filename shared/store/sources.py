@@ -1,8 +1,9 @@
 """Sources in the database: their configuration, the organizations of their calls, and phone numbers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from shared.sources.source import Source
 
 SOURCES_MAX: Final = 10_000
 """The most sources of a database."""
+SOURCE_CALLS_KEPT: Final = timedelta(days=30)
+"""How long the organization of a source's call is remembered for deliveries that cannot name it."""
+CHUNK_CALLS: Final = 5_000
 NUMBERS_MAX: Final = 1_000_000
 """The most phone numbers that ingest holds in memory."""
 
@@ -34,6 +38,26 @@ class StoredSource:
 async def read_sources(connection: AnyConnection, box: SecretBox) -> list[StoredSource]:
     """All sources, by name. Raises asyncpg's errors."""
     return [stored_source(row, box) for row in await _READ.fetch(connection, most=SOURCES_MAX)]
+
+
+@dataclass(frozen=True)
+class KnownSources:
+    """All sources and phone numbers at one moment. `numbers` holds a number's id by organization and
+    number."""
+
+    by_id: Mapping[UUID, StoredSource] = field(default_factory=dict)
+    numbers: Mapping[tuple[UUID, str], UUID] = field(default_factory=dict)
+
+    @cached_property
+    def by_topic(self) -> Mapping[str, StoredSource]:
+        """The sources that have a topic of their own, by its name."""
+        return {one.source.topic: one for one in self.by_id.values() if one.source.topic is not None}
+
+
+async def read_known_sources(connection: AnyConnection, box: SecretBox) -> KnownSources:
+    """All sources and numbers. Raises asyncpg's errors."""
+    stored = await read_sources(connection, box)
+    return KnownSources({one.source.id: one for one in stored}, await read_numbers(connection))
 
 
 async def read_source(connection: AnyConnection, source_id: UUID, box: SecretBox) -> StoredSource | None:
@@ -100,6 +124,15 @@ async def write_organizations_of_calls(
         )
 
 
+async def forget_source_calls(connection: AnyConnection, before: datetime) -> int:
+    """Forgets the organizations of calls that records named before this time (aware), in chunks, and returns
+    the number of calls. Raises asyncpg's errors."""
+    forgotten = 0
+    while rows := len(await _FORGET_CALLS.fetch(connection, before=before, most=CHUNK_CALLS)):
+        forgotten += rows
+    return forgotten
+
+
 async def read_numbers(connection: AnyConnection) -> dict[tuple[UUID, str], UUID]:
     """The id of each phone number, by organization and number."""
     rows = await _READ_NUMBERS.fetch(connection, most=NUMBERS_MAX)
@@ -120,6 +153,13 @@ _WRITE_CALLS: Final = Statement("""
 INSERT INTO source_calls (organization_id, source_id, call_id)
 SELECT * FROM unnest(:organizations::uuid[], :sources::uuid[], :calls::text[])
 ON CONFLICT DO NOTHING
+""")
+
+_FORGET_CALLS: Final = Statement("""
+DELETE FROM source_calls WHERE (organization_id, source_id, call_id) IN (
+    SELECT organization_id, source_id, call_id FROM source_calls WHERE seen_at < :before::timestamptz
+    LIMIT :most::integer FOR UPDATE SKIP LOCKED)
+RETURNING 1
 """)
 
 _READ_NUMBERS: Final = Statement(

@@ -186,7 +186,7 @@ async def test_without_being_told_of_the_pooler_a_process_ends_with_the_reason(
     await pipeline.publish(call(0))
     ingest = pipeline.start(database_url=pooler.url(database_url))
     await until(lambda: not ingest.running, "ingest to end")
-    assert ingest.said("unsupported startup parameter: plan_cache_mode")
+    assert ingest.said("unsupported startup parameter: ")
     assert ingest.said("CALLFOLD_DATABASE_POOLER=transaction")
 
 

@@ -75,7 +75,7 @@ async def test_every_table_of_organizations_is_walled(database: Connection) -> N
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relrowsecurity"
     )
-    assert {row[0] for row in walled} == {"alembic_version", "partitions_read"}
+    assert {row[0] for row in walled} == {"alembic_version", "partitions_read", "sources"}
     assert not await database.fetch("SELECT FROM pg_class WHERE relforcerowsecurity"), "the owner migrates"
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from services.ingest.arrivals import Sorted
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.writer import Writer
 from services.ops.embedded.state import free_ports
@@ -125,7 +126,7 @@ async def test_half_of_a_batch_is_not_judged_by_itself(database_url: str, databa
     bad = [BadRecord(record(b"no event", offset=n + 1_000), "the value is not JSON") for n in range(100)]
     settings = IngestSettings(database_url=database_url, breaker_records=50)
     with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
-        assert await asyncio.wait_for(writer.write(batch, bad), 20)
+        assert await asyncio.wait_for(writer.write(Sorted(list(batch), bad)), 20)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 101
     assert await database.fetchval("SELECT count(*) FROM call_events") == 110
 

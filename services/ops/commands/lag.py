@@ -22,6 +22,7 @@ from shared.database.connection import Connection
 from shared.kafka.client import Broker, client_options
 from shared.kafka.topic import administration, partitions_of
 from shared.settings.ingest import IngestSettings
+from shared.settings.kafka import DELIVERIES_TOPIC
 
 REQUEST_SECONDS: Final = 10
 
@@ -37,13 +38,25 @@ class PartitionLag:
 
 
 @dataclass(frozen=True)
+class TopicLag:
+    """The records of a source's topic, or of the topic of deliveries, that ingest has not consumed; None for
+    a topic that does not exist."""
+
+    topic: str
+    consumer_lag: int | None
+
+
+@dataclass(frozen=True)
 class Lag:
-    """Records not yet consumed, and deltas not yet applied. Answers of the API include these deltas."""
+    """Records not yet consumed, and deltas not yet applied. Answers of the API include these deltas.
+
+    `partitions` and `consumer_lag` are of the topic of events, `sources` of other topics."""
 
     partitions: tuple[PartitionLag, ...]
     consumer_lag: int
     deltas: int
     oldest_delta_seconds: float | None
+    sources: tuple[TopicLag, ...] = ()
 
 
 def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
@@ -59,16 +72,31 @@ def lag(state: StateOption = None, as_json: JsonOption = False) -> None:
     to = console()
     to.print(table(["partition", "committed", "end", "lag"], rows))
     to.print(f"{_waiting(found.consumer_lag, 'record')} to be consumed.")
+    for one in found.sources:
+        waits = "does not exist" if one.consumer_lag is None else _waiting(one.consumer_lag, "record")
+        to.print(f"Topic {one.topic} of sources: {waits}.", markup=False)
     age = "" if found.oldest_delta_seconds is None else f", the oldest for {found.oldest_delta_seconds:.1f} s"
     to.print(f"{_waiting(found.deltas, 'delta')} to be applied{age}.")
 
 
-async def measure(connection: Connection, broker: Broker, topic: str, group: str) -> Lag:
+async def measure(
+    connection: Connection, broker: Broker, topic: str, group: str, deliveries_topic: str = DELIVERIES_TOPIC
+) -> Lag:
     """The current lag, measured without joining a group. Raises aiokafka's and asyncpg's errors, and Failure
     for an unknown topic."""
     deltas, oldest = await connection.fetchrow(_DELTAS) or (0, None)
     partitions = await consumer_lag(broker, topic, group)
-    return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest)
+    others = [name for (name,) in await connection.fetch(_TOPICS, deliveries_topic)]
+    sources = [TopicLag(each, await _lag_of_source(broker, each, f"{group}.{each}")) for each in others]
+    return Lag(partitions, sum(one.lag for one in partitions), deltas, oldest, tuple(sources))
+
+
+async def _lag_of_source(broker: Broker, topic: str, group: str) -> int | None:
+    """The lag of a topic of sources; None if it does not exist."""
+    async with administration(broker, request_seconds=REQUEST_SECONDS) as admin:
+        if not await partitions_of(admin, topic):
+            return None
+    return sum(one.lag for one in await consumer_lag(broker, topic, group))
 
 
 async def consumer_lag(broker: Broker, topic: str, group: str) -> tuple[PartitionLag, ...]:
@@ -122,8 +150,16 @@ async def _find(state: Path | None) -> Lag:
     settings = settings_from_environment(IngestSettings)
     async with database(database_place) as connection:
         with kafka_faults(kafka):
-            return await measure(connection, kafka.broker, settings.topic, settings.consumer_group)
+            return await measure(
+                connection, kafka.broker, settings.topic, settings.consumer_group, settings.deliveries_topic
+            )
 
+
+_TOPICS: Final = """
+SELECT topic FROM sources WHERE topic IS NOT NULL AND enabled
+UNION SELECT $1::text WHERE EXISTS (SELECT FROM sources WHERE topic IS NULL)
+ORDER BY 1 LIMIT 1000
+"""
 
 _DELTAS: Final = """
 SELECT count(*), extract(epoch FROM clock_timestamp() - min(written_at))::float8 FROM daily_call_deltas

@@ -109,7 +109,7 @@ async def delete_organization(
     while await until_not_overtaken(partial(_drop_pruned, connection, done)):
         pass
     await _apply_deltas(connection, organization_id)
-    for table in ("daily_call_counts", "daily_call_totals", "silent_calls", "deleted_calls"):
+    for table in (*_COUNTS, "silent_calls", *_OF_SOURCES, "deleted_calls"):
         await _empty(connection, done, table)
     async for records in records_of(connection, organization_id):
         done.count("quarantined_records", await remove_records(connection, records))
@@ -292,6 +292,9 @@ _CREDENTIALS: Final = {
     "members": "DELETE FROM members WHERE organization_id = $1",
 }
 
+_COUNTS: Final = ("daily_call_counts", "daily_call_totals")
+_OF_SOURCES: Final = ("source_calls", "phone_numbers")
+
 _EMPTY: Final = {
     table: f"""
     DELETE FROM {table}
@@ -299,9 +302,7 @@ _EMPTY: Final = {
         SELECT ctid FROM {table} WHERE organization_id = $1 AND {condition} LIMIT $2))
     """
     for table, condition in {
-        **dict.fromkeys(
-            ("call_events", "daily_call_counts", "daily_call_totals", "silent_calls"), "$3::uuid IS NOT NULL"
-        ),
+        **dict.fromkeys(("call_events", *_COUNTS, "silent_calls", *_OF_SOURCES), "$3::uuid IS NOT NULL"),
         "deleted_calls": "call_id <> $3",
     }.items()
 }
@@ -324,6 +325,7 @@ _LEFT: Final = {
             "daily_call_deltas",
             "pruned_call_counts",
             "silent_calls",
+            *_OF_SOURCES,
         )
     },
 }

@@ -15,7 +15,7 @@ from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.options import DryRunOption, JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.terminal.printing import counted, print_json
 from shared.settings.aggregator import AggregatorSettings
-from shared.store.read_progress import read_until
+from shared.store.read_progress import calls_read_until
 
 
 def reap(
@@ -50,8 +50,8 @@ def reap(
     settings = settings_from_environment(AggregatorSettings)
     if silence_hours is None:
         silence_hours = settings.silence_hours
-    topic = None if all_read else settings.topic
-    done = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, topic, dry_run))
+    topics = None if all_read else (settings.topic, settings.deliveries_topic)
+    done = asyncio.run(_reap(state, timedelta(hours=silence_hours), organization_id, topics, dry_run))
     if as_json:
         print_json({"calls": done.ended, "waiting": done.waiting, "dry_run": dry_run})
         return
@@ -65,14 +65,19 @@ def reap(
 
 
 async def _reap(
-    state: Path | None, silence: timedelta, organization_id: UUID | None, topic: str | None, dry_run: bool
+    state: Path | None,
+    silence: timedelta,
+    organization_id: UUID | None,
+    topics: tuple[str, str] | None,
+    dry_run: bool,
 ) -> Reaped:
-    """Reaps by ingest's progress in a topic; without a topic, as if ingest had read every record."""
+    """Reaps by ingest's progress in the topics of events and of deliveries; without them, as if ingest had
+    read every record."""
     action = None if dry_run else "silent calls ended"
     async with operating(
         state, organization_id, action, f"silent for {silence}", statement_seconds=LONG_STATEMENT_SECONDS
     ) as connection:
-        read = EVERYTHING if topic is None else await read_until(connection, topic)
+        read = EVERYTHING if topics is None else await calls_read_until(connection, *topics)
         return await end_silent_calls(
             connection,
             datetime.now(UTC),

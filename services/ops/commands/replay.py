@@ -13,7 +13,9 @@ from uuid import UUID
 import typer
 from aiokafka import ConsumerRecord
 
-from services.ingest.arrivals import Arrival, sort_out
+from services.ingest.arrivals import Sorted, sort_events
+from services.ingest.deliveries import sort_deliveries
+from services.ingest.reader import Sort
 from services.ingest.writer import Writer
 from services.ops.addresses import database, find_both, find_database, kafka_faults
 from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
@@ -28,7 +30,7 @@ from services.ops.repair.replay_source import (
 )
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
-from services.ops.terminal.operator import audit
+from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import (
     DryRunOption,
     JsonOption,
@@ -39,9 +41,12 @@ from services.ops.terminal.options import (
 from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.progress_bar import progress
 from shared.calls.event import Event, EventType, call_uuid
+from shared.database.connection import Connection
 from shared.settings.ingest import IngestSettings
+from shared.sources.secret_box import SecretBox
 from shared.store.changes import Changes
 from shared.store.quarantine import BadRecord
+from shared.store.sources import read_known_sources
 
 Chosen = Callable[[Event], bool]
 Batches = AsyncIterator[Sequence[ConsumerRecord]]
@@ -53,7 +58,8 @@ REASONS_SHOWN: Final = 3
 @dataclass
 class Replayed:
     """The outcomes of the records. `no_value` counts tombstones of Kafka's compaction, `other` counts the
-    records that the filter leaves out. `reasons` has the broken rules of quarantined records, with counts."""
+    records that the filter leaves out, and `ignored` counts deliveries that tell nothing of a call's course.
+    `reasons` has the broken rules of quarantined records, with counts."""
 
     read: int = 0
     new: int = 0
@@ -62,6 +68,8 @@ class Replayed:
     quarantined: int = 0
     deleted: int = 0
     no_value: int = 0
+    ignored: int = 0
+    replaced: int = 0
     other: int = 0
     new_calls: int = 0
     changed_calls: int = 0
@@ -71,13 +79,14 @@ class Replayed:
     @property
     def is_mostly_quarantined(self) -> bool:
         """Whether most of the chosen records are not events: the wrong file, or the wrong topic."""
-        return self.quarantined * 2 > self.read - self.other - self.no_value
+        return self.quarantined * 2 > self.read - self.other - self.no_value - self.ignored
 
     def count(self, batch: Changes, bad_records: int) -> None:
         """Adds the outcomes of a batch."""
         self.new += len(batch.events)
         self.duplicate += batch.duplicates
         self.conflicting += len(batch.conflicting)
+        self.replaced += len(batch.rewritten)
         self.deleted += len(batch.of_deleted_calls)
         self.quarantined += bad_records + len(batch.refused)
         self._count_reasons(refused.reason for refused in batch.refused)
@@ -166,6 +175,14 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace a stored event by the last one of the same id with other content. Default: the "
+            "stored event stays.",
+        ),
+    ] = False,
     dry_run: DryRunOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -175,6 +192,10 @@ def replay(
     Missing events are stored and counted. Stored events stay as they are, and deleted calls stay deleted. No
     consumer group is touched, and the services continue. It can be interrupted and run again. With a filter,
     records that are not events are skipped.
+
+    The topic of deliveries and the topics of sources are translated again, by the present sources and
+    dialects. With --replace, a translation that differs replaces the stored event, and the calls and counts
+    follow. The audit log names the replaced events of each call.
 
     Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
     quarantined.
@@ -186,7 +207,7 @@ def replay(
         )
     chosen = _chosen(organization_id, call, event_type)
     settings = _settings(create_organizations)
-    done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, quiet=as_json))
+    done = asyncio.run(_replay(state, settings, file, span, chosen, dry_run, replace=replace, quiet=as_json))
     if as_json:
         print_json(asdict(done))
     else:
@@ -203,6 +224,12 @@ def _print(done: Replayed) -> None:
         f"{done.quarantined:,} {would}quarantined, {done.deleted:,} of deleted calls, "
         f"{without_value}{done.other:,} filtered out."
     )
+    if done.ignored:
+        typer.echo(
+            f"{counted(done.ignored, 'record')} ignored: nothing in them is about the course of a call."
+        )
+    if done.replaced:
+        typer.echo(f"{counted(done.replaced, 'event')} {would}replaced by the last one of the same id.")
     if done.conflicting:
         typer.echo(
             f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
@@ -235,6 +262,7 @@ async def _replay(
     chosen: Chosen | None,
     dry_run: bool,
     *,
+    replace: bool,
     quiet: bool,
 ) -> Replayed:
     done = Replayed(dry_run=dry_run)
@@ -247,29 +275,38 @@ async def _replay(
         if not dry_run:
             await audit(connection, "records replayed", details=file or f"topic {span.topic}")
         create = settings.unknown_organizations == "create"
-        rehearsal = Rehearsal(connection, create_organizations=create, stored=done.count)
-        writer = Writer(settings, stored=done.count)
+        rehearsal = Rehearsal(connection, create_organizations=create, replace=replace, stored=done.count)
+        writer = Writer(settings, stored=done.count, replaced_by=operator() if replace else None)
+        sort = await _sort(connection, settings, span, file)
         take = rehearsal.write if dry_run else writer.write
         with closing(writer), progress("records", expected, quiet=quiet) as bar:
             async for records in batches:
                 done.read += len(records)
-                arrivals, bad_records = await sort_out(records, datetime.now(UTC))
-                done.no_value += len(records) - len(arrivals) - len(bad_records)
-                await take(*_asked(arrivals, bad_records, chosen, done))
+                found = await sort(records, datetime.now(UTC))
+                done.no_value += found.no_value
+                done.ignored += found.ignored
+                await take(_asked(found, chosen, done))
                 bar.advance(done.read, f"{records[-1].topic} {records[-1].partition}/{records[-1].offset}")
     return done
 
 
-def _asked(
-    arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], chosen: Chosen | None, done: Replayed
-) -> tuple[Sequence[Arrival], Sequence[BadRecord]]:
+async def _sort(connection: Connection, settings: IngestSettings, span: Span, file: str | None) -> Sort:
+    """The reader of the records: in callfold's own form, or deliveries of sources."""
+    # No secret is needed: a delivery was verified before it was kept.
+    known = await read_known_sources(connection, SecretBox([]))
+    if file is None and (span.topic == settings.deliveries_topic or span.topic in known.by_topic):
+        return lambda records, now: sort_deliveries(records, known, now, settings.deliveries_topic)
+    return sort_events
+
+
+def _asked(found: Sorted, chosen: Chosen | None, done: Replayed) -> Sorted:
     """The chosen records of a batch; the rest is counted."""
     if chosen is None:
-        done.count_bad(bad_records)
-        return arrivals, bad_records
-    asked = [arrival for arrival in arrivals if chosen(arrival[1])]
-    done.other += len(arrivals) - len(asked) + len(bad_records)
-    return asked, []
+        done.count_bad(found.bad_records)
+        return found
+    asked = [arrival for arrival in found.arrivals if chosen(arrival[1])]
+    done.other += len(found.arrivals) - len(asked) + len(found.bad_records) + len(found.unplaced)
+    return Sorted(asked, named=found.named, numbers=found.numbers)
 
 
 @asynccontextmanager

@@ -43,7 +43,11 @@ def metrics_table() -> str:
 def _registries() -> dict[str, CollectorRegistry]:
     """Each service's metrics, with a sample for every label."""
     standing = Standing(
-        is_waiting=lambda: False, partitions=lambda: 0, lag=lambda: {0: 0}, unowned_partitions=lambda: 0
+        is_waiting=lambda: False,
+        partitions=lambda: 0,
+        lag=lambda: {("call-events", "0"): 0},
+        unowned_partitions=lambda: 0,
+        progress_at=lambda: 0,
     )
     api = ApiMetrics()
     api.count("/calls", "GET", 200, 0)

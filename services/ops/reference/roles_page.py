@@ -115,5 +115,5 @@ def _policies() -> str:
         "Row-level security is enabled on every table with rows of organizations, which are all except "
         f"{others}. Each of these tables has two policies. `callfold_own_rows` shows `{API}` the rows of the "
         "organization in the setting `callfold.organization` of its transaction. `callfold_all_rows` shows "
-        "the other roles all rows."
+        "ingest, the aggregator and commands all rows."
     )

@@ -49,6 +49,10 @@ DESCRIPTIONS: Final = {
     "pruned_call_counts": "The counts of calls that retention removed and that remain counted.",
     "audit_log": "Irreversible actions, and actions that change counts, with their actors.",
     "quarantined_records": "Records of the topic that cannot be stored as events.",
+    "sources": "Telephony systems that deliver in their own form.",
+    "source_calls": "The organization of a call, as a record of the source has named it. Records that cannot "
+    "name it take it from here.",
+    "phone_numbers": "The phone numbers of each organization.",
     "partitions_read": "How far ingest has read each partition. A partition without a row has not been read.",
     "silent_calls": "Calls without an event for `CALLFOLD_SILENCE_HOURS`, until ingest has read all records "
     "that were published before.",
@@ -110,6 +114,17 @@ UNCOMMENTED: Final = {
     "partitions_read.topic": "the topic",
     "partitions_read.partition": "the number of the partition",
     "silent_calls.call_id": "the call",
+    "sources.id": "generated; a part of its address",
+    "sources.name": "chosen at creation",
+    "sources.dialect": "the system, as `callfold source dialects` lists it",
+    "sources.settings": "its settings, as JSON",
+    "sources.enabled": "false: the receiver and ingest take nothing from it",
+    "sources.created_at": "when the row was created",
+    "sources.changed_at": "when the row was last changed",
+    "source_calls.source_id": "the source",
+    "source_calls.seen_at": "when a record first named it",
+    "phone_numbers.number": "the number as calls have it",
+    "phone_numbers.created_at": "when it was added",
 }
 """Descriptions of columns that have no comment in the database, by `table.column` or by the column's name."""
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from services.ingest.arrivals import Arrival
+from services.ingest.arrivals import Arrival, Sorted
+from services.ingest.deliveries import give_organizations
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.in_halves import in_halves
 from shared.store.batch import TooLarge, read_known
 from shared.store.changes import CallKey, Changes, Written, changes, group
-from shared.store.quarantine import BadRecord
+from shared.store.sources import read_organizations_of_calls
 
 NO_ROW: Final = Written(version=0, revision=0)
 """Stands for the row of a call that an earlier batch would have stored."""
@@ -21,19 +22,34 @@ class Rehearsal:
     """Accepts batches as ingest's writer does. Events that an earlier batch would store count as stored."""
 
     def __init__(
-        self, connection: Connection, *, create_organizations: bool, stored: Callable[[Changes, int], None]
+        self,
+        connection: Connection,
+        *,
+        create_organizations: bool,
+        replace: bool = False,
+        stored: Callable[[Changes, int], None],
     ) -> None:
         """`stored` is called with the changes of each batch and the number of records that are not events."""
         self._connection = connection
         self._create_organizations = create_organizations
+        self._replace = replace
         self._stored = stored
         self._events: set[int] = set()
         self._calls: set[CallKey] = set()
         self._bad_records = 0
 
-    async def write(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]) -> None:
+    async def write(self, found: Sorted) -> None:
         """Rehearses a batch. Raises asyncpg's errors."""
-        self._bad_records = len(bad_records)
+        arrivals, self._bad_records = list(found.arrivals), len(found.bad_records)
+        if found.unplaced:
+            calls = sorted({(one.source_id, one.fact.call_id) for one in found.unplaced})
+            known = await read_organizations_of_calls(self._connection, calls)
+            for organization_id, source_id, call_id in found.named:
+                known.setdefault((source_id, call_id), set()).add(organization_id)
+            now = datetime.now(UTC)
+            placed, waiting = give_organizations(found.unplaced, known, found.numbers, now)
+            arrivals += placed
+            self._bad_records += len(waiting)
         await in_halves(arrivals, self._rehearse, TooLarge)
 
     async def _rehearse(self, arrivals: Sequence[Arrival]) -> None:
@@ -47,6 +63,7 @@ class Rehearsal:
             organizations,
             now=datetime.now(UTC),
             create_organizations=self._create_organizations,
+            replace=self._replace,
         )
         bad_records, self._bad_records = self._bad_records, 0
         self._stored(self._after_earlier_batches(batch, len(events) - len(fresh)), bad_records)

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("changed_at", _instant, nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("id", name=op.f("sources_pkey")),
         sa.UniqueConstraint("name", name=op.f("sources_name_key")),
+        sa.UniqueConstraint("topic", name=op.f("sources_topic_key")),
     )
     op.create_table(
         "source_calls",

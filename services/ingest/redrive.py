@@ -1,0 +1,144 @@
+"""Redrive: retries quarantined records as if they arrived now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from services.ingest.arrivals import Sorted, refused_records, sort_out
+from services.ingest.deliveries import give_organizations, sort_deliveries
+from shared.calls.named_call import named_call
+from shared.database.connection import Connection
+from shared.sources.secret_box import SecretBox
+from shared.store.batch import Overtaken, read_known, write
+from shared.store.changes import changes, group
+from shared.store.quarantine import NO_TIMESTAMP, BadRecord, hold_calls
+from shared.store.sources import read_known_sources, read_organizations_of_calls
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """The outcomes of the retried records."""
+
+    retried: int = 0
+    accepted: int = 0
+    still_quarantined: int = 0
+
+    def __add__(self, other: "Redriven") -> "Redriven":
+        return Redriven(
+            self.retried + other.retried,
+            self.accepted + other.accepted,
+            self.still_quarantined + other.still_quarantined,
+        )
+
+
+async def redrive_once(
+    connection: Connection, ids: Sequence[UUID], now: datetime, deliveries_topic: str
+) -> Redriven:
+    """Retries these quarantined records, if they still exist. The transaction that stores a record also
+    removes it from the quarantine. A record that is still invalid stays, with the reason that holds at `now`
+    (aware). A record without a value stays unchanged: it is stored without content, or never had any.
+
+    Raises Overtaken, TooLarge and asyncpg's errors; nothing is written then."""
+    without_value = await connection.fetchval(_HOW_MANY_WITHOUT_VALUE, ids)
+    rows = await connection.fetch(_READ, ids)
+    records = [_record(row) for row in rows]
+    found = await _sorted(connection, rows, records, now, deliveries_topic)
+    organizations, touched = await read_known(connection, group(event for _, event in found.arrivals))
+    batch = changes(touched, organizations, now=now, create_organizations=False)
+    bad_records = [*found.bad_records, *refused_records(found.arrivals, batch.refused)]
+    bad = {id(one.record): one for one in bad_records}
+    accepted = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in bad]
+    still = [
+        (row["id"], bad[id(record)].reason.replace("\0", "\\0"), bad[id(record)].waits_for)
+        for row, record in zip(rows, records, strict=True)
+        if id(record) in bad
+    ]
+    held = [
+        *(key for one in records for key in named_call(one.key, one.value).tombstones),
+        *((event.organization_id, event.call_id) for _, event in found.arrivals),
+    ]
+    async with connection.transaction():
+        await hold_calls(connection, held)
+        if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
+            raise Overtaken("a record was discarded or accepted meanwhile")
+        await write(connection, batch, [], named=found.named)
+        await connection.execute(_ACCEPTED, accepted)
+        if still:
+            await connection.execute(_STILL_QUARANTINED, *map(list, zip(*still, strict=True)))
+    return Redriven(len(rows) + without_value, len(accepted), len(still) + without_value)
+
+
+async def _sorted(
+    connection: Connection,
+    rows: Sequence[Any],
+    records: Sequence[ConsumerRecord],
+    now: datetime,
+    deliveries_topic: str,
+) -> Sorted:
+    """The content of these records: events, deliveries, or bad records."""
+    pairs = list(zip(rows, records, strict=True))
+    arrivals, bad_records = await sort_out([one for row, one in pairs if row["source_id"] is None], now)
+    found = Sorted(arrivals, bad_records)
+    deliveries = [one for row, one in pairs if row["source_id"] is not None]
+    if not deliveries:
+        return found
+    # No secret is needed: a delivery was verified before it was kept.
+    known = await read_known_sources(connection, SecretBox([]))
+    told = await sort_deliveries(deliveries, known, now, deliveries_topic)
+    organizations = await read_organizations_of_calls(
+        connection, sorted({(one.source_id, one.fact.call_id) for one in told.unplaced})
+    )
+    for organization_id, source_id, call_id in told.named:
+        organizations.setdefault((source_id, call_id), set()).add(organization_id)
+    placed, waiting = give_organizations(told.unplaced, organizations, known.numbers, now)
+    return Sorted(
+        [*arrivals, *told.arrivals, *placed],
+        _once([*bad_records, *told.bad_records, *waiting]),
+        named=told.named,
+    )
+
+
+def _once(bad_records: Sequence[BadRecord]) -> list[BadRecord]:
+    """The first reason of each record."""
+    first: dict[int, BadRecord] = {}
+    for bad in bad_records:
+        first.setdefault(id(bad.record), bad)
+    return list(first.values())
+
+
+def _record(row: Any) -> ConsumerRecord:
+    """The record as it arrived, as far as the quarantine keeps it."""
+    headers = tuple(zip(row["header_names"], row["header_values"], strict=True))
+    place_in_log = row["topic"], row["partition"], row["offset"]
+    produced = row["produced_at"]
+    timestamp_ms = NO_TIMESTAMP if produced is None else round(produced.timestamp() * 1000)
+    return ConsumerRecord(*place_in_log, timestamp_ms, 0, row["key"], row["value"], None, -1, -1, headers)
+
+
+NO_VALUE: Final = "the record has no value"
+"""The reason with which an older version quarantined a tombstone of log compaction. Other rows without a
+value record a fact without content."""
+
+_HOW_MANY_WITHOUT_VALUE: Final = f"""
+SELECT count(*) FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND value IS NULL AND reason <> '{NO_VALUE}'
+"""
+
+_READ: Final = f"""
+SELECT * FROM quarantined_records
+WHERE id = ANY($1::uuid[]) AND (value IS NOT NULL OR reason = '{NO_VALUE}') ORDER BY id
+"""
+
+_LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_ACCEPTED: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
+
+_STILL_QUARANTINED: Final = """
+UPDATE quarantined_records AS bad SET reason = now.reason, waits_for = now.waits_for
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS now(id, reason, waits_for)
+WHERE bad.id = now.id AND (bad.reason, bad.waits_for) IS DISTINCT FROM (now.reason, now.waits_for)
+"""

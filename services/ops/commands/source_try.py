@@ -1,0 +1,171 @@
+"""`callfold source try`: shows what callfold makes of a system's records, without storing anything."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import typer
+
+from services.ops.sources.attempt import Attempt, attempt, calls_of, placed_json
+from services.ops.sources.configuration import dialect_named, read_mapping, read_settings
+from services.ops.sources.sample import Sample, SampleError, sample_of, scenario_of
+from services.ops.terminal.failure import Failure
+from services.ops.terminal.options import organization_option
+from services.ops.terminal.printing import print_json
+from shared.calls.event import number
+from shared.dialects.registry import DIALECTS
+from shared.sources.delivery import Delivery
+from shared.sources.envelopes import BODY_BYTES_MAX, FORM
+from shared.sources.source import Source
+
+_decode = msgspec.json.Decoder(float_hook=number).decode
+SOURCE_ID = UUID(int=1)
+
+
+def try_(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Files to read; - is standard input.", show_default=False),
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="The files are samples: a source and one delivery each.")
+    ] = False,
+    scenario: Annotated[
+        bool, typer.Option("--scenario", help="The files are scenarios: all deliveries of a call each.")
+    ] = False,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            "--dialect", metavar="D", help="The files are bodies of this dialect.", show_default=False
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--setting",
+            metavar="NAME=VALUE",
+            help="With --dialect: a setting of the source. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    organization_id: Annotated[
+        UUID | None, organization_option("With --dialect: the organization of the source.")
+    ] = None,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="VALUE=ID",
+            help="With --dialect: give records that name VALUE to the organization ID. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEED",
+            help="With --scenario: deliver in a random order. Default: the file's order.",
+            show_default=False,
+        ),
+    ] = None,
+    twice: Annotated[
+        bool, typer.Option("--twice", help="With --scenario: deliver everything twice.")
+    ] = False,
+) -> None:
+    """Show what callfold makes of a system's records, as one line of JSON per file. Nothing is stored.
+
+    A sample is verified and translated. A scenario is also folded: the line has the calls. With --dialect,
+    each file is the body of one request or record, without a signature.
+    """
+    chosen = [name for name, given in (("--sample", sample), ("--scenario", scenario)) if given]
+    if len(chosen) + (dialect is not None) != 1:
+        raise Failure("Choose one of --sample, --scenario and --dialect.")
+    if not files:
+        raise Failure("Name at least one FILE, or - for standard input.")
+    if dialect is not None:
+        known = dialect_named(dialect)
+        source = Source(
+            id=SOURCE_ID,
+            name="try",
+            dialect=known.name,
+            organization=organization_id,
+            organizations=read_mapping(mapped),
+            settings=read_settings(setting, known),
+        )
+        for file in files:
+            print_json({"file": file, **_made(attempt(_bare(source, _content(file)), verify=False))})
+        return
+    for file in files:
+        content = _json(file)
+        try:
+            if scenario:
+                print_json({"file": file, "calls": _calls(scenario_of(content), shuffle, twice=twice)})
+            else:
+                print_json({"file": file, **_made(attempt(_known(sample_of(content), file)))})
+        except SampleError as error:
+            raise Failure(f"{file}: {error}") from None
+
+
+def _made(made: Attempt) -> dict[str, Any]:
+    quarantined = [{"element": fault.element, "reason": fault.reason} for fault in made.quarantined]
+    return {
+        "outcome": made.outcome,
+        "events": [placed_json(placed) for placed in made.events],
+        "reason": made.reason,
+        "response": made.response,
+        **({"quarantined_elements": quarantined} if quarantined and made.outcome == "events" else {}),
+    }
+
+
+def _calls(samples: Sequence[Sample], shuffle: int | None, *, twice: bool) -> Sequence[Any]:
+    for one in samples:
+        _known(one, "the scenario")
+    fed = [*samples, *samples] if twice else list(samples)
+    if shuffle is not None:
+        Random(shuffle).shuffle(fed)  # noqa: S311 (an order, not a secret)
+    calls = []
+    for call in calls_of(fed):
+        named = {"call_id": call.external_id or str(call.id), "organization": call.organization_id}
+        calls.append(named | {field: getattr(call, field) for field in call.__struct_fields__})
+    return sorted(calls, key=lambda fields: (fields["created_at"], fields["call_id"]))
+
+
+def _known(sample: Sample, file: str) -> Sample:
+    if sample.source.dialect not in DIALECTS:
+        raise Failure(f"{file}: there is no dialect {sample.source.dialect!r}.")
+    return sample
+
+
+def _bare(source: Source, body: bytes) -> Sample:
+    """The delivery of a body alone. A body that is no JSON but has an equals sign is a form."""
+    begins = body.lstrip()[:1]
+    media_type = FORM if b"=" in body and begins not in (b"{", b"[", b'"') else "application/json"
+    now = datetime.now(UTC)
+    if "http" in DIALECTS[source.dialect].ways:
+        return Sample(source, Delivery(body, now, {"content-type": media_type}, "POST", "/"))
+    return Sample(source, Delivery(body, now))
+
+
+def _content(file: str) -> bytes:
+    try:
+        content = sys.stdin.buffer.read(BODY_BYTES_MAX + 1) if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Failure(f"Cannot read {file}: {error.strerror}.") from None
+    if len(content) > BODY_BYTES_MAX:
+        raise Failure(f"{file} has more than {BODY_BYTES_MAX:,} bytes.")
+    return content
+
+
+def _json(file: str) -> Any:
+    try:
+        content = _decode(_content(file))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failure(f"{file} is not JSON: {error}.") from None
+    if not isinstance(content, dict):
+        raise Failure(f"{file} is not a JSON object.")
+    return content

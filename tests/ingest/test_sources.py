@@ -1,0 +1,103 @@
+"""Ingest reads the deliveries of sources, from the topic of deliveries and from topics of their own."""
+
+from uuid import uuid4
+
+import pytest
+
+from shared.calls.event import call_uuid
+from shared.database.connection import Connection
+from shared.kafka.topic import ensure_topic
+from tests.support.pipeline import Pipeline
+from tests.support.processes import publish, until
+from tests.support.sources import add_source, deliveries, records, sample, scenario
+
+ORGANIZATION = "SELECT serves FROM sources"
+
+
+@pytest.fixture
+async def deliveries_topic(bootstrap: str) -> str:
+    """A topic of deliveries for this test."""
+    name = f"call-deliveries-{uuid4().hex[:12]}"
+    await ensure_topic(bootstrap, name, 2)
+    return name
+
+
+CALLS = "SELECT count(*) FROM calls"
+QUARANTINED = "SELECT count(*) FROM quarantined_records"
+
+
+async def _counts(database: Connection, statement: str, expected: int) -> bool:
+    found: int = await database.fetchval(statement)
+    return found == expected
+
+
+async def test_a_new_source_takes_effect_without_a_restart(
+    pipeline: Pipeline, database: Connection, deliveries_topic: str
+) -> None:
+    ingest = pipeline.start(deliveries_topic=deliveries_topic)
+    call = scenario("twilio_outbound_answered")
+    source_id = await add_source(database, call[0])
+    requests = [one for one in call if one.source.dialect == "twilio"]
+    await publish(pipeline.bootstrap, deliveries_topic, deliveries(source_id, requests))
+
+    async def is_complete() -> bool:
+        status: str = await database.fetchval("SELECT status FROM calls WHERE recording_url <> ''")
+        return status == "completed"
+
+    await until(is_complete, "the call to be stored")
+    row = await database.fetchrow("SELECT external_id, duration, direction FROM calls")
+    assert row is not None
+    assert tuple(row) == ("CA27d140f79913a52b465193523be5da7c", 93, "outbound")
+    await pipeline.assert_proved()
+    assert ingest.stop() == 0
+
+
+async def test_a_source_with_a_topic_of_its_own(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    topic = f"prices-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    price = sample("twilio/late_price")
+    await add_source(database, price, topic=topic)
+    await publish(bootstrap, topic, records([price]))
+    pipeline.start()
+
+    await until(lambda: _counts(database, CALLS, 1), "the price to be stored")
+    organization_id = await database.fetchval(ORGANIZATION)
+    row = await database.fetchrow("SELECT id, cost FROM calls")
+    assert row is not None
+    assert row["id"] == call_uuid(organization_id, "CAfdcdcc7f2eef90afd9694b4236b28520")
+    assert float(row["cost"]) == 1.3
+    await pipeline.assert_proved()
+
+
+async def test_a_delivery_that_cannot_be_read_is_quarantined_with_its_source(
+    pipeline: Pipeline, database: Connection, deliveries_topic: str
+) -> None:
+    one = sample("twilio/outbound_busy")
+    source_id = await add_source(database, one)
+    broken = one._replace(
+        delivery=type(one.delivery)(
+            b"CallSid=CA1&AccountSid=AC50c250fb11fff13190b6f5333b1e2ad2&CallStatus=odd&CallbackSource=x",
+            one.delivery.received_at,
+            one.delivery.headers,
+            "POST",
+            "/",
+        )
+    )
+    await publish(
+        pipeline.bootstrap,
+        deliveries_topic,
+        [*deliveries(source_id, [broken]), *deliveries(uuid4(), [one]), (None, b"{}", ())],
+    )
+    pipeline.start(deliveries_topic=deliveries_topic)
+
+    await until(lambda: _counts(database, QUARANTINED, 3), "the deliveries to be quarantined")
+    found = {
+        row["reason"]: row["source_id"]
+        for row in await database.fetch("SELECT reason, source_id FROM quarantined_records")
+    }
+    assert found["CallStatus: 'odd' is not a status that Twilio documents."] == source_id
+    assert "The header callfold-source names no source." in found
+    assert "The header callfold-source is missing or no UUID; the record is not a delivery." in found
+    assert await _counts(database, CALLS, 0)
