@@ -25,8 +25,6 @@ from shared.database.timeouts import timeout_setting, whose_timeout
 from shared.kafka.client import Broker, address, cause, connection_faults, fault, refusal
 from shared.settings.database import DatabaseSettings, Pooler
 from shared.settings.kafka import KafkaSettings
-from shared.settings.secrets import SecretsSettings
-from shared.sources.secret_box import SecretBox
 
 _SILENCE: Final = logging.NullHandler()  # the Failure has what aiokafka would write on standard error
 _NO_ANSWER: Final = "no answer within the time that callfold gives a request"
@@ -88,16 +86,6 @@ def find_both(state: Path | None) -> tuple[Place, KafkaPlace]:
                 there, missing = missing, there
             raise Failure(f"{there} is set and {missing} is not: set both, or neither.")
     return find_database(state), find_kafka(state)
-
-
-def find_secret_box(state: Path | None) -> SecretBox:
-    """The box for the secrets of sources: with the key of the settings, or of the stack. Raises Failure."""
-    settings = settings_from_environment(SecretsSettings)
-    place = find_database(state)
-    if place.state is None:
-        return settings.secret_box()
-    key = embedded.secrets_key(embedded.load(place.state))
-    return SecretsSettings(secrets_key=key).secret_box()
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ from pathlib import Path
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
-from shared.sources.secret_box import new_key
 
 DATABASE = "callfold"
 # Below the range from which kernels assign ports to outgoing connections, so that a chosen port stays free.
@@ -95,11 +94,6 @@ class State:
     def receiver_url(self) -> str | None:
         """The address of the receiver; None while it has no port."""
         return None if self.ports.receiver is None else f"http://127.0.0.1:{self.ports.receiver}"
-
-    @property
-    def secrets_key_file(self) -> Path:
-        """The file with the key of the secrets of sources. `save` creates it."""
-        return self.directory / "secrets.key"
 
     @property
     def metrics(self) -> dict[str, str | None]:
@@ -188,23 +182,9 @@ def plan(
 
 
 def save(state: State) -> None:
-    """Saves the stack, and a new key of secrets unless it has one, in files that only their owner can
-    read."""
-    if not state.secrets_key_file.exists():
-        write_private(state.secrets_key_file, new_key() + "\n")
+    """Saves the stack in a file that only its owner can read."""
     text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
-
-
-def secrets_key(state: State) -> str | None:
-    """The key of the secrets of sources; None in a stack that has none until its next start. Raises
-    Failure."""
-    try:
-        return state.secrets_key_file.read_text().strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Failure(f"{state.secrets_key_file} can't be read: {error.strerror}.") from None
 
 
 def with_free_ports(state: State) -> State:
