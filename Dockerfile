@@ -1,4 +1,4 @@
-# One image for the three services and the `callfold` command: docker build -t callfold .
+# One image for the four services and the `callfold` command: docker build -t callfold .
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
@@ -35,10 +35,11 @@ COPY --from=build /opt/callfold /opt/callfold
 # The processes write no file, no bytecode and no home directory: the root file system may be read-only.
 ENV PATH=/opt/callfold/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     CALLFOLD_PROGRAM=callfold \
-    CALLFOLD_API_HOST=0.0.0.0 CALLFOLD_MONITOR_HOST=0.0.0.0 CALLFOLD_MONITOR_PORT=9464
+    CALLFOLD_API_HOST=0.0.0.0 CALLFOLD_RECEIVER_HOST=0.0.0.0 CALLFOLD_MONITOR_HOST=0.0.0.0 \
+    CALLFOLD_MONITOR_PORT=9464
 USER 10001:10001
 WORKDIR /
-EXPOSE 8000 9464
+EXPOSE 8000 8010 9464
 # For the services. A command such as `callfold verify` exits before the first check.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "shared.probe"]
 CMD ["callfold", "--help"]

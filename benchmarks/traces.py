@@ -25,11 +25,12 @@ from faststream.kafka import KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
 from benchmarks.workload import records
-from services.api.traces import Message, Receive, Scope, Send, TracedApplication
+from services.api.metrics import route_of
 from services.ingest.arrivals import Arrival
 from services.ingest.batch_trace import BatchTrace, untraced
 from services.ingest.traces import Traces
 from shared.calls.event import read
+from shared.http.traces import Message, Receive, Scope, Send, TracedApplication
 from shared.monitoring.trace_export import tracer_provider
 from shared.store.changes import Changes, KnownCall, TouchedCall, changes, group
 
@@ -144,7 +145,7 @@ async def measure_requests(port: int, rounds: int) -> None:
     for share in (0, 1):
         provider = tracer_provider(f"http://127.0.0.1:{port}/v1/traces", "benchmark", share)
         each = spent[f"API, {'every' if share else 'no'} request traced"] = []
-        application = TracedApplication(_answer, provider)
+        application = TracedApplication(_answer, provider, route_of)
         for _ in range(rounds):
             began = time.process_time()
             for _ in range(REQUESTS):

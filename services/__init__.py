@@ -1,4 +1,4 @@
-"""The processes of callfold: `ingest`, `aggregator` and `api`, and the operator's commands, `ops`.
+"""The processes of callfold: `receiver`, `ingest`, `aggregator` and `api`, and the commands, `ops`.
 
 A service imports `shared`, and no other service. `ops` may drive what it operates.
 """

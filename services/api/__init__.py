@@ -2,7 +2,7 @@
 
 `app` puts it together. `calls` and `figures` are the routes, on top of `access`, `database` and `http`;
 `health` has the probes. `document` makes the OpenAPI document, `asyncapi` the AsyncAPI document of the topic.
-`metrics` and `traces` show what happens.
+`metrics` shows what happens.
 
 May import `shared`. The floors are in pyproject.toml, under `tool.importlinter`.
 """

@@ -112,3 +112,9 @@ def route_taken(scope: Scope) -> str:
             if parameter in _ACTIONS:
                 return f"{template}?{parameter.decode()}"
     return template
+
+
+def route_of(scope: Scope) -> tuple[str, str] | None:
+    """The route of a request that took one, for `TracedApplication`: its name and its path."""
+    route = scope.get("route")
+    return None if route is None else (route_taken(scope), route.path_format)

@@ -11,15 +11,36 @@ from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 from services.ops.terminal.waiting import attempts
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.kafka.client import Broker
-from shared.kafka.topic import RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
+from shared.kafka.topic import DELIVERY_BYTES_MAX, RECORD_BYTES_MAX, REPLICAS_OF_CLUSTER, administration
+from shared.sources.envelopes import BODY_BYTES_MAX
 
-RECORD_BYTES_LEAST: Final = VALUE_BYTES_MAX + 64 * 1024
-"""The size of a record whose value is just too large, with its key and headers."""
 RETENTION_MS_LEAST: Final = 24 * 3600 * 1000
 """Ingest may be stopped for this long and still read every event."""
 RETENTION_BYTES_LEAST: Final = 1 << 30
 KNOWN_SECONDS: Final = 10
 UNLIMITED: Final = -1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a topic holds: the largest records that it must accept, the limit of a new topic, and the effect
+    of a lower limit."""
+
+    record_bytes_least: int
+    record_bytes_max: int
+    effect: str
+
+
+EVENTS: Final = Kind(
+    VALUE_BYTES_MAX + 64 * 1024,  # a record whose value is just too large, with its key and headers
+    RECORD_BYTES_MAX,
+    "Kafka rejects a record that is too large for an event, and ingest cannot quarantine it.",
+)
+DELIVERIES: Final = Kind(
+    BODY_BYTES_MAX + 64 * 1024,
+    DELIVERY_BYTES_MAX,
+    "The receiver refuses requests with larger bodies, although a system may send them.",
+)
 
 
 @dataclass(frozen=True)
@@ -58,10 +79,10 @@ async def read_topic_settings(admin: AIOKafkaAdminClient, topic: str) -> TopicSe
     raise last
 
 
-async def topic_findings(broker: Broker, topic: str, address: str) -> list[Finding]:
+async def topic_findings(broker: Broker, topic: str, address: str, kind: Kind = EVENTS) -> list[Finding]:
     """The unsafe settings of an existing topic. Raises aiokafka's `KafkaError`."""
     async with administration(broker) as admin:
-        return findings(await read_topic_settings(admin, topic), address)
+        return findings(await read_topic_settings(admin, topic), address, kind)
 
 
 async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
@@ -92,7 +113,7 @@ async def _read(admin: AIOKafkaAdminClient, topic: str) -> TopicSettings:
     )
 
 
-def findings(settings: TopicSettings, address: str) -> list[Finding]:
+def findings(settings: TopicSettings, address: str, kind: Kind = EVENTS) -> list[Finding]:
     """The unsafe ones of these settings. `address` is Kafka's, for the commands. Pure."""
     found = []
     topic = f"The topic {settings.topic}"
@@ -128,12 +149,11 @@ def findings(settings: TopicSettings, address: str) -> list[Finding]:
                 f"{change('retention.bytes=-1')} leaves the limit to retention.ms."
             )
         )
-    if settings.max_message_bytes < RECORD_BYTES_LEAST:
+    if settings.max_message_bytes < kind.record_bytes_least:
         found.append(
             Finding(
-                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes: Kafka rejects a "
-                "record that is too large for an event, and ingest cannot quarantine it. "
-                f"{change(f'max.message.bytes={RECORD_BYTES_MAX}')} raises it."
+                f"{topic} accepts records of up to {settings.max_message_bytes:,} bytes. {kind.effect} "
+                f"{change(f'max.message.bytes={kind.record_bytes_max}')} raises it."
             )
         )
     if settings.min_insync_replicas > settings.replicas:

@@ -35,6 +35,8 @@ REPLICAS_OF_CLUSTER: Final = 3
 RECORD_BYTES_MAX: Final = 5 * 1024 * 1024
 """The topic's limit per record. It is above the limit of an event, so that a larger event arrives and is
 quarantined."""
+DELIVERY_BYTES_MAX: Final = 8 * 1024 * 1024 + 128 * 1024
+"""The limit per record of the topic of deliveries. It is above the limit of a body, with its kept headers."""
 
 
 @asynccontextmanager
@@ -61,7 +63,14 @@ async def partitions_of(admin: AIOKafkaAdminClient, topic: str) -> list[int]:
     return sorted(one["partition"] for one in known.get(topic, ()))
 
 
-async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replication_factor: int = 1) -> bool:
+async def ensure_topic(
+    broker: Broker,
+    topic: str,
+    partitions: int,
+    *,
+    replication_factor: int = 1,
+    record_bytes_max: int = RECORD_BYTES_MAX,
+) -> bool:
     """Creates the topic unless it exists. Returns whether it created the topic. Raises aiokafka's
     `KafkaError` if the broker refuses."""
     async with administration(broker) as admin:
@@ -70,7 +79,7 @@ async def ensure_topic(broker: Broker, topic: str, partitions: int, *, replicati
         if not (await admin.describe_cluster())["brokers"]:
             raise KafkaConnectionError("no broker of the cluster is ready yet")
         # A broker's default must not compact the topic, because a call's events share a key.
-        config = {"max.message.bytes": str(RECORD_BYTES_MAX), "cleanup.policy": "delete"}
+        config = {"max.message.bytes": str(record_bytes_max), "cleanup.policy": "delete"}
         if replication_factor >= REPLICAS_OF_CLUSTER:
             config["min.insync.replicas"] = "2"
         made = await admin.create_topics(

@@ -23,7 +23,16 @@ from shared.database.loggable import loggable
 from shared.settings.misspelt import deprecated, misspelt
 from shared.settings.process import LogSettings
 
-_IDS: Final = ("organization_id", "call_id", "key_id", "user_id", "topic", "partition", "offset")
+_IDS: Final = (
+    "organization_id",
+    "call_id",
+    "source_id",
+    "key_id",
+    "user_id",
+    "topic",
+    "partition",
+    "offset",
+)
 _FIELDS: Final = {"timestamp": "timestamp", "levelname": "level", "name": "logger", "message": "message"}
 _NAMES: Final = (*_FIELDS.values(), "service", *_IDS, "exception")
 

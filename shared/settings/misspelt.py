@@ -10,8 +10,16 @@ from shared.settings.base import PREFIX, RENAMED
 from shared.settings.database import RolesSettings
 from shared.settings.ingest import IngestSettings
 from shared.settings.process import LogSettings
+from shared.settings.receiver import ReceiverSettings
 
-ALL_SETTINGS: Final = (LogSettings, IngestSettings, AggregatorSettings, ApiSettings, RolesSettings)
+ALL_SETTINGS: Final = (
+    LogSettings,
+    IngestSettings,
+    AggregatorSettings,
+    ApiSettings,
+    ReceiverSettings,
+    RolesSettings,
+)
 """Together, these classes contain every setting."""
 
 

@@ -8,7 +8,8 @@ from shared.settings.base import Settings
 from shared.sources.secret_box import SecretBox
 
 
-def _check_keys(value: SecretStr) -> SecretStr:
+def check_keys(value: SecretStr) -> SecretStr:
+    """Raises ValueError for a key that is not valid."""
     SecretBox(_keys(value))
     return value
 
@@ -18,7 +19,7 @@ def _keys(value: SecretStr) -> list[str]:
 
 
 class SecretsSettings(Settings):
-    secrets_key: Annotated[SecretStr, AfterValidator(_check_keys)] | None = Field(
+    secrets_key: Annotated[SecretStr, AfterValidator(check_keys)] | None = Field(
         None,
         description="The key that encrypts the secrets of sources: 32 bytes in URL-safe base64, as the "
         "command `callfold source new-key` prints it. Of several keys, separated by commas, the first "

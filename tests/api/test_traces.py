@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.api.traces import Receive, Scope, Send, TracedApplication
+from services.api.metrics import route_of
 from shared.database.connection import Connection
+from shared.http.traces import Receive, Scope, Send, TracedApplication
 from shared.monitoring import traces
 from shared.settings.process import TelemetrySettings
 from tests.api.test_server import RAW, process
@@ -101,7 +102,7 @@ async def test_what_a_fault_says_is_in_no_span(collector: Collector) -> None:
         await send({"type": "http.response.start", "status": 500, "headers": []})
         raise ValueError(NUMBER)
 
-    transport = httpx.ASGITransport(TracedApplication(failing, provider), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(TracedApplication(failing, provider, route_of), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         with pytest.raises(ValueError, match=NUMBER[1:]):
             await client.get("/calls")

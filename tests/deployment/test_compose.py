@@ -31,12 +31,19 @@ def services() -> dict[str, Any]:
     }
 
 
-def test_only_the_api_is_published_unless_a_profile_is_asked_for(services: dict[str, Any]) -> None:
+def test_only_the_api_and_the_receiver_are_published_unless_a_profile_is_asked_for(
+    services: dict[str, Any],
+) -> None:
     published = {name: one["ports"] for name, one in services.items() if "ports" in one}
-    assert {name for name in published if "profiles" not in services[name]} == {"api"}
+    assert {name for name in published if "profiles" not in services[name]} == {
+        "api",
+        "receiver",
+    }
     for ports in published.values():
         (port,) = ports
-        assert port.startswith(("127.0.0.1:", "${API_ADDRESS:-127.0.0.1}:"))
+        assert port.startswith(
+            ("127.0.0.1:", "${API_ADDRESS:-127.0.0.1}:", "${RECEIVER_ADDRESS:-127.0.0.1}:")
+        )
 
 
 @pytest.mark.parametrize("service", [*OURS, *ONE_SHOT])

@@ -33,7 +33,7 @@ STOP_SECONDS_MAX = 10
 def compose() -> Iterator[Compose]:
     """The stack, started by the first commands of docs/how-to/run-with-compose.md, with a port of Kafka and
     Prometheus. It is removed with its volumes."""
-    stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(3))
+    stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(4))
     try:
         stack("up", "--build", "--detach", "--wait", *SERVERS, *OURS, "migrate", "topic", "prometheus")
         yield stack

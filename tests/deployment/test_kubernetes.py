@@ -16,6 +16,7 @@ from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX
 from shared.settings.ingest import IngestSettings
 from shared.settings.misspelt import ALL_SETTINGS
+from shared.settings.receiver import ReceiverSettings
 from tests.support.repository import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
@@ -88,7 +89,7 @@ def test_all_but_the_example_of_a_secret_are_applied() -> None:
     assert KUSTOMIZATION["images"] == [{"name": "callfold", "newTag": version("callfold")}]
 
 
-@pytest.mark.parametrize("secret", ["callfold", "callfold-api"])
+@pytest.mark.parametrize("secret", ["callfold", "callfold-api", "callfold-receiver"])
 def test_every_setting_exists_and_can_be_read(
     secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyP
         "callfold-ingest": IngestSettings,
         "callfold-aggregator": AggregatorSettings,
         "callfold-api": ApiSettings,
+        "callfold-receiver": ReceiverSettings,
     }
     for workload, of in settings_of.items():
         (container,) = containers(named("Deployment", workload))
@@ -149,7 +151,8 @@ def test_no_container_may_more_than_it_needs(workload: Manifest) -> None:
         }
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
-        secret = "callfold-api" if workload["metadata"]["name"] == "callfold-api" else "callfold"
+        name = workload["metadata"]["name"]
+        secret = name if name in ("callfold-api", "callfold-receiver") else "callfold"
         assert container["envFrom"] == [
             {"configMapRef": {"name": "callfold"}},
             {"secretRef": {"name": secret}},
@@ -186,9 +189,10 @@ def test_a_stop_has_the_time_that_it_takes() -> None:
     ingest = IngestSettings.model_fields["stop_timeout_seconds"].default
     assert pod(named("Deployment", "callfold-ingest"))["terminationGracePeriodSeconds"] > ingest
     assert f"CALLFOLD_STOP_TIMEOUT_SECONDS ({ingest:g})" in (DIRECTORY / "ingest.yaml").read_text()
-    api = pod(named("Deployment", "callfold-api"))
-    before = api["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert api["terminationGracePeriodSeconds"] > before + 10
+    for name in ("callfold-api", "callfold-receiver"):
+        server = pod(named("Deployment", name))
+        before = server["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert server["terminationGracePeriodSeconds"] > before + 10
 
 
 def test_budgets_and_autoscalers_are_for_what_exists() -> None:

@@ -28,8 +28,8 @@ from opentelemetry.sdk import _shared_internal
 from opentelemetry.trace import span
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.api.http.server import _BoundedProtocol
 from shared.database.pooled import PooledConnection
+from shared.http.server import _BoundedProtocol
 from shared.kafka import connections, token
 from shared.kafka.client import connection_faults, mend_aiokafka
 from shared.upstream import UpstreamChanged, expect_parts
@@ -165,7 +165,7 @@ def test_opentelemetry_reports_each_failure_through_these_loggers() -> None:
 
 def test_uvicorn_has_what_our_protocol_overrides() -> None:
     overridden = {name for name in vars(_BoundedProtocol) if not name.startswith("_")}
-    assert len(overridden) == 12
+    assert len(overridden) == 13
     assert overridden <= set(dir(HttpToolsProtocol))
 
 

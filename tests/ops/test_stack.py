@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
-PROGRAMS = ["postgres", "kafka", "ingest", "aggregator", "api"]
+PROGRAMS = ["postgres", "kafka", "receiver", "ingest", "aggregator", "api"]
 COMPANYS_KAFKA = {
     "CALLFOLD_KAFKA_BOOTSTRAP": "kafka.example.com:9093",
     "CALLFOLD_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -131,9 +131,11 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
     first = pids(state)
     assert json.loads(told.stdout) == {
         "api_url": state.api_url,
+        "receiver_url": state.receiver_url,
         "kafka": state.kafka,
         "database_url": state.database_url,
         "metrics": {
+            "receiver": f"http://127.0.0.1:{state.ports.receiver_monitor}/metrics",
             "ingest": f"http://127.0.0.1:{state.ports.ingest_monitor}/metrics",
             "aggregator": f"http://127.0.0.1:{state.ports.aggregator_monitor}/metrics",
             "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
@@ -143,8 +145,9 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
-    assert [line.split() for line in table.splitlines()[1:7]] == [
+    assert [line.split() for line in table.splitlines()[1:9]] == [
         ["API", state.api_url],
+        ["receiver", state.receiver_url],
         ["Kafka", state.kafka],
         ["PostgreSQL", state.database_url],
         *(["metrics", "of", service, url] for service, url in state.metrics.items()),

@@ -12,8 +12,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.ops.embedded.servers import Servers
 from services.ops.topic_settings import TopicSettings, findings
-from shared.kafka.topic import RECORD_BYTES_MAX, administration
+from shared.kafka.topic import DELIVERY_BYTES_MAX, RECORD_BYTES_MAX, administration
 from tests.support.command_line import callfold
+
+
+def two_topics(bootstrap: str) -> dict[str, str]:
+    """Settings with topics that do not exist."""
+    return {"kafka_bootstrap": bootstrap, "topic": new_name(), "deliveries_topic": new_name()}
 
 
 def new_name() -> str:
@@ -21,7 +26,7 @@ def new_name() -> str:
 
 
 async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> None:
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     made = await callfold("topic", "--json", "--partitions", "3", **where)
     assert made.json == {
         "topic": where["topic"],
@@ -29,21 +34,35 @@ async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> N
         "partitions": 3,
         "max_message_bytes": RECORD_BYTES_MAX,
         "findings": [],
+        "deliveries": {
+            "topic": where["deliveries_topic"],
+            "created": True,
+            "partitions": 3,
+            "max_message_bytes": DELIVERY_BYTES_MAX,
+            "findings": [],
+        },
     }
     again = await callfold("topic", "--json", "--partitions", "2", **where)
-    assert again.json == made.json | {"created": False}
+    assert again.json == made.json | {
+        "created": False,
+        "deliveries": made.json["deliveries"] | {"created": False},
+    }
     assert (await callfold("topic", **where)).output == (
         f"Topic {where['topic']} already exists, with 3 partitions.\n"
+        f"Topic {where['deliveries_topic']} already exists, with 3 partitions.\n"
     )
 
 
 async def test_a_new_topic_has_8_partitions_by_default(bootstrap: str) -> None:
-    made = await callfold("topic", kafka_bootstrap=bootstrap, topic=(name := new_name()))
-    assert made.output == f"Created topic {name} with 8 partitions.\n"
+    where = two_topics(bootstrap)
+    made = await callfold("topic", **where)
+    assert made.output == "".join(
+        f"Created topic {where[each]} with 8 partitions.\n" for each in ("topic", "deliveries_topic")
+    )
 
 
 async def test_too_few_partitions_are_reported_with_the_command_that_adds_some(bootstrap: str) -> None:
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     await callfold("topic", "--partitions", "1", **where)
     told = await callfold("topic", "--partitions", "4", **where)
     assert told.status == 1
@@ -52,7 +71,7 @@ async def test_too_few_partitions_are_reported_with_the_command_that_adds_some(b
 
 
 async def test_a_topic_that_refuses_large_records_is_reported(bootstrap: str) -> None:
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -63,7 +82,7 @@ async def test_a_topic_that_refuses_large_records_is_reported(bootstrap: str) ->
         await admin.close()
     told = await callfold("topic", **where)
     assert told.status == 1
-    assert told.failure.startswith(f"The topic {where['topic']} accepts records of up to 1,048,588 bytes")
+    assert told.failure.startswith(f"The topic {where['topic']} accepts records of up to 1,048,588 bytes.")
     assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
 
 
@@ -99,7 +118,7 @@ NOT_GOOD = {
 @pytest.mark.parametrize("kept", NOT_GOOD)
 async def test_a_topic_that_keeps_too_little_is_reported(bootstrap: str, kept: str) -> None:
     changed, sentence, remedy = NOT_GOOD[kept]
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     assert (await callfold("topic", "--partitions", "1", **where)).status == 0
     await configure(bootstrap, where["topic"], changed)
     told = await callfold("topic", **where)
@@ -109,7 +128,7 @@ async def test_a_topic_that_keeps_too_little_is_reported(bootstrap: str, kept: s
 
 
 async def test_all_bad_settings_are_reported_together(bootstrap: str) -> None:
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     await callfold("topic", "--partitions", "1", **where)
     await configure(bootstrap, where["topic"], {"cleanup.policy": "compact", "retention.ms": "60000"})
     told = await callfold("topic", "--json", **where)
@@ -154,7 +173,7 @@ async def test_a_refusal_of_the_broker_is_reported_in_its_words(bootstrap: str) 
 
 
 async def test_the_command_waits_for_a_broker_that_is_starting(running: Servers, bootstrap: str) -> None:
-    where = {"kafka_bootstrap": bootstrap, "topic": new_name()}
+    where = two_topics(bootstrap)
     running.kafka.stop()
     try:
         at_once = await callfold("topic", **where)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 
-from services.ops.embedded.readiness import api_answers, owns_all
+from services.ops.embedded.readiness import is_ready, owns_all
 from services.ops.embedded.servers import Server, kafka_server, postgres_server
 from services.ops.embedded.state import free_ports
 from shared.calls.zones import zone_rules
@@ -182,7 +182,6 @@ async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> Async
 async def _until_ready(made: Stage) -> None:
     on = made.grounds
     while not (
-        await api_answers(str(made.client.base_url))
-        and await owns_all(on.bootstrap, made.group, made.topic, ())
+        await is_ready(str(made.client.base_url)) and await owns_all(on.bootstrap, made.group, made.topic, ())
     ):
         await asyncio.sleep(LOOK_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.repository import ROOT
 
 FILES = ("docker-compose.yml", "docker-compose.kafka-port.yml")
-OURS = ("ingest", "aggregator", "api")
+OURS = ("receiver", "ingest", "aggregator", "api")
 SERVERS = ("postgres", "kafka")
 START_SECONDS = 300
 
@@ -32,6 +32,7 @@ def docker(*arguments: str, environment: dict[str, str] | None = None) -> str:
 class Compose:
     project: str
     api_port: int
+    receiver_port: int
     kafka_port: int
     prometheus_port: int
 
@@ -47,6 +48,7 @@ class Compose:
             "DOCKER_BUILDKIT": "1",
             "IMAGE": self.image,
             "API_PORT": str(self.api_port),
+            "RECEIVER_PORT": str(self.receiver_port),
             "KAFKA_PORT": str(self.kafka_port),
             "PROMETHEUS_PORT": str(self.prometheus_port),
             # Calls of a backlog must not get synthetic ends.

@@ -1,8 +1,8 @@
 """HTTP: the parts of requests and answers that all routes share.
 
-`server` limits the size and speed of requests and answers. `query` and `paths` read parameters. `encoding`
-writes answers, and `errors` those with a code of `error_codes`. `conditional`, `compression` and `cors` set
-headers. `common_responses` and `models` describe what all routes have in common.
+`query` and `paths` read parameters. `encoding` writes answers, and `errors` those with a code of
+`error_codes`. `conditional`, `compression` and `cors` set headers. `common_responses` and `models` describe
+what all routes have in common.
 
 May import `shared`, but no other package of the API.
 """

@@ -37,7 +37,12 @@ def status(state: DirectoryOption = DEFAULT_STATE, as_json: JsonOption = False) 
     processes = stack.statuses(known)
     others = asyncio.run(_other_rules(known))
     if as_json:
-        addresses = {"api_url": known.api_url, "kafka": known.kafka, "database_url": known.database_url}
+        addresses = {
+            "api_url": known.api_url,
+            "receiver_url": known.receiver_url,
+            "kafka": known.kafka,
+            "database_url": known.database_url,
+        }
         groups = None if others is None else [group._asdict() for group in others]
         rules = {"version": RULES_VERSION, "organizations_placed_by_others": groups}
         print_json(

@@ -1,7 +1,7 @@
-"""`callfold topic`: creates the topic that the services read, and checks its settings."""
+"""`callfold topic`: creates the topics of events and of deliveries, and checks their settings."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Final
 
 import typer
@@ -12,7 +12,14 @@ from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, StateOption
 from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.waiting import attempts
-from services.ops.topic_settings import Finding, findings, read_topic_settings
+from services.ops.topic_settings import (
+    DELIVERIES,
+    EVENTS,
+    Finding,
+    Kind,
+    findings,
+    read_topic_settings,
+)
 from shared.kafka.topic import administration, ensure_topic, partitions_of
 from shared.settings.kafka import KafkaSettings
 
@@ -52,39 +59,57 @@ def topic(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the topic CALLFOLD_TOPIC unless it exists, and check its settings.
+    """Create the topics CALLFOLD_TOPIC and CALLFOLD_DELIVERIES_TOPIC unless they exist, and check their
+    settings.
 
-    A new topic accepts records that are larger than the largest event, so that ingest can quarantine them.
-    Running it again is harmless: an existing topic is not changed.
+    CALLFOLD_TOPIC has the events, and CALLFOLD_DELIVERIES_TOPIC the requests that the receiver accepts. A new
+    topic accepts records that are larger than the largest event or request, so that ingest can quarantine
+    them. Running it again is harmless: an existing topic is not changed.
 
-    Exit status: 0 when the topic exists and its settings are safe; 1 otherwise, with the command to run.
+    Exit status: 0 when both exist and their settings are safe; 1 otherwise, with the command to run.
     """
     place = find_kafka(state)
-    name = settings_from_environment(KafkaSettings).topic
-    found = asyncio.run(_ensure(place, name, partitions or PARTITIONS, replication_factor, wait))
+    settings = settings_from_environment(KafkaSettings)
+    name = settings.topic
+
+    async def ensure() -> tuple[Topic, Topic]:
+        count = partitions or PARTITIONS
+        return (
+            await _ensure(place, name, EVENTS, count, replication_factor, wait),
+            await _ensure(place, settings.deliveries_topic, DELIVERIES, count, replication_factor, wait),
+        )
+
+    found, deliveries = asyncio.run(ensure())
     if partitions is not None and found.partitions < partitions:
         raise Failure(
             f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
             f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
             f"--partitions {partitions}` adds partitions. No event is lost or counted twice by that."
         )
-    faults = [finding.sentence for finding in found.findings if finding.fault]
+    every = (*found.findings, *deliveries.findings)
+    faults = [finding.sentence for finding in every if finding.fault]
     if faults:
         raise Failure("\n".join(faults))
-    for finding in found.findings:
+    for finding in every:
         typer.echo(f"Warning: {finding.sentence}", err=True)
     if as_json:
-        print_json(found)
+        print_json({**asdict(found), "deliveries": asdict(deliveries)})
         return
-    partitions_found = counted(found.partitions, "partition")
-    if found.created:
-        typer.echo(f"Created topic {name} with {partitions_found}.")
-    else:
-        typer.echo(f"Topic {name} already exists, with {partitions_found}.")
+    for each in (found, deliveries):
+        partitions_found = counted(each.partitions, "partition")
+        if each.created:
+            typer.echo(f"Created topic {each.topic} with {partitions_found}.")
+        else:
+            typer.echo(f"Topic {each.topic} already exists, with {partitions_found}.")
 
 
 async def _ensure(
-    place: KafkaPlace, name: str, partitions: int, replication_factor: int, wait_seconds: float
+    place: KafkaPlace,
+    name: str,
+    kind: Kind,
+    partitions: int,
+    replication_factor: int,
+    wait_seconds: float,
 ) -> Topic:
     """Creates the topic, or reads the existing one. Raises Failure when that fails until the deadline, and at
     once when waiting cannot help."""
@@ -92,9 +117,13 @@ async def _ensure(
         try:
             with kafka_faults(place):
                 created = await ensure_topic(
-                    place.broker, name, partitions, replication_factor=replication_factor
+                    place.broker,
+                    name,
+                    partitions,
+                    replication_factor=replication_factor,
+                    record_bytes_max=kind.record_bytes_max,
                 )
-                return await _known(place, name, created=created)
+                return await _known(place, name, kind, created=created)
         except Refused:
             raise
         except Failure as failure:
@@ -103,11 +132,11 @@ async def _ensure(
     raise last
 
 
-async def _known(place: KafkaPlace, name: str, *, created: bool) -> Topic:
+async def _known(place: KafkaPlace, name: str, kind: Kind, *, created: bool) -> Topic:
     """The topic as it is now. Raises aiokafka's `KafkaError`."""
     async with administration(place.broker) as admin:
         settings = await read_topic_settings(admin, name)
         partitions = len(await partitions_of(admin, name))
     return Topic(
-        name, created, partitions, settings.max_message_bytes, tuple(findings(settings, place.address))
+        name, created, partitions, settings.max_message_bytes, tuple(findings(settings, place.address, kind))
     )

@@ -24,6 +24,9 @@ DirectoryOption = Annotated[
 PostgresPort = Annotated[int | None, typer.Option(help="The port of PostgreSQL.", **PORT)]
 KafkaPort = Annotated[int | None, typer.Option(help="The port of Kafka.", **PORT)]
 ApiPort = Annotated[int | None, typer.Option(help="The port of the HTTP API.", **PORT)]
+ReceiverPort = Annotated[
+    int | None, typer.Option(help="The port of the receiver, which systems call.", **PORT)
+]
 
 
 def up(
@@ -34,8 +37,9 @@ def up(
     api_port: ApiPort = None,
     kafka_port: KafkaPort = None,
     postgres_port: PostgresPort = None,
+    receiver_port: ReceiverPort = None,
 ) -> None:
-    """Start PostgreSQL, Kafka and callfold's three services on this machine.
+    """Start PostgreSQL, Kafka and callfold's four services on this machine.
 
     The first start creates the state directory and downloads Kafka. Later starts use the same data, ports
     and logs, even after a crash. A process that dies is restarted. Ctrl-C stops the stack; with --detach,
@@ -52,7 +56,11 @@ def up(
     started: State | None = None
     try:
         started = stack.start(
-            state.resolve(), postgres_port=postgres_port, kafka_port=kafka_port, api_port=api_port
+            state.resolve(),
+            postgres_port=postgres_port,
+            kafka_port=kafka_port,
+            api_port=api_port,
+            receiver_port=receiver_port,
         )
         processes = [(each.name, each.pid, each.state) for each in stack.statuses(started)]
         _show(started, processes, detach)
@@ -85,6 +93,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
     """Prints the addresses of a stack, the states of its processes and the release of the time-zone rules."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
+    if state.receiver_url is not None:
+        addresses.insert(1, ("receiver", state.receiver_url))
     addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
     to.print(table(["", "address"], addresses))

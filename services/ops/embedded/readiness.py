@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaError
 from shared.kafka.topic import administration, partitions_of
 
 
-async def api_answers(api_url: str) -> bool:
-    """Whether the API reports that it is ready."""
+async def is_ready(url: str) -> bool:
+    """Whether the API or the receiver at this address reports that it is ready."""
     # Both processes run on this machine, so a proxy from the environment must not be used.
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         try:
-            return (await client.get(f"{api_url}/health/ready")).status_code == httpx.codes.OK
+            return (await client.get(f"{url}/health/ready")).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 

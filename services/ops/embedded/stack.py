@@ -29,7 +29,7 @@ from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
-from services.ops.topic_settings import topic_findings
+from services.ops.topic_settings import DELIVERIES, EVENTS, topic_findings
 from shared.kafka.topic import ensure_topic
 from shared.migrations.give_roles import give_roles
 from shared.migrations.upgrade import TablesBusy, upgrade
@@ -57,6 +57,7 @@ def start(
     postgres_port: int | None = None,
     kafka_port: int | None = None,
     api_port: int | None = None,
+    receiver_port: int | None = None,
     report: Report = to_stderr,
 ) -> State:
     """Starts the stack in `directory`, which it creates if needed, and returns when every program is ready.
@@ -67,7 +68,9 @@ def start(
     directory = directory.resolve()
     settings = settings_from_environment(IngestSettings)
     with locked(directory):
-        state = plan(directory, postgres=postgres_port, kafka=kafka_port, api=api_port)
+        state = plan(
+            directory, postgres=postgres_port, kafka=kafka_port, api=api_port, receiver=receiver_port
+        )
         if is_remembered(directory) and running(state):
             if state != load(directory):
                 first = suggestion("down", state=directory)
@@ -136,6 +139,8 @@ def _launch(state: State, report: Report) -> State:
     _check_port(state.ports.postgres, "PostgreSQL", "--postgres-port")
     _check_port(state.ports.kafka, "Kafka", "--kafka-port")
     _check_port(state.ports.api, "the API", "--api-port")
+    if state.ports.receiver is not None:
+        _check_port(state.ports.receiver, "the receiver", "--receiver-port")
     state = with_free_ports(state)
     try:
         save(state)
@@ -192,18 +197,21 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
             await give_roles(state.database_url)
     except TablesBusy as busy:
         raise Failure(f"{busy}.") from None
-    await ensure_topic(state.kafka, settings.topic, PARTITIONS)
-    for finding in await topic_findings(state.kafka, settings.topic, state.kafka):
-        report(f"Warning: {finding.sentence}")
+    for topic, kind in ((settings.topic, EVENTS), (settings.deliveries_topic, DELIVERIES)):
+        await ensure_topic(state.kafka, topic, PARTITIONS, record_bytes_max=kind.record_bytes_max)
+        for finding in await topic_findings(state.kafka, topic, state.kafka, kind):
+            report(f"Warning: {finding.sentence}")
     if not await _runs(state, "api"):
-        report("Starting ingest, the aggregator and the API.")
+        report("Starting the receiver, ingest, the aggregator and the API.")
     group = settings.consumer_group
     former = await _former_members(state, group)
     for name in SERVICES:
         supervisor.start_program(state, name)
     await _ready(state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, former))
     await _ready(state, "aggregator", lambda: readiness.aggregator_is_connected(state.database_url))
-    await _ready(state, "api", lambda: readiness.api_answers(state.api_url))
+    for name, url in (("receiver", state.receiver_url), ("api", state.api_url)):
+        if url is not None:
+            await _ready(state, name, functools.partial(readiness.is_ready, url))
     for name in PROGRAMS:
         await _ready(state, name, functools.partial(_runs, state, name))
 

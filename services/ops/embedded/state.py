@@ -32,18 +32,33 @@ class Ports:
     ingest_monitor: int | None = None
     aggregator_monitor: int | None = None
     api_monitor: int | None = None
+    # None in a stack that was created before it had a receiver, until its next start.
+    receiver: int | None = None
+    receiver_monitor: int | None = None
 
     @property
     def monitors(self) -> dict[str, int | None]:
         """The port of each service's metrics and health checks."""
-        return {"ingest": self.ingest_monitor, "aggregator": self.aggregator_monitor, "api": self.api_monitor}
+        return {
+            "receiver": self.receiver_monitor,
+            "ingest": self.ingest_monitor,
+            "aggregator": self.aggregator_monitor,
+            "api": self.api_monitor,
+        }
 
     @property
     def taken(self) -> list[int]:
         return [port for port in asdict(self).values() if port is not None]
 
 
-CHOSEN = ("controller", "supervisor", "ingest_monitor", "aggregator_monitor", "api_monitor")
+CHOSEN = (
+    "controller",
+    "supervisor",
+    "receiver_monitor",
+    "ingest_monitor",
+    "aggregator_monitor",
+    "api_monitor",
+)
 """The ports that an operator does not choose. A port moves when another process uses it."""
 
 
@@ -76,6 +91,11 @@ class State:
         return f"http://127.0.0.1:{self.ports.api}"
 
     @property
+    def receiver_url(self) -> str | None:
+        """The address of the receiver; None while it has no port."""
+        return None if self.ports.receiver is None else f"http://127.0.0.1:{self.ports.receiver}"
+
+    @property
     def metrics(self) -> dict[str, str | None]:
         """The URL of each service's metrics; None while it has no port for them."""
         return {
@@ -102,6 +122,8 @@ def environment(state: State) -> dict[str, str]:
         "CALLFOLD_KAFKA_BOOTSTRAP": state.kafka,
         "CALLFOLD_API_HOST": "127.0.0.1",
         "CALLFOLD_API_PORT": str(state.ports.api),
+        "CALLFOLD_RECEIVER_HOST": "127.0.0.1",
+        "CALLFOLD_RECEIVER_PORT": str(state.ports.receiver),
         "CALLFOLD_MONITOR_HOST": "127.0.0.1",
         "CALLFOLD_STATE": str(state.directory),
     }
@@ -134,13 +156,18 @@ def is_remembered(directory: Path) -> bool:
 
 
 def plan(
-    directory: Path, *, postgres: int | None = None, kafka: int | None = None, api: int | None = None
+    directory: Path,
+    *,
+    postgres: int | None = None,
+    kafka: int | None = None,
+    api: int | None = None,
+    receiver: int | None = None,
 ) -> State:
     """The stack that was saved in `directory`, or a new one. Ports that are given replace its own.
 
     Writes nothing. Raises Failure when two parts would share a port.
     """
-    asked = {"postgres": postgres, "kafka": kafka, "api": api}
+    asked = {"postgres": postgres, "kafka": kafka, "api": api, "receiver": receiver}
     changes = {name: port for name, port in asked.items() if port is not None}
     if is_remembered(directory):
         state = load(directory)
@@ -161,9 +188,9 @@ def save(state: State) -> None:
 
 
 def with_free_ports(state: State) -> State:
-    """The state with a new port for each of `CHOSEN` that is in use or not set."""
+    """The state with a new port for each of `CHOSEN` that is in use, and for each port that is not set."""
     ports = asdict(state.ports)
-    wanting = [name for name in CHOSEN if ports[name] is None or in_use(ports[name])]
+    wanting = [name for name, port in ports.items() if port is None or (name in CHOSEN and in_use(port))]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
     return replace(state, ports=replace(state.ports, **free))
 

@@ -12,11 +12,14 @@ from typing import Any
 
 from services.ops.embedded import kafka, postgres
 from services.ops.embedded.state import State, environment, write_private
+from services.ops.sources.secret_keys import stack_key
+from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from shared.settings.base import PREFIX
+from shared.settings.secrets import SecretsSettings
 
 SERVERS = ("postgres", "kafka")
-SERVICES = ("ingest", "aggregator", "api")
+SERVICES = ("receiver", "ingest", "aggregator", "api")
 PROGRAMS = SERVERS + SERVICES
 
 LAUNCH_SECONDS = 30
@@ -58,6 +61,7 @@ stdout_logfile_backups = 2
 PROGRAM_OPTIONS = {
     "postgres": "priority = 1\nstopsignal = INT\nstopwaitsecs = 60\n",
     "kafka": "priority = 2\nstopwaitsecs = 60\n",
+    "receiver": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
@@ -107,6 +111,8 @@ def configuration(state: State) -> str:
         name: [f"CALLFOLD_MONITOR_PORT={port}", f'CALLFOLD_DATABASE_URL="{state.database_url_of(name)}"']
         for name, port in state.ports.monitors.items()
     }
+    for name in ("receiver", "ingest"):
+        variables[name].append(f'CALLFOLD_SECRETS_KEY="{_secrets_keys(state)}"')
     # A static group membership: a restarted ingest gets its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
@@ -121,6 +127,13 @@ def configuration(state: State) -> str:
         user = postgres.operating_user() if name == "postgres" else None
         text += f"user = {user}\n" if user is not None else ""
     return text
+
+
+def _secrets_keys(state: State) -> str:
+    """The keys that may have encrypted secrets of sources: the operator's, if set, and the stack's."""
+    given = settings_from_environment(SecretsSettings).secrets_key
+    operators = [given.get_secret_value()] if given is not None else []
+    return ",".join([*operators, stack_key(state.directory)])
 
 
 def statuses(state: State) -> list[Status] | None:
@@ -170,10 +183,10 @@ def shut_down(state: State) -> bool:
 
 
 def _inherited() -> dict[str, str]:
-    """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka."""
-    return {
-        name: value for name, value in os.environ.items() if not name.upper().startswith(f"{PREFIX}KAFKA_")
-    }
+    """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka, and without the keys
+    of secrets, which only some services need."""
+    others = (f"{PREFIX}KAFKA_", f"{PREFIX}SECRETS_KEY")
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(others)}
 
 
 class _Transport(xmlrpc.client.Transport):

@@ -20,6 +20,8 @@ from shared.settings.database_url import check_url
 from shared.settings.ingest import IngestSettings
 from shared.settings.kafka import KafkaSettings
 from shared.settings.process import LogSettings, MonitorSettings, TelemetrySettings
+from shared.settings.receiver import ReceiverSettings
+from shared.settings.secrets import SecretsSettings, check_keys
 
 _OPENING: Final = """
 # Settings
@@ -63,6 +65,8 @@ SECTIONS: Final = (
     Section("Database", DatabaseSettings, "each `callfold` command that connects to PostgreSQL"),
     Section("Roles", RolesSettings, "`callfold migrate`"),
     Section("Kafka", KafkaSettings, "each `callfold` command that connects to Kafka"),
+    Section("Receiver", ReceiverSettings),
+    Section("Secrets of sources", SecretsSettings, "`callfold source`"),
     Section("Ingest", IngestSettings, "`callfold up`, `demo`, `lag` and `replay`"),
     Section("Aggregator", AggregatorSettings, "`callfold reap` and `prune`"),
     Section("API", ApiSettings),
@@ -73,7 +77,12 @@ SECTIONS: Final = (
     Section("Metrics of FastStream, and traces", TelemetrySettings),
 )
 
-_SERVICES: Final = {"ingest": IngestSettings, "the aggregator": AggregatorSettings, "the API": ApiSettings}
+_SERVICES: Final = {
+    "the receiver": ReceiverSettings,
+    "ingest": IngestSettings,
+    "the aggregator": AggregatorSettings,
+    "the API": ApiSettings,
+}
 
 _UNITS: Final = {"seconds": "s", "hours": "h", "mib": "MiB"}
 """The unit of a number, by the last word of the setting's name."""
@@ -88,6 +97,7 @@ _FORMS: Final[dict[Callable[..., Any], str]] = {
     checks.check_ascii: "printable ASCII",
     checks.parse_networks: "networks such as `10.0.0.0/8`, separated by commas",
     checks.parse_origins: "origins such as `https://app.example.com`, separated by commas, or `*`",
+    check_keys: "keys, separated by commas",
     checks.parse_plans: "plans such as `free=5/s,5000/day;pro=50/s`",
 }
 """The form of a text value, by the function that checks it."""

@@ -1,4 +1,4 @@
-"""Traces of the API: OpenTelemetry's middleware, with a filtered view of each request.
+"""Traces of HTTP servers: OpenTelemetry's middleware, with a filtered view of each request.
 
 The middleware would write a request's path and query into the span, and both may contain phone numbers. It
 also fails on bytes in the query or in headers that it cannot decode. It therefore gets no path, no query, and
@@ -14,7 +14,6 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import get_current_span
 
-from services.api.metrics import route_taken
 from shared.monitoring import traces
 
 Scope = MutableMapping[str, Any]
@@ -22,6 +21,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+RouteOf = Callable[[Scope], tuple[str, str] | None]
+"""Finds the route that a request took: its name in spans, and its path with parameters in braces."""
 
 _SHOWN: Final = ("type", "http_version", "method", "scheme", "server")
 _SHOWN_HEADERS: Final = (b"traceparent", b"tracestate", b"user-agent")
@@ -31,11 +32,12 @@ class TracedApplication:
     """An application whose requests have spans, except health requests. At shutdown it sends the last
     spans."""
 
-    def __init__(self, application: Application, provider: TracerProvider) -> None:
+    def __init__(self, application: Application, provider: TracerProvider, route_of: RouteOf) -> None:
         # Selects the stable attribute names; the library offers no other way.
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
         self._application = application
         self._provider = provider
+        self._route_of = route_of
         self._middleware = OpenTelemetryMiddleware(
             _answer,
             exclude_spans=["receive", "send"],
@@ -68,7 +70,7 @@ class TracedApplication:
         async def answer(receive: Receive, send: Send) -> None:
             nonlocal fault
             try:
-                await self._application(scope, receive, _naming(scope, send))
+                await self._application(scope, receive, self._naming(scope, send))
             except Exception as raised:  # its text and traceback would be written to the span
                 fault = raised
 
@@ -80,20 +82,20 @@ class TracedApplication:
         if fault is not None:
             raise fault
 
+    def _naming(self, scope: Scope, send: Send) -> Send:
+        """Names the span when the answer begins: the route is known only after routing."""
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start" and (route := self._route_of(scope)) is not None:
+                span = get_current_span()
+                name, path = route
+                span.update_name(f"{scope['method']} {name}")
+                span.set_attribute("http.route", path)
+            await send(message)
+
+        return named
+
 
 async def _answer(shown: Scope, receive: Receive, send: Send) -> None:
     """The application as the middleware calls it."""
     await shown["callfold.answer"](receive, send)
-
-
-def _naming(scope: Scope, send: Send) -> Send:
-    """Names the span when the answer begins: the route is known only after routing."""
-
-    async def named(message: Message) -> None:
-        if message["type"] == "http.response.start" and (route := scope.get("route")) is not None:
-            span = get_current_span()
-            span.update_name(f"{scope['method']} {route_taken(scope)}")
-            span.set_attribute("http.route", route.path_format)
-        await send(message)
-
-    return named

@@ -1,7 +1,7 @@
 """The server's limits on the size and speed of a client's requests, and on how slowly it may read.
 
-uvicorn and httptools have no such limits: a request head may have any size and take any time, and an answer
-that the client does not read is kept forever.
+uvicorn and httptools have no such limits: a request's head and body may have any size and take any time, and
+an answer that the client does not read is kept forever.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from services.api.http.encoding import encode
-from services.api.http.error_codes import ErrorCode
-
 HEAD_BYTES_MAX: Final = 32 * 1024
-BODY_BYTES_MAX: Final = 64 * 1024
-"""No route takes a body; a body up to this size is ignored."""
+SLOW_BODY_BYTES: Final = 256 * 1024
+"""The fewest bytes of an unfinished body that a client must send within its time limit."""
 
 _LINGER_SECONDS: Final = 1.0
 """How long bytes of a refused client are discarded. If the server closed at once, the client might lose the
@@ -30,46 +30,71 @@ _AT_ONCE: Final = struct.pack("ii", 1, 0)
 
 
 class Limits(NamedTuple):
-    """The limits that an operator can set."""
+    """The limits of a server. The last three are not an operator's to set."""
 
     connections: int
     client_seconds: float
-    """How long a client may take to send a head, and how long it may read nothing of an answer."""
+    """How long a client may take to send a head, or the next part of a body. Also how long it may read
+    nothing of an answer."""
+    body_bytes: int
+    body_is_read: bool
+    """Whether the application reads bodies. Otherwise a connection is closed after a request with a body."""
+    server: str
+    """The server's name within a sentence."""
+
+
+STATUSES: Final[Mapping[str, HTTPStatus]] = {
+    "BAD_REQUEST": HTTPStatus.BAD_REQUEST,
+    "BODY_TOO_LARGE": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "HEAD_TOO_LARGE": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "TOO_MANY_CONNECTIONS": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The status of each code that a server answers with before the application sees a request."""
 
 
 class _Refusal(NamedTuple):
-    code: ErrorCode
+    code: str
     sentence: str
     headers: bytes = b""
 
 
-_BAD_REQUEST: Final = _Refusal(ErrorCode.BAD_REQUEST, "The request is not valid HTTP.")
+_BAD_REQUEST: Final = _Refusal("BAD_REQUEST", "The request is not valid HTTP.")
 _HEAD_TOO_LARGE: Final = _Refusal(
-    ErrorCode.HEAD_TOO_LARGE,
+    "HEAD_TOO_LARGE",
     f"The request line and headers exceed {HEAD_BYTES_MAX} bytes; send fewer or shorter ones.",
 )
-_BODY_TOO_LARGE: Final = _Refusal(
-    ErrorCode.BODY_TOO_LARGE,
-    f"The request's body exceeds {BODY_BYTES_MAX} bytes; no route takes a body.",
-)
-_TOO_MANY_CONNECTIONS: Final = _Refusal(
-    ErrorCode.TOO_MANY_CONNECTIONS,
-    "This API process has reached its limit of client connections; retry in a moment.",
-    b"retry-after: 1\r\n",
-)
+
+
+def _body_too_large(limits: Limits) -> _Refusal:
+    why = "send a smaller one" if limits.body_is_read else "no route takes a body"
+    return _Refusal("BODY_TOO_LARGE", f"The request's body exceeds {limits.body_bytes} bytes; {why}.")
+
+
+def _too_many_connections(limits: Limits) -> _Refusal:
+    return _Refusal(
+        "TOO_MANY_CONNECTIONS",
+        f"This {limits.server} process has reached its limit of client connections; retry in a moment.",
+        b"retry-after: 1\r\n",
+    )
 
 
 class _Refused(Exception):
     """Stops the parser."""
 
 
-def bounded(limits: Limits) -> type[HttpToolsProtocol]:
-    """The protocol class with these limits, for uvicorn."""
-    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+def _ignore(code: str) -> None:
+    """Hears of a refusal, and does nothing."""
+
+
+def bounded(limits: Limits, refused: Callable[[str], None] = _ignore) -> type[HttpToolsProtocol]:
+    """The protocol class with these limits, for uvicorn. `refused` is called with the code of `STATUSES` of
+    each request that the application does not see, or sees as disconnected."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits, "refused": staticmethod(refused)})
 
 
 class _BoundedProtocol(HttpToolsProtocol):
     limits: Limits
+    refused: Callable[[str], None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,6 +103,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._head_bytes_fed = 0
         self._head_bytes_parsed = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._in_body = False
+        self._body_bytes = 0
+        self._body_bytes_before = 0
+        self._body_timer: asyncio.TimerHandle | None = None
         self._unread_bytes = 0
         self._unread_answer: object = None
         self._has_read = False
@@ -87,13 +116,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._await_head()
         if len(self.connections) > self.limits.connections:
-            self._refuse(_TOO_MANY_CONNECTIONS)
+            self._refuse(_too_many_connections(self.limits))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._head_timer, self._reading_timer):
+        for timer in (self._head_timer, self._body_timer, self._reading_timer):
             if timer is not None:
                 timer.cancel()
-        self._head_timer = self._reading_timer = None
+        self._head_timer = self._body_timer = self._reading_timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -131,15 +160,22 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        announced = [value for name, value in self.headers if name == b"content-length"]
-        if any(int(value) > BODY_BYTES_MAX for value in announced):
-            self._stop_parsing(_BODY_TOO_LARGE)
+        announced = [int(value) for name, value in self.headers if name == b"content-length"]
+        if any(length > self.limits.body_bytes for length in announced):
+            self._stop_parsing(_body_too_large(self.limits))
         super().on_headers_complete()
-        chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
-        if chunked or any(int(value) for value in announced):
-            self.cycle.keep_alive = False  # the body is never read, so the connection cannot be reused
+        if any(announced) or any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._begin_body()
+
+    def on_body(self, body: bytes) -> None:
+        if self.limits.body_is_read:
+            self._body_bytes += len(body)
+            if self._body_bytes > self.limits.body_bytes:
+                self._stop_parsing(_body_too_large(self.limits))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._end_body()
         super().on_message_complete()
         self._in_head = True
 
@@ -165,14 +201,16 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: _Refusal) -> None:
         self._refusal = refusal
-        if self.cycle is not None and not self.cycle.response_complete:
+        self.refused(refusal.code)
+        if self.cycle is not None and not self.cycle.response_complete and not self._takes_over():
             self.transport.close()  # the answer to an earlier request is being sent
             return
-        body = encode({"error": refusal.sentence, "code": refusal.code.name, "details": {}})
+        self._end_body()
+        body = msgspec.json.encode({"error": refusal.sentence, "code": refusal.code, "details": {}})
         self.transport.write(
             b"".join(
                 (
-                    STATUS_LINE[refusal.code.status],
+                    STATUS_LINE[STATUSES[refusal.code]],
                     b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
                     refusal.headers,
                     b"connection: close\r\n\r\n",
@@ -183,7 +221,42 @@ class _BoundedProtocol(HttpToolsProtocol):
         self.transport.write_eof()
         self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
+    def _takes_over(self) -> bool:
+        """Whether the connection's current request is the refused one. The application then sees that its
+        client has disconnected."""
+        if not self._in_body or self.pipeline or self.cycle.response_started:
+            return False
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        return True
+
     # Time limits
+
+    def _begin_body(self) -> None:
+        if not self.limits.body_is_read:
+            self.cycle.keep_alive = False  # the connection cannot be used for another request
+            return
+        self._in_body = True
+        self._body_bytes = 0
+        self._await_body()
+
+    def _await_body(self) -> None:
+        self._body_bytes_before = self._body_bytes
+        self._body_timer = self.loop.call_later(self.limits.client_seconds, self._check_body)
+
+    def _check_body(self) -> None:
+        """Disconnects a client that has sent too little of its body since the last check, unless the server
+        has stopped to read."""
+        if self._body_bytes - self._body_bytes_before >= SLOW_BODY_BYTES or self.flow.read_paused:
+            self._await_body()
+        else:
+            self.transport.close()
+
+    def _end_body(self) -> None:
+        self._in_body = False
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.limits.client_seconds, self.transport.close)
