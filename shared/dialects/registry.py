@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.kamailio import KAMAILIO
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    KAMAILIO,
     TWILIO,
     TWILIO_REST,
 )
