@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.kamailio import KAMAILIO
+from shared.dialects.opensips import OPENSIPS
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     KAMAILIO,
+    OPENSIPS,
     TWILIO,
     TWILIO_REST,
 )
