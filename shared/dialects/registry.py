@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shared.dialects.bland import BLAND
 from shared.dialects.retell import RETELL
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
 from shared.sources.dialect import Dialect
 
 _ALL: Final = (
+    BLAND,
     RETELL,
     TWILIO,
     TWILIO_REST,
