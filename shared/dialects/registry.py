@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.dialects.bland import BLAND
+from shared.dialects.elevenlabs import ELEVENLABS
 from shared.dialects.retell import RETELL
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
@@ -11,6 +12,7 @@ from shared.sources.dialect import Dialect
 
 _ALL: Final = (
     BLAND,
+    ELEVENLABS,
     RETELL,
     TWILIO,
     TWILIO_REST,
