@@ -5,7 +5,7 @@ raise Quarantined for a text that is not a time.
 """
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -16,6 +16,7 @@ from shared.sources.record import text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_MAX: Final = 253_402_300_799
+_EARLIEST: Final = _EPOCH + timedelta(days=1)
 _SECOND: Final = 1_000_000
 
 
@@ -102,6 +103,8 @@ def _rfc_2822(given: str) -> datetime:
 def _since_epoch(value: Any, name: str, units_per_second: int) -> datetime | None:
     if type(value) is int:
         microseconds = value * (_SECOND // units_per_second)
+    elif type(value) is str and len(value) <= 20 and value.isdecimal():
+        microseconds = int(value) * (_SECOND // units_per_second)
     else:
         given = text(value)
         if given is None:
@@ -111,7 +114,7 @@ def _since_epoch(value: Any, name: str, units_per_second: int) -> datetime | Non
             if not exact.is_finite() or abs(exact) > _SECONDS_MAX * _SECOND:
                 raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.")
             microseconds = int(exact)
-        except InvalidOperation:
+        except DecimalException:
             raise Quarantined(f"{name}: {given[:60]!r} is not a time since 1970.") from None
     if microseconds == 0:
         return None
@@ -136,4 +139,4 @@ def _real(parsed: datetime, zone: ZoneInfo | None, name: str) -> datetime | None
         instant = (parsed if parsed.tzinfo else parsed.replace(tzinfo=zone or UTC)).astimezone(UTC)
     except (OverflowError, ValueError):
         raise Quarantined(f"{name}: the time is outside the calendar.") from None
-    return instant if instant >= _EPOCH + timedelta(days=1) else None
+    return instant if instant >= _EARLIEST else None
