@@ -362,12 +362,14 @@ def _lambda_record(value: Any) -> _Inner:
 
 
 def _of_shipper(value: Mapping[str, Any], source: Source, offer: _Offer) -> list[_Inner] | None:
-    """The record that a log shipper puts into a text field, which the setting `field` names."""
+    """The record that a log shipper puts into a text field, which the setting `field` names. It is JSON, or a
+    text that the dialect reads."""
     name = source.settings.get("field")
     inner = value.get(name) if isinstance(name, str) else None
     if inner is None:
         return None
-    return [_Inner(json_value(inner, str(name)) if isinstance(inner, str) else inner, offer)]
+    is_json = isinstance(inner, str) and inner.lstrip()[:1] in ("{", "[")
+    return [_Inner(json_value(inner, str(name)) if is_json else inner, offer)]
 
 
 def _member(value: Any, name: str) -> Any:
