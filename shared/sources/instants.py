@@ -18,6 +18,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_MAX: Final = 253_402_300_799
 _EARLIEST: Final = _EPOCH + timedelta(days=1)
 _SECOND: Final = 1_000_000
+_MILLISECONDS_FROM: Final = 100_000_000_000
+"""As seconds, the year 5138. As milliseconds, 1973."""
 
 
 def epoch_seconds(value: Any, name: str) -> datetime | None:
@@ -33,6 +35,17 @@ def epoch_milliseconds(value: Any, name: str) -> datetime | None:
 def epoch_microseconds(value: Any, name: str) -> datetime | None:
     """An instant from microseconds since 1970."""
     return _since_epoch(value, name, 1_000_000)
+
+
+def epoch(value: Any, name: str) -> datetime | None:
+    """An instant from seconds or milliseconds since 1970, by the size of the number: for a system that
+    documents no unit."""
+    given = text(value)
+    try:
+        is_large = given is not None and Decimal(given) >= _MILLISECONDS_FROM
+    except DecimalException:
+        is_large = False
+    return _since_epoch(value, name, 1_000 if is_large else 1)
 
 
 def iso(value: Any, name: str, zone: ZoneInfo | None = None) -> datetime | None:
@@ -84,7 +97,15 @@ def needed_instant(instant: datetime | None, name: str) -> datetime:
 
 def earlier(instant: datetime, seconds: int | None) -> datetime:
     """The instant this many seconds before, but not before 1970."""
-    return max(instant - timedelta(seconds=seconds or 0), _EPOCH)
+    try:
+        return max(instant - timedelta(seconds=seconds or 0), _EPOCH)
+    except OverflowError:
+        return instant
+
+
+def later(instant: datetime, seconds: int | None) -> datetime:
+    """The instant this many seconds after; the same instant where the calendar would end."""
+    return earlier(instant, -(seconds or 0))
 
 
 def seconds_between(begin: datetime | None, end: datetime | None) -> int | None:

@@ -13,6 +13,11 @@ _SEPARATORS: Final = re.compile(r"[-.() ]")
 _ADDRESS: Final = re.compile(r"<([^>]*)>")
 
 
+def direction(value: Any) -> str | None:
+    """`inbound` or `outbound` as sent; None for any other word."""
+    return value if value in ("inbound", "outbound") else None
+
+
 def number(value: Any) -> str | None:
     """A number, an address or a word, as sent; None if there is none."""
     return shortened(text(value))
