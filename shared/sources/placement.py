@@ -13,12 +13,9 @@ from shared.sources.dialect import Dialect
 from shared.sources.outcome import Quarantined
 from shared.sources.record import Record
 from shared.sources.source import Source
-<<<<<<< HEAD
 
 UNMAPPED: Final = "is mapped to no organization of the source."
 """The end of the reason for a value that is not in the source's table."""
-=======
->>>>>>> dialects-a
 
 
 def organization_of(record: Record, dialect: Dialect) -> UUID | None:
@@ -32,20 +29,12 @@ def organization_of(record: Record, dialect: Dialect) -> UUID | None:
     if source.organizations:
         if (organization := source.organizations.get(named)) is not None:
             return organization
-<<<<<<< HEAD
         raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
-=======
-        raise Quarantined(f"{by}: {_shown(named, source)} is mapped to no organization of the source.")
->>>>>>> dialects-a
     if source.organization is not None:
         return source.organization
     if dialect.names_organization and is_uuid(named):
         return UUID(named)
-<<<<<<< HEAD
     raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
-=======
-    raise Quarantined(f"{by}: {_shown(named, source)} is mapped to no organization of the source.")
->>>>>>> dialects-a
 
 
 def _shown(named: str, source: Source) -> str:
