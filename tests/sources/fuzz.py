@@ -217,9 +217,9 @@ def _lines_of_json(content: str, random: Random) -> bytes:
 def _json_text(content: str, random: Random) -> str:
     try:
         value = json.loads(content)
-    except ValueError:
+        dumped = json.dumps(_value(value, random), ensure_ascii=random.random() < 0.8)
+    except (ValueError, RecursionError):
         return content[: random.randrange(len(content) + 1)]
-    dumped = json.dumps(_value(value, random), ensure_ascii=random.random() < 0.8)
     return _LITERAL.sub(r"\1", dumped)
 
 
