@@ -122,17 +122,21 @@ ODD_VALUES: Final[tuple[Any, ...]] = (
 @cache
 def samples_of(dialect: str) -> tuple[Sample, ...]:
     """The deliveries of a dialect in all samples and scenarios."""
+    return tuple(sample for sample in _samples() if sample.source.dialect == dialect)
+
+
+@cache
+def _samples() -> tuple[Sample, ...]:
     contents = [
         json.loads(path.read_text(), parse_float=str)
         for kind in ("samples/*/*.json", "scenarios/*.json")
         for path in sorted(FOLDER.glob(kind))
     ]
-    found = [
+    return tuple(
         sample
         for content in contents
         for sample in (scenario_of(content) if "deliveries" in content else [sample_of(content)])
-    ]
-    return tuple(sample for sample in found if sample.source.dialect == dialect)
+    )
 
 
 def damaged(dialect: str, seed: int) -> Sample:
