@@ -22,6 +22,7 @@ from shared.dialects.opensips import OPENSIPS
 from shared.dialects.retell import RETELL
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
+from shared.dialects.telnyx import TELNYX
 from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
@@ -49,6 +50,7 @@ _ALL: Final = (
     RETELL,
     RINGCENTRAL,
     SIGNALWIRE,
+    TELNYX,
     THREECX,
     TWILIO,
     TWILIO_REST,
