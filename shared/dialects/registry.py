@@ -23,6 +23,7 @@ from shared.dialects.retell import RETELL
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.telnyx import TELNYX
+from shared.dialects.telnyx_texml import TELNYX_TEXML
 from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
@@ -51,6 +52,7 @@ _ALL: Final = (
     RINGCENTRAL,
     SIGNALWIRE,
     TELNYX,
+    TELNYX_TEXML,
     THREECX,
     TWILIO,
     TWILIO_REST,
