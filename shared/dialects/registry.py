@@ -27,6 +27,7 @@ from shared.dialects.telnyx_texml import TELNYX_TEXML
 from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
+from shared.dialects.vonage import VONAGE
 from shared.dialects.wazo import WAZO
 from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
@@ -57,6 +58,7 @@ _ALL: Final = (
     TWILIO,
     TWILIO_REST,
     VAPI,
+    VONAGE,
     WAZO,
     ZOOM_PHONE,
 )
