@@ -19,6 +19,7 @@ from shared.dialects.kamailio import KAMAILIO
 from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.opensips import OPENSIPS
+from shared.dialects.plivo import PLIVO
 from shared.dialects.retell import RETELL
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
@@ -49,6 +50,7 @@ _ALL: Final = (
     KROSAI,
     LIVEKIT,
     OPENSIPS,
+    PLIVO,
     RETELL,
     RINGCENTRAL,
     SIGNALWIRE,
