@@ -29,8 +29,9 @@ _CONFLICTS: Final = (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNo
 class Waiting:
     """Retries the deliveries whose organization has become known."""
 
-    def __init__(self, deliveries_topic: str) -> None:
+    def __init__(self, deliveries_topic: str, *, create_organizations: bool) -> None:
         self._deliveries_topic = deliveries_topic
+        self._create_organizations = create_organizations
         self._looked_until = datetime(1970, 1, 1, tzinfo=UTC)
 
     async def retry(self, connection: Connection) -> None:
@@ -64,17 +65,26 @@ class Waiting:
         """Retries these, one by one where they are too large together or PostgreSQL refuses one."""
         now = datetime.now(UTC)
         try:
-            return await redrive_once(connection, ids, now, self._deliveries_topic)
+            return await self._redrive_once(connection, ids, now)
         except (TooLarge, *REFUSAL_TYPES):
             if len(ids) == 1:
                 raise
         done = Redriven()
         for id_ in ids:
             try:
-                done += await redrive_once(connection, [id_], now, self._deliveries_topic)
+                done += await self._redrive_once(connection, [id_], now)
             except REFUSAL_TYPES:
                 logger.exception("PostgreSQL refuses a waiting delivery; it stays in the quarantine")
         return done
+
+    async def _redrive_once(self, connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+        return await redrive_once(
+            connection,
+            ids,
+            now,
+            self._deliveries_topic,
+            create_organizations=self._create_organizations,
+        )
 
 
 # Two searches, each by an index: calls named lately, and deliveries quarantined lately.
