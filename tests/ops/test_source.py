@@ -182,7 +182,7 @@ async def test_numbers_are_applied_to_stored_calls(
     )
     assert done.json == {"added": 2, "changed_calls": 2}, done.failure
     rows = await database.fetch("SELECT to_number, phone_number_id, direction FROM calls ORDER BY to_number")
-    assert [tuple(row) for row in rows][0] == ("+15550100", number_id, "inbound")
+    assert tuple(rows[0]) == ("+15550100", number_id, "inbound")
     assert [row["direction"] for row in rows] == ["inbound", "inbound", None]
     assert rows[1]["phone_number_id"] is not None
     assert rows[2]["phone_number_id"] is None
