@@ -1,7 +1,7 @@
 """One request: find its source, read it, verify it, publish it, answer it.
 
 Nothing of a request is published before it is verified. Nothing is answered 2xx before the broker has stored
-it. No request makes the receiver fail: whatever a check raises for it is a refusal.
+it. No request makes the receiver fail: every exception of a check is a refusal.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from shared.sources.signatures import check_request
 logger = logging.getLogger("callfold.receiver")
 
 THREAD_BYTES: Final = 64 * 1024
-"""From this size on, a body is verified in a thread, so that other requests go on meanwhile."""
+"""From this size on, a body is verified in a thread, so that other requests continue."""
 _path_of_source = re.compile(
     rb"/hooks/([0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})"
 ).fullmatch
@@ -92,7 +92,7 @@ class Hooks:
                     name = known.source.name
                     answer = await self._receive(request, known, held)
         except ClientDisconnect:
-            return Response()  # nobody reads it
+            return Response()  # the client does not read it
         finally:
             held.release()
         if not held.is_read and bodies.announces_body(request):
@@ -183,7 +183,7 @@ def _check_fields(delivery: Delivery) -> None:
 
 
 def _busy() -> _Answer:
-    sentence = "The receiver has too many requests in hand; retry in a moment."
+    sentence = "The receiver is processing too many requests; retry in a moment."
     return _Answer("unavailable", answers.unavailable(sentence, 1))
 
 

@@ -1,4 +1,4 @@
-"""Who may deliver: signed samples of each system, and the ways to forge them."""
+"""Signatures: signed samples of each system are accepted, and forged ones are not."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
