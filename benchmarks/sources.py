@@ -3,10 +3,10 @@
     .venv/bin/python -m benchmarks.sources [--rate 500] [--seconds 20] [--only receiver|dialects]
 
 One receiver process takes signed forms of Twilio, on the same cores as the broker and the load generator,
-with durability on. A delivery counts when its answer has arrived, after the broker has stored it. Latencies are
-measured at a fixed rate, from the moment that a request was due. The figures of dialects are the processor
-time of one delivery through `translate`, `event_json` and the check of each event, by the samples in
-tests/sources/samples."""
+with durability on. A delivery counts when its answer has arrived, after the broker has stored it. Latencies
+are measured at a fixed rate, from the moment that a request was due. The figures of dialects are the
+processor time of one delivery through `translate`, `event_json` and the check of each event, by the samples
+in tests/sources/samples."""
 
 import argparse
 import asyncio
