@@ -172,10 +172,13 @@ def verify_form_signature(
 
 def public_urls(delivery: Delivery, source: Source) -> list[str]:
     """The addresses that the vendor may have signed: the source's public URL with the query of the request,
-    with and without the default port."""
+    with and without the default port. Raises Refused if the request's own address is not a URL."""
     base = (source.url or delivery.url).partition("#")[0].partition("?")[0]
     query = f"?{delivery.query}" if delivery.query else ""
-    parts = urlsplit(base)
+    try:
+        parts = urlsplit(base)
+    except ValueError:
+        raise Refused("the address is not a URL") from None
     port = {"https": 443, "http": 80}.get(parts.scheme)
     bare = parts.netloc.removesuffix(f":{port}")
     return [parts._replace(netloc=host).geturl() + query for host in (bare, f"{bare}:{port}")]

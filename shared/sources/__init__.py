@@ -1,11 +1,11 @@
 """Sources: telephony systems as they are, and the events in their deliveries.
 
-A delivery is one HTTP request or one Kafka record. A source, its deliveries and their reader are defined in
-source.py, delivery.py and dialect.py. The records in a delivery come from envelopes.py; record.py defines
-one. A record's results are in outcome.py, and placement.py finds its organization. All of this is called by
-translate.py. Notations that many systems share are read in instants.py, money.py, parties.py, causes.py and
-signatures.py. A delivery's Kafka record is in delivery_record.py, and secret_box.py encrypts a source's
-secrets.
+A delivery is one HTTP request or one Kafka record. `source`, `delivery` and `dialect` define a source, its
+deliveries and their reader. `envelopes` finds the records in a delivery, and `record` defines one. `outcome`
+defines the results of reading, and `placement` finds a record's organization. `translate` calls all of this.
+`instants`, `money`, `parties`, `directions` and `causes` read notations that many systems share. `signatures`
+verifies requests, and `sns` the messages of Amazon SNS. `delivery_record` writes and reads a delivery's Kafka
+record, and `secret_box` encrypts a source's secrets.
 
-Pure: no I/O, and no clock. Imports shared.calls.
+Pure: no I/O, and no clock. Imports `shared.calls`.
 """

@@ -14,6 +14,7 @@ Read = Callable[[Record], Sequence[Fact]]
 Verify = Callable[[Delivery, Source], Response | None]
 Named = Callable[[Record, str], str | None]
 Decode = Callable[[Delivery, Source], Iterable[Any]]
+Answer = Callable[[Delivery], Response]
 
 
 def named_at(record: Record, by: str) -> str | None:
@@ -48,7 +49,8 @@ class Dialect:
 
     `read` turns a record into facts; it raises Ignored and Quarantined. `verify` checks a request; it raises
     Refused, and returns the answer to a handshake, or None for a request to be kept. Without `verify`, a
-    request is checked by HTTP basic credentials if the source has them. `named` finds the value that
+    request is checked by HTTP basic credentials if the source has them. `answer` makes the response to a
+    request that is kept; without it, the response is 200 and empty. `named` finds the value that
     `organizations_by` asks for. `decode` replaces the usual reading of bodies (JSON, forms, queries): it
     returns the body's values, and raises Quarantined. `names_organization` is true where the named value is
     the organization's UUID itself.
@@ -59,6 +61,7 @@ class Dialect:
     ways: tuple[Way, ...]
     read: Read
     verify: Verify | None = None
+    answer: Answer | None = None
     named: Named = named_at
     decode: Decode | None = None
     organizations_by: str | None = None

@@ -1,6 +1,6 @@
 """Money: prices as cents."""
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, DecimalException
 from typing import Any, Final
 
 from shared.calls.event import COST_CENTS_MAX, COST_STEP
@@ -17,7 +17,7 @@ def cents(value: Any) -> Decimal | None:
     try:
         amount = abs(Decimal(given))
         return amount.quantize(COST_STEP, ROUND_HALF_EVEN) if amount <= COST_CENTS_MAX else None
-    except InvalidOperation:
+    except DecimalException:
         return None
 
 
@@ -28,5 +28,5 @@ def cents_of_units(value: Any) -> Decimal | None:
         return None
     try:
         return cents(Decimal(given) * _HUNDRED)
-    except InvalidOperation:
+    except DecimalException:
         return None

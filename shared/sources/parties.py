@@ -13,6 +13,11 @@ _SEPARATORS: Final = re.compile(r"[-.() ]")
 _ADDRESS: Final = re.compile(r"<([^>]*)>")
 
 
+def direction(value: Any) -> str | None:
+    """`inbound` or `outbound` as sent; None for any other word."""
+    return value if value in ("inbound", "outbound") else None
+
+
 def number(value: Any) -> str | None:
     """A number, an address or a word, as sent; None if there is none."""
     return shortened(text(value))
@@ -22,6 +27,17 @@ def e164(value: Any) -> str | None:
     """A number of a system that documents E.164 without the plus sign: with it. Anything else as sent."""
     given = text(value)
     return f"+{given}" if given is not None and _E164.fullmatch(given) else shortened(given)
+
+
+def bare_number(value: Any) -> str | None:
+    """A number of a switch that names parties without a URI: its user part. A hidden caller is `anonymous`.
+    None if there is none."""
+    given = text(value)
+    if given is None:
+        return None
+    if given.lower() in _HIDDEN:
+        return ANONYMOUS
+    return shortened(_SEPARATORS.sub("", given) if given.startswith("+") else given)
 
 
 def sip_user(value: Any) -> str | None:

@@ -40,10 +40,13 @@ class Record:
     def derived_id(self) -> str:
         """The envelope's id if it offers one. Otherwise the dialect's name and 32 hexadecimal digits of the
         SHA-256 of the record's bytes, or of its value serialized with sorted keys: the same for each
-        delivery of the same record."""
+        delivery of the same record. Raises Quarantined for a value that is nested too deeply."""
         if self.offered_id is not None:
             return self.offered_id
-        content = self.content if self.content is not None else _encode(self.value)
+        try:
+            content = self.content if self.content is not None else _encode(self.value)
+        except RecursionError:
+            raise Quarantined("The record is nested too deeply.") from None
         return f"{self.source.dialect}_{sha256(content).hexdigest()[:32]}"
 
 
@@ -70,6 +73,11 @@ def text(value: Any) -> str | None:
     if isinstance(value, bool) or value is None or isinstance(value, dict | list):
         return None
     return str(value)
+
+
+def verbatim(value: Any) -> str | None:
+    """A longer text, such as a transcript, with its outer spaces and lines; None for anything else."""
+    return value if text(value) is not None and isinstance(value, str) else None
 
 
 def needed(value: Any, name: str) -> str:

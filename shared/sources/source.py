@@ -42,5 +42,5 @@ class Source:
         `source create` refuses unknown names, so an unknown one counts as not given."""
         try:
             return ZoneInfo(self.settings[TIME_ZONE])
-        except (KeyError, ZoneInfoNotFoundError, ValueError, TypeError):
+        except (KeyError, ZoneInfoNotFoundError, ValueError, TypeError, OSError):
             return None

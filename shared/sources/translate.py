@@ -90,7 +90,9 @@ def event_json(fact: Fact, organization_id: UUID, also: Mapping[str, Any] | None
 
 
 def _checked(fact: Fact) -> Fact:
-    """The fact, whose ids are short enough. Raises Quarantined."""
+    """The fact, whose ids have no null bytes and are short enough. Raises Quarantined."""
+    if "\0" in fact.call_id or "\0" in fact.id:
+        fact = fact._replace(id=fact.id.replace("\0", ""), call_id=fact.call_id.replace("\0", ""))
     if not 0 < len(fact.call_id) <= CALL_ID_LENGTH_MAX:
         raise Quarantined(
             f"The call's id has {len(fact.call_id):,} characters, not 1 to {CALL_ID_LENGTH_MAX}."

@@ -10,6 +10,7 @@ def main() -> None:
         before = file.read_text() if file.exists() else ""
         page = generate(before)
         if page != before:
+            file.parent.mkdir(exist_ok=True)
             file.write_text(page)
             print(file)
 

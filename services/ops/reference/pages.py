@@ -7,12 +7,14 @@ from typing import Final
 from services.ops.reference import (
     api_page,
     command_line_page,
+    dialects_page,
     errors_page,
     metrics_page,
     roles_page,
     settings_page,
     tables_page,
 )
+from shared.dialects.registry import DIALECTS
 
 FOLDER: Final = Path("docs", "reference")
 
@@ -24,6 +26,11 @@ PAGES: Final[Mapping[str, Callable[[str], str]]] = {
     "metrics.md": metrics_page.with_table,
     "tables.md": lambda _: tables_page.page_of_tables(),
     "roles-and-rights.md": lambda _: roles_page.page_of_roles(),
+    "dialects.md": lambda _: dialects_page.page_of_dialects(),
+    **{
+        f"dialects/{dialect.name}.md": lambda _, dialect=dialect: dialects_page.page_of_dialect(dialect)  # type: ignore[misc]
+        for dialect in DIALECTS.values()
+    },
 }
 """The function that generates each page from its current text. Only the metrics page keeps a part of that
 text."""

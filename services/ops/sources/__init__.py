@@ -1,6 +1,8 @@
-"""Sources for the operator: translates deliveries without storing them.
+"""Sources for the operator.
 
-sample.py reads files with one delivery or a whole call's. attempt.py runs them through dialects and fold.
+`sample` reads files with one delivery or a whole call's, and `attempt` runs them through dialects and fold.
+`configuration` checks a source as it is typed, and `stored` writes it. `secret_keys` finds the keys of its
+secrets.
 
-Imports shared.dialects, shared.sources and shared.calls.
+May import `shared` and `services.ops.terminal`.
 """
