@@ -260,6 +260,8 @@ async def test_a_command_on_a_topic_prints(
     await pipeline.publish([*calls(1), b"{", None])
     options = ["--json"] if form == "json" else []
     settings = {"database_url": pipeline.database_url, "kafka_bootstrap": pipeline.bootstrap}
+    if command[0] == "topic":  # it creates the topic of deliveries
+        settings["deliveries_topic"] = pipeline.topic.replace("events", "deliveries")
     assert await _printed(*command, *options, topic=pipeline.topic, **settings) == snapshot
 
 
