@@ -134,10 +134,8 @@ class Hooks:
             sentence = "Amazon SNS does not answer, so its message cannot be verified; retry in a moment."
             return _Answer("unavailable", answers.unavailable(sentence, 5))
         if handshake is not None:
-            return _Answer("answered", answers.handshake(handshake))
-        return await self._publish(
-            delivery, record_of(delivery, known.source.id, known.dialect.kept_headers), held
-        )
+            return _Answer("answered", answers.as_the_system_wants(handshake))
+        return await self._publish(delivery, known.source.id, known.dialect, held)
 
     async def _verified(self, delivery: Delivery, known: KnownSource) -> outcome.Response | None:
         """The answer to a handshake, or None for a request to be kept. Raises Refused and NotReached."""
@@ -172,7 +170,10 @@ class Hooks:
             return _Answer("refused", answers.unauthorized(reason, basic=basic))
         return _Answer("refused", answers.forbidden(reason))
 
-    async def _publish(self, delivery: Delivery, record: DeliveryRecord, held: HeldBody) -> _Answer:
+    async def _publish(
+        self, delivery: Delivery, source_id: UUID, dialect: Dialect, held: HeldBody
+    ) -> _Answer:
+        record = record_of(delivery, source_id, dialect.kept_headers)
         try:
             with self._sending() as more:
                 await self._publisher.publish(
@@ -184,6 +185,8 @@ class Hooks:
         except NotPublished:
             sentence = "Kafka cannot store the request now; retry in a moment."
             return _Answer("unavailable", answers.unavailable(sentence, 5))
+        if dialect.answer is not None:
+            return _Answer("accepted", answers.as_the_system_wants(dialect.answer(delivery)))
         return _Answer("accepted", answers.accepted(delivery.headers))
 
 
