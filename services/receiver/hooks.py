@@ -27,7 +27,8 @@ from services.receiver.sns import Notifications, NotReached, is_of_sns
 from shared.database.loggable import loggable
 from shared.sources import outcome
 from shared.sources.delivery import Delivery
-from shared.sources.delivery_record import DeliveryRecord, record_of
+from shared.sources.delivery_record import record_of
+from shared.sources.dialect import Dialect
 from shared.sources.envelopes import FIELDS_MAX, FORM
 from shared.sources.outcome import Refused
 from shared.sources.signatures import check_request
