@@ -53,7 +53,7 @@ class Outcome:
     status: Status
     answered: bool
     duration: int
-    cost: Decimal
+    cost: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
