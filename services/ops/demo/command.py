@@ -43,9 +43,9 @@ def demo(
     """See it work: start the stack, publish the calls of four organizations and watch the counts.
 
     Three producers deliver a backlog of calls: one publishes callfold's own events to Kafka. A SIP proxy
-    publishes its reports to a topic of its own, and a vendor posts signed webhooks to the receiver. A tenth
-    of the calls, at most 500, comes from each of these two. Deliveries come late, twice and out of order, and
-    a few records are invalid. Then live traffic follows, a few calls per second, until Ctrl-C.
+    publishes its reports of up to 500 calls to a topic of its own, and a vendor posts signed webhooks of up
+    to 100 calls to the receiver. Deliveries come late, twice and out of order, and a few records are invalid.
+    Then live traffic follows, a few calls per second, until Ctrl-C.
 
     Each run creates new organizations, so it can run again on the same state directory. The sources
     `demo-proxy` and `demo-vendor` stay. If the stack already runs, the demo uses it and leaves it running;

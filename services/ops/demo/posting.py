@@ -1,7 +1,6 @@
 """Posting: the vendor's requests to the receiver, over HTTP."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
@@ -12,7 +11,7 @@ from services.ops.demo.simulator import Record, when_due
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.waiting import attempts
 
-REQUESTS_IN_FLIGHT: Final = 16
+REQUESTS_IN_FLIGHT: Final = 4
 RETRY_SECONDS: Final = 60
 LONGEST_PAUSE_SECONDS: Final = 1
 TIMEOUT_SECONDS: Final = 15
@@ -30,10 +29,13 @@ async def post(
     """Posts all requests, several at a time, so that some overtake others. `accepted` receives each one that
     the receiver has accepted. Raises Failure."""
     remaining = iter(requests)
-    while some := list(itertools.islice(remaining, REQUESTS_IN_FLIGHT)):
-        await asyncio.gather(*(_post(client, url, one, RETRY_SECONDS) for one in some))
-        for one in some:
+
+    async def post_next() -> None:
+        for one in remaining:
+            await _post(client, url, one, RETRY_SECONDS)
             accepted(one)
+
+    await asyncio.gather(*(post_next() for _ in range(REQUESTS_IN_FLIGHT)))
 
 
 async def post_live(

@@ -38,8 +38,12 @@ from shared.calls.event import call_uuid
 
 CALLS_PER_SECOND: Final = 4
 SYSTEM_CALLS_PER_SECOND: Final = 0.5
-SYSTEM_CALLS_MAX: Final = 500
-"""The most calls of each attached system in the backlog; it has a tenth of the calls otherwise."""
+PROXY_SHARE: Final = 10
+PROXY_CALLS_MAX: Final = 500
+VENDOR_SHARE: Final = 20
+VENDOR_CALLS_MAX: Final = 100
+"""The proxy has a tenth of the calls of the backlog, and the vendor a twentieth, up to these numbers: one
+request of the vendor takes as long as a hundred records."""
 RETRY_SECONDS: Final = 1
 SECONDS_UNTIL_KNOWN: Final = 60
 
@@ -92,11 +96,12 @@ async def publish_backlog(demo: Demo, seed: int, calls: int, days: int, *, quiet
     """Publishes and posts the backlogs up to now. Returns how many of the proxy's reports had to wait for
     another one to name their organization. Raises Failure."""
     now, stack, systems, to = datetime.now(UTC), demo.stack, demo.systems, demo.producers
-    of_system = min(calls // 10, SYSTEM_CALLS_MAX)
-    records = backlog(seed, demo.organizations, calls - 2 * of_system, now, days)
-    reports = list(system_backlog(simulate_proxy_call, seed, demo.organizations, of_system, now, days))
+    of_proxy = min(calls // PROXY_SHARE, PROXY_CALLS_MAX)
+    of_vendor = min(calls // VENDOR_SHARE, VENDOR_CALLS_MAX)
+    records = backlog(seed, demo.organizations, calls - of_proxy - of_vendor, now, days)
+    reports = list(system_backlog(simulate_proxy_call, seed, demo.organizations, of_proxy, now, days))
     simulate_vendor_call = systems.simulated_vendor.simulate_call
-    requests = system_backlog(simulate_vendor_call, seed, demo.organizations, of_system, now, days)
+    requests = system_backlog(simulate_vendor_call, seed, demo.organizations, of_vendor, now, days)
     first, later = first_reports(reports)
     with (
         progress("Delivering calls", calls, quiet=quiet) as bar,
@@ -111,12 +116,17 @@ async def publish_backlog(demo: Demo, seed: int, calls: int, days: int, *, quiet
             to.vendor.accepted(record)
             bar.advance(sum(one.calls for one in to))
 
-        await publish(stack.kafka, systems.proxy_topic, first, partial(published, to.proxy))
-        await publish(stack.kafka, demo.topic, records, partial(published, to.native))
-        waited = await _wait_until_known(demo, first)
-        await publish(stack.kafka, systems.proxy_topic, later, partial(published, to.proxy))
-        async with vendors_client() as client:
-            await post(client, systems.hook_url, requests, accepted)
+        async def deliver_of_systems() -> int:
+            await publish(stack.kafka, systems.proxy_topic, first, partial(published, to.proxy))
+            waited = await _wait_until_known(demo, first)
+            await publish(stack.kafka, systems.proxy_topic, later, partial(published, to.proxy))
+            async with vendors_client() as client:
+                await post(client, systems.hook_url, requests, accepted)
+            return waited
+
+        waited, _ = await asyncio.gather(
+            deliver_of_systems(), publish(stack.kafka, demo.topic, records, partial(published, to.native))
+        )
     return waited
 
 
