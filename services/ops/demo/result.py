@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from services.ops.commands.verify import as_wire, print_proof
 from services.ops.demo.account import Account, Quarantined
@@ -50,7 +51,7 @@ def print_result(result: Result) -> None:
     to.print("The API's stats and trends equal what was sent.", style="bold green")
 
 
-def result_json(result: Result) -> dict[str, object]:
+def result_json(result: Result) -> dict[str, Any]:
     """The result for scripts."""
     return {
         "exact": result.proof.exact and not result.off,

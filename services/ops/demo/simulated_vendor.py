@@ -44,8 +44,9 @@ class SimulatedVendor:
     def simulate_call(
         self, rng: random.Random, organization: Organization, started: datetime, typical_talk_seconds: float
     ) -> SimulatedCall:
-        """A call that starts at this (aware) time, to the second. An inbound one is reported at its end."""
-        started = started.astimezone(UTC).replace(microsecond=0)
+        """A call that starts at the first whole second after this (aware) time. An inbound one is reported at
+        its end."""
+        started = started.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
         ours = rng.choice(organization.phone_numbers).number
         theirs = f"{ours[:-4]}{rng.randrange(10_000):04}"
         direction: Direction = "inbound" if rng.random() < 0.62 else "outbound"
