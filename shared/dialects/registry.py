@@ -19,12 +19,16 @@ from shared.dialects.kamailio import KAMAILIO
 from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.opensips import OPENSIPS
+from shared.dialects.plivo import PLIVO
 from shared.dialects.retell import RETELL
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
+from shared.dialects.telnyx import TELNYX
+from shared.dialects.telnyx_texml import TELNYX_TEXML
 from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
 from shared.dialects.vapi import VAPI
+from shared.dialects.vonage import VONAGE
 from shared.dialects.wazo import WAZO
 from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
@@ -46,13 +50,17 @@ _ALL: Final = (
     KROSAI,
     LIVEKIT,
     OPENSIPS,
+    PLIVO,
     RETELL,
     RINGCENTRAL,
     SIGNALWIRE,
+    TELNYX,
+    TELNYX_TEXML,
     THREECX,
     TWILIO,
     TWILIO_REST,
     VAPI,
+    VONAGE,
     WAZO,
     ZOOM_PHONE,
 )
