@@ -48,8 +48,8 @@ class Totals:
 
 @dataclass
 class Account:
-    """What one producer delivered: records, distinct events and calls, and the invalid records with their
-    positions. `producer` names it."""
+    """The records, distinct events and calls that one producer delivered, and its invalid records with their
+    positions."""
 
     producer: str = ""
     keeps_outcomes: bool = False
