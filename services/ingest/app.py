@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("callfold.ingest")
 
+DELIVERIES_MAX: Final = 500
+"""The most deliveries of a batch. Each may have 8 MiB."""
 REFUSED_SECONDS: Final = 60
 """How long a topic of a source rests after Kafka has refused it."""
 
@@ -43,15 +45,17 @@ class Ingest:
         self._readers: dict[str, Reader] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._refused: dict[str, tuple[str, float]] = {}
+        self._changed = asyncio.Event()
         self.metrics = Metrics(
             Standing(
-                is_waiting=lambda: self._reason_to_wait() is not None,
+                # Of the topic of events: a mistyped topic of one source must not hide its state.
+                is_waiting=lambda: self._events.why_waiting() is not None,
                 partitions=lambda: sum(one.partitions() for one in self._each()),
                 lag=lambda: {
                     (one.topic, str(number)): lag for one in self._each() for number, lag in one.lag().items()
                 },
                 unowned_partitions=lambda: sum(one.unowned_partitions() for one in self._each()),
-                progress_at=lambda: min((one.progress_at for one in self._each()), default=0.0),
+                progress_at=lambda: self._events.progress_at,
             )
         )
         self._events = self._reader(settings.topic, settings.consumer_group, sort_events)
@@ -63,36 +67,33 @@ class Ingest:
             loop.add_signal_handler(number, self._end)
         self._start(self._events)
         following = asyncio.create_task(self._follow_sources())
-        stopping = asyncio.create_task(self._stopping.wait())
+        following.add_done_callback(lambda _ended: self._changed.set())
         try:
             while not self._stopping.is_set():
-                await asyncio.wait(
-                    {stopping, following, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED
-                )
-                if following.done() or not self._readers_go_on():
+                await self._changed.wait()
+                self._changed.clear()
+                if following.done() or not self._readers_continue():
                     break
         finally:
             self._end()
             following.cancel()
-            stopping.cancel()
-            await asyncio.wait({following, stopping, *self._tasks.values()})
+            await asyncio.wait({following, *self._tasks.values()})
             self._directory.close()
         for task in (*self._tasks.values(), following):
             if not task.cancelled() and (fault := task.exception()) is not None:
                 raise fault
 
     async def why_waiting(self) -> str | None:
-        """Why nothing is stored now; None when ingest works, even if there is nothing to store."""
-        return self._reason_to_wait()
+        """Why no event is stored now; None when ingest works, even if there is nothing to store. The lag shows
+        the topics of sources."""
+        return self._events.why_waiting()
 
     def _each(self) -> Sequence[Reader]:
         return tuple(self._readers.values())
 
-    def _reason_to_wait(self) -> str | None:
-        return next((reason for one in self._each() if (reason := one.why_waiting()) is not None), None)
-
     def _end(self) -> None:
         self._stopping.set()
+        self._changed.set()
         for reader in self._each():
             reader.end()
 
@@ -101,17 +102,25 @@ class Ingest:
             update={
                 "topic": topic,
                 "consumer_group": group,
-                # FastStream's metrics exist once in a process.
-                "faststream_metrics": self._settings.faststream_metrics and topic == self._settings.topic,
+                **({} if topic == self._settings.topic else self._of_sources()),
             }
         )
         return Reader(settings, self.metrics, sort, self._tracer_provider)
 
+    def _of_sources(self) -> dict[str, object]:
+        """The settings of readers of deliveries."""
+        return {
+            "faststream_metrics": False,  # they exist once in a process
+            "breaker_share": 1.0,  # one source must not pause the others
+            "batch_records": min(self._settings.batch_records, DELIVERIES_MAX),
+        }
+
     def _start(self, reader: Reader) -> None:
         self._readers[reader.topic] = reader
-        self._tasks[reader.topic] = asyncio.create_task(reader.run())
+        task = self._tasks[reader.topic] = asyncio.create_task(reader.run())
+        task.add_done_callback(lambda _ended: self._changed.set())
 
-    def _readers_go_on(self) -> bool:
+    def _readers_continue(self) -> bool:
         """Forgets readers that have ended, and returns false for an end that ends the process."""
         for topic, task in list(self._tasks.items()):
             if not task.done():
@@ -139,7 +148,9 @@ class Ingest:
         if known is None:
             return set()
         topics = {topic for topic, one in known.by_topic.items() if one.enabled}
-        if any(one.source.topic is None for one in known.by_id.values()):
+        # Once it is read, its deliveries are read to the end, also those of a source that is deleted.
+        by_http = any(one.source.topic is None for one in known.by_id.values())
+        if by_http or self._settings.deliveries_topic in self._readers:
             topics.add(self._settings.deliveries_topic)
         return topics - {self._settings.topic}
 
@@ -161,8 +172,7 @@ class Ingest:
         known = self._directory.known
         # The receiver may know a new source before this process does.
         if known is None or unknown_sources(records, known, topic):
-            await self._directory.refresh()
-            known = self._directory.known
-        if known is None:
-            raise RuntimeError("deliveries are read before the sources")
+            known = await self._directory.refreshed(self._stopping)
+        if known is None:  # the batch is read again
+            return Sorted()
         return await sort_deliveries(records, known, now, topic)

@@ -10,6 +10,7 @@ from uuid import UUID
 from aiokafka import ConsumerRecord as Record
 
 from shared.calls.event import Event, InvalidEvent, read
+from shared.calls.named_call import NamedCall
 from shared.sources.outcome import Fact
 from shared.store.changes import Refused
 from shared.store.quarantine import BadRecord
@@ -23,22 +24,45 @@ Numbers = Mapping[tuple[UUID, str], UUID]
 SLICE_RECORDS: Final = 250
 
 
-class Unplaced(NamedTuple):
-    """A fact of a delivery whose organization another delivery of the call must name."""
+class Origin(NamedTuple):
+    """The record that keeps an element of a delivery, its source, and its number among several elements."""
 
     record: Record
     source_id: UUID
+    element: int | None
+
+    def bad(
+        self, reason: str, rule: str | None, calls: NamedCall | None, *, waits_for: str | None = None
+    ) -> BadRecord:
+        """The element in the quarantine."""
+        return BadRecord(
+            self.record,
+            reason,
+            rule,
+            source_id=self.source_id,
+            waits_for=waits_for,
+            calls=calls,
+            element=self.element,
+        )
+
+
+class Unplaced(NamedTuple):
+    """A fact of a delivery whose organization another delivery of the call must name."""
+
+    origin: Origin
     fact: Fact
 
 
 @dataclass
 class Sorted:
-    """The content of a batch. Of a delivery with several records, some can be in `arrivals` and others not:
-    then the whole delivery is also in `bad_records` or `unplaced`."""
+    """The content of a batch. Of a delivery with several elements, some can be in `arrivals` and others in
+    `bad_records` or `unplaced`."""
 
     arrivals: list[Arrival] = field(default_factory=list)
     bad_records: list[BadRecord] = field(default_factory=list)
     unplaced: list[Unplaced] = field(default_factory=list)
+    origins: dict[int, Origin] = field(default_factory=dict)
+    """Where the events of deliveries come from, by the events' identity."""
     named: set[NamedCallOfSource] = field(default_factory=set)
     numbers: Numbers = field(default_factory=dict)
     no_value: int = 0
@@ -72,7 +96,20 @@ async def sort_out(records: Sequence[Record], now: datetime) -> tuple[list[Arriv
     return arrivals, bad_records
 
 
-def refused_records(arrivals: Sequence[Arrival], refused: Sequence[Refused]) -> list[BadRecord]:
-    """The bad records of the refused events."""
+def refused_records(
+    arrivals: Sequence[Arrival], refused: Sequence[Refused], origins: Mapping[int, Origin] | None = None
+) -> list[BadRecord]:
+    """The bad records of the refused events. `origins` are those of deliveries."""
     record_of = {id(event): record for record, event in arrivals} if refused else {}
-    return [BadRecord(record_of[id(event)], reason) for event, reason in refused]
+    return [bad_record(record_of[id(event)], event, reason, None, origins) for event, reason in refused]
+
+
+def bad_record(
+    record: Record, event: Event, reason: str, rule: str | None, origins: Mapping[int, Origin] | None
+) -> BadRecord:
+    """The bad record of an event that is not stored."""
+    origin = (origins or {}).get(id(event))
+    if origin is None:
+        return BadRecord(record, reason, rule)
+    named = NamedCall(frozenset({event.organization_id}), frozenset({event.call_id}), event.timestamp)
+    return origin.bad(reason, rule, named)

@@ -6,51 +6,56 @@ source that has this topic.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from time import perf_counter
+from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import ConsumerRecord as Record
 
-from services.ingest.arrivals import SLICE_RECORDS, Arrival, Numbers, Sorted, Unplaced
+from services.ingest.arrivals import Numbers, Origin, Sorted, Unplaced
 from shared.calls.event import Event, InvalidEvent, call_uuid, read
 from shared.calls.named_call import NamedCall
+from shared.database.connection import Connection
 from shared.dialects.registry import DIALECTS
 from shared.sources.delivery import Delivery
-from shared.sources.delivery_record import SOURCE, delivery_of, request_of, source_of
+from shared.sources.delivery_record import SOURCE, delivery_of, element_of, request_of, source_of
 from shared.sources.outcome import Fact, Quarantined
-from shared.sources.translate import Fault, Placed, event_json, translate
+from shared.sources.source import Source
+from shared.sources.translate import Translation, event_json, translate
 from shared.store.quarantine import BadRecord, produced_at
-from shared.store.sources import CallOfSource, KnownSources, StoredSource
+from shared.store.sources import (
+    CallOfSource,
+    KnownSources,
+    StoredSource,
+    read_organizations_of_calls,
+)
 
 WAITS: Final = "no delivery has named the organization of this call yet"
+UNREADABLE: Final = "a delivery that its dialect cannot read"
+SLICE_SECONDS: Final = 0.02
 SEVERAL: Final = "deliveries have named several organizations for this call"
-
-
-class _Translated(NamedTuple):
-    """A record with its source and its facts."""
-
-    record: Record
-    stored: StoredSource
-    facts: Sequence[Placed]
-    faults: Sequence[Fault]
 
 
 async def sort_deliveries(
     records: Sequence[Record], known: KnownSources, now: datetime, deliveries_topic: str
 ) -> Sorted:
-    """Sorts records at a time (aware) by these sources. Between slices it yields to the batch being
-    stored."""
+    """Sorts records at a time (aware) by these sources. Every few milliseconds it yields to the batch being
+    stored, and to the readers of other topics."""
     found = Sorted(numbers=known.numbers)
-    for start in range(0, len(records), SLICE_RECORDS):
-        for record in records[start : start + SLICE_RECORDS]:
-            _sort(record, known, now, deliveries_topic, found)
-        await asyncio.sleep(0)
+    began = perf_counter()
+    for record in records:
+        _sort(record, known, now, deliveries_topic, found)
+        if perf_counter() - began > SLICE_SECONDS:
+            await asyncio.sleep(0)
+            began = perf_counter()
     return found
 
 
 def _sort(record: Record, known: KnownSources, now: datetime, deliveries_topic: str, found: Sorted) -> None:
-    """Adds the content of one record."""
+    """Adds the content of one record. Each faulty element of a delivery goes to the quarantine alone, so that
+    it is found and retried without the others."""
     is_request = record.topic == deliveries_topic
     if record.value is None and not is_request:
         found.no_value += 1
@@ -58,32 +63,91 @@ def _sort(record: Record, known: KnownSources, now: datetime, deliveries_topic: 
     stored: StoredSource | None = None
     try:
         stored = _source(record, known, is_request)
-        translated = _translated(record, stored, is_request)
+        translation = _translated(record, stored, is_request)
     except Quarantined as reason:
-        source_id = stored.source.id if stored is not None else None
-        found.bad_records.append(BadRecord(record, str(reason), source_id=source_id or NO_SOURCE))
+        source_id = stored.source.id if stored is not None else NO_SOURCE
+        calls = _calls(stored.source.organization) if stored is not None else None
+        found.bad_records.append(BadRecord(record, str(reason), source_id=source_id, calls=calls))
         return
-    if not translated.facts and not translated.faults:
+    if not translation.facts and not translation.quarantined:
         found.ignored += 1
         return
-    faults = list(translated.faults)
-    calls: set[UUID] = set()
-    for placed in translated.facts:
-        fact, organization_id = placed.fact, placed.organization
+    source = stored.source
+    elements = _Elements(record, source, translation)
+    for fault in translation.quarantined:
+        found.bad_records.append(
+            BadRecord(
+                elements.record(fault.element),
+                fault.reason,
+                UNREADABLE,
+                source_id=source.id,
+                calls=_calls(None if source.organizations else source.organization),
+                element=elements.number(fault.element),
+            )
+        )
+    for fact, place, organization_id in translation.facts:
+        origin = Origin(elements.record(place), source.id, elements.number(place))
         if organization_id is None:
-            found.unplaced.append(Unplaced(record, stored.source.id, fact))
+            found.unplaced.append(Unplaced(origin, fact))
             continue
-        calls.add(call_uuid(organization_id, fact.call_id))
-        try:
-            event = event_of(fact, organization_id, known.numbers, now)
-        except InvalidEvent as error:
-            faults.append(Fault(placed.element, str(error)))
-            continue
-        found.arrivals.append((record, event))
-        if stored.source.organization is None:
-            found.named.add((organization_id, stored.source.id, fact.call_id))
-    if faults:
-        found.bad_records.append(_bad(translated, faults, calls))
+        _add(found, origin, fact, organization_id, now)
+        if source.organization is None:
+            found.named.add((organization_id, source.id, fact.call_id))
+
+
+def _add(found: Sorted, origin: Origin, fact: Fact, organization_id: UUID, now: datetime) -> None:
+    """Adds the event of a fact, or a bad record if the contract refuses it."""
+    try:
+        event = event_of(fact, organization_id, found.numbers, now)
+    except InvalidEvent as error:
+        found.bad_records.append(
+            origin.bad(
+                str(error),
+                error.rule,
+                _calls(organization_id, call_uuid(organization_id, fact.call_id), fact.timestamp),
+            )
+        )
+    else:
+        found.arrivals.append((origin.record, event))
+        found.origins[id(event)] = origin
+
+
+class _Elements:
+    """The records that keep the elements of a delivery: the delivery itself for its only element, or a
+    record for each of several."""
+
+    def __init__(self, record: Record, source: Source, translation: Translation) -> None:
+        self._record = record
+        self._translation = translation
+        places = {fault.element for fault in translation.quarantined}
+        self._is_batch = len(places.union(translation.records)) > 1
+        self._is_json = DIALECTS[source.dialect].decode is None
+        self._kept: dict[int, Record] = {}
+
+    def number(self, place: int) -> int | None:
+        """The number of an element of several; None for the only one."""
+        return place if self._is_batch else None
+
+    def record(self, place: int) -> Record:
+        """The record that keeps this element."""
+        element = self._translation.records.get(place)
+        if not self._is_batch or not self._is_json or element is None or not isinstance(element.value, dict):
+            return self._record
+        if place not in self._kept:
+            headers, value = element_of(self._record.headers, element)
+            self._kept[place] = replace(self._record, headers=tuple(headers), value=value)
+        return self._kept[place]
+
+
+def _calls(
+    organization_id: UUID | None, call_id: UUID | None = None, timestamp: datetime | None = None
+) -> NamedCall:
+    """The call that a delivery names, as far as it is known."""
+    return NamedCall(
+        frozenset() if organization_id is None else frozenset({organization_id}),
+        frozenset() if call_id is None else frozenset({call_id}),
+        timestamp,
+    )
 
 
 NO_SOURCE: Final = UUID(int=0)
@@ -100,33 +164,36 @@ def unknown_sources(records: Sequence[Record], known: KnownSources, deliveries_t
     return False
 
 
-def give_organizations(
-    unplaced: Sequence[Unplaced],
-    known: Mapping[CallOfSource, set[UUID]],
-    numbers: Numbers,
-    now: datetime,
-) -> tuple[list[Arrival], list[BadRecord]]:
-    """Gives facts the organization that `known` has for their call. A record with a fact whose call has no
+def give_organizations(found: Sorted, known: Mapping[CallOfSource, set[UUID]], now: datetime) -> None:
+    """Gives the unplaced facts the organization that `known` has for their call. A fact whose call has no
     organization, or several, waits in the quarantine."""
-    arrivals: list[Arrival] = []
-    waiting: dict[int, BadRecord] = {}
-    for record, source_id, fact in unplaced:
-        organizations = known.get((source_id, fact.call_id), set())
+    for origin, fact in found.unplaced:
+        organizations = known.get((origin.source_id, fact.call_id), set())
         if len(organizations) == 1:
             (organization_id,) = organizations
-            try:
-                arrivals.append((record, event_of(fact, organization_id, numbers, now)))
-            except InvalidEvent as error:
-                calls = NamedCall(
-                    frozenset({organization_id}), frozenset({call_uuid(organization_id, fact.call_id)})
-                )
-                waiting[id(record)] = BadRecord(
-                    record, str(error), error.rule, source_id=source_id, calls=calls
-                )
-            continue
-        reason = SEVERAL if organizations else WAITS
-        waiting[id(record)] = BadRecord(record, reason, source_id=source_id, waits_for=fact.call_id)
-    return arrivals, list(waiting.values())
+            _add(found, origin, fact, organization_id, now)
+        else:
+            reason = SEVERAL if organizations else WAITS
+            found.bad_records.append(
+                origin.bad(reason, None, _calls(None, None, fact.timestamp), waits_for=fact.call_id)
+            )
+    found.unplaced = []
+
+
+def calls_to_find(found: Sorted) -> list[CallOfSource]:
+    """The calls whose organization other deliveries must name."""
+    return sorted({(one.origin.source_id, one.fact.call_id) for one in found.unplaced})
+
+
+async def place_all(connection: Connection, found: Sorted, now: datetime) -> None:
+    """Gives unplaced facts the organization that stored deliveries and this batch name for their call.
+    Raises asyncpg's errors."""
+    if not found.unplaced:
+        return
+    known = await read_organizations_of_calls(connection, calls_to_find(found))
+    for organization_id, source_id, call_id in found.named:
+        known.setdefault((source_id, call_id), set()).add(organization_id)
+    give_organizations(found, known, now)
 
 
 def event_of(fact: Fact, organization_id: UUID, numbers: Numbers, now: datetime) -> Event:
@@ -161,7 +228,7 @@ def _source(record: Record, known: KnownSources, is_request: bool) -> StoredSour
     return stored
 
 
-def _translated(record: Record, stored: StoredSource, is_request: bool) -> _Translated:
+def _translated(record: Record, stored: StoredSource, is_request: bool) -> Translation:
     dialect = DIALECTS.get(stored.source.dialect)
     if dialect is None:
         raise Quarantined(f"dialect: {stored.source.dialect!r} is unknown to this version of callfold.")
@@ -171,22 +238,4 @@ def _translated(record: Record, stored: StoredSource, is_request: bool) -> _Tran
     else:
         produced = produced_at(record.timestamp) or datetime(1970, 1, 1, tzinfo=UTC)
         delivery = delivery_of(record.headers, record.key, record.value, produced)
-    translation = translate(delivery, stored.source, dialect)
-    return _Translated(record, stored, translation.facts, translation.quarantined)
-
-
-def _bad(translated: _Translated, faults: Sequence[Fault], calls: set[UUID]) -> BadRecord:
-    """The delivery in the quarantine, with the first fault as its reason."""
-    first = min(faults)
-    owners = {placed.organization for placed in translated.facts if placed.organization is not None}
-    place = f"element {first.element}: " if first.element or len(faults) > 1 else ""
-    times = [placed.fact.timestamp for placed in translated.facts]
-    return BadRecord(
-        translated.record,
-        place + first.reason,
-        "a delivery that its dialect cannot read",
-        source_id=translated.stored.source.id,
-        calls=NamedCall(
-            frozenset(owners), frozenset(calls) if len(owners) == 1 else frozenset(), min(times, default=None)
-        ),
-    )
+    return translate(delivery, stored.source, dialect)

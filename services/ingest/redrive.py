@@ -9,14 +9,14 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import Sorted, refused_records, sort_out
-from services.ingest.deliveries import give_organizations, sort_deliveries
+from services.ingest.deliveries import place_all, sort_deliveries
 from shared.calls.named_call import named_call
 from shared.database.connection import Connection
 from shared.sources.secret_box import SecretBox
 from shared.store.batch import Overtaken, read_known, write
 from shared.store.changes import changes, group
-from shared.store.quarantine import NO_TIMESTAMP, BadRecord, hold_calls
-from shared.store.sources import read_known_sources, read_organizations_of_calls
+from shared.store.quarantine import NO_TIMESTAMP, BadRecord, hold_calls, retained_from
+from shared.store.sources import KnownSources, read_known_sources
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,25 @@ async def redrive_once(
     deliveries_topic: str,
     *,
     create_organizations: bool = False,
+    known: KnownSources | None = None,
 ) -> Redriven:
     """Retries these quarantined records, if they still exist. The transaction that stores a record also
     removes it from the quarantine. A record that is still invalid stays, with the reason that holds at `now`
     (aware). A record without a value stays unchanged: it is stored without content, or never had any.
+    `known` are the sources, which are read if they are not given.
 
     Raises Overtaken, TooLarge and asyncpg's errors; nothing is written then."""
     without_value = await connection.fetchval(_HOW_MANY_WITHOUT_VALUE, ids)
     rows = await connection.fetch(_READ, ids)
     records = [_record(row) for row in rows]
-    found = await _sorted(connection, rows, records, now, deliveries_topic)
+    found = await _sorted(connection, rows, records, now, deliveries_topic, known)
     organizations, touched = await read_known(connection, group(event for _, event in found.arrivals))
     batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
-    bad_records = [*found.bad_records, *refused_records(found.arrivals, batch.refused)]
+    bad_records = [*found.bad_records, *refused_records(found.arrivals, batch.refused, found.origins)]
     bad = {id(one.record): one for one in bad_records}
     accepted = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in bad]
     still = [
-        (row["id"], bad[id(record)].reason.replace("\0", "\\0"), bad[id(record)].waits_for)
-        for row, record in zip(rows, records, strict=True)
-        if id(record) in bad
+        _still(row, bad[id(record)]) for row, record in zip(rows, records, strict=True) if id(record) in bad
     ]
     held = [
         *(key for one in records for key in named_call(one.key, one.value).tombstones),
@@ -77,12 +77,23 @@ async def redrive_once(
     return Redriven(len(rows) + without_value, len(accepted), len(still) + without_value)
 
 
+def _still(row: Any, bad: BadRecord) -> tuple[object, ...]:
+    """The columns of a record that stays, and that its present reason decides."""
+    reason = bad.reason.replace("\0", "\\0")
+    named = bad.named
+    if bad.source_id is None or named.organization_id is None:
+        return row["id"], reason, bad.waits_for, row["organization_id"], row["call_id"], row["retained_from"]
+    began = retained_from(named, row["produced_at"], row["quarantined_at"])
+    return row["id"], reason, bad.waits_for, named.organization_id, named.call_id, began
+
+
 async def _sorted(
     connection: Connection,
     rows: Sequence[Any],
     records: Sequence[ConsumerRecord],
     now: datetime,
     deliveries_topic: str,
+    known: KnownSources | None,
 ) -> Sorted:
     """The content of these records: events, deliveries, or bad records."""
     pairs = list(zip(rows, records, strict=True))
@@ -92,19 +103,12 @@ async def _sorted(
     if not deliveries:
         return found
     # No secret is needed: a delivery was verified before it was kept.
-    known = await read_known_sources(connection, SecretBox([]))
+    known = known or await read_known_sources(connection, SecretBox([]))
     told = await sort_deliveries(deliveries, known, now, deliveries_topic)
-    organizations = await read_organizations_of_calls(
-        connection, sorted({(one.source_id, one.fact.call_id) for one in told.unplaced})
-    )
-    for organization_id, source_id, call_id in told.named:
-        organizations.setdefault((source_id, call_id), set()).add(organization_id)
-    placed, waiting = give_organizations(told.unplaced, organizations, known.numbers, now)
-    return Sorted(
-        [*arrivals, *told.arrivals, *placed],
-        _once([*bad_records, *told.bad_records, *waiting]),
-        named=told.named,
-    )
+    await place_all(connection, told, now)
+    told.arrivals = [*arrivals, *told.arrivals]
+    told.bad_records = _once([*bad_records, *told.bad_records])
+    return told
 
 
 def _once(bad_records: Sequence[BadRecord]) -> list[BadRecord]:
@@ -143,7 +147,9 @@ _LOCK: Final = "SELECT id FROM quarantined_records WHERE id = ANY($1::uuid[]) OR
 _ACCEPTED: Final = "DELETE FROM quarantined_records WHERE id = ANY($1::uuid[])"
 
 _STILL_QUARANTINED: Final = """
-UPDATE quarantined_records AS bad SET reason = now.reason, waits_for = now.waits_for
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS now(id, reason, waits_for)
-WHERE bad.id = now.id AND (bad.reason, bad.waits_for) IS DISTINCT FROM (now.reason, now.waits_for)
+UPDATE quarantined_records AS bad SET reason = now.reason, waits_for = now.waits_for,
+    organization_id = now.organization_id, call_id = now.call_id, retained_from = now.retained_from
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::timestamptz[])
+    AS now(id, reason, waits_for, organization_id, call_id, retained_from)
+WHERE bad.id = now.id
 """

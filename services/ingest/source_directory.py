@@ -32,43 +32,64 @@ class SourceDirectory:
     def __init__(self, settings: IngestSettings) -> None:
         self.known: KnownSources | None = None
         self._box = settings.secret_box()
-        self._working = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._waiting = Waiting(
             settings.deliveries_topic,
             create_organizations=settings.unknown_organizations == "create",
         )
-        self._database = PatientConnection(
-            settings,
-            application_name="callfold-ingest-sources",
-            session=SESSION,
-            connect_timeout_seconds=TIMEOUT_SECONDS,
-            command_timeout_seconds=TIMEOUT_SECONDS,
+        # Retries take longer, and a new source must not wait for them.
+        self._database, self._retries = (
+            PatientConnection(
+                settings,
+                application_name=name,
+                session=SESSION,
+                connect_timeout_seconds=TIMEOUT_SECONDS,
+                command_timeout_seconds=TIMEOUT_SECONDS,
+            )
+            for name in ("callfold-ingest-sources", "callfold-ingest-waiting")
         )
         self._outage = Outage(logger, "cannot read the sources", "reads the sources again")
 
     async def refresh(self) -> bool:
         """Reads them now. Returns false, and keeps the former ones, while the database does not answer.
         Raises permanent faults."""
-        return await self._attempt(self._read)
+        async with self._reading:
+            return await self._attempt(self._database, self._read)
+
+    async def refreshed(self, stop: asyncio.Event) -> KnownSources | None:
+        """Reads them now, however long the database does not answer. Returns None when `stop` is set first.
+        Raises permanent faults."""
+        while not stop.is_set():
+            if await self.refresh():
+                return self.known
+            await self._database.pause(stop)
+        return None
 
     async def retry_waiting(self) -> bool:
-        """Retries the deliveries that wait for another one. Returns false while the database does not
+        """Retries deliveries that wait for their organization. Returns false while the database does not
         answer. Raises permanent faults."""
-        return await self._attempt(self._waiting.retry)
+        return await self._attempt(self._retries, self._retry)
 
     async def _read(self, connection: Connection) -> None:
         self.known = await read_known_sources(connection, self._box)
 
-    async def _attempt(self, work: Callable[[Connection], Awaitable[None]]) -> bool:
-        async with self._working:
-            try:
-                await work(await self._database.opened())
-            except (*PASSING_TYPES, TimeoutError) as fault:
-                self._outage.begin(self._database.failed(fault))
-                return False
+    async def _retry(self, connection: Connection) -> None:
+        if self.known is not None:
+            await self._waiting.retry(connection, self.known)
+
+    async def _attempt(
+        self, database: PatientConnection, work: Callable[[Connection], Awaitable[None]]
+    ) -> bool:
+        try:
+            await work(await database.opened())
+        except (*PASSING_TYPES, TimeoutError) as fault:
+            self._outage.begin(database.failed(fault))
+            return False
+        database.succeeded()
         self._outage.end()
         return True
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         self._database.close()
+        self._retries.close()

@@ -14,16 +14,35 @@ import asyncpg
 
 from services.ingest.redrive import Redriven, redrive_once
 from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.database.loggable import loggable
 from shared.database.statement import Statement
 from shared.sources.placement import UNMAPPED
 from shared.store.batch import Overtaken, TooLarge
+from shared.store.sources import KnownSources
 
 logger = logging.getLogger("callfold.ingest")
 
 CHUNK_RECORDS: Final = 200
-OVERLAP: Final = timedelta(minutes=5)
+ROUND_CHUNKS: Final = 10
+OVERLAP: Final = timedelta(minutes=1)
 """How long a transaction may take between its start, whose time its rows have, and its commit."""
 _CONFLICTS: Final = (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
+
+
+class _Search:
+    """A search that continues over several rounds, in the order of ids."""
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.since = datetime(1970, 1, 1, tzinfo=UTC)
+        self.began: datetime | None = None
+        self.after = UUID(int=0)
+
+    def end(self) -> None:
+        """Ends the search. The next one begins where this one began."""
+        if self.began is not None:
+            self.since = self.began - OVERLAP
+        self.began, self.after = None, UUID(int=0)
 
 
 class Waiting:
@@ -32,58 +51,55 @@ class Waiting:
     def __init__(self, deliveries_topic: str, *, create_organizations: bool) -> None:
         self._deliveries_topic = deliveries_topic
         self._create_organizations = create_organizations
-        self._looked_until = datetime(1970, 1, 1, tzinfo=UTC)
+        self._searches = [_Search(statement) for statement in (_READY, _OF_CHANGED_SOURCES)]
 
-    async def retry(self, connection: Connection) -> None:
-        """Retries those that became known since the last round, one chunk after another. Conflicts with
-        other writers are left to the next round. Raises asyncpg's errors."""
-        now = await connection.fetchval("SELECT clock_timestamp()")
-        is_complete = await self._retry_all(connection, _READY)
-        is_complete &= await self._retry_all(connection, _OF_CHANGED_SOURCES)
-        if is_complete:
-            self._looked_until = now - OVERLAP
+    async def retry(self, connection: Connection, known: KnownSources) -> None:
+        """Retries those that became known since the last round, at most ROUND_CHUNKS chunks of each search.
+        The next round continues. Raises asyncpg's errors."""
+        for search in self._searches:
+            await self._retry(connection, known, search)
 
-    async def _retry_all(self, connection: Connection, ready: Statement) -> bool:
-        """Retries the records that the statement finds. Returns false after a conflict."""
-        tried: list[UUID] = []
-        is_complete = True
-        while rows := await ready.fetch(
-            connection, since=self._looked_until, tried=tried, most=CHUNK_RECORDS
-        ):
+    async def _retry(self, connection: Connection, known: KnownSources, search: "_Search") -> None:
+        if search.began is None:
+            search.began = await connection.fetchval("SELECT clock_timestamp()")
+        for _ in range(ROUND_CHUNKS):
+            rows = await search.statement.fetch(
+                connection, since=search.since, after=search.after, most=CHUNK_RECORDS
+            )
+            if not rows:
+                search.end()
+                return
             ids = [id_ for (id_,) in rows]
-            tried += ids
             try:
-                done = await self._redrive(connection, ids)
+                done = await self._redrive(connection, known, ids)
             except _CONFLICTS as faster:
                 logger.info("retries waiting deliveries later: %s", str(faster).partition("\n")[0])
-                is_complete = False
-                continue
-            logger.info("retried %d waiting deliveries: %d accepted", done.retried, done.accepted)
-        return is_complete
+                return
+            search.after = ids[-1]
+            if done.accepted:
+                logger.info("stored %d of %d waiting deliveries", done.accepted, done.retried)
 
-    async def _redrive(self, connection: Connection, ids: Sequence[UUID]) -> Redriven:
+    async def _redrive(self, connection: Connection, known: KnownSources, ids: Sequence[UUID]) -> Redriven:
         """Retries these, one by one where they are too large together or PostgreSQL refuses one."""
-        now = datetime.now(UTC)
         try:
-            return await self._redrive_once(connection, ids, now)
-        except (TooLarge, *REFUSAL_TYPES):
+            return await self._once(connection, known, ids)
+        except (TooLarge, *REFUSAL_TYPES) as refusal:
             if len(ids) == 1:
-                raise
+                logger.error("a waiting delivery stays in the quarantine: %s", loggable(refusal))
+                return Redriven(1, 0, 1)
         done = Redriven()
         for id_ in ids:
-            try:
-                done += await self._redrive_once(connection, [id_], now)
-            except REFUSAL_TYPES:
-                logger.exception("PostgreSQL refuses a waiting delivery; it stays in the quarantine")
+            done += await self._redrive(connection, known, [id_])
         return done
 
-    async def _redrive_once(self, connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+    async def _once(self, connection: Connection, known: KnownSources, ids: Sequence[UUID]) -> Redriven:
         return await redrive_once(
             connection,
             ids,
-            now,
+            datetime.now(UTC),
             self._deliveries_topic,
             create_organizations=self._create_organizations,
+            known=known,
         )
 
 
@@ -100,13 +116,13 @@ WITH ready AS (
         JOIN source_calls AS c ON q.source_id = c.source_id AND q.waits_for = c.call_id
     WHERE q.quarantined_at > :since::timestamptz AND q.waits_for IS NOT NULL
 )
-SELECT id FROM ready WHERE NOT id = ANY(:tried::uuid[])
+SELECT id FROM ready WHERE id > :after::uuid
 GROUP BY id HAVING count(DISTINCT organization_id) = 1
 ORDER BY id LIMIT :most::integer
 """)
 
 _OF_CHANGED_SOURCES: Final = Statement(f"""
 SELECT q.id FROM sources AS s JOIN quarantined_records AS q ON q.source_id = s.id
-WHERE s.changed_at > :since::timestamptz AND q.reason LIKE '%{UNMAPPED}' AND NOT q.id = ANY(:tried::uuid[])
+WHERE s.changed_at > :since::timestamptz AND q.reason LIKE '%{UNMAPPED}' AND q.id > :after::uuid
 ORDER BY q.id LIMIT :most::integer
 """)

@@ -6,14 +6,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
-from uuid import UUID
 
 from aiokafka import ConsumerRecord as Record
 
-from services.ingest.arrivals import Arrival, NamedCallOfSource, Sorted, refused_records
+from services.ingest.arrivals import (
+    Arrival,
+    NamedCallOfSource,
+    Origin,
+    Sorted,
+    bad_record,
+    refused_records,
+)
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
-from services.ingest.deliveries import give_organizations
+from services.ingest.deliveries import place_all
 from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES
@@ -26,7 +32,6 @@ from shared.settings.ingest import IngestSettings
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.changes import Changes, changes, group
 from shared.store.quarantine import BadRecord
-from shared.store.sources import CallOfSource, read_organizations_of_calls
 from shared.store.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
@@ -86,6 +91,7 @@ class Writer:
         self._outage = Outage(logger, "waits for the database", "the database answers again")
         self._not_stored: Sequence[BadRecord] = ()
         self._named: Collection[NamedCallOfSource] = ()
+        self._origins: Mapping[int, Origin] = {}
         self._refusals = 0
         self._records = self._bad_records = 0
         self._trace = UNTRACED
@@ -98,15 +104,13 @@ class Writer:
         arrivals: Sequence[Arrival] = found.arrivals
         bad_records: Sequence[BadRecord] = found.bad_records
         if found.unplaced:
-            known = await self._organizations_of_calls(found)
-            if known is None:
+            if not await self._place(found):
                 return False
-            placed, waiting = give_organizations(found.unplaced, known, found.numbers, datetime.now(UTC))
-            arrivals, bad_records = [*arrivals, *placed], [*bad_records, *waiting]
+            arrivals, bad_records = found.arrivals, found.bad_records
         # A delivery that waits for another one is no fault of its producer.
         self._bad_records = sum(bad.waits_for is None for bad in bad_records)
         self._records = len(arrivals) + self._bad_records
-        self._not_stored, self._named = bad_records, found.named
+        self._not_stored, self._named, self._origins = bad_records, found.named, found.origins
         stored = all(await in_halves(arrivals, self._write, (TooLarge, _Refused)))
         if stored:
             self._breaker.stored(self._records, self._bad_records)
@@ -120,24 +124,21 @@ class Writer:
         """Closes the connection. The server rolls back an uncommitted transaction."""
         self._database.close()
 
-    async def _organizations_of_calls(self, found: Sorted) -> Mapping[CallOfSource, set[UUID]] | None:
-        """The organizations that earlier deliveries and this batch name for the unplaced calls; None when a
-        stop comes first. Raises permanent faults."""
-        calls = sorted({(one.source_id, one.fact.call_id) for one in found.unplaced})
+    async def _place(self, found: Sorted) -> bool:
+        """Gives unplaced facts their organization. Returns false when a stop comes first. Raises permanent
+        faults."""
         while not self._stopping.is_set():
             try:
-                known = await read_organizations_of_calls(await self._database.opened(), calls)
+                await place_all(await self._database.opened(), found, datetime.now(UTC))
             except PASSING_TYPES as fault:
                 reason = self._database.failed(fault)
                 self._retried("database")
                 self.waiting = f"waits for the database: {reason}"
                 self._outage.begin(reason)
             else:
-                for organization_id, source_id, call_id in found.named:
-                    known.setdefault((source_id, call_id), set()).add(organization_id)
-                return known
+                return True
             await self._database.pause(self._stopping)
-        return None
+        return False
 
     async def _write(self, arrivals: Sequence[Arrival]) -> bool:
         """Stores a part of the batch, with the bad records that no earlier part has stored. Returns false
@@ -212,7 +213,7 @@ class Writer:
         # the limit of its call, does not indicate a faulty producer.
         self._breaker.check(self._records, self._bad_records + batch.of_unknown_organizations)
         with self._trace.step("write"):
-            bad_records = [*bad_records, *refused_records(arrivals, batch.refused)]
+            bad_records = [*bad_records, *refused_records(arrivals, batch.refused, self._origins)]
             await write(
                 connection,
                 batch,
@@ -283,7 +284,9 @@ class Writer:
             loggable(refusal),
             extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
         )
-        refused = BadRecord(record, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it")
+        refused = bad_record(
+            record, event, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it", self._origins
+        )
         self._not_stored = [*self._not_stored, refused]
 
 

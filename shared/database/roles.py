@@ -50,6 +50,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT, UPDATE, DELETE", "calls"),
         ("SELECT, DELETE", "call_events"),
         ("SELECT (organization_id), SELECT (call_id), DELETE", "quarantined_records"),
+        ("SELECT (organization_id), SELECT (call_id), DELETE", "source_calls"),
         ("INSERT", "audit_log"),
     ),
     OPERATOR: (

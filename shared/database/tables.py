@@ -409,7 +409,7 @@ source_calls = Table(
     Column("source_id", Uuid, nullable=False),
     Column("call_id", Text, nullable=False, comment="the call's id in the source"),
     Column("seen_at", _instant, nullable=False, server_default=_now),
-    PrimaryKeyConstraint("organization_id", "source_id", "call_id"),
+    PrimaryKeyConstraint("organization_id", "call_id", "source_id"),
     Index("source_calls_call_idx", "source_id", "call_id"),
     Index(None, "seen_at"),
 )

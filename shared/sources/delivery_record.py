@@ -11,7 +11,9 @@ from uuid import UUID
 
 from shared.calls.lenient import is_uuid
 from shared.sources.delivery import Delivery
+from shared.sources.envelopes import OFFERED_ID
 from shared.sources.outcome import Quarantined
+from shared.sources.record import Record
 
 SOURCE: Final = "callfold-source"
 METHOD: Final = "callfold-method"
@@ -52,10 +54,24 @@ def record_of(delivery: Delivery, source_id: UUID, kept_headers: Iterable[str] =
     )
 
 
+def element_of(headers: Headers, record: Record) -> DeliveryRecord:
+    """The record that keeps one element of a delivery alone. It reads as the element does within the
+    delivery. `headers` are the delivery's."""
+    kept = [
+        (name, value)
+        for name, value in headers
+        if name.lower() not in ("content-type", "content-encoding")
+        and not name.lower().startswith(("ce-", "ce_"))
+    ]
+    if record.offered_id is not None:
+        kept.append((OFFERED_ID, record.offered_id.encode(errors="replace")))
+    return DeliveryRecord([*kept, ("content-type", b"application/json")], record.serialized())
+
+
 def source_of(headers: Headers) -> UUID:
     """The source that a record's headers name. Raises Quarantined."""
     for name, value in headers:
-        if name == SOURCE:
+        if name == SOURCE and value is not None:
             written = value.decode(errors="replace")
             if is_uuid(written):
                 return UUID(written)

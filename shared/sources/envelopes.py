@@ -27,6 +27,8 @@ from shared.sources.record import Record, needed, text
 from shared.sources.source import Source
 
 DEPTH_MAX: Final = 4
+OFFERED_ID: Final = "callfold-offered-id"
+"""The header with the id that an envelope offered for an element that is kept alone."""
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """The most bytes of a body, also after decompression."""
 RECORDS_MAX: Final = 10_000
@@ -63,7 +65,7 @@ def records(delivery: Delivery, source: Source, decode: Decode | None = None) ->
     """The records of a delivery, in order. `decode` replaces the usual reading of the body."""
     try:
         delivery = _inflated(delivery)
-        offer = _binary_cloud_event(delivery)
+        offer = _offer_of_headers(delivery)
         values = list(_values(delivery, source, decode))
     except (Ignored, Quarantined) as outcome:
         yield Element(0, outcome)
@@ -327,6 +329,13 @@ def _cloud_offer(source: str, id_: str, time: Any) -> _Offer:
     except Quarantined:
         at = None
     return _Offer(f"ce_{digest[:32]}", at)
+
+
+def _offer_of_headers(delivery: Delivery) -> _Offer:
+    """The offer of an element that was kept alone, or of a CloudEvent in binary mode."""
+    if (offered := delivery.headers.get(OFFERED_ID)) is not None:
+        return _Offer(offered)
+    return _binary_cloud_event(delivery)
 
 
 def _binary_cloud_event(delivery: Delivery) -> _Offer:

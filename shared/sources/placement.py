@@ -12,7 +12,6 @@ from shared.calls.lenient import is_uuid
 from shared.sources.dialect import Dialect
 from shared.sources.outcome import Quarantined
 from shared.sources.record import Record
-from shared.sources.source import Source
 
 UNMAPPED: Final = "is mapped to no organization of the source."
 """The end of the reason for a value that is not in the source's table."""
@@ -29,15 +28,14 @@ def organization_of(record: Record, dialect: Dialect) -> UUID | None:
     if source.organizations:
         if (organization := source.organizations.get(named)) is not None:
             return organization
-        raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
+        raise Quarantined(f"{by}: {_shown(named, by, dialect)} {UNMAPPED}")
     if source.organization is not None:
         return source.organization
     if dialect.names_organization and is_uuid(named):
         return UUID(named)
-    raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
+    raise Quarantined(f"{by}: {_shown(named, by, dialect)} {UNMAPPED}")
 
 
-def _shown(named: str, source: Source) -> str:
+def _shown(named: str, by: str | None, dialect: Dialect) -> str:
     """The value for a message. A body may name its organization by a secret, such as the token of Aircall."""
-    is_secret = any(named in secret.replace(",", " ").split() for secret in source.secrets.values())
-    return "the secret" if is_secret else repr(named[:120])
+    return "the secret" if by in {secret.name for secret in dialect.secrets} else repr(named[:120])

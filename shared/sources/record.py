@@ -49,6 +49,10 @@ class Record:
             raise Quarantined("The record is nested too deeply.") from None
         return f"{self.source.dialect}_{sha256(content).hexdigest()[:32]}"
 
+    def serialized(self) -> bytes:
+        """The value as JSON with sorted keys. Raises RecursionError for a value that is nested too deeply."""
+        return _encode(self.value)
+
 
 def _kind(value: Any) -> str:
     if value is None:

@@ -1,8 +1,8 @@
 """Translation: from a delivery to callfold's events."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -10,13 +10,16 @@ import msgspec
 from shared.calls.event import CALL_ID_LENGTH_MAX, ID_LENGTH_MAX
 from shared.sources.delivery import Delivery
 from shared.sources.dialect import Dialect
-from shared.sources.envelopes import records
+from shared.sources.envelopes import Element, records
 from shared.sources.outcome import Fact, Ignored, Quarantined
 from shared.sources.placement import organization_of
+from shared.sources.record import Record
 from shared.sources.source import Source
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.decode
+
+BUG: Final = "The dialect cannot read it, by a bug of callfold: "
 
 
 class Placed(NamedTuple):
@@ -41,6 +44,8 @@ class Translation:
     facts: tuple[Placed, ...] = ()
     quarantined: tuple[Fault, ...] = ()
     ignored: tuple[str, ...] = ()
+    records: Mapping[int, Record] = field(default_factory=dict, compare=False)
+    """The record of each element. A faulty element may have none."""
 
     @property
     def outcome(self) -> str:
@@ -53,10 +58,12 @@ def translate(delivery: Delivery, source: Source, dialect: Dialect) -> Translati
     facts: list[Placed] = []
     quarantined: list[Fault] = []
     ignored: list[str] = []
-    for place, record in records(delivery, source, dialect.decode):
+    found: dict[int, Record] = {}
+    for place, record in _elements(delivery, source, dialect):
         try:
             if isinstance(record, Ignored | Quarantined):
                 raise record
+            found[place] = record
             told = dialect.read(record)
             if not told:
                 raise Ignored("it tells nothing of a call")
@@ -66,7 +73,17 @@ def translate(delivery: Delivery, source: Source, dialect: Dialect) -> Translati
             ignored.append(str(reason))
         except Quarantined as reason:
             quarantined.append(Fault(place, str(reason)))
-    return Translation(tuple(facts), tuple(quarantined), tuple(ignored))
+        except Exception as bug:  # one delivery must not stop the partition
+            quarantined.append(Fault(place, f"{BUG}{type(bug).__name__}."))
+    return Translation(tuple(facts), tuple(quarantined), tuple(ignored), found)
+
+
+def _elements(delivery: Delivery, source: Source, dialect: Dialect) -> Iterator[Element]:
+    """The elements of a delivery. An exception of the dialect's own decoding is a fault."""
+    try:
+        yield from records(delivery, source, dialect.decode)
+    except Exception as bug:
+        yield Element(0, Quarantined(f"{BUG}{type(bug).__name__}."))
 
 
 def event_json(fact: Fact, organization_id: UUID, also: Mapping[str, Any] | None = None) -> bytes:

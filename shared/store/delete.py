@@ -28,6 +28,7 @@ async def delete(
         if await connection.fetchrow(_LOCK, organization_id, livemode, call_id) is None:
             return False
         await connection.execute(_DELETE_EVENTS, organization_id, call_id)
+        await connection.execute(_FORGET_SOURCE, organization_id, call_id, str(call_id))
         await connection.execute(_DELETE_CALL, organization_id, call_id)
         await connection.execute(_DELETE_QUARANTINED, organization_id, [call_id, SEVERAL_CALLS])
         await write_audit(
@@ -44,6 +45,12 @@ async def delete(
 _LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE"
 
 _DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
+
+_FORGET_SOURCE: Final = """
+DELETE FROM source_calls
+WHERE organization_id = $1
+    AND call_id IN ($3, (SELECT external_id FROM calls WHERE organization_id = $1 AND id = $2))
+"""
 
 _DELETE_QUARANTINED: Final = """
 DELETE FROM quarantined_records WHERE organization_id = $1 AND call_id = ANY($2::uuid[])

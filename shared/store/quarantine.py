@@ -45,6 +45,8 @@ class BadRecord:
     """The source of a delivery; None for a record in callfold's own form."""
     waits_for: str | None = None
     """The call in that source, if another of its deliveries must name the call's organization first."""
+    element: int | None = None
+    """The number of an element that is kept alone, of a delivery with several."""
     calls: NamedCall | None = None
     """The calls of a delivery, as far as its source names them."""
 
@@ -57,6 +59,8 @@ class BadRecord:
         place = f"{record.topic}/{record.partition}/{record.offset}/{record.timestamp}"
         if record.timestamp == NO_TIMESTAMP:
             place += f"/{sha256(record.value or b'').hexdigest()}"
+        if self.element is not None:
+            place += f"/{self.element}"
         return uuid5(_NAMESPACE, place)
 
     @cached_property

@@ -10,6 +10,8 @@ from uuid import UUID
 import msgspec
 from asyncpg import Record
 
+from shared.calls.event import call_uuid
+from shared.calls.organization_tombstone import organization_tombstone
 from shared.database.connection import AnyConnection
 from shared.database.statement import Statement
 from shared.sources.secret_box import SecretBox, SecretsLocked
@@ -115,12 +117,18 @@ async def read_organizations_of_calls(
 async def write_organizations_of_calls(
     connection: AnyConnection, named: Iterable[tuple[UUID, UUID, str]]
 ) -> None:
-    """Stores organizations that records name for calls: organization, source and the call's id in it."""
+    """Stores organizations that records name for calls: organization, source and the call's id in it. Deleted
+    calls and organizations are left out."""
     rows = sorted(set(named))
     if rows:
         organizations, sources, calls = zip(*rows, strict=True)
         await _WRITE_CALLS.fetch(
-            connection, organizations=list(organizations), sources=list(sources), calls=list(calls)
+            connection,
+            organizations=list(organizations),
+            sources=list(sources),
+            calls=list(calls),
+            call_uuids=[call_uuid(organization, call) for organization, _, call in rows],
+            tombstones=[organization_tombstone(organization) for organization in organizations],
         )
 
 
@@ -151,7 +159,14 @@ FROM unnest(:source_ids::uuid[], :call_ids::text[]) AS key(source_id, call_id)
 
 _WRITE_CALLS: Final = Statement("""
 INSERT INTO source_calls (organization_id, source_id, call_id)
-SELECT * FROM unnest(:organizations::uuid[], :sources::uuid[], :calls::text[])
+SELECT organization_id, source_id, call_id
+FROM unnest(:organizations::uuid[], :sources::uuid[], :calls::text[], :call_uuids::uuid[],
+            :tombstones::uuid[])
+    AS named(organization_id, source_id, call_id, call_uuid, tombstone)
+WHERE NOT EXISTS (
+    SELECT FROM deleted_calls AS deleted
+    WHERE deleted.organization_id = named.organization_id
+        AND deleted.call_id IN (named.call_uuid, named.tombstone))
 ON CONFLICT DO NOTHING
 """)
 

@@ -50,6 +50,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "pruned_call_counts": "SELECT",
         "daily_call_deltas": "SELECT, INSERT",
         "quarantined_records": "DELETE",
+        "source_calls": "DELETE",
         "audit_log": "INSERT",
     }
     functions = await database.fetch(

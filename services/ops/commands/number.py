@@ -163,7 +163,9 @@ async def _add(
         if apply:
             now = datetime.now(UTC)
             await audit(connection, "numbers applied", organization_id, counted(len(given), "number"))
-            done["changed_calls"] = await apply_numbers(connection, organization_id, given, now, operator())
+            done["changed_calls"] = await apply_numbers(
+                connection, organization_id, list(given), now, operator()
+            )
     return done
 
 

@@ -13,6 +13,7 @@ from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
 from services.ops.repair.redrive import Redriven
 from services.ops.repair.redrive import redrive as try_again
 from services.ops.repair.retry_overtaken import until_not_overtaken
+from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument
@@ -22,6 +23,7 @@ from services.ops.terminal.progress_bar import progress
 from services.ops.terminal.readable import lines_of
 from shared.calls.event import call_uuid
 from shared.calls.named_call import SEVERAL_CALLS
+from shared.settings.kafka import KafkaSettings
 from shared.store.audit import NO_ORGANIZATION
 
 BATCH_RECORDS: Final = 500
@@ -251,6 +253,7 @@ async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
 
 async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
     done = Redriven()
+    topic = settings_from_environment(KafkaSettings).deliveries_topic
     async with database(place, LONG_STATEMENT_SECONDS) as connection:
         await audit(connection, "quarantined records tried again", details=_description(chosen))
         expected = await connection.fetchval(_HOW_MANY, *chosen)
@@ -259,7 +262,7 @@ async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
             while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS, BATCH_BYTES):
                 ids = [id_ for (id_,) in rows]
                 last = ids[-1]
-                done += await try_again(connection, ids, datetime.now(UTC))
+                done += await try_again(connection, ids, datetime.now(UTC), topic)
                 bar.advance(done.retried, str(last))
     return done
 

@@ -14,7 +14,7 @@ import typer
 from aiokafka import ConsumerRecord
 
 from services.ingest.arrivals import Sorted, sort_events
-from services.ingest.deliveries import sort_deliveries
+from services.ingest.deliveries import place_all, sort_deliveries
 from services.ingest.reader import Sort
 from services.ingest.writer import Writer
 from services.ops.addresses import database, find_both, find_database, kafka_faults
@@ -179,8 +179,8 @@ def replay(
         bool,
         typer.Option(
             "--replace",
-            help="Replace a stored event by the last one of the same id with other content. Default: the "
-            "stored event stays.",
+            help="Replace a stored event by the first one of the same id in the span, if its content differs. "
+            "Default: the stored event stays.",
         ),
     ] = False,
     dry_run: DryRunOption = False,
@@ -229,7 +229,7 @@ def _print(done: Replayed) -> None:
             f"{counted(done.ignored, 'record')} ignored: nothing in them is about the course of a call."
         )
     if done.replaced:
-        typer.echo(f"{counted(done.replaced, 'event')} {would}replaced by the last one of the same id.")
+        typer.echo(f"{counted(done.replaced, 'event')} {would}replaced by another one of the same id.")
     if done.conflicting:
         typer.echo(
             f"{counted(done.conflicting, 'record')} dropped: the call already has an event with the same id "
@@ -278,11 +278,15 @@ async def _replay(
         rehearsal = Rehearsal(connection, create_organizations=create, replace=replace, stored=done.count)
         writer = Writer(settings, stored=done.count, replaced_by=operator() if replace else None)
         sort = await _sort(connection, settings, span, file)
+        first: set[int] = set()
         take = rehearsal.write if dry_run else writer.write
         with closing(writer), progress("records", expected, quiet=quiet) as bar:
             async for records in batches:
                 done.read += len(records)
                 found = await sort(records, datetime.now(UTC))
+                await place_all(connection, found, datetime.now(UTC))
+                if replace:
+                    done.duplicate += _drop_repeated(found, first)
                 done.no_value += found.no_value
                 done.ignored += found.ignored
                 await take(_asked(found, chosen, done))
@@ -299,14 +303,28 @@ async def _sort(connection: Connection, settings: IngestSettings, span: Span, fi
     return sort_events
 
 
+def _drop_repeated(found: Sorted, first: set[int]) -> int:
+    """Drops events whose id an earlier record of this replay has given, as ingest does, and returns their
+    number. `first` has a digest of each event so far: a whole topic has too many events to keep."""
+    kept = []
+    for record, event in found.arrivals:
+        digest = hash((event.organization_id, event.call_id, event.id))
+        if digest not in first:
+            first.add(digest)
+            kept.append((record, event))
+    dropped = len(found.arrivals) - len(kept)
+    found.arrivals = kept
+    return dropped
+
+
 def _asked(found: Sorted, chosen: Chosen | None, done: Replayed) -> Sorted:
     """The chosen records of a batch; the rest is counted."""
     if chosen is None:
         done.count_bad(found.bad_records)
         return found
     asked = [arrival for arrival in found.arrivals if chosen(arrival[1])]
-    done.other += len(found.arrivals) - len(asked) + len(found.bad_records) + len(found.unplaced)
-    return Sorted(asked, named=found.named, numbers=found.numbers)
+    done.other += len(found.arrivals) - len(asked) + len(found.bad_records)
+    return Sorted(asked, named=found.named, numbers=found.numbers, origins=found.origins)
 
 
 @asynccontextmanager

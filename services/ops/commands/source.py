@@ -24,6 +24,7 @@ from services.ops.sources.stored import (
     delete_source,
     enable_source,
     find_source,
+    mapped_values,
     shown,
     store_source,
     summary,
@@ -192,7 +193,7 @@ def show(source: NameArgument, state: StateOption = None, as_json: JsonOption = 
         return
     for name, value in fields.items():
         if name == "organizations":
-            for mapped, organization_id in one.source.organizations.items():
+            for mapped, organization_id in mapped_values(one.source).items():
                 typer.echo(f"organizations: {mapped} = {organization_id}")
         elif name == "settings":
             for setting, given in one.source.settings.items():
@@ -354,14 +355,16 @@ def encrypt_again(state: StateOption = None, as_json: JsonOption = False) -> Non
 
     async def encrypt(connection: Connection, box: SecretBox) -> int:
         count = 0
-        for one in await read_sources(connection, box):
-            if one.locked is not None:
-                raise Failure(f"The source {one.source.name}: {one.locked}")
-            if one.source.secrets:
-                await store_source(
-                    connection, one.source, box, is_new=False, changed="secrets encrypted again"
-                )
-                count += 1
+        for listed in await read_sources(connection, box):
+            async with connection.transaction():
+                one = await find_source(connection, str(listed.source.id), box, to_change=True)
+                if one.locked is not None:
+                    raise Failure(f"The source {one.source.name}: {one.locked}")
+                if one.source.secrets:
+                    await store_source(
+                        connection, one.source, box, is_new=False, changed="secrets encrypted again"
+                    )
+                    count += 1
         return count
 
     done = asyncio.run(_with_database(state, encrypt))
@@ -375,12 +378,13 @@ def _change(
     state: Path | None, source: str, changed: Callable[[Source], Source], what: str, *, as_json: bool
 ) -> None:
     async def change(connection: Connection, box: SecretBox) -> Source:
-        found = await find_source(connection, source, box)
-        if found.locked is not None:
-            raise Failure(f"The source {found.source.name} cannot be changed: {found.locked}")
-        after = changed(found.source)
-        _check(after)
-        await store_source(connection, after, box, is_new=False, changed=what)
+        async with connection.transaction():
+            found = await find_source(connection, source, box, to_change=True)
+            if found.locked is not None:
+                raise Failure(f"The source {found.source.name} cannot be changed: {found.locked}")
+            after = changed(found.source)
+            _check(after)
+            await store_source(connection, after, box, is_new=False, changed=what)
         await _warn_of_unknown(connection, after)
         return after
 

@@ -20,16 +20,23 @@ from shared.sources.outcome import Fact
 from shared.store.batch import TooLarge, read_known, write
 from shared.store.changes import changes, group
 
-CHUNK_CALLS: Final = 500
+CHUNK_OWNED: Final = Statement(
+    "SELECT number, phone_number_id FROM phone_numbers WHERE organization_id = :organization_id::uuid"
+)
+
+_CALLS: Final = 500
 
 
 async def apply_numbers(
-    connection: Connection, organization_id: UUID, numbers: Mapping[str, UUID], now: datetime, actor: str
+    connection: Connection, organization_id: UUID, numbers: Sequence[str], now: datetime, actor: str
 ) -> int:
-    """Gives calls without a phone number's id the id of their own number, and the direction if they have
-    none. Returns the number of changed calls. Raises asyncpg's errors, and Failure after too many
+    """Gives calls of these numbers, without a phone number's id, the id of their own number, and the
+    direction if they have none. All numbers of the organization count as its own. Returns the number of changed calls. Raises asyncpg's errors, and Failure after too many
     conflicts."""
-    owned = {(organization_id, number): id_ for number, id_ in numbers.items()}
+    owned = {
+        (organization_id, number): id_
+        for number, id_ in await _OWNED.fetch(connection, organization_id=organization_id)
+    }
     last = UUID(int=0)
     changed = 0
     while rows := await _CALLS.fetch(
@@ -66,6 +73,10 @@ async def _store(connection: Connection, events: Sequence[Event], now: datetime,
     await write(connection, batch, [], now=now, actor=actor)
     return len(batch.changed_calls)
 
+
+_OWNED: Final = Statement(
+    "SELECT number, phone_number_id FROM phone_numbers WHERE organization_id = :organization_id::uuid"
+)
 
 _CALLS: Final = Statement("""
 SELECT organization_id, id, external_id, from_number, to_number, direction, created_at FROM calls

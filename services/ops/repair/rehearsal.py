@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from services.ingest.arrivals import Arrival, Sorted
-from services.ingest.deliveries import give_organizations
+from services.ingest.deliveries import place_all
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.in_halves import in_halves
 from shared.store.batch import TooLarge, read_known
 from shared.store.changes import CallKey, Changes, Written, changes, group
-from shared.store.sources import read_organizations_of_calls
 
 NO_ROW: Final = Written(version=0, revision=0)
 """Stands for the row of a call that an earlier batch would have stored."""
@@ -40,17 +39,9 @@ class Rehearsal:
 
     async def write(self, found: Sorted) -> None:
         """Rehearses a batch. Raises asyncpg's errors."""
-        arrivals, self._bad_records = list(found.arrivals), len(found.bad_records)
-        if found.unplaced:
-            calls = sorted({(one.source_id, one.fact.call_id) for one in found.unplaced})
-            known = await read_organizations_of_calls(self._connection, calls)
-            for organization_id, source_id, call_id in found.named:
-                known.setdefault((source_id, call_id), set()).add(organization_id)
-            now = datetime.now(UTC)
-            placed, waiting = give_organizations(found.unplaced, known, found.numbers, now)
-            arrivals += placed
-            self._bad_records += len(waiting)
-        await in_halves(arrivals, self._rehearse, TooLarge)
+        await place_all(self._connection, found, datetime.now(UTC))
+        self._bad_records = len(found.bad_records)
+        await in_halves(found.arrivals, self._rehearse, TooLarge)
 
     async def _rehearse(self, arrivals: Sequence[Arrival]) -> None:
         """Rehearses a part of the batch; the first part reports the bad records. Raises TooLarge for more

@@ -13,6 +13,7 @@ from services.ops.terminal.operator import audit
 from shared.calls.lenient import is_uuid
 from shared.database.connection import Connection
 from shared.database.statement import Statement
+from shared.dialects.registry import DIALECTS
 from shared.sources.secret_box import SecretBox, SecretsLocked
 from shared.sources.source import Source
 from shared.store.sources import SOURCES_MAX, StoredSource, stored_source
@@ -42,7 +43,7 @@ def shown(stored: StoredSource) -> dict[str, object]:
         **{name: getattr(summary(source), name) for name in SourceSummary.__dataclass_fields__},
         "enabled": stored.enabled,
         "organization_id": source.organization,
-        "organizations": source.organizations,
+        "organizations": mapped_values(source),
         "organizations_by": source.organizations_by,
         "secrets": sorted(source.secrets) if stored.locked is None else None,
         "settings": source.settings,
@@ -52,10 +53,22 @@ def shown(stored: StoredSource) -> dict[str, object]:
     }
 
 
-async def find_source(connection: Connection, name_or_id: str, box: SecretBox) -> StoredSource:
-    """The source with this name or id. Raises Failure if there is none."""
+def mapped_values(source: Source) -> dict[str, UUID]:
+    """The mapped values and their organizations. Of a value that is a secret, only its begin is shown."""
+    dialect = DIALECTS.get(source.dialect)
+    by = source.organizations_by or (dialect.organizations_by if dialect is not None else None)
+    if dialect is None or by not in {secret.name for secret in dialect.secrets}:
+        return dict(source.organizations)
+    return {f"{value[:4]}…": id_ for value, id_ in source.organizations.items()}
+
+
+async def find_source(
+    connection: Connection, name_or_id: str, box: SecretBox, *, to_change: bool = False
+) -> StoredSource:
+    """The source with this name or id. With `to_change`, no other transaction changes it until the caller's
+    ends. Raises Failure if there is none."""
     id_ = UUID(name_or_id) if is_uuid(name_or_id) else None
-    row = await _FIND.fetchrow(connection, name=name_or_id, id=id_)
+    row = await (_FIND_TO_CHANGE if to_change else _FIND).fetchrow(connection, name=name_or_id, id=id_)
     if row is None:
         raise Failure(f"There is no source {name_or_id!r}. `callfold source list` lists them.")
     return stored_source(row, box)
@@ -115,6 +128,8 @@ def _parameters(source: Source, box: SecretBox) -> Mapping[str, Any]:
 
 
 _FIND: Final = Statement("SELECT * FROM sources WHERE name = :name::text OR id = :id::uuid")
+
+_FIND_TO_CHANGE: Final = Statement(f"{_FIND.sql} FOR UPDATE")
 
 _CREATE: Final = Statement("""
 INSERT INTO sources

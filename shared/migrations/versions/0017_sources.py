@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("source_id", sa.Uuid(), nullable=False),
         sa.Column("call_id", sa.Text(), nullable=False, comment="the call's id in the source"),
         sa.Column("seen_at", _instant, nullable=False, server_default=sa.func.now()),
-        sa.PrimaryKeyConstraint("organization_id", "source_id", "call_id", name=op.f("source_calls_pkey")),
+        sa.PrimaryKeyConstraint("organization_id", "call_id", "source_id", name=op.f("source_calls_pkey")),
     )
     op.create_index("source_calls_call_idx", "source_calls", ["source_id", "call_id"])
     op.create_index(op.f("source_calls_seen_at_idx"), "source_calls", ["seen_at"])
