@@ -11,9 +11,12 @@ from shared.dialects.daily import DAILY
 from shared.dialects.dialpad import DIALPAD
 from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.genesys_cloud import GENESYS_CLOUD
+from shared.dialects.homer import HOMER
 from shared.dialects.jambonz import JAMBONZ
+from shared.dialects.kamailio import KAMAILIO
 from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
+from shared.dialects.opensips import OPENSIPS
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
 from shared.dialects.threecx import THREECX
@@ -31,9 +34,12 @@ _ALL: Final = (
     DIALPAD,
     FREESWITCH,
     GENESYS_CLOUD,
+    HOMER,
     JAMBONZ,
+    KAMAILIO,
     KROSAI,
     LIVEKIT,
+    OPENSIPS,
     RINGCENTRAL,
     SIGNALWIRE,
     THREECX,

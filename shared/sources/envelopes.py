@@ -8,9 +8,10 @@ source reads what is left. A batch's element that cannot be read is quarantined 
 import zlib
 from base64 import b64decode
 from binascii import Error as NotBase64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from hashlib import sha256
+from json import JSONDecoder
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -21,7 +22,7 @@ from shared.sources.delivery import Delivery
 from shared.sources.dialect import Decode
 from shared.sources.instants import iso
 from shared.sources.outcome import Ignored, Quarantined
-from shared.sources.record import Record, text
+from shared.sources.record import Record, needed, text
 from shared.sources.source import Source
 
 DEPTH_MAX: Final = 4
@@ -31,7 +32,12 @@ RECORDS_MAX: Final = 10_000
 FIELDS_MAX: Final = 1_000
 """The most fields of a form or a query."""
 FORM: Final = "application/x-www-form-urlencoded"
+CLOUD_EVENTS: Final = "application/cloudevents"
+"""The begin of the media types of CloudEvents in structured mode, alone and in batches."""
+_CLOUD_EVENT: Final = ("specversion", "id", "source", "type")
+_CHANGES_OF_NO_ROW: Final = ("t", "m")
 _decode = msgspec.json.Decoder(float_hook=number).decode
+_scan: Final = JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False).raw_decode
 
 
 class Element(NamedTuple):
@@ -60,7 +66,11 @@ def records(delivery: Delivery, source: Source, decode: Decode | None = None) ->
     except (Ignored, Quarantined) as outcome:
         yield Element(0, outcome)
         return
+    if delivery.content_type.startswith(CLOUD_EVENTS):
+        values = _cloud_events(values)
     whole = len(values) == 1 and not isinstance(values[0], list)
+    if not whole:
+        offer = _NO_OFFER
     place = 0
     for value in values:
         for element in _unwrapped(value, source, offer, 0):
@@ -69,6 +79,8 @@ def records(delivery: Delivery, source: Source, decode: Decode | None = None) ->
                 return
             yield Element(place, _record(element, value if whole else None, delivery, source))
             place += 1
+    if place == 0:
+        yield Element(0, Ignored("it is an empty batch"))
 
 
 def _record(
@@ -76,7 +88,7 @@ def _record(
 ) -> Record | Ignored | Quarantined:
     if not isinstance(element, _Inner):
         return element
-    content = delivery.body if element.value is value_of_body else None
+    content = (delivery.body or None) if element.value is value_of_body else None
     return Record(
         element.value,
         source,
@@ -119,6 +131,8 @@ def _decompressed(body: bytes) -> bytes:
         raise Quarantined(f"The decompressed body has more than {BODY_BYTES_MAX:,} bytes.")
     if not unpack.eof:
         raise Quarantined("The compressed body ends too early.")
+    if unpack.unused_data:
+        raise Quarantined("The compressed body is followed by other bytes.")
     return inflated
 
 
@@ -131,11 +145,13 @@ def _values(delivery: Delivery, source: Source, decode: Decode | None) -> Iterab
 
 
 def usual_values(delivery: Delivery) -> Iterable[Any]:
-    """The values of a body: a form's or a query's fields, or JSON documents. Raises Quarantined."""
+    """The values of a body: a form's or a query's fields, or JSON documents. A value of the type Quarantined
+    is a line that is not JSON. Raises Quarantined."""
     if delivery.is_request and not delivery.body:
         return [form_fields(delivery.query)]
     body = delivery.body or b""
-    if delivery.content_type == FORM:
+    # HTTP clients name the type of a form by default. No form begins with a bracket.
+    if delivery.content_type == FORM and body.lstrip()[:1] not in (b"{", b"["):
         return [form_fields(_utf8(body))]
     return json_values(body)
 
@@ -153,22 +169,28 @@ def form_fields(encoded: str) -> dict[str, str]:
 
 
 def json_values(body: bytes) -> list[Any]:
-    """The JSON documents in a body: one, one per line, or one after the other. Raises Quarantined."""
+    """The JSON documents in a body: one, one per line, or one after the other. Of several lines, one that is
+    not JSON becomes a value of the type Quarantined. Raises Quarantined if no document is JSON."""
     try:
         return [_decode(body)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        fault = error
+        fault = f"The body is not JSON: {_fault(error)}."
     content = _utf8(body.removeprefix(b"\xef\xbb\xbf"))
-    values: list[Any] = []
-    try:
-        for document in _documents(content):
-            values.append(_decode(document))
-            if len(values) > RECORDS_MAX:
-                break
-    except (msgspec.DecodeError, RecursionError):
-        raise Quarantined(f"The body is not JSON: {_fault(fault)}.") from None
-    if not values:
+    lines = [line for each in content.split("\n") if (line := each.strip())]
+    if not lines:
         raise Quarantined("The body is empty.")
+    if any(line[0] not in "{[" for line in lines):
+        lines = [content]
+    values: list[Any] = []
+    for line in lines:
+        try:
+            values += _documents(line)
+        except (ValueError, RecursionError) as error:
+            values.append(Quarantined(f"The line is not JSON: {_fault(error)}."))
+        if len(values) > RECORDS_MAX:
+            break
+    if all(isinstance(value, Quarantined) for value in values):
+        raise Quarantined(fault)
     return values
 
 
@@ -180,31 +202,22 @@ def json_value(content: str | bytes, what: str) -> Any:
         raise Quarantined(f"{what} is not JSON: {_fault(error)}.") from None
 
 
-def _documents(content: str) -> Iterator[str]:
-    """Splits concatenated JSON objects and arrays, and lines, into documents."""
-    depth, begin, quoted, escaped = 0, -1, False, False
-    for position, character in enumerate(content):
-        if quoted:
-            quoted = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            quoted = True
-            begin = position if begin < 0 else begin
-        elif character in "{[":
-            begin = position if begin < 0 else begin
-            depth += 1
-        elif character in "}]":
-            depth -= 1
-            if depth == 0:
-                yield content[begin : position + 1]
-                begin = -1
-        elif begin < 0 and not character.isspace():
-            begin = position
-        elif character == "\n" and depth == 0 and begin >= 0:
-            yield content[begin:position]
-            begin = -1
-    if begin >= 0:
-        yield content[begin:]
+def _documents(content: str) -> list[Any]:
+    """The documents in a text, with or without spaces between them. Raises ValueError and RecursionError."""
+    try:
+        return [_decode(content)]
+    except msgspec.DecodeError:
+        values: list[Any] = []
+    position = 0
+    while len(values) <= RECORDS_MAX:
+        while content[position : position + 1].isspace():
+            position += 1
+        if position == len(content):
+            break
+        _, end = _scan(content, position)
+        values.append(_decode(content[position:end]))
+        position = end
+    return values
 
 
 def _fault(error: Exception) -> str:
@@ -223,6 +236,9 @@ def _utf8(body: bytes) -> str:
 def _unwrapped(
     value: Any, source: Source, offer: _Offer, depth: int
 ) -> Iterator[_Inner | Ignored | Quarantined]:
+    if isinstance(value, Ignored | Quarantined):
+        yield value
+        return
     try:
         inner = _opened(value, source, offer) if isinstance(value, dict | list) else None
     except (Ignored, Quarantined) as outcome:
@@ -241,36 +257,52 @@ def _opened(value: Any, source: Source, offer: _Offer) -> Iterable[_Inner] | Non
     """The content of the outermost envelope; None if no envelope is recognized."""
     if isinstance(value, list):
         return [_Inner(each, _NO_OFFER) for each in value]
-    if "specversion" in value and "id" in value and "source" in value and "type" in value:
+    if _is_cloud_event(value):
         return [_cloud_event(value)]
     if len(value) == 2 and "schema" in value and "payload" in value:
         if value["payload"] is None:
             raise Ignored("it has no payload")
         return [_Inner(value["payload"], offer)]
-    if "op" in value and "source" in value and "after" in value:
-        return [_Inner(_changed_row(value), offer)]
-    if "__deleted" in value:
-        if text(value["__deleted"]) in ("true", "True") or value["__deleted"] is True:
+    # A change's id and time are those of its commit, so the row has neither.
+    if "op" in value and "source" in value and ("after" in value or value["op"] in _CHANGES_OF_NO_ROW):
+        return [_Inner(_changed_row(value), _NO_OFFER)]
+    if "__deleted" in value or "__op" in value or "__ts_ms" in value:
+        if value.get("__deleted") in (True, "true", "True") or value.get("__op") == "d":
             raise Ignored("it is a removed row")
-        return [_Inner(_without_marks(value), offer)]
-    return _of_amazon(value, offer) or _of_shipper(value, source, offer)
+        return [_Inner(_without_marks(value), _NO_OFFER)]
+    found = _of_amazon(value)
+    return found if found is not None else _of_shipper(value, source, offer)
+
+
+def _is_cloud_event(value: Mapping[str, Any]) -> bool:
+    return "specversion" in value and all(name in value for name in _CLOUD_EVENT)
+
+
+def _cloud_events(values: list[Any]) -> list[Any]:
+    """The values that the delivery's media type declares CloudEvents; a fault in place of any other."""
+    return [
+        _cloud_events(value)
+        if isinstance(value, list)
+        else value
+        if isinstance(value, dict) and _is_cloud_event(value)
+        else Quarantined(f"The CloudEvent has not all of {', '.join(_CLOUD_EVENT)}.")
+        for value in values
+    ]
 
 
 def _cloud_event(value: Mapping[str, Any]) -> _Inner:
-    offer = _cloud_offer(value["source"], value["id"], value.get("time"))
-    if "data_base64" in value:
+    offer = _cloud_offer(needed(value["source"], "source"), needed(value["id"], "id"), value.get("time"))
+    media_type = (text(value.get("datacontenttype")) or "application/json").lower()
+    if value.get("data_base64") is not None:
         decoded = _base64(value["data_base64"], "data_base64")
-        media_type = str(value.get("datacontenttype", "application/json"))
         return _Inner(_if_json(decoded, media_type, "data_base64"), offer)
     data = value.get("data")
     if data is None:
         raise Ignored("the CloudEvent has no data")
-    if isinstance(data, str):
-        data = _if_json(data, str(value.get("datacontenttype", "application/json")), "data")
-    return _Inner(data, offer)
+    return _Inner(_if_json(data, media_type, "data") if isinstance(data, str) else data, offer)
 
 
-def _cloud_offer(source: Any, id_: Any, time: Any) -> _Offer:
+def _cloud_offer(source: str, id_: str, time: Any) -> _Offer:
     digest = sha256(f"{source}\n{id_}".encode(errors="surrogatepass")).hexdigest()
     try:
         at = iso(time, "time")
@@ -280,16 +312,14 @@ def _cloud_offer(source: Any, id_: Any, time: Any) -> _Offer:
 
 
 def _binary_cloud_event(delivery: Delivery) -> _Offer:
-    """The id and the time in the headers of a CloudEvent in binary mode."""
-    prefix = "ce-" if delivery.is_request else "ce_"
-    if f"{prefix}specversion" not in delivery.headers or f"{prefix}id" not in delivery.headers:
+    """The id and the time in the headers of a CloudEvent in binary mode. HTTP encodes them by percent."""
+    prefix, plain = ("ce-", unquote) if delivery.is_request else ("ce_", str)
+    given = {name: plain(delivery.headers.get(prefix + name, "")) for name in (*_CLOUD_EVENT, "time")}
+    if not all(given[name] for name in _CLOUD_EVENT):
         return _NO_OFFER
     if not delivery.body:
         raise Ignored("the CloudEvent has no data")
-    source, id_, time = (
-        unquote(delivery.headers.get(prefix + name, "")) for name in ("source", "id", "time")
-    )
-    return _cloud_offer(source, id_, time)
+    return _cloud_offer(given["source"], given["id"], given["time"])
 
 
 def _if_json(content: str | bytes, media_type: str, what: str) -> Any:
@@ -315,23 +345,28 @@ def _without_marks(value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if not name.startswith("__")}
 
 
-def _of_amazon(value: Mapping[str, Any], offer: _Offer) -> list[_Inner] | None:
+def _of_amazon(value: Mapping[str, Any]) -> Iterable[_Inner] | None:
     if "TopicArn" in value and "MessageId" in value and "Type" in value:
         return [_notification(value)]
     if "detail-type" in value and "detail" in value:
         return None  # an EventBridge event is read whole: the dialects need its id and source
     if "requestId" in value and isinstance(value.get("records"), list):
-        return [
-            _Inner(document, _NO_OFFER)
-            for each in value["records"]
-            for document in json_values(_base64(_member(each, "data"), "records.data"))
-        ]
-    if isinstance(value.get("Records"), list) and value["Records"]:
-        return [_lambda_record(each) for each in value["Records"]]
+        return _each(value["records"], _firehose_record)
+    if isinstance(value.get("Records"), list):
+        return _each(value["Records"], _lambda_record)
     body = value.get("body", value.get("Body"))
     if isinstance(body, str) and ("messageId" in value or "MessageId" in value):
         return [_Inner(json_value(body, "body"), _NO_OFFER)]
     return None
+
+
+def _each(elements: Iterable[Any], opened: Callable[[Any], Iterable[_Inner]]) -> Iterator[_Inner]:
+    """The content of a batch's elements; of one that cannot be opened, the reason."""
+    for element in elements:
+        try:
+            yield from opened(element)
+        except (Ignored, Quarantined) as outcome:
+            yield _Inner(outcome, _NO_OFFER)
 
 
 def _notification(value: Mapping[str, Any]) -> _Inner:
@@ -344,21 +379,25 @@ def _notification(value: Mapping[str, Any]) -> _Inner:
     return _Inner(json_value(message, "Message"), _Offer(text(value["MessageId"])))
 
 
-def _lambda_record(value: Any) -> _Inner:
-    """A record of Kinesis, SQS or SNS in the form in which Lambda passes it."""
+def _firehose_record(value: Any) -> Iterable[_Inner]:
+    documents = json_values(_base64(_member(value, "data"), "records.data"))
+    return [_Inner(document, _NO_OFFER) for document in documents]
+
+
+def _lambda_record(value: Any) -> Iterable[_Inner]:
+    """A record of Kinesis, SNS or SQS in the form in which Lambda passes it."""
     kinesis = _member(value, "kinesis")
     if isinstance(kinesis, dict):
         content = _base64(kinesis.get("data"), "Records.kinesis.data")
-        return _Inner(
-            json_value(content, "Records.kinesis.data"), _Offer(text(kinesis.get("sequenceNumber")))
-        )
+        offer = _Offer(text(kinesis.get("sequenceNumber")))
+        return [_Inner(json_value(content, "Records.kinesis.data"), offer)]
     notification = _member(value, "Sns")
-    if isinstance(notification, dict):
-        return _Inner(json_value(str(notification.get("Message")), "Records.Sns.Message"), _NO_OFFER)
+    if isinstance(notification, dict) and "Type" in notification and "MessageId" in notification:
+        return [_notification(notification)]
     body = _member(value, "body")
     if isinstance(body, str):
-        return _Inner(json_value(body, "Records.body"), _NO_OFFER)
-    return _Inner(value, _NO_OFFER)
+        return [_Inner(json_value(body, "Records.body"), _NO_OFFER)]
+    return [_Inner(value, _NO_OFFER)]
 
 
 def _of_shipper(value: Mapping[str, Any], source: Source, offer: _Offer) -> list[_Inner] | None:

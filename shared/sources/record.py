@@ -40,10 +40,13 @@ class Record:
     def derived_id(self) -> str:
         """The envelope's id if it offers one. Otherwise the dialect's name and 32 hexadecimal digits of the
         SHA-256 of the record's bytes, or of its value serialized with sorted keys: the same for each
-        delivery of the same record."""
+        delivery of the same record. Raises Quarantined for a value that is nested too deeply."""
         if self.offered_id is not None:
             return self.offered_id
-        content = self.content if self.content is not None else _encode(self.value)
+        try:
+            content = self.content if self.content is not None else _encode(self.value)
+        except RecursionError:
+            raise Quarantined("The record is nested too deeply.") from None
         return f"{self.source.dialect}_{sha256(content).hexdigest()[:32]}"
 
 
