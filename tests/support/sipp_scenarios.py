@@ -10,6 +10,7 @@ from typing import Final
 OWN: Final = "acme.example"
 FOREIGN: Final = "carrier.example"
 PREFIX: Final = "+155501"
+CALLER: Final = "+15550199"
 REFUSALS: Final = {404: "Not Found", 480: "Temporarily Unavailable", 486: "Busy Here", 603: "Decline"}
 
 
@@ -62,8 +63,9 @@ def _request(
             f"{method} {uri} SIP/2.0",
             via,
             *more,
-            f"From: <sip:+15550199@{caller_domain}>;tag=[pid]c[call_number]",
-            f"To: <sip:[service]@{callee_domain}>" + ("" if is_first or method == "CANCEL" else "[peer_tag_param]"),
+            f"From: <sip:{CALLER}@{caller_domain}>;tag=[pid]c[call_number]",
+            f"To: <sip:[service]@{callee_domain}>"
+            + ("" if is_first or method == "CANCEL" else "[peer_tag_param]"),
             "Call-ID: [call_id]",
             f"CSeq: {cseq} {method}",
             "Contact: <sip:caller@[local_ip]:[local_port]>",
@@ -178,8 +180,7 @@ def takes(talk_milliseconds: int, *, busy_at_first: bool) -> str:
         "busy": f"{Outcome.IS_BUSY_AT_FIRST if busy_at_first else 'x'}[0-9]{{3}}",
     }
     found = "".join(
-        f'<ereg regexp="55501{pattern}@" search_in="msg" check_it="false" '
-        f'assign_to="{name}"/>'
+        f'<ereg regexp="55501{pattern}@" search_in="msg" check_it="false" assign_to="{name}"/>'
         for name, pattern in starts.items()
     )
     kept = "".join(
