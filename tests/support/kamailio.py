@@ -2,16 +2,16 @@
 
 import asyncio
 import shutil
-import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from services.ops.embedded.servers import Server
 from tests.support import sipp
 from tests.support.processes import until
 from tests.support.repository import ROOT
@@ -43,8 +43,11 @@ def missing() -> list[str]:
 needs_kamailio = pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
 
 
-class Kamailio(Server):
-    """A proxy that can be stopped."""
+@dataclass(frozen=True)
+class Kamailio:
+    """A proxy that runs."""
+
+    log: Path
 
     def said(self, text: str) -> bool:
         """Whether the log contains this text."""
@@ -61,15 +64,14 @@ async def kamailio(directory: Path, port: int, **values: str) -> AsyncIterator[K
         *(word for name, value in given.items() for word in ("-A", f"{name}={value}")),
     ]
 
-    async def ready() -> None:
-        await until(lambda: _answers(port), "Kamailio to answer")
-
-    proxy = Kamailio(command, directory / "kamailio.log", None, signal.SIGTERM, ready)
+    log = directory / "kamailio.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        await proxy.start()
-        yield proxy
+        await until(lambda: _answers(port), "Kamailio to answer")
+        yield Kamailio(log)
     finally:
-        proxy.stop()
+        sipp.stop(process)
 
 
 async def _answers(port: int) -> bool:

@@ -92,7 +92,7 @@ class Caller:
     def kill(self) -> None:
         """Ends it if it still runs."""
         if self._process is not None:
-            _stop(self._process)
+            stop(self._process)
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def callee(directory: Path, scenario: str, name: str, port: int) -> Iterator[Non
     try:
         yield
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _start(arguments: list[str], directory: Path, name: str) -> subprocess.Popen[bytes]:
@@ -120,7 +120,8 @@ def _start(arguments: list[str], directory: Path, name: str) -> subprocess.Popen
         )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process, gently at first."""
     if process.poll() is not None:
         return
     process.send_signal(signal.SIGTERM)

@@ -32,7 +32,7 @@ from tests.support.sipp_scenarios import FOREIGN, OWN, Outcome
 pytestmark = [needs_kamailio, pytest.mark.long]
 
 SECONDS_OF_SLACK: Final = 1
-"""SIPp may log a message this long after it sent it, and receive one this long after Kamailio sent it."""
+"""SIPp may log a message this long after it sent it."""
 CALLEE_TALKS_MILLISECONDS: Final = 500
 
 
@@ -114,7 +114,7 @@ async def test_calls_equal_what_sipp_counted(
         # Several would pass 180 and 200 on in either order, which SIPp counts as a fault.
         "WORKERS": "1",
         "RING_MILLISECONDS": "1500",
-        "CALL_SECONDS": "4",
+        "CALL_SECONDS": "5",
         "CALLFOLD_CONNECTION": f'"callfold=>http://kamailio:s3cret@127.0.0.1:{receiver_port}/hooks/{source_id}"',
     }
     async with kamailio(tmp_path, port, **values) as proxy:
@@ -231,12 +231,17 @@ def _compare(row: asyncpg.Record, group: Group, call: list[Message]) -> None:
     assert _seconds(row["created_at"]) <= _seconds(row["answered_at"]) <= final.instant
     talk = _seconds(row["completed_at"]) - _seconds(row["answered_at"])
     assert row["duration"] == int(talk)
-    if bye is not None:
-        assert row["duration"] == int(bye.instant - final.instant)
-        latest = call[-1].instant if bye.is_sent else bye.instant
-        assert bye.instant - SECONDS_OF_SLACK <= _seconds(row["completed_at"]) <= latest
-    else:
+    if bye is None:
         assert talk > 1, "Kamailio ends it by its timer"
+    elif bye.is_sent:
+        # Kamailio sees the answer before its caller does, and the end after it. On an idle machine both
+        # bounds are the same number.
+        shortest, longest = bye.instant - final.instant, call[-1].instant - call[0].instant
+        assert int(shortest) <= row["duration"] <= int(longest)
+        assert bye.instant - SECONDS_OF_SLACK <= _seconds(row["completed_at"]) <= call[-1].instant
+    else:
+        assert row["duration"] <= int(bye.instant - call[0].instant)
+        assert final.instant <= _seconds(row["completed_at"]) <= bye.instant
 
 
 def _seconds(instant: datetime) -> float:
