@@ -18,7 +18,7 @@ from services.ingest.arrivals import Sorted, sort_events
 from services.ingest.deliveries import sort_deliveries, unknown_sources
 from services.ingest.metrics import Metrics, Standing
 from services.ingest.reader import Reader, Sort
-from services.ingest.source_directory import REFRESH_SECONDS, SourceDirectory
+from services.ingest.source_directory import SourceDirectory
 from shared.kafka.client import KafkaRefusal
 from shared.settings.ingest import IngestSettings
 
@@ -132,7 +132,7 @@ class Ingest:
             if await self._directory.refresh():
                 self._adjust(self._topics_of_sources())
                 await self._directory.retry_waiting()
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(self._settings.sources_interval_seconds)
 
     def _topics_of_sources(self) -> set[str]:
         known = self._directory.known

@@ -36,7 +36,12 @@ class Redriven:
 
 
 async def redrive_once(
-    connection: Connection, ids: Sequence[UUID], now: datetime, deliveries_topic: str
+    connection: Connection,
+    ids: Sequence[UUID],
+    now: datetime,
+    deliveries_topic: str,
+    *,
+    create_organizations: bool = False,
 ) -> Redriven:
     """Retries these quarantined records, if they still exist. The transaction that stores a record also
     removes it from the quarantine. A record that is still invalid stays, with the reason that holds at `now`
@@ -48,7 +53,7 @@ async def redrive_once(
     records = [_record(row) for row in rows]
     found = await _sorted(connection, rows, records, now, deliveries_topic)
     organizations, touched = await read_known(connection, group(event for _, event in found.arrivals))
-    batch = changes(touched, organizations, now=now, create_organizations=False)
+    batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
     bad_records = [*found.bad_records, *refused_records(found.arrivals, batch.refused)]
     bad = {id(one.record): one for one in bad_records}
     accepted = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in bad]

@@ -16,7 +16,6 @@ from shared.store.sources import KnownSources, read_known_sources
 
 logger = logging.getLogger("callfold.ingest")
 
-REFRESH_SECONDS: Final = 10
 TIMEOUT_SECONDS: Final = 10
 SESSION: Final = {
     "statement_timeout": "10s",
@@ -34,7 +33,10 @@ class SourceDirectory:
         self.known: KnownSources | None = None
         self._box = settings.secret_box()
         self._working = asyncio.Lock()
-        self._waiting = Waiting(settings.deliveries_topic)
+        self._waiting = Waiting(
+            settings.deliveries_topic,
+            create_organizations=settings.unknown_organizations == "create",
+        )
         self._database = PatientConnection(
             settings,
             application_name="callfold-ingest-sources",

@@ -1,4 +1,8 @@
-"""Waiting deliveries: retried as soon as another delivery has named the organization of their call."""
+"""Waiting deliveries: retried as soon as the organization of their calls is known.
+
+Some deliveries cannot name the organization of their call, until another one has named it. Others name a
+value that the source does not map yet.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -11,6 +15,7 @@ import asyncpg
 from services.ingest.redrive import Redriven, redrive_once
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.statement import Statement
+from shared.sources.placement import UNMAPPED
 from shared.store.batch import Overtaken, TooLarge
 
 logger = logging.getLogger("callfold.ingest")
@@ -22,20 +27,31 @@ _CONFLICTS: Final = (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNo
 
 
 class Waiting:
-    """Retries the deliveries whose call's organization has become known."""
+    """Retries the deliveries whose organization has become known."""
 
-    def __init__(self, deliveries_topic: str) -> None:
+    def __init__(self, deliveries_topic: str, *, create_organizations: bool) -> None:
         self._deliveries_topic = deliveries_topic
+        self._create_organizations = create_organizations
         self._looked_until = datetime(1970, 1, 1, tzinfo=UTC)
 
     async def retry(self, connection: Connection) -> None:
         """Retries those that became known since the last round, one chunk after another. Conflicts with
         other writers are left to the next round. Raises asyncpg's errors."""
         now = await connection.fetchval("SELECT clock_timestamp()")
-        tried: set[UUID] = set()
+        is_complete = await self._retry_all(connection, _READY)
+        is_complete &= await self._retry_all(connection, _OF_CHANGED_SOURCES)
+        if is_complete:
+            self._looked_until = now - OVERLAP
+
+    async def _retry_all(self, connection: Connection, ready: Statement) -> bool:
+        """Retries the records that the statement finds. Returns false after a conflict."""
+        tried: list[UUID] = []
         is_complete = True
-        while ids := await self._ready(connection, tried):
-            tried.update(ids)
+        while rows := await ready.fetch(
+            connection, since=self._looked_until, tried=tried, most=CHUNK_RECORDS
+        ):
+            ids = [id_ for (id_,) in rows]
+            tried += ids
             try:
                 done = await self._redrive(connection, ids)
             except _CONFLICTS as faster:
@@ -43,28 +59,32 @@ class Waiting:
                 is_complete = False
                 continue
             logger.info("retried %d waiting deliveries: %d accepted", done.retried, done.accepted)
-        if is_complete:
-            self._looked_until = now - OVERLAP
-
-    async def _ready(self, connection: Connection, tried: set[UUID]) -> list[UUID]:
-        rows = await _READY.fetch(connection, since=self._looked_until, tried=list(tried), most=CHUNK_RECORDS)
-        return [id_ for (id_,) in rows]
+        return is_complete
 
     async def _redrive(self, connection: Connection, ids: Sequence[UUID]) -> Redriven:
         """Retries these, one by one where they are too large together or PostgreSQL refuses one."""
         now = datetime.now(UTC)
         try:
-            return await redrive_once(connection, ids, now, self._deliveries_topic)
+            return await self._redrive_once(connection, ids, now)
         except (TooLarge, *REFUSAL_TYPES):
             if len(ids) == 1:
                 raise
         done = Redriven()
         for id_ in ids:
             try:
-                done += await redrive_once(connection, [id_], now, self._deliveries_topic)
+                done += await self._redrive_once(connection, [id_], now)
             except REFUSAL_TYPES:
                 logger.exception("PostgreSQL refuses a waiting delivery; it stays in the quarantine")
         return done
+
+    async def _redrive_once(self, connection: Connection, ids: Sequence[UUID], now: datetime) -> Redriven:
+        return await redrive_once(
+            connection,
+            ids,
+            now,
+            self._deliveries_topic,
+            create_organizations=self._create_organizations,
+        )
 
 
 # Two searches, each by an index: calls named lately, and deliveries quarantined lately.
@@ -83,4 +103,10 @@ WITH ready AS (
 SELECT id FROM ready WHERE NOT id = ANY(:tried::uuid[])
 GROUP BY id HAVING count(DISTINCT organization_id) = 1
 ORDER BY id LIMIT :most::integer
+""")
+
+_OF_CHANGED_SOURCES: Final = Statement(f"""
+SELECT q.id FROM sources AS s JOIN quarantined_records AS q ON q.source_id = s.id
+WHERE s.changed_at > :since::timestamptz AND q.reason LIKE '%{UNMAPPED}' AND NOT q.id = ANY(:tried::uuid[])
+ORDER BY q.id LIMIT :most::integer
 """)

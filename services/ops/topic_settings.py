@@ -23,8 +23,8 @@ UNLIMITED: Final = -1
 
 @dataclass(frozen=True)
 class Kind:
-    """What a topic holds: the largest records that it must accept, the limit of a new topic, and the effect
-    of a lower limit."""
+    """A kind of topic: the largest records that it must accept, the limit of a new topic, and the effect of
+    a lower limit."""
 
     record_bytes_least: int
     record_bytes_max: int

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
+import httpx
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from services.receiver.hooks import Hooks, Sending, untraced
 from services.receiver.known_sources import KnownSources
 from services.receiver.metrics import Metrics, Standing
 from services.receiver.publisher import Publisher
+from services.receiver.sns import Notifications
 from shared.settings.receiver import ReceiverSettings
 
 HOOKS: Final = "/hooks/"
@@ -35,8 +37,10 @@ class Receiver:
         *,
         clock: Callable[[], datetime] = _utc_now,
         sending: Sending = untraced,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """`clock` returns the current time. `sending` wraps each publication in a span."""
+        """`clock` returns the current time. `sending` wraps each publication in a span. `transport` replaces
+        the connections to Amazon SNS."""
         self.ended = asyncio.Event()
         """Set when a permanent fault, `fault`, ends the process."""
         self.fault: Exception | None = None
@@ -51,7 +55,16 @@ class Receiver:
                 body_bytes=lambda: self._memory.bytes_held,
             )
         )
-        self._hooks = Hooks(self._sources, self._publisher, self._memory, self.metrics, clock, sending)
+        self._notifications = Notifications(transport)
+        self._hooks = Hooks(
+            self._sources,
+            self._publisher,
+            self._memory,
+            self.metrics,
+            self._notifications,
+            clock,
+            sending,
+        )
 
     async def why_waiting(self) -> str | None:
         """Why requests are answered 503; None when they are taken."""
@@ -75,7 +88,8 @@ class Receiver:
         stop = asyncio.Event()
         tasks = [asyncio.create_task(self._run(part.run(stop))) for part in (self._sources, self._publisher)]
         try:
-            yield
+            async with self._notifications:
+                yield
         finally:
             stop.set()
             await asyncio.wait(tasks)

@@ -1,7 +1,7 @@
 """One request: find its source, read it, verify it, publish it, answer it.
 
 Nothing of a request is published before it is verified. Nothing is answered 2xx before the broker has stored
-it. No request makes the receiver fail: whatever a check raises for it is a refusal.
+it. No request makes the receiver fail: every exception of a check is a refusal.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from services.receiver.known_sources import KnownSource, KnownSources, NothingRe
 from services.receiver.metrics import NO_SOURCE, Metrics, Outcome
 from services.receiver.publisher import NotPublished, Publisher, RecordTooLarge
 from services.receiver.refusals import RefusalLog, reason_of
+from services.receiver.sns import Notifications, NotReached, is_of_sns
 from shared.database.loggable import loggable
 from shared.sources import outcome
 from shared.sources.delivery import Delivery
@@ -34,7 +35,7 @@ from shared.sources.signatures import check_request
 logger = logging.getLogger("callfold.receiver")
 
 THREAD_BYTES: Final = 64 * 1024
-"""From this size on, a body is verified in a thread, so that other requests go on meanwhile."""
+"""From this size on, a body is verified in a thread, so that other requests continue."""
 _path_of_source = re.compile(
     rb"/hooks/([0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})"
 ).fullmatch
@@ -63,6 +64,7 @@ class Hooks:
         publisher: Publisher,
         memory: Memory,
         metrics: Metrics,
+        notifications: Notifications,
         clock: Callable[[], datetime],
         sending: Sending = untraced,
     ) -> None:
@@ -70,6 +72,7 @@ class Hooks:
         self._publisher = publisher
         self._memory = memory
         self._metrics = metrics
+        self._notifications = notifications
         self._clock = clock
         self._sending = sending
         self._refusals = RefusalLog()
@@ -92,7 +95,7 @@ class Hooks:
                     name = known.source.name
                     answer = await self._receive(request, known, held)
         except ClientDisconnect:
-            return Response()  # nobody reads it
+            return Response()  # the client does not read it
         finally:
             held.release()
         if not held.is_read and bodies.announces_body(request):
@@ -127,6 +130,9 @@ class Hooks:
             handshake = await self._verified(delivery, known)
         except Refused as refused:
             return self._refuse(str(refused), known)
+        except NotReached:
+            sentence = "Amazon SNS does not answer, so its message cannot be verified; retry in a moment."
+            return _Answer("unavailable", answers.unavailable(sentence, 5))
         if handshake is not None:
             return _Answer("answered", answers.handshake(handshake))
         return await self._publish(
@@ -134,14 +140,18 @@ class Hooks:
         )
 
     async def _verified(self, delivery: Delivery, known: KnownSource) -> outcome.Response | None:
-        """The answer to a handshake, or None for a request to be kept. Raises Refused."""
+        """The answer to a handshake, or None for a request to be kept. Raises Refused and NotReached."""
         verify = known.dialect.verify if known.dialect is not None else None
         _check_fields(delivery)
         try:
+            if is_of_sns(delivery, known.source):
+                if verify is None:
+                    check_request(delivery, known.source, None)
+                return await self._notifications.verify(delivery, known.source)
             if len(delivery.body or b"") < THREAD_BYTES:
                 return check_request(delivery, known.source, verify)
             return await asyncio.to_thread(check_request, delivery, known.source, verify)
-        except Refused:
+        except (Refused, NotReached):
             raise
         except Exception as fault:
             logger.warning(
@@ -156,7 +166,8 @@ class Hooks:
         kind = reason_of(reason)
         self._metrics.refused(known.source.name, kind)
         self._refusals.add(known.source.id, reason)
-        basic = known.dialect is not None and known.dialect.verify is None
+        unsigned = known.dialect is not None and known.dialect.verify is None
+        basic = unsigned and "password" in known.source.secrets
         if basic or kind == "missing":
             return _Answer("refused", answers.unauthorized(reason, basic=basic))
         return _Answer("refused", answers.forbidden(reason))
@@ -183,7 +194,7 @@ def _check_fields(delivery: Delivery) -> None:
 
 
 def _busy() -> _Answer:
-    sentence = "The receiver has too many requests in hand; retry in a moment."
+    sentence = "The receiver is processing too many requests; retry in a moment."
     return _Answer("unavailable", answers.unavailable(sentence, 1))
 
 

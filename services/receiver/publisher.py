@@ -99,7 +99,7 @@ class Publisher:
         self.waiting -= 1
         held.release()
         if ended is not None and not ended.cancelled():
-            ended.exception()  # after a time-out, nobody else retrieves it
+            ended.exception()  # after a time-out, the request does not retrieve it
 
     def _fail(self, reason: str) -> None:
         self._reason = reason

@@ -6,6 +6,7 @@ its own, and the earliest answer counts.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from shared.dialects.sip import (
@@ -106,6 +107,7 @@ def _message(fields: Fields) -> Message:
     return _described(_part(fields, "data_header"))
 
 
+@lru_cache(maxsize=4)  # a record is read for its facts and for its organization
 def _parsed(raw: str) -> Message | None:
     """The message in its own form (RFC 3261, 7); None for another text."""
     start, _, rest = raw.lstrip().partition("\n")

@@ -52,8 +52,10 @@ FROM_PARTS: Final = (("fU", "fd"), ("src_user", "src_domain"))
 """The fields of From's user and domain where there is no URI."""
 TO_PARTS: Final = (("tU", "td"), ("dst_ouser", ""))
 """The same of To. In acc's records, `dst_domain` is the next hop's."""
-MADE_UP: Final = frozenset({"123", "aaa-bbb-ccc-ddd"})
-"""The Call-IDs of Kamailio's own messages, in 5.x and in later versions."""
+NOT_UTF_8: Final = "NON-UTF8"
+"""acc_json writes this in place of a value that is not UTF-8."""
+OF_NO_CALL: Final = frozenset({"123", "aaa-bbb-ccc-ddd", NOT_UTF_8})
+"""The Call-IDs of Kamailio's own messages, in 5.x and in later versions, and of unreadable ones."""
 CDR_START: Final = "cdr_start"
 TIMER: Final = "RECOVERY_ON_TIMER_EXPIRE"
 
@@ -82,7 +84,7 @@ def _fields(record: Record) -> Fields:
 def _first(fields: Fields, names: Sequence[str]) -> str | None:
     """The text of the first field that has one."""
     for name in names:
-        if (given := text(fields.get(name))) is not None:
+        if name in fields and (given := text(fields[name])) is not None:
             return given
     return None
 
@@ -102,10 +104,10 @@ def _is_fake(fields: Fields) -> bool:
 
 
 def _call_id(fields: Fields) -> str:
-    """The dialog's Call-ID, else the message's. Raises Quarantined for that of Kamailio's own messages."""
+    """The dialog's Call-ID, else the message's. Raises Quarantined for one that many calls share."""
     call_id = text(fields.get("dlg_callid")) or needed(_first(fields, CALL_ID), "callid")
-    if call_id in MADE_UP:
-        raise Quarantined(f"callid: {call_id!r} is of Kamailio's own message, and there is no dlg_callid.")
+    if call_id in OF_NO_CALL:
+        raise Quarantined(f"callid: {call_id!r} is not the Call-ID of a call.")
     return call_id
 
 
@@ -118,12 +120,12 @@ def _ends(fields: Fields, *, fake: bool = False, may_be_swapped: bool = False) -
 
 def _party(fields: Fields, uris: Sequence[str], parts: Sequence[tuple[str, str]]) -> Party:
     for name in uris:
-        if (uri := fields.get(name)) is not None:
+        if (uri := text(fields.get(name))) is not None and uri != NOT_UTF_8:
             return party(uri)
     for user, domain in parts:
         if user in fields or domain in fields:
-            host = text(fields.get(domain))
-            return Party(sip_user(fields.get(user)), host and host.lower())
+            number, host = sip_user(fields.get(user)), text(fields.get(domain))
+            return Party(number if number != NOT_UTF_8 else None, host and host.lower())
     return Party()
 
 

@@ -7,8 +7,10 @@ from shared.dialects.aircall import AIRCALL
 from shared.dialects.amazon_connect import AMAZON_CONNECT
 from shared.dialects.asterisk import ASTERISK
 from shared.dialects.bandwidth import BANDWIDTH
+from shared.dialects.bland import BLAND
 from shared.dialects.daily import DAILY
 from shared.dialects.dialpad import DIALPAD
+from shared.dialects.elevenlabs import ELEVENLABS
 from shared.dialects.freeswitch import FREESWITCH
 from shared.dialects.genesys_cloud import GENESYS_CLOUD
 from shared.dialects.homer import HOMER
@@ -17,10 +19,16 @@ from shared.dialects.kamailio import KAMAILIO
 from shared.dialects.krosai import KROSAI
 from shared.dialects.livekit import LIVEKIT
 from shared.dialects.opensips import OPENSIPS
+from shared.dialects.plivo import PLIVO
+from shared.dialects.retell import RETELL
 from shared.dialects.ringcentral import RINGCENTRAL
 from shared.dialects.signalwire import SIGNALWIRE
+from shared.dialects.telnyx import TELNYX
+from shared.dialects.telnyx_texml import TELNYX_TEXML
 from shared.dialects.threecx import THREECX
 from shared.dialects.twilio import TWILIO, TWILIO_REST
+from shared.dialects.vapi import VAPI
+from shared.dialects.vonage import VONAGE
 from shared.dialects.wazo import WAZO
 from shared.dialects.zoom_phone import ZOOM_PHONE
 from shared.sources.dialect import Dialect
@@ -30,8 +38,10 @@ _ALL: Final = (
     AMAZON_CONNECT,
     ASTERISK,
     BANDWIDTH,
+    BLAND,
     DAILY,
     DIALPAD,
+    ELEVENLABS,
     FREESWITCH,
     GENESYS_CLOUD,
     HOMER,
@@ -40,11 +50,17 @@ _ALL: Final = (
     KROSAI,
     LIVEKIT,
     OPENSIPS,
+    PLIVO,
+    RETELL,
     RINGCENTRAL,
     SIGNALWIRE,
+    TELNYX,
+    TELNYX_TEXML,
     THREECX,
     TWILIO,
     TWILIO_REST,
+    VAPI,
+    VONAGE,
     WAZO,
     ZOOM_PHONE,
 )

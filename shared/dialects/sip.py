@@ -1,6 +1,6 @@
 """SIP: the parts that the dialects of SIP proxies share: replies as facts, and own and foreign domains."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -92,7 +92,7 @@ def cause_of_reason(header: Any) -> str | None:
 def own_domain(domain: str | None, source: Source) -> str | None:
     """The entry of the source's own domains that covers this domain: itself, or `*` and an end of it."""
     own = source.own_domains()
-    if domain is None or not isinstance(own, Mapping | list | tuple):
+    if domain is None or not isinstance(own, dict | list):
         return None
     if domain in own:
         return domain

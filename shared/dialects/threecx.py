@@ -248,8 +248,8 @@ From the CDR service:
 
 1. In the management console, open *CDR* and choose an active socket, or a single file for all calls.
 2. Select the fields. callfold needs `historyid`, `callid`, `time-start`, `time-answered`, `time-end` and
-   `reason-terminated`, and takes `from-no`, `to-no`, `dial-no`, `from-type` and `to-type`. Put the names of
-   people last: values are not quoted, and a comma in a name would shift the values that follow.
+   `reason-terminated`, and takes `from-no`, `to-no`, `dial-no`, `from-type` and `to-type`. Leave out the
+   names of people: values are not quoted, so callfold quarantines a line with a comma in a name.
 3. Give the same order in the setting `fields`, and the zone of the times in the setting `time_zone`.
 4. Run a forwarder, such as Vector or Logstash, that publishes each line to the source's topic. It may also
    send lines to the source's address. If it puts the line into a field of JSON, name that in the setting

@@ -1,6 +1,5 @@
 """Settings: the environment variables with the prefix `CALLFOLD_`.
 
-<<<<<<< HEAD
 `base` reads the environment and words the errors. `checks` and `database_url` check single values. `process`,
 `database`, `kafka` (with `kafka_tls`) and `secrets` hold settings that several services share. `receiver`,
 `ingest`, `aggregator` and `api` hold those of one service. `misspelt` finds misspelt and deprecated

@@ -57,6 +57,12 @@ class IngestSettings(DatabaseSettings, KafkaSettings, SecretsSettings, MonitorSe
         description="Whether ingest creates an organization that does not exist (create; unnamed, in UTC), "
         "or quarantines its events (quarantine).",
     )
+    sources_interval_seconds: float = Field(
+        5,
+        gt=0,
+        description="Seconds between two readings of the sources and phone numbers, and between two "
+        "retries of deliveries that wait for their organization.",
+    )
     stop_timeout_seconds: float = Field(
         5,
         gt=0,

@@ -48,7 +48,7 @@ def record_of(delivery: Delivery, source_id: UUID, kept_headers: Iterable[str] =
         ),
     ]
     return DeliveryRecord(
-        [(name, value.encode("utf-8", "surrogateescape")) for name, value in headers], delivery.body or b""
+        [(name, value.encode(errors="replace")) for name, value in headers], delivery.body or b""
     )
 
 

@@ -314,6 +314,8 @@ def _cloud_offer(source: str, id_: str, time: Any) -> _Offer:
 def _binary_cloud_event(delivery: Delivery) -> _Offer:
     """The id and the time in the headers of a CloudEvent in binary mode. HTTP encodes them by percent."""
     prefix, plain = ("ce-", unquote) if delivery.is_request else ("ce_", str)
+    if f"{prefix}specversion" not in delivery.headers:
+        return _NO_OFFER
     given = {name: plain(delivery.headers.get(prefix + name, "")) for name in (*_CLOUD_EVENT, "time")}
     if not all(given[name] for name in _CLOUD_EVENT):
         return _NO_OFFER

@@ -5,6 +5,7 @@ organization if it has one; otherwise to that of its call, which another record 
 is ever given to an organization by a guess.
 """
 
+from typing import Final
 from uuid import UUID
 
 from shared.calls.lenient import is_uuid
@@ -12,6 +13,9 @@ from shared.sources.dialect import Dialect
 from shared.sources.outcome import Quarantined
 from shared.sources.record import Record
 from shared.sources.source import Source
+
+UNMAPPED: Final = "is mapped to no organization of the source."
+"""The end of the reason for a value that is not in the source's table."""
 
 
 def organization_of(record: Record, dialect: Dialect) -> UUID | None:
@@ -25,12 +29,12 @@ def organization_of(record: Record, dialect: Dialect) -> UUID | None:
     if source.organizations:
         if (organization := source.organizations.get(named)) is not None:
             return organization
-        raise Quarantined(f"{by}: {_shown(named, source)} is mapped to no organization of the source.")
+        raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
     if source.organization is not None:
         return source.organization
     if dialect.names_organization and is_uuid(named):
         return UUID(named)
-    raise Quarantined(f"{by}: {_shown(named, source)} is mapped to no organization of the source.")
+    raise Quarantined(f"{by}: {_shown(named, source)} {UNMAPPED}")
 
 
 def _shown(named: str, source: Source) -> str:

@@ -75,6 +75,11 @@ def text(value: Any) -> str | None:
     return str(value)
 
 
+def verbatim(value: Any) -> str | None:
+    """A longer text, such as a transcript, with its outer spaces and lines; None for anything else."""
+    return value if text(value) is not None and isinstance(value, str) else None
+
+
 def needed(value: Any, name: str) -> str:
     """The same, for a field without which the record cannot be placed. Raises Quarantined."""
     given = text(value)

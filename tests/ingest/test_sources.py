@@ -34,7 +34,7 @@ async def _counts(database: Connection, statement: str, expected: int) -> bool:
 async def test_a_new_source_takes_effect_without_a_restart(
     pipeline: Pipeline, database: Connection, deliveries_topic: str
 ) -> None:
-    ingest = pipeline.start(deliveries_topic=deliveries_topic)
+    ingest = pipeline.start(deliveries_topic=deliveries_topic, sources_interval_seconds="0.2")
     call = scenario("twilio_outbound_answered")
     source_id = await add_source(database, call[0])
     requests = [one for one in call if one.source.dialect == "twilio"]
@@ -60,7 +60,7 @@ async def test_a_source_with_a_topic_of_its_own(
     price = sample("twilio/late_price")
     await add_source(database, price, topic=topic)
     await publish(bootstrap, topic, records([price]))
-    pipeline.start()
+    pipeline.start(sources_interval_seconds="0.2")
 
     await until(lambda: _counts(database, CALLS, 1), "the price to be stored")
     organization_id = await database.fetchval(ORGANIZATION)
@@ -90,7 +90,7 @@ async def test_a_delivery_that_cannot_be_read_is_quarantined_with_its_source(
         deliveries_topic,
         [*deliveries(source_id, [broken]), *deliveries(uuid4(), [one]), (None, b"{}", ())],
     )
-    pipeline.start(deliveries_topic=deliveries_topic)
+    pipeline.start(deliveries_topic=deliveries_topic, sources_interval_seconds="0.2")
 
     await until(lambda: _counts(database, QUARANTINED, 3), "the deliveries to be quarantined")
     found = {
@@ -101,3 +101,64 @@ async def test_a_delivery_that_cannot_be_read_is_quarantined_with_its_source(
     assert "The header callfold-source names no source." in found
     assert "The header callfold-source is missing or no UUID; the record is not a delivery." in found
     assert await _counts(database, CALLS, 0)
+
+
+async def test_a_delivery_that_cannot_name_its_organization_waits_for_another_one(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    """A proxy's accounting record of an inbound call names no domain of a customer; its report does."""
+    topic = f"proxy-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    nameless, named = sample("kamailio/acc_invite_408_inbound"), sample("kamailio/hook_failure_486")
+    await add_source(database, nameless, topic=topic)
+    ingest = pipeline.start(sources_interval_seconds="0.2")
+    await publish(bootstrap, topic, records([nameless]))
+    await until(lambda: _counts(database, QUARANTINED, 1), "the record to wait")
+    row = await database.fetchrow("SELECT reason, waits_for FROM quarantined_records")
+    assert row is not None
+    assert tuple(row) == (
+        "no delivery has named the organization of this call yet",
+        "a84b4c76e66710",
+    )
+    await publish(bootstrap, topic, records([named]))
+    await until(lambda: _counts(database, QUARANTINED, 0), "the waiting record to be stored")
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 2
+    await pipeline.assert_proved()
+    assert ingest.stop() == 0
+
+
+async def test_a_value_that_is_mapped_later(
+    pipeline: Pipeline, database: Connection, deliveries_topic: str
+) -> None:
+    one = sample("twilio/outbound_busy")
+    source_id = await add_source(database, one)
+    mapped = await database.fetchval("SELECT organizations FROM sources")
+    await database.execute(
+        """UPDATE sources SET organizations = '{"AC0": "00000000-0000-0000-0000-000000000001"}'"""
+    )
+    pipeline.start(deliveries_topic=deliveries_topic, sources_interval_seconds="0.2")
+    await publish(pipeline.bootstrap, deliveries_topic, deliveries(source_id, [one]))
+    await until(lambda: _counts(database, QUARANTINED, 1), "the delivery to wait")
+    await database.execute("UPDATE sources SET organizations = $1, changed_at = now()", mapped)
+    await until(lambda: _counts(database, CALLS, 1), "the delivery to be stored")
+    assert await _counts(database, QUARANTINED, 0)
+    await pipeline.assert_proved()
+
+
+async def test_numbers_give_calls_their_id_and_direction(
+    pipeline: Pipeline, database: Connection, deliveries_topic: str
+) -> None:
+    one = sample("twilio/outbound_busy")
+    source_id = await add_source(database, one)
+    organization_id = await database.fetchval(ORGANIZATION)
+    number_id = uuid4()
+    await database.execute(
+        "INSERT INTO phone_numbers VALUES ($1, '+15550100', $2)", organization_id, number_id
+    )
+    await publish(pipeline.bootstrap, deliveries_topic, deliveries(source_id, [one]))
+    pipeline.start(deliveries_topic=deliveries_topic, sources_interval_seconds="0.2")
+    await until(lambda: _counts(database, CALLS, 1), "the call to be stored")
+    row = await database.fetchrow("SELECT phone_number_id, direction FROM calls")
+    assert row is not None
+    assert tuple(row) == (number_id, "outbound")
+    await pipeline.assert_proved()

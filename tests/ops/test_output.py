@@ -33,6 +33,8 @@ KEY = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8c01"
 USER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8d01"
 NEW_USER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8d02"
 NUMBER = "+493012345"
+SOURCE = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8e01"
+PHONE_NUMBER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8f01"
 BAD_RECORDS = [
     BadRecord(record(b"{", offset=1), "the value is not JSON: it ends too early"),
     BadRecord(
@@ -74,6 +76,30 @@ OPERATOR_COMMANDS: Sequence[Sequence[str]] = [
     ("quarantine", "redrive", "--all"),
     ("quarantine", "discard", "--reason", "not JSON"),
     ("migrate",),
+    (
+        "source",
+        "create",
+        "lobby",
+        "--dialect",
+        "kamailio",
+        "--topic",
+        "lobby",
+        "--map",
+        f"acme.example={ACME}",
+    ),
+    ("source", "create", "voice", "--dialect", "wazo", "--topic", "wazo"),
+    ("source", "list"),
+    ("source", "show", "proxy"),
+    ("source", "map", "proxy", f"other.example={OTHER}"),
+    ("source", "set", "proxy", "--setting", "time_zone=Europe/Berlin"),
+    ("source", "disable", "proxy"),
+    ("source", "enable", "proxy"),
+    ("source", "delete", "proxy"),
+    ("source", "dialects"),
+    ("source", "encrypt-again"),
+    ("number", "add", "--organization", ACME, NUMBER, "--apply"),
+    ("number", "list", "--organization", ACME),
+    ("number", "remove", "--organization", ACME, "+4930999"),
 ]
 
 TOPIC_COMMANDS: Sequence[Sequence[str]] = [
@@ -90,9 +116,10 @@ FILE_COMMANDS: Sequence[Sequence[str]] = [
     ("event", "check", "events.ndjson", "--json"),
 ]
 
-SHOWN_ELSEWHERE = {"up", "down", "status", "demo", "event schema"}
+SHOWN_ELSEWHERE = {"up", "down", "status", "demo", "event schema", "source try", "source new-key"}
 """tests/ops/test_stack.py has snapshots of `up`, `down` and `status`. `demo` shows a live screen, and
-tests/ops/test_event.py compares the output of `event schema` with the schema."""
+tests/ops/test_event.py compares the output of `event schema` with the schema. tests/ops/test_source.py has
+the last two."""
 
 WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("key", "create", "--organization", "acme"),
@@ -117,6 +144,23 @@ WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("replay", "--from-offset", "7"),
     ("replay", "--file", "no-such-file"),
     ("event", "check", "no-such-file"),
+    ("source", "create", "x", "--dialect", "kamalio", "--topic", "t"),
+    ("source", "create", "x", "--dialect", "twilio", "--organization", ACME),
+    ("source", "create", "x", "--dialect", "twilio", "--organization", ACME, "--topic", "t"),
+    ("source", "create", "x", "--dialect", "kamailio", "--topic", "t"),
+    ("source", "create", "x", "--dialect", "kamailio", "--topic", "call-events", "--organization", ACME),
+    ("source", "create", "x", "--dialect", "kamailio", "--topic", "t", "--map", "acme.example"),
+    ("source", "create", "x", "--dialect", "bland", "--organization", ACME, "--secret", "webhook_secret=s"),
+    ("source", "create", "proxy", "--dialect", "kamailio", "--topic", "t", "--organization", ACME),
+    ("source", "create", "x", "--dialect", "kamailio", "--organization", ACME, "--setting", "zone=x"),
+    ("source", "show", "no-such-source"),
+    ("source", "map", "proxy"),
+    ("source", "set", "proxy"),
+    ("source", "try", "--sample", "no-such-file"),
+    ("source", "try", "events.ndjson"),
+    ("number", "add", "--organization", ACME),
+    ("number", "add", "--organization", OTHER, NUMBER),
+    ("number", "add", "--organization", ACME, "--csv", "no-such-file"),
 ]
 
 
@@ -143,6 +187,15 @@ async def exact_acme(database: Connection, database_url: str) -> str:
     )
     await database.execute(
         "INSERT INTO members (organization_id, user_id) VALUES ($1, $2)", ORGANIZATION, USER
+    )
+    await database.execute(
+        "INSERT INTO sources (id, name, dialect, organizations, topic)"
+        " VALUES ($1, 'proxy', 'kamailio', $2, 'sip')",
+        SOURCE,
+        f'{{"acme.example": "{ACME}"}}',
+    )
+    await database.execute(
+        "INSERT INTO phone_numbers VALUES ($1, '+4930999', $2)", ORGANIZATION, PHONE_NUMBER
     )
     return database_url
 

@@ -20,6 +20,7 @@ from services.ops.reference.settings_page import SECTIONS, own_fields
 from services.ops.reference.tables_page import DESCRIPTIONS, UNCOMMENTED, description
 from shared.database.roles import ROLES
 from shared.database.tables import metadata
+from shared.http.server import STATUSES
 from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX
 from shared.settings.misspelt import ALL_SETTINGS
@@ -123,7 +124,9 @@ def test_the_errors_of_the_api_are_those_of_the_table() -> None:
         for path in (ROOT / "services" / "api").rglob("*.py")
         if path.name != "error_codes.py"
     ]
-    assert {code for text in texts for code in re.findall(r"\bErrorCode\.([A-Z_]+)", text)} == codes
+    used = {code for text in texts for code in re.findall(r"\bErrorCode\.([A-Z_]+)", text)}
+    assert used | STATUSES.keys() == codes
+    assert {code: ErrorCode[code].status for code in STATUSES} == STATUSES
     # A code that is written as a literal would not be in the table.
     assert [text for text in texts if re.search(r"\"code\": \"", text)] == []
 

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -20,6 +20,7 @@ from tests.support.events import ORGANIZATION, value
 from tests.support.ingesting import assert_exact, call, counted_calls, keyed
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import lag, publish
+from tests.support.sources import add_source, deliveries, sample
 
 BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -244,3 +245,38 @@ async def test_an_invalid_replay_is_reported(
     done = await callfold("replay", *options, **addresses)
     assert done.status == 1
     assert sentence in done.failure
+
+
+async def test_deliveries_are_translated_again_and_replace_what_is_stored(
+    addresses: dict[str, str], bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A number that was added later changes the translation. Only --replace changes stored events."""
+    busy, answered = sample("twilio/outbound_busy"), sample("twilio/outbound_completed")
+    ignored = sample("twilio/voice_request")
+    source_id = await add_source(database, busy)
+    addresses = addresses | {"topic": "call-events", "deliveries_topic": topic}
+    await publish(bootstrap, topic, deliveries(source_id, [busy, answered, ignored]))
+    first = await replay(addresses, "--topic", topic)
+    assert (first["read"], first["new"], first["ignored"], first["new_calls"]) == (3, 3, 1, 2)
+    number_id = uuid4()
+    organization_id = await database.fetchval("SELECT serves FROM sources")
+    await database.execute(
+        "INSERT INTO phone_numbers VALUES ($1, '+15550100', $2)", organization_id, number_id
+    )
+    kept = await replay(addresses, "--topic", topic)
+    assert (kept["new"], kept["conflicting"], kept["replaced"]) == (0, 2, 0)
+    would = await replay(addresses, "--topic", topic, "--replace", "--dry-run")
+    assert would["replaced"] == 2
+    assert await database.fetchval("SELECT count(phone_number_id) FROM calls") == 0
+    done = await replay(addresses, "--topic", topic, "--replace")
+    assert (done["new"], done["replaced"], done["changed_calls"], done["conflicting"]) == (0, 2, 2, 0)
+    assert await database.fetchval("SELECT array_agg(DISTINCT phone_number_id) FROM calls") == [number_id]
+    lines = await database.fetch("SELECT details FROM audit_log WHERE action = 'events replaced' ORDER BY 1")
+    assert [row["details"] for row in lines] == [
+        "CA7105fa73d25ad39cff9222e78cea8b5e:3:busy",
+        "CAfdcdcc7f2eef90afd9694b4236b28520:3:completed",
+    ]
+    again = await replay(addresses, "--topic", topic, "--replace")
+    assert (again["replaced"], again["duplicate"]) == (0, 3)
+    proof = await prove(database_url)
+    assert proof.exact, proof.differences

@@ -181,7 +181,9 @@ async def test_the_command_waits_for_a_broker_that_is_starting(running: Servers,
         waiting = asyncio.create_task(callfold("topic", "--wait", "60", **where))
     finally:
         await running.kafka.start()
-    assert (await waiting).output == f"Created topic {where['topic']} with 8 partitions.\n"
+    assert (await waiting).output == "".join(
+        f"Created topic {where[each]} with 8 partitions.\n" for each in ("topic", "deliveries_topic")
+    )
 
 
 async def test_the_command_waits_for_an_absent_broker_as_long_as_requested() -> None:

@@ -10,6 +10,8 @@ from shared.kafka.topic import DELIVERY_BYTES_MAX, ensure_topic
 from shared.sources.dialect import Dialect, Verify
 from shared.sources.source import Source
 
+Invent = Callable[..., Source]
+
 
 @pytest.fixture
 async def deliveries(bootstrap: str) -> str:
@@ -24,7 +26,10 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Source]:
     """Registers a dialect that checks requests so, and returns a source of it."""
 
     def register(
-        verify: Verify | None = None, secrets: dict[str, str] | None = None, kept: tuple[str, ...] = ()
+        verify: Verify | None = None,
+        secrets: dict[str, str] | None = None,
+        kept: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
     ) -> Source:
         dialect = Dialect(
             name="invented",
@@ -38,6 +43,6 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Source]:
             lacks="",
         )
         monkeypatch.setitem(DIALECTS, "invented", dialect)
-        return Source(uuid.uuid4(), "one", "invented", secrets=secrets or {})
+        return Source(uuid.uuid4(), "one", "invented", secrets=secrets or {}, settings=settings or {})
 
     return register

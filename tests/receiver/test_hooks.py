@@ -1,4 +1,4 @@
-"""What becomes of a request: its source, its answer, and the record that is published."""
+"""A request to a source: the answer to it, and the record that is published."""
 
 import asyncio
 import logging

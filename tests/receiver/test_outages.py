@@ -1,4 +1,4 @@
-"""Kafka or the database is away: nothing is lost, nothing is promised."""
+"""Kafka or the database is unreachable: no request is lost, and none is answered 2xx too early."""
 
 import logging
 import random

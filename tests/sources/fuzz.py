@@ -122,17 +122,21 @@ ODD_VALUES: Final[tuple[Any, ...]] = (
 @cache
 def samples_of(dialect: str) -> tuple[Sample, ...]:
     """The deliveries of a dialect in all samples and scenarios."""
+    return tuple(sample for sample in _samples() if sample.source.dialect == dialect)
+
+
+@cache
+def _samples() -> tuple[Sample, ...]:
     contents = [
         json.loads(path.read_text(), parse_float=str)
         for kind in ("samples/*/*.json", "scenarios/*.json")
         for path in sorted(FOLDER.glob(kind))
     ]
-    found = [
+    return tuple(
         sample
         for content in contents
         for sample in (scenario_of(content) if "deliveries" in content else [sample_of(content)])
-    ]
-    return tuple(sample for sample in found if sample.source.dialect == dialect)
+    )
 
 
 def damaged(dialect: str, seed: int) -> Sample:
@@ -217,9 +221,9 @@ def _lines_of_json(content: str, random: Random) -> bytes:
 def _json_text(content: str, random: Random) -> str:
     try:
         value = json.loads(content)
-    except ValueError:
+        dumped = json.dumps(_value(value, random), ensure_ascii=random.random() < 0.8)
+    except (ValueError, RecursionError):
         return content[: random.randrange(len(content) + 1)]
-    dumped = json.dumps(_value(value, random), ensure_ascii=random.random() < 0.8)
     return _LITERAL.sub(r"\1", dumped)
 
 

@@ -94,16 +94,22 @@ class Clock:
 
 @asynccontextmanager
 async def receiving(
-    database_url: str, bootstrap: str, topic: str, *, clock: Clock | None = None, **settings: Any
+    database_url: str,
+    bootstrap: str,
+    topic: str,
+    *,
+    clock: Clock | None = None,
+    sns: httpx.AsyncBaseTransport | None = None,
+    **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a receiver that is ready."""
+    """A client of a receiver that is ready. `sns` answers its requests to Amazon SNS."""
     read = ReceiverSettings(
         database_url=as_role(database_url, RECEIVER),
         kafka_bootstrap=bootstrap,
         deliveries_topic=topic,
         **{"secrets_key": KEY, "receiver_sources_seconds": 0.05, **settings},
     )
-    receiver = Receiver(read, clock=clock or Clock())
+    receiver = Receiver(read, clock=clock or Clock(), transport=sns)
     app = receiver.application()
     async with (
         app.router.lifespan_context(app),

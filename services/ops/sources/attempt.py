@@ -10,6 +10,7 @@ from shared.calls.event import Event, InvalidEvent, read
 from shared.calls.fold import Call, distinct, fold
 from shared.dialects.registry import DIALECTS
 from shared.sources.delivery import Delivery
+from shared.sources.delivery_record import record_of, request_of
 from shared.sources.dialect import Dialect
 from shared.sources.outcome import Refused, Response
 from shared.sources.signatures import check_request
@@ -42,6 +43,8 @@ def attempt(sample: Sample, *, verify: bool = True) -> Attempt:
             return Attempt("refused", reason=str(refused))
         if response is not None:
             return Attempt("answered", reason="it is a handshake", response=response)
+    if delivery.is_request:  # ingest reads only what the receiver keeps
+        delivery = request_of(*record_of(delivery, source.id, dialect.kept_headers))
     return _attempt_of(translated(delivery, source, dialect))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+import msgspec
+
 from shared.sources.delivery import Delivery
 from shared.sources.instants import iso, needed_instant
 from shared.sources.source import Source
@@ -58,10 +60,15 @@ def _source(given: Mapping[str, Any], dialect: str, name: str = "") -> Source:
         organization=UUID(organization) if organization else None,
         organizations={value: UUID(id_) for value, id_ in (given.get("organizations") or {}).items()},
         organizations_by=given.get("organizations_by"),
-        secrets=given.get("secrets") or {},
+        secrets={secret: _secret(value) for secret, value in (given.get("secrets") or {}).items()},
         settings=given.get("settings") or {},
         url=given.get("url"),
     )
+
+
+def _secret(value: Any) -> str:
+    """A secret as a source stores it: a text. An object becomes its JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _delivery(given: Mapping[str, Any]) -> Delivery:
