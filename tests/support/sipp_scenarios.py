@@ -112,6 +112,12 @@ def is_refused(caller_domain: str, callee_domain: str, code: int) -> str:
     return _caller(caller_domain, callee_domain, f'<recv response="{code}"/>', _send(_request("ACK", 1)))
 
 
+def dials_nobody(caller_domain: str, callee_domain: str, code: int) -> str:
+    """A caller whose request has no number, so that the proxy itself refuses it."""
+    refused = is_refused(caller_domain, callee_domain, code)
+    return refused.replace("INVITE sip:[service]@", "INVITE sip:")
+
+
 def cancels(caller_domain: str, callee_domain: str, ring_milliseconds: int) -> str:
     """A caller that gives up after this time of ringing."""
     return _scenario(

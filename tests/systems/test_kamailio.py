@@ -78,6 +78,11 @@ GROUPS: Final[Mapping[str, Group]] = {
         scenarios.number(Outcome.RINGS),
         *(5, "no_answer", "outbound", "SIP 408"),
     ),
+    "refused_by_the_proxy": Group(
+        scenarios.dials_nobody(OWN, FOREIGN, 484),
+        scenarios.number(Outcome.ANSWERS),
+        *(5, "failed", "outbound", "SIP 484"),
+    ),
     **{
         f"refused_{code}": Group(
             scenarios.is_refused(FOREIGN, OWN, code),
