@@ -65,7 +65,7 @@ async def kamailio(directory: Path, port: int, **values: str) -> AsyncIterator[K
     ]
 
     log = directory / "kamailio.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         await until(lambda: _answers(port), "Kamailio to answer")

@@ -5,7 +5,8 @@ Kamailio runs with the configuration that `docs/how-to/connect-kamailio.md` reco
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,7 +21,7 @@ from shared.database.roles import RECEIVER
 from shared.kafka.topic import DELIVERY_BYTES_MAX, ensure_topic
 from tests.support import sipp_scenarios as scenarios
 from tests.support.command_line import callfold
-from tests.support.kamailio import kamailio, needs_kamailio
+from tests.support.kamailio import Kamailio, kamailio, needs_kamailio
 from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline
 from tests.support.processes import Service, until
@@ -102,36 +103,87 @@ async def deliveries_topic(bootstrap: str) -> str:
     return name
 
 
-async def test_calls_equal_what_sipp_counted(
-    pipeline: Pipeline, database: Connection, deliveries_topic: str, monitor: Monitor, tmp_path: Path
-) -> None:
-    """The receiver starts after the first calls: until then, the reports wait in Kamailio."""
+@dataclass(frozen=True)
+class Site:
+    """A source in callfold, callees, and what Kamailio and the receiver must be started with."""
+
+    organization_id: UUID
+    directory: Path
+    port: int
+    values: Mapping[str, str]
+    """The values of Kamailio's configuration."""
+    receiver: Mapping[str, str]
+    """The receiver's settings."""
+    monitor: Monitor
+
+    def proxy(self) -> AbstractAsyncContextManager[Kamailio]:
+        """Kamailio, while it runs."""
+        return kamailio(self.directory, self.port, **self.values)
+
+    def caller(self, name: str, group: Group) -> Caller:
+        """The caller of a group."""
+        return Caller(self.directory, group.scenario, self.port, name=name, number=group.number)
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[None]:
+        """The receiver, while it runs, from the moment when it is ready."""
+        service = Service("receiver", self.directory / "receiver.log", **self.receiver)
+        try:
+            await until(self.monitor.is_ready, "the receiver to be ready")
+            yield
+        finally:
+            if service.running:
+                service.kill()
+
+
+@pytest.fixture
+async def site(
+    pipeline: Pipeline, deliveries_topic: str, monitor: Monitor, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """Everything but Kamailio, the receiver and the callers runs."""
     port, callee_port, voicemail_port, receiver_port = free_ports(4)
     organization_id, source_id = await _connect(pipeline.database_url)
     pipeline.start(deliveries_topic=deliveries_topic, secrets_key=KEY)
-    callers = {
-        name: Caller(tmp_path, group.scenario, port, name=name, number=group.number)
-        for name, group in GROUPS.items()
-    }
-    values = {
-        "NEXT_HOP": f'"sip:127.0.0.1:{callee_port}"',
-        "FORWARD_ON_BUSY": f'"sip:127.0.0.1:{voicemail_port}"',
-        # Several would pass 180 and 200 on in either order, which SIPp counts as a fault.
-        "WORKERS": "1",
-        "RING_MILLISECONDS": "1500",
-        "CALL_SECONDS": "5",
-        "CALLFOLD_CONNECTION": f'"callfold=>http://kamailio:s3cret@127.0.0.1:{receiver_port}/hooks/{source_id}"',
-    }
-    async with kamailio(tmp_path, port, **values) as proxy:
+    address = f"http://kamailio:s3cret@127.0.0.1:{receiver_port}/hooks/{source_id}"
+    with ExitStack() as started:
+        for name, own_port in (("callee", callee_port), ("voicemail", voicemail_port)):
+            scenario = scenarios.takes(CALLEE_TALKS_MILLISECONDS, busy_at_first=name == "callee")
+            started.enter_context(callee(tmp_path, scenario, name, own_port))
+        yield Site(
+            organization_id,
+            tmp_path,
+            port,
+            values={
+                "NEXT_HOP": f'"sip:127.0.0.1:{callee_port}"',
+                "FORWARD_ON_BUSY": f'"sip:127.0.0.1:{voicemail_port}"',
+                # Several would pass 180 and 200 on in either order, which SIPp counts as a fault.
+                "WORKERS": "1",
+                "RING_MILLISECONDS": "1500",
+                "CALL_SECONDS": "5",
+                "CALLFOLD_CONNECTION": f'"callfold=>{address}"',
+            },
+            receiver={
+                "database_url": as_role(pipeline.database_url, RECEIVER),
+                "kafka_bootstrap": pipeline.bootstrap,
+                "deliveries_topic": deliveries_topic,
+                "secrets_key": KEY,
+                "receiver_port": str(receiver_port),
+                "monitor_port": str(monitor.port),
+            },
+            monitor=monitor,
+        )
+
+
+async def test_calls_equal_what_sipp_counted(pipeline: Pipeline, database: Connection, site: Site) -> None:
+    """The receiver starts after the first calls: until then, the reports wait in Kamailio."""
+    callers = {name: site.caller(name, group) for name, group in GROUPS.items()}
+    async with site.proxy() as proxy:
         with ExitStack() as started:
-            for name, own_port in (("callee", callee_port), ("voicemail", voicemail_port)):
-                scenario = scenarios.takes(CALLEE_TALKS_MILLISECONDS, busy_at_first=name == "callee")
-                started.enter_context(callee(tmp_path, scenario, name, own_port))
             for name, caller in callers.items():
                 started.callback(caller.kill)
                 caller.start(GROUPS[name].calls)
             await until(lambda: proxy.said("callfold did not take"), "reports to wait")
-            async with _receiver(pipeline, deliveries_topic, receiver_port, monitor, tmp_path):
+            async with site.receiving():
                 await until(lambda: all(one.has_ended for one in callers.values()), "SIPp to end")
                 said = {name: caller.statistics() for name, caller in callers.items()}
                 for name, group in GROUPS.items():
@@ -139,22 +191,49 @@ async def test_calls_equal_what_sipp_counted(
                     assert counted == (group.calls, group.calls, 0), name
                 messages = [call for one in said.values() for call in one.calls.values()]
                 expected = sum(_reports(call) for call in messages)
-
-                async def stored() -> bool:
-                    return bool(await database.fetchval("SELECT count(*) FROM call_events") >= expected)
-
-                await until(stored, f"{expected} events to be stored")
+                await _until_stored(database, expected)
 
     rows = {row["external_id"]: row for row in await database.fetch("SELECT * FROM calls")}
     assert rows.keys() == {call_id for one in said.values() for call_id in one.calls}
     for name, group in GROUPS.items():
         for call_id, call in said[name].calls.items():
             _compare(rows[call_id], group, call)
-            assert rows[call_id]["organization_id"] == organization_id
+            assert rows[call_id]["organization_id"] == site.organization_id
     assert Counter(row["status"] for row in rows.values()) == _statuses()
     assert await database.fetchval("SELECT count(*) FROM call_events") == expected, "each report once"
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
     await pipeline.assert_proved()
+
+
+async def test_a_call_that_outlasts_a_restart_of_kamailio(
+    pipeline: Pipeline, database: Connection, site: Site
+) -> None:
+    """Kamailio forgets its dialogs. It reports the BYE of such a call, which names no organization."""
+    group = GROUPS["caller_hangs_up"]._replace(scenario=scenarios.hangs_up(OWN, FOREIGN, 2500), calls=1)
+    caller = site.caller("restart", group)
+    async with site.receiving():
+        try:
+            async with site.proxy():
+                caller.start(group.calls)
+                await _until_stored(database, 3)
+            async with site.proxy():
+                await until(lambda: caller.has_ended, "SIPp to end")
+                await _until_stored(database, 4)
+        finally:
+            caller.kill()
+    ((call_id, call),) = caller.statistics().calls.items()
+    row = await database.fetchrow("SELECT * FROM calls WHERE external_id = $1", call_id)
+    assert row is not None
+    _compare(row, group, call)
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 4
+    await pipeline.assert_proved()
+
+
+async def _until_stored(database: Connection, events: int) -> None:
+    async def stored() -> bool:
+        return bool(await database.fetchval("SELECT count(*) FROM call_events") >= events)
+
+    await until(stored, f"{events} events to be stored")
 
 
 def _statuses() -> Counter[str]:
@@ -174,29 +253,6 @@ async def _connect(database_url: str) -> tuple[UUID, UUID]:
         **there,
     )
     return UUID(organization["id"]), UUID(source.json["id"])
-
-
-@asynccontextmanager
-async def _receiver(
-    pipeline: Pipeline, topic: str, port: int, monitor: Monitor, directory: Path
-) -> AsyncIterator[None]:
-    """The receiver's process, when it is ready."""
-    service = Service(
-        "receiver",
-        directory / "receiver.log",
-        database_url=as_role(pipeline.database_url, RECEIVER),
-        kafka_bootstrap=pipeline.bootstrap,
-        deliveries_topic=topic,
-        secrets_key=KEY,
-        receiver_port=str(port),
-        monitor_port=str(monitor.port),
-    )
-    try:
-        await until(monitor.is_ready, "the receiver to be ready")
-        yield
-    finally:
-        if service.running:
-            service.kill()
 
 
 def _final(call: list[Message]) -> Message:
