@@ -34,7 +34,7 @@ ASKS: Final = (
 
 
 def missing() -> list[str]:
-    """What the test needs and this machine lacks."""
+    """The programs and modules that the test needs and this machine lacks."""
     modules = [name for name in MODULES if not any(Path("/usr").glob(f"lib*/**/kamailio/modules/{name}.so"))]
     programs = {"kamailio": PROGRAM, "sipp": sipp.PROGRAM}
     return [name for name, path in programs.items() if path is None] + (modules if PROGRAM else [])
