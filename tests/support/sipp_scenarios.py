@@ -38,34 +38,24 @@ def _send(message: str, attributes: str = "") -> str:
     return f"<send {attributes}><![CDATA[\n\n{message.strip()}\nContent-Length: 0\n\n]]></send>"
 
 
-def _caller(caller_domain: str, callee_domain: str, *rest: str) -> str:
-    """A scenario of a caller: an INVITE, and what comes after it."""
-    return _scenario(
-        _send(_request("INVITE", 1, caller_domain, callee_domain), 'retrans="500"'),
-        '<recv response="100" optional="true"/>',
-        '<recv response="180" optional="true"/>',
-        *(step.replace("CALLER", caller_domain).replace("CALLEE", callee_domain) for step in rest),
-    )
+def _caller(caller_domain: str, callee_domain: str, *steps: str) -> str:
+    """A scenario of a caller, whose steps name the domains CALLER and CALLEE."""
+    return _scenario(*steps).replace("@CALLER", f"@{caller_domain}").replace("@CALLEE", f"@{callee_domain}")
 
 
-def _request(
-    method: str, cseq: int, caller_domain: str = "CALLER", callee_domain: str = "CALLEE", *more: str
-) -> str:
-    """A request of the caller: outside a call, or within it if `more` has its route."""
-    uri = "[next_url]" if more else f"sip:[service]@{callee_domain}"
-    is_first = method == "INVITE"
-    via = "Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]"
+def _request(method: str, cseq: int, *route: str) -> str:
+    """A request of the caller: within a call if it has a route."""
+    uri = "[next_url]" if route else "sip:[service]@CALLEE"
     # The ACK of a refusal, and a CANCEL, have the branch of their INVITE.
-    if not more and not is_first:
-        via = "[last_Via:]"
+    has_branch = bool(route) or method == "INVITE"
+    has_tag = method not in ("INVITE", "CANCEL")
     return "\n".join(
         [
             f"{method} {uri} SIP/2.0",
-            via,
-            *more,
-            f"From: <sip:{CALLER}@{caller_domain}>;tag=[pid]c[call_number]",
-            f"To: <sip:[service]@{callee_domain}>"
-            + ("" if is_first or method == "CANCEL" else "[peer_tag_param]"),
+            "Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]" if has_branch else "[last_Via:]",
+            *route,
+            f"From: <sip:{CALLER}@CALLER>;tag=[pid]c[call_number]",
+            "To: <sip:[service]@CALLEE>" + ("[peer_tag_param]" if has_tag else ""),
             "Call-ID: [call_id]",
             f"CSeq: {cseq} {method}",
             "Contact: <sip:caller@[local_ip]:[local_port]>",
@@ -74,11 +64,17 @@ def _request(
     )
 
 
-def _within(method: str, cseq: int, *more: str) -> str:
-    return _request(method, cseq, "CALLER", "CALLEE", "[routes]", *more)
-
-
-_ANSWERED: Final = ('<recv response="200" rrs="true"/>', _send(_within("ACK", 1)))
+_INVITE: Final = (
+    _send(_request("INVITE", 1), 'retrans="500"'),
+    '<recv response="100" optional="true"/>',
+)
+_MAY_RING: Final = '<recv response="180" optional="true"/>'
+_ANSWERED: Final = (
+    *_INVITE,
+    _MAY_RING,
+    '<recv response="200" rrs="true"/>',
+    _send(_request("ACK", 1, "[routes]")),
+)
 _OK: Final = "\n".join(
     ["SIP/2.0 200 OK", "[last_Via:]", "[last_From:]", "[last_To:]", "[last_Call-ID:]", "[last_CSeq:]"]
 )
@@ -86,7 +82,7 @@ _OK: Final = "\n".join(
 
 def hangs_up(caller_domain: str, callee_domain: str, talk_milliseconds: int) -> str:
     """A caller that hangs up after this time, with a Reason."""
-    bye = _within("BYE", 2, 'Reason: Q.850;cause=16;text="Normal call clearing"')
+    bye = _request("BYE", 2, "[routes]", 'Reason: Q.850;cause=16;text="Normal call clearing"')
     return _caller(
         caller_domain,
         callee_domain,
@@ -109,7 +105,14 @@ def vanishes(caller_domain: str, callee_domain: str) -> str:
 
 def is_refused(caller_domain: str, callee_domain: str, code: int) -> str:
     """A caller that is refused with this code."""
-    return _caller(caller_domain, callee_domain, f'<recv response="{code}"/>', _send(_request("ACK", 1)))
+    return _caller(
+        caller_domain,
+        callee_domain,
+        *_INVITE,
+        _MAY_RING,
+        f'<recv response="{code}"/>',
+        _send(_request("ACK", 1)),
+    )
 
 
 def dials_nobody(caller_domain: str, callee_domain: str, code: int) -> str:
@@ -120,15 +123,16 @@ def dials_nobody(caller_domain: str, callee_domain: str, code: int) -> str:
 
 def cancels(caller_domain: str, callee_domain: str, ring_milliseconds: int) -> str:
     """A caller that gives up after this time of ringing."""
-    return _scenario(
-        _send(_request("INVITE", 1, caller_domain, callee_domain), 'retrans="500"'),
-        '<recv response="100" optional="true"/>',
+    return _caller(
+        caller_domain,
+        callee_domain,
+        *_INVITE,
         '<recv response="180"/>',
         f'<pause milliseconds="{ring_milliseconds}"/>',
-        _send(_request("CANCEL", 1, caller_domain, callee_domain), 'retrans="500"'),
+        _send(_request("CANCEL", 1), 'retrans="500"'),
         '<recv response="200"/>',
         '<recv response="487"/>',
-        _send(_request("ACK", 1, caller_domain, callee_domain)),
+        _send(_request("ACK", 1)),
     )
 
 
