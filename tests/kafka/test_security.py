@@ -10,6 +10,7 @@ import psutil
 import pytest
 import trustme
 
+from shared.kafka.topic import DELIVERY_BYTES_MAX, ensure_topic
 from tests.support.command_line import callfold
 from tests.support.ingesting import GROUP as GROUPS
 from tests.support.ingesting import call, keyed
@@ -90,7 +91,9 @@ async def test_each_way_in_is_enough_for_ingest_and_the_commands(
     await pipeline.consumed()
     await pipeline.assert_exact(20)
     assert (await callfold("lag", "--json", **settings)).json["consumer_lag"] == 0
-    assert (await callfold("topic", "--json", **settings)).json["partitions"] == 4
+    both = {**settings, "deliveries_topic": f"{topic}-deliveries"}
+    await ensure_topic(pipeline.bootstrap, both["deliveries_topic"], 1, record_bytes_max=DELIVERY_BYTES_MAX)
+    assert (await callfold("topic", "--json", **both)).json["partitions"] == 4
     assert ingest.stop() == 0
     assert not [secret for secret in SECRETS if ingest.said(secret)]
 

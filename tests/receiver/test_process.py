@@ -20,6 +20,7 @@ from shared.database.connection import Connection
 from shared.database.roles import RECEIVER
 from shared.sources.envelopes import BODY_BYTES_MAX
 from shared.sources.source import Source
+from tests.monitoring.test_metrics import documented, exported
 from tests.support import raw_http
 from tests.support.collector import Collector, traceparent
 from tests.support.monitoring import Monitor
@@ -161,6 +162,7 @@ async def test_hostile_requests_are_refused_and_nothing_of_them_is_published(
         assert await monitor.value("callfold_receiver_kafka_up") == 1
         assert await monitor.value("callfold_receiver_waiting_requests") == 0
         assert await monitor.value("callfold_receiver_body_bytes") == 0
+        assert exported(await monitor.families()) == documented("receiver")
         assert service.running
         assert not any(service.said(text) for text in ("CallSid", TOKEN, "Traceback", "AC1", "a=%2e"))
         assert service.stop() in (0, -signal.SIGTERM)
