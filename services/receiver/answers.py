@@ -80,8 +80,8 @@ def accepted(headers: Mapping[str, str]) -> Response:
 
 
 def as_the_system_wants(wanted: outcome.Response) -> Response:
-    """The answer that the dialect makes, to a handshake or to a stored request. A header that could end its line is left out: its value may be the
-    client's."""
+    """The answer that the dialect makes, to a handshake or to a stored request. A header that could end its
+    line is left out: its value may be the client's."""
     headers = {
         name: value
         for name, value in wanted.headers.items()

@@ -1,5 +1,6 @@
 """The wheel: an environment with the wheel and without the source tree runs the demo."""
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None
     assert _run(command, "--version", cwd=tmp_path) == f"callfold {version('callfold')}\n"
     output = _run(command, "demo", "--calls", "500", "--exit", cwd=tmp_path)
     assert "EXACT: every count and every call is proved." in output
+    assert "Each of the 50 calls of the SIP proxy (Kamailio) is as it was sent." in output
+    assert "Each of the 25 calls of the vendor's webhooks (Twilio) is as it was sent." in output
+
+
+def test_the_demo_runs_again_on_the_same_stack(environment: Path, tmp_path: Path) -> None:
+    command = environment / "bin" / "callfold"
+    _run(command, "up", "--detach", cwd=tmp_path)
+    try:
+        for run in (1, 2):
+            result = json.loads(_run(command, "demo", "--calls", "100", "--exit", "--json", cwd=tmp_path))
+            assert (result["exact"], result["differences"]) == (True, [])
+            assert [one["calls"] for one in result["producers"]] == [85, 10, 5]
+            assert result["proof"]["calls"] == run * 100
+    finally:
+        _run(command, "down", cwd=tmp_path)
 
 
 def test_the_wheel_has_every_file_of_the_packages(environment: Path) -> None:

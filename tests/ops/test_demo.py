@@ -1,24 +1,46 @@
-"""The demo's screen, at any width of the terminal."""
+"""The demo's screen at any width of the terminal, its accounts, its sources, and the vendor's requests."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from rich.console import Console
 
 from services.ops.demo import screen
-from services.ops.demo.account import Account
+from services.ops.demo.account import Account, Quarantined, off_calls, totals_of
+from services.ops.demo.attached_systems import attach_systems
+from services.ops.demo.posting import post
+from services.ops.demo.result import Result, result_json
 from services.ops.demo.screen import STATUSES, Client, Customer, print_overview
 from services.ops.demo.simulated_call import Outcome
 from services.ops.demo.simulator import Record, organizations
-from tests.support.events import NOON
+from services.ops.demo.traffic import Producers
+from services.ops.embedded.state import Ports, State
+from services.ops.proof.proof import Proof
+from services.ops.sources.secret_keys import secret_box
+from services.ops.sources.stored import enable_source
+from services.ops.terminal.failure import Failure
+from shared.calls.event import Status
+from shared.database.connection import Connection
+from shared.store.sources import read_sources
+from tests.support.events import NOON, ORGANIZATION, event
+from tests.support.storing import stored
 
 CUSTOMERS = [Customer(one, "live", "test") for one in organizations(Random(1))]
 NAMES = [one.organization.name for one in CUSTOMERS]
 CALLS = 4_321
+DAY = date(2026, 11, 24)
+PRODUCERS = Producers(
+    Account("native producer", calls=1_234_567, records=7_654_321, distinct=7_600_000, events=7_600_000),
+    Account("SIP proxy (Kamailio)", calls=500, records=2_000, distinct=1_950, events=1_950),
+    Account("vendor's webhooks (Twilio)", calls=100, records=190, distinct=180, events=250),
+)
 
 
 class Answers(Client):
@@ -43,7 +65,7 @@ async def test_no_row_breaks_at_any_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
     monkeypatch.setattr(screen, "console", lambda: Console(highlight=False, width=width))
-    await print_overview(Answers(), CUSTOMERS)
+    await print_overview(Answers(), CUSTOMERS, PRODUCERS)
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith(tuple(NAMES))] == lines[2 : 2 + len(NAMES)]
     assert all(len(line.rstrip()) <= width for line in lines)
@@ -52,11 +74,100 @@ async def test_no_row_breaks_at_any_width(
         assert lines[2].split()[-2:] == ["10", "1234568"]
     if width == 80:
         assert "minutes" not in lines[1]
+    producers = {line[: len(one.producer)]: line.split() for one in PRODUCERS for line in lines}
+    for one in PRODUCERS:
+        calls = producers[one.producer][len(one.producer.split())]
+        assert calls == str(one.calls)
 
 
 def test_the_account_counts_test_calls_separately() -> None:
     account = Account()
     for number, livemode in enumerate([True, False, True]):
-        outcome = Outcome(UUID(int=1), livemode, date(2026, 11, 24), None, "busy", False, 0, Decimal(0))
+        outcome = Outcome(UUID(int=1), livemode, DAY, None, "busy", False, 0, Decimal(0))
         account.delivered(Record(NOON, b"", b"", (), outcome=outcome), 0, number)
     assert (account.calls, account.test_calls) == (3, 1)
+
+
+def test_the_totals_of_several_producers_are_added() -> None:
+    accounts = [Account(), Account()]
+    statuses: list[Status] = ["busy", "completed"]
+    for account, status in zip(accounts, statuses, strict=True):
+        outcome = Outcome(
+            ORGANIZATION, True, DAY, "inbound", status, status == "completed", 30, Decimal("0.5")
+        )
+        account.accepted(Record(NOON, b"", b"", (), outcome=outcome))
+    (totals,) = totals_of(accounts).values()
+    assert totals.by_status == {"busy": 1, "completed": 1}
+    assert totals.by_direction == {"inbound": 2}
+    assert totals.by_day == {DAY: 2}
+    assert (totals.answered, totals.duration, totals.cost) == (1, 60, Decimal(1))
+
+
+async def test_a_call_that_differs_from_its_outcome_is_found(database: Connection) -> None:
+    account = Account(keeps_outcomes=True)
+    for call_id, duration in (("exact", 60), ("shorter", 61), ("missing", 60)):
+        outcome = Outcome(ORGANIZATION, True, DAY, None, "completed", True, duration)
+        account.accepted(Record(NOON, call_id.encode(), b"", (), outcome=outcome))
+    ends = [event("call.completed", call_id=one, duration=60) for one in ("exact", "shorter")]
+    await stored(database, *ends)
+    off = await off_calls(database, account)
+    assert [phrase.partition(" is ")[2] for phrase in off] == [
+        "None completed on 2026-11-24, 60 s, 0 ¢, must be None completed on 2026-11-24, 61 s, 0 ¢",
+        "missing, must be None completed on 2026-11-24, 60 s, 0 ¢",
+    ]
+
+
+REQUEST = Record(NOON, b"CA1", b"CallSid=CA1", (("x-twilio-signature", b"c2lnbmVk"),))
+
+
+async def test_the_vendor_repeats_a_request_until_the_receiver_accepts_it() -> None:
+    seen: list[tuple[bytes, str]] = []
+    answers = iter([503, 500, None, 200])
+
+    def receiver(request: httpx.Request) -> httpx.Response:
+        seen.append((request.content, request.headers["x-twilio-signature"]))
+        status = next(answers)
+        if status is None:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(status)
+
+    accepted: list[Record] = []
+    async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client:
+        await post(client, "http://receiver/hooks/1", [REQUEST], accepted.append)
+    assert seen == [(b"CallSid=CA1", "c2lnbmVk")] * 4
+    assert accepted == [REQUEST]
+
+
+async def test_a_refused_request_ends_the_demo() -> None:
+    def receiver(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(403, text="The signature is wrong.")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client:
+        with pytest.raises(Failure, match=r"answered 403: The signature is wrong\."):
+            await post(client, "http://receiver/hooks/1", [REQUEST], lambda _: None)
+
+
+def test_the_result_names_the_three_producers_for_scripts() -> None:
+    proof = Proof(NOON, 1, 1, 1, 0, 0, (), 0)
+    result = Result(PRODUCERS, 3, 1.23456, [Quarantined("empty", "no value", 1, 1)], proof, [])
+    wire = result_json(result)
+    assert wire["exact"] is True
+    assert [(one["producer"], one["calls"]) for one in wire["producers"]] == [
+        (one.producer, one.calls) for one in PRODUCERS
+    ]
+    assert result_json(replace(result, off=["a call is missing"]))["exact"] is False
+
+
+async def test_another_run_uses_the_sources_of_the_first_one(
+    database: Connection, bootstrap: str, tmp_path: Path
+) -> None:
+    stack = State(tmp_path, Ports(1, int(bootstrap.rpartition(":")[2]), 3, 4, 5, receiver=6), "password")
+    first = await attach_systems(database, stack, organizations(Random(1)))
+    await enable_source(database, first.vendor, enabled=False)
+    second = await attach_systems(database, stack, organizations(Random(2)))
+    found = await read_sources(database, secret_box(tmp_path))
+    assert [(one.source, one.enabled) for one in found] == [(second.proxy, True), (second.vendor, True)]
+    for before, after in ((first.proxy, second.proxy), (first.vendor, second.vendor)):
+        assert (after.id, after.secrets, after.topic) == (before.id, before.secrets, before.topic)
+        assert len(after.organizations) == 2 * len(before.organizations)
+    assert second.hook_url == f"http://127.0.0.1:6/hooks/{first.vendor.id}"

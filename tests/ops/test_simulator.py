@@ -1,9 +1,10 @@
-"""The simulated telephony system: a seed always gives the same records, with every case of real systems."""
+"""The simulated producers: a seed always gives the same records, with every case of real systems."""
 
 import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import get_args
@@ -13,12 +14,31 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.ops.demo.account import Account, off_stats, off_trends
+from services.ops.demo.simulated_call import Outcome
 from services.ops.demo.simulated_fault import FAULTS
-from services.ops.demo.simulator import Record, backlog, live, organizations, publish, publish_live
+from services.ops.demo.simulated_proxy import domain, simulate_proxy_call, tenant
+from services.ops.demo.simulated_vendor import SimulatedVendor, account_sid
+from services.ops.demo.simulator import (
+    Record,
+    Simulate,
+    backlog,
+    live,
+    organizations,
+    publish,
+    publish_live,
+    system_backlog,
+    system_live,
+)
+from services.ops.demo.traffic import first_reports
+from services.ops.sources.attempt import attempt, calls_of
+from services.ops.sources.sample import Sample
 from shared.calls.event import Event, InvalidEvent, Status, read
 from shared.calls.fold import distinct, fold
 from shared.calls.zones import time_zone
 from shared.counts.cell import counted
+from shared.sources.delivery import Delivery
+from shared.sources.source import Source
+from shared.sources.translate import Placed
 
 NOW = datetime(2026, 11, 4, 15, tzinfo=UTC)  # the clocks changed in Berlin and New York shortly before
 CUSTOMERS = organizations(random.Random(11))
@@ -116,6 +136,130 @@ def test_live_traffic_keeps_its_rate() -> None:
     for record in records:
         if record.fault is None:
             read(record.value, record.at)
+
+
+VENDOR = SimulatedVendor("https://hooks.example.com/hooks/vendor", "token")
+PROXY_SOURCE = Source(
+    UUID(int=1),
+    "proxy",
+    "kamailio",
+    organizations={tenant(one): one.id for one in CUSTOMERS},
+    organizations_by="org",
+    settings={"own_domains": [domain(one) for one in CUSTOMERS]},
+)
+VENDOR_SOURCE = Source(
+    UUID(int=2),
+    "vendor",
+    "twilio",
+    organizations={account_sid(one): one.id for one in CUSTOMERS},
+    secrets={"auth_token": "token"},
+    url=VENDOR.url,
+)
+REPORTS = list(system_backlog(simulate_proxy_call, 11, CUSTOMERS, 1_000, NOW, 14))
+REQUESTS = list(system_backlog(VENDOR.simulate_call, 11, CUSTOMERS, 1_000, NOW, 14))
+SYSTEMS = pytest.mark.parametrize(
+    ("simulate", "records", "source", "method"),
+    [
+        pytest.param(simulate_proxy_call, REPORTS, PROXY_SOURCE, "", id="proxy"),
+        pytest.param(VENDOR.simulate_call, REQUESTS, VENDOR_SOURCE, "POST", id="vendor"),
+    ],
+)
+
+
+def _samples(records: Sequence[Record], source: Source, method: str) -> list[Sample]:
+    return [
+        Sample(
+            source,
+            Delivery(
+                one.value,
+                NOW,
+                {name: (value or b"").decode() for name, value in one.headers},
+                method,
+                "/hooks/2" if method else "",
+                one.key,
+            ),
+        )
+        for one in records
+    ]
+
+
+@SYSTEMS
+def test_each_call_of_a_system_becomes_what_was_simulated(
+    simulate: Simulate, records: Sequence[Record], source: Source, method: str
+) -> None:
+    assert list(system_backlog(simulate, 11, CUSTOMERS, 1_000, NOW, 14)) == records
+    account = Account(keeps_outcomes=True)
+    for record in records:
+        account.accepted(record)
+    zones = {one.id: time_zone(one.time_zone) for one in CUSTOMERS}
+    calls = calls_of(_samples(records, source, method))
+    assert len(calls) == account.calls == 1_000
+    assert sum(call.version for call in calls) == account.events
+    for call in calls:
+        cell, measures = counted(call, zones[call.organization_id])
+        assert account.outcomes[call.organization_id, call.id] == Outcome(
+            call.organization_id,
+            call.livemode,
+            cell.day,
+            call.direction,
+            call.status,
+            bool(measures.answered),
+            measures.duration_seconds,
+            measures.cost_cents,
+        )
+    assert {call.status for call in calls} == {"completed", "busy", "no_answer", "failed", "canceled"}
+    assert {call.direction for call in calls} == {"inbound", "outbound"}
+
+
+@SYSTEMS
+def test_each_delivery_of_a_system_is_genuine_and_tells_of_a_call(
+    simulate: Simulate, records: Sequence[Record], source: Source, method: str
+) -> None:
+    for record, sample in zip(records, _samples(records, source, method), strict=True):
+        attempted = attempt(sample)
+        assert (attempted.outcome, attempted.reason) == ("events", None)
+        assert record.is_duplicate or len(attempted.events) == record.events
+    assert any(record.is_duplicate for record in records)
+    if method:
+        stranger = replace(source, secrets={"auth_token": "another"})
+        (refused,) = map(attempt, _samples(records[:1], stranger, method))
+        assert refused.outcome == "refused"
+
+
+@SYSTEMS
+def test_live_traffic_of_a_system_keeps_its_rate(
+    simulate: Simulate, records: Sequence[Record], source: Source, method: str
+) -> None:
+    some = list(itertools.islice(system_live(simulate, 5, CUSTOMERS, NOW, 4), 2_000))
+    assert all(before.at <= after.at for before, after in itertools.pairwise(some))
+    calls = sum(record.outcome is not None for record in some)
+    assert 3 < calls / (some[-1].at - NOW).total_seconds() < 5
+
+
+def test_the_first_reports_of_the_proxy_wait_but_those_of_one_call() -> None:
+    first, later = first_reports(REPORTS)
+    assert Counter(first) + Counter(later) == Counter(REPORTS)
+    named = {placed.fact.call_id for _, placed in _placed(first) if placed.organization is not None}
+    unnamed = [placed for _, placed in _placed(first) if placed.organization is None]
+    assert len(named) == 1
+    assert len(unnamed) > 50
+    assert not named & {placed.fact.call_id for placed in unnamed}
+    assert first_reports([]) == ([], [])
+
+
+def _placed(reports: Sequence[Record]) -> list[tuple[Record, Placed]]:
+    return [
+        (report, placed)
+        for report, sample in zip(reports, _samples(reports, PROXY_SOURCE, ""), strict=True)
+        for placed in attempt(sample).events
+    ]
+
+
+def test_two_runs_with_one_seed_share_no_call_of_a_system() -> None:
+    others = [replace(one, id=UUID(int=one.id.int ^ 1 << 127)) for one in CUSTOMERS]
+    for simulate, records in ((simulate_proxy_call, REPORTS), (VENDOR.simulate_call, REQUESTS)):
+        again = system_backlog(simulate, 11, others, 1_000, NOW, 14)
+        assert not {one.key for one in records} & {one.key for one in again}
 
 
 async def test_published_records_arrive_unchanged(bootstrap: str, topic: str) -> None:

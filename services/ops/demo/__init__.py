@@ -1,8 +1,9 @@
-"""The demo: a simulated telephony system that publishes to a whole stack, and an account of what it sent.
+"""The demo: three simulated producers that deliver to a whole stack, and an account of what each delivered.
 
-`simulator`, `simulated_call` and `simulated_fault` make records from a seed. `command`, `run` and `traffic`
-publish them, and `screen` shows the API's answers. `account` and `check` compare the results with what was
-sent.
+`simulator`, `simulated_call` and `simulated_fault` make the native producer's records from a seed.
+`simulated_proxy` and `simulated_vendor` make the calls of two systems that deliver in their own forms, and
+`attached_systems` their sources. `command`, `run`, `traffic` and `posting` deliver the records, and `screen`
+shows the API's answers. `account`, `check` and `result` compare the results with what was delivered.
 
 May import `shared` and all of `services.ops` except `main`.
 """

@@ -11,7 +11,7 @@ import typer
 
 from services.ops.demo.check import check_pipeline
 from services.ops.demo.screen import Client, print_addresses, show
-from services.ops.demo.traffic import make_customers, publish_backlog, publish_live_traffic
+from services.ops.demo.traffic import prepare, publish_backlog, publish_live_traffic
 from services.ops.embedded import stack
 from services.ops.embedded.state import State, load
 from services.ops.terminal.environment import settings_from_environment
@@ -22,14 +22,19 @@ from shared.settings.kafka import KafkaSettings
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
+def run(state: Path, calls: int, days: int, seed: int, *, leave: bool, as_json: bool) -> None:
     """Runs `callfold demo` with its options. Raises Failure when it cannot run or a check fails."""
+    if as_json and not leave:
+        raise Failure("--json needs --exit: the live screen has no JSON.")
     directory = state.resolve()
     used = _runs(directory)
     started = _start(directory)
     try:
-        work = check_pipeline if leave else _watch
-        finished = _run_until_interrupted(work(started, seed, calls, days))
+        if leave:
+            work = check_pipeline(started, seed, calls, days, as_json=as_json)
+        else:
+            work = _watch(started, seed, calls, days)
+        finished = _run_until_interrupted(work)
     finally:
         if not used:
             stack.stop(started)
@@ -42,14 +47,13 @@ def run(state: Path, calls: int, days: int, seed: int, leave: bool) -> None:
 
 async def _watch(started: State, seed: int, calls: int, days: int) -> None:
     """Publishes the backlog, then live traffic, and shows the API's answers until it is cancelled."""
-    topic = settings_from_environment(KafkaSettings).topic
-    customers = await make_customers(started)
-    print_addresses(started.api_url, started.kafka, topic, customers)
-    await publish_backlog(started, topic, customers, seed, calls, days)
+    demo = await prepare(started, settings_from_environment(KafkaSettings).topic)
+    print_addresses(started.api_url, started.kafka, demo.topic, demo.customers)
+    await publish_backlog(demo, seed, calls, days)
     client = Client(started.api_url)
     tasks = [
-        asyncio.create_task(publish_live_traffic(started, topic, customers, seed)),
-        asyncio.create_task(show(client, customers)),
+        asyncio.create_task(publish_live_traffic(demo, seed)),
+        asyncio.create_task(show(client, demo.customers, demo.producers)),
         asyncio.create_task(_fail_when_gone(started)),
     ]
     try:

@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from services.ops.demo.account import Account
 from services.ops.demo.simulated_call import Organization
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.printing import console, table
@@ -88,29 +89,29 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
     to.print()
 
 
-async def print_overview(client: Client, customers: Sequence[Customer]) -> None:
+async def print_overview(client: Client, customers: Sequence[Customer], producers: Sequence[Account]) -> None:
     """Prints the tables of the live screen once."""
     to = console()
-    to.print(await _overview(client, customers, to))
+    to.print(await _overview(client, customers, producers, to))
 
 
-async def show(client: Client, customers: Sequence[Customer]) -> None:
+async def show(client: Client, customers: Sequence[Customer], producers: Sequence[Account]) -> None:
     """Shows stats and trends, refreshed every second, until it is cancelled. If standard output is not a
     terminal, it prints one line per organization every few seconds instead."""
     to = console()
     if not to.is_terminal:
-        await _print_lines(client, customers)
+        await _print_lines(client, customers, producers)
     with Live(console=to, auto_refresh=False, vertical_overflow="crop") as screen:
         while True:
             try:
-                shown = await _overview(client, customers, to)
+                shown = await _overview(client, customers, producers, to)
             except Failure as failure:
                 shown = Text(str(failure), style="red")
             screen.update(shown, refresh=True)
             await asyncio.sleep(REFRESH_SECONDS)
 
 
-async def _print_lines(client: Client, customers: Sequence[Customer]) -> None:
+async def _print_lines(client: Client, customers: Sequence[Customer], producers: Sequence[Account]) -> None:
     while True:
         try:
             for one in customers:
@@ -120,10 +121,14 @@ async def _print_lines(client: Client, customers: Sequence[Customer]) -> None:
                 print(f"{now} {one.organization.name}: {stats['total']:,} calls: {counts}", flush=True)
         except Failure as failure:
             print(failure, flush=True)
+        delivered = ", ".join(f"{one.producer} {one.calls:,} calls" for one in producers)
+        print(f"{datetime.now(UTC):%H:%M:%S} Delivered: {delivered}", flush=True)
         await asyncio.sleep(SECONDS_BETWEEN_LINES)
 
 
-async def _overview(client: Client, customers: Sequence[Customer], to: Console) -> RenderableType:
+async def _overview(
+    client: Client, customers: Sequence[Customer], producers: Sequence[Account], to: Console
+) -> RenderableType:
     stats = [await client.stats(one.live_key) for one in customers]
     trends = await client.recent_trends(customers[0].live_key)
     first = customers[0].organization
@@ -141,7 +146,16 @@ async def _overview(client: Client, customers: Sequence[Customer], to: Console) 
         )
         if all(Measurement.get(to, unlimited, one).maximum <= to.width for one in tables):
             break
-    return Group(tables[0], Text(), tables[1])
+    return Group(tables[0], Text(), tables[1], Text(), _producers(producers))
+
+
+def _producers(producers: Sequence[Account]) -> Table:
+    columns = ["producer", "calls", "records", "events", "duplicates", "broken"]
+    rows = [
+        (one.producer, one.calls, one.records, one.events, one.duplicates, len(one.broken))
+        for one in producers
+    ]
+    return table(columns, rows, title="Producers: what each delivered")
 
 
 _Row = tuple[str, Mapping[str, Any], int, Decimal]

@@ -19,6 +19,8 @@ from shared.calls.zones import time_zone
 
 COST_STEP: Final = Decimal("0.0001")
 CENTS_PER_MINUTE: Final = {"inbound": Decimal("0.85"), "outbound": Decimal("1.3275")}
+Headers = tuple[tuple[str, bytes | None], ...]
+JSON_HEADERS: Final[Headers] = (("content-type", b"application/json"),)
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -51,13 +53,17 @@ class Outcome:
     status: Status
     answered: bool
     duration: int
-    cost: Decimal
+    cost: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)
 class SimulatedEvent:
+    """A statement about a call: callfold's own event, or a system's delivery, which becomes some events."""
+
     timestamp: datetime
     value: bytes
+    headers: Headers = JSON_HEADERS
+    events: int = 1
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.ops.demo.simulated_call import Organization
-
-Headers = tuple[tuple[str, bytes | None], ...]
-GOOD_HEADERS: Final[Headers] = (("content-type", b"application/json"),)
+from services.ops.demo.simulated_call import JSON_HEADERS, Headers, Organization
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ def broken_record(
         "timestamp": at.isoformat(timespec="milliseconds"),
         "data": {"from_number": organization.phone_numbers[0].number, "direction": "outbound"},
     }
-    return BrokenRecord(fault, _BREAK[fault](event, latest), GOOD_HEADERS)
+    return BrokenRecord(fault, _BREAK[fault](event, latest), JSON_HEADERS)
 
 
 def _cut(event: dict[str, Any], _latest: datetime) -> bytes:

@@ -68,6 +68,10 @@ PROGRAM_OPTIONS = {
 }
 
 
+# People read the log files of a stack, and its sources are few. The environment can override these.
+DEFAULTS = {"CALLFOLD_LOG_FORMAT": "text", "CALLFOLD_SOURCES_INTERVAL_SECONDS": "1"}
+
+
 @dataclass(frozen=True)
 class Status:
     """A program: its process, if it has one, and its state in supervisord's words, in lower case."""
@@ -86,8 +90,7 @@ def launch(state: State) -> None:
         # Log paths are relative to this directory, and all programs inherit these variables. So no path and
         # no password needs quoting in the configuration file.
         cwd=state.directory,
-        # People read its log files, so the default is text. The environment can override it.
-        env={"CALLFOLD_LOG_FORMAT": "text"} | _inherited() | environment(state),
+        env=DEFAULTS | _inherited() | environment(state),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
