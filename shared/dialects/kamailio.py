@@ -351,71 +351,23 @@ KAMAILIO: Final = Dialect(
         ),
     ),
     setup="""\
-1. Load the modules `tm`, `rr`, `dialog`, `pv`, `jansson`, `uuid` and one transport, here `kafka`.
-2. Name the topic, and let `dialog` notice within minutes that both ends are gone:
+Kamailio publishes nothing by itself: its configuration does. `deploy/kamailio/kamailio.cfg` is a whole
+configuration that reports each call, by HTTP or to a Kafka topic. [Connect
+Kamailio](../../how-to/connect-kamailio.md) says which parts to copy, and why.
 
-        modparam("kafka", "brokers", "kafka-1.example.net:9092")
-        modparam("kafka", "topic", "name=kamailio-calls;request.required.acks=all")
-        modparam("dialog", "ka_timer", 10)
-        modparam("dialog", "ka_interval", 60)
-        modparam("dialog", "ka_failed_limit", 3)
+Reports need the modules `tm`, `tmx`, `rr`, `pv`, `siputils`, `dialog`, `jansson`, `uuid`, and a transport:
+`http_client` with `mqueue` and `rtimer`, or `kafka`.
 
-3. In `request_route`, for an INVITE without To tag, after authentication and before relaying, set `org` to
-   the name of the customer and report the call:
-
-        $dlg_var(org) = "acme";
-        dlg_manage();
-        dlg_set_property("ka-src"); dlg_set_property("ka-dst");
-        $var(event) = "request"; route(CALL_REPORT);
-        t_on_reply("CALL_REPLY"); t_on_failure("CALL_FAILURE");
-
-4. Add these routes:
-
-        onreply_route[CALL_REPLY] {
-            if (status =~ "18[03]") { $var(event) = "reply"; route(CALL_REPORT); }
-        }
-        failure_route[CALL_FAILURE] {
-            # Kept for dialog:failed, which may run on a message of Kamailio's own.
-            $dlg_var(code) = $T_reply_code;
-        }
-        event_route[dialog:start] {
-            $dlg_var(answered) = $TV(Sn);
-            $var(event) = "dialog:start"; route(CALL_REPORT);
-        }
-        event_route[dialog:end]    { $var(event) = "dialog:end";    route(CALL_REPORT); }
-        event_route[dialog:failed] { $var(event) = "dialog:failed"; route(CALL_REPORT); }
-
-        route[CALL_REPORT] {
-            $var(r) = "{}";
-            jansson_set("string", "id", "$uuid(g)", "$var(r)");
-            jansson_set("string", "event", "$var(event)", "$var(r)");
-            jansson_set("string", "time", "$TV(Sn)", "$var(r)");
-            jansson_set("string", "dlg_callid", "$dlg(callid)", "$var(r)");
-            jansson_set("string", "dlg_from", "$dlg(from_uri)", "$var(r)");
-            jansson_set("string", "dlg_to", "$dlg(to_uri)", "$var(r)");
-            jansson_set("string", "org", "$dlg_var(org)", "$var(r)");
-            jansson_set("string", "callid", "$ci", "$var(r)");
-            jansson_set("string", "method", "$rm", "$var(r)");
-            if ($dlg_var(answered) != $null)
-                jansson_set("string", "answered", "$dlg_var(answered)", "$var(r)");
-            if ($dlg_var(code) != $null) jansson_set("integer", "dlg_code", "$dlg_var(code)", "$var(r)");
-            if (is_reply()) jansson_set("integer", "code", "$rs", "$var(r)");
-            if ($hdr(Reason) != $null) jansson_set("string", "hdr_reason", "$hdr(Reason)", "$var(r)");
-            kafka_send_key("kamailio-calls", "$var(r)", "$dlg(callid)");
-        }
-
-5. Create the source with `organizations_by` `org`, and with the own domains in `own_domains` for the
-   direction. With `organizations_by` `domain`, the own domain in From or To names the organization.
-   `org,domain` takes the first of both.
-
-By HTTP, let `http_async_query` post `$var(r)` to the source's address instead of `kafka_send_key`.
+The own domain in From or To names the organization and the direction. If domains do not tell the customers
+apart, set `$dlg_var(org)` and create the source with `organizations_by` `org`. The own domains in
+`own_domains` then give the direction. `org,domain` takes the first of both.
 
 Records of `acc_json`, rows of the tables `acc`, `missed_calls` and `acc_cdrs`, and reports with other
 fields are read as well. Add `org=$dlg_var(org)` to `acc_extra`, and
 `callid=$dlg(callid);from_uri=$dlg(from_uri);to_uri=$dlg(to_uri);org=$dlg_var(org);answered=$dlg(start_ts)`
 to `cdr_extra`.""",
     gives="""\
-With the configuration above: status, direction, both numbers, the duration, SIP codes, and the Q.850 cause
+With that configuration: status, direction, both numbers, the duration, SIP codes, and the Q.850 cause
 in a Reason header. The begin, the ringing, the answer and the end have times in microseconds. A call that
 Kamailio itself ends has the cause `RECOVERY_ON_TIMER_EXPIRE`: its dialog's time ran out, or its ends are
 gone.""",
@@ -424,10 +376,9 @@ Prices and recordings. A CDR counts its duration from the INVITE by default, so 
 for the talk time. A CDR without `callid` is quarantined. Transaction records of inbound calls name no own
 domain: their organization is that of their call. A failed transaction may be followed by a forward: then
 its end is void. A restart of Kamailio without `db_mode` forgets dialogs: the end of such a call is its BYE.
+A refusal by `sl_send_reply` after the report runs no hook: such a call has no end.
 Two legs of a B2BUA have two Call-IDs and are two calls. Flag only INVITEs without To tag for accounting:
 the records of others would count as answers and failures of their calls.""",
     from_memory="""\
-The configuration above was checked against the modules' documentation and was not run. That `$dlg_var` set
-in `event_route[dialog:start]` is there in later event routes may depend on the version. The form in which
-connectors send the columns of acc's tables is from memory.""",
+The form in which connectors send the columns of acc's tables.""",
 )
