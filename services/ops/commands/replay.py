@@ -179,8 +179,8 @@ def replay(
         bool,
         typer.Option(
             "--replace",
-            help="Replace a stored event by the first one of the same id in the span, if its content differs. "
-            "Default: the stored event stays.",
+            help="Replace a stored event by the first one of the same id in the span, if its content "
+            "differs. Default: the stored event stays.",
         ),
     ] = False,
     dry_run: DryRunOption = False,

@@ -24,15 +24,15 @@ CHUNK_OWNED: Final = Statement(
     "SELECT number, phone_number_id FROM phone_numbers WHERE organization_id = :organization_id::uuid"
 )
 
-_CALLS: Final = 500
+CHUNK_CALLS: Final = 500
 
 
 async def apply_numbers(
     connection: Connection, organization_id: UUID, numbers: Sequence[str], now: datetime, actor: str
 ) -> int:
     """Gives calls of these numbers, without a phone number's id, the id of their own number, and the
-    direction if they have none. All numbers of the organization count as its own. Returns the number of changed calls. Raises asyncpg's errors, and Failure after too many
-    conflicts."""
+    direction if they have none. All numbers of the organization count as its own. Returns the number of
+    changed calls. Raises asyncpg's errors, and Failure after too many conflicts."""
     owned = {
         (organization_id, number): id_
         for number, id_ in await _OWNED.fetch(connection, organization_id=organization_id)
