@@ -84,8 +84,8 @@ class Ingest:
                 raise fault
 
     async def why_waiting(self) -> str | None:
-        """Why no event is stored now; None when ingest works, even if there is nothing to store. The lag shows
-        the topics of sources."""
+        """Why no event is stored now; None when ingest works, even if there is nothing to store. Topics of
+        sources are left out: the lag shows them."""
         return self._events.why_waiting()
 
     def _each(self) -> Sequence[Reader]:

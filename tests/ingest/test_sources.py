@@ -1,5 +1,6 @@
 """Ingest reads the deliveries of sources, from the topic of deliveries and from topics of their own."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -162,3 +163,50 @@ async def test_numbers_give_calls_their_id_and_direction(
     assert row is not None
     assert tuple(row) == (number_id, "outbound")
     await pipeline.assert_proved()
+
+
+async def test_a_faulty_element_of_a_batch_is_quarantined_alone_and_retried_alone(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    """Two elements become events. The third names a value that is mapped later, and comes in then."""
+    topic = f"batches-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    batch = sample("envelopes/array_one_broken")
+    other = b'{"event":"request","time":"1795514400.5","dlg_callid":"env-2","org":"other","method":"INVITE"}'
+    body = (batch.delivery.body or b"").replace(b'{"hello":"world"}', other)
+    await add_source(database, batch, topic=topic)
+    ingest = pipeline.start(sources_interval_seconds="0.2")
+    await publish(bootstrap, topic, [(None, body, ())])
+    await until(lambda: _counts(database, CALLS, 1), "two elements to be stored")
+    row = await database.fetchrow("SELECT value, reason, organization_id FROM quarantined_records")
+    assert row is not None
+    assert row["reason"] == "org: 'other' is mapped to no organization of the source."
+    assert b"env-2" in row["value"]
+    assert b"env-1" not in row["value"]
+    await database.execute(
+        "UPDATE sources SET changed_at = now(), organizations = organizations || $1::jsonb",
+        '{"other": "00000000-0000-0000-0000-000000000002"}',
+    )
+    await until(lambda: _counts(database, CALLS, 2), "the third element to be stored")
+    assert await _counts(database, QUARANTINED, 0)
+    await pipeline.assert_proved()
+    assert ingest.stop() == 0
+
+
+async def test_a_source_that_is_disabled_and_enabled_is_read_again(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    topic = f"prices-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    price = sample("twilio/late_price")
+    await add_source(database, price, topic=topic)
+    ingest = pipeline.start(sources_interval_seconds="0.2")
+    await publish(bootstrap, topic, records([price]))
+    await until(lambda: _counts(database, CALLS, 1), "it to be read")
+    await database.execute("UPDATE sources SET enabled = false")
+    await until(lambda: ingest.said(f"stops reading the topic {topic}"), "it to be left")
+    other = replace(price.delivery, body=(price.delivery.body or b"").replace(b"CAfdc", b"CAabc"))
+    await publish(bootstrap, topic, records([price._replace(delivery=other)]))
+    await database.execute("UPDATE sources SET enabled = true")
+    await until(lambda: _counts(database, CALLS, 2), "it to be read again")
+    assert ingest.stop() == 0

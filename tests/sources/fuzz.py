@@ -22,7 +22,7 @@ from services.ops.sources.attempt import attempt
 from services.ops.sources.sample import Sample, sample_of, scenario_of
 from shared.calls.event import InvalidEvent, read
 from shared.dialects.registry import DIALECTS
-from shared.sources.translate import event_json, translate
+from shared.sources.translate import BUG, event_json, translate
 
 FOLDER: Final = Path(__file__).parent
 FAILURES_MAX: Final = 5
@@ -160,10 +160,12 @@ def fault(sample: Sample) -> str | None:
 
 
 def _breaches(sample: Sample) -> Iterator[str]:
-    """The facts that break the contract of events, or have a field that callfold leaves out. Instants far in
-    the future, or long after their event, are the sender's faults."""
+    """Bugs of the dialect, and facts that break the contract of events or have a field that callfold leaves
+    out. Instants far in the future, or long after their event, are the sender's faults."""
     source, delivery = sample
-    for placed in translate(delivery, source, DIALECTS[source.dialect]).facts:
+    translation = translate(delivery, source, DIALECTS[source.dialect])
+    yield from (one.reason for one in translation.quarantined if one.reason.startswith(BUG))
+    for placed in translation.facts:
         try:
             event = read(event_json(placed.fact, placed.organization or source.id), delivery.received_at)
         except InvalidEvent as error:

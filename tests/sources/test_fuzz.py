@@ -38,9 +38,7 @@ def _breaks_the_contract(record: Record) -> list[Fact]:
     return [Fact("id", "call.answered", "call", record.received_at, {"duration": -1})]
 
 
-@pytest.mark.parametrize(
-    ("read", "reason"), [(_raises, "KeyError: 'CallSid'"), (_breaks_the_contract, "data.duration")]
-)
+@pytest.mark.parametrize(("read", "reason"), [(_raises, "KeyError"), (_breaks_the_contract, "data.duration")])
 def test_a_fault_of_a_dialect_is_found(monkeypatch: pytest.MonkeyPatch, read: Any, reason: str) -> None:
     broken = replace(DIALECTS["aircall"], read=read)
     monkeypatch.setitem(cast("dict[str, Any]", DIALECTS), "aircall", broken)

@@ -20,10 +20,6 @@ from shared.sources.outcome import Fact
 from shared.store.batch import TooLarge, read_known, write
 from shared.store.changes import changes, group
 
-CHUNK_OWNED: Final = Statement(
-    "SELECT number, phone_number_id FROM phone_numbers WHERE organization_id = :organization_id::uuid"
-)
-
 CHUNK_CALLS: Final = 500
 
 
