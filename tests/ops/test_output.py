@@ -129,10 +129,10 @@ FILE_COMMANDS: Sequence[Sequence[str]] = [
     ("number", "add", "--organization", ACME, "--csv", "no-such-file"),
 ]
 
-SHOWN_ELSEWHERE = {"up", "down", "status", "demo", "event schema", "source try", "source new-key"}
+SHOWN_ELSEWHERE = {"up", "down", "status", "demo", "event schema", "source new-key"}
 """tests/ops/test_stack.py has snapshots of `up`, `down` and `status`. `demo` shows a live screen, and
-tests/ops/test_event.py compares the output of `event schema` with the schema. tests/ops/test_source.py has
-the last two."""
+tests/ops/test_event.py compares the output of `event schema` with the schema. tests/ops/test_source.py checks
+a new key."""
 
 WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("key", "create", "--organization", "acme"),
