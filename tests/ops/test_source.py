@@ -156,11 +156,11 @@ async def test_try_reads_a_bare_body() -> None:
     body = b'{"call_id": "c1", "completed": true, "to": "15550101", "created_at": "2026-11-10T09:00:00Z",'
     body += b'"started_at": "2026-11-10T09:00:05Z", "end_at": "2026-11-10T09:01:05Z", '
     body += b'"corrected_duration": "60"}'
-    done = await callfold_reading(
-        body, "source", "try", "--dialect", "bland", "--organization", ORGANIZATION, "-"
-    )
-    made = json.loads(done.output)
-    assert made["outcome"] == "events", made
+    for options, organization_id in (((), None), (("--organization", ORGANIZATION), str(ORGANIZATION))):
+        done = await callfold_reading(body, "source", "try", "--dialect", "bland", *options, "-")
+        made = json.loads(done.output)
+        assert made["outcome"] == "events", made
+        assert {one["organization_id"] for one in made["events"]} == {organization_id}
     assert made["events"][-1]["type"] == "call.completed"
     assert made["events"][-1]["data"]["duration"] == 60
 

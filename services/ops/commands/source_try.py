@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -24,7 +24,8 @@ from shared.sources.envelopes import BODY_BYTES_MAX, FORM
 from shared.sources.source import Source
 
 _decode = msgspec.json.Decoder(float_hook=number).decode
-SOURCE_ID = UUID(int=1)
+SOURCE_ID: Final = UUID(int=1)
+"""The source of a bare body. It also stands for its organization, where none is given."""
 
 
 def try_(
@@ -80,7 +81,8 @@ def try_(
     """Show what callfold makes of a system's records, as one line of JSON per file. Nothing is stored.
 
     A sample is verified and translated. A scenario is also folded: the line has the calls. With --dialect,
-    each file is the body of one request or record, without a signature.
+    each file is the body of one request or record, without a signature. Without --organization and --map,
+    its events have no organization.
     """
     chosen = [name for name, given in (("--sample", sample), ("--scenario", scenario)) if given]
     if len(chosen) + (dialect is not None) != 1:
@@ -89,12 +91,14 @@ def try_(
         raise Failure("Name at least one FILE, or - for standard input.")
     if dialect is not None:
         known = dialect_named(dialect)
+        organizations = read_mapping(mapped)
+        is_open = organization_id is None and not organizations and not known.names_organization
         source = Source(
             id=SOURCE_ID,
             name="try",
             dialect=known.name,
-            organization=organization_id,
-            organizations=read_mapping(mapped),
+            organization=SOURCE_ID if is_open else organization_id,
+            organizations=organizations,
             settings=read_settings(setting, known),
         )
         for file in files:
@@ -115,7 +119,10 @@ def _made(made: Attempt) -> dict[str, Any]:
     quarantined = [{"element": fault.element, "reason": fault.reason} for fault in made.quarantined]
     return {
         "outcome": made.outcome,
-        "events": [placed_json(placed) for placed in made.events],
+        "events": [
+            placed_json(placed if placed.organization != SOURCE_ID else placed._replace(organization=None))
+            for placed in made.events
+        ],
         "reason": made.reason,
         "response": made.response,
         **({"quarantined_elements": quarantined} if quarantined and made.outcome == "events" else {}),
