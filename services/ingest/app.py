@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord as Record
 from services.ingest.arrivals import Sorted, sort_events
 from services.ingest.deliveries import sort_deliveries, unknown_sources
 from services.ingest.metrics import Metrics, Standing
-from services.ingest.reader import Reader, Sort
+from services.ingest.reader import Reader, Sort, cancelled
 from services.ingest.source_directory import SourceDirectory
 from shared.kafka.client import KafkaRefusal
 from shared.settings.ingest import IngestSettings
@@ -76,8 +76,9 @@ class Ingest:
                     break
         finally:
             self._end()
-            following.cancel()
-            await asyncio.wait({following, *self._tasks.values()})
+            await cancelled(following)
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
             self._directory.close()
         for task in (*self._tasks.values(), following):
             if not task.cancelled() and (fault := task.exception()) is not None:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import KafkaError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.ingest.traces import Traces
 
 
+CANCEL_SECONDS: Final = 1
 Sort = Callable[[Sequence[Record], datetime], Awaitable[Sorted]]
 """Reads the records of a batch at a time (aware)."""
 
@@ -117,8 +118,7 @@ class Reader:
         except KafkaError as fault:
             self._failure = self._failure or fault
         finally:
-            watching.cancel()
-            await asyncio.wait([watching])
+            await cancelled(watching)
             self._progress.close()
             self._writer.close()
         if refused := refusal(self._failure):
@@ -228,6 +228,13 @@ class Reader:
             numbers = ", ".join(map(str, stalled))
             return f"has read nothing from partitions {numbers} for {STALL_SECONDS} s, although records wait"
         return None
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancels a task until it has ended. aiokafka's `stop` swallows a cancellation that comes meanwhile."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
 
 def _traces(settings: IngestSettings, provider: "TracerProvider | None") -> "Traces | None":

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from shared.calls.event import EventType
+from shared.calls.zones import UTC
 from shared.sources.delivery import Delivery
 from shared.sources.dialect import Dialect, Secret, Setting
 from shared.sources.envelopes import usual_values
@@ -103,7 +104,6 @@ FOREIGN: Final = frozenset(
 OWN: Final = "extension"
 BEGINS: Final = frozenset({"callinit", ""})
 """The values of creation_method with which a row begins a call. Others have a transfer's parties."""
-_UTC: Final = ZoneInfo("UTC")
 DETAILS: Final = "termination_reason_details"
 COSTS: Final = {"units": cents_of_units, "cents": cents}
 COST_UNIT: Final = "bill_cost"
@@ -118,7 +118,7 @@ def read(record: Record) -> Sequence[Fact]:
     call_id = needed(fields.get(names.call), names.call)
     segment = text(fields.get(names.segment))
     id_ = f"{segment}:{call_id}" if segment is not None else record.derived_id()
-    zone = record.source.time_zone() if names is LINE else _UTC
+    zone = record.source.time_zone() if names is LINE else UTC
     began_at = needed_instant(_time(fields, names.began, zone), names.began)
     answered, ended = _time(fields, names.answered, zone), _time(fields, names.ended, zone)
     facts = [Fact(f"{id_}:initiated", "call.initiated", call_id, began_at, _parties(fields, names))]

@@ -49,9 +49,15 @@ def record_of(delivery: Delivery, source_id: UUID, kept_headers: Iterable[str] =
             if name in kept or name.startswith(_KEPT_PREFIX)
         ),
     ]
-    return DeliveryRecord(
-        [(name, value.encode(errors="replace")) for name, value in headers], delivery.body or b""
-    )
+    return DeliveryRecord([(name, _bytes(value)) for name, value in headers], delivery.body or b"")
+
+
+def _bytes(value: str) -> bytes:
+    """A header's bytes as they came. The server passes bytes that are not UTF-8 as surrogates."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode(errors="replace")
 
 
 def element_of(headers: Headers, record: Record) -> DeliveryRecord:

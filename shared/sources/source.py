@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
+
+from shared.calls.zones import find_time_zone
 
 OWN_DOMAINS: Final = "own_domains"
 TIME_ZONE: Final = "time_zone"
@@ -40,7 +42,5 @@ class Source:
         """The zone of this source's local times; None if the setting `time_zone` is not given.
 
         `source create` refuses unknown names, so an unknown one counts as not given."""
-        try:
-            return ZoneInfo(self.settings[TIME_ZONE])
-        except (KeyError, ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            return None
+        name = self.settings.get(TIME_ZONE)
+        return find_time_zone(name) if isinstance(name, str) else None

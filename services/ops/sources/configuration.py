@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import read_uuid
+from shared.calls.zones import find_time_zone
 from shared.dialects.registry import DIALECTS
 from shared.sources.dialect import Dialect, Setting
 from shared.sources.source import OWN_DOMAINS, TIME_ZONE
@@ -85,11 +85,9 @@ def read_settings(given: Iterable[str] | None, dialect: Dialect) -> dict[str, An
         if name not in known:
             raise Failure(f"The dialect {dialect.name} has no setting {name!r}: it has {', '.join(known)}.")
         settings[name] = _json_or_text(value)
-    if zone := settings.get(TIME_ZONE):
-        try:
-            ZoneInfo(str(zone))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise Failure(f"--setting {TIME_ZONE} must be an IANA time zone, not {zone!r}.") from None
+    zone = settings.get(TIME_ZONE)
+    if zone and find_time_zone(str(zone)) is None:
+        raise Failure(f"--setting {TIME_ZONE} must be an IANA time zone, not {zone!r}.")
     domains = settings.get(OWN_DOMAINS)
     if domains is not None and not isinstance(domains, list | dict | str):
         raise Failure(f"--setting {OWN_DOMAINS} must be a JSON list or object, not {domains!r}.")
