@@ -3,6 +3,7 @@
 import csv
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Caller:
         """Begins to make this many calls, 20 per second."""
         files = {kind: self._directory / f"{self.name}.{kind}" for kind in ("messages", "statistics")}
         (self._directory / f"{self.name}.xml").write_text(self._scenario)
-        (port,) = free_ports(1)
+        port = udp_port()
         self._process = _start(
             [
                 f"127.0.0.1:{self._proxy_port}",
@@ -67,6 +68,11 @@ class Caller:
             self._directory,
             self.name,
         )
+
+    def errors(self) -> str:
+        """SIPp's reports of faults, for the message of a test."""
+        files = [self._directory / f"{self.name}.{kind}" for kind in ("errors", "log")]
+        return "\n".join(file.read_text(errors="replace")[-2_000:] for file in files if file.exists())
 
     @property
     def has_ended(self) -> bool:
@@ -107,6 +113,23 @@ def callee(directory: Path, scenario: str, name: str, port: int) -> Iterator[Non
         yield
     finally:
         stop(process)
+
+
+_TAKEN: Final[set[int]] = set()
+
+
+def udp_port() -> int:
+    """A free UDP port that no other call has returned. A SIPp that starts slowly has not bound its port."""
+    while True:
+        (port,) = free_ports(1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _TAKEN:
+            _TAKEN.add(port)
+            return port
 
 
 def _start(arguments: list[str], directory: Path, name: str) -> subprocess.Popen[bytes]:

@@ -188,7 +188,7 @@ async def test_calls_equal_what_sipp_counted(pipeline: Pipeline, database: Conne
                 said = {name: caller.statistics() for name, caller in callers.items()}
                 for name, group in GROUPS.items():
                     counted = (said[name].created, said[name].successful, said[name].failed)
-                    assert counted == (group.calls, group.calls, 0), name
+                    assert counted == (group.calls, group.calls, 0), f"{name}: {callers[name].errors()}"
                 messages = [call for one in said.values() for call in one.calls.values()]
                 expected = sum(_reports(call) for call in messages)
                 await _until_stored(database, expected)
