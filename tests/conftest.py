@@ -46,9 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--simulation-examples",
         type=int,
-        default=100,
+        default=60,
         metavar="N",
-        help="number of interleavings that tests/simulation/test_simulation.py tries (100)",
+        help="number of interleavings that tests/simulation/test_simulation.py tries (60)",
     )
     parser.addoption(
         "--schemathesis-examples",

@@ -54,6 +54,7 @@ def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None
     assert "Each of the 25 calls of the vendor's webhooks (Twilio) is as it was sent." in output
 
 
+@pytest.mark.storm  # two demos and a stack take most of a minute
 def test_the_demo_runs_again_on_the_same_stack(environment: Path, tmp_path: Path) -> None:
     command = environment / "bin" / "callfold"
     _run(command, "up", "--detach", cwd=tmp_path)
