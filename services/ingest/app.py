@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import ConsumerRecord as Record
 
 from services.ingest.arrivals import Sorted, sort_events
-from services.ingest.deliveries import sort_deliveries, unknown_sources
+from services.ingest.deliveries import NO_SOURCE, sort_deliveries
 from services.ingest.metrics import Metrics, Standing
 from services.ingest.reader import Reader, Sort, cancelled
 from services.ingest.source_directory import SourceDirectory
@@ -169,11 +169,13 @@ class Ingest:
                 )
 
     async def _sort_deliveries(self, records: Sequence[Record], now: datetime) -> Sorted:
+        """Sorts deliveries by the sources. A stop ends the wait for them; the batch is then read again."""
         topic = self._settings.deliveries_topic
         known = self._directory.known
+        if known is not None:
+            found = await sort_deliveries(records, known, now, topic)
+            if all(bad.source_id != NO_SOURCE for bad in found.bad_records):
+                return found
         # The receiver may know a new source before this process does.
-        if known is None or unknown_sources(records, known, topic):
-            known = await self._directory.refreshed(self._stopping)
-        if known is None:  # the batch is read again
-            return Sorted()
-        return await sort_deliveries(records, known, now, topic)
+        known = await self._directory.refreshed(self._stopping)
+        return Sorted() if known is None else await sort_deliveries(records, known, now, topic)

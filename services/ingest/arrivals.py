@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -11,7 +11,9 @@ from aiokafka import ConsumerRecord as Record
 
 from shared.calls.event import Event, InvalidEvent, read
 from shared.calls.named_call import NamedCall
+from shared.sources.delivery_record import element_of
 from shared.sources.outcome import Fact
+from shared.sources.record import Record as SourceRecord
 from shared.store.changes import Refused
 from shared.store.quarantine import BadRecord
 
@@ -25,18 +27,24 @@ SLICE_RECORDS: Final = 250
 
 
 class Origin(NamedTuple):
-    """The record that keeps an element of a delivery, its source, and its number among several elements."""
+    """An element of a delivery: the delivery, its source, and the element's number among several. `alone` is
+    its content, if the quarantine can keep it without the rest of the delivery."""
 
-    record: Record
+    delivery: Record
     source_id: UUID
-    element: int | None
+    element: int | None = None
+    alone: SourceRecord | None = None
 
     def bad(
         self, reason: str, rule: str | None, calls: NamedCall | None, *, waits_for: str | None = None
     ) -> BadRecord:
         """The element in the quarantine."""
+        kept = self.delivery
+        if self.alone is not None:
+            headers, value = element_of(kept.headers, self.alone)
+            kept = replace(kept, headers=tuple(headers), value=value)
         return BadRecord(
-            self.record,
+            kept,
             reason,
             rule,
             source_id=self.source_id,

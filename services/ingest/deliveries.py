@@ -6,7 +6,6 @@ source that has this topic.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
@@ -20,11 +19,11 @@ from shared.calls.named_call import NamedCall
 from shared.database.connection import Connection
 from shared.dialects.registry import DIALECTS
 from shared.sources.delivery import Delivery
-from shared.sources.delivery_record import SOURCE, delivery_of, element_of, request_of, source_of
+from shared.sources.delivery_record import SOURCE, delivery_of, request_of, source_of
 from shared.sources.outcome import Fact, Quarantined
 from shared.sources.source import Source
-from shared.sources.translate import Translation, event_json, translate
-from shared.store.quarantine import BadRecord, produced_at
+from shared.sources.translate import BUG, Translation, event_json, translate
+from shared.store.quarantine import produced_at
 from shared.store.sources import (
     CallOfSource,
     KnownSources,
@@ -65,34 +64,38 @@ def _sort(record: Record, known: KnownSources, now: datetime, deliveries_topic: 
         stored = _source(record, known, is_request)
         translation = _translated(record, stored, is_request)
     except Quarantined as reason:
-        source_id = stored.source.id if stored is not None else NO_SOURCE
-        calls = _calls(stored.source.organization) if stored is not None else None
-        found.bad_records.append(BadRecord(record, str(reason), source_id=source_id, calls=calls))
+        origin = Origin(record, stored.source.id if stored is not None else NO_SOURCE)
+        calls = _calls(stored.source.organization if stored is not None else None)
+        found.bad_records.append(origin.bad(str(reason), None, calls))
         return
     if not translation.facts and not translation.quarantined:
         found.ignored += 1
         return
     source = stored.source
-    elements = _Elements(record, source, translation)
     for fault in translation.quarantined:
-        found.bad_records.append(
-            BadRecord(
-                elements.record(fault.element),
-                fault.reason,
-                UNREADABLE,
-                source_id=source.id,
-                calls=_calls(None if source.organizations else source.organization),
-                element=elements.number(fault.element),
-            )
-        )
+        rule = fault.reason if fault.reason.startswith(BUG) else UNREADABLE
+        calls = _calls(None if source.organizations else source.organization)
+        origin = _origin(record, source, translation, fault.element)
+        found.bad_records.append(origin.bad(fault.reason, rule, calls))
     for fact, place, organization_id in translation.facts:
-        origin = Origin(elements.record(place), source.id, elements.number(place))
+        origin = _origin(record, source, translation, place)
         if organization_id is None:
             found.unplaced.append(Unplaced(origin, fact))
             continue
         _add(found, origin, fact, organization_id, now)
         if source.organization is None:
             found.named.add((organization_id, source.id, fact.call_id))
+
+
+def _origin(record: Record, source: Source, translation: Translation, place: int) -> Origin:
+    """The origin of what an element of this delivery says. Only JSON objects are kept alone."""
+    if translation.elements == 1:
+        return Origin(record, source.id)
+    element = translation.records.get(place)
+    is_alone = (
+        element is not None and isinstance(element.value, dict) and DIALECTS[source.dialect].decode is None
+    )
+    return Origin(record, source.id, place, element if is_alone else None)
 
 
 def _add(found: Sorted, origin: Origin, fact: Fact, organization_id: UUID, now: datetime) -> None:
@@ -108,35 +111,8 @@ def _add(found: Sorted, origin: Origin, fact: Fact, organization_id: UUID, now: 
             )
         )
     else:
-        found.arrivals.append((origin.record, event))
+        found.arrivals.append((origin.delivery, event))
         found.origins[id(event)] = origin
-
-
-class _Elements:
-    """The records that keep the elements of a delivery: the delivery itself for its only element, or a
-    record for each of several."""
-
-    def __init__(self, record: Record, source: Source, translation: Translation) -> None:
-        self._record = record
-        self._translation = translation
-        places = {fault.element for fault in translation.quarantined}
-        self._is_batch = len(places.union(translation.records)) > 1
-        self._is_json = DIALECTS[source.dialect].decode is None
-        self._kept: dict[int, Record] = {}
-
-    def number(self, place: int) -> int | None:
-        """The number of an element of several; None for the only one."""
-        return place if self._is_batch else None
-
-    def record(self, place: int) -> Record:
-        """The record that keeps this element."""
-        element = self._translation.records.get(place)
-        if not self._is_batch or not self._is_json or element is None or not isinstance(element.value, dict):
-            return self._record
-        if place not in self._kept:
-            headers, value = element_of(self._record.headers, element)
-            self._kept[place] = replace(self._record, headers=tuple(headers), value=value)
-        return self._kept[place]
 
 
 def _calls(
@@ -152,16 +128,6 @@ def _calls(
 
 NO_SOURCE: Final = UUID(int=0)
 """Stands for the source of a delivery whose source is unknown."""
-
-
-def unknown_sources(records: Sequence[Record], known: KnownSources, deliveries_topic: str) -> bool:
-    """Whether a record has a source that is not among these."""
-    for record in records:
-        try:
-            _source(record, known, record.topic == deliveries_topic)
-        except Quarantined:
-            return True
-    return False
 
 
 def give_organizations(found: Sorted, known: Mapping[CallOfSource, set[UUID]], now: datetime) -> None:

@@ -58,6 +58,9 @@ async def redrive_once(
     batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
     bad_records = [*found.bad_records, *refused_records(found.arrivals, batch.refused, found.origins)]
     bad = {id(one.record): one for one in bad_records}
+    # A delivery that was kept whole may have a faulty element, which is kept alone from now on.
+    own = set(map(id, records))
+    elements = [one for one in bad_records if id(one.record) not in own]
     accepted = [row["id"] for row, record in zip(rows, records, strict=True) if id(record) not in bad]
     still = [
         _still(row, bad[id(record)]) for row, record in zip(rows, records, strict=True) if id(record) in bad
@@ -65,12 +68,13 @@ async def redrive_once(
     held = [
         *(key for one in records for key in named_call(one.key, one.value).tombstones),
         *((event.organization_id, event.call_id) for _, event in found.arrivals),
+        *(key for one in elements for key in one.named.tombstones),
     ]
     async with connection.transaction():
         await hold_calls(connection, held)
         if len(await connection.fetch(_LOCK, [row["id"] for row in rows])) < len(rows):
             raise Overtaken("a record was discarded or accepted meanwhile")
-        await write(connection, batch, [], named=found.named)
+        await write(connection, batch, elements, now=now, named=found.named)
         await connection.execute(_ACCEPTED, accepted)
         if still:
             await connection.execute(_STILL_QUARANTINED, *map(list, zip(*still, strict=True)))

@@ -48,6 +48,11 @@ class Translation:
     """The record of each element. A faulty element may have none."""
 
     @property
+    def elements(self) -> int:
+        """The number of elements of the delivery."""
+        return len({*self.records, *(fault.element for fault in self.quarantined)})
+
+    @property
     def outcome(self) -> str:
         """`events`, `quarantined` or `ignored`: what the delivery is counted as."""
         return "events" if self.facts else "quarantined" if self.quarantined else "ignored"

@@ -1,13 +1,15 @@
 """Ingest reads the deliveries of sources, from the topic of deliveries and from topics of their own."""
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from services.ops.repair.redrive import redrive
 from shared.calls.event import call_uuid
 from shared.database.connection import Connection
 from shared.kafka.topic import ensure_topic
+from tests.support.events import NOON
 from tests.support.pipeline import Pipeline
 from tests.support.processes import publish, until
 from tests.support.sources import add_source, deliveries, records, sample, scenario
@@ -210,3 +212,30 @@ async def test_a_source_that_is_disabled_and_enabled_is_read_again(
     await database.execute("UPDATE sources SET enabled = true")
     await until(lambda: _counts(database, CALLS, 2), "it to be read again")
     assert ingest.stop() == 0
+
+
+async def test_a_faulty_element_stays_when_its_whole_delivery_is_retried(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    """A delivery of an unknown dialect is kept whole. Retried later, it gives two events and a faulty
+    element."""
+    topic = f"batches-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    batch = sample("envelopes/array_one_broken")
+    await add_source(database, batch, topic=topic)
+    organization_id = UUID("d343affd-3247-52e1-b24e-c3c396b0c1a6")
+    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", organization_id)
+    await database.execute("UPDATE sources SET dialect = 'of a later version'")
+    ingest = pipeline.start(sources_interval_seconds="0.2")
+    await publish(bootstrap, topic, records([batch]))
+    await until(lambda: _counts(database, QUARANTINED, 1), "the delivery to be kept whole")
+    assert ingest.stop() == 0
+    await database.execute("UPDATE sources SET dialect = 'kamailio'")
+    id_ = await database.fetchval("SELECT id FROM quarantined_records")
+    for _ in range(2):
+        assert await redrive(database, [id_], NOON) is not None
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 2
+    row = await database.fetchrow("SELECT id, value FROM quarantined_records")
+    assert row is not None
+    assert (row["id"] != id_, row["value"]) == (True, b'{"hello":"world"}')
+    await pipeline.assert_proved()

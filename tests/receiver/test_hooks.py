@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -18,8 +19,10 @@ from shared.sources.outcome import Refused, Response
 from shared.sources.secret_box import new_key
 from shared.sources.source import Source
 from shared.store.sources import read_sources
+from tests.support.processes import until
 from tests.support.receiving import (
     Clock,
+    Request,
     add_source,
     receiving,
     records,
@@ -29,6 +32,10 @@ from tests.support.receiving import (
 )
 
 TWILIO: Final = "twilio/outbound_answered.json"
+
+
+async def _is_known(client: httpx.AsyncClient, source: Source, request: Request) -> bool:
+    return (await send(client, source, request)).status_code != 404
 
 
 async def test_a_source_that_takes_no_requests_is_answered_as_one_that_does_not_exist(
@@ -228,15 +235,24 @@ async def test_a_source_that_cannot_be_verified_is_answered_503_and_logged_once_
             for _ in range(2):
                 answer = await send(client, source, request_of(given))
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
-                await asyncio.sleep(0.1)  # two more readings
-    lines = {vars(record)["source_id"]: record.getMessage() for record in caplog.records}
-    assert lines == {
+                later = replace(given.source, id=uuid4(), name=str(uuid4()))
+                await add_source(database, later, key=new_key())
+                # It is known after one more reading of all sources.
+                await until(partial(_is_known, client, later, request_of(given)), "a reading")
+    expected = {str(given.source.id), str(strange.id)}
+    messages = [
+        (vars(record)["source_id"], record.getMessage())
+        for record in caplog.records
+        if vars(record)["source_id"] in expected
+    ]
+    assert len(messages) == 2, "each is logged once"
+    assert dict(messages) == {
         str(given.source.id): "cannot verify requests: No key of CALLFOLD_SECRETS_KEY decrypts the "
         "source's secrets.",
         str(strange.id): "cannot verify requests: This version of callfold does not know the dialect "
         "not_yet_known.",
     }
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 2 + 4, "of the later sources, each once"
 
 
 async def test_bodies_take_no_more_memory_than_they_may(

@@ -16,8 +16,8 @@ async def records_of(
 ) -> AsyncIterator[Sequence[UUID]]:
     """The ids of an organization's quarantined records, in chunks: records whose column has its id, and
     records without an organization whose value contains it. With `mentioned`, only records whose key, value
-    or headers contain one of these texts. They match in UTF-8 and UTF-16, and with a plus escaped as in JSON.
-    Raises asyncpg's errors."""
+    or headers contain one of these texts. They match in UTF-8 and UTF-16, and with a plus escaped as in
+    JSON and in forms. Raises asyncpg's errors."""
     ids = [str(organization_id).encode(), str(organization_id).upper().encode()]
     texts = [written for text in mentioned for written in _written(text)]
     last = _FIRST
@@ -29,7 +29,8 @@ async def records_of(
 
 def _written(text: str) -> list[bytes]:
     """The byte sequences in which programs write a text."""
-    escaped = [text.replace("+", plus).encode() for plus in ("\\u002b", "\\u002B")] if "+" in text else []
+    plus_signs = ("\\u002b", "\\u002B", "%2b", "%2B") if "+" in text else ()
+    escaped = [text.replace("+", plus).encode() for plus in plus_signs]
     return [text.encode(), *escaped, text.encode("utf-16-le"), text.encode("utf-16-be")]
 
 
