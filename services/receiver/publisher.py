@@ -150,6 +150,7 @@ class Publisher:
             compression="zstd",
             idempotent=False,
             request_seconds=settings.receiver_kafka_seconds,
+            linger_ms=0,  # a client waits; records still share a request while another one is under way
         )
         try:
             with connection_faults(heard.append):

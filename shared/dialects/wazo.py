@@ -4,7 +4,6 @@ A call is the conversation of its legs: Asterisk's LinkedID. The call log comes 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from shared.calls.event import Direction, EventType
@@ -37,7 +36,7 @@ def _ami(data: Any, record: Record) -> Sequence[Fact]:
         raise Ignored("it is not an event of AMI")
     if (zone := record.source.time_zone()) is not None:
         published_at = local_iso(at(record.value, "timestamp"), "timestamp", zone)
-        record = replace(record, offered_at=published_at or record.offered_at)
+        record = record._replace(offered_at=published_at or record.offered_at)
     return ami_facts(spelled(data), record)
 
 

@@ -1,19 +1,18 @@
 """A delivery: one HTTP request or one Kafka record of a source, as it arrived."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """`headers` have names in lower case. `method` and `url` are empty for a Kafka record. `url` is the path
     and query that the system called, or the whole address. `received_at` (aware) is the time of receipt, or
     the Kafka record's timestamp."""
 
     body: bytes | None
     received_at: datetime
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     method: str = ""
     url: str = ""
     key: bytes | None = None

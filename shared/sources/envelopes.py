@@ -40,6 +40,13 @@ CLOUD_EVENTS: Final = "application/cloudevents"
 """The begin of the media types of CloudEvents in structured mode, alone and in batches."""
 _CLOUD_EVENT: Final = ("specversion", "id", "source", "type")
 _CHANGES_OF_NO_ROW: Final = ("t", "m")
+_MARKS: Final = frozenset(
+    (
+        *("specversion", "schema", "op", "__deleted", "__op", "__ts_ms"),
+        *("MessageId", "messageId", "records", "Records"),
+    )
+)
+"""Each envelope has at least one of these fields, but a log shipper's."""
 _decode = msgspec.json.Decoder(float_hook=number).decode
 _scan: Final = JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False).raw_decode
 
@@ -61,30 +68,28 @@ class _Offer(NamedTuple):
 _NO_OFFER: Final = _Offer()
 
 
-def records(delivery: Delivery, source: Source, decode: Decode | None = None) -> Iterator[Element]:
+def records(delivery: Delivery, source: Source, decode: Decode | None = None) -> list[Element]:
     """The records of a delivery, in order. `decode` replaces the usual reading of the body."""
     try:
         delivery = _inflated(delivery)
         offer = _offer_of_headers(delivery)
         values = list(_values(delivery, source, decode))
     except (Ignored, Quarantined) as outcome:
-        yield Element(0, outcome)
-        return
+        return [Element(0, outcome)]
     if delivery.content_type.startswith(CLOUD_EVENTS):
         values = _cloud_events(values)
     whole = len(values) == 1 and not isinstance(values[0], list)
     if not whole:
         offer = _NO_OFFER
-    place = 0
+    elements: list[Element] = []
     for value in values:
-        for element in _unwrapped(value, source, offer, 0):
-            if place >= RECORDS_MAX:
-                yield Element(place, Quarantined(f"The delivery has more than {RECORDS_MAX:,} records."))
-                return
-            yield Element(place, _record(element, value if whole else None, delivery, source))
-            place += 1
-    if place == 0:
-        yield Element(0, Ignored("it is an empty batch"))
+        for inner in _unwrapped(value, source, offer, 0):
+            if len(elements) == RECORDS_MAX:
+                too_many = Quarantined(f"The delivery has more than {RECORDS_MAX:,} records.")
+                return [*elements, Element(RECORDS_MAX, too_many)]
+            found = _record(inner, value if whole else None, delivery, source)
+            elements.append(Element(len(elements), found))
+    return elements or [Element(0, Ignored("it is an empty batch"))]
 
 
 def _record(
@@ -93,6 +98,7 @@ def _record(
     if not isinstance(element, _Inner):
         return element
     content = (delivery.body or None) if element.value is value_of_body else None
+    offered_id, offered_at = element.offer
     return Record(
         element.value,
         source,
@@ -100,8 +106,8 @@ def _record(
         delivery.headers,
         delivery.url,
         delivery.key,
-        element.offer.id,
-        element.offer.at,
+        offered_id,
+        offered_at,
         content,
     )
 
@@ -122,7 +128,7 @@ def _inflated(delivery: Delivery) -> Delivery:
         body = body[5:]
     if body is delivery.body:
         return delivery
-    return Delivery(body, delivery.received_at, delivery.headers, delivery.method, delivery.url, delivery.key)
+    return delivery._replace(body=body)
 
 
 def _decompressed(body: bytes) -> bytes:
@@ -277,6 +283,8 @@ def _opened(value: Any, source: Source, offer: _Offer) -> Iterable[_Inner] | Non
     """The content of the outermost envelope; None if no envelope is recognized."""
     if isinstance(value, list):
         return [_Inner(each, _NO_OFFER) for each in value]
+    if _MARKS.isdisjoint(value):
+        return _of_shipper(value, source, offer)
     if _is_cloud_event(value):
         return [_cloud_event(value)]
     if len(value) == 2 and "schema" in value and "payload" in value:

@@ -55,7 +55,7 @@ def iso(value: Any, name: str, zone: ZoneInfo | None = None) -> datetime | None:
     if given is None:
         return None
     try:
-        parsed = datetime.fromisoformat(_six_decimals(given))
+        parsed = datetime.fromisoformat(given)
     except ValueError:
         raise Quarantined(f"{name}: {given[:60]!r} is not an ISO 8601 time.") from None
     return _real(parsed, zone, name)
@@ -165,17 +165,6 @@ def _since_epoch(value: Any, name: str, units_per_second: int) -> datetime | Non
 def _has_offset(given: str) -> bool:
     time = given[10:]
     return time[-1:] in ("Z", "z") or "+" in time or "-" in time
-
-
-def _six_decimals(given: str) -> str:
-    """The text with at most six decimals of a second, and with a colon in its offset."""
-    point = given.find(".")
-    if point < 0:
-        return given
-    end = point + 1
-    while end < len(given) and given[end].isdecimal():
-        end += 1
-    return given[: min(end, point + 7)] + given[end:]
 
 
 def _real(parsed: datetime, zone: ZoneInfo | None, name: str) -> datetime | None:

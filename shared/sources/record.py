@@ -1,10 +1,9 @@
 """A record: one statement of a telephony system, without its envelopes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,8 +14,7 @@ _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").e
 TEXT_LENGTH_MAX: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """`value` is a JSON value whose fractions are Decimal, a form's fields, or what the dialect decodes.
     `offered_id` and `offered_at` come from the innermost envelope that gives them. `content` holds the
     record's own bytes where the record is the whole delivery."""

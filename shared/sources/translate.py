@@ -1,7 +1,6 @@
 """Translation: from a delivery to callfold's events."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -37,14 +36,13 @@ class Fault(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Translation:
+class Translation(NamedTuple):
     """The outcome of a delivery: its facts, the elements to be quarantined, and why others are ignored."""
 
     facts: tuple[Placed, ...] = ()
     quarantined: tuple[Fault, ...] = ()
     ignored: tuple[str, ...] = ()
-    records: Mapping[int, Record] = field(default_factory=dict, compare=False)
+    records: Mapping[int, Record] = {}
     """The record of each element. A faulty element may have none."""
 
     @property
@@ -83,12 +81,12 @@ def translate(delivery: Delivery, source: Source, dialect: Dialect) -> Translati
     return Translation(tuple(facts), tuple(quarantined), tuple(ignored), found)
 
 
-def _elements(delivery: Delivery, source: Source, dialect: Dialect) -> Iterator[Element]:
+def _elements(delivery: Delivery, source: Source, dialect: Dialect) -> Iterable[Element]:
     """The elements of a delivery. An exception of the dialect's own decoding is a fault."""
     try:
-        yield from records(delivery, source, dialect.decode)
+        return records(delivery, source, dialect.decode)
     except Exception as bug:
-        yield Element(0, Quarantined(f"{BUG}{type(bug).__name__}."))
+        return [Element(0, Quarantined(f"{BUG}{type(bug).__name__}."))]
 
 
 def event_json(fact: Fact, organization_id: UUID, also: Mapping[str, Any] | None = None) -> bytes:

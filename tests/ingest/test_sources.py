@@ -1,6 +1,5 @@
 """Ingest reads the deliveries of sources, from the topic of deliveries and from topics of their own."""
 
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -207,7 +206,7 @@ async def test_a_source_that_is_disabled_and_enabled_is_read_again(
     await until(lambda: _counts(database, CALLS, 1), "it to be read")
     await database.execute("UPDATE sources SET enabled = false")
     await until(lambda: ingest.said(f"stops reading the topic {topic}"), "it to be left")
-    other = replace(price.delivery, body=(price.delivery.body or b"").replace(b"CAfdc", b"CAabc"))
+    other = price.delivery._replace(body=(price.delivery.body or b"").replace(b"CAfdc", b"CAabc"))
     await publish(bootstrap, topic, records([price._replace(delivery=other)]))
     await database.execute("UPDATE sources SET enabled = true")
     await until(lambda: _counts(database, CALLS, 2), "it to be read again")

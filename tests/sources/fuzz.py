@@ -11,7 +11,6 @@ import re
 import traceback
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -182,17 +181,17 @@ def _damaged(sample: Sample, random: Random) -> Sample:
     body = delivery.body or b""
     choice = random.random()
     if choice < 0.7:
-        changed = replace(delivery, body=_content(body, delivery.content_type, random))
+        changed = delivery._replace(body=_content(body, delivery.content_type, random))
     elif choice < 0.8:
-        changed = replace(delivery, body=_bytes(body, random))
+        changed = delivery._replace(body=_bytes(body, random))
     elif choice < 0.92:
-        changed = replace(delivery, headers=_headers(dict(delivery.headers), random))
+        changed = delivery._replace(headers=_headers(dict(delivery.headers), random))
     elif choice < 0.96 and delivery.is_request:
-        changed = replace(delivery, url=_url(delivery.url, random))
+        changed = delivery._replace(url=_url(delivery.url, random))
     elif choice < 0.98:
-        changed = replace(delivery, key=_bytes(delivery.key or b"", random))
+        changed = delivery._replace(key=_bytes(delivery.key or b"", random))
     else:
-        changed = replace(delivery, body=random.choice((None, b"", b"\0", b"\xff\xfe", b"[]", b"{}", b'""')))
+        changed = delivery._replace(body=random.choice((None, b"", b"\0", b"\xff\xfe", b"[]", b"{}", b'""')))
     return Sample(sample.source, changed)
 
 

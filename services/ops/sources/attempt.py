@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 from services.ops.sources.sample import Sample
@@ -58,7 +58,7 @@ def translated(delivery: Delivery, source: Source, dialect: Dialect) -> Translat
             facts.append(placed)
         except InvalidEvent as error:
             faults.append(Fault(placed.element, str(error)))
-    return replace(translation, facts=tuple(facts), quarantined=tuple(faults))
+    return translation._replace(facts=tuple(facts), quarantined=tuple(faults))
 
 
 def _attempt_of(translation: Translation) -> Attempt:
