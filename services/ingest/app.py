@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord as Record
 
-from services.ingest.arrivals import Sorted, sort_events
+from services.ingest.arrivals import Sort, Sorted, sort_events
 from services.ingest.deliveries import NO_SOURCE, sort_deliveries
 from services.ingest.metrics import Metrics, Standing
-from services.ingest.reader import Reader, Sort, cancelled
+from services.ingest.reader import Reader, cancelled
 from services.ingest.source_directory import SourceDirectory
 from shared.kafka.client import KafkaRefusal
 from shared.settings.ingest import IngestSettings

@@ -1,7 +1,7 @@
 """Arrivals: sorts records into events and bad records."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -77,6 +77,10 @@ class Sorted:
     """Records without a value."""
     ignored: int = 0
     """Deliveries that tell nothing of a call's course."""
+
+
+Sort = Callable[[Sequence[Record], datetime], Awaitable[Sorted]]
+"""Reads the records of a batch at a time (aware)."""
 
 
 async def sort_events(records: Sequence[Record], now: datetime) -> Sorted:

@@ -7,14 +7,14 @@ database or broker and skips nothing.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import KafkaError
 
-from services.ingest.arrivals import Sorted
+from services.ingest.arrivals import Sort, Sorted
 from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.batch_trace import UNTRACED, BatchTrace, untraced
 from services.ingest.consumer import Consumer
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 
 CANCEL_SECONDS: Final = 1
-Sort = Callable[[Sequence[Record], datetime], Awaitable[Sorted]]
-"""Reads the records of a batch at a time (aware)."""
 
 
 class Reader:

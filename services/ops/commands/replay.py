@@ -13,9 +13,8 @@ from uuid import UUID
 import typer
 from aiokafka import ConsumerRecord
 
-from services.ingest.arrivals import Sorted, sort_events
+from services.ingest.arrivals import Sort, Sorted, sort_events
 from services.ingest.deliveries import place_all, sort_deliveries
-from services.ingest.reader import Sort
 from services.ingest.writer import Writer
 from services.ops.addresses import database, find_both, find_database, kafka_faults
 from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
