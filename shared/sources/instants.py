@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from shared.calls.event import COUNT_MAX
 from shared.sources.outcome import Quarantined
 from shared.sources.record import text
 
@@ -127,11 +128,12 @@ def later(instant: datetime, seconds: int | None) -> datetime:
 
 
 def seconds_between(begin: datetime | None, end: datetime | None) -> int | None:
-    """The whole seconds from one instant to a later one, rounded down; None if one is missing or they are in
-    the wrong order."""
+    """The whole seconds from one instant to a later one, rounded down. None if one is missing, if they are in
+    the wrong order, or if a duration cannot be that long."""
     if begin is None or end is None or end < begin:
         return None
-    return int((end - begin) // timedelta(seconds=1))
+    seconds = int((end - begin) // timedelta(seconds=1))
+    return seconds if seconds <= COUNT_MAX else None
 
 
 @lru_cache(maxsize=1_000)
