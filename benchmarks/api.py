@@ -1,7 +1,7 @@
 """Measures one API process over a database with a year of calls, on the same cores as PostgreSQL and the load
 generator.
 
-    .venv/bin/python -m benchmarks.api [--calls 5000000] [--state DIRECTORY] [--json]
+    .venv/bin/python -m benchmarks.api [--calls 5000000] [--state DIRECTORY] [--figures] [--json]
 
 Latencies are measured at a fixed rate, from the moment that a request was due, so that a queue shows. Rates
 are measured with every connection sending its next request as soon as it has a response. The baseline is a
@@ -23,7 +23,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import cycle, repeat
+from itertools import cycle, product, repeat
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -215,21 +215,22 @@ async def measure_counts(stand: Stand, rate: float, seconds: float, when: str = 
 
 
 async def measure_writing(stand: Stand, url: str, rate: float, seconds: float) -> None:
-    """Measures the same while ingest writes."""
-    for commits_per_second in COMMITS_PER_SECOND:
-        arguments = [sys.executable, "-m", "benchmarks.writing", url, str(commits_per_second)]
+    """Measures the same while ingest writes calls of other organizations, and of the requested one."""
+    for commits_per_second, of in product(COMMITS_PER_SECOND, ("small", "large")):
+        arguments = [sys.executable, "-m", "benchmarks.writing", url, str(commits_per_second), of]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
             try:
                 assert writer.stdout is not None  # noqa: S101 (a pipe)
                 if not await asyncio.to_thread(writer.stdout.readline):
                     raise RuntimeError("benchmarks.writing exited before its first write")
                 began = time.perf_counter()
-                await measure_counts(stand, rate, seconds, f" at {commits_per_second} commits/s")
+                whose = "own" if of == "large" else "others'"
+                await measure_counts(stand, rate, seconds, f", {commits_per_second} {whose} commits/s")
             finally:
                 writer.terminate()
             commits = int(await asyncio.to_thread(writer.stdout.read))
             reached = commits / (time.perf_counter() - began)
-        stand.report.commits_per_second[str(commits_per_second)] = reached
+        stand.report.commits_per_second[f"{of} {commits_per_second}"] = reached
 
 
 async def measure_first(stand: Stand, database: Connection, times: int) -> None:
@@ -333,11 +334,12 @@ async def measure(server: Server, port: int, directory: Path, options: argparse.
         await wait_until_answers(api_port, "/health/ready")
         stand = Stand(api_port, api, report)
         await measure_counts(stand, rate, seconds)
-        calls = await database.fetchval(
-            "SELECT sum(calls)::bigint FROM daily_call_counts WHERE organization_id = $1", ORGANIZATION
-        )
-        await measure_lists(stand, min(DEEP_PAGE, calls // PAGE_CALLS), rate / 4, seconds)
-        await measure_calls(stand, database, rate / 2, seconds)
+        if not options.figures:
+            calls = await database.fetchval(
+                "SELECT sum(calls)::bigint FROM daily_call_counts WHERE organization_id = $1", ORGANIZATION
+            )
+            await measure_lists(stand, min(DEEP_PAGE, calls // PAGE_CALLS), rate / 4, seconds)
+            await measure_calls(stand, database, rate / 2, seconds)
         await measure_first(stand, database, int(20 * seconds))
         await measure_writing(stand, url, rate, seconds)
         report.api_peak_memory_mb = peak_memory_mb(api.pid)
@@ -387,6 +389,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--rate", type=float, default=200, help="requests per second for latencies")
     parser.add_argument("--verify", default="100000", metavar="all|N", help="calls to refold at the end")
+    parser.add_argument("--figures", action="store_true", help="only stats and trends")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     signal.signal(

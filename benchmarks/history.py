@@ -141,6 +141,12 @@ WHERE indrelid IN ('calls'::regclass, 'call_events'::regclass) AND NOT indisprim
 """
 
 
+def small_organizations() -> list[UUID]:
+    """The ids of the small organizations."""
+    names = (f"organization {n}" for n in range(SMALL_ORGANIZATIONS))
+    return [UUID(hashlib.md5(name.encode()).hexdigest()) for name in names]  # noqa: S324 (as the rows)
+
+
 def phone_number(number: int) -> UUID:
     """The id of the n-th phone number of the large organization, counted from 0."""
     return UUID(hashlib.md5(f"number {number}".encode()).hexdigest())  # noqa: S324 (as the SQL above makes it)

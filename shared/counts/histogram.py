@@ -71,11 +71,12 @@ def percentile(buckets: Sequence[int], thresholds: Sequence[int], share: float) 
 def limits(buckets: Sequence[int], thresholds: Sequence[int]) -> tuple[int, float]:
     """The lowest and highest possible sum of all counted values. The highest is infinite with values in the
     last bucket. `buckets` are calls by bucket, none negative."""
-    firsts, lasts = (0, *thresholds), (*(threshold - 1 for threshold in thresholds), math.inf)
-    return (
-        sum(calls * first for calls, first in zip(buckets, firsts, strict=False)),
-        sum(calls * last for calls, last in zip(buckets, lasts, strict=False) if calls),
-    )
+    lowest, highest = 0, 0.0
+    for index, calls in enumerate(buckets):
+        if calls:
+            lowest += calls * (thresholds[index - 1] if index else 0)
+            highest += calls * (thresholds[index] - 1 if index < len(thresholds) else math.inf)
+    return lowest, highest
 
 
 def below(buckets: Sequence[int], thresholds: Sequence[int], value: int) -> int:

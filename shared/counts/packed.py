@@ -6,7 +6,7 @@ counts. So PostgreSQL's numeric adds, subtracts and compares histograms like any
 negative. Its absolute value must be smaller than half of what its digits can hold.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Clamped, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from typing import Final
 
@@ -48,15 +48,20 @@ def unpack(packed: str | Decimal, digits: int = DIGITS) -> list[int]:
     text = text.partition(".")[0]
     sign = -1 if text.startswith("-") else 1
     text = text.removeprefix("-")
-    whole = 10**digits
-    counts: list[int] = []
-    carried = 0
-    for end in range(len(text), 0, -digits):
-        count = int(text[max(end - digits, 0) : end]) + carried
-        carried = count * 2 >= whole  # a negative count has borrowed from the group above it
-        counts.append(sign * (count - whole * carried))
-    if carried:
-        counts.append(sign)
+    text = text.zfill(-(-len(text) // digits) * digits)
+    counts = [int(text[start : start + digits]) for start in range(len(text) - digits, -1, -digits)]
+    if max(counts) * 2 >= 10**digits:
+        counts = _without_borrows(counts, 10**digits)
     while counts and not counts[-1]:
         counts.pop()
-    return counts
+    return counts if sign > 0 else [-count for count in counts]
+
+
+def _without_borrows(counts: Sequence[int], whole: int) -> list[int]:
+    """The counts, some negative: each of these has borrowed one whole group from the group above it."""
+    found: list[int] = []
+    borrowed = 0
+    for count in counts:
+        borrowed = (count := count + borrowed) * 2 >= whole
+        found.append(count - whole * borrowed)
+    return [*found, 1] if borrowed else found

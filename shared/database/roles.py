@@ -44,7 +44,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("INSERT", "audit_log"),
     ),
     API: (
-        ("SELECT", "alembic_version, daily_call_counts, daily_call_totals, pruned_call_counts"),
+        ("SELECT", "alembic_version, count_days, daily_call_counts, daily_call_totals, pruned_call_counts"),
         ("SELECT (id), SELECT (has_totals)", "organizations"),
         ("SELECT, INSERT", "daily_call_deltas, deleted_calls"),
         ("SELECT, UPDATE, DELETE", "calls"),
@@ -58,9 +58,9 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT, INSERT, DELETE", "members, deleted_calls"),
         (
             "SELECT, INSERT, UPDATE, DELETE",
-            "organizations, api_keys, calls, call_events, daily_call_counts, daily_call_totals, "
-            "daily_call_deltas, phone_numbers, pruned_call_counts, quarantined_records, silent_calls, "
-            "source_calls, sources",
+            "organizations, api_keys, calls, call_events, count_days, count_versions, daily_call_counts, "
+            "daily_call_totals, daily_call_deltas, phone_numbers, pruned_call_counts, quarantined_records, "
+            "silent_calls, source_calls, sources",
         ),
         ("SELECT, INSERT", "audit_log"),  # append-only
     ),
@@ -70,14 +70,15 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
 FUNCTION_RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
     INGEST: ("callfold_zone_rules()",),
     AGGREGATOR: ("callfold_zone_rules()",),
-    # The first three find credentials before their organization is known.
+    # The first four find credentials, and the state of the counts, before the organization is known.
     API: (
         "callfold_key(bytea)",
         "callfold_member(uuid,uuid)",
         "callfold_keys_used(uuid[],timestamp with time zone[])",
+        "callfold_counts_state(uuid)",
         "callfold_zone_rules()",
     ),
-    OPERATOR: ("callfold_zone_rules()",),
+    OPERATOR: ("callfold_counts_repaired(uuid)", "callfold_zone_rules()"),
 }
 """The functions that a role may call, by name and types of arguments."""
 

@@ -302,6 +302,27 @@ daily_call_deltas = Table(
     },
 )
 
+# The state of an organization's counts. A trigger on the deletion of deltas keeps both.
+count_versions = Table(
+    "count_versions",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="increases whenever the counts change"),
+    PrimaryKeyConstraint("organization_id"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+count_days = Table(
+    "count_days",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("version", BigInteger, nullable=False, comment="the version that changed the day last"),
+    PrimaryKeyConstraint("organization_id", "livemode", "day"),
+    postgresql_with={"fillfactor": "50"},
+)
+
 # Counts of pruned calls, which remain counted. Deltas never change this table.
 pruned_call_counts = Table(
     "pruned_call_counts",

@@ -7,6 +7,8 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import asyncpg
@@ -16,15 +18,22 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.aggregator.apply_deltas import apply_deltas
 from services.api.access.credentials import Principal
-from services.api.database.databases import STATE, open_databases
+from services.api.database.counts_state import WAITING_MAX, CountsState, counts_state
 from services.api.database.databases import Connection as PooledConnection
-from services.api.figures.answer_cache import KEPT_OVERHEAD_BYTES, Answer, Answers
+from services.api.database.databases import open_databases
+from services.api.figures.answer_cache import KEPT_OVERHEAD_BYTES, Answer, Answers, Computed, Earlier
 from services.api.figures.cell_filters import CellsQuery, filters_of
+from services.api.figures.intervals import Span
 from services.api.figures.stats import StatsAsked, stats
+from services.api.figures.trends import TrendsAsked, trends
 from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
+from services.ops.repair.rebuild import rebuild_organization
+from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES
 from shared.database.connection import Connection
+from shared.migrations.upgrade import upgrade
 from shared.settings.api import ApiSettings
 from tests.support import seed
 from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
@@ -39,10 +48,21 @@ async def counts_locked(database: Connection) -> AsyncIterator[None]:
         yield
 
 
+async def state_now(database: Connection, tenant: seed.Tenant) -> CountsState:
+    """The state of the tenant's counts."""
+    (row,) = await database.fetch("SELECT * FROM callfold_counts_state($1)", tenant.id)
+    return counts_state(row)
+
+
 async def principal_now(database: Connection, tenant: seed.Tenant) -> Principal:
     """The tenant's principal, by a lookup of its credentials now."""
-    state = await database.fetchval(f"SELECT {STATE}")
+    state = await state_now(database, tenant)
     return Principal(tenant.id, True, tenant.zone, "the test", frozenset(), "unlimited", state)
+
+
+async def apply_of(database: Connection, tenant: seed.Tenant) -> None:
+    """Applies the tenant's deltas, as the aggregator does."""
+    await apply_deltas(database, 1_000, tenant.id)
 
 
 async def total(api: httpx.AsyncClient, tenant: seed.Tenant, **query: object) -> int:
@@ -65,6 +85,69 @@ async def test_while_nothing_changes_no_count_is_read_again(
         other = asyncio.create_task(total(api, acme, status="busy"))
         await until_somebody_waits_for_a_lock(database)
     assert await other == 0, "another question is another answer"
+
+
+async def test_other_organizations_do_not_disturb_it(api: httpx.AsyncClient, database: Connection) -> None:
+    acme, other = [await seed.tenant(database) for _ in range(2)]
+    await seed.call(database, acme)
+    assert await total(api, acme) == 1
+    await seed.call(database, other)
+    await apply_of(database, other)
+    async with counts_locked(database):
+        async with asyncio.timeout(5):
+            assert await total(api, acme) == 1
+
+
+async def test_only_the_days_that_changed_are_read_again(
+    api: httpx.AsyncClient, database: Connection
+) -> None:
+    """Counts of another day that are wrong, without deltas, do not appear: their part was kept."""
+    acme = await seed.tenant(database)
+    for day in (1, 2, 30):
+        await seed.call(database, acme, f"2026-11-{day:02}T10:00:00Z", applied=True)
+    span = {"start_date": "2026-10-01", "end_date": "2026-11-30"}
+
+    async def totals(**query: object) -> list[int]:
+        rows = (await get(api, acme, "/calls", action="trends", **{**span, **query}))["data"]
+        return [row["total"] for row in rows if row["total"]]
+
+    assert [await totals(), await totals(interval="month")] == [[1, 1, 1], [3]]
+    assert len(await totals(interval="hour", start_date="2026-11-01")) == 3
+    await database.execute("UPDATE daily_call_totals SET calls = 9 WHERE day = '2026-11-01'")
+    await seed.call(database, acme, "2026-11-02T11:00:00Z")
+    for waits in (True, False):
+        assert await totals() == [1, 2, 1], f"waits: {waits}"
+        assert await totals(interval="month") == [12], "a month with a changed day is read as a whole"
+        assert len(await totals(interval="hour", start_date="2026-11-01")) == 4
+        await apply_of(database, acme)
+    await seed.call(database, acme, "2026-11-02T12:00:00Z")
+    await apply_of(database, acme)
+    assert await totals() == [1, 3, 1], "a change that was applied before the request"
+    await seed.call(database, acme, "2026-11-01T11:00:00Z", "busy")
+    assert await totals() == [10, 3, 1]
+
+
+async def test_a_repair_makes_every_part_be_read_again(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme, applied=True)
+    await database.execute("UPDATE daily_call_totals SET calls = 9")
+    await database.execute("UPDATE daily_call_counts SET calls = 9")
+    dates = {"start_date": "2026-11-01", "end_date": "2026-11-30"}
+    assert await total(api, acme, **dates) == 9
+    await rebuild_organization(database, acme.id, actor="the test")
+    assert await total(api, acme, **dates) == 1
+    await apply_of(database, acme)
+    assert await total(api, acme, **dates) == 1
+
+
+async def test_with_too_many_waiting_deltas_no_answer_is_kept(database: Connection) -> None:
+    acme = await seed.tenant(database)
+    await seed.call(database, acme)
+    assert (await state_now(database, acme)).is_known
+    copies = f"{INTO_DELTAS} SELECT {CELL}, {MEASURES} FROM daily_call_deltas, generate_series(1, $1)"  # noqa: S608
+    await database.execute(copies, WAITING_MAX)
+    state = await state_now(database, acme)
+    assert (state.waiting, state.is_known) == (WAITING_MAX + 1, False)
 
 
 async def test_every_change_is_seen_at_once_by_every_process(
@@ -159,11 +242,11 @@ async def test_of_many_who_ask_the_same_at_once_one_computes(database: Connectio
     acme = await seed.tenant(database)
     answers, computations, go_on = Answers(2**20), 0, asyncio.Event()
 
-    async def compute(_: object) -> int:
+    async def compute(*_: object) -> Computed:
         nonlocal computations
         computations += 1
         await go_on.wait()
-        return computations
+        return Computed(str(computations).encode())
 
     async with open_databases(ApiSettings(database_url=database_url)) as databases:
         principal = await principal_now(database, acme)
@@ -212,7 +295,7 @@ async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
 
 @pytest.mark.processes
 async def test_after_a_crash_no_state_comes_back() -> None:
-    """Transaction ids do come back: those of transactions whose end was not flushed yet."""
+    """Versions do come back: those of transactions whose end was not flushed yet."""
     with tempfile.TemporaryDirectory(prefix="callfold-crash-") as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
@@ -221,21 +304,25 @@ async def test_after_a_crash_no_state_comes_back() -> None:
         await server.start()
         try:
             url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            await asyncio.to_thread(upgrade, url)
             database, victim = [await asyncpg.connect(url) for _ in range(2)]
-            await database.execute("CREATE TABLE numbers (n int)")
+            acme = await seed.tenant(database)
             pid = await victim.fetchval("SELECT pg_backend_pid()")
             states, started = set(), set()
+            await database.execute("CHECKPOINT; SET synchronous_commit = off")
             for _ in range(3):
-                await database.execute("BEGIN; INSERT INTO numbers VALUES (0); ROLLBACK")
-                states.add(await database.fetchval(f"SELECT {STATE}"))
+                await seed.call(database, acme)
+                await apply_of(database, acme)
+                states.add(await state_now(database, acme))
             started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
             os.kill(pid, signal.SIGKILL)  # the postmaster kills the other backends, recovers, and survives
             await until(database.is_closed, "the crash")
             await server.wait_until_ready()
             database = await asyncpg.connect(url)
             for _ in range(3):
-                assert await database.fetchval(f"SELECT {STATE}") not in states
-                await database.execute("INSERT INTO numbers VALUES (1)")
+                assert await state_now(database, acme) not in states
+                await seed.call(database, acme)
+                await apply_of(database, acme)
             started.add(await database.fetchval("SELECT pg_postmaster_start_time()"))
             assert len(started) == 1
             await database.close()
@@ -244,9 +331,12 @@ async def test_after_a_crash_no_state_comes_back() -> None:
 
 
 PROCESSES, WRITERS = 2, 3
+SPAN = Span(date(2026, 10, 20), date(2026, 12, 10))
+DAYS = (("10", 20), ("11", 24), ("12", 10))
 _steps = st.one_of(
-    st.tuples(st.sampled_from(["write", "commit", "commit", "roll back"]), st.integers(0, WRITERS - 1)),
-    st.tuples(st.sampled_from(["ask", "ask", "go on"]), st.integers(0, PROCESSES - 1)),
+    st.tuples(st.sampled_from(["write", "commit", "store", "roll back"]), st.integers(0, WRITERS - 1)),
+    st.tuples(st.sampled_from(["ask", "answer", "go on"]), st.integers(0, PROCESSES - 1)),
+    st.tuples(st.sampled_from(["apply one", "apply all"]), st.just(0)),
 )
 
 
@@ -287,6 +377,13 @@ class Interleaving:
                 asked = asyncio.create_task(self._get(place, principal))
                 self._unfinished[place].append((len(self.history) - 1, asked))
                 await self._settle(place)
+            case "answer":
+                await self._step("ask", place)
+                while self._gates[place] is not None:
+                    await self._step("go on", place)
+            case "store":
+                await self._step("write", place)
+                await self._step("commit", place)
             case "go on" if (gate := self._gates[place]) is not None:
                 self._gates[place] = None
                 gate.set()
@@ -295,7 +392,8 @@ class Interleaving:
                 if not self._written[place]:
                     self._transactions[place] = self._writers[place].transaction()
                     await self._transactions[place].start()
-                await seed.call(self._writers[place], self._acme)
+                month, day = DAYS[(self.history[-1] + self._written[place] + place) % len(DAYS)]
+                await seed.call(self._writers[place], self._acme, f"2026-{month}-{day:02}T10:00:00Z")
                 self._written[place] += 1
             case "commit" if self._written[place]:
                 await self._transactions[place].commit()
@@ -304,15 +402,21 @@ class Interleaving:
             case "roll back" if self._written[place]:
                 await self._transactions[place].rollback()
                 self._written[place] = 0
+            case "apply one" | "apply all":
+                await apply_deltas(self._database, 1 if deed == "apply one" else 1_000, self._acme.id)
 
     async def _get(self, place: int, principal: Principal) -> Answer:
-        async def compute(connection: PooledConnection) -> object:
+        """The first process computes stats, the second trends."""
+        filters = replace(filters_of(principal, CellsQuery()), start_date=SPAN.start, end_date=SPAN.end)
+
+        async def compute(connection: PooledConnection, earlier: Earlier | None) -> Computed:
             gate = self._gates[place] = asyncio.Event()
             await gate.wait()
-            asked = StatsAsked(filters_of(principal, CellsQuery()))
-            return await stats(connection, asked, principal.zone)
+            if place == 0:
+                return await stats(connection, StatsAsked(filters), principal.zone, earlier)
+            return await trends(connection, TrendsAsked(filters, SPAN), principal.zone, earlier)
 
-        return await self.answers[place].get(self._databases.reading, principal, "stats", compute)
+        return await self.answers[place].get(self._databases.reading, principal, place, compute)
 
     async def _settle(self, place: int) -> None:
         """Returns when one request of this process waits within its snapshot, or all are answered."""
@@ -327,7 +431,8 @@ class Interleaving:
     def _check(self, place: int) -> None:
         for asked_at, task in self._unfinished[place]:
             if task.done():
-                answered = json.loads(task.result().body)["total"]
+                told = json.loads(task.result().body)
+                answered = told["total"] if place == 0 else sum(day["total"] for day in told["data"])
                 assert answered in self.history[asked_at:], "true since they asked"
                 self.given += 1
         self._unfinished[place] = [each for each in self._unfinished[place] if not each[1].done()]

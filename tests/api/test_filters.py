@@ -10,13 +10,14 @@ import pytest
 from services.api.access.credentials import Principal
 from services.api.calls import export, pages
 from services.api.calls.list_query import CONDITIONS, CallFilters, FiltersQuery, call_filters_of
+from services.api.database.counts_state import CountsState
 from services.api.figures.cell_filters import AccessPath, Filters
 from shared.calls.event import call_uuid
 from shared.calls.zones import UTC
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)
-PRINCIPAL = Principal(ACME, True, UTC, "API key", frozenset(), "unlimited", None)
+PRINCIPAL = Principal(ACME, True, UTC, "API key", frozenset(), "unlimited", CountsState(None, 0, 0))
 
 
 def asked(**query: str) -> CallFilters:

@@ -32,6 +32,7 @@ from tests.support.storing import record, store
 READABLE = (
     "calls",
     "call_events",
+    "count_days",
     "deleted_calls",
     "daily_call_counts",
     "daily_call_totals",
@@ -195,7 +196,7 @@ async def test_the_api_without_its_where_answers_only_for_who_asks(
     """The mistake that the policies guard against: each statement loses its condition on the organization."""
     acme, neighbour = tenants
     for asked in (
-        sums.sums_statement(Filters(acme.id, True)),
+        sums.parts_statement(Filters(acme.id, True), "month", None, sums.DISTRIBUTIONS),
         sums.parts_statement(Filters(acme.id, True), "day", None, []),
         pages.PAGE_WITH_TOTAL["desc", False],
     ):

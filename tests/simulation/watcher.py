@@ -4,11 +4,14 @@ Between two steps nothing is written, so several statements see one state.
 """
 
 from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from services.aggregator.reap import EVENT_ID
+from services.api.database.counts_state import CountsState, counts_state
 from services.ops.proof.proof import prove_connection
 from services.ops.proof.statements import CELLS
 from shared.calls.event import InvalidEvent, read, read_stored
@@ -16,13 +19,26 @@ from shared.calls.fold import FINAL, fold
 from shared.calls.local_time import local_hour
 from shared.calls.named_call import named_call
 from shared.calls.zones import time_zone
-from shared.counts.cell import CALL_COLUMNS, call_row
+from shared.counts.cell import CALL_COLUMNS, Measures, call_row
+from shared.counts.counted_sql import MEASURES
 from shared.database.connection import Connection
 from shared.store.changes import CallKey
 from shared.store.quarantine import HAS_CONTENT
 from tests.simulation.topic import NOW, Group
 
 EventKey = tuple[UUID, UUID, str]
+
+
+class Day(NamedTuple):
+    """The counts of a day: the version that changed them last, the waiting deltas, and the sums of both."""
+
+    version: int
+    waiting: int
+    sums: Sequence[Decimal] | None
+
+
+NO_DAY: Final = Day(0, 0, None)
+Days = dict[tuple[bool, date], Day]
 RANK: Final = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(FINAL, 3)
 
 
@@ -41,6 +57,7 @@ class Watcher:
         self._deleted: set[CallKey] = set()
         self._ever_pruned: set[tuple[UUID]] = set()
         self._quarantined: set[tuple[int, int]] = set()
+        self._counts: dict[UUID, dict[CountsState, Days]] = {}
 
     async def look(self) -> None:
         """Counts equal a recount, calls equal folds, and no state goes back."""
@@ -50,6 +67,7 @@ class Watcher:
         self._snapshot = snapshot
         off = [tuple(row) for row in await self._connection.fetch(CELLS, None) if row[1] is not None]
         assert not off, f"cells are off: {off}"
+        await self._look_at_states()
         rows = await self._connection.fetch(_CALLS)
         others = await self._connection.fetchrow(_OTHERS)
         assert others is not None
@@ -70,6 +88,23 @@ class Watcher:
         assert not lost, f"stored events are gone: {lost}"
         self._stored, self._deleted, self._quarantined = stored, deleted, quarantined
         self._ever_stored |= stored
+
+    async def _look_at_states(self) -> None:
+        """Equal states of an organization's counts have equal counts. Since an earlier state, only days
+        changed that a newer version names, or on which deltas wait."""
+        days: dict[UUID, Days] = {}
+        for organization_id, livemode, on, version, waiting, sums in await self._connection.fetch(_DAYS):
+            counted = Day(version, waiting, sums if any(sums) else None)
+            days.setdefault(organization_id, {})[livemode, on] = counted
+        for organization_id, now in days.items():
+            (row,) = await self._connection.fetch(_STATE, organization_id)
+            state, earlier = counts_state(row), self._counts.setdefault(organization_id, {})
+            for before, seen in earlier.items():
+                for day in {*now, *seen}:
+                    then, today = seen.get(day, NO_DAY), now.get(day, NO_DAY)
+                    is_same = state == before or (today.version <= before.version and not today.waiting)
+                    assert not is_same or then.sums == today.sums, f"{day} changed from {before} to {state}"
+            earlier[state] = now
 
     def look_at_offsets(self) -> None:
         """No committed offset is beyond a record that was not stored. An offset may go back: a batch commits
@@ -124,6 +159,18 @@ class Watcher:
         key = event.organization_id, event.call_id
         return key in self._deleted or (*key, event.id) in self._ever_stored
 
+
+_STATE: Final = "SELECT * FROM callfold_counts_state($1)"
+
+_DAYS: Final = f"""
+SELECT organization_id, livemode, day, coalesce(max(version), 0), coalesce(sum(waiting), 0),
+    ARRAY[{", ".join(f"sum({name})::numeric" for name in Measures._fields)}]
+FROM (SELECT organization_id, livemode, day, {MEASURES}, 0 AS waiting FROM daily_call_totals
+      UNION ALL
+      SELECT organization_id, livemode, day, {MEASURES}, 1 FROM daily_call_deltas) AS part
+LEFT JOIN count_days USING (organization_id, livemode, day)
+GROUP BY organization_id, livemode, day
+"""  # noqa: S608
 
 _CALLS: Final = f"""
 SELECT {", ".join(f"calls.{name}" for name in CALL_COLUMNS)}, time_zone,

@@ -143,6 +143,7 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
         )
         if applied:
             await _apply(database, *count.cell, *count.measures)
+            await database.execute("SELECT callfold_counts_repaired($1)", tenant.id)
         else:
             await _delta(database, *count.cell, *count.measures)
     return made.id

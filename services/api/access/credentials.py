@@ -19,7 +19,8 @@ from services.api.access.client_address import Address, Network, client_address,
 from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits
 from services.api.access.tokens import Tokens
-from services.api.database.databases import STATE, ApiWithDatabases, Database
+from services.api.database.counts_state import OF_ORGANIZATION, CountsState, counts_state
+from services.api.database.databases import ApiWithDatabases, Database
 from services.api.http.errors import ApiError, forbidden, invalid_parameter, unauthorized
 from shared.api_keys import SCOPES, key_hash, key_livemode
 from shared.calls.zones import time_zone
@@ -29,14 +30,16 @@ from shared.monitoring import logs
 # The lookup uses the index on the hash. Its duration reveals nothing about keys, because hashes are not
 # secret.
 KEYS: Final = Statement(f"""
-SELECT key.*, {STATE} AS state
-FROM unnest(:hashes::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key
+SELECT key.*, state.*
+FROM unnest(:hashes::bytea[]) AS asked (hash), callfold_key(asked.hash) AS key,
+    {OF_ORGANIZATION.format("key.organization_id")} AS state
 """)
 MEMBERS: Final = Statement(f"""
-SELECT asked.number, member.*, {STATE} AS state
+SELECT asked.number, member.*, state.*
 FROM unnest(:user_ids::uuid[], :organization_ids::uuid[])
         WITH ORDINALITY AS asked (user_id, organization_id, number),
-    callfold_member(asked.user_id, asked.organization_id) AS member
+    callfold_member(asked.user_id, asked.organization_id) AS member,
+    {OF_ORGANIZATION.format("member.organization_id")} AS state
 """)
 
 _SAY_WHO: Final = frozenset({b"authorization", b"x-api-key", b"x-organization-id"})
@@ -56,9 +59,8 @@ class Principal(NamedTuple):
     """The scopes that the credentials have."""
     plan: str
     """The organization's plan, which sets its rate limits."""
-    state: str | None
-    """The state of the primary in which the credentials were found (`STATE`). While it is unchanged, every
-    answer is."""
+    state: CountsState
+    """The state of the organization's counts at the moment when the credentials were found."""
 
 
 class _Credentials(SecurityBase):
@@ -198,7 +200,7 @@ async def _holder_of_key(api: ApiWithAccess, request: Request, key: str) -> Prin
         actor=f"API key {row['id']}",
         scopes=frozenset(row["scopes"]),
         plan=row["plan"],
-        state=row["state"],
+        state=counts_state(row),
     )
 
 
@@ -220,7 +222,7 @@ async def _member(api: ApiWithAccess, user_id: UUID, organization_id: UUID | Non
         actor=f"user {user_id}",
         scopes=frozenset(SCOPES),
         plan=row["plan"],
-        state=row["state"],
+        state=counts_state(row),
     )
 
 

@@ -40,17 +40,6 @@ SESSION: Final = {
     "max_parallel_workers_per_gather": "0",
 }
 
-# A snapshot lists the visible transactions, and its text changes whenever a transaction ends. After a crash,
-# PostgreSQL may reuse transaction ids that were not yet flushed, even if the postmaster survived. A crash
-# also resets the statistics, which changes this text. A standby's snapshot does not list every running
-# transaction.
-STATE: Final = """CASE WHEN NOT pg_is_in_recovery() THEN concat_ws(
-    ' ', pg_postmaster_start_time(), pg_stat_get_bgwriter_stat_reset_time(), pg_current_snapshot()
-) END"""
-"""An expression that identifies the state which its statement sees: equal texts mean equal rows, at any time.
-It is null on a standby. Within a function, it is the state of the calling statement only if the function is
-STABLE."""
-
 REPLICA: Final = "replica"
 """The name of the read-only database in messages."""
 

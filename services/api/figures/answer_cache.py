@@ -1,37 +1,74 @@
-"""Answers that stay exact while the database does not change: computed once, kept, and never stale.
+"""Answers that stay exact while the organization's counts do not change: kept, and never stale.
 
-The cache needs no invalidation and no notification of changes. Each request has the state of the database in
-which its credentials were found (`STATE` in databases.py), and each kept answer has the state in which it was
-computed. Equal states see the same rows, so the answer is exact at the statement that found the credentials.
-With any other state, the request computes the answer again, or takes one whose computation began after the
+The cache needs no invalidation and no notification of changes. Each request has the state of its
+organization's counts (`CountsState`) at the moment when its credentials were found. Each kept answer has the
+state in which it was computed. Equal states mean equal counts, so the answer is exact at that moment. With
+any other state, the request computes the answer again, or takes one whose computation began after the
 request.
+
+An answer over many days is computed in parts, and the parts are kept. A later computation only replaces those
+whose days have changed: the days of the deltas that were applied since then, and of those that wait.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from fastapi import Request, Response
 
 from services.api.access.credentials import ApiWithAccess, Principal
-from services.api.database.databases import STATE, Connection, Database
+from services.api.database.counts_state import OF_ORGANIZATION, CountsState, counts_state
+from services.api.database.databases import Connection, Database
 from services.api.http.compression import GZIP_FROM_BYTES, gzipped, takes_gzip
 from services.api.http.conditional import conditional, etag_of
-from services.api.http.encoding import encode
 from services.api.http.errors import ApiError, being_stopped
 from shared.database.statement import Statement
 
-Compute = Callable[[Connection], Awaitable[object]]
-"""Computes the content of an answer from a snapshot. It may raise `ApiError`."""
+Parts = Mapping[date, Any]
+"""The parts of an answer, by the first day of each."""
 
-_STATE: Final = Statement(f"SELECT {STATE}")
+
+class Earlier(NamedTuple):
+    """The parts of an earlier answer to the same question."""
+
+    parts: Parts
+    changed_days: Collection[date]
+    """The parts without these days are exact now."""
+
+
+class Computed(NamedTuple):
+    """The JSON of an answer. `parts` are kept for the next computation, if the counts alone determine the
+    answer."""
+
+    body: bytes
+    parts: Parts | None = None
+    depends_on_calls: bool = False
+    """Whether the answer depends on more than the counts, so that their state does not identify it."""
+
+
+Compute = Callable[[Connection, Earlier | None], Awaitable[Computed]]
+"""Computes an answer from a snapshot. It may raise `ApiError`."""
+
+_STATE: Final = Statement(f"""
+SELECT state.*,
+    ARRAY(SELECT day FROM count_days
+          WHERE organization_id = :organization_id AND livemode = :livemode
+              AND :since >= 0 AND version > :since) AS applied_days,
+    ARRAY(SELECT DISTINCT day FROM daily_call_deltas
+          WHERE organization_id = :organization_id AND livemode = :livemode AND :since >= 0) AS waiting_days
+FROM {OF_ORGANIZATION.format(":organization_id::uuid")} AS state
+""")
+_NOTHING_EARLIER: Final = -1
 
 KEPT_OVERHEAD_BYTES: Final = 1024
 """The bytes that a kept answer counts for beside its body, so that the limit also bounds their number."""
+PART_BYTES: Final = 4096
+"""The bytes that a kept part counts for, unless it is JSON. The largest one has some hundred counts."""
 
 
 async def answered(request: Request, principal: Principal, question: object, compute: Compute) -> Response:
@@ -69,18 +106,19 @@ class Answer:
         return self._compressed
 
 
-class _Computed(NamedTuple):
+class _Result(NamedTuple):
     """The result of a computation."""
 
     began: int
     """A moment before its snapshot."""
-    state: str | None
-    """The state of its snapshot; None if it is unknown."""
+    state: CountsState | None
+    """The state of its snapshot; None if it does not identify the answer."""
     answer: Answer | ApiError
+    parts: Parts | None = None
 
-    def is_exact_for(self, asked: int, state: str | None) -> bool:
+    def is_exact_for(self, asked: int, state: CountsState) -> bool:
         """Whether it may answer a request from this moment whose credentials were found in this state."""
-        return self.began > asked or (self.state is not None and self.state == state)
+        return self.began > asked or (self.state == state and state.is_known)
 
 
 class _Line:
@@ -90,7 +128,7 @@ class _Line:
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.members = 0
-        self.latest: _Computed | None = None
+        self.latest: _Result | None = None
 
 
 class Answers:
@@ -100,7 +138,7 @@ class Answers:
         """With `bytes_max` 0, no answer is kept."""
         self._bytes_max = bytes_max
         self.kept_bytes = 0
-        self._kept: OrderedDict[bytes, _Computed] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Result] = OrderedDict()
         self._lines: dict[bytes, _Line] = {}
         self._moments = count()
 
@@ -128,13 +166,13 @@ class Answers:
 
     async def _in_line(
         self, key: bytes, asked: int, database: Database, principal: Principal, compute: Compute
-    ) -> _Computed:
+    ) -> _Result:
         line = self._lines.setdefault(key, _Line())
         line.members += 1
         try:
             async with line.turn:
                 if line.latest is None or not line.latest.is_exact_for(asked, principal.state):
-                    line.latest = await self._compute(database, principal, compute)
+                    line.latest = await self._compute(database, principal, compute, self._kept.get(key))
                     self._keep(key, line.latest)
                 return line.latest
         finally:
@@ -142,17 +180,21 @@ class Answers:
             if line.members == 0:
                 del self._lines[key]
 
-    async def _compute(self, database: Database, principal: Principal, compute: Compute) -> _Computed:
+    async def _compute(
+        self, database: Database, principal: Principal, compute: Compute, kept: _Result | None
+    ) -> _Result:
         began = next(self._moments)
         try:
             async with database.snapshot(principal.organization_id) as connection:
-                state = await _STATE.fetchval(connection)  # the first statement: it takes the snapshot
-                content = await compute(connection)
+                # The first statement: it takes the snapshot.
+                state, earlier = await _state(connection, principal, kept)
+                computed = await compute(connection, earlier)
         except ApiError as error:
-            return _Computed(began, None, error)
-        return _Computed(began, state, Answer(encode(content)))
+            return _Result(began, None, error)
+        is_identified = state.server is not None and not computed.depends_on_calls
+        return _Result(began, state if is_identified else None, Answer(computed.body), computed.parts)
 
-    def _keep(self, key: bytes, computed: _Computed) -> None:
+    def _keep(self, key: bytes, computed: _Result) -> None:
         if (before := self._kept.pop(key, None)) is not None:
             self.kept_bytes -= _kept_bytes(key, before)
         if computed.state is None:
@@ -170,9 +212,27 @@ class ApiWithAnswers(ApiWithAccess):
     answers: Answers
 
 
-def _kept_bytes(key: bytes, computed: _Computed) -> int:
+async def _state(
+    connection: Connection, principal: Principal, kept: _Result | None
+) -> tuple[CountsState, Earlier | None]:
+    """The state of the snapshot, and the parts of a kept answer that are of use in it."""
+    parts = kept.parts if kept is not None else None
+    since = _NOTHING_EARLIER if kept is None or kept.state is None or parts is None else kept.state.version
+    (row,) = await _STATE.fetch(
+        connection, organization_id=principal.organization_id, livemode=principal.livemode, since=since
+    )
+    state = counts_state(row)
+    if parts is None or kept is None or kept.state is None or kept.state.server != state.server:
+        return state, None
+    return state, Earlier(parts, {*row["applied_days"], *row["waiting_days"]})
+
+
+def _kept_bytes(key: bytes, computed: _Result) -> int:
     body = b"" if isinstance(computed.answer, ApiError) else computed.answer.body
+    parts = sum(
+        len(part) if isinstance(part, bytes) else PART_BYTES for part in (computed.parts or {}).values()
+    )
     compressed = (
         len(body) if len(body) >= GZIP_FROM_BYTES else 0
     )  # an upper bound, reached once the compressed body exists
-    return KEPT_OVERHEAD_BYTES + len(key) + len(body) + compressed
+    return KEPT_OVERHEAD_BYTES + len(key) + len(body) + compressed + parts

@@ -36,8 +36,14 @@ def counted_rows(columns: str, *, by_phone_number: bool) -> str:
     """
 
 
-CELLS: Final = f"({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
+_ON_DAYS: Final = "(:days::date[] IS NULL OR day = ANY (:days))"
+
+CELLS: Final = f"""
+({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}
+"""
 """The requested cells, to follow FROM; the parameters are those of `Filters`."""
 
-TOTALS: Final = f"({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND}"
+TOTALS: Final = f"""
+({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}
+"""
 """The same without phone numbers, from far fewer rows. The filters must not have a phone number."""

@@ -34,7 +34,7 @@ Figures = dict[str, object]
 
 def of_stats(sums: Sums) -> Figures:
     """All figures for these sums; a ratio whose denominator is 0 is None."""
-    short_calls = _short_calls(sums)
+    short_calls, other = _short_calls(sums), _other_durations(sums)
     return {
         "total": sums.calls,
         "by_status": sums.by_status,
@@ -45,13 +45,13 @@ def of_stats(sums: Sums) -> Figures:
         "asr": _asr(sums),
         "ner": _ner(sums),
         "total_duration": sums.duration_seconds,
-        "average_duration": (acd := _acd(sums)),
+        "average_duration": (acd := _acd(sums, other)),
         "acd": acd,
         "total_cost": number(sums.cost_cents),
         "average_cost": _average_cost(sums),
         "average_latency_ms": _average_latency_ms(sums),
         "short_calls": short_calls,
-        "short_call_share": _ratio(short_calls, _timed(sums)),
+        "short_call_share": _ratio(short_calls, _timed(sums, other)),
         "hangup_causes": _hangup_causes(sums),
         "percentiles": _percentiles(sums),
     }
@@ -59,6 +59,10 @@ def of_stats(sums: Sums) -> Figures:
 
 def of_hour(sums: Sums) -> Figures:
     """The figures that exist by the hour."""
+    return _of_hour(sums, _other_durations(sums))
+
+
+def _of_hour(sums: Sums, other: Sequence[int]) -> Figures:
     return {
         "total": sums.calls,
         "by_status": sums.by_status,
@@ -66,20 +70,20 @@ def of_hour(sums: Sums) -> Figures:
         "duration": sums.duration_seconds,
         "cost": number(sums.cost_cents),
         "asr": _asr(sums),
-        "acd": _acd(sums),
+        "acd": _acd(sums, other),
         "average_cost": _average_cost(sums),
     }
 
 
 def of_days(sums: Sums, distributions: Collection[Distribution]) -> Figures:
     """The figures of a day, week or month in trends, with these distributions."""
-    short_calls = _short_calls(sums)
+    short_calls, other = _short_calls(sums), _other_durations(sums)
     figures: Figures = {
-        **of_hour(sums),
+        **_of_hour(sums, other),
         "ner": _ner(sums),
         "average_latency_ms": _average_latency_ms(sums),
         "short_calls": short_calls,
-        "short_call_share": _ratio(short_calls, _timed(sums)),
+        "short_call_share": _ratio(short_calls, _timed(sums, other)),
     }
     return figures | {name: _DISTRIBUTIONS[name](sums) for name in distributions}
 
@@ -103,30 +107,30 @@ def _ner(sums: Sums) -> float | None:
     return _ratio(max(0, sums.effective), _seizures(sums))
 
 
-def _acd(sums: Sums) -> float | None:
+def _acd(sums: Sums, other: Sequence[int]) -> float | None:
     """Average duration of the answered calls that have one, in seconds."""
-    return _ratio(sums.completed_seconds + _other_seconds(sums), _timed(sums))
+    return _ratio(sums.completed_seconds + _other_seconds(sums, other), _timed(sums, other))
 
 
-def _timed(sums: Sums) -> int:
+def _timed(sums: Sums, other: Sequence[int]) -> int:
     """The answered calls that have a duration."""
-    return sums.completed_timed + sum(_other_durations(sums))
+    return sums.completed_timed + sum(other)
 
 
-def _other_seconds(sums: Sums) -> float:
+def _other_seconds(sums: Sums, other: Sequence[int]) -> float:
     """The sum of the durations of answered calls that are not completed.
 
     `broken_seconds` is exactly this sum, unless unanswered calls also have durations. Then it is usually
     outside of the range that the histogram allows, and the histogram's estimate is used.
     """
-    buckets = _other_durations(sums)
-    least, most = limits(buckets, DURATIONS)
+    least, most = limits(other, DURATIONS)
     if least <= sums.broken_seconds <= most:
         return sums.broken_seconds
-    return sum(calls * representative(index, DURATIONS) for index, calls in enumerate(buckets))
+    return sum(calls * representative(index, DURATIONS) for index, calls in enumerate(other))
 
 
 def _other_durations(sums: Sums) -> list[int]:
+    """The durations of answered calls that are not completed, by bucket."""
     return [max(0, calls) for calls in unpack(sums.other_durations)]
 
 

@@ -1,9 +1,11 @@
 """Intervals: the hours, days, weeks and months that are the rows of trends. Pure."""
 
 import math
+from bisect import bisect_right
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -47,6 +49,10 @@ class Span(NamedTuple):
     def days(self) -> int:
         return (self.end - self.start).days + 1
 
+    def each_day(self) -> Iterator[date]:
+        """Its days, in order."""
+        return map(date.fromordinal, range(self.start.toordinal(), self.end.toordinal() + 1))
+
 
 def span(start: date | None, end: date | None, today: date, interval: Interval = "day") -> Span:
     """The days of the requested trends. Without `end` they end today, or on `start` if that is later; without
@@ -80,14 +86,26 @@ def previous(asked: Span, interval: Interval = "day") -> Span:
     return Span(asked.start - timedelta(days=asked.days), asked.start - _DAY)
 
 
-def intervals(asked: Span, interval: Interval, week_start: WeekStart = "monday") -> Iterator[Span]:
-    """The days, weeks (beginning on `week_start`) or months that overlap the span; the first and the last one
-    are clipped to it. For `hour`, these are the days."""
+@lru_cache(maxsize=32)
+def intervals(asked: Span, interval: Interval, week_start: WeekStart = "monday") -> Sequence[Span]:
+    """The days, weeks (beginning on `week_start`) or months that overlap the span, in order; the first and
+    the last one are clipped to it. For `hour`, these are the days."""
+    return tuple(_intervals(asked, interval, week_start))
+
+
+def _intervals(asked: Span, interval: Interval, week_start: WeekStart) -> Iterator[Span]:
     day, last = asked.start.toordinal(), asked.end.toordinal()
     while day <= last:
         end = min(day + _days_left(date.fromordinal(day), interval, week_start), last)
         yield Span(date.fromordinal(day), date.fromordinal(end))
         day = end + 1
+
+
+def spans_with(spans: Sequence[Span], days: Collection[date]) -> list[Span]:
+    """Those of the spans, which are in order, that contain one of these days."""
+    starts = [each.start for each in spans] if days else []
+    found = {spans[place] for day in days if (place := bisect_right(starts, day) - 1) >= 0}
+    return sorted(each for each in found if any(each.start <= day <= each.end for day in days))
 
 
 def hour_starts(day: date, zone: ZoneInfo, at_least: int = 0) -> list[datetime]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from itertools import chain, combinations
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from asyncpg import Record
 
@@ -138,18 +138,31 @@ _STARTS: Final[Mapping[tuple[Interval, WeekStart], str]] = {
 """The start of the interval that a day belongs to."""
 
 
-async def sums(connection: Connection, filters: Filters) -> Sums:
-    """The sums of the requested calls."""
-    (row,) = await sums_statement(filters).fetch(connection, **filters.parameters)
-    return _sums(row)
+def total(parts: Iterable[Sums]) -> Sums:
+    """The sums of all parts together."""
+    some = list(parts)
+    added = {name: _added([getattr(part, name) for part in some]) for name in Sums._fields[2:]}
+    return Sums(
+        {status: sum(part.by_status[status] for part in some) for status in STATUSES},
+        {direction: sum(part.by_direction[direction] for part in some) for direction in DIRECTIONS},
+        **added,
+    )
+
+
+def _added(values: Sequence[Any]) -> Any:
+    """The sum of numbers, or of packed numbers as PostgreSQL writes them."""
+    if not values or not isinstance(values[0], str):
+        return sum(values)
+    return str(sum(int(packed.partition(".")[0]) for packed in values))
 
 
 async def sums_by_group(
     connection: Connection, filters: Filters, group_by: GroupBy
 ) -> list[tuple[str, Sums]]:
-    """The same by group, the largest first. The groups beyond `GROUPS_MAX` come last, as one group."""
+    """The sums of the requested calls by group, the largest first. The groups beyond `GROUPS_MAX` come last,
+    as one group."""
     statement = groups_statement(filters, group_by)
-    rows = await statement.fetch(connection, **filters.parameters, groups_max=GROUPS_MAX)
+    rows = await statement.fetch(connection, **filters.parameters, days=None, groups_max=GROUPS_MAX)
     return [(row["group"], _sums(row)) for row in rows]
 
 
@@ -173,17 +186,19 @@ async def sums_by_part(
     distributions: Sequence[Distribution],
     *,
     week_start: WeekStart = "monday",
-    days_after: int,
+    days_after: int = 0,
     most: int,
+    days: Sequence[date] | None = None,
 ) -> dict[Part, Sums]:
     """The sums of the requested calls by group and interval; parts without calls may be missing. The filters'
     first day is the start of the first interval. Each day counts `days_after` days later, so that the days of
-    an earlier span fall into the intervals of a later one. Raises TooManyParts for more than `most`."""
+    an earlier span fall into the intervals of a later one. With `days`, only calls of these days are added.
+    Raises TooManyParts for more than `most`."""
     by_hour = interval == "hour"
     rows_max = most // HOURS if by_hour else most
     statement = parts_statement(filters, interval, group_by, distributions, week_start)
     rows = await statement.fetch(
-        connection, **filters.parameters, days_after=days_after, rows_max=rows_max + 1
+        connection, **filters.parameters, days=days, days_after=days_after, rows_max=rows_max + 1
     )
     if len(rows) > rows_max:
         raise TooManyParts
@@ -196,13 +211,8 @@ async def sums_by_part(
     }
 
 
-def sums_statement(filters: Filters) -> Statement:
-    """The statement of `sums`. Its parameters are those of `Filters`."""
-    return _SUMS[_is_by_phone_number(filters)]
-
-
 def groups_statement(filters: Filters, group_by: GroupBy) -> Statement:
-    """The statement of `sums_by_group`. Its parameters are those of `Filters`, and `groups_max`."""
+    """The statement of `sums_by_group`. Its parameters are those of `Filters`, `days` and `groups_max`."""
     return _SUMS_BY_GROUP[group_by, _is_by_phone_number(filters, group_by)]
 
 
@@ -213,7 +223,8 @@ def parts_statement(
     distributions: Sequence[Distribution],
     week_start: WeekStart = "monday",
 ) -> Statement:
-    """The statement of `sums_by_part`. Its parameters are those of `Filters`, `days_after` and `rows_max`."""
+    """The statement of `sums_by_part`. Its parameters are those of `Filters`, `days`, `days_after` and
+    `rows_max`."""
     added = frozenset(() if interval == "hour" else distributions)
     by_phone_number = _is_by_phone_number(filters, group_by)
     return _SUMS_BY_PART[interval, week_start, group_by, added, by_phone_number]
@@ -231,10 +242,6 @@ def _with(distributions: Iterable[Distribution]) -> dict[str, tuple[str, str]]:
 
 def _read(added: Mapping[str, tuple[str, str]]) -> str:
     return ", ".join(f"coalesce({sum_}, 0)::{kind} AS {name}" for name, (sum_, kind) in added.items())
-
-
-def _sums_sql(by_phone_number: bool) -> str:
-    return f"SELECT {_read(_with(DISTRIBUTIONS))} FROM {_CELLS[by_phone_number]}"
 
 
 def _groups_sql(group_by: GroupBy, by_phone_number: bool) -> str:
@@ -281,7 +288,6 @@ _GROUPINGS: Final = [
     for by_phone_number in _CELLS
     if by_phone_number or group_by != "phone_number"
 ]
-_SUMS: Final = {by_phone_number: Statement(_sums_sql(by_phone_number)) for by_phone_number in _CELLS}
 _SUMS_BY_GROUP: Final = {
     (group_by, by_phone_number): Statement(_groups_sql(group_by, by_phone_number))
     for group_by, by_phone_number in _GROUPINGS
@@ -302,8 +308,9 @@ def _sums(row: Record) -> Sums:
     return NO_CALLS._replace(
         by_status={status: row[status] for status in STATUSES},
         by_direction={direction: row[direction] for direction in DIRECTIONS},
-        **{name: row[name] for name in Sums._fields[2:] if name in row},
-    )._replace(completed_timed=_sum_of_counts(row["completed_timed"]))
+        **{name: row[name] for name in Sums._fields[2:] if name in row}
+        | {"completed_timed": _sum_of_counts(row["completed_timed"])},
+    )
 
 
 def _sum_of_counts(remainder: int) -> int:

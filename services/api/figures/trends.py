@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import groupby
 from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api.access.credentials import MayReadFigures, Principal
 from services.api.database.databases import Connection
 from services.api.figures import documentation, formulas
-from services.api.figures.answer_cache import ApiWithAnswers, answered
+from services.api.figures.answer_cache import ApiWithAnswers, Computed, Earlier, answered
 from services.api.figures.cell_filters import Filters, filters_of
 from services.api.figures.intervals import (
     Interval,
@@ -24,9 +25,11 @@ from services.api.figures.intervals import (
     previous,
     same_hours,
     span,
+    spans_with,
 )
 from services.api.figures.stats_query import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
 from services.api.figures.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
+from services.api.http.encoding import encode
 from services.api.http.errors import ApiError, invalid_parameter
 from services.api.http.query import read_query
 from shared.calls.local_time import local_day
@@ -64,7 +67,10 @@ async def get_trends(
     today = local_day(ApiWithAnswers.of(request).clock(), principal.zone)
     asked = trends_asked(principal, query, today)
     return await answered(
-        request, principal, ("trends", asked), lambda connection: trends(connection, asked, principal.zone)
+        request,
+        principal,
+        ("trends", asked),
+        lambda connection, earlier: trends(connection, asked, principal.zone, earlier),
     )
 
 
@@ -91,29 +97,54 @@ def trends_asked(principal: Principal, query: TrendsQuery, today: date) -> Trend
     )
 
 
-async def trends(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> dict[str, object]:
+async def trends(
+    connection: Connection, asked: TrendsAsked, zone: ZoneInfo, earlier: Earlier | None = None
+) -> Computed:
     """The requested counts, from one snapshot. Raises the 400 `ApiError` for too many rows."""
+    if asked.group_by or asked.previous:
+        body = _body(asked, zone, await _rows_of_groups(connection, asked, zone))
+        return Computed(body)
+    spans = intervals(asked.span, asked.interval, asked.week_start)
+    if earlier is None:
+        kept, new, days = {}, spans, None
+    else:
+        kept, new = dict(earlier.parts), spans_with(spans, earlier.changed_days)
+        days = [day for each in new for day in each.each_day()]
+    if new:
+        sums = await _sums_by_part(connection, asked, asked.span, days)
+        for start, moments in groupby(_moments(asked, zone, new, sums), key=lambda moment: moment.start):
+            kept[start] = encode([_row(asked, None, moment, sums, None) for moment in moments])[1:-1]
+    return Computed(_body(asked, zone, b",".join([kept[each.start] for each in spans])), kept)
+
+
+async def _rows_of_groups(connection: Connection, asked: TrendsAsked, zone: ZoneInfo) -> bytes:
+    """The JSON of all rows, separated by commas. Raises the 400 `ApiError` for too many rows."""
     parts = await _sums_by_part(connection, asked, asked.span)
     before = await _sums_by_part(connection, asked, asked.previous) if asked.previous else None
     groups = _groups(parts) if asked.group_by else [None]
-    moments = list(_moments(asked, zone, parts))
+    spans = intervals(asked.span, asked.interval, asked.week_start)
+    moments = list(_moments(asked, zone, spans, parts))
     if len(groups) * len(moments) > _rows_max(asked):
         raise _too_many_rows(asked)
 
-    def rows() -> list[dict[str, object]]:
-        return [_row(asked, group, moment, parts, before) for group in groups for moment in moments]
+    def rows() -> bytes:
+        return encode([_row(asked, group, moment, parts, before) for group in groups for moment in moments])
 
     # Building 20,000 rows takes a good part of a second; in a thread, other requests are answered meanwhile.
     # A year of days is built faster than a switch of threads.
     few = len(groups) * len(moments) <= ROWS_AT_ONCE
-    data = rows() if few else await asyncio.to_thread(rows)
-    return {
-        "data": data,
+    return (rows() if few else await asyncio.to_thread(rows))[1:-1]
+
+
+def _body(asked: TrendsAsked, zone: ZoneInfo, rows: bytes) -> bytes:
+    """The JSON of the answer with these rows."""
+    about = {
         "interval": asked.interval,
         "start_date": asked.span.start,
         "end_date": asked.span.end,
         "time_zone": zone.key,
     }
+    return b'{"data":[' + rows + b"]," + encode(about)[1:]
 
 
 class _Moment(NamedTuple):
@@ -131,18 +162,21 @@ class _Moment(NamedTuple):
         return self.hour is None or self.previous_hour is not None
 
 
-async def _sums_by_part(connection: Connection, asked: TrendsAsked, days: Span) -> dict[Part, Sums]:
-    """The sums of these days in the intervals of the requested span."""
+async def _sums_by_part(
+    connection: Connection, asked: TrendsAsked, span: Span, days: Sequence[date] | None = None
+) -> dict[Part, Sums]:
+    """The sums of a span in the intervals of the requested span. With `days`, only of these days."""
     try:
         return await sums_by_part(
             connection,
-            replace(asked.filters, start_date=days.start, end_date=days.end),
+            replace(asked.filters, start_date=span.start, end_date=span.end),
             asked.interval,
             asked.group_by,
             asked.distributions,
             week_start=asked.week_start,
-            days_after=(asked.span.start - days.start).days,
+            days_after=(asked.span.start - span.start).days,
             most=_rows_max(asked),
+            days=days,
         )
     except TooManyParts:
         raise _too_many_rows(asked) from None
@@ -156,13 +190,15 @@ def _groups(parts: Mapping[Part, Sums]) -> list[str | None]:
     return sorted(calls, key=lambda group: (-calls[group], group))
 
 
-def _moments(asked: TrendsAsked, zone: ZoneInfo, parts: Iterable[Part]) -> Iterator[_Moment]:
-    """Every interval of the span, in order."""
+def _moments(
+    asked: TrendsAsked, zone: ZoneInfo, spans: Iterable[Span], parts: Iterable[Part]
+) -> Iterator[_Moment]:
+    """Every hour or interval of these spans, in order."""
     hours: dict[date, int] = {}
-    for part in parts:
-        if part.hour is not None:
-            hours[part.start] = max(hours.get(part.start, 0), part.hour + 1)
-    for start, end in intervals(asked.span, asked.interval, asked.week_start):
+    if asked.interval == "hour":
+        for part in parts:
+            hours[part.start] = max(hours.get(part.start, 0), (part.hour or 0) + 1)
+    for start, end in spans:
         if asked.interval == "hour":
             at_least = hours.get(start, 0)
             starts = hour_starts(start, zone, at_least)

@@ -109,7 +109,7 @@ async def delete_organization(
     while await until_not_overtaken(partial(_drop_pruned, connection, done)):
         pass
     await _apply_deltas(connection, organization_id)
-    for table in (*_COUNTS, "silent_calls", *_OF_SOURCES, "deleted_calls"):
+    for table in (*_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, "deleted_calls"):
         await _empty(connection, done, table)
     async for records in records_of(connection, organization_id):
         done.count("quarantined_records", await remove_records(connection, records))
@@ -293,6 +293,7 @@ _CREDENTIALS: Final = {
 }
 
 _COUNTS: Final = ("daily_call_counts", "daily_call_totals")
+_STATE_OF_COUNTS: Final = ("count_days", "count_versions")
 _OF_SOURCES: Final = ("source_calls", "phone_numbers")
 
 _EMPTY: Final = {
@@ -302,7 +303,9 @@ _EMPTY: Final = {
         SELECT ctid FROM {table} WHERE organization_id = $1 AND {condition} LIMIT $2))
     """
     for table, condition in {
-        **dict.fromkeys(("call_events", *_COUNTS, "silent_calls", *_OF_SOURCES), "$3::uuid IS NOT NULL"),
+        **dict.fromkeys(
+            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES), "$3::uuid IS NOT NULL"
+        ),
         "deleted_calls": "call_id <> $3",
     }.items()
 }
@@ -325,6 +328,7 @@ _LEFT: Final = {
             "daily_call_deltas",
             "pruned_call_counts",
             "silent_calls",
+            *_STATE_OF_COUNTS,
             *_OF_SOURCES,
         )
     },

@@ -57,6 +57,8 @@ _FUNCTIONS: Final = {
     "callfold_key": "returns the unrevoked API key with this hash, and its organization's time zone and plan",
     "callfold_member": "returns an organization of this user, and its time zone and plan",
     "callfold_keys_used": "stores when these keys were last used",
+    "callfold_counts_state": "returns the state of an organization's counts: equal states mean equal counts",
+    "callfold_counts_repaired": "marks all counts of an organization as changed",
     "callfold_zone_rules": "returns the number of organizations for each time zone and its rules",
 }
 _ORDER: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")

@@ -46,6 +46,9 @@ DESCRIPTIONS: Final = {
     "daily_call_totals": "The same counts, summed over all phone numbers.",
     "daily_call_deltas": "Changes of counts that the aggregator has not yet applied. It deletes each row "
     "that it applies.",
+    "count_versions": "The version of each organization's counts. A process that applies deltas gives it a "
+    "new one.",
+    "count_days": "The version that last changed the counts of a day.",
     "pruned_call_counts": "The counts of calls that retention removed and that remain counted.",
     "audit_log": "Irreversible actions, and actions that change counts, with their actors.",
     "quarantined_records": "Records of the topic that cannot be stored as events.",

@@ -47,6 +47,7 @@ async def rebuild_organization(
         cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
         if since is None and until is None:
             await connection.execute(_HAS_TOTALS, organization_id)
+        await connection.execute(_REPAIRED, organization_id)
         if cells:
             await audit(connection, "counts rebuilt", organization_id, counted(cells, "cell"), actor=actor)
             await notify_deltas(connection)
@@ -89,5 +90,8 @@ _CORRECT: Final = f"""
 )
 SELECT (SELECT count(*) FROM repaired) + (SELECT count(*) FROM compared_totals WHERE {OFF})
 """
+
+# Totals were changed without deltas, or are read from now on.
+_REPAIRED: Final = "SELECT callfold_counts_repaired($1)"
 
 _HAS_TOTALS: Final = "UPDATE organizations SET has_totals = true WHERE id = $1 AND NOT has_totals"
