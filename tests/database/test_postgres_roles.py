@@ -44,6 +44,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "alembic_version": "SELECT",
         "calls": "SELECT, UPDATE, DELETE",
         "call_events": "SELECT, DELETE",
+        "count_days": "SELECT",
         "deleted_calls": "SELECT, INSERT",
         "daily_call_counts": "SELECT",
         "daily_call_totals": "SELECT",
@@ -59,7 +60,8 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         roles.API,
     )
     assert {row[0] for row in functions} == {
-        *("callfold_key", "callfold_member", "callfold_keys_used", "callfold_zone_rules")
+        *("callfold_key", "callfold_member", "callfold_keys_used"),
+        *("callfold_counts_state", "callfold_zone_rules"),
     }
     attributes = await database.fetchrow(
         "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
