@@ -53,7 +53,7 @@ class Run:
     proof: str
 
 
-async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> None:
+async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]], topic: str = TOPIC) -> None:
     """Publishes the backlog with its keys."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
@@ -65,7 +65,7 @@ async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]]) -> Non
     await producer.start()
     try:
         for start in range(0, len(backlog), 10_000):
-            sent = [await producer.send(TOPIC, value, key) for key, value in backlog[start : start + 10_000]]
+            sent = [await producer.send(topic, value, key) for key, value in backlog[start : start + 10_000]]
             await asyncio.gather(*sent)
     finally:
         await producer.stop()
