@@ -1,7 +1,8 @@
 """Waiting deliveries: retried as soon as the organization of their calls is known.
 
 Some deliveries cannot name the organization of their call, until another one has named it. Others name a
-value that the source does not map yet.
+value that the source does not map yet, or domains that are not its own yet. A change of the source retries
+all of these, once.
 """
 
 import logging
@@ -16,7 +17,7 @@ from services.ingest.redrive import Redriven, redrive_once
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.loggable import loggable
 from shared.database.statement import Statement
-from shared.sources.placement import UNMAPPED
+from shared.sources.placement import NOT_OWN, UNMAPPED
 from shared.store.batch import Overtaken, TooLarge
 from shared.store.sources import KnownSources
 
@@ -123,6 +124,7 @@ ORDER BY id LIMIT :most::integer
 
 _OF_CHANGED_SOURCES: Final = Statement(f"""
 SELECT q.id FROM sources AS s JOIN quarantined_records AS q ON q.source_id = s.id
-WHERE s.changed_at > :since::timestamptz AND q.reason LIKE '%{UNMAPPED}' AND q.id > :after::uuid
+WHERE s.changed_at > :since::timestamptz AND q.id > :after::uuid
+    AND (q.reason LIKE '%{UNMAPPED}' OR q.reason LIKE '%{NOT_OWN}' OR q.waits_for IS NOT NULL)
 ORDER BY q.id LIMIT :most::integer
 """)

@@ -20,6 +20,7 @@ from services.ingest.arrivals import (
 from services.ingest.batch_trace import UNTRACED, BatchTrace
 from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.deliveries import place_all
+from services.ingest.replacement import of_differing_calls
 from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES
@@ -222,7 +223,7 @@ class Writer:
                 named=self._named,
                 actor=self._replaced_by or "ingest",
             )
-        return batch
+        return of_differing_calls(batch, touched) if self._replaced_by is not None else batch
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
         """Reports the changes of a committed transaction."""

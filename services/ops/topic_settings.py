@@ -42,6 +42,12 @@ DELIVERIES: Final = Kind(
     "The receiver refuses requests with larger bodies, although a system may send them.",
 )
 
+OF_SOURCE: Final = Kind(
+    EVENTS.record_bytes_least,
+    DELIVERY_BYTES_MAX,
+    "Kafka rejects a larger record of the system.",
+)
+
 
 @dataclass(frozen=True)
 class TopicSettings:

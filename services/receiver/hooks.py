@@ -22,7 +22,7 @@ from services.receiver.bodies import HeldBody, Memory, TooManyBytes
 from services.receiver.known_sources import KnownSource, KnownSources, NothingRead
 from services.receiver.metrics import NO_SOURCE, Metrics, Outcome
 from services.receiver.publisher import NotPublished, Publisher, RecordTooLarge
-from services.receiver.refusals import RefusalLog, reason_of
+from services.receiver.refusals import Reason, RefusalLog, reason_of, with_address
 from services.receiver.sns import Notifications, NotReached, is_of_sns
 from shared.database.loggable import loggable
 from shared.sources import outcome
@@ -31,7 +31,7 @@ from shared.sources.delivery_record import record_of
 from shared.sources.dialect import Dialect
 from shared.sources.envelopes import FIELDS_MAX, FORM
 from shared.sources.outcome import Refused
-from shared.sources.signatures import check_request
+from shared.sources.signatures import check_request, has_basic_credentials
 
 logger = logging.getLogger("callfold.receiver")
 
@@ -164,9 +164,9 @@ class Hooks:
         """401 where credentials are missing or are a password, 403 where a signature is wrong."""
         kind = reason_of(reason)
         self._metrics.refused(known.source.name, kind)
-        self._refusals.add(known.source.id, reason)
+        self._refusals.add(known.source.id, _with_address(reason, kind, known))
         unsigned = known.dialect is not None and known.dialect.verify is None
-        basic = unsigned and "password" in known.source.secrets
+        basic = unsigned and has_basic_credentials(known.source)
         if basic or kind == "missing":
             return _Answer("refused", answers.unauthorized(reason, basic=basic))
         return _Answer("refused", answers.forbidden(reason))
@@ -189,6 +189,19 @@ class Hooks:
         if dialect.answer is not None:
             return _Answer("accepted", answers.as_the_system_wants(dialect.answer(delivery)))
         return _Answer("accepted", answers.accepted(delivery.headers))
+
+
+def _with_address(reason: str, kind: Reason, known: KnownSource) -> str:
+    """The reason for the log. A wrong signature may be right for another address than the source's."""
+    url = known.source.url
+    if (
+        kind != "wrong"
+        or url is None
+        or known.dialect is None
+        or not known.dialect.signs_address(known.source)
+    ):
+        return reason
+    return with_address(reason, url)
 
 
 def _check_fields(delivery: Delivery) -> None:

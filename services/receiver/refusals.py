@@ -3,23 +3,38 @@
 import logging
 import time
 from typing import Final, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
+
+from shared.sources.signatures import NOT_CONFIGURED
 
 logger = logging.getLogger("callfold.receiver")
 
 Reason = Literal["missing", "wrong", "stale", "not_configured"]
-"""A signature or credentials are missing, wrong, or too old or too new. Or the source lacks a secret."""
+"""A signature or credentials are missing, wrong, or too old or too new. Or the source lacks a secret or its
+public address."""
 
 INTERVAL_SECONDS: Final = 60
 
 
 def reason_of(refused: str) -> Reason:
     """The class of a refusal, by the text of `Refused`."""
-    if refused.startswith("the source has no secret"):
+    if refused.startswith(NOT_CONFIGURED):
         return "not_configured"
     if refused.startswith("it was signed more than"):
         return "stale"
     return "missing" if refused.endswith("is missing") else "wrong"
+
+
+def with_address(reason: str, url: str) -> str:
+    """The reason, and the address of the source that the signature was checked for. Its credentials and its
+    query are left out."""
+    try:
+        host = urlsplit(url)
+    except ValueError:
+        return reason
+    address = host._replace(netloc=host.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return f"{reason}; it was checked for the address {address}"
 
 
 class RefusalLog:

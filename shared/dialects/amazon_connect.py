@@ -18,7 +18,13 @@ from shared.sources.instants import iso, needed_instant
 from shared.sources.outcome import Fact, Ignored, Quarantined, Response
 from shared.sources.parties import sip_user
 from shared.sources.record import Record, at, needed, shortened, text
-from shared.sources.signatures import check_basic_credentials, check_equal, header, secret
+from shared.sources.signatures import (
+    check_basic_credentials,
+    check_equal,
+    has_basic_credentials,
+    header,
+    secret,
+)
 from shared.sources.source import Source
 
 CONTACT_EVENT: Final = "Amazon Connect Contact Event"
@@ -283,7 +289,7 @@ def verify(delivery: Delivery, source: Source) -> None:
     secrets = source.secrets
     if "access_key" in secrets and (FIREHOSE_KEY in delivery.headers or "password" not in secrets):
         check_equal(secret(source, "access_key"), header(delivery, FIREHOSE_KEY), "the access key")
-    elif "password" in secrets:
+    elif has_basic_credentials(source):
         check_basic_credentials(delivery, source)
 
 
@@ -334,7 +340,7 @@ Use both ways: events are fast and can be lost, and records have the customer's 
 2. Contact events: in EventBridge, add a rule for the source `aws.connect` and the detail type
    `Amazon Connect Contact Event`. Its target is an API destination with the source's address and a connection
    with basic authorization, or a pipe to Kafka.
-3. Map each instance's id, or its ARN, to an organization. With `organizations_by` `queue`, map the ids of
+3. Map each instance's id, or its ARN, to an organization. With `--map-by queue`, map the ids of
    queues. Any other value is a dotted path, such as `detail.tags.tenant,Tags.tenant`.""",
     gives="""\
 Status, direction, both numbers, the begin, the answer and the end, the reason of the end as `hangup_cause`,

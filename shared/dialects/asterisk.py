@@ -502,7 +502,7 @@ hour that a clock change repeats, callfold takes the first of both instants.
 
 Where several machines publish to one topic, set `systemname` in asterisk.conf: otherwise their ids repeat.
 
-Set an account code on the first channel of each call, or choose another field with `organizations_by`: for
+Set an account code on the first channel of each call, or choose another field with `--map-by`: for
 example `TenantID` or `Context`. The records may spell it in any way.""",
     gives="""\
 Status, both numbers, direction and Q.850 causes. AMI and ARI have times in microseconds or milliseconds, and

@@ -134,7 +134,7 @@ BANDWIDTH: Final = Dialect(
 Bandwidth sends `initiate` and `answer` to your program, which answers them with BXML. Your program can
 forward them to the source's address with the credentials. Then callfold shows a call while it lasts.
 
-With `organizations_by` as `applicationId`, each application can belong to another organization.""",
+With `--map-by applicationId`, each application can belong to another organization.""",
     gives="""\
 Status, direction, both numbers, causes and recordings. Begin, answer and end have milliseconds, and the
 duration follows from them. The request `disconnect` alone gives a whole call.""",

@@ -145,7 +145,7 @@ BLAND: Final = Dialect(
 3. Leave `webhook_events` out. Its events are ignored.
 
 A body names no organization: use one source for each. If your requests put a tenant into `metadata`, the
-setting `organizations_by` can name it, such as `metadata.tenant`. If the calls come over your own Twilio
+option `--map-by` can name it, such as `--map-by metadata.tenant`. If the calls come over your own Twilio
 account, attach one of the two: a call of two sources counts twice.""",
     gives="""\
 Status, direction, both numbers, begin, answer and end, the duration in seconds, the price in cents of US

@@ -337,7 +337,7 @@ CDRs, through HTTP:
 3. Set `retries`, and `err-log-dir` for the CDRs that no retry delivers.
 4. `encode` and `encode-values` may have any value.
 
-Set the variable `domain_name` on each call, or choose another field with `organizations_by`: for example
+Set the variable `domain_name` on each call, or choose another field with `--map-by`: for example
 `variable_accountcode`, `Caller-Context` or `FreeSWITCH-Switchname`. These names hold for CDRs as well.""",
     gives="""\
 Times in microseconds, status, direction, both numbers, the duration in seconds (`billsec`), causes, and

@@ -146,8 +146,8 @@ GENESYS_CLOUD: Final = Dialect(
    `….voicemail.start`.
 2. In AWS, associate the partner event bus, and add a rule. Its target is an API destination with the source's
    address and a connection with basic authorization, or a pipe to Kafka.
-3. Map the organization's id, which is in the name of the bus, to an organization. With `organizations_by`
-   `divisionId`, map the divisions.
+3. Map the organization's id, which is in the name of the bus, to an organization. With
+   `--map-by divisionId`, map the divisions.
 
 Instead, a program can forward the messages of the notification WebSocket as they are. A trigger can call the
 source's address with the event's body. Then the address needs the topic in its query, as

@@ -204,8 +204,8 @@ Take this source only where the proxy or switch itself cannot report its calls.
 1. Publish the SIP messages of Homer to the source's topic: the rows of `hep_proto_1_call` by Debezium, or
    the output to Kafka of paStash or hepop.
 2. Keep the column or field `raw`: it has the SIP message.
-3. Give the own domains in the table of organizations, with `organizations_by` `domain`. Give `captureId`
-   instead where each agent serves one organization.""",
+3. Give the own domains with `--map`. Where each agent serves one organization, give `--map-by captureId`,
+   and map the ids.""",
     gives="""\
 Status, direction, both numbers, the begin, the ringing, the answer and the end in microseconds, SIP codes,
 and the Q.850 cause in the header Reason of a BYE. The duration is the time from the answer to the end.""",

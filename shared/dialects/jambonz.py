@@ -100,6 +100,7 @@ JAMBONZ: Final = Dialect(
     ways=("http",),
     read=read,
     verify=verify,
+    one_of_secrets=("webhook_secret", "password"),
     organizations_by="account_sid",
     secrets=(
         Secret(
@@ -119,7 +120,7 @@ JAMBONZ: Final = Dialect(
    authentication for the hook, and give `username` and `password`.
 5. Let the clock of the machine that receives the hooks follow NTP.
 
-With `organizations_by` as `application_sid`, each application can belong to another organization.""",
+With `--map-by application_sid`, each application can belong to another organization.""",
     gives="""\
 Status, direction, both numbers, SIP causes, and the duration of a completed call in whole seconds.""",
     lacks="""\

@@ -359,8 +359,8 @@ Reports need the modules `tm`, `tmx`, `rr`, `pv`, `siputils`, `dialog`, `jansson
 `http_client` with `mqueue` and `rtimer`, or `kafka`.
 
 The own domain in From or To names the organization and the direction. If domains do not tell the customers
-apart, set `$dlg_var(org)` and create the source with `organizations_by` `org`. The own domains in
-`own_domains` then give the direction. `org,domain` takes the first of both.
+apart, set `$dlg_var(org)` and create the source with `--map-by org`. The own domains in the setting
+`own_domains` then give the direction. `--map-by org,domain` takes the first of both.
 
 Records of `acc_json`, rows of the tables `acc`, `missed_calls` and `acc_cdrs`, and reports with other
 fields are read as well. Add `org=$dlg_var(org)` to `acc_extra`, and

@@ -181,7 +181,7 @@ LIVEKIT: Final = Dialect(
 3. Do not hide phone numbers (`hide_phone_number`), or the calls have none.
 4. For exact records, add a source for the trunk's vendor, and read the calls there.
 
-With `organizations_by` as `sip.trunkID`, each SIP trunk can belong to another organization.""",
+With `--map-by sip.trunkID`, each SIP trunk can belong to another organization.""",
     gives="""\
 Begin, end, direction and both numbers, the reason of the end, and with it busy, no answer and failed.""",
     lacks="""\

@@ -203,8 +203,8 @@ OPENSIPS: Final = Dialect(
 5. Give the own domains in `own_domains` for the direction.
 
 `event_rabbitmq`, `event_stream` and `event_http` carry the same events. `E_DLG_STATE_CHANGED` shows calls
-while they ring and while they last. With `organizations_by` `domain`, the own domain of caller or callee
-names the organization.""",
+while they ring and while they last. With `--map-by domain`, the own domain of
+caller or callee names the organization.""",
     gives="""\
 Status, direction, both numbers, the duration, and SIP codes. The begin, the answer and the end of an
 unanswered call have whole seconds; the end of an answered call has milliseconds.""",

@@ -12,7 +12,7 @@ from shared.calls.event import EventType
 from shared.dialects.twilio import public_urls
 from shared.sources.causes import Unanswered
 from shared.sources.delivery import Delivery
-from shared.sources.dialect import Dialect, Secret, Setting
+from shared.sources.dialect import Dialect, Secret, Setting, always
 from shared.sources.instants import earlier, epoch_milliseconds, iso
 from shared.sources.money import cents_of_units
 from shared.sources.outcome import Fact, Ignored, Quarantined, Refused
@@ -165,6 +165,7 @@ PLIVO: Final = Dialect(
     ways=("http",),
     read=read,
     verify=verify,
+    signs_address=always,
     organizations_by="ParentAuthID",
     secrets=(
         Secret(

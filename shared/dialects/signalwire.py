@@ -12,7 +12,7 @@ from shared.dialects.twilio import DIRECTIONS, public_urls, verify_form_signatur
 from shared.dialects.twilio import STATUSES as TWILIO_STATUSES
 from shared.sources.causes import sip_cause
 from shared.sources.delivery import Delivery
-from shared.sources.dialect import Dialect, Secret
+from shared.sources.dialect import Dialect, Secret, always
 from shared.sources.envelopes import FORM
 from shared.sources.instants import earlier, epoch, iso, later, needed_instant, rfc_2822, seconds_between
 from shared.sources.outcome import Fact, Ignored, Quarantined, Refused
@@ -206,6 +206,7 @@ SIGNALWIRE: Final = Dialect(
     ways=("http",),
     read=read,
     verify=verify,
+    signs_address=always,
     organizations_by="AccountSid, project_id",
     secrets=(Secret("signing_key", "The project's signing key, on the dashboard's page API."),),
     setup="""\
@@ -218,7 +219,7 @@ SIGNALWIRE: Final = Dialect(
    `answered` and `ended`. By default SignalWire sends `ended` alone.
 5. For transcripts, give the address as the `status_url` of `transcribe`.
 
-Use one of the two ways for a call: their call ids differ. With `organizations_by` as `space_id`, a space
+Use one of the two ways for a call: their call ids differ. With `--map-by space_id`, a space
 decides.""",
     gives="""\
 Status, direction, both numbers, the duration in seconds, causes, recordings by cXML, and transcripts. Times

@@ -11,6 +11,7 @@ from shared.sources.dialect import Setting
 from shared.sources.directions import OWN_NUMBERS, by_own_numbers
 from shared.sources.outcome import Ignored, Quarantined
 from shared.sources.parties import sip_domain, sip_user
+from shared.sources.placement import NOT_OWN
 from shared.sources.record import at, text
 from shared.sources.source import OWN_DOMAINS, Source
 
@@ -23,7 +24,7 @@ _URI_LENGTH_MAX: Final = 256
 OWN_DOMAINS_SETTING: Final = Setting(
     OWN_DOMAINS,
     "A JSON object or list of the organizations' own SIP domains. `*.example.com` stands for all domains "
-    "that end so. They give the direction. By default, they are the domains in the table of organizations.",
+    "that end so. They give the direction. By default, they are the mapped domains.",
 )
 OWN_NUMBERS_SETTING: Final = Setting(
     OWN_NUMBERS,
@@ -135,7 +136,7 @@ def own_domain_of(ends: Ends, source: Source, *, begins: bool = False) -> str | 
         found = caller or callee
         if found is None and begins and source.organization is None:
             first, second = (str(end.domain)[:120] for end in (ends.caller, ends.callee))
-            raise Quarantined(f"Neither {first!r} nor {second!r} is an own domain.")
+            raise Quarantined(f"Neither {first!r} nor {second!r} {NOT_OWN}")
         return found
     if ends.may_be_swapped and source.organizations.get(caller) != source.organizations.get(callee):
         return None

@@ -104,7 +104,7 @@ TELNYX_TEXML: Final = Dialect(
 4. Give the same two attributes to each `<Number>` or `<Sip>` within `<Dial>`.
 5. For recordings, give the address as `recordingStatusCallback`.
 
-The table of organizations is by `AccountSid`. With `organizations_by` as `ConnectionId`, an application
+`--map` is by `AccountSid`. With `--map-by ConnectionId`, an application
 decides.""",
     gives="""\
 Status, both numbers, begin, answer and end, the duration in seconds, causes and recordings.""",

@@ -11,14 +11,22 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from shared.calls.event import EventType
 from shared.sources.causes import sip_cause
 from shared.sources.delivery import Delivery
-from shared.sources.dialect import Dialect, Secret
+from shared.sources.dialect import Dialect, Secret, always
 from shared.sources.envelopes import FORM
 from shared.sources.instants import earlier, needed_instant, rfc_2822
 from shared.sources.money import cents_of_units
 from shared.sources.outcome import Fact, Ignored, Quarantined, Refused
 from shared.sources.parties import number
 from shared.sources.record import Record, at, needed, text, whole
-from shared.sources.signatures import base64_text, check_equal, hmac_sha1, hmac_sha256, same, secret
+from shared.sources.signatures import (
+    base64_text,
+    check_equal,
+    hmac_sha1,
+    hmac_sha256,
+    public_address,
+    same,
+    secret,
+)
 from shared.sources.source import Source
 
 STATUSES: Final[Mapping[str, tuple[int, EventType, str | None]]] = {
@@ -172,8 +180,8 @@ def verify_form_signature(
 
 def public_urls(delivery: Delivery, source: Source) -> list[str]:
     """The addresses that the vendor may have signed: the source's public URL with the query of the request,
-    with and without the default port. Raises Refused if the request's own address is not a URL."""
-    base = (source.url or delivery.url).partition("#")[0].partition("?")[0]
+    with and without the default port. Raises Refused if it is not known: a request names only its path."""
+    base = public_address(delivery, source).partition("#")[0].partition("?")[0]
     query = f"?{delivery.query}" if delivery.query else ""
     try:
         parts = urlsplit(base)
@@ -190,6 +198,7 @@ TWILIO: Final = Dialect(
     ways=("http",),
     read=read,
     verify=verify,
+    signs_address=always,
     named=_named,
     organizations_by="AccountSid",
     secrets=(

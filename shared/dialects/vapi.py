@@ -22,7 +22,15 @@ from shared.sources.money import cents_of_units
 from shared.sources.outcome import Fact, Ignored, Quarantined, Refused
 from shared.sources.parties import number
 from shared.sources.record import Record, at, needed, shortened, text, verbatim, whole
-from shared.sources.signatures import base64_bytes, base64_text, check_age, check_equal, header, secret
+from shared.sources.signatures import (
+    base64_bytes,
+    base64_text,
+    check_age,
+    check_equal,
+    header,
+    public_address,
+    secret,
+)
 from shared.sources.source import Source
 
 STATUSES: Final[Mapping[str, tuple[int, EventType, str | None]]] = {
@@ -205,7 +213,7 @@ def _signed(form: str, signed_at: str | None, delivery: Delivery, source: Source
     values = {
         "timestamp": signed_at,
         "method": delivery.method,
-        "url": source.url or delivery.url,
+        "url": public_address(delivery, source) if "{url}" in form else None,
         "svix-id": delivery.headers.get("svix-id"),
     }
     signed = []
@@ -220,19 +228,30 @@ def _signed(form: str, signed_at: str | None, delivery: Delivery, source: Source
     return b"".join(signed)
 
 
+def _signs_address(source: Source) -> bool:
+    """Whether the payload format of the secret `hmac` has the address."""
+    try:
+        return "{url}" in (text(_credential(source).get("payload_format")) or "")
+    except Refused:
+        return False
+
+
 VAPI: Final = Dialect(
     name="vapi",
     title="Vapi",
     ways=("http",),
     read=read,
     verify=verify,
+    signs_address=_signs_address,
+    one_of_secrets=("hmac", "bearer_token", "x_vapi_secret"),
     organizations_by="message.call.orgId",
     secrets=(
         Secret(
             "hmac",
             "An HMAC credential: a JSON object with `secret`, `algorithm` (`sha1`, `sha256` or `sha512`), "
             "`signature_header`, `timestamp_header`, `payload_format`, `encoding` (`hex` or `base64`), "
-            "`prefix` and `secret_is_base64`. A source needs this secret, or one of the other two.",
+            "`prefix` and `secret_is_base64`. A source needs this secret, or one of the other two. With "
+            "`{url}` in the payload format, it needs `--url`.",
             required=False,
         ),
         Secret("bearer_token", "The token of a bearer credential.", required=False),
@@ -254,7 +273,7 @@ VAPI: Final = Dialect(
    ignored.
 4. Give the source the secret `hmac`:
    `{"secret": "…", "signature_header": "x-vapi-signature", "payload_format": "{body}"}`.
-5. Map `orgId` to an organization. The setting `organizations_by` can name `message.call.assistantId` or
+5. Map `orgId` to an organization. The option `--map-by` can name `message.call.assistantId` or
    `message.call.phoneNumberId` instead.
 
 Vapi sends a request again only if the server's `backoffPlan` asks for it. If the calls come over Twilio or

@@ -204,7 +204,7 @@ VONAGE: Final = Dialect(
    `https://…?uuid=…`. The id is `uuid` in the request for your NCCO.
 4. If calls are created with an `event_url` of their own, give the address there as well.
 5. Map each `application_id` to its organization, or give the source one organization. The table can also be
-   by `api_key`: set `organizations_by`.""",
+   by `api_key`: give `--map-by api_key`.""",
     gives="""\
 Status, direction, both numbers, begin, ringing, answer and end, the duration in seconds, the price in cents
 of euros, causes and recordings. `conversation_uuid` groups the legs of one conversation. Times have

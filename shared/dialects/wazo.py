@@ -156,7 +156,7 @@ WAZO: Final = Dialect(
    with a program of your own. The value is the message's body.
 3. Set `time_zone` to the server's zone: the times of ringing are local.
 
-The tenant's UUID names the organization. Without a table of organizations it is the organization's own UUID.
+The tenant's UUID names the organization. Without `--map` it is the organization's own UUID.
 
 With the setting `records` as `ami`, bind the queue to `Newchannel`, `Newstate`, `DialState` and `Hangup`
 instead. Then the settings `contexts` and `own_numbers` give the direction.""",

@@ -15,6 +15,17 @@ Verify = Callable[[Delivery, Source], Response | None]
 Named = Callable[[Record, str], str | None]
 Decode = Callable[[Delivery, Source], Iterable[Any]]
 Answer = Callable[[Delivery], Response]
+SignsAddress = Callable[[Source], bool]
+
+
+def never(_: Source) -> bool:
+    """Signatures of this system do not cover the address."""
+    return False
+
+
+def always(_: Source) -> bool:
+    """Signatures of this system cover the address."""
+    return True
 
 
 def named_at(record: Record, by: str) -> str | None:
@@ -49,7 +60,8 @@ class Dialect:
 
     `read` turns a record into facts; it raises Ignored and Quarantined. `verify` checks a request; it raises
     Refused, and returns the answer to a handshake, or None for a request to be kept. Without `verify`, a
-    request is checked by HTTP basic credentials if the source has them. `answer` makes the response to a
+    request is checked by HTTP basic credentials if the source has them. `signs_address` tells whether the
+    signatures of a source cover the address that the system calls. `answer` makes the response to a
     request that is kept; without it, the response is 200 and empty. `named` finds the value that
     `organizations_by` asks for. `decode` replaces the usual reading of bodies (JSON, forms, queries): it
     returns the body's values, and raises Quarantined. `names_organization` is true where the named value is
@@ -61,6 +73,7 @@ class Dialect:
     ways: tuple[Way, ...]
     read: Read
     verify: Verify | None = None
+    signs_address: SignsAddress = never
     answer: Answer | None = None
     named: Named = named_at
     decode: Decode | None = None
@@ -69,6 +82,8 @@ class Dialect:
     kept_headers: tuple[str, ...] = ()
     """Headers that `read` or `named` needs, in lower case. No others are stored."""
     secrets: tuple[Secret, ...] = ()
+    one_of_secrets: tuple[str, ...] = ()
+    """The secrets of which a request's check needs one, and any one is enough."""
     settings: tuple[Setting, ...] = ()
     setup: str
     """The steps at the vendor: Markdown, one or several paragraphs or a list."""

@@ -35,6 +35,8 @@ RECORDS_MAX: Final = 10_000
 CACHED_LENGTH_MAX: Final = 100
 FIELDS_MAX: Final = 1_000
 """The most fields of a form or a query."""
+NOT_JSON: Final = "The body is not JSON:"
+"""The begin of the reason for a body that is not JSON."""
 FORM: Final = "application/x-www-form-urlencoded"
 CLOUD_EVENTS: Final = "application/cloudevents"
 """The begin of the media types of CloudEvents in structured mode, alone and in batches."""
@@ -200,7 +202,7 @@ def json_values(body: bytes) -> list[Any]:
     try:
         return [_decode(body)]
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        fault = f"The body is not JSON: {_fault(error)}."
+        fault = f"{NOT_JSON} {_fault(error)}."
     content = _utf8(body.removeprefix(b"\xef\xbb\xbf"))
     lines = [line for each in content.split("\n") if (line := each.strip())]
     if not lines:

@@ -15,6 +15,8 @@ from shared.sources.record import Record
 
 UNMAPPED: Final = "is mapped to no organization of the source."
 """The end of the reason for a value that is not in the source's table."""
+NOT_OWN: Final = "is an own domain."
+"""The end of the reason for a call between two domains that are not the source's."""
 
 
 def organization_of(record: Record, dialect: Dialect) -> UUID | None:

@@ -17,6 +17,8 @@ from shared.sources.delivery import Delivery
 from shared.sources.outcome import Refused, Response
 from shared.sources.source import Source
 
+NOT_CONFIGURED: Final = "the source has no"
+"""The begin of the reason for a request that cannot be checked before the source is changed."""
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -24,21 +26,30 @@ def check_request(
     delivery: Delivery, source: Source, verify: Callable[[Delivery, Source], Response | None] | None
 ) -> Response | None:
     """Checks a request as its dialect does. Without `verify`, a source that has the secrets `username` and
-    `password` needs them as basic credentials; any other source trusts its secret address. Returns the
+    `password` needs them as basic credentials. One with neither trusts its secret address. Returns the
     answer to a handshake, or None for a request to be kept. Raises Refused."""
     if verify is not None:
         return verify(delivery, source)
-    if "password" in source.secrets:
+    if has_basic_credentials(source):
         check_basic_credentials(delivery, source)
     return None
 
 
 def secret(source: Source, name: str) -> str:
-    """A secret of the source. Raises Refused if it has none: without it no request can be verified."""
-    try:
-        return source.secrets[name]
-    except KeyError:
-        raise Refused(f"the source has no secret {name}") from None
+    """A secret of the source. Raises Refused if it has none. With an empty one, every client could sign."""
+    if not (value := source.secrets.get(name)):
+        raise Refused(f"{NOT_CONFIGURED} secret {name}")
+    return value
+
+
+def public_address(delivery: Delivery, source: Source) -> str:
+    """The address that the system calls: the source's, or the request's if that is absolute. Raises Refused
+    if it is not known: a request that the receiver takes has only its path, and its Host may be forged."""
+    if source.url:
+        return source.url
+    if delivery.url.startswith(("https://", "http://")):
+        return delivery.url
+    raise Refused(f"{NOT_CONFIGURED} public address, which the signature covers")
 
 
 def header(delivery: Delivery, name: str) -> str:
@@ -105,6 +116,11 @@ def jwt_claims(token: str, key: str) -> Mapping[str, Any]:
 def base64url_bytes(value: str) -> bytes:
     """The bytes of a base64url text without padding (RFC 7515, 2). Raises ValueError for any other text."""
     return b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+
+
+def has_basic_credentials(source: Source) -> bool:
+    """Whether requests need basic credentials. With one of the two secrets, no request passes."""
+    return "username" in source.secrets or "password" in source.secrets
 
 
 def check_basic_credentials(delivery: Delivery, source: Source) -> None:

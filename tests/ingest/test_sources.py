@@ -147,6 +147,33 @@ async def test_a_value_that_is_mapped_later(
     await pipeline.assert_proved()
 
 
+async def test_a_domain_that_is_mapped_later(
+    pipeline: Pipeline, database: Connection, bootstrap: str
+) -> None:
+    """The mapped domains are the own ones: a call between two others, and a step of one, are retried."""
+    topic = f"proxy-{uuid4().hex[:8]}"
+    await ensure_topic(bootstrap, topic, 1)
+    begin, step = sample("kamailio/hook_invite_outbound"), sample("kamailio/hook_failure_486")
+    await add_source(database, begin, topic=topic)
+    mapped = await database.fetchval("SELECT organizations FROM sources")
+    await database.execute(
+        """UPDATE sources SET settings = '{}',
+        organizations = '{"x.example": "00000000-0000-0000-0000-000000000001"}'"""
+    )
+    pipeline.start(sources_interval_seconds="0.2")
+    await publish(bootstrap, topic, records([begin, step]))
+    await until(lambda: _counts(database, QUARANTINED, 2), "the records to wait")
+    reasons = await database.fetch("SELECT reason FROM quarantined_records ORDER BY reason")
+    assert [reason for (reason,) in reasons] == [
+        "Neither 'bakery.example' nor 'trunk.example' is an own domain.",
+        "no delivery has named the organization of this call yet",
+    ]
+    await database.execute("UPDATE sources SET organizations = $1, changed_at = now()", mapped)
+    await until(lambda: _counts(database, CALLS, 2), "the records to be stored")
+    assert await _counts(database, QUARANTINED, 0)
+    await pipeline.assert_proved()
+
+
 async def test_numbers_give_calls_their_id_and_direction(
     pipeline: Pipeline, database: Connection, deliveries_topic: str
 ) -> None:

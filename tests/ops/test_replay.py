@@ -280,3 +280,40 @@ async def test_deliveries_are_translated_again_and_replace_what_is_stored(
     assert (again["replaced"], again["duplicate"]) == (0, 3)
     proof = await prove(database_url)
     assert proof.exact, proof.differences
+
+
+async def test_a_call_that_folds_as_before_is_not_counted_as_changed(
+    addresses: dict[str, str], bootstrap: str, topic: str, database_url: str, database: Connection
+) -> None:
+    """A number that was applied to stored calls is in an event of its own. The translation states it too."""
+    source_id = await add_source(database, busy := sample("twilio/outbound_busy"))
+    addresses = addresses | {"topic": "call-events", "deliveries_topic": topic}
+    await publish(bootstrap, topic, deliveries(source_id, [busy]))
+    await replay(addresses, "--topic", topic)
+    organization_id: UUID = await database.fetchval("SELECT serves FROM sources")
+    added = await callfold(
+        "number", "add", "--organization", organization_id, "+15550100", "--apply", "--json", **addresses
+    )
+    assert added.json == {"added": 1, "changed_calls": 1}, added.failure
+    before = await database.fetchval("SELECT to_jsonb(calls) - 'revision' - 'updated_at' FROM calls")
+    for options in (("--dry-run",), ()):
+        done = await replay(addresses, "--topic", topic, "--replace", *options)
+        assert (done["replaced"], done["changed_calls"]) == (1, 0)
+    after = await database.fetchval("SELECT to_jsonb(calls) - 'revision' - 'updated_at' FROM calls")
+    assert after == before
+    again = await replay(addresses, "--topic", topic, "--replace")
+    assert (again["replaced"], again["duplicate"], again["changed_calls"]) == (0, 1, 0)
+    proof = await prove(database_url)
+    assert proof.exact, proof.differences
+
+
+async def test_a_topic_without_a_source_is_pointed_out(
+    addresses: dict[str, str], bootstrap: str, topic: str
+) -> None:
+    await publish(bootstrap, topic, keyed(call(1)))
+    done = await callfold("replay", "--topic", topic, **(addresses | {"topic": "call-events"}))
+    assert done.errors == (
+        f"Note: no source has the topic {topic}, so its records are read as callfold's own events.\n"
+    )
+    assert done.output.startswith("4 records read: 4 new")
+    assert (await callfold("replay", "--topic", topic, **addresses)).errors == ""

@@ -62,7 +62,9 @@ async def test_secrets_are_encrypted_and_never_shown(
     settings: dict[str, str], database: Connection, tmp_path: Path
 ) -> None:
     (tmp_path / "secret.txt").write_text(f"{SECRET}\n")
-    await _create(settings, "--secret", f"webhook_secret=@{tmp_path / 'secret.txt'}")
+    await _create(settings)
+    file = f"webhook_secret=@{tmp_path / 'secret.txt'}"
+    assert (await callfold("source", "set", "voice", "--secret", file, **settings)).status == 0
     rows = await database.fetch("SELECT sources::text, secrets FROM sources")
     assert SECRET not in rows[0][0]
     assert SECRET.encode() not in rows[0][1]
@@ -192,3 +194,232 @@ async def test_numbers_are_applied_to_stored_calls(
         "number", "add", "--organization", ORGANIZATION, "+15550101", "--apply", "--json", **settings
     )
     assert again.json == {"added": 1, "changed_calls": 0}
+
+
+SIGNS_ADDRESS: Final = (
+    ("twilio", "auth_token=x"),
+    ("plivo", "auth_token=x"),
+    ("signalwire", "signing_key=x"),
+    ("vapi", 'hmac={"secret": "x", "payload_format": "{url}.{body}"}'),
+)
+
+
+@pytest.mark.parametrize(("dialect", "secret"), SIGNS_ADDRESS)
+async def test_a_signed_address_must_be_given(
+    dialect: str, secret: str, settings: dict[str, str], database: Connection
+) -> None:
+    create = ("source", "create", "x", "--dialect", dialect, "--organization", ORGANIZATION)
+    refused = await callfold(*create, "--secret", secret, **settings)
+    assert refused.failure == (
+        f"The dialect {dialect} needs --url, such as --url https://hooks.example.com: its signatures cover "
+        "the address that the system calls."
+    )
+    done = await callfold(*create, "--secret", secret, "--url", "https://hooks.example.com", **settings)
+    assert done.status == 0, done.failure
+    url = await database.fetchval("SELECT 'https://hooks.example.com/hooks/' || id FROM sources")
+    assert f"Address that the system calls: {url}\n" in done.output
+    refused = await callfold("source", "set", "x", "--url", "", **settings)
+    assert "needs --url" in refused.failure
+    assert await database.fetchval("SELECT url FROM sources") == url
+    path = "https://hooks.example.com/voice?x=1"
+    assert (await callfold("source", "set", "x", "--url", path, **settings)).status == 0
+    assert await database.fetchval("SELECT url FROM sources") == path
+
+
+@pytest.mark.parametrize("url", ["hooks.example.com", "https://", "https://[", "https://a b", "ftp://a"])
+async def test_an_address_that_is_none_is_refused(url: str, settings: dict[str, str]) -> None:
+    await _create(settings)
+    done = await callfold("source", "set", "voice", "--url", url, **settings)
+    assert done.failure.startswith("--url must be an address such as https://hooks.example.com")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "secrets", "failure"),
+    [
+        ("kamailio", ("username=u",), "The secret password is missing: username and password work only"),
+        ("kamailio", ("password=p",), "The secret username is missing: username and password work only"),
+        ("kamailio", ("username=u", "password="), "--secret password is empty."),
+        ("kamailio", ("username=u", "password= "), "--secret password is empty."),
+        ("amazon_connect", ("username=u",), "The secret password is missing"),
+        ("jambonz", (), "The dialect jambonz needs one of the secrets webhook_secret, password."),
+        ("vapi", (), "The dialect vapi needs one of the secrets hmac, bearer_token, x_vapi_secret."),
+        ("bland", ("webhook_secret=",), "--secret webhook_secret is empty."),
+        ("bland", ("webhook_secret=a", "webhook_secret=b"), "--secret webhook_secret is given twice."),
+    ],
+)
+async def test_secrets_that_leave_a_source_open_or_dead_are_refused(
+    dialect: str, secrets: tuple[str, ...], failure: str, settings: dict[str, str], database: Connection
+) -> None:
+    options = [word for secret in secrets for word in ("--secret", secret)]
+    create = ("source", "create", "x", "--dialect", dialect, "--organization", ORGANIZATION)
+    done = await callfold(*create, *options, **settings)
+    assert done.failure.startswith(failure)
+    assert await database.fetchval("SELECT count(*) FROM sources") == 0
+
+
+async def test_an_empty_file_of_a_secret_is_named(settings: dict[str, str], tmp_path: Path) -> None:
+    await _create(settings)
+    (tmp_path / "empty.txt").write_text("\n")
+    done = await callfold(
+        "source", "set", "voice", "--secret", f"webhook_secret=@{tmp_path / 'empty.txt'}", **settings
+    )
+    assert done.failure == f"--secret webhook_secret: the file {tmp_path / 'empty.txt'} is empty."
+
+
+async def test_a_source_without_credentials_is_pointed_out(settings: dict[str, str]) -> None:
+    create = ("source", "create", "x", "--dialect", "kamailio", "--organization", ORGANIZATION)
+    done = await callfold(*create, "--json", **settings)
+    path = done.json["hook_path"]
+    note = (
+        f"Note: every client that knows the address {path} can deliver to the source x: it has no secret.\n"
+    )
+    assert done.errors == note
+    pair = ("--secret", "username=u", "--secret", "password=p")
+    assert (await callfold("source", "set", "x", *pair, **settings)).errors == ""
+    kept = await callfold("source", "set", "x", "--secret", "password=", **settings)
+    assert kept.failure.startswith("The secret password is missing")
+    none = ("--secret", "username=", "--secret", "password=")
+    assert (await callfold("source", "set", "x", *none, **settings)).errors == note
+
+
+async def test_a_value_is_mapped_once(settings: dict[str, str], database: Connection) -> None:
+    await _create(settings)
+    done = await callfold("source", "map", "voice", f"a={ORGANIZATION}", f"a={OTHER}", **settings)
+    assert done.failure == "VALUE=ID: the value 'a' is given twice."
+    done = await callfold("source", "map", "voice", "AC1", **settings)
+    assert done.failure == "VALUE=ID must have the form VALUE=ID, not 'AC1'."
+    assert await database.fetchval("SELECT organizations::text FROM sources") == "{}"
+    create = ("source", "create", "x", "--dialect", "wazo", "--topic", "t")
+    done = await callfold(*create, "--map", f"a={ORGANIZATION}", "--map", f"a={OTHER}", **settings)
+    assert done.failure == "--map: the value 'a' is given twice."
+
+
+@pytest.mark.parametrize("topic", ["kamailio calls", ".", "..", "a/b", "ä", "a" * 250])
+async def test_a_topic_has_a_name_that_kafka_can_have(topic: str, settings: dict[str, str]) -> None:
+    create = ("source", "create", "x", "--dialect", "wazo", "--organization", ORGANIZATION)
+    done = await callfold(*create, "--topic", topic, **settings)
+    assert done.failure.startswith("--topic must have 1 to 249 letters")
+
+
+async def test_a_topic_that_kafka_lacks_is_pointed_out_and_created(
+    settings: dict[str, str], bootstrap: str
+) -> None:
+    topic = f"wazo-{uuid4().hex[:8]}"
+    where = settings | {"kafka_bootstrap": bootstrap}
+    create = ("--dialect", "wazo", "--topic", topic, "--organization", ORGANIZATION)
+    done = await callfold("source", "create", "x", *create, **where)
+    assert done.errors == f"Note: Kafka has no topic {topic}. `callfold topic {topic}` creates it.\n"
+    made = await callfold("topic", topic, "--json", **where)
+    assert (made.json["topic"], made.json["created"], made.json["partitions"]) == (topic, True, 8)
+    assert "deliveries" not in made.json
+    taken = await callfold("source", "create", "y", *create, **where)
+    assert taken.failure == f"The source x has the topic {topic} already."
+    gone = await callfold("source", "delete", "x", **where)
+    assert f"`replay --topic {topic}` takes its records for callfold's own events." in gone.output
+    assert (await callfold("source", "create", "y", *create, **where)).errors == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "failure"),
+    [
+        ("--sample", {}, "The file is not a sample: the field `source` is missing."),
+        ("--sample", {"source": {}}, "The file is not a sample: the field `dialect` is missing."),
+        (
+            "--sample",
+            {"source": {}, "dialect": "bland"},
+            "The file is not a sample: the field `received_at` is missing.",
+        ),
+        (
+            "--sample",
+            {"source": {}, "dialect": "bland", "received_at": "2026-11-24T10:00:00Z"},
+            "The file is not a sample: one of the fields `request` and `record` is missing.",
+        ),
+        ("--scenario", {}, "The file is not a scenario: the field `deliveries` is missing."),
+        (
+            "--scenario",
+            {"deliveries": [{}]},
+            "The file is not a scenario: the field `source` is missing.",
+        ),
+        (
+            "--scenario",
+            {"deliveries": [{"source": "b"}]},
+            "The file is not a scenario: a delivery names the source 'b', which is missing.",
+        ),
+        ("--sample", {"source": []}, "The file is not a sample: the field `dialect` is missing."),
+        (
+            "--sample",
+            {"source": [], "dialect": "bland"},
+            "The file is not a sample: a field has a value of another kind than documented.",
+        ),
+    ],
+)
+async def test_try_names_what_a_file_lacks(
+    option: str, content: dict[str, Any], failure: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(content))
+    done = await callfold("source", "try", option, str(file))
+    assert done.failure == f"{file}: {failure}"
+
+
+@pytest.mark.parametrize(
+    ("options", "failure"),
+    [
+        (("--sample", "--shuffle", "0"), "--shuffle needs --scenario."),
+        (("--sample", "--twice"), "--twice needs --scenario."),
+        (("--scenario", "--map", f"a={OTHER}"), "--map needs --dialect."),
+    ],
+)
+async def test_try_refuses_options_of_another_way(options: tuple[str, ...], failure: str) -> None:
+    assert (await callfold("source", "try", *options, "a.json")).failure == failure
+
+
+async def test_try_names_both_forms_of_a_body() -> None:
+    done = await callfold_reading(b"hello", "source", "try", "--dialect", "twilio", "-")
+    reason = json.loads(done.output)["reason"]
+    assert reason.startswith("The body is neither a form, such as NAME=VALUE&NAME=VALUE, nor JSON: ")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["+15550100", "101", "*98", "anna", "anna.b", "client:anna", "sip:anna@example.com", "0301234", "zoë"],
+)
+async def test_what_a_call_can_have_is_a_number(number: str, settings: dict[str, str]) -> None:
+    done = await callfold("number", "add", "--organization", ORGANIZATION, number, **settings)
+    assert done.status == 0, done.failure
+
+
+async def test_a_file_with_a_bad_line_adds_nothing(
+    settings: dict[str, str], database: Connection, tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.csv"
+    file.write_text(
+        f"id,number\n{OTHER},+15550100\n\n,hello world\n{OTHER},\nx,101\n{ORGANIZATION},+15550100\n"
+    )
+    add = ("number", "add", "--organization", ORGANIZATION, "--csv", str(file))
+    done = await callfold(*add, **settings)
+    rule = (
+        "is no number of a call: an E.164 number such as +15550100, an extension such as 101, or a SIP user "
+        "or address without spaces."
+    )
+    assert done.failure.splitlines() == [
+        f"{file}, line 4: 'hello world' {rule}",
+        f"{file}, line 5: '' {rule}",
+        f"{file}, line 6: the id must be a UUID, such as 0b6cf1f4-6d2e-4a3b-9b3e-2f7c5a1d8e90, not 'x'.",
+        f"{file}, line 7: the number +15550100 is given before with another id.",
+    ]
+    assert await database.fetchval("SELECT count(*) FROM phone_numbers") == 0
+    file.write_text("+15550100\nnumber\n")
+    assert (await callfold(*add, **settings)).status == 0
+    rows = await database.fetch("SELECT number FROM phone_numbers ORDER BY number")
+    assert [number for (number,) in rows] == ["+15550100", "number"]
+
+
+async def test_a_number_that_is_not_there_is_named(settings: dict[str, str]) -> None:
+    await callfold("number", "add", "--organization", ORGANIZATION, "101", "102", **settings)
+    remove = ("number", "remove", "--organization", ORGANIZATION)
+    done = await callfold(*remove, "101", "999", **settings)
+    assert (done.status, done.output) == (1, "Removed 1 number.\n")
+    assert done.failure == "The organization does not have 999."
+    done = await callfold(*remove, "102", "--json", **settings)
+    assert done.json == {"removed": 1, "unknown": []}

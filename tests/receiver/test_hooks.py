@@ -204,6 +204,66 @@ async def test_a_flood_of_refusals_is_one_line_and_names_only_source_and_reason(
     assert vars(line)["source_id"] == str(source.id)
 
 
+async def test_the_log_names_the_address_that_a_wrong_signature_was_checked_for(
+    database: Connection, database_url: str, bootstrap: str, deliveries: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = sample("twilio/outbound_busy.json")
+    url = "https://user:secret@hooks.example.com/moved?token=secret"
+    source = replace(given.source, url=url)
+    await add_source(database, source)
+    async with receiving(database_url, bootstrap, deliveries, clock=Clock()) as client:
+        answer = await send(client, source, request_of(given))
+        assert answer.status_code == 403
+        assert answer.json()["error"] == "The request is refused: the signature is wrong."
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line == (
+        "refused 1 requests; the last: the signature is wrong; it was checked for the address "
+        "https://hooks.example.com/moved"
+    )
+
+
+async def test_a_signature_is_not_checked_for_the_address_that_a_request_claims(
+    database: Connection, database_url: str, bootstrap: str, deliveries: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An older version stored sources without their address. A client chooses Host and its forwarded kin."""
+    given = sample("twilio/outbound_busy.json")
+    source = replace(given.source, url=None)
+    await add_source(database, source)
+    request = request_of(given)
+    address = {
+        "host": "hooks.example.test",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "hooks.example",
+    }
+    async with receiving(database_url, bootstrap, deliveries, clock=Clock()) as client:
+        answer = await send(client, source, replace(request, headers={**request.headers, **address}))
+        assert answer.status_code == 403
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.endswith("the source has no public address, which the signature covers")
+    assert await records(bootstrap, deliveries) == []
+
+
+@pytest.mark.parametrize(
+    "secrets", [{"username": "acme"}, {"password": "p"}, {"username": "acme", "password": ""}]
+)
+@pytest.mark.parametrize("dialect", ["kamailio", "amazon_connect"])
+async def test_half_of_the_credentials_leaves_no_source_open(
+    secrets: dict[str, str],
+    dialect: str,
+    database: Connection,
+    database_url: str,
+    bootstrap: str,
+    deliveries: str,
+) -> None:
+    source = Source(uuid4(), "half", dialect, organization=uuid4(), secrets=secrets)
+    await add_source(database, source)
+    async with receiving(database_url, bootstrap, deliveries) as client:
+        assert (await client.post(f"/hooks/{source.id}", content=b"{}")).status_code == 401
+        answer = await client.post(f"/hooks/{source.id}", content=b"{}", auth=("x", ""))
+        assert answer.status_code in (401, 403)
+    assert await records(bootstrap, deliveries) == []
+
+
 async def test_basic_credentials_are_asked_for(
     invented: Callable[..., Source], database: Connection, database_url: str, bootstrap: str, deliveries: str
 ) -> None:

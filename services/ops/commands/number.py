@@ -1,9 +1,7 @@
 """`callfold number`: an organization's phone numbers, which give calls their number's id and direction."""
 
 import asyncio
-import csv
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,12 +11,12 @@ import typer
 
 from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS, operating
 from services.ops.repair.number_application import apply_numbers
+from services.ops.sources.numbers import GivenNumber, is_number, read_numbers
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit, operator
 from services.ops.terminal.options import JsonOption, OrganizationOption, StateOption, read_uuid
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import counted, minute, print_json, print_table
-from shared.calls.event import NUMBER_LENGTH_MAX
 from shared.database.connection import Connection
 from shared.store.sources import NUMBERS_MAX
 
@@ -26,6 +24,7 @@ app = typer.Typer(
     cls=Group, no_args_is_help=True, help="Add, list and remove the phone numbers of an organization."
 )
 LISTED_MAX: Final = 100_000
+FAULTS_SHOWN: Final = 10
 NumbersArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -37,8 +36,8 @@ CsvOption = Annotated[
     typer.Option(
         "--csv",
         metavar="FILE",
-        help="A CSV file with a number per line, and its id in the second column if it has one; - is "
-        "standard input.",
+        help="A CSV file with a number per line, and its id in the second column if it has one. A first line "
+        "with `number`, and perhaps `id`, names the columns. - is standard input.",
         show_default=False,
     ),
 ]
@@ -70,7 +69,8 @@ def add(
     """Add numbers. Ingest uses them within seconds.
 
     A call to such a number gets its id, and is inbound where the source gives no direction. A call from it
-    is outbound. With --apply, stored calls without a number's id get it, and the counts follow.
+    is outbound. With --apply, stored calls without a number's id get it, and the counts follow. If one of
+    them is no number that a call can have, none is added.
     """
     given = _given(numbers, number_id, file, organization_id)
     done = asyncio.run(_add(state, organization_id, given, apply=apply))
@@ -105,47 +105,63 @@ def remove(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove numbers. Stored calls keep their number's id."""
-    given = _given(numbers, None, file, organization_id)
-    removed = asyncio.run(_remove(state, organization_id, list(given)))
+    """Remove numbers. Stored calls keep their number's id.
+
+    Exit status: 0 when the organization had all of them; 1 otherwise. The others are removed all the same.
+    """
+    given = list(dict.fromkeys(one.number for one in _all(numbers, file)))
+    removed = asyncio.run(_remove(state, organization_id, given))
+    unknown = [number for number in given if number not in removed]
     if as_json:
-        print_json({"removed": removed})
-        return
-    typer.echo(f"Removed {counted(removed, 'number')}.")
+        print_json({"removed": len(removed), "unknown": unknown})
+    else:
+        typer.echo(f"Removed {counted(len(removed), 'number')}.")
+    if unknown:
+        more = f" and {len(unknown) - FAULTS_SHOWN:,} more" if len(unknown) > FAULTS_SHOWN else ""
+        raise Failure(f"The organization does not have {', '.join(unknown[:FAULTS_SHOWN])}{more}.")
 
 
 def _given(
     numbers: Sequence[str] | None, number_id: str | None, file: str | None, organization_id: UUID
 ) -> dict[str, UUID]:
-    """The numbers with their ids. Raises Failure."""
-    rows: list[tuple[str, str | None]] = [(number, None) for number in numbers or ()]
-    if file is not None:
-        rows += _rows(file)
-    if not rows:
-        raise Failure("Name at least one NUMBER, or a file with --csv.")
+    """The numbers to add, with their ids. Raises Failure with all faults, and the line of each."""
+    given = _all(numbers, file)
     if number_id is not None:
-        if len(rows) != 1:
+        if len(given) != 1:
             raise Failure("--id needs exactly one number; several ids come from a file with --csv.")
-        rows = [(rows[0][0], number_id)]
+        given = [given[0]._replace(id=number_id)]
     found: dict[str, UUID] = {}
-    for number, id_ in rows:
-        if not number or len(number) > NUMBER_LENGTH_MAX or "\0" in number:
-            raise Failure(f"A number must have 1 to {NUMBER_LENGTH_MAX} characters, not {number[:60]!r}.")
-        found[number] = read_uuid(id_, "A number's id") if id_ else uuid5(organization_id, number)
+    faults: list[str] = []
+    for one in given:
+        try:
+            id_ = _checked(one, organization_id)
+            if found.setdefault(one.number, id_) != id_:
+                raise Failure(f"{one.place}the number {one.number} is given before with another id.")
+        except Failure as fault:
+            faults.append(str(fault))
+    if faults:
+        more = len(faults) - FAULTS_SHOWN
+        raise Failure("\n".join([*faults[:FAULTS_SHOWN], *([f"{more:,} more lines."] if more > 0 else [])]))
     return found
 
 
-def _rows(file: str) -> Iterable[tuple[str, str | None]]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise Failure(f"Cannot read {file}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise Failure(f"{file} is not UTF-8.") from None
-    for row in csv.reader(text.splitlines()):
-        cells = [cell.strip() for cell in row]
-        if cells and cells[0] and cells[0].lower() != "number":
-            yield cells[0], (cells[1] or None) if len(cells) > 1 else None
+def _all(numbers: Sequence[str] | None, file: str | None) -> list[GivenNumber]:
+    given = [GivenNumber(number) for number in numbers or ()]
+    if file is not None:
+        given += read_numbers(file)
+    if not given:
+        raise Failure("Name at least one NUMBER, or a file with --csv.")
+    return given
+
+
+def _checked(one: GivenNumber, organization_id: UUID) -> UUID:
+    """The id of a number that a call can have. Raises Failure."""
+    if not is_number(one.number):
+        raise Failure(
+            f"{one.place}{one.number[:60]!r} is no number of a call: an E.164 number such as +15550100, an "
+            "extension such as 101, or a SIP user or address without spaces."
+        )
+    return read_uuid(one.id, f"{one.place}the id") if one.id else uuid5(organization_id, one.number)
 
 
 async def _add(
@@ -174,15 +190,16 @@ async def _list(state: Path | None, organization_id: UUID) -> list[dict[str, Any
         return [dict(row) for row in await connection.fetch(_LIST, organization_id, LISTED_MAX)]
 
 
-async def _remove(state: Path | None, organization_id: UUID, numbers: Sequence[str]) -> int:
+async def _remove(state: Path | None, organization_id: UUID, numbers: Sequence[str]) -> set[str]:
     async with operating(state, organization_id) as connection:
         return await _removed(connection, organization_id, numbers)
 
 
-async def _removed(connection: Connection, organization_id: UUID, numbers: Sequence[str]) -> int:
+async def _removed(connection: Connection, organization_id: UUID, numbers: Sequence[str]) -> set[str]:
     async with connection.transaction():
-        gone = len(await connection.fetch(_REMOVE, organization_id, numbers))
-        await audit(connection, "numbers removed", organization_id, counted(gone, "number"))
+        gone = {number for (number,) in await connection.fetch(_REMOVE, organization_id, numbers)}
+        if gone:
+            await audit(connection, "numbers removed", organization_id, counted(len(gone), "number"))
     return gone
 
 

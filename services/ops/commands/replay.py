@@ -193,8 +193,8 @@ def replay(
     records that are not events are skipped.
 
     The topic of deliveries and the topics of sources are translated again, by the present sources and
-    dialects. With --replace, a translation that differs replaces the stored event, and the calls and counts
-    follow. The audit log names the replaced events of each call.
+    dialects. Any other topic has callfold's own events. With --replace, a translation that differs replaces
+    the stored event, and the calls and counts follow. The audit log names the replaced events of each call.
 
     Exit status: 0 when the records were replayed; 1 when that failed, or when more than half of them are
     quarantined.
@@ -224,8 +224,9 @@ def _print(done: Replayed) -> None:
         f"{without_value}{done.other:,} filtered out."
     )
     if done.ignored:
+        inside = "it" if done.ignored == 1 else "them"
         typer.echo(
-            f"{counted(done.ignored, 'record')} ignored: nothing in them is about the course of a call."
+            f"{counted(done.ignored, 'record')} ignored: nothing in {inside} is about the course of a call."
         )
     if done.replaced:
         typer.echo(f"{counted(done.replaced, 'event')} {would}replaced by another one of the same id.")
@@ -299,6 +300,11 @@ async def _sort(connection: Connection, settings: IngestSettings, span: Span, fi
     known = await read_known_sources(connection, SecretBox([]))
     if file is None and (span.topic == settings.deliveries_topic or span.topic in known.by_topic):
         return lambda records, now: sort_deliveries(records, known, now, settings.deliveries_topic)
+    if file is None and span.topic != settings.topic:
+        typer.echo(
+            f"Note: no source has the topic {span.topic}, so its records are read as callfold's own events.",
+            err=True,
+        )
     return sort_events
 
 

@@ -1,7 +1,7 @@
 """`callfold source`: telephony systems that deliver in their own form."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,15 +9,20 @@ from uuid import UUID, uuid4
 
 import typer
 
-from services.ops.addresses import database, find_database
+from services.ops.addresses import database, find_both, find_database, kafka_faults
 from services.ops.commands.org import check_name
 from services.ops.commands.source_try import try_
+from services.ops.embedded.state import load
 from services.ops.sources.configuration import (
     check_complete,
     dialect_named,
+    hook_path,
+    is_open,
     read_mapping,
     read_secrets,
     read_settings,
+    read_topic,
+    read_url,
 )
 from services.ops.sources.secret_keys import secret_box
 from services.ops.sources.stored import (
@@ -29,14 +34,14 @@ from services.ops.sources.stored import (
     store_source,
     summary,
 )
-from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, StateOption, organization_option
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import counted, minute, print_json, print_table
+from services.ops.terminal.program import suggestion
 from shared.database.connection import Connection
 from shared.dialects.registry import DIALECTS
-from shared.settings.kafka import KafkaSettings
+from shared.kafka.topic import administration, partitions_of
 from shared.sources.secret_box import SecretBox, new_key
 from shared.sources.source import Source
 from shared.store.sources import StoredSource, read_sources
@@ -48,7 +53,8 @@ app = typer.Typer(
 )
 app.command("try", cls=Command)(try_)
 
-URL_LENGTH_MAX: Final = 2_000
+KAFKA_SECONDS: Final = 5
+"""How long `create` looks for the source's topic."""
 NameArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="The source's name or id.", show_default=False)
 ]
@@ -96,8 +102,8 @@ UrlOption = Annotated[
     typer.Option(
         "--url",
         metavar="URL",
-        help="The public address that the system calls, as it is configured there. Some signatures contain "
-        "it. Default: the address of the request.",
+        help="The public address that the system calls. Without a path, it is the receiver's, and the path "
+        "of the source is appended. Required where signatures cover it.",
         show_default=False,
     ),
 ]
@@ -137,8 +143,9 @@ def create(
     that is not mapped wait in the quarantine.
     """
     chosen = dialect_named(dialect)
+    source_id = uuid4()
     source = Source(
-        id=uuid4(),
+        id=source_id,
         name=check_name(name),
         dialect=chosen.name,
         organization=organization_id,
@@ -146,19 +153,22 @@ def create(
         organizations_by=map_by or None,
         secrets=_given(read_secrets(secret, chosen)),
         settings=_given(read_settings(setting, chosen)),
-        url=_checked_url(url),
-        topic=_checked_topic(topic),
+        url=read_url(url, source_id),
+        topic=read_topic(topic),
     )
-    _check(source)
-    asyncio.run(_create(state, source))
+    check_complete(chosen, source)
+    receiver = asyncio.run(_create(state, source))
+    _warn_if_open(source)
     if as_json:
         print_json(summary(source))
         return
     typer.echo(f"Created source {source.name} ({source.id}).")
     if source.topic is not None:
         typer.echo(f"Ingest reads its topic {source.topic} within seconds.")
-    else:
-        typer.echo(f"Address at the receiver: /hooks/{source.id}")
+        return
+    typer.echo(f"Address at the receiver: {receiver}{hook_path(source.id)}")
+    if source.url is not None:
+        typer.echo(f"Address that the system calls: {source.url}")
 
 
 @app.command("list", cls=Command)
@@ -173,7 +183,7 @@ def list_sources(state: StateOption = None, as_json: JsonOption = False) -> None
             one.source.id,
             one.source.name,
             one.source.dialect,
-            one.source.topic or f"/hooks/{one.source.id}",
+            one.source.topic or hook_path(one.source.id),
             "yes" if one.enabled else "no",
             _organizations(one.source),
             minute(one.created_at),
@@ -193,11 +203,9 @@ def show(source: NameArgument, state: StateOption = None, as_json: JsonOption = 
         return
     for name, value in fields.items():
         if name == "organizations":
-            for mapped, organization_id in mapped_values(one.source).items():
-                typer.echo(f"organizations: {mapped} = {organization_id}")
+            _print_pairs(name, mapped_values(one.source))
         elif name == "settings":
-            for setting, given in one.source.settings.items():
-                typer.echo(f"settings: {setting} = {given}")
+            _print_pairs(name, one.source.settings)
         elif name == "secrets":
             typer.echo(f"secrets: {one.locked or ', '.join(one.source.secrets) or 'none'}")
         elif value is not None:
@@ -222,7 +230,7 @@ def map_(
 
     Ingest then retries the quarantined deliveries of the source that named an unmapped value.
     """
-    added = read_mapping(mapped)
+    added = read_mapping(mapped, "VALUE=ID")
     if not added and not remove:
         raise Failure("Name at least one VALUE=ID, or --remove VALUE.")
 
@@ -251,7 +259,10 @@ def set_(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a source. Options that are not given keep their values; an empty secret is removed."""
+    """Change a source. Options that are not given keep their values.
+
+    An empty secret or address is removed, if requests can be verified without it.
+    """
 
     def changed(before: Source) -> Source:
         chosen = dialect_named(before.dialect)
@@ -260,10 +271,10 @@ def set_(
             name=check_name(name) if name else before.name,
             organization=organization_id or before.organization,
             organizations_by=before.organizations_by if map_by is None else map_by or None,
-            secrets=_given({**before.secrets, **read_secrets(secret, chosen)}),
+            secrets=_given({**before.secrets, **read_secrets(secret, chosen, may_remove=True)}),
             settings=_given({**before.settings, **read_settings(setting, chosen)}),
-            url=before.url if url is None else _checked_url(url),
-            topic=before.topic if topic is None else _checked_topic(topic),
+            url=before.url if url is None else read_url(url, before.id),
+            topic=before.topic if topic is None else read_topic(topic),
         )
 
     what = {
@@ -295,7 +306,7 @@ def enable(source: NameArgument, state: StateOption = None, as_json: JsonOption 
 
 @app.command(cls=Command)
 def delete(source: NameArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Delete a source. Its calls stay; its deliveries that are not yet read go to the quarantine."""
+    """Delete a source. Its calls stay; its requests that are not yet read go to the quarantine."""
 
     async def remove(connection: Connection, box: SecretBox) -> StoredSource:
         found = await find_source(connection, source, box)
@@ -307,6 +318,11 @@ def delete(source: NameArgument, state: StateOption = None, as_json: JsonOption 
         print_json(summary(gone.source))
         return
     typer.echo(f"Deleted source {gone.source.name} ({gone.source.id}).")
+    if (topic := gone.source.topic) is not None:
+        typer.echo(
+            f"Ingest reads the topic {topic} no more, and `replay --topic {topic}` takes its records for "
+            "callfold's own events."
+        )
 
 
 @app.command(cls=Command)
@@ -383,12 +399,13 @@ def _change(
             if found.locked is not None:
                 raise Failure(f"The source {found.source.name} cannot be changed: {found.locked}")
             after = changed(found.source)
-            _check(after)
+            check_complete(dialect_named(after.dialect), after)
             await store_source(connection, after, box, is_new=False, changed=what)
         await _warn_of_unknown(connection, after)
         return after
 
     done = asyncio.run(_with_database(state, change))
+    _warn_if_open(done)
     if as_json:
         print_json(summary(done))
         return
@@ -408,12 +425,19 @@ def _enable(state: Path | None, source: str, *, enabled: bool, as_json: bool) ->
     typer.echo(f"{'Enabled' if enabled else 'Disabled'} source {done.name} ({done.id}).")
 
 
-async def _create(state: Path | None, source: Source) -> None:
+async def _create(state: Path | None, source: Source) -> str:
+    """Creates the source. Returns the address of the embedded receiver; empty if there is none."""
+
     async def create_one(connection: Connection, box: SecretBox) -> None:
         await store_source(connection, source, box, is_new=True)
         await _warn_of_unknown(connection, source)
 
     await _with_database(state, create_one)
+    if source.topic is not None:
+        await _warn_of_missing_topic(state, source.topic)
+        return ""
+    directory = find_database(state).state
+    return "" if directory is None else load(directory).receiver_url or ""
 
 
 async def _with_database(state: Path | None, work: Callable[[Connection, SecretBox], Awaitable[Any]]) -> Any:
@@ -431,36 +455,40 @@ async def _warn_of_unknown(connection: Connection, source: Source) -> None:
         typer.echo(f"Note: there is no organization {unknown} yet.", err=True)
 
 
-def _check(source: Source) -> None:
-    check_complete(
-        dialect_named(source.dialect),
-        topic=source.topic,
-        secrets=source.secrets,
-        settings=source.settings,
-        organization=source.organization,
-        organizations=source.organizations,
+async def _warn_of_missing_topic(state: Path | None, topic: str) -> None:
+    """Says that Kafka lacks the topic. Says nothing while Kafka cannot be asked."""
+    try:
+        place = find_both(state)[1]
+        with kafka_faults(place):
+            async with asyncio.timeout(KAFKA_SECONDS), administration(place.broker) as admin:
+                exists = bool(await partitions_of(admin, topic))
+    except (Failure, TimeoutError):
+        return
+    if not exists:
+        create = suggestion("topic", topic, state=place.state)
+        typer.echo(f"Note: Kafka has no topic {topic}. {create} creates it.", err=True)
+
+
+def _warn_if_open(source: Source) -> None:
+    if not is_open(source):
+        return
+    typer.echo(
+        f"Note: every client that knows the address {source.url or hook_path(source.id)} can deliver to the "
+        f"source {source.name}: it has no secret.",
+        err=True,
     )
+
+
+def _print_pairs(title: str, pairs: Mapping[str, object]) -> None:
+    """A title and a line for each pair; nothing if there are none."""
+    if pairs:
+        typer.echo(f"{title}:")
+    for name, value in pairs.items():
+        typer.echo(f"  {name} = {value}")
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != ""}
-
-
-def _checked_url(url: str | None) -> str | None:
-    if not url:
-        return None
-    if not url.startswith(("https://", "http://")) or len(url) > URL_LENGTH_MAX or url != url.strip():
-        raise Failure(
-            f"--url must be an address such as https://hooks.example.com/hooks/…, not {url[:100]!r}."
-        )
-    return url
-
-
-def _checked_topic(topic: str | None) -> str | None:
-    settings = settings_from_environment(KafkaSettings)
-    if topic in (settings.topic, settings.deliveries_topic):
-        raise Failure(f"--topic must be a topic of the system, not callfold's own topic {topic}.")
-    return topic or None
 
 
 def _organizations(source: Source) -> str:

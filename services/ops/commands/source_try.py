@@ -1,7 +1,8 @@
 """`callfold source try`: shows what callfold makes of a system's records, without storing anything."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -20,7 +21,7 @@ from services.ops.terminal.printing import print_json
 from shared.calls.event import number
 from shared.dialects.registry import DIALECTS
 from shared.sources.delivery import Delivery
-from shared.sources.envelopes import BODY_BYTES_MAX, FORM
+from shared.sources.envelopes import BODY_BYTES_MAX, FORM, NOT_JSON
 from shared.sources.source import Source
 
 _decode = msgspec.json.Decoder(float_hook=number).decode
@@ -83,10 +84,20 @@ def try_(
     A sample is verified and translated. A scenario is also folded: the line has the calls. With --dialect,
     each file is the body of one request or record, without a signature. Without --organization and --map,
     its events have no organization.
+
+    Exit status: 0 when all files could be read, with any outcome of their deliveries; 1 otherwise.
     """
     chosen = [name for name, given in (("--sample", sample), ("--scenario", scenario)) if given]
     if len(chosen) + (dialect is not None) != 1:
         raise Failure("Choose one of --sample, --scenario and --dialect.")
+    _check_options(
+        ("--scenario", scenario, {"--shuffle": shuffle is not None, "--twice": twice}),
+        (
+            "--dialect",
+            dialect is not None,
+            {"--setting": setting, "--organization": organization_id, "--map": mapped},
+        ),
+    )
     if not files:
         raise Failure("Name at least one FILE, or - for standard input.")
     if dialect is not None:
@@ -102,7 +113,7 @@ def try_(
             settings=read_settings(setting, known),
         )
         for file in files:
-            print_json({"file": file, **_made(attempt(_bare(source, _content(file)), verify=False))})
+            print_json({"file": file, **_made(_attempt_of_body(source, _content(file)))})
         return
     for file in files:
         content = _json(file)
@@ -148,14 +159,27 @@ def _known(sample: Sample, file: str) -> Sample:
     return sample
 
 
-def _bare(source: Source, body: bytes) -> Sample:
-    """The delivery of a body alone. A body that is no JSON but has an equals sign is a form."""
-    begins = body.lstrip()[:1]
-    media_type = FORM if b"=" in body and begins not in (b"{", b"[", b'"') else "application/json"
+def _check_options(*of: tuple[str, bool, Mapping[str, object]]) -> None:
+    """Refuses options without the option that they belong to."""
+    for owner, is_given, options in of:
+        for option, given in options.items():
+            if given and not is_given:
+                raise Failure(f"{option} needs {owner}.")
+
+
+def _attempt_of_body(source: Source, body: bytes) -> Attempt:
+    """The attempt of a body alone. A body that is no JSON but has an equals sign is a form."""
     now = datetime.now(UTC)
-    if "http" in DIALECTS[source.dialect].ways:
-        return Sample(source, Delivery(body, now, {"content-type": media_type}, "POST", "/"))
-    return Sample(source, Delivery(body, now))
+    dialect = DIALECTS[source.dialect]
+    if "http" not in dialect.ways:
+        return attempt(Sample(source, Delivery(body, now)), verify=False)
+    is_form = b"=" in body and body.lstrip()[:1] not in (b"{", b"[", b'"')
+    headers = {"content-type": FORM if is_form else "application/json"}
+    made = attempt(Sample(source, Delivery(body, now, headers, "POST", "/")), verify=False)
+    if made.reason is None or is_form or not made.reason.startswith(NOT_JSON):
+        return made
+    form = "a form, such as NAME=VALUE&NAME=VALUE"
+    return replace(made, reason=f"The body is neither {form}, nor JSON: {made.reason.partition(': ')[2]}")
 
 
 def _content(file: str) -> bytes:

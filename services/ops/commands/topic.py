@@ -1,4 +1,4 @@
-"""`callfold topic`: creates the topics of events and of deliveries, and checks their settings."""
+"""`callfold topic`: creates the topics of events and of deliveries, or of a source, and checks them."""
 
 import asyncio
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from services.ops.addresses import KafkaPlace, Refused, find_kafka, kafka_faults
+from services.ops.sources.configuration import check_topic_name
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, StateOption
@@ -15,6 +16,7 @@ from services.ops.terminal.waiting import attempts
 from services.ops.topic_settings import (
     DELIVERIES,
     EVENTS,
+    OF_SOURCE,
     Finding,
     Kind,
     findings,
@@ -37,6 +39,14 @@ class Topic:
 
 
 def topic(
+    of_source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="The topic of a source, to be created instead. Default: callfold's own two topics.",
+            show_default=False,
+        ),
+    ] = None,
     partitions: Annotated[
         int | None,
         typer.Option(
@@ -60,42 +70,44 @@ def topic(
     as_json: JsonOption = False,
 ) -> None:
     """Create the topics CALLFOLD_TOPIC and CALLFOLD_DELIVERIES_TOPIC unless they exist, and check their
-    settings.
+    settings. With TOPIC, create that one.
 
     CALLFOLD_TOPIC has the events, and CALLFOLD_DELIVERIES_TOPIC the requests that the receiver accepts. A new
     topic accepts records that are larger than the largest event or request, so that ingest can quarantine
     them. Running it again is harmless: an existing topic is not changed.
 
-    Exit status: 0 when both exist and their settings are safe; 1 otherwise, with the command to run.
+    Exit status: 0 when they exist and their settings are safe; 1 otherwise, with the command to run.
     """
     place = find_kafka(state)
     settings = settings_from_environment(KafkaSettings)
-    name = settings.topic
+    kinds = {settings.topic: EVENTS, settings.deliveries_topic: DELIVERIES}
+    if of_source is not None:
+        check_topic_name(of_source, "TOPIC")
+        kinds = {of_source: kinds.get(of_source, OF_SOURCE)}
+    count = partitions or PARTITIONS
 
-    async def ensure() -> tuple[Topic, Topic]:
-        count = partitions or PARTITIONS
-        return (
-            await _ensure(place, name, EVENTS, count, replication_factor, wait),
-            await _ensure(place, settings.deliveries_topic, DELIVERIES, count, replication_factor, wait),
-        )
+    async def ensure() -> list[Topic]:
+        return [
+            await _ensure(place, name, kind, count, replication_factor, wait) for name, kind in kinds.items()
+        ]
 
-    found, deliveries = asyncio.run(ensure())
+    found, *others = asyncio.run(ensure())
     if partitions is not None and found.partitions < partitions:
         raise Failure(
-            f"The topic {name} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
-            f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {name} "
+            f"The topic {found.topic} has {counted(found.partitions, 'partition')}, fewer than {partitions}. "
+            f"Kafka's own `kafka-topics.sh --bootstrap-server {place.address} --alter --topic {found.topic} "
             f"--partitions {partitions}` adds partitions. No event is lost or counted twice by that."
         )
-    every = (*found.findings, *deliveries.findings)
+    every = [finding for one in (found, *others) for finding in one.findings]
     faults = [finding.sentence for finding in every if finding.fault]
     if faults:
         raise Failure("\n".join(faults))
     for finding in every:
         typer.echo(f"Warning: {finding.sentence}", err=True)
     if as_json:
-        print_json({**asdict(found), "deliveries": asdict(deliveries)})
+        print_json({**asdict(found), **({"deliveries": asdict(others[0])} if others else {})})
         return
-    for each in (found, deliveries):
+    for each in (found, *others):
         partitions_found = counted(each.partitions, "partition")
         if each.created:
             typer.echo(f"Created topic {each.topic} with {partitions_found}.")

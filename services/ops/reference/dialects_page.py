@@ -5,9 +5,9 @@ from textwrap import fill
 from typing import Final
 
 from services.ops.reference.markdown import page, table
-from services.ops.sources.configuration import COMMON_SETTINGS
+from services.ops.sources.configuration import BASIC_CREDENTIALS, COMMON_SETTINGS
 from shared.dialects.registry import DIALECTS
-from shared.sources.dialect import Dialect
+from shared.sources.dialect import Dialect, always
 
 _OPENING: Final = """
 # Dialects
@@ -24,6 +24,9 @@ _COMMON: Final = """
 """
 
 _GENERATED: Final = "*Generated from the dialect by `python -m services.ops.reference`.*"
+_SIGNED: Final = """\
+Signatures cover the address that the system calls. `--url https://hooks.example.com` stands for the path of
+the source at this host. If the system calls another path, give the whole address."""
 _WAYS: Final = {"http": "webhooks", "kafka": "a Kafka topic"}
 _MAPPED: Final[Mapping[bool, str]] = {
     True: "Each record names its organization by this field; its value is the organization's id.",
@@ -64,6 +67,13 @@ def page_of_dialect(dialect: Dialect) -> str:
     if dialect.secrets:
         rows = [(f"`{one.name}`", _needed(one.required), one.meaning) for one in dialect.secrets]
         parts.append(table(("secret", "needed", "meaning"), rows))
+    if dialect.one_of_secrets:
+        names = ", ".join(f"`{name}`" for name in dialect.one_of_secrets)
+        parts.append(f"For webhooks, one of {names} is needed.")
+    if {one.name for one in dialect.secrets} >= set(BASIC_CREDENTIALS):
+        parts.append("`username` and `password` work only together.")
+    if dialect.signs_address is always:
+        parts.append(_SIGNED)
     if dialect.settings:
         rows = [(f"`{one.name}`", _needed(one.required), one.meaning) for one in dialect.settings]
         parts.append(table(("setting", "needed", "meaning"), rows))

@@ -7,6 +7,7 @@ from typing import Final
 
 from services.ingest.arrivals import Arrival, Sorted
 from services.ingest.deliveries import place_all
+from services.ingest.replacement import of_differing_calls
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.in_halves import in_halves
@@ -56,6 +57,8 @@ class Rehearsal:
             create_organizations=self._create_organizations,
             replace=self._replace,
         )
+        if self._replace:
+            batch = of_differing_calls(batch, touched)
         bad_records, self._bad_records = self._bad_records, 0
         self._stored(self._after_earlier_batches(batch, len(events) - len(fresh)), bad_records)
         self._events.update(map(_digest, batch.events))

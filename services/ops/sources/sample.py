@@ -6,16 +6,19 @@ their place, and may have several `sources` by name.
 
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 import msgspec
 
 from shared.sources.delivery import Delivery
 from shared.sources.instants import iso, needed_instant
+from shared.sources.outcome import Quarantined
 from shared.sources.source import Source
 
 _NAMESPACE = UUID("5b0c3f0e-7a0e-5d57-9a55-3f2a5a6c1e10")
+_NO_SOURCE: Final = "the field `source` is missing"
+_FAULTS: Final = (KeyError, TypeError, ValueError, AttributeError, Quarantined)
 
 
 class SampleError(ValueError):
@@ -33,8 +36,8 @@ def sample_of(content: Mapping[str, Any]) -> Sample:
     """The sample in a file's JSON. Raises SampleError."""
     try:
         return Sample(_source(content["source"], content["dialect"]), _delivery(content))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SampleError(f"The file is not a sample: {error!r}.") from None
+    except _FAULTS as error:
+        raise SampleError(f"The file is not a sample: {_fault(error)}.") from None
 
 
 def scenario_of(content: Mapping[str, Any]) -> list[Sample]:
@@ -46,9 +49,25 @@ def scenario_of(content: Mapping[str, Any]) -> list[Sample]:
         }
         if "source" in content:
             sources[""] = _source(content["source"], content["dialect"])
-        return [Sample(sources[each.get("source", "")], _delivery(each)) for each in content["deliveries"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SampleError(f"The file is not a scenario: {error!r}.") from None
+        return [Sample(_of_delivery(each, sources), _delivery(each)) for each in content["deliveries"]]
+    except _FAULTS as error:
+        raise SampleError(f"The file is not a scenario: {_fault(error)}.") from None
+
+
+def _fault(error: Exception) -> str:
+    """The fault of the file: a clause."""
+    if isinstance(error, KeyError):
+        return f"the field `{error.args[0]}` is missing"
+    if isinstance(error, TypeError | AttributeError):
+        return "a field has a value of another kind than documented"
+    return str(error).removesuffix(".")
+
+
+def _of_delivery(given: Mapping[str, Any], sources: Mapping[str, Source]) -> Source:
+    name = given.get("source", "")
+    if name not in sources:
+        raise ValueError(f"a delivery names the source {name!r}, which is missing" if name else _NO_SOURCE)
+    return sources[name]
 
 
 def _source(given: Mapping[str, Any], dialect: str, name: str = "") -> Source:
@@ -82,6 +101,8 @@ def _delivery(given: Mapping[str, Any]) -> Delivery:
             request["method"],
             request["url"],
         )
+    if "record" not in given:
+        raise ValueError("one of the fields `request` and `record` is missing")
     record = given["record"]
     key = record.get("key")
     return Delivery(

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from services.ops.sources.configuration import hook_path
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit
 from shared.calls.lenient import is_uuid
@@ -32,7 +33,7 @@ class SourceSummary:
 
 def summary(source: Source) -> SourceSummary:
     """The summary of a source. A source with a topic has no address."""
-    path = None if source.topic is not None else f"/hooks/{source.id}"
+    path = None if source.topic is not None else hook_path(source.id)
     return SourceSummary(source.id, source.name, source.dialect, path, source.topic)
 
 
@@ -90,8 +91,10 @@ async def store_source(
     except SecretsLocked as locked:
         raise Failure(f"{locked} `callfold source new-key` generates a key.") from None
     except asyncpg.UniqueViolationError as error:
-        taken = "topic" if error.constraint_name == "sources_topic_key" else "name"
-        raise Failure(f"Another source has the {taken} {getattr(source, taken)}.") from None
+        if error.constraint_name != "sources_topic_key":
+            raise Failure(f"Another source has the name {source.name}.") from None
+        owner = await connection.fetchval("SELECT name FROM sources WHERE topic = $1", source.topic)
+        raise Failure(f"The source {owner} has the topic {source.topic} already.") from None
 
 
 async def enable_source(connection: Connection, source: Source, *, enabled: bool) -> None:
