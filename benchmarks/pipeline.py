@@ -5,7 +5,9 @@
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
 pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is committed
 and no delta is left. Durability is on: fsync and synchronous_commit. The floor is measured three times before
-and three times after a run; the ratio is to the median of the six."""
+and three times after a run; the ratio is to the median of the six. Processor time is compared the same way: Python
+and PostgreSQL per record, the client and PostgreSQL per row of the floor. That ratio depends less on the
+machine."""
 
 import argparse
 import asyncio
@@ -46,6 +48,15 @@ KAFKA_PROPERTIES: Final = {"group.initial.rebalance.delay.ms": "3000"}
 
 
 @dataclass(frozen=True)
+class Floor:
+    """One COPY of the floor."""
+
+    rows_per_second: float
+    cpu_us_per_row: float
+    """The client's and PostgreSQL's processor time."""
+
+
+@dataclass(frozen=True)
 class Run:
     seconds: float
     cpu_seconds: dict[str, float]
@@ -82,23 +93,25 @@ def event_rows(backlog: Sequence[tuple[bytes, bytes]]) -> list[tuple[object, ...
     return list(rows.values())
 
 
-async def floor(url: str, rows: Sequence[tuple[object, ...]]) -> float:
-    """Rows per second of the plain COPY."""
+async def floor(running: Servers, url: str, rows: Sequence[tuple[object, ...]]) -> Floor:
+    """Measures the plain COPY once."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
             "CREATE TABLE floor (organization_id uuid, call_id uuid, id text, type text, "
             "occurred_at timestamptz, payload text, PRIMARY KEY (organization_id, call_id, id))"
         )
+        before = time.process_time() + cpu_seconds(running, [])["postgres"]
         began = time.perf_counter()
         for start in range(0, len(rows), BATCH_RECORDS):
             await connection.copy_records_to_table("floor", records=rows[start : start + BATCH_RECORDS])
         seconds = time.perf_counter() - began
+        spent = time.process_time() + cpu_seconds(running, [])["postgres"] - before
         await connection.execute("DROP TABLE floor")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
-    return len(rows) / seconds
+    return Floor(len(rows) / seconds, spent / len(rows) * 1e6)
 
 
 async def pipeline(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
@@ -206,19 +219,24 @@ async def measure(running: Servers, calls: int, ingest: Sequence[int], directory
         await admin.execute(f"CREATE DATABASE {name}")
         await admin.close()
         url = running.database_url(name)
-        floors = [await floor(url, rows) for _ in range(3)]
+        floors = [await floor(running, url, rows) for _ in range(3)]
         run = await pipeline(running, url, name, processes, directory / f"{name}.log")
-        floors += [await floor(url, rows) for _ in range(3)]
-        rows_per_second = median(floors)
+        floors += [await floor(running, url, rows) for _ in range(3)]
+        rates = [one.rows_per_second for one in floors]
+        rows_per_second = median(rates)
+        floor_us = median(one.cpu_us_per_row for one in floors)
+        own_us = (run.cpu_seconds["python"] + run.cpu_seconds["postgres"]) / len(backlog) * 1e6
         rate = len(backlog) / run.seconds
         spent = ", ".join(f"{part} {cpu / len(backlog) * 1e6:.1f}" for part, cpu in run.cpu_seconds.items())
         peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items())
         print(
-            f"{processes} ingest: floor {rows_per_second:,.0f} rows/s ({min(floors):,.0f} to "
-            f"{max(floors):,.0f}); pipeline {rate:,.0f} records/s in "
-            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}\n"
-            f"   CPU us per record: {spent}; peak memory: {peaks}",
-            flush=True,
+            f"{processes} ingest: floor {rows_per_second:,.0f} rows/s ({min(rates):,.0f} to "
+            f"{max(rates):,.0f}); pipeline {rate:,.0f} records/s in "
+            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}"
+        )
+        print(f"   CPU us per record: {spent}; per row of the floor: {floor_us:.1f}")
+        print(
+            f"   CPU per record: {own_us / floor_us:.1f} times the floor's; peak memory: {peaks}", flush=True
         )
 
 

@@ -248,6 +248,7 @@ def _event(text: str, form: type[_Stored], decode: Any) -> Event:
     if wire is None:
         wire, notes = _read_leniently(text, form)
     organization_id = _organization_uuid(wire.organization_id)
+    has_uuid = is_uuid(wire.call_id)
     data: Any = wire.data or {}
     if "null" in text:
         data = {field: given for field, given in data.items() if given is not None}
@@ -255,8 +256,8 @@ def _event(text: str, form: type[_Stored], decode: Any) -> Event:
         notes += _settle(data, wire.timestamp)
     return Event(
         organization_id,
-        call_uuid(organization_id, wire.call_id),
-        None if is_uuid(wire.call_id) else wire.call_id,
+        FastUUID(wire.call_id) if has_uuid else call_uuid(organization_id, wire.call_id),
+        None if has_uuid else wire.call_id,
         wire.id,
         wire.type,
         wire.timestamp,

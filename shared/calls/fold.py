@@ -97,7 +97,7 @@ def distinct(events: Iterable[Event]) -> list[Event]:
 def fold(events: Sequence[Event]) -> Call:
     """Folds events into their call: at least one event, all of one call, no id twice, in any order."""
     ordered = sorted(events, key=_order)
-    claims = [_claim(event) for event in ordered]
+    claims = _claims(ordered)
     ends = _ends(ordered, claims)
     status = _read(claims, ends[-1]) if ends else _highest(claims)
     agreeing = rating = ends  # law 6: the rating ends give duration, cost and cause
@@ -170,7 +170,7 @@ def overruled_ends(events: Sequence[Event]) -> list[Event]:
     if not made_up:
         return made_up
     ordered = sorted(events, key=_order)
-    claims = [_claim(event) for event in ordered]
+    claims = _claims(ordered)
     standing = {id(ordered[n]) for n in _ends(ordered, claims)}
     return [event for event in made_up if id(event) not in standing]
 
@@ -191,12 +191,18 @@ _CLAIM_OF_TYPE: Final[dict[str, Status]] = {
 }
 
 
-def _claim(event: Event) -> Status | None:
-    """The status that an event claims for its call: the given status, unless the event's type rules it
+def _claims(events: Iterable[Event]) -> list[Status | None]:
+    """The status that each event claims for its call: the given status, unless the event's type rules it
     out."""
-    of_type = _CLAIM_OF_TYPE.get(event.type)
-    said = event.data.get("status")
-    if said is None or event.type in _OF_THEMSELVES:
+    return [
+        _claim(event.type, event.data["status"]) if "status" in event.data else _CLAIM_OF_TYPE.get(event.type)
+        for event in events
+    ]
+
+
+def _claim(type_: str, said: Status) -> Status | None:
+    of_type = _CLAIM_OF_TYPE.get(type_)
+    if type_ in _OF_THEMSELVES:
         return of_type
     if of_type in FINAL and (said not in FINAL or (of_type == "failed" and said == "completed")):
         return of_type

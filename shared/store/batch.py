@@ -186,7 +186,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
 
 def _event_row(event: Event) -> tuple[object, ...]:
     """The values of `_EVENT_COLUMNS`."""
-    notes = [*map(str, event.notes)] or None
+    notes = [*map(str, event.notes)] if event.notes else None
     return (
         event.organization_id,
         event.call_id,

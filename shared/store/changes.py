@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -289,7 +290,12 @@ def _sift(
 
 def _is_reserved(event: Event) -> bool:
     """Whether an event's call id is reserved for another purpose in the tables."""
-    return event.call_id.int == 0 or event.call_id == organization_tombstone(event.organization_id)
+    return event.call_id.bytes in _reserved(event.organization_id)
+
+
+@lru_cache(maxsize=10_000)
+def _reserved(organization_id: UUID) -> tuple[bytes, bytes]:
+    return bytes(16), organization_tombstone(organization_id).bytes
 
 
 def _differ(payload: str, other: str) -> bool:

@@ -26,6 +26,8 @@ SETTINGS = {
     # After a checkpoint, the first change of each page writes the whole page to the WAL: make them rare.
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
+    # These pages are mostly repetition. The wheel's server has no other method than pglz.
+    "wal_compression": "pglz",
     # Short statements: compiling one costs more than running it.
     "jit": "off",
     "timezone": "UTC",
