@@ -5,9 +5,9 @@
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
 pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is committed
 and no delta is left. Durability is on: fsync and synchronous_commit. The floor is measured three times before
-and three times after a run; the ratio is to the median of the six. Processor time is compared the same way: Python
-and PostgreSQL per record, the client and PostgreSQL per row of the floor. That ratio depends less on the
-machine."""
+and three times after a run; the ratio is to the median of the six. Processor time is compared the same way:
+Python and PostgreSQL per record, the client and PostgreSQL per row of the floor. That ratio depends less on
+the machine."""
 
 import argparse
 import asyncio
