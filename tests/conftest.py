@@ -53,9 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--schemathesis-examples",
         type=int,
-        default=20,
+        default=12,
         metavar="N",
-        help="number of requests that tests/api/test_schemathesis.py generates per route (20)",
+        help="number of requests that tests/api/test_schemathesis.py generates per route (12)",
     )
 
 
