@@ -190,8 +190,8 @@ class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSet
     api_answers_mib: float = Field(
         16,
         ge=0,
-        description="Memory in MiB for cached answers of stats and trends, which are valid until the data "
-        "changes. 0 turns the cache off.",
+        description="Memory in MiB for cached answers of stats and trends, which are valid until the "
+        "organization's counts change. 0 turns the cache off.",
     )
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ from typing import Final, NamedTuple
 
 from asyncpg import Record
 
-WAITING_MAX: Final = 10_000
-"""The most waiting deltas by which a state is known. Beyond, it is unknown."""
+WAITING_MAX: Final = 1_000
+"""The most waiting deltas by which a state is known. Each request counts them; with more, they change too
+fast for an answer to be kept."""
 OF_ORGANIZATION: Final = "callfold_counts_state({})"
 """The state of the organization that replaces the braces, as its statement sees it, to follow FROM."""
 
@@ -15,7 +16,7 @@ class CountsState(NamedTuple):
 
     Applying deltas deletes them and gives the organization a new `version`. So with the same version, deltas
     were only added, and the same number of them are the same ones. `server` changes whenever the server may
-    have lost a commit; it is None on a standby, whose primary may lose one unnoticed."""
+    have lost a commit. A standby has no `server`, because its primary may lose a commit unnoticed."""
 
     server: str | None
     version: int

@@ -216,15 +216,17 @@ async def _state(
     connection: Connection, principal: Principal, kept: _Result | None
 ) -> tuple[CountsState, Earlier | None]:
     """The state of the snapshot, and the parts of a kept answer that are of use in it."""
-    parts = kept.parts if kept is not None else None
-    since = _NOTHING_EARLIER if kept is None or kept.state is None or parts is None else kept.state.version
+    before, parts = (kept.state, kept.parts) if kept else (None, None)
     (row,) = await _STATE.fetch(
-        connection, organization_id=principal.organization_id, livemode=principal.livemode, since=since
+        connection,
+        organization_id=principal.organization_id,
+        livemode=principal.livemode,
+        since=before.version if before and parts else _NOTHING_EARLIER,
     )
     state = counts_state(row)
-    if parts is None or kept is None or kept.state is None or kept.state.server != state.server:
-        return state, None
-    return state, Earlier(parts, {*row["applied_days"], *row["waiting_days"]})
+    if before and parts and before.server == state.server:
+        return state, Earlier(parts, {*row["applied_days"], *row["waiting_days"]})
+    return state, None
 
 
 def _kept_bytes(key: bytes, computed: _Result) -> int:

@@ -41,7 +41,8 @@ _ON_DAYS: Final = "(:days::date[] IS NULL OR day = ANY (:days))"
 CELLS: Final = f"""
 ({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}
 """
-"""The requested cells, to follow FROM; the parameters are those of `Filters`."""
+"""The requested cells, to follow FROM; the parameters are those of `Filters`, and `days`. If these are not
+null, only cells of these days are requested."""
 
 TOTALS: Final = f"""
 ({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}

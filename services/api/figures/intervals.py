@@ -103,9 +103,9 @@ def _intervals(asked: Span, interval: Interval, week_start: WeekStart) -> Iterat
 
 def spans_with(spans: Sequence[Span], days: Collection[date]) -> list[Span]:
     """Those of the spans, which are in order, that contain one of these days."""
-    starts = [each.start for each in spans] if days else []
-    found = {spans[place] for day in days if (place := bisect_right(starts, day) - 1) >= 0}
-    return sorted(each for each in found if any(each.start <= day <= each.end for day in days))
+    starts = [each.start for each in spans]
+    places = ((day, bisect_right(starts, day) - 1) for day in days)
+    return sorted({spans[place] for day, place in places if place >= 0 and day <= spans[place].end})
 
 
 def hour_starts(day: date, zone: ZoneInfo, at_least: int = 0) -> list[datetime]:

@@ -86,7 +86,7 @@ BEGIN
                   WHERE kept.organization_id = organization), 0),
         (SELECT count(*)
          FROM (SELECT FROM public.daily_call_deltas AS delta
-               WHERE delta.organization_id = organization LIMIT 10001) AS deltas);
+               WHERE delta.organization_id = organization LIMIT 1001) AS deltas);
 END
 $$
 """
