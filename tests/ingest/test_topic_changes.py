@@ -232,6 +232,8 @@ async def member(
     consumer.subscribe(topics=[topic], listener=assignment)
     await consumer.start()
     try:
+        # aiokafka's start ends before the listener has asked the broker by the clock.
+        await until(lambda: assignment.joined, "the member to join its group")
         yield consumer, assignment
     finally:
         await consumer.stop()
