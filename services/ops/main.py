@@ -1,53 +1,81 @@
-"""`callfold`: the operator's command line. Each command has its own file and is registered here only."""
+"""`callfold`: the operator's command line. Each command has its own file and is named here only."""
 
 import os
 import sys
+from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import version
-from typing import Annotated
+from pkgutil import resolve_name
+from typing import Annotated, Final
 
 import typer
 
-from services.ops.commands import (
-    event,
-    event_publish,
-    key,
-    member,
-    number,
-    org,
-    org_change,
-    org_delete,
-    quarantine,
-    source,
-)
-from services.ops.commands.down import down
-from services.ops.commands.forget import forget
-from services.ops.commands.lag import lag
-from services.ops.commands.migrate import migrate
-from services.ops.commands.notes import notes
-from services.ops.commands.prune import prune
-from services.ops.commands.reap import reap
-from services.ops.commands.rebuild import rebuild
-from services.ops.commands.refold import refold
-from services.ops.commands.replay import replay
-from services.ops.commands.status import status
-from services.ops.commands.topic import topic
-from services.ops.commands.up import up
-from services.ops.commands.verify import verify
-from services.ops.demo.command import demo
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.plain_help import Command, Group
 from shared.settings.misspelt import deprecated, misspelt
 from shared.upstream import UpstreamChanged
 
-app = typer.Typer(
-    name="callfold",
-    cls=Group,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    help="Exact call records and exact daily counts from telephony events on Kafka.",
-)
+_COMMANDS: Final = "services.ops.commands"
+COMMANDS: Final = {
+    "up": f"{_COMMANDS}.up:up",
+    "down": f"{_COMMANDS}.down:down",
+    "status": f"{_COMMANDS}.status:status",
+    "demo": "services.ops.demo.command:demo",
+    "verify": f"{_COMMANDS}.verify:verify",
+    "lag": f"{_COMMANDS}.lag:lag",
+    "migrate": f"{_COMMANDS}.migrate:migrate",
+    "topic": f"{_COMMANDS}.topic:topic",
+    "replay": f"{_COMMANDS}.replay:replay",
+    "rebuild": f"{_COMMANDS}.rebuild:rebuild",
+    "refold": f"{_COMMANDS}.refold:refold",
+    "reap": f"{_COMMANDS}.reap:reap",
+    "prune": f"{_COMMANDS}.prune:prune",
+    "notes": f"{_COMMANDS}.notes:notes",
+    "forget": f"{_COMMANDS}.forget:forget",
+    "org": f"{_COMMANDS}.org:app",
+    "key": f"{_COMMANDS}.key:app",
+    "member": f"{_COMMANDS}.member:app",
+    "source": f"{_COMMANDS}.source:app",
+    "number": f"{_COMMANDS}.number:app",
+    "quarantine": f"{_COMMANDS}.quarantine:app",
+    "event": f"{_COMMANDS}.event:app",
+}
+"""Where each command is, a function or a group of commands, in the order in which the help lists them."""
+
+_MORE: Final = {
+    "org": (f"{_COMMANDS}.org_change:register", f"{_COMMANDS}.org_delete:register"),
+    "event": (f"{_COMMANDS}.event_publish:register",),
+}
+"""Functions that add a group's commands of other files."""
+
+
+def command_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the commands of these names. It imports the files of no other command."""
+    app = typer.Typer(
+        name="callfold",
+        cls=Group,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        help="Exact call records and exact daily counts from telephony events on Kafka.",
+    )
+    app.callback()(_whole)
+    for name in names:
+        command = _command(name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(cls=Command)(command)
+    return app
+
+
+@cache
+def _command(name: str) -> typer.Typer | Callable[..., None]:
+    command: typer.Typer | Callable[..., None] = resolve_name(COMMANDS[name])
+    for register in map(resolve_name, _MORE.get(name, ())):
+        register(command)
+    return command
 
 
 def _print_version(asked: bool) -> None:
@@ -56,7 +84,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _whole(
     version: Annotated[
         bool,
@@ -68,28 +95,11 @@ def _whole(
         print(f"Warning: {sentence}", file=sys.stderr)
 
 
-# The commands, in the order in which the help lists them.
-for command in (
-    *(up, down, status, demo, verify, lag, migrate, topic),
-    *(replay, rebuild, refold, reap, prune, notes, forget),
-):
-    app.command(cls=Command)(command)
-org_change.register(org.app)
-org_delete.register(org.app)
-app.add_typer(org.app, name="org")
-app.add_typer(key.app, name="key")
-app.add_typer(member.app, name="member")
-app.add_typer(source.app, name="source")
-app.add_typer(number.app, name="number")
-app.add_typer(quarantine.app, name="quarantine")
-event_publish.register(event.app)
-app.add_typer(event.app, name="event")
-
-
 def run() -> None:
     """Runs the command line. An expected fault prints one sentence on standard error, with exit status 1."""
+    called = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        app()
+        command_app([called] if called in COMMANDS else COMMANDS)()
     except (Failure, UpstreamChanged) as failure:
         print(f"Error: {failure}", file=sys.stderr)
         sys.exit(1)

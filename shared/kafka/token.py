@@ -3,11 +3,11 @@
 import asyncio
 import ssl
 import time
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlsplit
 
-import httpx
 import msgspec
 from aiokafka import conn
 from aiokafka.abc import AbstractTokenProvider
@@ -15,6 +15,10 @@ from aiokafka.errors import KafkaError, SaslAuthenticationFailed
 from pydantic import SecretStr
 
 from shared.upstream import expect_parts
+
+if TYPE_CHECKING:
+    # Every process imports this file, and few ask an endpoint: they alone import httpx.
+    import httpx
 
 ENDPOINT_SECONDS: Final = 10
 RETRY_SECONDS: Final = 1
@@ -57,6 +61,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
     def __init__(
         self, url: str, client_id: str, secret: SecretStr, *, scope: str | None = None, ca_file: Path | None
     ) -> None:
+        import httpx
+
         self._url = url
         # URL-encoded before Basic encodes them, as the RFC requires (2.3.1).
         self._credentials = httpx.BasicAuth(quote_plus(client_id), quote_plus(secret.get_secret_value()))
@@ -98,6 +104,8 @@ class ClientCredentials(AbstractTokenProvider):  # type: ignore[misc]
         return self._was_taken
 
     async def _ask(self, now: float) -> None:
+        import httpx
+
         try:
             async with httpx.AsyncClient(verify=self._context, timeout=ENDPOINT_SECONDS) as client:
                 answer = await client.post(self._url, data=self._form, auth=self._credentials)
@@ -123,9 +131,9 @@ class _NoGrant(Exception):
     pass
 
 
-def _read(answer: httpx.Response) -> _Grant:
+def _read(answer: "httpx.Response") -> _Grant:
     """The token in an answer. Raises _NoGrant, with the error's name by the RFC (5.2) where there is one."""
-    if answer.status_code != httpx.codes.OK:
+    if answer.status_code != HTTPStatus.OK:
         try:
             error = msgspec.json.decode(answer.content, type=dict[str, Any]).get("error", "")
         except (msgspec.DecodeError, ValueError):

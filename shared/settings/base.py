@@ -33,7 +33,7 @@ def exit_when_invalid() -> Iterator[None]:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False, defer_build=True)
 
     def __init__(self, **values: Any) -> None:
         """Reads the environment. Raises InvalidSetting."""

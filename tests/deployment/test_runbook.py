@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from services.ops.main import app
+from services.ops.main import command_app
 from shared.database.connection import Connection
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, value
@@ -79,7 +79,7 @@ def test_every_command_of_the_pages_is_there_with_its_options(written: str) -> N
     words = written.split()
     if words[0] in ("python", "callfold"):  # the image of that name, and commands run in it
         return
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(command_app())
     while isinstance(command, TyperGroup) and words:
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in parameter.opts}

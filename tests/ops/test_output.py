@@ -13,7 +13,7 @@ import typer
 from syrupy.assertion import SnapshotAssertion
 from typer.core import TyperGroup
 
-from services.ops.main import app
+from services.ops.main import command_app
 from shared.api_keys import key_hash
 from shared.calls.event import Event
 from shared.database.connection import Connection
@@ -274,7 +274,9 @@ async def test_a_command_without_servers_prints(snapshot: SnapshotAssertion, com
 def test_every_command_has_a_snapshot() -> None:
     listed = [*OPERATOR_COMMANDS, *TOPIC_COMMANDS, *FILE_COMMANDS]
     without = {
-        name for name in _names(typer.main.get_command(app)) if not any(_is(name, each) for each in listed)
+        name
+        for name in _names(typer.main.get_command(command_app()))
+        if not any(_is(name, each) for each in listed)
     }
     assert without == SHOWN_ELSEWHERE
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from services.api.app import create_app
 from services.api.calls.export import SEND_SECONDS
 from services.api.http.error_codes import ErrorCode
-from services.ops.main import app
+from services.ops.main import command_app
 from services.ops.reference.metrics_page import END, metrics_table, with_table
 from services.ops.reference.pages import FOLDER, PAGES
 from services.ops.reference.roles_page import USES
@@ -63,7 +63,7 @@ def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
 def test_the_page_of_commands_has_every_command_with_its_options() -> None:
     page = (ROOT / FOLDER / "cli.md").read_text()
     sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", page, re.MULTILINE))
-    (_, of_callfold), *commands = options("callfold", typer.main.get_command(app))
+    (_, of_callfold), *commands = options("callfold", typer.main.get_command(command_app()))
     assert of_callfold <= set(re.findall(r"`(-[\w-]+)`", sections["Shared options"]))
     assert {name for name in sections if name.startswith("callfold ")} == {name for name, _ in commands}
     for name, its_options in commands:

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from services.ops.main import app
+from services.ops.main import command_app
 from services.ops.reference.markdown import page, sentence, table, variables_as_code
 from services.ops.terminal.options import JsonOption, StateOption
 
@@ -63,7 +63,7 @@ _HEAD: Final = ("argument or option", "value", "description")
 
 def page_of_commands() -> str:
     """The page, in Markdown."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(command_app())
     root, *contexts = _walk(command.context_class(command, info_name="callfold", **command.context_settings))
     shared = _shared(contexts)
     return page(
