@@ -293,12 +293,12 @@ daily_call_deltas = Table(
     PrimaryKeyConstraint("organization_id", "id"),
     postgresql_with={
         "autovacuum_vacuum_scale_factor": "0",
-        "autovacuum_vacuum_threshold": "10000",
         "autovacuum_vacuum_insert_threshold": "-1",
         "autovacuum_analyze_scale_factor": "0",
         "autovacuum_analyze_threshold": "50000",
         "autovacuum_vacuum_cost_delay": "0",
         **_never_toasted,
+        "autovacuum_vacuum_threshold": "1000",
     },
 )
 

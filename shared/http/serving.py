@@ -1,6 +1,7 @@
 """Runs an application over HTTP with uvicorn, until a signal."""
 
 import asyncio
+import gc
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ async def serve(
         )
     )
     ending = asyncio.create_task(_end(server, stop)) if stop is not None else None
+    # A full collection of the imported modules' objects takes 0.1 s, in which no request is answered.
+    gc.freeze()
     try:
         await server.serve()
     except SystemExit:  # uvicorn has logged the fault

@@ -250,8 +250,8 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         assert found[counts].rows <= 24 * 96
         return counts
 
-    of_parts: dict[str, Any] = {"days": None, "days_after": 0, "rows_max": 20_000}
-    of_groups: dict[str, Any] = {"days": None, "groups_max": 1000}
+    of_parts: dict[str, Any] = {"days_after": 0, "rows_max": 20_000}
+    of_groups: dict[str, Any] = {"groups_max": 1000}
     for filters, table in ((november, "daily_call_totals"), (by_phone_number, "daily_call_counts")):
         for interval in get_args(Interval):
             statement = sums.parts_statement(filters, interval, "status", sums.DISTRIBUTIONS)
@@ -264,13 +264,45 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         assert await reads(statements[True], by_phone_number) == "daily_call_counts"
 
 
+async def test_a_generic_plan_reads_the_counts_of_the_changed_days_alone(api_database: Database) -> None:
+    days = [date(2026, 10, 3), date(2026, 11, 2)]
+    for filters, table in (
+        (asked(), "daily_call_totals"),
+        (asked(phone_number_id=PHONE), "daily_call_counts"),
+    ):
+        statement = sums.parts_statement(filters, "day", None, sums.DISTRIBUTIONS, of_days=True)
+        values = statement.values({**filters.parameters, "days": days, "days_after": 0, "rows_max": 400})
+
+        async with api_database.snapshot(ACME, generic_plans=True) as connection:
+            await connection.fetch(statement.numbered, *values)
+            name = await connection.fetchval(
+                "SELECT name FROM pg_prepared_statements WHERE statement = $1 AND generic_plans = 1",
+                statement.numbered,
+            )
+            explained = await connection.fetchval(
+                "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+                f"EXECUTE {name} ({', '.join(map(literal, values))})"
+            )
+
+        read = {scan.table: scan for scan in _scans(json.loads(explained)[0]["Plan"])}
+        assert read[table].by == f"{table}_pkey"
+        assert 0 < read[table].rows <= 2 * 96
+
+
+def literal(value: object) -> str:
+    """A parameter of EXECUTE."""
+    if isinstance(value, list):
+        value = f"{{{','.join(map(str, value))}}}"
+    return "NULL" if value is None else f"'{value}'"
+
+
 async def test_totals_are_read_only_where_they_are_complete(
     api_database: Database, database: Connection
 ) -> None:
     await database.execute("UPDATE organizations SET has_totals = false WHERE id = $1", ACME)
 
     statement = sums.groups_statement(asked(), "status")
-    found = await scans(api_database, statement, **asked().parameters, days=None, groups_max=1000)
+    found = await scans(api_database, statement, **asked().parameters, groups_max=1000)
 
     assert found["daily_call_totals"].rows == 0
     assert found["daily_call_counts"].rows > 0

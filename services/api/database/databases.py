@@ -46,6 +46,8 @@ REPLICA: Final = "replica"
 OTHERS_CONNECTIONS: Final = 2
 """How many connections one organization leaves to other organizations and to the lookup of credentials."""
 
+_GENERIC_PLANS: Final = "SET LOCAL plan_cache_mode = force_generic_plan;"
+_CUSTOM_PLANS: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 _BEGIN_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
 
 # Null while there are no tables.
@@ -91,13 +93,16 @@ class Database:
         return self._connection_of(self._pool)
 
     @asynccontextmanager
-    async def snapshot(self, organization_id: UUID) -> AsyncIterator[Connection]:
+    async def snapshot(
+        self, organization_id: UUID, *, generic_plans: bool = False
+    ) -> AsyncIterator[Connection]:
         """A connection for the block. All of its statements see one snapshot, and in it only this
-        organization's rows. Raises the same as `connection`, and also the 503 `ApiError` when this
-        organization's requests hold all connections that one organization may use."""
+        organization's rows. With `generic_plans`, a session plans a statement only once. Raises the same as
+        `connection`, and also the 503 `ApiError` when this organization's requests hold all connections that
+        one organization may use."""
         async with (
             self._shares.one(organization_id),
-            self._snapshot_of(self._pool, organization_id) as connection,
+            self._snapshot_of(self._pool, organization_id, generic_plans) as connection,
         ):
             yield connection
 
@@ -111,16 +116,19 @@ class Database:
             raise exports_busy()
         self._exports[organization_id] += 1
         try:
-            async with self._snapshot_of(self._pool_of_exports, organization_id) as connection:
+            async with self._snapshot_of(self._pool_of_exports, organization_id, False) as connection:
                 yield connection
         finally:
             self._exports -= Counter([organization_id])  # subtraction drops organizations without exports
 
     @asynccontextmanager
-    async def _snapshot_of(self, pool: Pool, organization_id: UUID) -> AsyncIterator[Connection]:
+    async def _snapshot_of(
+        self, pool: Pool, organization_id: UUID, generic_plans: bool
+    ) -> AsyncIterator[Connection]:
         async with self._connection_of(pool) as connection:
             # One message, so that it takes no longer than a BEGIN alone.
-            await connection.execute(f"{_BEGIN_SNAPSHOT} {_set_organization(organization_id)}")
+            plans = _GENERIC_PLANS if generic_plans else ""
+            await connection.execute(f"{_BEGIN_SNAPSHOT} {_set_organization(organization_id)} {plans}")
             try:
                 yield connection
             finally:
@@ -171,6 +179,12 @@ class Database:
         return unavailable(
             ErrorCode.DATABASE_UNAVAILABLE, f"The {self.name} is unavailable; retry in a moment."
         )
+
+
+async def with_custom_plans(connection: Connection) -> None:
+    """Makes PostgreSQL plan the further statements of a snapshot for their parameters. Raises asyncpg's
+    errors."""
+    await connection.execute(_CUSTOM_PLANS)
 
 
 @asynccontextmanager

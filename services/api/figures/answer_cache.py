@@ -52,7 +52,7 @@ class Computed(NamedTuple):
 
 
 Compute = Callable[[Connection, Earlier | None], Awaitable[Computed]]
-"""Computes an answer from a snapshot. It may raise `ApiError`."""
+"""Computes an answer from a snapshot, with generic plans if there are parts. It may raise `ApiError`."""
 
 _STATE: Final = Statement(f"""
 SELECT state.*,
@@ -115,6 +115,8 @@ class _Result(NamedTuple):
     """The state of its snapshot; None if it does not identify the answer."""
     answer: Answer | ApiError
     parts: Parts | None = None
+    kept_bytes: int = 0
+    """The bytes that it counts for, once it is kept."""
 
     def is_exact_for(self, asked: int, state: CountsState) -> bool:
         """Whether it may answer a request from this moment whose credentials were found in this state."""
@@ -184,8 +186,9 @@ class Answers:
         self, database: Database, principal: Principal, compute: Compute, kept: _Result | None
     ) -> _Result:
         began = next(self._moments)
+        has_parts = kept is not None and kept.parts is not None
         try:
-            async with database.snapshot(principal.organization_id) as connection:
+            async with database.snapshot(principal.organization_id, generic_plans=has_parts) as connection:
                 # The first statement: it takes the snapshot.
                 state, earlier = await _state(connection, principal, kept)
                 computed = await compute(connection, earlier)
@@ -196,13 +199,15 @@ class Answers:
 
     def _keep(self, key: bytes, computed: _Result) -> None:
         if (before := self._kept.pop(key, None)) is not None:
-            self.kept_bytes -= _kept_bytes(key, before)
+            self.kept_bytes -= before.kept_bytes
         if computed.state is None:
             return
-        self._kept[key] = computed
-        self.kept_bytes += _kept_bytes(key, computed)
+        kept = computed._replace(kept_bytes=_kept_bytes(key, computed))
+        self._kept[key] = kept
+        self.kept_bytes += kept.kept_bytes
         while self.kept_bytes > self._bytes_max:
-            self.kept_bytes -= _kept_bytes(*self._kept.popitem(last=False))
+            _, oldest = self._kept.popitem(last=False)
+            self.kept_bytes -= oldest.kept_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

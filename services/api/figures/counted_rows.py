@@ -36,15 +36,15 @@ def counted_rows(columns: str, *, by_phone_number: bool) -> str:
     """
 
 
-_ON_DAYS: Final = "(:days::date[] IS NULL OR day = ANY (:days))"
+_CELLS: Final = {
+    by_phone_number: f"({counted_rows(_COLUMNS, by_phone_number=by_phone_number)}) AS cells"
+    for by_phone_number in (True, False)
+}
 
-CELLS: Final = f"""
-({counted_rows(_COLUMNS, by_phone_number=True)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}
-"""
-"""The requested cells, to follow FROM; the parameters are those of `Filters`, and `days`. If these are not
-null, only cells of these days are requested."""
 
-TOTALS: Final = f"""
-({counted_rows(_COLUMNS, by_phone_number=False)}) AS cells WHERE {IN_DAYS} AND {OF_KIND} AND {_ON_DAYS}
-"""
-"""The same without phone numbers, from far fewer rows. The filters must not have a phone number."""
+def cells(*, by_phone_number: bool, of_days: bool = False) -> str:
+    """The requested cells, to follow FROM. The parameters are those of `Filters`. Without `by_phone_number`,
+    the filters must not have a phone number, and far fewer rows are read. With `of_days`, only cells of
+    `:days` are requested. An index then finds them, even with a generic plan."""
+    on_days = " AND day = ANY (:days)" if of_days else ""
+    return f"{_CELLS[by_phone_number]} WHERE {IN_DAYS} AND {OF_KIND}{on_days}"

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.api.access.credentials import MayReadFigures, Principal
-from services.api.database.databases import Connection
+from services.api.database.databases import Connection, with_custom_plans
 from services.api.figures import documentation, formulas
 from services.api.figures.answer_cache import Computed, Earlier, answered
 from services.api.figures.cell_filters import Filters, filters_of
@@ -79,6 +79,8 @@ async def stats(
     """The requested figures, from one snapshot. Raises the 400 `ApiError` if a peak has too many calls to
     examine."""
     months = await _months(connection, asked.filters, earlier)
+    if earlier and (asked.group_by or asked.peak_of):
+        await with_custom_plans(connection)
     figures = await _figures(connection, asked, zone, months)
     if asked.previous:
         start, end = asked.previous

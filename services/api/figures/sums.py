@@ -10,7 +10,7 @@ from asyncpg import Record
 
 from services.api.database.databases import Connection
 from services.api.figures.cell_filters import Filters
-from services.api.figures.counted_rows import CELLS, TOTALS
+from services.api.figures.counted_rows import cells
 from services.api.figures.intervals import Interval, WeekStart
 from shared.calls.event import Direction, Status
 from shared.calls.fold import OPEN
@@ -162,7 +162,7 @@ async def sums_by_group(
     """The sums of the requested calls by group, the largest first. The groups beyond `GROUPS_MAX` come last,
     as one group."""
     statement = groups_statement(filters, group_by)
-    rows = await statement.fetch(connection, **filters.parameters, days=None, groups_max=GROUPS_MAX)
+    rows = await statement.fetch(connection, **filters.parameters, groups_max=GROUPS_MAX)
     return [(row["group"], _sums(row)) for row in rows]
 
 
@@ -196,10 +196,12 @@ async def sums_by_part(
     Raises TooManyParts for more than `most`."""
     by_hour = interval == "hour"
     rows_max = most // HOURS if by_hour else most
-    statement = parts_statement(filters, interval, group_by, distributions, week_start)
-    rows = await statement.fetch(
-        connection, **filters.parameters, days=days, days_after=days_after, rows_max=rows_max + 1
-    )
+    of_days = days is not None
+    statement = parts_statement(filters, interval, group_by, distributions, week_start, of_days=of_days)
+    parameters = {**filters.parameters, "days_after": days_after, "rows_max": rows_max + 1}
+    if of_days:
+        parameters["days"] = days
+    rows = await statement.fetch(connection, **parameters)
     if len(rows) > rows_max:
         raise TooManyParts
     if not by_hour:
@@ -212,7 +214,7 @@ async def sums_by_part(
 
 
 def groups_statement(filters: Filters, group_by: GroupBy) -> Statement:
-    """The statement of `sums_by_group`. Its parameters are those of `Filters`, `days` and `groups_max`."""
+    """The statement of `sums_by_group`. Its parameters are those of `Filters`, and `groups_max`."""
     return _SUMS_BY_GROUP[group_by, _is_by_phone_number(filters, group_by)]
 
 
@@ -222,12 +224,14 @@ def parts_statement(
     group_by: GroupBy | None,
     distributions: Sequence[Distribution],
     week_start: WeekStart = "monday",
+    *,
+    of_days: bool = False,
 ) -> Statement:
-    """The statement of `sums_by_part`. Its parameters are those of `Filters`, `days`, `days_after` and
-    `rows_max`."""
+    """The statement of `sums_by_part`. Its parameters are those of `Filters`, `days_after` and `rows_max`;
+    with `of_days` also `days`, and no groups."""
     added = frozenset(() if interval == "hour" else distributions)
     by_phone_number = _is_by_phone_number(filters, group_by)
-    return _SUMS_BY_PART[interval, week_start, group_by, added, by_phone_number]
+    return _SUMS_BY_PART[interval, week_start, group_by, added, by_phone_number, of_days]
 
 
 def _is_by_phone_number(filters: Filters, group_by: GroupBy | None = None) -> bool:
@@ -254,7 +258,7 @@ def _groups_sql(group_by: GroupBy, by_phone_number: bool) -> str:
         SELECT *, row_number() OVER (ORDER BY calls DESC, "group") AS place
         FROM (
             SELECT {_GROUPS[group_by]} AS "group", sum(calls) AS calls, {of_group}
-            FROM {_CELLS[by_phone_number]}
+            FROM {cells(by_phone_number=by_phone_number)}
             GROUP BY 1
             HAVING sum(calls) <> 0
         ) AS groups
@@ -270,22 +274,22 @@ def _parts_sql(
     group_by: GroupBy | None,
     distributions: Iterable[Distribution],
     by_phone_number: bool,
+    of_days: bool,
 ) -> str:
     added = {**_OF_HOURS, **_OF_DAYS_WITH_HOURS} if interval == "hour" else _with(distributions)
     return f"""
     SELECT {_GROUPS[group_by]} AS "group", {_STARTS[interval, week_start]} AS start, {_read(added)}
-    FROM {_CELLS[by_phone_number]}
+    FROM {cells(by_phone_number=by_phone_number, of_days=of_days)}
     GROUP BY 1, 2
     HAVING sum(calls) <> 0
     LIMIT :rows_max
     """
 
 
-_CELLS: Final = {True: CELLS, False: TOTALS}
 _GROUPINGS: Final = [
     (group_by, by_phone_number)
     for group_by in _GROUPS
-    for by_phone_number in _CELLS
+    for by_phone_number in (True, False)
     if by_phone_number or group_by != "phone_number"
 ]
 _SUMS_BY_GROUP: Final = {
@@ -294,13 +298,14 @@ _SUMS_BY_GROUP: Final = {
     if group_by is not None
 }
 _SUMS_BY_PART: Final = {
-    (interval, week_start, group_by, frozenset(added), by_phone_number): Statement(
-        _parts_sql(interval, week_start, group_by, added, by_phone_number)
+    (interval, week_start, group_by, frozenset(added), by_phone_number, of_days): Statement(
+        _parts_sql(interval, week_start, group_by, added, by_phone_number, of_days)
     )
     for interval, week_start in _STARTS
     for group_by, by_phone_number in _GROUPINGS
     for count in range(1 if interval == "hour" else len(DISTRIBUTIONS) + 1)
     for added in combinations(DISTRIBUTIONS, count)
+    for of_days in ((False, True) if group_by is None else (False,))
 }
 
 

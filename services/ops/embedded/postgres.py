@@ -28,6 +28,8 @@ SETTINGS = {
     "checkpoint_timeout": "15min",
     # These pages are mostly repetition. The wheel's server has no other method than pglz.
     "wal_compression": "pglz",
+    # Each request looks for waiting deltas. Dead ones are removed before they fill many pages.
+    "autovacuum_naptime": "5s",
     # Short statements: compiling one costs more than running it.
     "jit": "off",
     "timezone": "UTC",
