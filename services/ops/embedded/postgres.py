@@ -29,7 +29,7 @@ SETTINGS = {
     # These pages are mostly repetition. The wheel's server has no other method than pglz.
     "wal_compression": "pglz",
     # Each request looks for waiting deltas. Dead ones are removed before they fill many pages.
-    "autovacuum_naptime": "5s",
+    "autovacuum_naptime": "15s",
     # Short statements: compiling one costs more than running it.
     "jit": "off",
     "timezone": "UTC",
