@@ -61,7 +61,11 @@ class Run:
     seconds: float
     cpu_seconds: dict[str, float]
     peak_memory_mb: dict[str, float]
-    proof: str
+
+    def cpu_us_per_record(self, records: int) -> str:
+        """The processor time of each part, as text."""
+        each = self.cpu_seconds.items()
+        return ", ".join(f"{part} {seconds / records * 1e6:.1f}" for part, seconds in each)
 
 
 async def publish(bootstrap: str, backlog: Sequence[tuple[bytes, bytes]], topic: str = TOPIC) -> None:
@@ -114,9 +118,18 @@ async def floor(running: Servers, url: str, rows: Sequence[tuple[object, ...]]) 
     return Floor(len(rows) / seconds, spent / len(rows) * 1e6)
 
 
-async def pipeline(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
-    """One run over the whole topic with a new consumer group and an empty database."""
+async def pipeline(
+    running: Servers, url: str, group: str, ingest_processes: int, log: Path
+) -> tuple[Run, str]:
+    """One run over the whole topic with a new consumer group and an empty database, and its proof."""
     await asyncio.to_thread(upgrade, url)
+    run = await drain(running, url, group, ingest_processes, log)
+    proof = await prove(url)
+    return run, "exact" if proof.exact else "NOT EXACT"
+
+
+async def drain(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
+    """Stores the whole topic with a new consumer group in a database that has the tables."""
     environment = {
         **os.environ,
         "CALLFOLD_DATABASE_URL": url,
@@ -142,9 +155,7 @@ async def pipeline(running: Servers, url: str, group: str, ingest_processes: int
             f"{name} {n}": _peak_memory_mb(process.pid)
             for n, (name, process) in enumerate(zip(names, processes, strict=True))
         }
-    proof = await prove(url)
-    cpu = {name: spent - before[name] for name, spent in after.items()}
-    return Run(seconds, cpu, memory, "exact" if proof.exact else "NOT EXACT")
+    return Run(seconds, {name: spent - before[name] for name, spent in after.items()}, memory)
 
 
 def cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
@@ -220,21 +231,23 @@ async def measure(running: Servers, calls: int, ingest: Sequence[int], directory
         await admin.close()
         url = running.database_url(name)
         floors = [await floor(running, url, rows) for _ in range(3)]
-        run = await pipeline(running, url, name, processes, directory / f"{name}.log")
+        run, proof = await pipeline(running, url, name, processes, directory / f"{name}.log")
         floors += [await floor(running, url, rows) for _ in range(3)]
         rates = [one.rows_per_second for one in floors]
         rows_per_second = median(rates)
         floor_us = median(one.cpu_us_per_row for one in floors)
         own_us = (run.cpu_seconds["python"] + run.cpu_seconds["postgres"]) / len(backlog) * 1e6
         rate = len(backlog) / run.seconds
-        spent = ", ".join(f"{part} {cpu / len(backlog) * 1e6:.1f}" for part, cpu in run.cpu_seconds.items())
         peaks = ", ".join(f"{name} {mb:.0f} MB" for name, mb in run.peak_memory_mb.items())
         print(
             f"{processes} ingest: floor {rows_per_second:,.0f} rows/s ({min(rates):,.0f} to "
             f"{max(rates):,.0f}); pipeline {rate:,.0f} records/s in "
-            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {run.proof}"
+            f"{run.seconds:.1f} s; ratio {rate / rows_per_second:.3f}; verify: {proof}"
         )
-        print(f"   CPU us per record: {spent}; per row of the floor: {floor_us:.1f}")
+        print(
+            f"   CPU us per record: {run.cpu_us_per_record(len(backlog))}; "
+            f"per row of the floor: {floor_us:.1f}"
+        )
         print(
             f"   CPU per record: {own_us / floor_us:.1f} times the floor's; peak memory: {peaks}", flush=True
         )
