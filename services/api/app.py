@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,7 +14,6 @@ from services.api import asyncapi, document, health
 from services.api.access.credentials import CredentialLookups
 from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
-from services.api.access.tokens import Tokens, tokens
 from services.api.calls import detail, events, export, listing, recording
 from services.api.calls.recording_store import recording_store
 from services.api.calls.running_api import Api
@@ -25,6 +24,9 @@ from services.api.http import common_responses, cors
 from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
 from shared.settings.api import ApiSettings
+
+if TYPE_CHECKING:
+    from services.api.access.tokens import Tokens
 
 # Order matters: more specific paths come before `/calls/{id}`.
 ROUTERS: Final = (
@@ -48,7 +50,7 @@ def create_app(
     """The application. It also starts without the database. `clock` returns the current time, and `metrics`
     collects the measurements. Raises InvalidSetting when a setting needs a package that is not installed."""
     metrics = metrics or Metrics()
-    limits, accepted_tokens = rate_limits(settings), tokens(settings)
+    limits, accepted_tokens = rate_limits(settings), _accepted_tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,9 +91,18 @@ def _add_routes(app: FastAPI) -> None:
     app.openapi = cache(complete)  # type: ignore[method-assign]
 
 
+def _accepted_tokens(settings: ApiSettings) -> "Tokens | None":
+    if not settings.accepts_tokens:
+        return None
+    # What verifies them takes an eighth of the time that the API takes to start.
+    from services.api.access.tokens import tokens
+
+    return tokens(settings)
+
+
 @asynccontextmanager
 async def _opened(
-    settings: ApiSettings, clock: Callable[[], datetime], limits: RateLimits, accepted_tokens: Tokens | None
+    settings: ApiSettings, clock: Callable[[], datetime], limits: RateLimits, accepted_tokens: "Tokens | None"
 ) -> AsyncIterator[Api]:
     """The running API during the block. At its end, the limits and tokens are closed."""
     key_uses = KeyUses()

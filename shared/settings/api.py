@@ -60,6 +60,10 @@ class TokenSettings(Settings):
         "if its signature is valid.",
     )
 
+    @property
+    def accepts_tokens(self) -> bool:
+        return any((self.jwt_secret, self.jwt_jwks_url, self.jwt_jwks_file))
+
     @model_validator(mode="after")
     def _one_place_of_keys(self) -> Self:
         if self.jwt_jwks_url is not None and self.jwt_jwks_file is not None:

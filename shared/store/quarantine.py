@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
-
-from aiokafka import ConsumerRecord as Record
 
 from shared.calls.named_call import NamedCall, named_call
 from shared.calls.retention import kept_since
 from shared.calls.zones import time_zone
 from shared.database.connection import AnyConnection, Connection
 from shared.database.locks import CALL_LOCKS, LOCK_BUCKETS
+
+if TYPE_CHECKING:
+    # The API deletes quarantined records, and speaks to no broker.
+    from aiokafka import ConsumerRecord as Record
 
 NO_TIMESTAMP: Final = -1
 """Kafka's value for a record without a timestamp."""
@@ -38,7 +40,7 @@ class BadRecord:
     """A record with the reason, one sentence. `rule` is the reason without any content of the record, if the
     sentence contains some."""
 
-    record: Record
+    record: "Record"
     reason: str
     rule: str | None = None
     source_id: UUID | None = None

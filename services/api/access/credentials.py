@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,6 @@ from services.api.access.batched_lookups import Lookups
 from services.api.access.client_address import Address, Network, client_address, is_in
 from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits
-from services.api.access.tokens import Tokens
 from services.api.database.counts_state import OF_ORGANIZATION, CountsState, counts_state
 from services.api.database.databases import ApiWithDatabases, Database
 from services.api.http.errors import ApiError, forbidden, invalid_parameter, unauthorized
@@ -26,6 +25,9 @@ from shared.api_keys import SCOPES, key_hash, key_livemode
 from shared.calls.zones import time_zone
 from shared.database.statement import Statement
 from shared.monitoring import logs
+
+if TYPE_CHECKING:
+    from services.api.access.tokens import Tokens
 
 # The lookup uses the index on the hash. Its duration reveals nothing about keys, because hashes are not
 # secret.
@@ -158,7 +160,7 @@ class ApiWithAccess(ApiWithDatabases):
     clock: Callable[[], datetime]
     """Returns the current time in UTC."""
     credentials: CredentialLookups
-    tokens: Tokens | None
+    tokens: "Tokens | None"
     """None: users' tokens are not accepted."""
     key_uses: KeyUses
     rate_limits: RateLimits

@@ -80,11 +80,9 @@ class Tokens:
         return key.key, key.algorithm_name
 
 
-def tokens(settings: TokenSettings) -> Tokens | None:
-    """The tokens that the settings accept; None if they accept no tokens."""
+def tokens(settings: TokenSettings) -> Tokens:
+    """The tokens that the settings accept."""
     secret, url, file = settings.jwt_secret, settings.jwt_jwks_url, settings.jwt_jwks_file
-    if secret is None and url is None and file is None:
-        return None
     return Tokens(
         secret=None if secret is None else secret.get_secret_value(),
         keys=keys_at(url) if url is not None else keys_in(file) if file is not None else None,
