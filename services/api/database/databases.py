@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -74,6 +74,7 @@ class Database:
         self._pool_of_health = pools.health
         self._pool_of_exports = pools.exports
         self._exports: Counter[UUID] = Counter()
+        self._ends: set[asyncio.Task[None]] = set()
         self._shares = Shares(max(1, pools.requests.get_max_size() - OTHERS_CONNECTIONS), wait_seconds)
         self._wait_seconds = wait_seconds
         self._outage = Outage(log, f"the {name} is unavailable", f"the {name} answers again")
@@ -100,11 +101,14 @@ class Database:
         organization's rows. With `generic_plans`, a session plans a statement only once. Raises the same as
         `connection`, and also the 503 `ApiError` when this organization's requests hold all connections that
         one organization may use."""
-        async with (
-            self._shares.one(organization_id),
-            self._snapshot_of(self._pool, organization_id, generic_plans) as connection,
-        ):
-            yield connection
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._shares.one(organization_id))
+            of_organization = self._snapshot_of(self._pool, organization_id, generic_plans)
+            yield await held.enter_async_context(of_organization)
+            # The block has read everything: the request does not wait for the end of the transaction.
+            end = asyncio.create_task(_release(held.pop_all()))
+            self._ends.add(end)
+            end.add_done_callback(self._ends.discard)
 
     @asynccontextmanager
     async def export(self, organization_id: UUID) -> AsyncIterator[Connection]:
@@ -179,6 +183,12 @@ class Database:
         return unavailable(
             ErrorCode.DATABASE_UNAVAILABLE, f"The {self.name} is unavailable; retry in a moment."
         )
+
+
+async def _release(held: AsyncExitStack) -> None:
+    """Ends a snapshot whose request has its answer."""
+    with suppress(ApiError):  # the outage was logged
+        await held.aclose()
 
 
 async def with_custom_plans(connection: Connection) -> None:
