@@ -1,4 +1,4 @@
-"""What becomes slower as the tables grow: ingest, reads, proof, memory and storage at several sizes.
+"""Figures that change as the tables grow: of ingest, reads, proof, memory and storage, at several sizes.
 
     .venv/bin/python -m benchmarks.growth [--sizes 100000,1000000,10000000] [--calls 40000] [--seconds 6]
 

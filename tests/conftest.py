@@ -1,6 +1,7 @@
 """Starts the real broker and the real database once per run. Each test gets a fresh database and topic."""
 
 import asyncio
+import gc
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -125,6 +126,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=list(set(items) - set(wanted)))
     items[:] = sorted(wanted, key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Takes the modules' objects out of garbage collections, which many tests cause by themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

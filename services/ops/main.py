@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pkgutil import resolve_name
@@ -70,6 +70,12 @@ def command_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
     return app
 
 
+def app_of(words: Sequence[str]) -> typer.Typer:
+    """The command line for these words: with the command that they name, otherwise with all commands."""
+    called = next((word for word in words if not word.startswith("-")), None)
+    return command_app([called] if called in COMMANDS else COMMANDS)
+
+
 @cache
 def _command(name: str) -> typer.Typer | Callable[..., None]:
     command: typer.Typer | Callable[..., None] = resolve_name(COMMANDS[name])
@@ -97,9 +103,8 @@ def _whole(
 
 def run() -> None:
     """Runs the command line. An expected fault prints one sentence on standard error, with exit status 1."""
-    called = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        command_app([called] if called in COMMANDS else COMMANDS)()
+        app_of(sys.argv[1:])()
     except (Failure, UpstreamChanged) as failure:
         print(f"Error: {failure}", file=sys.stderr)
         sys.exit(1)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from typer.testing import CliRunner, Result
 
-from services.ops.main import command_app
+from services.ops.main import app_of
 from services.ops.terminal.failure import Failure
 from tests.support.left_open import forget_what_is_left_open
 
@@ -51,6 +51,6 @@ async def callfold_reading(standard_input: bytes, *arguments: str | UUID, **sett
 
 
 def _run(arguments: list[str], environment: dict[str, str | None], standard_input: bytes) -> Result:
-    result = CliRunner().invoke(command_app(), arguments, input=standard_input, env=environment)
+    result = CliRunner().invoke(app_of(arguments), arguments, input=standard_input, env=environment)
     forget_what_is_left_open()
     return result
