@@ -33,6 +33,7 @@ NO_CURSOR = "must be a next_cursor from a list with the same filters and order"
 A_TEXT = "must not be empty or contain null characters"
 DIGITS = "must have 3 to 64 digits, and beside them only spaces and + - . / ( )"
 _OF_CELLS = "status, direction, phone_number_id, start_date, end_date, from_date, to_date"
+OF_CALL_ID = "must be a UUID; GET /calls?external_id= finds a call by its source's own id"
 OF_STATS = f"{_OF_CELLS}, group_by, compare, include"
 OF_TRENDS = f"{_OF_CELLS}, interval, week_start, group_by, compare, include"
 DISTRIBUTIONS = "must be percentiles, hangup_causes, or both separated by a comma"
@@ -200,11 +201,11 @@ BAD: list[tuple[str, str, str]] = [
         "cannot be combined with interval=hour; percentiles and hangup causes are counted by the day",
     ),
     ("/calls/trends?limit=2", "limit", f"is not a parameter of this route, which takes {OF_TRENDS}"),
-    ("/calls/1", "id", "must be a UUID"),
-    ("/calls/%00", "id", "must be a UUID"),
-    ("/calls/%FF", "id", "must be a UUID"),
-    ("/calls/'%20OR%201=1--", "id", "must be a UUID"),
-    (f"/calls/{'9' * 5000}", "id", "must be a UUID"),
+    ("/calls/1", "id", OF_CALL_ID),
+    ("/calls/%00", "id", OF_CALL_ID),
+    ("/calls/%FF", "id", OF_CALL_ID),
+    ("/calls/'%20OR%201=1--", "id", OF_CALL_ID),
+    (f"/calls/{'9' * 5000}", "id", OF_CALL_ID),
     (f"/calls/{uuid4()}?events=false", "events", "is not a parameter of this route, which takes none"),
 ]
 
