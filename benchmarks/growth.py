@@ -137,7 +137,7 @@ async def of_proof(database: Connection) -> Lines:
     memory = psutil.Process(os.getpid()).memory_info().rss / 1024**2
     return {
         "verify": f"{'exact' if proof.exact else 'NOT EXACT'} in {seconds:.1f} s",
-        "verify's memory, MB": f"{memory:,.0f}",
+        "memory after it, MB, with this program's": f"{memory:,.0f}",
     }
 
 

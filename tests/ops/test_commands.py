@@ -1,5 +1,7 @@
 """The operator's commands: organizations, keys, verify, lag, migrate."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -377,6 +379,16 @@ async def test_lag_counts_from_the_commit_or_from_the_beginning(
     assert "1 delta waits to be applied, the oldest for " in plain.output
     await database.execute("DELETE FROM daily_call_deltas")
     assert (await callfold("lag", "--json", **settings)).json["oldest_delta_seconds"] is None
+
+
+@pytest.mark.processes
+def test_a_command_imports_no_other_command() -> None:
+    code = "import sys; from services.ops.main import app_of; app_of(['lag', '--json']); print(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    commands = "services.ops.commands."
+    others = {name for name in imported.split() if name.startswith(commands)} - {f"{commands}lag"}
+    assert others <= {f"{commands}command_connection"}
+    assert "httpx" not in imported.split()
 
 
 async def _commit(bootstrap: str, group: str, offsets: dict[TopicPartition, int]) -> None:

@@ -23,7 +23,7 @@ from fastapi import Request, Response
 
 from services.api.access.credentials import ApiWithAccess, Principal
 from services.api.database.counts_state import OF_ORGANIZATION, CountsState, counts_state
-from services.api.database.databases import Connection, Database
+from services.api.database.databases import Connection, Database, with_custom_plans
 from services.api.http.compression import GZIP_FROM_BYTES, gzipped, takes_gzip
 from services.api.http.conditional import conditional, etag_of
 from services.api.http.errors import ApiError, being_stopped
@@ -52,7 +52,8 @@ class Computed(NamedTuple):
 
 
 Compute = Callable[[Connection, Earlier | None], Awaitable[Computed]]
-"""Computes an answer from a snapshot, with generic plans if there are parts. It may raise `ApiError`."""
+"""Computes an answer from a snapshot, which has generic plans if there is an earlier answer. It may raise
+`ApiError`."""
 
 _STATE: Final = Statement(f"""
 SELECT state.*,
@@ -191,6 +192,8 @@ class Answers:
             async with database.snapshot(principal.organization_id, generic_plans=has_parts) as connection:
                 # The first statement: it takes the snapshot.
                 state, earlier = await _state(connection, principal, kept)
+                if has_parts and earlier is None:
+                    await with_custom_plans(connection)
                 computed = await compute(connection, earlier)
         except ApiError as error:
             return _Result(began, None, error)
