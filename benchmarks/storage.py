@@ -1,6 +1,6 @@
 """Measures the bytes per call on disk and on the wire: tables, indexes, WAL, Kafka's log, and connections.
 
-    .venv/bin/python -m benchmarks.storage [--calls 100000] [--rate 0]
+    .venv/bin/python -m benchmarks.storage [--calls 100000] [--rate 0] [--days 30]
 
 Publishes the workload, all at once or at `--rate` records a second, has it ingested and aggregated, vacuums,
 and prints bytes per call. The two differ: most calls of a backlog are stored once and complete, while live
@@ -22,7 +22,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.pipeline import PARTITIONS, TOPIC, cpu_seconds, publish, wait_until_done
-from benchmarks.workload import records
+from benchmarks.workload import DAYS, records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
 from shared.kafka.topic import ensure_topic
@@ -45,7 +45,7 @@ GROUP BY 1 ORDER BY 1
 """
 
 
-async def measure(running: Servers, calls: int, rate: int, directory: Path) -> None:
+async def measure(running: Servers, calls: int, rate: int, days: float, directory: Path) -> None:
     """Loads the workload, waits until it is counted, and prints the figures."""
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     server = await asyncpg.connect(running.database_url("postgres"))
@@ -62,7 +62,7 @@ async def measure(running: Servers, calls: int, rate: int, directory: Path) -> N
         "CALLFOLD_KAFKA_BOOTSTRAP": running.bootstrap,
         "CALLFOLD_CONSUMER_GROUP": GROUP,
     }
-    backlog = records(calls)
+    backlog = records(calls, days=days)
     with (directory / "services.log").open("wb") as output, ExitStack() as stack:
         processes = []
         for name in ("ingest", "aggregator"):
@@ -126,12 +126,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--rate", type=int, default=0, help="records per second; 0: all at once")
+    parser.add_argument("--days", type=float, default=DAYS, help="days that the calls are spread over")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
         with servers(directory, durable=True) as running:
-            asyncio.run(measure(running, arguments.calls, arguments.rate, directory))
+            asyncio.run(measure(running, arguments.calls, arguments.rate, arguments.days, directory))
 
 
 if __name__ == "__main__":

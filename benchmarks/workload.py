@@ -15,11 +15,11 @@ REORDERED_WITHIN: Final = 2_000
 DUPLICATES: Final = 0.02
 
 
-def records(calls: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
+def records(calls: int, seed: int = 1, days: float = DAYS) -> list[tuple[bytes, bytes]]:
     """Returns (key, value) of each record, in publishing order: about 4.05 records per call."""
     chance = random.Random(seed)
     made: list[tuple[float, tuple[bytes, bytes]]] = []
-    for call in _calls(calls, chance):
+    for call in _calls(calls, chance, days):
         for record in call:
             made.append((len(made) + chance.random() * REORDERED_WITHIN, record))
             if chance.random() < DUPLICATES:
@@ -28,7 +28,7 @@ def records(calls: int, seed: int = 1) -> list[tuple[bytes, bytes]]:
     return [record for _, record in made]
 
 
-def _calls(calls: int, chance: random.Random) -> Iterator[list[tuple[bytes, bytes]]]:
+def _calls(calls: int, chance: random.Random, days: float) -> Iterator[list[tuple[bytes, bytes]]]:
     organizations = [_uuid(chance) for _ in range(ORGANIZATIONS)]
     phone_numbers = {
         organization: [_uuid(chance) for _ in range(PHONE_NUMBERS)] for organization in organizations
@@ -39,7 +39,7 @@ def _calls(calls: int, chance: random.Random) -> Iterator[list[tuple[bytes, byte
             chance,
             organization,
             chance.choice(phone_numbers[organization]),
-            END - timedelta(days=DAYS) * (1 - n / calls),
+            END - timedelta(days=days) * (1 - n / calls),
         )
 
 

@@ -72,7 +72,7 @@ class Traffic:
 async def store(connection: Connection, events: Sequence[Event]) -> None:
     """Stores a batch like ingest. Raises asyncpg's errors."""
     organizations, touched = await read_known(connection, group(events))
-    await write(connection, changes(touched, organizations, now=NOW), [])
+    await write(connection, changes(touched, organizations, now=NOW), [], compact_payloads=True)
 
 
 async def write_until_stopped(url: str, commits_per_second: float, organizations: Sequence[UUID]) -> int:

@@ -222,6 +222,7 @@ class Writer:
                 now=now,
                 named=self._named,
                 actor=self._replaced_by or "ingest",
+                compact_payloads=self._settings.compact_payloads,
             )
         return of_differing_calls(batch, touched) if self._replaced_by is not None else batch
 

@@ -192,7 +192,13 @@ call_events = Table(
     Column("id", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("occurred_at", _instant, nullable=False, comment="the event's own timestamp"),
-    Column("payload", Text, nullable=False, comment="the record's value, verbatim"),
+    Column(
+        "payload",
+        Text,
+        nullable=False,
+        comment="the record's value without what other columns say; verbatim: "
+        "callfold_payload(payload, type, organization_id, call_id)",
+    ),
     Column(
         "notes",
         ARRAY(Text),

@@ -57,6 +57,11 @@ class IngestSettings(DatabaseSettings, KafkaSettings, SecretsSettings, MonitorSe
         description="Whether ingest creates an organization that does not exist (create; unnamed, in UTC), "
         "or quarantines its events (quarantine).",
     )
+    compact_payloads: bool = Field(
+        True,
+        description="Whether stored payloads leave out what the other columns of call_events say. Set it to "
+        "false while processes of version 0.1.0 use the same tables: they cannot read such payloads.",
+    )
     sources_interval_seconds: float = Field(
         5,
         gt=0,

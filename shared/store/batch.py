@@ -20,6 +20,7 @@ from msgspec.json import encode
 
 from shared.calls.event import Event
 from shared.calls.organization_tombstone import organization_tombstone
+from shared.calls.stored_payload import stored_payload
 from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
@@ -110,18 +111,20 @@ async def write(
     now: datetime | None = None,
     named: Collection[tuple[UUID, UUID, str]] = (),
     actor: str = "ingest",
+    compact_payloads: bool = False,
 ) -> None:
     """Writes the changes and the bad records in one transaction.
 
     Bad records need `now` (aware), the time at which their retention is judged. `named` are organizations
     that sources name for calls: organization, source and the call's id in it. The audit log names `actor` for
-    replaced events. Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then
-    nothing is written."""
+    replaced events. With `compact_payloads`, the stored payloads leave out what their row says otherwise.
+    Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then nothing is written.
+    """
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
             await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
-            await _write(connection, batch)
+            await _write(connection, batch, compact_payloads)
             for (organization_id, call_id), those in group(batch.rewritten).items():
                 await write_audit(
                     connection,
@@ -143,7 +146,7 @@ async def write(
         raise Overtaken(str(error).partition("\n")[0]) from error
 
 
-async def _write(connection: Connection, batch: Changes) -> None:
+async def _write(connection: Connection, batch: Changes, compact_payloads: bool) -> None:
     if batch.organizations:
         made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations, zone_rules("UTC"))
         if len(made) != len(batch.organizations):
@@ -151,7 +154,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
     await connection.copy_records_to_table(
         "call_events",
         columns=_EVENT_COLUMNS,
-        records=list(map(_event_row, batch.events)),
+        records=[_event_row(event, compact_payloads) for event in batch.events],
     )
     if batch.new_calls:
         await connection.copy_records_to_table(
@@ -169,7 +172,8 @@ async def _write(connection: Connection, batch: Changes) -> None:
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("a call was changed or deleted meanwhile")
     if batch.rewritten:
-        rows = [(*row[:-1], encode(row[-1] or []).decode()) for row in map(_event_row, batch.rewritten)]
+        events = [_event_row(event, compact_payloads) for event in batch.rewritten]
+        rows = [(*row[:-1], encode(row[-1] or []).decode()) for row in events]
         tag = await connection.execute(_REWRITE_EVENTS, *zip(*rows, strict=True))
         if tag != f"UPDATE {len(rows)}":
             raise Overtaken("an event was removed meanwhile")
@@ -184,7 +188,7 @@ async def _write(connection: Connection, batch: Changes) -> None:
         await notify_deltas(connection)
 
 
-def _event_row(event: Event) -> tuple[object, ...]:
+def _event_row(event: Event, compact: bool) -> tuple[object, ...]:
     """The values of `_EVENT_COLUMNS`."""
     notes = [*map(str, event.notes)] if event.notes else None
     return (
@@ -193,7 +197,7 @@ def _event_row(event: Event) -> tuple[object, ...]:
         event.id,
         event.type,
         event.timestamp,
-        event.payload,
+        stored_payload(event) if compact else event.payload,
         notes,
     )
 
@@ -272,7 +276,7 @@ _READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organiz
 _READ_EVENTS: Final = f"""
 SELECT n, id,
        CASE WHEN sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint THEN NULL
-            ELSE payload END
+            ELSE callfold_payload(payload, type, organization_id, call_id) END
 FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """
 

@@ -61,7 +61,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
     )
     assert {row[0] for row in functions} == {
         *("callfold_key", "callfold_member", "callfold_keys_used"),
-        *("callfold_counts_state", "callfold_zone_rules"),
+        *("callfold_counts_state", "callfold_payload", "callfold_zone_rules"),
     }
     attributes = await database.fetchrow(
         "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "

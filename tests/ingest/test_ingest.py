@@ -159,6 +159,23 @@ async def test_events_of_unknown_organizations_can_be_quarantined(
     await pipeline.assert_proved()
 
 
+async def test_payloads_are_stored_whole_while_an_older_version_reads_them(
+    pipeline: Pipeline, database: Connection
+) -> None:
+    first, second = (value("call.ringing", call_id=UUID(int=n)) for n in (1, 2))
+    await pipeline.publish([first])
+    await pipeline.run_until_consumed(compact_payloads="false")
+    await pipeline.publish([second])
+    await pipeline.run_until_consumed()
+    stored = await database.fetch(
+        "SELECT payload, callfold_payload(payload, type, organization_id, call_id) FROM call_events "
+        "ORDER BY call_id"
+    )
+    assert [row[1].encode() for row in stored] == [first, second]
+    assert [row[0].encode() == row[1].encode() for row in stored] == [True, False]
+    await pipeline.assert_proved()
+
+
 async def test_what_postgresql_refuses_is_found_and_quarantined(
     pipeline: Pipeline, database: Connection
 ) -> None:

@@ -174,7 +174,7 @@ GROUP BY organization_id, livemode, day
 
 _CALLS: Final = f"""
 SELECT {", ".join(f"calls.{name}" for name in CALL_COLUMNS)}, time_zone,
-       ARRAY(SELECT payload FROM call_events
+       ARRAY(SELECT callfold_payload(payload, type, organization_id, call_id) FROM call_events
              WHERE call_events.organization_id = calls.organization_id AND call_id = calls.id)
 FROM calls JOIN organizations ON organizations.id = calls.organization_id
 ORDER BY calls.organization_id, calls.id

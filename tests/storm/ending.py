@@ -121,7 +121,10 @@ def _none(what: str, found: Iterable[object]) -> None:
         raise StormBroke(f"{len(some)} {what}:\n{shown}")
 
 
-EVENTS: Final = "SELECT organization_id, call_id, id, payload FROM call_events WHERE type <> $1"
+EVENTS: Final = """
+SELECT organization_id, call_id, id, callfold_payload(payload, type, organization_id, call_id)
+FROM call_events WHERE type <> $1
+"""
 REAPED: Final = "SELECT organization_id, call_id FROM call_events WHERE type = $1"
 DELETED: Final = "SELECT organization_id, call_id FROM deleted_calls"
 AUDITED: Final = "SELECT organization_id, subject FROM audit_log WHERE action = 'call deleted'"

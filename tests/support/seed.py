@@ -12,6 +12,7 @@ from shared.calls import zones
 from shared.calls.event import Event, Status, read
 from shared.calls.fold import fold
 from shared.calls.local_time import local_hour
+from shared.calls.stored_payload import stored_payload
 from shared.counts.cell import CALL_COLUMNS, TOTAL, Cell, Measures, call_row, counted
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES
 from shared.database.connection import Connection
@@ -134,7 +135,7 @@ async def store(database: Connection, tenant: Tenant, events: list[Event], *, ap
         await database.executemany(
             "INSERT INTO call_events (organization_id, call_id, id, type, occurred_at, payload) "
             "VALUES ($1, $2, $3, $4, $5, $6)",
-            [(e.organization_id, e.call_id, e.id, e.type, e.timestamp, e.payload) for e in events],
+            [(e.organization_id, e.call_id, e.id, e.type, e.timestamp, stored_payload(e)) for e in events],
         )
         row = call_row(made, local_hour(made.created_at, tenant.zone))
         await database.execute(

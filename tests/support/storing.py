@@ -44,7 +44,8 @@ async def store(
     arrived = group(event for _, event in arrivals)
     organizations, touched = await read_known(connection, arrived, stored_bytes_max=stored_bytes_max)
     batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
-    await write(connection, batch, [*bad_records, *refused_records(arrivals, batch.refused)], now=now)
+    bad = [*bad_records, *refused_records(arrivals, batch.refused)]
+    await write(connection, batch, bad, now=now, compact_payloads=True)
     return batch
 
 

@@ -28,13 +28,13 @@ def _page(asked: str = "") -> str:
     """Events in the fold's order, which compares ids byte by byte, independently of the database's collation.
     PostgreSQL knows their sizes without reading values that TOAST stores outside the row."""
     return f"""
-        SELECT id, type, occurred_at, payload
+        SELECT id, type, occurred_at, callfold_payload(payload, type, organization_id, call_id) AS payload
         FROM (
             SELECT *, sum(octet_length(payload)) OVER (
                 ORDER BY occurred_at, id COLLATE "C" ROWS UNBOUNDED PRECEDING
             ) AS bytes
             FROM (
-                SELECT id, type, occurred_at, payload
+                SELECT organization_id, call_id, id, type, occurred_at, payload
                 FROM call_events
                 WHERE organization_id = :organization_id AND call_id = :call_id {asked}
                 ORDER BY occurred_at, id COLLATE "C"

@@ -26,7 +26,7 @@ from shared.monitoring import logs
 # The event `recording.ready` has the properties of a recording: the requested event, or else the latest.
 RECORDING: Final = Statement("""
 SELECT nullif(recording_url, '') AS recording_url, (
-    SELECT payload
+    SELECT callfold_payload(payload, type, organization_id, call_id)
     FROM call_events
     WHERE call_events.organization_id = :organization_id AND call_id = :call_id AND type = 'recording.ready'
         AND (:event_id::text IS NULL OR call_events.id = :event_id)

@@ -112,7 +112,10 @@ WHERE (organization_id IS NULL AND retained_from IS NULL
 _SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
 
 _CALL: Final = ", ".join(CALL_COLUMNS)
-_EVENT: Final = "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, payload"
+_EVENT: Final = (
+    "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, "
+    "callfold_payload(payload, stored.type, stored.organization_id, stored.call_id) AS payload"
+)
 _ASKED: Final = "$1::uuid IS NULL OR organization_id = $1"
 
 CALLS: Final = f"SELECT {_CALL} FROM calls WHERE {_ASKED} ORDER BY organization_id, id"
