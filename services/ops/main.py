@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "refold": f"{_COMMANDS}.refold:refold",
     "reap": f"{_COMMANDS}.reap:reap",
     "prune": f"{_COMMANDS}.prune:prune",
+    "publish": f"{_COMMANDS}.publish:publish",
     "notes": f"{_COMMANDS}.notes:notes",
     "forget": f"{_COMMANDS}.forget:forget",
     "org": f"{_COMMANDS}.org:app",

@@ -1,6 +1,7 @@
 """The settings of the topic in Kafka that decide whether every event reaches ingest."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,8 @@ class Kind:
     record_bytes_least: int
     record_bytes_max: int
     effect: str
+    compacted: bool = False
+    """Whether Kafka keeps the last record of each key, and not every record for some time."""
 
 
 EVENTS: Final = Kind(
@@ -46,6 +49,14 @@ OF_SOURCE: Final = Kind(
     EVENTS.record_bytes_least,
     DELIVERY_BYTES_MAX,
     "Kafka rejects a larger record of the system.",
+)
+
+
+CALLS: Final = Kind(
+    2 * VALUE_BYTES_MAX,  # a call with a transcript that just fits into an event, escaped
+    RECORD_BYTES_MAX,
+    "Kafka rejects a call with a longer transcript, and the publisher ends.",
+    compacted=True,
 )
 
 
@@ -130,31 +141,17 @@ def findings(settings: TopicSettings, address: str, kind: Kind = EVENTS) -> list
             f"--entity-name {settings.topic} --add-config {setting}`"
         )
 
-    if settings.cleanup_policy != "delete":
-        found.append(
-            Finding(
-                f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes all events of a key "
-                "but the last, and with them what ingest has not read. "
-                f"{change('cleanup.policy=delete')} prevents that."
+    if kind.compacted:
+        if settings.cleanup_policy != "compact":
+            found.append(
+                Finding(
+                    f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes calls that did not "
+                    f"change for some time. {change('cleanup.policy=compact')} keeps the last state of each "
+                    "call, and `callfold publish --all` restores the removed ones."
+                )
             )
-        )
-    if UNLIMITED < settings.retention_ms < RETENTION_MS_LEAST:
-        week = 7 * RETENTION_MS_LEAST
-        found.append(
-            Finding(
-                f"{topic} has retention.ms={settings.retention_ms}, less than a day: Kafka removes events "
-                "that ingest has not read when it is stopped for longer. "
-                f"{change(f'retention.ms={week}')} keeps them for a week."
-            )
-        )
-    if UNLIMITED < settings.retention_bytes < RETENTION_BYTES_LEAST:
-        found.append(
-            Finding(
-                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB for each "
-                "partition: Kafka removes events that ingest has not read when many come at once. "
-                f"{change('retention.bytes=-1')} leaves the limit to retention.ms."
-            )
-        )
+    else:
+        found += _findings_of_retention(settings, topic, change)
     if settings.max_message_bytes < kind.record_bytes_least:
         found.append(
             Finding(
@@ -186,6 +183,38 @@ def findings(settings: TopicSettings, address: str, kind: Kind = EVENTS) -> list
                 f"become the leader, and they are lost. {change('unclean.leader.election.enable=false')} "
                 "prevents that.",
                 fault=False,
+            )
+        )
+    return found
+
+
+def _findings_of_retention(
+    settings: TopicSettings, topic: str, change: Callable[[str], str]
+) -> list[Finding]:
+    found = []
+    if settings.cleanup_policy != "delete":
+        found.append(
+            Finding(
+                f"{topic} has cleanup.policy={settings.cleanup_policy}: Kafka removes all events of a key "
+                "but the last, and with them what ingest has not read. "
+                f"{change('cleanup.policy=delete')} prevents that."
+            )
+        )
+    if UNLIMITED < settings.retention_ms < RETENTION_MS_LEAST:
+        week = 7 * RETENTION_MS_LEAST
+        found.append(
+            Finding(
+                f"{topic} has retention.ms={settings.retention_ms}, less than a day: Kafka removes events "
+                "that ingest has not read when it is stopped for longer. "
+                f"{change(f'retention.ms={week}')} keeps them for a week."
+            )
+        )
+    if UNLIMITED < settings.retention_bytes < RETENTION_BYTES_LEAST:
+        found.append(
+            Finding(
+                f"{topic} has retention.bytes={settings.retention_bytes}, less than 1 GiB for each "
+                "partition: Kafka removes events that ingest has not read when many come at once. "
+                f"{change('retention.bytes=-1')} leaves the limit to retention.ms."
             )
         )
     return found

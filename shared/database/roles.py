@@ -15,8 +15,9 @@ INGEST: Final = "callfold_ingest"
 RECEIVER: Final = "callfold_receiver"
 AGGREGATOR: Final = "callfold_aggregator"
 API: Final = "callfold_api"
+PUBLISHER: Final = "callfold_publisher"
 OPERATOR: Final = "callfold_operator"
-ROLES: Final = (INGEST, RECEIVER, AGGREGATOR, API, OPERATOR)
+ROLES: Final = (INGEST, RECEIVER, AGGREGATOR, API, PUBLISHER, OPERATOR)
 
 WALLED: Final = (API, RECEIVER)
 """The roles that row-level security applies to."""
@@ -53,8 +54,15 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT (organization_id), SELECT (call_id), DELETE", "source_calls"),
         ("INSERT", "audit_log"),
     ),
+    PUBLISHER: (
+        ("SELECT", "alembic_version, calls"),
+        ("SELECT, DELETE", "call_changes"),
+        ("SELECT, INSERT, UPDATE", "publisher"),
+    ),
     OPERATOR: (
         ("SELECT", "alembic_version, partitions_read"),
+        ("SELECT, UPDATE, DELETE", "publisher"),
+        ("SELECT, DELETE", "call_changes"),
         ("SELECT, INSERT, DELETE", "members, deleted_calls"),
         (
             "SELECT, INSERT, UPDATE, DELETE",
@@ -106,7 +114,7 @@ def policies() -> tuple[Policy, ...]:
     for table, owner in tenant_tables().items():
         found += [
             Policy("callfold_own_rows", table, (API,), f"({owner} = {_ASKED})"),
-            Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, OPERATOR), "(true)"),
+            Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, PUBLISHER, OPERATOR), "(true)"),
         ]
     return tuple(found)
 

@@ -329,6 +329,44 @@ count_days = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
+# The outbox: the calls that a statement changed. A trigger on `calls` writes it once a publisher exists.
+call_changes = Table(
+    "call_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("organization_ids", ARRAY(Uuid), nullable=False, comment="of the changed calls"),
+    Column("call_ids", ARRAY(Uuid), nullable=False, comment="in the same order"),
+    Column("written_at", _instant, nullable=False, server_default=_now),
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": "0",
+        "autovacuum_vacuum_insert_threshold": "-1",
+        "autovacuum_vacuum_cost_delay": "0",
+        "autovacuum_vacuum_threshold": "1000",
+    },
+)
+
+# One row, from the first start of a publisher on.
+publisher = Table(
+    "publisher",
+    metadata,
+    Column("singleton", Boolean, nullable=False, server_default=text("true")),
+    Column("leader", Uuid, comment="the process that publishes; null: none"),
+    Column("leads_until", _instant, comment="unless it renews its lease"),
+    Column(
+        "complete_from",
+        BigInteger,
+        comment="the transaction from which on the outbox has every change; null: not yet known",
+    ),
+    Column(
+        "all_after_organization",
+        Uuid,
+        comment="how far the present state of all calls was published; null: it is not being published",
+    ),
+    Column("all_after_call", Uuid),
+    PrimaryKeyConstraint("singleton"),
+    CheckConstraint("singleton", name="singleton"),
+)
+
 # Counts of pruned calls, which remain counted. Deltas never change this table.
 pruned_call_counts = Table(
     "pruned_call_counts",

@@ -39,6 +39,14 @@ DELIVERY_BYTES_MAX: Final = 8 * 1024 * 1024 + 128 * 1024
 """The limit per record of the topic of deliveries. It is above the limit of a body, with its kept headers."""
 
 
+_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    # Within two days, earlier states of a deleted call are gone, as well as the record of its deletion.
+    "max.compaction.lag.ms": str(24 * 60 * 60 * 1000),
+    "delete.retention.ms": str(24 * 60 * 60 * 1000),
+}
+
+
 @asynccontextmanager
 async def administration(
     broker: Broker, *, request_seconds: float = 40
@@ -70,16 +78,20 @@ async def ensure_topic(
     *,
     replication_factor: int = 1,
     record_bytes_max: int = RECORD_BYTES_MAX,
+    compacted: bool = False,
 ) -> bool:
-    """Creates the topic unless it exists. Returns whether it created the topic. Raises aiokafka's
-    `KafkaError` if the broker refuses."""
+    """Creates the topic unless it exists. A compacted topic keeps the last record of each key. Returns
+    whether it created the topic. Raises aiokafka's `KafkaError` if the broker refuses."""
     async with administration(broker) as admin:
         if await partitions_of(admin, topic):
             return False
         if not (await admin.describe_cluster())["brokers"]:
             raise KafkaConnectionError("no broker of the cluster is ready yet")
-        # A broker's default must not compact the topic, because a call's events share a key.
-        config = {"max.message.bytes": str(record_bytes_max), "cleanup.policy": "delete"}
+        # A broker's default must not compact the topic of events, because a call's events share a key.
+        config = {
+            "max.message.bytes": str(record_bytes_max),
+            **(_COMPACTED if compacted else {"cleanup.policy": "delete"}),
+        }
         if replication_factor >= REPLICAS_OF_CLUSTER:
             config["min.insync.replicas"] = "2"
         made = await admin.create_topics(

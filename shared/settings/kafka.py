@@ -30,6 +30,11 @@ class KafkaSettings(Settings):
         description="The Kafka topic of deliveries: requests that the receiver accepted. The receiver and "
         "ingest must have the same value.",
     )
+    calls_topic: str = Field(
+        "calls",
+        min_length=1,
+        description="The Kafka topic of calls, to which the publisher writes each changed call.",
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT",
         description="The protocol of connections to Kafka. Use SASL_SSL or SSL on a network that is not "

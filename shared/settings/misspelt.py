@@ -10,6 +10,7 @@ from shared.settings.base import PREFIX, RENAMED
 from shared.settings.database import RolesSettings
 from shared.settings.ingest import IngestSettings
 from shared.settings.process import LogSettings
+from shared.settings.publisher import PublisherSettings
 from shared.settings.receiver import ReceiverSettings
 
 ALL_SETTINGS: Final = (
@@ -17,6 +18,7 @@ ALL_SETTINGS: Final = (
     IngestSettings,
     AggregatorSettings,
     ApiSettings,
+    PublisherSettings,
     ReceiverSettings,
     RolesSettings,
 )

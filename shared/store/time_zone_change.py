@@ -29,6 +29,8 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
     asyncpg's errors.
     """
     zone = zones.time_zone(time_zone)
+    # No reader of a call sees its day: the outbox does not get these calls.
+    await connection.execute("SET LOCAL callfold.moves_days = 'on'")
     since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
     moved = await _move(connection, organization_id, zone, None)
     await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)

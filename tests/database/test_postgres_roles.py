@@ -78,7 +78,9 @@ async def test_every_table_of_organizations_is_walled(database: Connection) -> N
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p') AND NOT relrowsecurity"
     )
-    assert {row[0] for row in walled} == {"alembic_version", "partitions_read", "sources"}
+    assert {row[0] for row in walled} == {
+        *("alembic_version", "call_changes", "partitions_read", "publisher", "sources"),
+    }
     assert not await database.fetch("SELECT FROM pg_class WHERE relforcerowsecurity"), "the owner migrates"
 
 
@@ -211,6 +213,19 @@ async def test_the_api_waits_for_the_rights_of_its_role(database_url: str, datab
         assert (await api.get("/health/ready")).status_code == 200
 
 
+# Ingest connects only for a moment, so the server itself watches for it.
+CONNECTED = """
+DO $$ BEGIN
+    FOR milliseconds IN 1..40000 LOOP
+        PERFORM pg_stat_clear_snapshot();
+        IF EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}') THEN RETURN; END IF;
+        PERFORM pg_sleep(0.001);
+    END LOOP;
+    RAISE 'ingest did not connect';
+END $$
+"""
+
+
 async def test_ingest_waits_for_its_role_and_for_its_rights(
     pipeline: Pipeline, topic: str, database_url: str, database: Connection
 ) -> None:
@@ -221,8 +236,7 @@ async def test_ingest_waits_for_its_role_and_for_its_rights(
     await until(lambda: ingest.said("waits for the database: Invalid"), "ingest to report it")
     await database.execute(f"CREATE ROLE {role} LOGIN BYPASSRLS")
     try:
-        told = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = $1)"
-        await until(lambda: database.fetchval(told, role), "ingest to connect")
+        await database.execute(CONNECTED.format(role=role))
         await database.execute(f"GRANT callfold_ingest TO {role}")
         await pipeline.consumed()
         await pipeline.assert_exact(1)

@@ -15,10 +15,12 @@ from services.ops.topic_settings import TopicSettings, findings
 from shared.kafka.topic import DELIVERY_BYTES_MAX, RECORD_BYTES_MAX, administration
 from tests.support.command_line import callfold
 
+OWN = ("topic", "deliveries_topic", "calls_topic")
 
-def two_topics(bootstrap: str) -> dict[str, str]:
+
+def own_topics(bootstrap: str) -> dict[str, str]:
     """Settings with topics that do not exist."""
-    return {"kafka_bootstrap": bootstrap, "topic": new_name(), "deliveries_topic": new_name()}
+    return {"kafka_bootstrap": bootstrap} | {name: new_name() for name in OWN}
 
 
 def new_name() -> str:
@@ -26,7 +28,7 @@ def new_name() -> str:
 
 
 async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     made = await callfold("topic", "--json", "--partitions", "3", **where)
     assert made.json == {
         "topic": where["topic"],
@@ -41,28 +43,33 @@ async def test_the_topic_is_created_once_and_left_unchanged(bootstrap: str) -> N
             "max_message_bytes": DELIVERY_BYTES_MAX,
             "findings": [],
         },
+        "calls": {
+            "topic": where["calls_topic"],
+            "created": True,
+            "partitions": 3,
+            "max_message_bytes": RECORD_BYTES_MAX,
+            "findings": [],
+        },
     }
     again = await callfold("topic", "--json", "--partitions", "2", **where)
     assert again.json == made.json | {
         "created": False,
         "deliveries": made.json["deliveries"] | {"created": False},
+        "calls": made.json["calls"] | {"created": False},
     }
-    assert (await callfold("topic", **where)).output == (
-        f"Topic {where['topic']} already exists, with 3 partitions.\n"
-        f"Topic {where['deliveries_topic']} already exists, with 3 partitions.\n"
+    assert (await callfold("topic", **where)).output == "".join(
+        f"Topic {where[each]} already exists, with 3 partitions.\n" for each in OWN
     )
 
 
 async def test_a_new_topic_has_8_partitions_by_default(bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     made = await callfold("topic", **where)
-    assert made.output == "".join(
-        f"Created topic {where[each]} with 8 partitions.\n" for each in ("topic", "deliveries_topic")
-    )
+    assert made.output == "".join(f"Created topic {where[each]} with 8 partitions.\n" for each in OWN)
 
 
 async def test_too_few_partitions_are_reported_with_the_command_that_adds_some(bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     await callfold("topic", "--partitions", "1", **where)
     told = await callfold("topic", "--partitions", "4", **where)
     assert told.status == 1
@@ -71,7 +78,7 @@ async def test_too_few_partitions_are_reported_with_the_command_that_adds_some(b
 
 
 async def test_a_topic_that_refuses_large_records_is_reported(bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -118,7 +125,7 @@ NOT_GOOD = {
 @pytest.mark.parametrize("kept", NOT_GOOD)
 async def test_a_topic_that_keeps_too_little_is_reported(bootstrap: str, kept: str) -> None:
     changed, sentence, remedy = NOT_GOOD[kept]
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     assert (await callfold("topic", "--partitions", "1", **where)).status == 0
     await configure(bootstrap, where["topic"], changed)
     told = await callfold("topic", **where)
@@ -128,7 +135,7 @@ async def test_a_topic_that_keeps_too_little_is_reported(bootstrap: str, kept: s
 
 
 async def test_all_bad_settings_are_reported_together(bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     await callfold("topic", "--partitions", "1", **where)
     await configure(bootstrap, where["topic"], {"cleanup.policy": "compact", "retention.ms": "60000"})
     told = await callfold("topic", "--json", **where)
@@ -173,7 +180,7 @@ async def test_a_refusal_of_the_broker_is_reported_in_its_words(bootstrap: str) 
 
 
 async def test_the_command_waits_for_a_broker_that_is_starting(running: Servers, bootstrap: str) -> None:
-    where = two_topics(bootstrap)
+    where = own_topics(bootstrap)
     running.kafka.stop()
     try:
         at_once = await callfold("topic", **where)
@@ -182,7 +189,7 @@ async def test_the_command_waits_for_a_broker_that_is_starting(running: Servers,
     finally:
         await running.kafka.start()
     assert (await waiting).output == "".join(
-        f"Created topic {where[each]} with 8 partitions.\n" for each in ("topic", "deliveries_topic")
+        f"Created topic {where[each]} with 8 partitions.\n" for each in OWN
     )
 
 

@@ -11,19 +11,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from services.api.access.credentials import MayDeleteCalls, MayReadCalls, Principal
 from services.api.calls import documentation
 from services.api.calls.events import EVENTS_MAX, PAGE, RECORDINGS, event
-from services.api.calls.listing import call_of
 from services.api.calls.pages import COLUMNS
 from services.api.calls.recording import recording_of, web_link
 from services.api.calls.replica import is_deleted, wait_until_deleted
 from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database, changing
 from services.api.http.conditional import conditional, etag_of
-from services.api.http.encoding import encode
 from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import no_such_call, unavailable
 from services.api.http.paths import CallId
 from services.api.http.query import no_query
+from shared.calls.shown_call import shown_call
 from shared.database.statement import Statement
+from shared.encoding import encode
 from shared.monitoring import logs
 from shared.store.delete import delete
 
@@ -118,7 +118,7 @@ async def call(connection: Connection, principal: Principal, call_id: UUID) -> d
     )
     if row is None:
         raise no_such_call()
-    described = call_of(row)
+    described = shown_call(row)
     events = zip(row["event_ids"], row["event_types"], row["event_times"], row["event_payloads"], strict=True)
     recordings = zip(row["recording_ids"], row["recording_times"], row["recording_payloads"], strict=True)
     return {

@@ -11,11 +11,11 @@ from services.api.access.credentials import MayReadCalls
 from services.api.calls import documentation
 from services.api.calls.running_api import Api
 from services.api.http.conditional import conditional, etag_of
-from services.api.http.encoding import encode
 from services.api.http.errors import no_such_call
 from services.api.http.paths import CallId
 from services.api.http.query import query_parameters, read_query
 from shared.database.statement import Statement
+from shared.encoding import encode
 from shared.monitoring import logs
 
 EVENTS_MAX: Final = 1000

@@ -19,16 +19,16 @@ from starlette.types import Message, Receive, Scope, Send
 from services.api.access.credentials import MayReadCalls
 from services.api.calls import documentation
 from services.api.calls.list_query import MATCHING, CallFilters, ExportQuery, Order, call_filters_of
-from services.api.calls.listing import call_of
-from services.api.calls.pages import FIELDS, READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
+from services.api.calls.pages import READ, SHORT_TRANSCRIPT_BYTES, has_few, ordered_by_time
 from services.api.calls.running_api import Api
 from services.api.database.databases import Connection, Database
 from services.api.figures.intervals import in_zone
 from services.api.http.compression import GZIP_WINDOW, takes_gzip
-from services.api.http.encoding import encode
 from services.api.http.errors import ApiError, invalid_parameter
 from services.api.http.query import read_query
+from shared.calls.shown_call import SHOWN_FIELDS, shown_call
 from shared.database.statement import Statement
+from shared.encoding import encode
 
 BLOCK_BYTES: Final = 128 * 1024
 CHUNK_CALLS: Final = 500
@@ -204,12 +204,12 @@ async def _blocks(connection: Connection, asked: Asked, seconds: float) -> Async
         await connection.execute(_BY_INDEX)
     cursor = await EXPORT[asked.order].cursor(connection, **filters.parameters, timeout_seconds=seconds)
     block = bytearray(codecs.BOM_UTF8 if asked.byte_order_mark else b"")
-    block += _csv_row(FIELDS) if asked.format == "csv" else b""
+    block += _csv_row(SHOWN_FIELDS) if asked.format == "csv" else b""
     rows = await cursor.fetch(CHUNK_CALLS, timeout=seconds)
     first = True
     while rows:
         for row in rows:
-            call = call_of(row)
+            call = shown_call(row)
             if asked.zone:
                 call |= {field: in_zone(row[field], asked.zone) for field in _TIMES if row[field]}
             if row["transcript_bytes"] > SHORT_TRANSCRIPT_BYTES:

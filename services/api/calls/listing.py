@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Annotated, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -14,15 +13,16 @@ from services.api.access.credentials import AnyPrincipal, require
 from services.api.calls import documentation
 from services.api.calls.cursor import Place, cursor, place_of
 from services.api.calls.list_query import CallFilters, CallsQuery, Order, Sort, call_filters_of
-from services.api.calls.pages import FIELDS, SHORT_TRANSCRIPT_BYTES, Page, read_page
+from services.api.calls.pages import SHORT_TRANSCRIPT_BYTES, Page, read_page
 from services.api.calls.running_api import Api
 from services.api.database.databases import Connection
 from services.api.figures.stats import get_stats
 from services.api.figures.stats_query import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
 from services.api.figures.trends import get_trends
-from services.api.http.encoding import answer, number
+from services.api.http.encoding import answer
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import read_query
+from shared.calls.shown_call import shown_call
 from shared.database.statement import Statement
 
 TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -31,8 +31,6 @@ TRANSCRIPTS_BYTES_MAX: Final = 4 * 1024 * 1024
 TRANSCRIPTS: Final = Statement("""
 SELECT id, transcript FROM calls WHERE organization_id = :organization_id AND id = ANY (:call_ids::uuid[])
 """)
-
-_TEXTS: Final = ("from_number", "to_number", "hangup_cause", "recording_url", "transcript")
 
 router = APIRouter(tags=["calls"])
 
@@ -97,7 +95,7 @@ async def calls(
         following = cursor(last, question(filters, page.sort, page.order))
     return {
         "data": [
-            call_of(row) | ({"transcript": transcripts[row["id"]]} if row["id"] in transcripts else {})
+            shown_call(row) | ({"transcript": transcripts[row["id"]]} if row["id"] in transcripts else {})
             for row in rows
         ],
         "total": found.total,
@@ -144,14 +142,3 @@ async def _transcripts(
         return {}, left_out
     read = await TRANSCRIPTS.fetch(connection, organization_id=organization_id, call_ids=fitting)
     return {row["id"]: row["transcript"] for row in read}, left_out
-
-
-def call_of(row: Record) -> dict[str, object]:
-    """A call of an answer, from a row with `COLUMNS`. Rows of older versions may have empty texts; they
-    become null."""
-    described: dict[str, object] = {field: row[field] for field in FIELDS}
-    for field in _TEXTS:
-        described[field] = described[field] or None
-    cost: Decimal | None = row["cost"]
-    described["cost"] = None if cost is None else number(cost)
-    return described

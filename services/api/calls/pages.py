@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from asyncpg import Record
 
-from services.api.calls import models
 from services.api.calls.cursor import Place
 from services.api.calls.list_query import BY_INDEX, BY_SCAN, MATCHING, CallFilters, Order, Sort
 from services.api.database.databases import Connection
@@ -15,6 +14,7 @@ from services.api.figures.calls_per_day import TOTAL, days_of, place, runs, tota
 from services.api.figures.cell_filters import AccessPath
 from services.api.http.errors import ApiError, invalid_parameter, too_many_calls
 from shared.calls.local_time import local_day
+from shared.calls.shown_call import SHOWN_FIELDS
 from shared.database.statement import Statement
 
 OFFSET_AT_ONCE_MAX: Final = 1_000
@@ -25,8 +25,7 @@ SHORT_TRANSCRIPT_BYTES: Final = 16 * 1024
 _SPARE: Final = timedelta(days=1)
 """Margin on both sides of a cursor's day: the organization may be changing its time zone."""
 
-FIELDS: Final = tuple(models.Call.model_fields)
-COLUMNS: Final = ", ".join(FIELDS)
+COLUMNS: Final = ", ".join(SHOWN_FIELDS)
 
 _DIRECTIONS: Final[dict[Order, str]] = {"desc": "DESC", "asc": "ASC"}
 _BEYOND: Final[dict[Order, str]] = {"desc": "<", "asc": ">"}
@@ -39,7 +38,7 @@ SELECT count(*) FROM (SELECT FROM calls WHERE {MATCHING} LIMIT :calls_max) AS co
 
 # PostgreSQL knows the size of a transcript without reading it.
 READ: Final = f"""
-{", ".join(field for field in FIELDS if field != "transcript")},
+{", ".join(field for field in SHOWN_FIELDS if field != "transcript")},
     CASE WHEN octet_length(transcript) <= {SHORT_TRANSCRIPT_BYTES} THEN transcript END AS transcript,
     coalesce(octet_length(transcript), 0) AS transcript_bytes
 """

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Final
 
 from services.api.figures.sums import SHORT_SECONDS, Distribution, Sums
-from services.api.http.encoding import number
 from shared.calls.fold import FINAL
 from shared.calls.hangup import CAUSES
 from shared.counts.histogram import (
@@ -24,6 +23,7 @@ from shared.counts.histogram import (
     representative,
 )
 from shared.counts.packed import unpack
+from shared.encoding import number
 
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 

@@ -18,9 +18,9 @@ from services.api.figures.concurrency import peak_concurrency
 from services.api.figures.intervals import Span, previous
 from services.api.figures.stats_query import PEAK_DAYS_MAX, StatsQuery
 from services.api.figures.sums import DISTRIBUTIONS, GroupBy, Sums, sums_by_group, sums_by_part, total
-from services.api.http.encoding import encode
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import read_query
+from shared.encoding import encode
 
 router = APIRouter(tags=["figures"])
 

@@ -29,10 +29,10 @@ from services.api.figures.intervals import (
 )
 from services.api.figures.stats_query import ROWS_MAX, ROWS_WITH_DISTRIBUTIONS_MAX, TrendsQuery
 from services.api.figures.sums import NO_CALLS, Distribution, GroupBy, Part, Sums, TooManyParts, sums_by_part
-from services.api.http.encoding import encode
 from services.api.http.errors import ApiError, invalid_parameter
 from services.api.http.query import read_query
 from shared.calls.local_time import local_day
+from shared.encoding import encode
 
 ROWS_AT_ONCE: Final = 400
 

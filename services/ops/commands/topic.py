@@ -1,4 +1,4 @@
-"""`callfold topic`: creates the topics of events and of deliveries, or of a source, and checks them."""
+"""`callfold topic`: creates callfold's own topics, or the topic of a source, and checks them."""
 
 import asyncio
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from services.ops.terminal.options import JsonOption, StateOption
 from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.waiting import attempts
 from services.ops.topic_settings import (
+    CALLS,
     DELIVERIES,
     EVENTS,
     OF_SOURCE,
@@ -43,7 +44,7 @@ def topic(
         str | None,
         typer.Argument(
             metavar="TOPIC",
-            help="The topic of a source, to be created instead. Default: callfold's own two topics.",
+            help="The topic of a source, to be created instead. Default: callfold's own three topics.",
             show_default=False,
         ),
     ] = None,
@@ -69,18 +70,19 @@ def topic(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create the topics CALLFOLD_TOPIC and CALLFOLD_DELIVERIES_TOPIC unless they exist, and check their
-    settings. With TOPIC, create that one.
+    """Create the topics CALLFOLD_TOPIC, CALLFOLD_DELIVERIES_TOPIC and CALLFOLD_CALLS_TOPIC unless they exist,
+    and check their settings. With TOPIC, create that one.
 
-    CALLFOLD_TOPIC has the events, and CALLFOLD_DELIVERIES_TOPIC the requests that the receiver accepts. A new
-    topic accepts records that are larger than the largest event or request, so that ingest can quarantine
-    them. Running it again is harmless: an existing topic is not changed.
+    CALLFOLD_TOPIC has the events, CALLFOLD_DELIVERIES_TOPIC the requests that the receiver accepts, and
+    CALLFOLD_CALLS_TOPIC the calls that the publisher writes. A new topic of the first two accepts records
+    that are larger than the largest event or request, so that ingest can quarantine them. Running it again is
+    harmless: an existing topic is not changed.
 
     Exit status: 0 when they exist and their settings are safe; 1 otherwise, with the command to run.
     """
     place = find_kafka(state)
     settings = settings_from_environment(KafkaSettings)
-    kinds = {settings.topic: EVENTS, settings.deliveries_topic: DELIVERIES}
+    kinds = {settings.topic: EVENTS, settings.deliveries_topic: DELIVERIES, settings.calls_topic: CALLS}
     if of_source is not None:
         check_topic_name(of_source, "TOPIC")
         kinds = {of_source: kinds.get(of_source, OF_SOURCE)}
@@ -105,7 +107,8 @@ def topic(
     for finding in every:
         typer.echo(f"Warning: {finding.sentence}", err=True)
     if as_json:
-        print_json({**asdict(found), **({"deliveries": asdict(others[0])} if others else {})})
+        names = ("deliveries", "calls")[: len(others)]
+        print_json({**asdict(found), **dict(zip(names, map(asdict, others), strict=True))})
         return
     for each in (found, *others):
         partitions_found = counted(each.partitions, "partition")
@@ -134,6 +137,7 @@ async def _ensure(
                     partitions,
                     replication_factor=replication_factor,
                     record_bytes_max=kind.record_bytes_max,
+                    compacted=kind.compacted,
                 )
                 return await _known(place, name, kind, created=created)
         except Refused:

@@ -21,17 +21,15 @@ async def is_ready(url: str) -> bool:
             return False
 
 
-async def aggregator_is_connected(database_url: str) -> bool:
-    """Whether an aggregator has a session in the database."""
+async def is_connected(database_url: str, service: str) -> bool:
+    """Whether this service has a session in the database."""
     try:
         connection = await asyncpg.connect(database_url, timeout=5)
     except (OSError, TimeoutError, asyncpg.PostgresError):
         return False
     try:
-        question = (
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'callfold-aggregator')"
-        )
-        return bool(await connection.fetchval(question))
+        question = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1)"
+        return bool(await connection.fetchval(question, f"callfold-{service}"))
     finally:
         await connection.close()
 

@@ -29,7 +29,7 @@ from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.program import suggestion
 from services.ops.terminal.waiting import attempts
-from services.ops.topic_settings import DELIVERIES, EVENTS, topic_findings
+from services.ops.topic_settings import CALLS, DELIVERIES, EVENTS, topic_findings
 from shared.kafka.topic import ensure_topic
 from shared.migrations.give_roles import give_roles
 from shared.migrations.upgrade import TablesBusy, upgrade
@@ -197,18 +197,26 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
             await give_roles(state.database_url)
     except TablesBusy as busy:
         raise Failure(f"{busy}.") from None
-    for topic, kind in ((settings.topic, EVENTS), (settings.deliveries_topic, DELIVERIES)):
-        await ensure_topic(state.kafka, topic, PARTITIONS, record_bytes_max=kind.record_bytes_max)
+    kinds = {settings.topic: EVENTS, settings.deliveries_topic: DELIVERIES, settings.calls_topic: CALLS}
+    for topic, kind in kinds.items():
+        await ensure_topic(
+            state.kafka,
+            topic,
+            PARTITIONS,
+            record_bytes_max=kind.record_bytes_max,
+            compacted=kind.compacted,
+        )
         for finding in await topic_findings(state.kafka, topic, state.kafka, kind):
             report(f"Warning: {finding.sentence}")
     if not await _runs(state, "api"):
-        report("Starting the receiver, ingest, the aggregator and the API.")
+        report("Starting the receiver, ingest, the aggregator, the publisher and the API.")
     group = settings.consumer_group
     former = await _former_members(state, group)
     for name in SERVICES:
         supervisor.start_program(state, name)
     await _ready(state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, former))
-    await _ready(state, "aggregator", lambda: readiness.aggregator_is_connected(state.database_url))
+    for name in ("aggregator", "publisher"):
+        await _ready(state, name, functools.partial(readiness.is_connected, state.database_url, name))
     for name, url in (("receiver", state.receiver_url), ("api", state.api_url)):
         if url is not None:
             await _ready(state, name, functools.partial(readiness.is_ready, url))

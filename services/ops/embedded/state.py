@@ -35,6 +35,8 @@ class Ports:
     # None in a stack that was created before it had a receiver, until its next start.
     receiver: int | None = None
     receiver_monitor: int | None = None
+    # None in a stack that was created before it had a publisher, until its next start.
+    publisher_monitor: int | None = None
 
     @property
     def monitors(self) -> dict[str, int | None]:
@@ -43,6 +45,7 @@ class Ports:
             "receiver": self.receiver_monitor,
             "ingest": self.ingest_monitor,
             "aggregator": self.aggregator_monitor,
+            "publisher": self.publisher_monitor,
             "api": self.api_monitor,
         }
 
@@ -57,6 +60,7 @@ CHOSEN = (
     "receiver_monitor",
     "ingest_monitor",
     "aggregator_monitor",
+    "publisher_monitor",
     "api_monitor",
 )
 """The ports that an operator does not choose. A port moves when another process uses it."""

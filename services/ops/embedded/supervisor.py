@@ -19,7 +19,7 @@ from shared.settings.base import PREFIX
 from shared.settings.secrets import SecretsSettings
 
 SERVERS = ("postgres", "kafka")
-SERVICES = ("receiver", "ingest", "aggregator", "api")
+SERVICES = ("receiver", "ingest", "aggregator", "publisher", "api")
 PROGRAMS = SERVERS + SERVICES
 
 LAUNCH_SECONDS = 30
@@ -64,6 +64,7 @@ PROGRAM_OPTIONS = {
     "receiver": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
+    "publisher": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
 }
 

@@ -12,6 +12,7 @@ from services.api.metrics import Metrics as ApiMetrics
 from services.ingest.metrics import Metrics as IngestMetrics
 from services.ingest.metrics import Standing
 from services.ops.reference.markdown import sentence, table
+from services.publisher.metrics import Metrics as PublisherMetrics
 from services.receiver.metrics import Metrics as ReceiverMetrics
 from services.receiver.metrics import Standing as ReceiverStanding
 
@@ -66,6 +67,7 @@ def _registries() -> dict[str, CollectorRegistry]:
         "receiver": receiver.registry,
         "ingest": IngestMetrics(standing).registry,
         "aggregator": AggregatorMetrics().registry,
+        "publisher": PublisherMetrics().registry,
         "api": api.registry,
     }
 

@@ -49,6 +49,7 @@ USES: Final = {
     "callfold_receiver": "the receiver",
     "callfold_aggregator": "the aggregator",
     "callfold_api": "the API",
+    "callfold_publisher": "the publisher",
     "callfold_operator": "`callfold` commands",
 }
 """Who connects as each role."""

@@ -20,6 +20,7 @@ from shared.settings.database_url import check_url
 from shared.settings.ingest import IngestSettings
 from shared.settings.kafka import KafkaSettings
 from shared.settings.process import LogSettings, MonitorSettings, TelemetrySettings
+from shared.settings.publisher import PublisherSettings
 from shared.settings.receiver import ReceiverSettings
 from shared.settings.secrets import SecretsSettings, check_keys
 
@@ -69,6 +70,7 @@ SECTIONS: Final = (
     Section("Secrets of sources", SecretsSettings, "`callfold source`"),
     Section("Ingest", IngestSettings, "`callfold up`, `demo`, `lag` and `replay`"),
     Section("Aggregator", AggregatorSettings, "`callfold reap` and `prune`"),
+    Section("Publisher", PublisherSettings),
     Section("API", ApiSettings),
     Section("Users' tokens", TokenSettings),
     Section("Rate limits", LimitSettings, "`callfold org set-plan`"),
@@ -81,6 +83,7 @@ _SERVICES: Final = {
     "the receiver": ReceiverSettings,
     "ingest": IngestSettings,
     "the aggregator": AggregatorSettings,
+    "the publisher": PublisherSettings,
     "the API": ApiSettings,
 }
 

@@ -44,6 +44,9 @@ DESCRIPTIONS: Final = {
     "daily_call_counts": "The counts of each organization by mode, day, direction, phone number and status. "
     "A count is exact together with the rows of `daily_call_deltas` that are not yet applied.",
     "daily_call_totals": "The same counts, summed over all phone numbers.",
+    "call_changes": "The outbox of the publisher: one row for each statement that changed calls, until "
+    "they are published. A trigger on `calls` writes it, from the first start of a publisher.",
+    "publisher": "One row with the state of publishing, from the first start of a publisher.",
     "daily_call_deltas": "Changes of counts that the aggregator has not yet applied. It deletes each row "
     "that it applies.",
     "count_versions": "The version of each organization's counts. A process that applies deltas gives it a "
@@ -116,6 +119,10 @@ UNCOMMENTED: Final = {
     "quarantined_records.quarantined_at": "when the record was first stored here",
     "partitions_read.topic": "the topic",
     "partitions_read.partition": "the number of the partition",
+    "call_changes.id": "generated",
+    "call_changes.written_at": "when the change began",
+    "publisher.singleton": "always true: there is one row",
+    "publisher.all_after_call": "the call of that place",
     "silent_calls.call_id": "the call",
     "sources.id": "generated; a part of its address",
     "sources.name": "chosen at creation",
