@@ -66,6 +66,9 @@ OPERATOR_COMMANDS: Sequence[Sequence[str]] = [
     ("reap", "--all-read"),
     ("reap", "--all-read", "--dry-run"),
     ("prune",),
+    ("publish",),
+    ("publish", "--all"),
+    ("publish", "--stop"),
     ("notes",),
     ("notes", "--by-field"),
     ("forget", "--organization", ACME, "--number", NUMBER),
@@ -161,6 +164,7 @@ WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("source", "create", "proxy", "--dialect", "kamailio", "--topic", "t", "--organization", ACME),
     ("source", "show", "no-such-source"),
     ("number", "add", "--organization", OTHER, NUMBER),
+    ("publish", "--all", "--stop"),
 ]
 
 
@@ -197,6 +201,8 @@ async def exact_acme(database: Connection, database_url: str) -> str:
     await database.execute(
         "INSERT INTO phone_numbers VALUES ($1, '+4930999', $2)", ORGANIZATION, PHONE_NUMBER
     )
+    # A publisher ran once, before the organization existed.
+    await database.execute("INSERT INTO publisher DEFAULT VALUES")
     return database_url
 
 
@@ -260,8 +266,9 @@ async def test_a_command_on_a_topic_prints(
     await pipeline.publish([*calls(1), b"{", None])
     options = ["--json"] if form == "json" else []
     settings = {"database_url": pipeline.database_url, "kafka_bootstrap": pipeline.bootstrap}
-    if command[0] == "topic":  # it creates the topic of deliveries
+    if command[0] == "topic":  # it creates the two other topics
         settings["deliveries_topic"] = pipeline.topic.replace("events", "deliveries")
+        settings["calls_topic"] = pipeline.topic.replace("events", "states")
     assert await _printed(*command, *options, topic=pipeline.topic, **settings) == snapshot
 
 

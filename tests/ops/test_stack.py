@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
-PROGRAMS = ["postgres", "kafka", "receiver", "ingest", "aggregator", "api"]
+PROGRAMS = ["postgres", "kafka", "receiver", "ingest", "aggregator", "publisher", "api"]
 COMPANYS_KAFKA = {
     "CALLFOLD_KAFKA_BOOTSTRAP": "kafka.example.com:9093",
     "CALLFOLD_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -139,6 +139,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
             "receiver": f"http://127.0.0.1:{state.ports.receiver_monitor}/metrics",
             "ingest": f"http://127.0.0.1:{state.ports.ingest_monitor}/metrics",
             "aggregator": f"http://127.0.0.1:{state.ports.aggregator_monitor}/metrics",
+            "publisher": f"http://127.0.0.1:{state.ports.publisher_monitor}/metrics",
             "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
         },
         "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],
@@ -146,7 +147,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
-    assert [line.split() for line in table.splitlines()[1:9]] == [
+    assert [line.split() for line in table.splitlines()[1:10]] == [
         ["API", state.api_url],
         ["receiver", state.receiver_url],
         ["Kafka", state.kafka],
@@ -302,7 +303,7 @@ def test_the_state_of_a_stack_without_monitors_is_read(tmp_path: Path) -> None:
     assert plan(tmp_path) == before, "the ports of a running stack do not change"
     started = with_free_ports(before)
     assert None not in started.ports.monitors.values()
-    assert len(set(started.ports.taken)) == 10
+    assert len(set(started.ports.taken)) == 11
     save(started)
     assert load(tmp_path) == started
 

@@ -93,6 +93,18 @@ async def test_a_topic_that_refuses_large_records_is_reported(bootstrap: str) ->
     assert f"--add-config max.message.bytes={RECORD_BYTES_MAX}` raises it." in told.failure
 
 
+async def test_a_topic_of_calls_must_keep_the_last_state_of_each(bootstrap: str) -> None:
+    where = own_topics(bootstrap)
+    await callfold("topic", **where)
+    await configure(bootstrap, where["calls_topic"], {"cleanup.policy": "delete"})
+    told = await callfold("topic", **where)
+    assert told.status == 1
+    assert told.failure.startswith(
+        f"The topic {where['calls_topic']} has cleanup.policy=delete: Kafka removes"
+    )
+    assert "`callfold publish --all` restores the removed ones." in told.failure
+
+
 NOT_GOOD = {
     "one record of each key": (
         {"cleanup.policy": "compact"},

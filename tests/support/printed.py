@@ -12,7 +12,7 @@ _VARYING: Final = [
         lambda m: re.sub(r"\w", "0", m[0]),
     ),
     (re.compile(r"\btest_[0-9a-f]{32}\b"), lambda m: "test_" + "0" * 32),
-    (re.compile(r"\b(call-(?:events|deliveries)-)[0-9a-f]{12}\b"), lambda m: m[1] + "0" * 12),
+    (re.compile(r"\b(call-(?:events|deliveries|states)-)[0-9a-f]{12}\b"), lambda m: m[1] + "0" * 12),
     (re.compile(r"127\.0\.0\.1:\d{5}"), lambda m: "127.0.0.1:00000"),
     (
         re.compile(r"\b20\d\d-\d\d-\d\d([T ])\d\d:\d\d(?::\d\d)?(?:\.\d+)?"),

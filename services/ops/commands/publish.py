@@ -22,7 +22,7 @@ class Publishing(NamedTuple):
     """The process that publishes; None if there is none."""
     publishes_all: bool
     changes_waiting: int
-    oldest_change_seconds: float
+    oldest_change_seconds: int
 
 
 def publish(
@@ -60,10 +60,11 @@ def _print(found: Publishing) -> None:
     typer.echo("A publisher leads." if found.leader else "No publisher runs. Changes wait in the outbox.")
     at_least = "at least " if found.changes_waiting == WAITING_MAX else ""
     rows = counted(found.changes_waiting, "row")
-    oldest = f", the oldest for {found.oldest_change_seconds:.0f} s" if found.changes_waiting else ""
+    oldest = f", the oldest for {found.oldest_change_seconds} s" if found.changes_waiting else ""
     typer.echo(f"The outbox has {at_least}{rows}{oldest}.")
     if found.publishes_all:
-        typer.echo("All calls are being published, beside the changes.")
+        verb = "are being" if found.leader else "will be"
+        typer.echo(f"All calls {verb} published, beside the changes.")
 
 
 async def _publish(state: Path | None, *, all_calls: bool, stop: bool) -> Publishing:
@@ -81,7 +82,8 @@ async def _publish(state: Path | None, *, all_calls: bool, stop: bool) -> Publis
                 return Publishing(None, False, 0, 0)
             if all_calls:
                 await connection.execute(_ALL, UUID(int=0))
-        return Publishing(row["leader"], all_calls or row["publishes_all"], *await waiting(connection))
+        rows, oldest_seconds = await waiting(connection)
+        return Publishing(row["leader"], all_calls or row["publishes_all"], rows, int(oldest_seconds))
 
 
 async def _stop(connection: Connection, leader: UUID | None) -> None:
