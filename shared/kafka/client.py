@@ -20,6 +20,7 @@ from aiokafka.errors import (
     RequestTimedOutError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
 
@@ -139,6 +140,8 @@ def refusal(error: BaseException | None) -> str | None:
     if isinstance(error, TopicAuthorizationFailedError | GroupAuthorizationFailedError):
         kind = "topic" if isinstance(error, TopicAuthorizationFailedError) else "group"
         return f"this user is not authorized for the {kind}: {_message(error)}"
+    if isinstance(error, TransactionalIdAuthorizationFailed):
+        return "this user is not authorized for the publisher's transactional id"
     if isinstance(error, InvalidTopicError):
         return f"the broker refuses the topic: {_message(error)}"
     if isinstance(error, ClusterAuthorizationFailedError):

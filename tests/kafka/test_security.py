@@ -91,9 +91,11 @@ async def test_each_way_in_is_enough_for_ingest_and_the_commands(
     await pipeline.consumed()
     await pipeline.assert_exact(20)
     assert (await callfold("lag", "--json", **settings)).json["consumer_lag"] == 0
-    both = {**settings, "deliveries_topic": f"{topic}-deliveries"}
-    await ensure_topic(pipeline.bootstrap, both["deliveries_topic"], 1, record_bytes_max=DELIVERY_BYTES_MAX)
-    assert (await callfold("topic", "--json", **both)).json["partitions"] == 4
+    all_three = {**settings, "deliveries_topic": f"{topic}-deliveries", "calls_topic": f"{topic}-calls"}
+    deliveries, calls_topic = all_three["deliveries_topic"], all_three["calls_topic"]
+    await ensure_topic(pipeline.bootstrap, deliveries, 1, record_bytes_max=DELIVERY_BYTES_MAX)
+    await ensure_topic(pipeline.bootstrap, calls_topic, 1, compacted=True)
+    assert (await callfold("topic", "--json", **all_three)).json["partitions"] == 4
     assert ingest.stop() == 0
     assert not [secret for secret in SECRETS if ingest.said(secret)]
 
