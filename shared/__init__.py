@@ -3,7 +3,8 @@
 `calls` and `counts` are pure: they define a call and its counts. `database` and `kafka` connect to the
 servers, `store` changes calls and counts, and `monitoring` covers logs, metrics and traces. `settings` reads
 the environment; `migrations` creates the tables. `encoding`, `plans`, `api_keys`, `backoff`, `outage`,
-`in_halves`, `extras`, `upstream` and `probe` are single files.
+`in_halves`, `extras`, `upstream`, `probe` and
+`until_stopped` are single files.
 
 May import no service. The layers are defined in pyproject.toml, under `tool.importlinter`.
 """

@@ -23,7 +23,7 @@ from tests.support.ingesting import GROUP, StartIngest
 from tests.support.left_open import forget_what_is_left_open
 from tests.support.monitoring import Monitor
 from tests.support.pipeline import Pipeline
-from tests.support.processes import Service
+from tests.support.processes import starting
 from tests.support.pure import is_pure, no_process, watch_starts
 
 TEMPLATE = "callfold_template"
@@ -216,28 +216,16 @@ async def topic(bootstrap: str) -> str:
 @pytest.fixture
 def start_ingest(bootstrap: str, topic: str, database_url: str, tmp_path: Path) -> Iterator[StartIngest]:
     """Starts ingest processes of one group, and kills those that still run at the end."""
-    started: list[Service] = []
-
-    def start(**settings: str) -> Service:
-        service = Service(
-            "ingest",
-            tmp_path / f"ingest-{len(started)}.log",
-            **{
-                "database_url": database_url,
-                "kafka_bootstrap": bootstrap,
-                "topic": topic,
-                "consumer_group": f"{GROUP}-{topic}",
-                "session_timeout_seconds": "2",
-                **settings,
-            },
-        )
-        started.append(service)
-        return service
-
-    yield start
-    for service in started:
-        if service.running:
-            service.kill()
+    with starting(
+        "ingest",
+        tmp_path,
+        database_url=database_url,
+        kafka_bootstrap=bootstrap,
+        topic=topic,
+        consumer_group=f"{GROUP}-{topic}",
+        session_timeout_seconds="2",
+    ) as start:
+        yield start
 
 
 @pytest.fixture

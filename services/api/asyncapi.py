@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from shared.calls.event import VALUE_BYTES_MAX
 from shared.calls.event_schema import event_schema
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from services.api.database.databases import ApiWithDatabases, Database
 from services.api.http import common_responses
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from services.api.http.errors import ApiError
 from services.api.http.models import Health
 from shared.database.loggable import loggable

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import sys
 
 import uvloop
@@ -14,6 +13,7 @@ from shared.monitoring import logs
 from shared.monitoring.monitor import monitored
 from shared.settings.base import exit_when_invalid
 from shared.settings.publisher import PublisherSettings
+from shared.until_stopped import until_stopped
 from shared.upstream import UpstreamChanged
 
 STOP_SECONDS = 5
@@ -23,24 +23,13 @@ acknowledged."""
 
 async def main(settings: PublisherSettings) -> None:
     """Runs one process. Raises a permanent fault."""
-    loop, stop, metrics = asyncio.get_running_loop(), asyncio.Event(), Metrics()
-    try:
-        async with (
-            asyncio.timeout(None) as patience,
-            monitored(settings, metrics.registry, metrics.why_waiting),
-        ):
+    metrics = Metrics()
 
-            def end() -> None:
-                if not stop.is_set():
-                    stop.set()
-                    patience.reschedule(loop.time() + STOP_SECONDS)
-
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, end)
+    async def work(stop: asyncio.Event) -> None:
+        async with monitored(settings, metrics.registry, metrics.why_waiting):
             await run(settings, metrics, stop)
-    except TimeoutError:
-        if not patience.expired():
-            raise
+
+    await until_stopped(work, STOP_SECONDS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
@@ -50,41 +50,7 @@ async def run(settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event
     permanent fault."""
     metrics.waiting = f"waits for the topic {settings.calls_topic}"
     await wait_for_topic(settings, settings.calls_topic, stop)
-    database = PatientConnection(
-        settings, application_name="callfold-publisher", session=SESSION, once=_outbox_started
-    )
-    database_outage = Outage(logger, "waits for the database", "the database answers again")
-    kafka_outage = Outage(logger, "cannot publish to Kafka", "publishes to Kafka again", each_reason=True)
-    backoff = Backoff()
-    process = uuid4()
-    try:
-        while not stop.is_set():
-            try:
-                turn = Turn(settings, metrics, stop, process, await database.opened())
-                try:
-                    await turn.lead_or_stand_by(kafka_outage)
-                finally:
-                    metrics.leads = False
-            except ProducerFenced:
-                logger.info("another publisher leads")
-                await backoff.wait(stop)
-            except KafkaError as error:
-                if refused := refusal(error):
-                    raise KafkaRefusal(f"Cannot use Kafka at {address(settings)}: {refused}.") from None
-                metrics.waiting = f"waits for Kafka: {fault(error)}"
-                kafka_outage.begin(fault(error))
-                await backoff.wait(stop)
-            except PASSING_TYPES as error:
-                reason = database.failed(error)
-                database_outage.begin(reason)
-                metrics.waiting = f"waits for the database: {reason}"
-                await database.pause(stop)
-            else:
-                backoff.reset()
-                database.succeeded()
-                database_outage.end()
-    finally:
-        database.close()
+    await _Publisher(settings, metrics, stop).run()
 
 
 async def _outbox_started(connection: Connection) -> bool:
@@ -92,100 +58,137 @@ async def _outbox_started(connection: Connection) -> bool:
     return True
 
 
-class Turn:
-    """One process on one connection, until a fault or the stop."""
+class _Publisher:
+    """One process of the publisher."""
 
-    def __init__(
-        self,
-        settings: PublisherSettings,
-        metrics: Metrics,
-        stop: asyncio.Event,
-        process: UUID,
-        connection: Connection,
-    ) -> None:
+    def __init__(self, settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event) -> None:
         self._settings = settings
         self._metrics = metrics
         self._stop = stop
-        self._connection = connection
-        self._process = process
+        self._process = uuid4()
         self._counted_at = -math.inf
+        self._database = PatientConnection(
+            settings, application_name="callfold-publisher", session=SESSION, once=_outbox_started
+        )
+        self._database_outage = Outage(logger, "waits for the database", "the database answers again")
+        self._kafka_outage = Outage(
+            logger, "cannot publish to Kafka", "publishes to Kafka again", each_reason=True
+        )
+        self._kafka_backoff = Backoff()
 
-    async def lead_or_stand_by(self, outage: Outage) -> None:
+    async def run(self) -> None:
+        """Leads or stands by until the stop. Raises permanent faults."""
+        try:
+            while not self._stop.is_set():
+                try:
+                    await self._lead_or_stand_by(await self._database.opened())
+                except ProducerFenced:
+                    logger.info("another publisher leads")
+                    await self._kafka_backoff.wait(self._stop)
+                except KafkaError as error:
+                    await self._wait_for_kafka(error)
+                except PASSING_TYPES as error:
+                    reason = self._database.failed(error)
+                    self._database_outage.begin(reason)
+                    self._metrics.waiting = f"waits for the database: {reason}"
+                    await self._database.pause(self._stop)
+        finally:
+            self._database.close()
+
+    async def _wait_for_kafka(self, error: KafkaError) -> None:
+        """Pauses before the next attempt. Raises KafkaRefusal if waiting cannot help."""
+        if refused := refusal(error):
+            raise KafkaRefusal(f"Cannot use Kafka at {address(self._settings)}: {refused}.") from None
+        self._metrics.waiting = f"waits for Kafka: {fault(error)}"
+        self._kafka_outage.begin(fault(error))
+        await self._kafka_backoff.wait(self._stop)
+
+    async def _lead_or_stand_by(self, connection: Connection) -> None:
         """Leads, or waits once while another process leads. Raises asyncpg's errors and `KafkaError`."""
-        if await self._lease() is None:
-            self._metrics.looked(leads=False)
+        await self._count_waiting(connection)
+        if await self._lease(connection) is None:
+            self._worked(leads=False)
             await self._pause(self._settings.publisher_lease_seconds / 5)
             return
         try:
             async with topic_writer(self._settings) as writer:
                 logger.info("publishes the changes")
-                outage.end()
-                await self._lead(writer)
+                await self._lead(connection, writer)
         finally:
-            if not self._connection.is_closed():
-                await release(self._connection, self._process)
+            self._metrics.leads = False
+            if not connection.is_closed():
+                await release(connection, self._process)
 
-    async def _lead(self, writer: TopicWriter) -> None:
+    def _worked(self, *, leads: bool) -> None:
+        """Notes that the process did its part: it published what waited, or stood by."""
+        self._metrics.worked(leads=leads)
+        self._database.succeeded()
+        self._database_outage.end()
+        if leads:
+            self._kafka_backoff.reset()
+            self._kafka_outage.end()
+
+    async def _lead(self, connection: Connection, writer: TopicWriter) -> None:
         """Publishes until the lease is lost or the process stops."""
         news = asyncio.Event()
+        extends_seconds = self._settings.publisher_lease_seconds / 3
 
         def hear(*_: object) -> None:
             news.set()
 
         listens = self._settings.database_pooler == "none"
         if listens:
-            await self._connection.add_listener(CHANGES_CHANNEL, hear)
+            await connection.add_listener(CHANGES_CHANNEL, hear)
         try:
-            held, extended_at = await self._lease(), time.monotonic()
+            held, extended_at = await self._lease(connection), time.monotonic()
             while held is not None and not self._stop.is_set():
                 news.clear()
-                changed = await changed_calls(self._connection)
-                await self._publish(writer, changed.calls)
+                changed = await changed_calls(connection)
+                await self._publish(connection, writer, changed.calls)
                 if changed.row_ids:
-                    await forget(self._connection, changed)
+                    await forget(connection, changed)
+                self._worked(leads=True)
                 if held.all_after is not None and held.outbox_is_complete:
-                    held = await self._publish_some_of_all(writer, held, held.all_after)
+                    held = await self._publish_some_of_all(connection, writer, held, held.all_after)
                 elif not changed.row_ids:
-                    await self._pause(self._settings.publisher_interval_seconds, news)
-                self._metrics.looked(leads=True)
-                await self._count_waiting()
-                if (
-                    held is None
-                    or time.monotonic() - extended_at > self._settings.publisher_lease_seconds / 3
-                ):
-                    held, extended_at = await self._lease(), time.monotonic()
+                    await self._pause(min(self._settings.publisher_interval_seconds, extends_seconds), news)
+                await self._count_waiting(connection)
+                if held is None or time.monotonic() - extended_at > extends_seconds:
+                    held, extended_at = await self._lease(connection), time.monotonic()
         finally:
-            if listens and not self._connection.is_closed():
-                await self._connection.remove_listener(CHANGES_CHANNEL, hear)
+            if listens and not connection.is_closed():
+                await connection.remove_listener(CHANGES_CHANNEL, hear)
 
-    async def _publish(self, writer: TopicWriter, calls: Sequence[CallKey]) -> None:
+    async def _publish(self, connection: Connection, writer: TopicWriter, calls: Sequence[CallKey]) -> None:
         """Publishes the present states of these calls."""
         while calls:
-            some = await states(self._connection, calls)
+            some = await states(connection, calls)
             await writer.write([record(state) for state in some])
             deleted = sum(state.call is None for state in some)
             self._metrics.published(len(some) - deleted, deleted)
             calls = calls[len(some) :]
 
-    async def _publish_some_of_all(self, writer: TopicWriter, held: Lease, place: CallKey) -> Lease | None:
+    async def _publish_some_of_all(
+        self, connection: Connection, writer: TopicWriter, held: Lease, place: CallKey
+    ) -> Lease | None:
         """Publishes the calls that follow `place`. Returns the lease with the new place; None if it must be
         read again."""
-        calls = await calls_after(self._connection, place)
-        await self._publish(writer, calls)
+        calls = await calls_after(connection, place)
+        await self._publish(connection, writer, calls)
         last = calls[-1] if len(calls) == CALLS_MAX else None
         if last is None:
             logger.info("has published all calls")
-        if await note_place(self._connection, self._process, place, last):
+        if await note_place(connection, self._process, place, last):
             return held._replace(all_after=last)
         return None
 
-    async def _lease(self) -> Lease | None:
-        return await lease(self._connection, self._process, self._settings.publisher_lease_seconds)
+    async def _lease(self, connection: Connection) -> Lease | None:
+        return await lease(connection, self._process, self._settings.publisher_lease_seconds)
 
-    async def _count_waiting(self) -> None:
+    async def _count_waiting(self, connection: Connection) -> None:
         if time.monotonic() - self._counted_at >= WAITING_SECONDS:
             self._counted_at = time.monotonic()
-            self._metrics.wait(*await waiting(self._connection))
+            self._metrics.wait(*await waiting(connection))
 
     async def _pause(self, seconds: float, news: asyncio.Event | None = None) -> None:
         """Waits until there are news, the process stops, or the time is over."""

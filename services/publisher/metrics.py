@@ -23,12 +23,12 @@ class Metrics:
             self._calls.labels(kind)
         self._rows_waiting = Gauge(
             "callfold_publisher_changes_waiting",
-            "Rows of the outbox, counted every 15 s up to 1,000,000; 0 while another process leads",
+            "Rows of the outbox, counted every 15 s up to 1,000,000",
             registry=registry,
         )
         self._oldest_seconds = Gauge(
             "callfold_publisher_oldest_change_seconds",
-            "Age of the oldest row of the outbox; 0 while another process leads",
+            "Age of the oldest row of the outbox",
             registry=registry,
         )
         self._progress = Gauge(
@@ -49,13 +49,11 @@ class Metrics:
         """The reason to wait, for the monitor."""
         return self.waiting
 
-    def looked(self, *, leads: bool) -> None:
-        """Notes that the process did its part: published what waited, or stood by."""
+    def worked(self, *, leads: bool) -> None:
+        """Notes that the process did its part: it published what waited, or stood by."""
         self.waiting = None
         self.leads = leads
         self._progress.set_to_current_time()
-        if not leads:
-            self.wait(0, 0)
 
     def published(self, present: int, deleted: int) -> None:
         """Counts states that Kafka has stored."""

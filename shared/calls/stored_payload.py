@@ -34,6 +34,10 @@ _SPACED: Final = _Spelling(
 )
 
 
+ENVELOPE_BYTES: Final = 200
+"""More bytes than a stored payload leaves out."""
+
+
 def stored_payload(event: Event) -> str:
     """The payload of an event as it is stored; whole if its fields are in another order. The values of `id`
     and `timestamp` always stay: `verify` compares them with their columns."""

@@ -20,7 +20,7 @@ from msgspec.json import encode
 
 from shared.calls.event import Event
 from shared.calls.organization_tombstone import organization_tombstone
-from shared.calls.stored_payload import stored_payload
+from shared.calls.stored_payload import ENVELOPE_BYTES, stored_payload
 from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
@@ -275,7 +275,8 @@ _READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organiz
 # Payloads beyond the limit of bytes are not sent.
 _READ_EVENTS: Final = f"""
 SELECT n, id,
-       CASE WHEN sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint THEN NULL
+       CASE WHEN sum(octet_length(payload) + {ENVELOPE_BYTES}) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint
+            THEN NULL
             ELSE callfold_payload(payload, type, organization_id, call_id) END
 FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """

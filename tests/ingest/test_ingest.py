@@ -174,6 +174,14 @@ async def test_payloads_are_stored_whole_while_an_older_version_reads_them(
     assert [row[1].encode() for row in stored] == [first, second]
     assert [row[0].encode() == row[1].encode() for row in stored] == [True, False]
     await pipeline.assert_proved()
+    # As CHANGELOG.md says to do before a return to the older version.
+    whole = "payload = callfold_payload(payload, type, organization_id, call_id)"
+    tag = await database.execute(f"UPDATE call_events SET {whole} WHERE payload ~ '[\\x01-\\x04]'")  # noqa: S608
+    assert tag == "UPDATE 1"
+    assert await database.fetchval("SELECT array_agg(payload ORDER BY call_id) FROM call_events") == [
+        first.decode(),
+        second.decode(),
+    ]
 
 
 async def test_what_postgresql_refuses_is_found_and_quarantined(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from shared.database import roles
 from shared.kafka.topic import ensure_topic
-from tests.support.processes import Service
+from tests.support.processes import Service, starting
+from tests.support.roles import as_role
 
 StartPublisher = Callable[..., Service]
 
@@ -24,25 +26,13 @@ async def calls_topic(bootstrap: str) -> str:
 def start_publisher(
     bootstrap: str, calls_topic: str, database_url: str, tmp_path: Path
 ) -> Iterator[StartPublisher]:
-    """Starts publishers, and kills those that still run at the end."""
-    started: list[Service] = []
-
-    def start(**settings: str) -> Service:
-        service = Service(
-            "publisher",
-            tmp_path / f"publisher-{len(started)}.log",
-            **{
-                "database_url": database_url,
-                "kafka_bootstrap": bootstrap,
-                "calls_topic": calls_topic,
-                "publisher_lease_seconds": "2",
-                **settings,
-            },
-        )
-        started.append(service)
-        return service
-
-    yield start
-    for service in started:
-        if service.running:
-            service.kill()
+    """Starts publishers in their role, and kills those that still run at the end."""
+    with starting(
+        "publisher",
+        tmp_path,
+        database_url=as_role(database_url, roles.PUBLISHER),
+        kafka_bootstrap=bootstrap,
+        calls_topic=calls_topic,
+        publisher_lease_seconds="2",
+    ) as start:
+        yield start

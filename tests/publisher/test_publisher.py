@@ -4,12 +4,14 @@ the calls."""
 import signal
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from aiokafka.errors import ProducerFenced
 
 from services.aggregator.prune import prune
+from services.aggregator.reap import EVERYTHING, reap
 from services.publisher.changed_calls import State
 from services.publisher.topic_writer import record, topic_writer
 from shared.database.connection import Connection
@@ -17,7 +19,8 @@ from shared.settings.publisher import PublisherSettings
 from shared.store.delete import delete
 from shared.store.time_zone_change import move_days
 from tests.publisher.conftest import StartPublisher
-from tests.support.events import NOON, ORGANIZATION, event
+from tests.support.command_line import callfold
+from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.ingesting import keyed
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import until
@@ -98,13 +101,35 @@ async def test_a_transaction_that_began_before_the_outbox_is_published_all_the_s
 
 
 async def test_every_path_that_changes_calls_reaches_the_topic(
-    start_publisher: StartPublisher, database: Connection, topic_of: TopicOfCalls
+    start_publisher: StartPublisher,
+    database: Connection,
+    database_url: str,
+    topic_of: TopicOfCalls,
+    tmp_path: Path,
 ) -> None:
+    async def command(*words: str) -> None:
+        done = await callfold(*words, database_url=database_url)
+        assert done.status == 0, done.failure
+        await topic_of.until_equal(database)
+
     start_publisher()
     await until(lambda: leads(database), "a publisher to lead")
     await stored(database, *(event("call.ringing", call_id=UUID(int=n)) for n in range(1, 6)))
     await topic_of.until_equal(database)
     assert len(topic_of.calls) == 5
+
+    archive = tmp_path / "archive.ndjson"
+    archive.write_bytes(value("call.answered", id="evt_2", call_id=UUID(int=1)))
+    await command("replay", "--file", str(archive))
+    assert topic_of.calls[f"{ORGANIZATION}:{UUID(int=1)}"]["status"] == "in_progress"
+
+    assert await reap(database, NOON + timedelta(days=1), timedelta(hours=4), read_until=EVERYTHING) == (5, 0)
+    await topic_of.until_equal(database)
+    assert {shown["hangup_cause"] for shown in topic_of.calls.values()} == {"MISSING_HANGUP"}
+
+    await database.execute("UPDATE calls SET laws = 1, status = 'busy' WHERE id = $1", UUID(int=2))
+    await command("refold")
+    assert {shown["status"] for shown in topic_of.calls.values()} == {"failed"}
 
     await database.execute("UPDATE organizations SET retention_days = 1")
     assert await prune(database, NOON + timedelta(days=9)) == 5

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -72,6 +73,25 @@ class Service:
     def said(self, text: str) -> bool:
         """Whether the log contains this text."""
         return text in self.log.read_text()
+
+
+@contextmanager
+def starting(name: str, directory: Path, **defaults: str) -> Iterator[Callable[..., Service]]:
+    """A function that starts processes of this service, with these settings unless it is given others. Those
+    that still run at the end of the block are killed."""
+    started: list[Service] = []
+
+    def start(**settings: str) -> Service:
+        service = Service(name, directory / f"{name}-{len(started)}.log", **{**defaults, **settings})
+        started.append(service)
+        return service
+
+    try:
+        yield start
+    finally:
+        for service in started:
+            if service.running:
+                service.kill()
 
 
 Record = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]

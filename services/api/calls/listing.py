@@ -19,7 +19,7 @@ from services.api.database.databases import Connection
 from services.api.figures.stats import get_stats
 from services.api.figures.stats_query import StatsByAction, StatsQuery, TrendsByAction, TrendsQuery
 from services.api.figures.trends import get_trends
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import read_query
 from shared.calls.shown_call import shown_call

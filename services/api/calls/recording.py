@@ -16,7 +16,7 @@ from services.api.calls import documentation
 from services.api.calls.parameter_types import storable_text
 from services.api.calls.recording_store import RecordingStore
 from services.api.calls.running_api import Api
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from services.api.http.errors import no_recording, no_such_call
 from services.api.http.paths import CallId
 from services.api.http.query import query_parameters, read_query

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Response
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from services.api.http.error_codes import ErrorCode
 
 METHODS: Final = ("GET", "HEAD", "DELETE")

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from services.api.http.encoding import answer
+from services.api.http.answers import answer
 from services.api.http.error_codes import ErrorCode
 
 _ECHO_MAX = 100

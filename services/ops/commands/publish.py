@@ -9,6 +9,7 @@ import typer
 
 from services.ops.commands.command_connection import operating
 from services.ops.terminal.failure import Failure
+from services.ops.terminal.operator import audit
 from services.ops.terminal.options import JsonOption, StateOption
 from services.ops.terminal.printing import counted, print_json
 from services.publisher.changed_calls import WAITING_MAX, waiting
@@ -19,7 +20,7 @@ class Publishing(NamedTuple):
     """What the publisher does now."""
 
     leader: UUID | None
-    """The process that publishes; None if there is none."""
+    """The process that publishes, or None."""
     publishes_all: bool
     changes_waiting: int
     oldest_change_seconds: int
@@ -68,8 +69,7 @@ def _print(found: Publishing) -> None:
 
 
 async def _publish(state: Path | None, *, all_calls: bool, stop: bool) -> Publishing:
-    action = "all calls published again" if all_calls else "publishing ended" if stop else None
-    async with operating(state, None, action) as connection:
+    async with operating(state, None) as connection:
         async with connection.transaction():
             row = await connection.fetchrow(_READ)
             if row is None:
@@ -79,9 +79,11 @@ async def _publish(state: Path | None, *, all_calls: bool, stop: bool) -> Publis
                 )
             if stop:
                 await _stop(connection, row["leader"])
+                await audit(connection, "publishing ended", None)
                 return Publishing(None, False, 0, 0)
             if all_calls:
                 await connection.execute(_ALL, UUID(int=0))
+                await audit(connection, "all calls published again", None)
         rows, oldest_seconds = await waiting(connection)
         return Publishing(row["leader"], all_calls or row["publishes_all"], rows, int(oldest_seconds))
 
