@@ -289,7 +289,7 @@ async def test_tls_is_verified(
         await until_told(right, "webhook.test")
 
         async def refused() -> bool:
-            return await database.fetchval("SELECT count(error) FROM webhook_deliveries") == 2
+            return bool(await database.fetchval("SELECT count(error) = 2 FROM webhook_deliveries"))
 
         await until(refused, "the attempts at the others")
         errors = await database.fetch("SELECT error FROM webhook_deliveries WHERE error IS NOT NULL")

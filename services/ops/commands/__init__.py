@@ -5,8 +5,8 @@ show the standing. `replay`, `refold` and `rebuild` repair; `reap` and `prune` d
 `notes` show what was not read. `event` prints the contract of an event and checks events against it;
 `event_publish` publishes them. `source` (with `source_try`) connects telephony systems, and `number` names an
 organization's numbers. `org` (with `org_change` and `org_delete`), `key`, `member` and `forget` manage
-organizations. `publish` steers the publisher. `command_connection` connects a command that works on one
-organization, or on all.
+organizations. `publish` steers the publisher, and `webhook` manages endpoints. `command_connection` connects
+a command that works on one organization, or on all.
 
 May import `shared`, the services that it operates, and `services.ops` but `main` and `demo`.
 """
