@@ -23,6 +23,7 @@ from services.api.figures.answer_cache import Answers
 from services.api.http import common_responses, cors
 from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
+from services.api.webhooks import deliveries, endpoints
 from shared.settings.api import ApiSettings
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ ROUTERS: Final = (
     events.router,
     recording.router,
     detail.router,
+    endpoints.router,
+    deliveries.router,
 )
 
 
@@ -122,6 +125,8 @@ async def _opened(
                 answers=Answers(int(settings.api_answers_mib * 2**20)),
                 search_calls=settings.api_search_calls,
                 export_seconds=settings.api_export_seconds,
+                secret_box=settings.secret_box(),
+                webhooks_without_tls=bool(settings.webhook_networks),
                 recording_store=recording_store(settings),
             )
         finally:

@@ -22,6 +22,8 @@ from shared.settings.checks import (
 from shared.settings.database import DatabaseSettings
 from shared.settings.database_url import check_url
 from shared.settings.process import MonitorSettings, TelemetrySettings
+from shared.settings.secrets import SecretsSettings
+from shared.settings.webhooks import WebhookTargetSettings
 
 
 class TokenSettings(Settings):
@@ -87,7 +89,15 @@ class LimitSettings(Settings):
     )
 
 
-class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings, LimitSettings):
+class ApiSettings(
+    DatabaseSettings,
+    SecretsSettings,
+    WebhookTargetSettings,
+    MonitorSettings,
+    TelemetrySettings,
+    TokenSettings,
+    LimitSettings,
+):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         repr=False,
