@@ -101,14 +101,15 @@ RESEND_DELIVERY: Final[dict[str, Any]] = {
     "response_description": "The delivery, which is sent at once.",
     "responses": {**ERRORS, 404: _NO_SUCH_DELIVERY},
 }
-_ID: Final = models.WEBHOOK_EXAMPLE["id"]
 SAMPLES: Final = {
+    "create_webhook": ("/webhooks",),
     "list_webhooks": ("/webhooks",),
-    "get_webhook": (f"/webhooks/{_ID}",),
-    "delete_webhook": (f"/webhooks/{_ID}",),
-    "rotate_webhook_secret": (f"/webhooks/{_ID}/rotate",),
-    "test_webhook": (f"/webhooks/{_ID}/test",),
-    "list_webhook_deliveries": (f"/webhooks/{_ID}/deliveries?state=failed",),
-    "resend_webhook_delivery": (f"/webhooks/{_ID}/deliveries/4711/resend",),
+    "get_webhook": ("/webhooks/$WEBHOOK",),
+    "change_webhook": ("/webhooks/$WEBHOOK",),
+    "delete_webhook": ("/webhooks/$WEBHOOK",),
+    "rotate_webhook_secret": ("/webhooks/$WEBHOOK/rotate",),
+    "test_webhook": ("/webhooks/$WEBHOOK/test",),
+    "list_webhook_deliveries": ("/webhooks/$WEBHOOK/deliveries?state=failed",),
+    "resend_webhook_delivery": ("/webhooks/$WEBHOOK/deliveries/$DELIVERY/resend",),
 }
-"""Paths of requests without a body, by operation."""
+"""Paths of requests, by operation. A body is the example of its schema."""
