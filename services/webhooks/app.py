@@ -218,7 +218,7 @@ class _Sender:
 
 
 def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitter: float) -> Outcome:
-    """What becomes of a delivery after this answer."""
+    """The outcome of a delivery after this answer."""
     attempts = delivery.attempts + 1
     delivered = answer.error is None
     is_gone = answer.status == _GONE

@@ -32,7 +32,7 @@ class TooManyWebhooks(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """An endpoint that is told of changed calls. Its secrets are not part of it."""
+    """An endpoint that gets messages about changed calls. Its secrets are not part of it."""
 
     id: UUID
     organization_id: UUID

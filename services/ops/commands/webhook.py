@@ -1,4 +1,4 @@
-"""`callfold webhook`: endpoints that are told of an organization's changed calls."""
+"""`callfold webhook`: endpoints that get messages about an organization's changed calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -46,7 +46,9 @@ from shared.webhooks.call_change import MESSAGE_TYPES
 from shared.webhooks.target import check_url
 
 app = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Tell endpoints by HTTP of an organization's changed calls."
+    cls=Group,
+    no_args_is_help=True,
+    help="Send messages about an organization's changed calls to endpoints, by HTTP.",
 )
 
 TEST_SECONDS: Final = 30
@@ -89,7 +91,9 @@ def add(
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="A description, for lists. Default: empty.")
     ] = "",
-    test: Annotated[bool, typer.Option("--test", help="Tell of test calls. Default: live calls.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send messages about test calls. Default: live calls.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -220,7 +224,7 @@ def disable(webhook_id: WebhookArgument, state: StateOption = None) -> None:
 
 @app.command(cls=Command)
 def enable(webhook_id: WebhookArgument, state: StateOption = None) -> None:
-    """Enable a webhook again. Deliveries that wait are sent; changes while it was disabled are not told."""
+    """Enable a webhook again. Deliveries that wait are sent; changes while it was disabled are not."""
     asyncio.run(_enable(state, webhook_id, enabled=True))
     typer.echo(f"The webhook {webhook_id} is enabled.")
 
