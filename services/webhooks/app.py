@@ -96,6 +96,7 @@ class _Sender:
         def hear(*_: object) -> None:
             self._news.set()
 
+        logger.info("sends the messages for webhooks")
         if self._settings.database_pooler == "none":
             await connection.add_listener(CHANNEL, hear)
         while not self._stop.is_set():

@@ -171,14 +171,15 @@ async def rotate_secret(
 async def encrypt_webhooks_again(connection: AnyConnection, box: SecretBox) -> int:
     """Encrypts the secrets of all webhooks with the first key of the box, each in a transaction of its own.
     Returns their number. Raises SecretsLocked and asyncpg's errors."""
-    count, place = 0, {"organization_id": UUID(int=0), "id": UUID(int=0)}
+    count, owner, after = 0, UUID(int=0), UUID(int=0)
     while True:
         async with connection.transaction():
-            row = await _NEXT_SECRETS.fetchrow(connection, **place)
+            row = await _NEXT_SECRETS.fetchrow(connection, organization_id=owner, id=after)
             if row is None:
                 return count
-            place = {"organization_id": row["organization_id"], "id": row["id"]}
-            await _ENCRYPT.fetch(connection, **place, secrets=box.encrypted(box.decrypted(row["secrets"])))
+            owner, after, secrets = row
+            again = box.encrypted(box.decrypted(secrets))
+            await _ENCRYPT.fetch(connection, organization_id=owner, id=after, secrets=again)
             count += 1
 
 

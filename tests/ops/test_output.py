@@ -144,7 +144,7 @@ FILE_COMMANDS: Sequence[Sequence[str]] = [
 
 SHOWN_ELSEWHERE = {
     *("up", "down", "status", "demo", "event schema", "source new-key"),
-    *("webhook rotate", "webhook test"),
+    *("webhook add", "webhook rotate", "webhook test"),
 }
 """tests/ops/test_webhook_command.py runs these with an endpoint. tests/ops/test_stack.py has snapshots of
 `up`, `down` and `status`. `demo` shows a live screen, and tests/ops/test_event.py compares the output of
