@@ -116,7 +116,7 @@ async def measure(running: Servers, rate: int, seconds: int, directory: Path) ->
             stack.callback(process.terminate)
         headers = {"Authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
-            await _wait_until_ready(client)
+            await wait_until_ready(client)
             taken, sent = await _run(running.bootstrap, client, organization, rate, seconds)
     cuts = quantiles(taken, n=100)
     proof = await prove(url)
@@ -149,7 +149,8 @@ async def _run(
     return taken, sent
 
 
-async def _wait_until_ready(client: httpx.AsyncClient) -> None:
+async def wait_until_ready(client: httpx.AsyncClient) -> None:
+    """Waits for the API. Raises TimeoutError."""
     for _ in range(300):
         try:
             if (await client.get("/health/ready")).status_code == httpx.codes.OK:

@@ -1,7 +1,7 @@
 """The webhooks service: sends due deliveries until it is stopped.
 
-One loop speaks with the database: it stores the outcomes of attempts, looks for due deliveries, and starts an
-attempt for each. The attempts wait for endpoints, and never for each other.
+One loop speaks with the database: it stores the outcomes of attempts, and reads due deliveries into a queue
+for each endpoint. Attempts start from the queues. They wait for endpoints, and never for each other.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import logging
 import math
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Final
 from uuid import uuid4
 
@@ -42,7 +43,9 @@ logger = logging.getLogger("callfold.webhooks")
 CHANNEL: Final = "callfold_webhooks"
 SESSION: Final = {"lock_timeout": OWN_LOCK_TIMEOUT, "jit": "off"}
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Bytes of the messages that are being sent; a single one may be longer."""
+"""Bytes of the messages that are queued and sent; a single one may be longer."""
+QUEUED_MAX: Final = 200
+"""Messages of one endpoint that are queued and sent, so that none waits for the database in between."""
 UPKEEP_SECONDS: Final = 60
 _GONE: Final = 410
 
@@ -65,6 +68,8 @@ class _Sender:
         self._stop = stop
         self._process = uuid4()
         self._box = settings.secret_box()
+        self._endpoints: dict[EndpointKey, Endpoint] = {}
+        self._queues: dict[EndpointKey, deque[DueDelivery]] = {}
         self._attempts: dict[asyncio.Task[None], DueDelivery] = {}
         self._outcomes: list[Outcome] = []
         self._news = asyncio.Event()
@@ -102,13 +107,15 @@ class _Sender:
         while not self._stop.is_set():
             self._news.clear()
             await self._store_outcomes(connection)
-            await self._start_attempts(connection)
+            await self._fetch_due(connection)
+            self._start_attempts()
             await self._keep_up(connection)
             self._metrics.worked()
             self._database.succeeded()
             self._outage.end()
             if not self._outcomes:
                 await self._pause()
+        self._queues.clear()
         if self._attempts:
             await asyncio.wait(self._attempts)
         await self._store_outcomes(connection)
@@ -133,50 +140,53 @@ class _Sender:
             self._outcomes = outcomes + self._outcomes
             raise
 
-    async def _start_attempts(self, connection: Connection) -> None:
-        """Starts an attempt for each due delivery for which there is a connection."""
-        endpoints = {
-            endpoint.key: endpoint
-            for endpoint in await due_endpoints(
-                connection, self._process, self._settings.webhook_lease_seconds
-            )
-            if endpoint.key not in self._locked
+    async def _fetch_due(self, connection: Connection) -> None:
+        """Reads due deliveries into the queues of their endpoints."""
+        lease_seconds = self._settings.webhook_lease_seconds
+        found = await due_endpoints(connection, self._process, lease_seconds)
+        due = {endpoint.key: endpoint for endpoint in found if endpoint.key not in self._locked}
+        self._endpoints = {key: self._endpoints[key] for key in self._queues} | due
+        held = [*self._attempts.values(), *chain.from_iterable(self._queues.values())]
+        held_by = Counter(delivery.endpoint for delivery in held)
+        slots = {
+            key: most - held_by[key]
+            for key, endpoint in due.items()
+            if (most := 1 if endpoint.failing_since else QUEUED_MAX) > held_by[key]
         }
-        sending = {delivery.id for delivery in self._attempts.values()}
-        in_flight = sending | {outcome.delivery_id for outcome in self._outcomes}
-        slots = self._slots(list(endpoints.values()))
-        free_bytes = BODY_BYTES_MAX - sum(len(delivery.body) for delivery in self._attempts.values())
+        free_bytes = BODY_BYTES_MAX - sum(len(delivery.body) for delivery in held)
         if not slots or free_bytes <= 0:
             return
-        for delivery in await due_deliveries(connection, slots, in_flight, free_bytes):
-            attempt = asyncio.create_task(self._attempt(endpoints[delivery.endpoint], delivery))
-            self._attempts[attempt] = delivery
-            attempt.add_done_callback(self._ended)
-        self._metrics.in_flight.set(len(self._attempts))
+        known = {delivery.id for delivery in held} | {outcome.delivery_id for outcome in self._outcomes}
+        for delivery in await due_deliveries(connection, slots, known, free_bytes):
+            self._queues.setdefault(delivery.endpoint, deque()).append(delivery)
 
-    def _slots(self, endpoints: list[Endpoint]) -> dict[EndpointKey, int]:
-        """How many messages may be started for each endpoint. An endpoint that fails gets one at a time. All
-        together may use half of the connections, so that endpoints that become due later find some."""
-        settings = self._settings
-        free = settings.webhook_connections - len(self._attempts)
-        used = Counter(delivery.endpoint for delivery in self._attempts.values())
-        active = len(used.keys() | {endpoint.key for endpoint in endpoints})
-        share = max(1, settings.webhook_connections // (2 * max(1, active)))
-        random.shuffle(endpoints)
-        slots: dict[EndpointKey, int] = {}
-        for endpoint in endpoints:
-            most = 1 if endpoint.failing_since else min(share, settings.webhook_connections_per_endpoint)
-            if (given := min(most - used[endpoint.key], free)) > 0:
-                slots[endpoint.key] = given
-                free -= given
-        return slots
+    def _start_attempts(self) -> None:
+        """Starts attempts from the queues while there are connections. An endpoint that fails gets one
+        message at a time. All together may use half of the connections, so that endpoints that become due
+        later find some."""
+        running = Counter(delivery.endpoint for delivery in self._attempts.values())
+        active = len(running.keys() | self._queues.keys())
+        share = max(1, self._settings.webhook_connections // (2 * max(1, active)))
+        for key in random.sample(list(self._queues), len(self._queues)):
+            endpoint, queue = self._endpoints[key], self._queues[key]
+            usual = min(share, self._settings.webhook_connections_per_endpoint)
+            most = 1 if endpoint.failing_since else usual
+            while queue and running[key] < most and len(self._attempts) < self._settings.webhook_connections:
+                delivery = queue.popleft()
+                attempt = asyncio.create_task(self._attempt(endpoint, delivery))
+                self._attempts[attempt] = delivery
+                attempt.add_done_callback(self._ended)
+                running[key] += 1
+            if not queue:
+                del self._queues[key]
+        self._metrics.in_flight.set(len(self._attempts))
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         del self._attempts[attempt]
-        self._metrics.in_flight.set(len(self._attempts))
         self._news.set()
         if not attempt.cancelled():
             attempt.result()
+            self._start_attempts()
 
     async def _attempt(self, endpoint: Endpoint, delivery: DueDelivery) -> None:
         """Sends one message, and notes the outcome."""
@@ -193,6 +203,9 @@ class _Sender:
         ended_as = "delivered" if outcome.delivered else "failed" if outcome.due_at else "given_up"
         self._metrics.attempted(ended_as, time.monotonic() - started)
         self._outcomes.append(outcome)
+        if not outcome.delivered:
+            # The rest stays due. The next look finds that the endpoint fails.
+            self._queues.pop(endpoint.key, None)
 
     def _secrets(self, endpoint: Endpoint, now: datetime) -> Sequence[str]:
         """The secrets that sign messages now. Raises SecretsLocked."""
