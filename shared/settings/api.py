@@ -22,6 +22,7 @@ from shared.settings.checks import (
 from shared.settings.database import DatabaseSettings
 from shared.settings.database_url import check_url
 from shared.settings.process import MonitorSettings, TelemetrySettings
+from shared.settings.streams import StreamSettings
 
 
 class TokenSettings(Settings):
@@ -87,7 +88,9 @@ class LimitSettings(Settings):
     )
 
 
-class ApiSettings(DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings, LimitSettings):
+class ApiSettings(
+    DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings, LimitSettings, StreamSettings
+):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,
         repr=False,

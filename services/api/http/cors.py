@@ -17,6 +17,7 @@ REQUEST_HEADERS: Final = (
     "x-api-key",
     "x-organization-id",
     "If-None-Match",
+    "Last-Event-ID",
     "traceparent",
     "tracestate",
 )
