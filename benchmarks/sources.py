@@ -41,7 +41,7 @@ from shared.calls.event import InvalidEvent, read
 from shared.dialects.registry import DIALECTS
 from shared.kafka.topic import DELIVERY_BYTES_MAX, ensure_topic
 from shared.migrations.upgrade import upgrade
-from shared.sources.secret_box import SecretBox, new_key
+from shared.secret_box import SecretBox, new_key
 from shared.sources.translate import event_json, translate
 
 SAMPLES: Final = Path(__file__).parent.parent / "tests" / "sources" / "samples"

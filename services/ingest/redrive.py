@@ -12,7 +12,7 @@ from services.ingest.arrivals import Sorted, refused_records, sort_out
 from services.ingest.deliveries import place_all, sort_deliveries
 from shared.calls.named_call import named_call
 from shared.database.connection import Connection
-from shared.sources.secret_box import SecretBox
+from shared.secret_box import SecretBox
 from shared.store.batch import Overtaken, read_known, write
 from shared.store.changes import changes, group
 from shared.store.quarantine import NO_TIMESTAMP, BadRecord, hold_calls, retained_from

@@ -2,14 +2,15 @@
 
 The leader reads the oldest rows of the outbox, reads the present state of their calls, writes the states to
 the topic, and then removes the rows. It does one after the other, so a state is never older than the one
-published before. A crash repeats a part of this.
+published before. A crash repeats a part of this. In the transaction that removes the rows, it stores the
+messages for webhooks; another service sends them.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +19,9 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from services.publisher.changed_calls import (
     CALLS_MAX,
     CallKey,
+    Change,
+    Changed,
+    State,
     calls_after,
     changed_calls,
     forget,
@@ -27,6 +31,7 @@ from services.publisher.changed_calls import (
 from services.publisher.leadership import Lease, lease, note_place, release, start_outbox
 from services.publisher.metrics import Metrics
 from services.publisher.topic_writer import TopicWriter, record, topic_writer
+from services.publisher.webhook_outbox import MessageOutbox, subscriptions
 from shared.backoff import Backoff
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
@@ -144,9 +149,8 @@ class _Publisher:
             while held is not None and not self._stop.is_set():
                 news.clear()
                 changed = await changed_calls(connection)
-                await self._publish(connection, writer, changed.calls)
-                if changed.row_ids:
-                    await forget(connection, changed)
+                if changed.row_ids and not await self._publish_changes(connection, writer, changed):
+                    return
                 self._worked(leads=True)
                 if held.all_after is not None and held.outbox_is_complete:
                     held = await self._publish_some_of_all(connection, writer, held, held.all_after)
@@ -159,13 +163,35 @@ class _Publisher:
             if listens and not connection.is_closed():
                 await connection.remove_listener(CHANGES_CHANNEL, hear)
 
-    async def _publish(self, connection: Connection, writer: TopicWriter, calls: Sequence[CallKey]) -> None:
-        """Publishes the present states of these calls."""
+    async def _publish_changes(self, connection: Connection, writer: TopicWriter, changed: Changed) -> bool:
+        """Publishes the present states of changed calls, and gives webhooks their messages, in one
+        transaction with the removal of the changes. Returns false if another process has removed some."""
+        outbox = MessageOutbox(changed.calls, await subscriptions(connection, changed.calls))
+        async for some in self._published(connection, writer, list(changed.calls), changed.calls):
+            outbox.add(some)
+            if outbox.is_full:
+                await outbox.store(connection)
+        async with connection.transaction():
+            if not await forget(connection, changed):
+                return False
+            await outbox.store(connection)
+        self._metrics.told(outbox.deliveries)
+        return True
+
+    async def _published(
+        self,
+        connection: Connection,
+        writer: TopicWriter,
+        calls: Sequence[CallKey],
+        changes: Mapping[CallKey, Change],
+    ) -> AsyncIterator[Sequence[State]]:
+        """The present states of these calls, in parts, each once Kafka has it."""
         while calls:
-            some = await states(connection, calls)
+            some = await states(connection, calls, changes)
             await writer.write([record(state) for state in some])
             deleted = sum(state.call is None for state in some)
             self._metrics.published(len(some) - deleted, deleted)
+            yield some
             calls = calls[len(some) :]
 
     async def _publish_some_of_all(
@@ -174,7 +200,8 @@ class _Publisher:
         """Publishes the calls that follow `place`. Returns the lease with the new place; None if it must be
         read again."""
         calls = await calls_after(connection, place)
-        await self._publish(connection, writer, calls)
+        async for _ in self._published(connection, writer, calls, {}):
+            pass
         last = calls[-1] if len(calls) == CALLS_MAX else None
         if last is None:
             logger.info("has published all calls")

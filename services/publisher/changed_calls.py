@@ -1,11 +1,14 @@
 """The outbox of changed calls, and the present state of calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from shared.calls.shown_call import SHOWN_FIELDS, shown_call
 from shared.database.connection import Connection
+from shared.webhooks.call_change import CallBefore, call_before
 
 CallKey = tuple[UUID, UUID]
 """Organization and call."""
@@ -20,32 +23,56 @@ TRANSCRIPTS_BYTES_MAX: Final = 8 * 1024 * 1024
 WAITING_MAX: Final = 1_000_000
 
 
+class Change(NamedTuple):
+    """All changes of one call in these rows."""
+
+    before: CallBefore | None
+    """What the call was before the first of them; None: it is new."""
+    last: CallBefore | None
+    """What it was before the last of them; None: that one made it."""
+    changed_at: datetime
+    """When the last of them began."""
+
+
 class Changed(NamedTuple):
     """The oldest rows of the outbox."""
 
     row_ids: Sequence[int]
-    calls: Sequence[CallKey]
-    """Each changed call once."""
+    calls: Mapping[CallKey, Change]
 
 
 class State(NamedTuple):
-    """The present state of a call. `call` and `revision` are None if there is no such call."""
+    """The present state of a call. `call` and `revision` are None if there is no such call; then `livemode`
+    is its mode before, if that is known."""
 
     key: CallKey
     call: Mapping[str, object] | None
     revision: int | None
+    livemode: bool | None
 
 
 async def changed_calls(connection: Connection) -> Changed:
     """The oldest rows of the outbox. Raises asyncpg's errors."""
     rows = await connection.fetch(_CHANGED, ROWS_MAX, KEYS_MAX)
-    keys = dict.fromkeys(key for _, owners, ids in rows for key in zip(owners, ids, strict=True))
-    return Changed([row_id for row_id, *_ in rows], list(keys))
+    calls: dict[CallKey, Change] = {}
+    for row in rows:
+        keys = zip(row["organization_ids"], row["call_ids"], strict=True)
+        for key, before in zip(keys, _before(row), strict=True):
+            first = calls[key].before if key in calls else before
+            calls[key] = Change(first, before, row["written_at"])
+    return Changed([row["id"] for row in rows], calls)
 
 
-async def forget(connection: Connection, changed: Changed) -> None:
-    """Removes published rows from the outbox. Raises asyncpg's errors."""
-    await connection.execute(_FORGET, changed.row_ids)
+def _before(row: Any) -> Iterator[CallBefore | None]:
+    if row["marks_before"] is None:
+        return repeat(None, len(row["call_ids"]))
+    return map(call_before, row["revisions_before"], row["marks_before"])
+
+
+async def forget(connection: Connection, changed: Changed) -> bool:
+    """Removes published rows from the outbox; false if another process has removed some of them. Raises
+    asyncpg's errors."""
+    return len(await connection.fetch(_FORGET, changed.row_ids)) == len(changed.row_ids)
 
 
 async def calls_after(connection: Connection, place: CallKey) -> Sequence[CallKey]:
@@ -54,12 +81,14 @@ async def calls_after(connection: Connection, place: CallKey) -> Sequence[CallKe
     return [tuple(row) for row in await connection.fetch(_AFTER, *place, CALLS_MAX)]
 
 
-async def states(connection: Connection, calls: Sequence[CallKey]) -> Sequence[State]:
+async def states(
+    connection: Connection, calls: Sequence[CallKey], changes: Mapping[CallKey, Change]
+) -> Sequence[State]:
     """The states of the first of these calls, in one snapshot: as many as fit into memory, and at least one.
     Raises asyncpg's errors."""
     some = calls[:CALLS_MAX]
     rows = await connection.fetch(_STATES, *zip(*some, strict=True), TRANSCRIPTS_BYTES_MAX)
-    return [_state(row) for row in rows]
+    return [_state(row, changes) for row in rows]
 
 
 async def waiting(connection: Connection) -> tuple[int, float]:
@@ -69,24 +98,25 @@ async def waiting(connection: Connection) -> tuple[int, float]:
     return rows, oldest_seconds
 
 
-def _state(row: Any) -> State:
+def _state(row: Any, changes: Mapping[CallKey, Change]) -> State:
     key = row["organization_id"], row["id"]
     if row["revision"] is None:
-        return State(key, None, None)
-    return State(key, shown_call(row), row["revision"])
+        change = changes.get(key)
+        return State(key, None, None, change.last.livemode if change and change.last else None)
+    return State(key, shown_call(row), row["revision"], row["livemode"])
 
 
 _CHANGED: Final = """
-SELECT id, organization_ids, call_ids
+SELECT id, organization_ids, call_ids, revisions_before, marks_before, written_at
 FROM (
     SELECT *, sum(cardinality(call_ids)) OVER (ORDER BY id) - cardinality(call_ids) AS calls_before
-    FROM (SELECT id, organization_ids, call_ids FROM call_changes ORDER BY id LIMIT $1) AS oldest
+    FROM (SELECT * FROM call_changes ORDER BY id LIMIT $1) AS oldest
 ) AS counted
 WHERE calls_before < $2
 ORDER BY id
 """
 
-_FORGET: Final = "DELETE FROM call_changes WHERE id = ANY($1::bigint[])"
+_FORGET: Final = "DELETE FROM call_changes WHERE id = ANY($1::bigint[]) RETURNING id"
 
 _AFTER: Final = """
 SELECT organization_id, id FROM calls WHERE (organization_id, id) > ($1::uuid, $2::uuid)

@@ -21,6 +21,9 @@ class Metrics:
         )
         for kind in ("present", "deleted"):
             self._calls.labels(kind)
+        self._deliveries = Counter(
+            "callfold_publisher_webhook_deliveries", "Deliveries stored for webhooks", registry=registry
+        )
         self._rows_waiting = Gauge(
             "callfold_publisher_changes_waiting",
             "Rows of the outbox, counted every 15 s up to 1,000,000",
@@ -59,6 +62,10 @@ class Metrics:
         """Counts states that Kafka has stored."""
         self._calls.labels("present").inc(present)
         self._calls.labels("deleted").inc(deleted)
+
+    def told(self, deliveries: int) -> None:
+        """Counts deliveries that are stored for webhooks."""
+        self._deliveries.inc(deliveries)
 
     def wait(self, rows: int, oldest_seconds: float) -> None:
         """Sets the number of rows in the outbox and the age of the oldest."""

@@ -83,9 +83,10 @@ def record(state: State) -> Record:
     organization_id, call_id = state.key
     key = f"{organization_id}:{call_id}".encode()
     headers = [("organization", str(organization_id).encode())]
+    if state.livemode is not None:
+        headers.append(("mode", b"live" if state.livemode else b"test"))
     if state.call is None:
         return key, None, headers
-    headers.append(("mode", b"live" if state.call["livemode"] else b"test"))
     headers.append(("revision", str(state.revision).encode()))
     return key, encode(state.call), headers
 

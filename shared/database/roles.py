@@ -16,8 +16,9 @@ RECEIVER: Final = "callfold_receiver"
 AGGREGATOR: Final = "callfold_aggregator"
 API: Final = "callfold_api"
 PUBLISHER: Final = "callfold_publisher"
+WEBHOOKS: Final = "callfold_webhooks"
 OPERATOR: Final = "callfold_operator"
-ROLES: Final = (INGEST, RECEIVER, AGGREGATOR, API, PUBLISHER, OPERATOR)
+ROLES: Final = (INGEST, RECEIVER, AGGREGATOR, API, PUBLISHER, WEBHOOKS, OPERATOR)
 
 WALLED: Final = (API, RECEIVER)
 """The roles that row-level security applies to."""
@@ -52,12 +53,28 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT, DELETE", "call_events"),
         ("SELECT (organization_id), SELECT (call_id), DELETE", "quarantined_records"),
         ("SELECT (organization_id), SELECT (call_id), DELETE", "source_calls"),
+        ("SELECT, INSERT, UPDATE, DELETE", "webhooks"),
+        ("SELECT, INSERT", "webhook_messages"),
+        ("SELECT, INSERT, UPDATE", "webhook_deliveries"),
         ("INSERT", "audit_log"),
     ),
     PUBLISHER: (
         ("SELECT", "alembic_version, calls"),
         ("SELECT, DELETE", "call_changes"),
         ("SELECT, INSERT, UPDATE", "publisher"),
+        (
+            "SELECT (organization_id), SELECT (id), SELECT (livemode), SELECT (types), SELECT (enabled)",
+            "webhooks",
+        ),
+        ("UPDATE (id)", "webhooks"),  # a row is locked while deliveries for it are stored
+        ("SELECT, INSERT, DELETE", "webhook_messages"),
+        ("SELECT, INSERT", "webhook_deliveries"),
+    ),
+    WEBHOOKS: (
+        ("SELECT", "alembic_version"),
+        ("SELECT, UPDATE", "webhooks, webhook_deliveries"),
+        ("SELECT, UPDATE (id), DELETE", "webhook_messages"),  # rows are locked before they are removed
+        ("INSERT", "audit_log"),
     ),
     OPERATOR: (
         ("SELECT", "alembic_version, partitions_read"),
@@ -68,7 +85,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "SELECT, INSERT, UPDATE, DELETE",
             "organizations, api_keys, calls, call_events, count_days, count_versions, daily_call_counts, "
             "daily_call_totals, daily_call_deltas, phone_numbers, pruned_call_counts, quarantined_records, "
-            "silent_calls, source_calls, sources",
+            "silent_calls, source_calls, sources, webhooks, webhook_messages, webhook_deliveries",
         ),
         ("SELECT, INSERT", "audit_log"),  # append-only
     ),
@@ -114,7 +131,7 @@ def policies() -> tuple[Policy, ...]:
     for table, owner in tenant_tables().items():
         found += [
             Policy("callfold_own_rows", table, (API,), f"({owner} = {_ASKED})"),
-            Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, PUBLISHER, OPERATOR), "(true)"),
+            Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, PUBLISHER, WEBHOOKS, OPERATOR), "(true)"),
         ]
     return tuple(found)
 

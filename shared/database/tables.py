@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -32,6 +33,7 @@ metadata = MetaData(
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
         "uq": "%(table_name)s_%(column_0_N_name)s_key",
         "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
         "pk": "%(table_name)s_pkey",
     }
 )
@@ -337,6 +339,12 @@ call_changes = Table(
     Column("organization_ids", ARRAY(Uuid), nullable=False, comment="of the changed calls"),
     Column("call_ids", ARRAY(Uuid), nullable=False, comment="in the same order"),
     Column("written_at", _instant, nullable=False, server_default=_now),
+    Column("revisions_before", ARRAY(Integer), comment="before the change; null: the calls are new"),
+    Column(
+        "marks_before",
+        ARRAY(SmallInteger),
+        comment="number of the status, +16 live, +32 answered, +64 recording, +128 transcript",
+    ),
     postgresql_with={
         "autovacuum_vacuum_scale_factor": "0",
         "autovacuum_vacuum_insert_threshold": "-1",
@@ -365,6 +373,89 @@ publisher = Table(
     Column("all_after_call", Uuid),
     PrimaryKeyConstraint("singleton"),
     CheckConstraint("singleton", name="singleton"),
+)
+
+# The endpoints that are told of changed calls.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("types", ARRAY(Text), nullable=False, comment="of messages that it gets; empty: all"),
+    Column("secrets", LargeBinary, nullable=False, comment="encrypted JSON (Fernet)"),
+    Column(
+        "previous_secret_until",
+        _instant,
+        comment="until when messages are also signed with the secret before; null: there is none",
+    ),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("disabled_reason", Text, comment="why callfold disabled it; null: a client did"),
+    Column("failing_since", _instant, comment="the first failure after the last success; null: none"),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    Column("sender", Uuid, comment="the process that sends to it; null: none"),
+    Column("sends_until", _instant, comment="unless it renews its lease"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# What endpoints are told: one row for all webhooks that get the message.
+webhook_messages = Table(
+    "webhook_messages",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("id", Text, nullable=False, comment="derived from the call, its revision and the type"),
+    Column("type", Text, nullable=False),
+    Column("call_id", Uuid, comment="null: a test"),
+    Column("body", LargeBinary, nullable=False, comment="JSON, as it is sent"),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index(None, "organization_id", "call_id", postgresql_where=text("call_id IS NOT NULL")),
+    Index(None, "created_at"),
+)
+
+# One message for one webhook, and its last attempt.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("organization_id", Uuid, nullable=False),
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("webhook_id", Uuid, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("created_at", _instant, nullable=False, server_default=_now),
+    Column(
+        "due_at",
+        _instant,
+        server_default=_now,
+        comment="when it is sent next; null: it was delivered or given up",
+    ),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("attempted_at", _instant, comment="the last attempt"),
+    Column("delivered_at", _instant, comment="null: not delivered"),
+    Column("answer_status", SmallInteger, comment="of the last attempt; null: no answer"),
+    Column("answer_body", Text, comment="of the last attempt, its first 1 KiB"),
+    Column("error", Text, comment="why the last attempt failed; null: it did not"),
+    PrimaryKeyConstraint("organization_id", "id"),
+    ForeignKeyConstraint(
+        ["organization_id", "webhook_id"], ["webhooks.organization_id", "webhooks.id"], ondelete="CASCADE"
+    ),
+    ForeignKeyConstraint(
+        ["organization_id", "message_id"],
+        ["webhook_messages.organization_id", "webhook_messages.id"],
+        ondelete="CASCADE",
+    ),
+    UniqueConstraint("organization_id", "message_id", "webhook_id"),
+    Index(
+        "webhook_deliveries_due_idx",
+        "organization_id",
+        "webhook_id",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index(None, "organization_id", "webhook_id", "id"),
+    postgresql_with={"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.02"},
 )
 
 # Counts of pruned calls, which remain counted. Deltas never change this table.

@@ -12,6 +12,7 @@ from shared.settings.ingest import IngestSettings
 from shared.settings.process import LogSettings
 from shared.settings.publisher import PublisherSettings
 from shared.settings.receiver import ReceiverSettings
+from shared.settings.webhooks import WebhooksSettings
 
 ALL_SETTINGS: Final = (
     LogSettings,
@@ -21,6 +22,7 @@ ALL_SETTINGS: Final = (
     PublisherSettings,
     ReceiverSettings,
     RolesSettings,
+    WebhooksSettings,
 )
 """Together, these classes contain every setting."""
 

@@ -1,11 +1,11 @@
-"""The setting of processes that read the secrets of sources."""
+"""The setting of processes that read or store secrets."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from shared.secret_box import SecretBox
 from shared.settings.base import Settings
-from shared.sources.secret_box import SecretBox
 
 
 def check_keys(value: SecretStr) -> SecretStr:
@@ -21,11 +21,11 @@ def _keys(value: SecretStr) -> list[str]:
 class SecretsSettings(Settings):
     secrets_key: Annotated[SecretStr, AfterValidator(check_keys)] | None = Field(
         None,
-        description="The key that encrypts the secrets of sources: 32 bytes in URL-safe base64, as the "
-        "command `callfold source new-key` prints it. Of several keys, separated by commas, the first "
-        "encrypts and all decrypt.",
+        description="The key that encrypts the secrets of sources and webhooks: 32 bytes in URL-safe "
+        "base64, as the command `callfold source new-key` prints it. Of several keys, separated by commas, "
+        "the first encrypts and all decrypt.",
     )
 
     def secret_box(self) -> SecretBox:
-        """The box for the secrets of sources."""
+        """The box for secrets."""
         return SecretBox(_keys(self.secrets_key) if self.secrets_key is not None else [])

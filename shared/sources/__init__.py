@@ -5,7 +5,7 @@ deliveries and their reader. `envelopes` finds the records in a delivery, and `r
 defines the results of reading, and `placement` finds a record's organization. `translate` calls all of this.
 `instants`, `money`, `parties`, `directions` and `causes` read notations that many systems share. `signatures`
 verifies requests, and `sns` the messages of Amazon SNS. `delivery_record` writes and reads a delivery's Kafka
-record, and `secret_box` encrypts a source's secrets.
+record.
 
 Pure: no I/O, and no clock. Imports `shared.calls`.
 """

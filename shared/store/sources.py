@@ -14,7 +14,7 @@ from shared.calls.event import call_uuid
 from shared.calls.organization_tombstone import organization_tombstone
 from shared.database.connection import AnyConnection
 from shared.database.statement import Statement
-from shared.sources.secret_box import SecretBox, SecretsLocked
+from shared.secret_box import SecretBox, SecretsLocked
 from shared.sources.source import Source
 
 SOURCES_MAX: Final = 10_000

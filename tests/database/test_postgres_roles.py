@@ -52,6 +52,9 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "daily_call_deltas": "SELECT, INSERT",
         "quarantined_records": "DELETE",
         "source_calls": "DELETE",
+        "webhooks": "SELECT, INSERT, UPDATE, DELETE",
+        "webhook_messages": "SELECT, INSERT",
+        "webhook_deliveries": "SELECT, INSERT, UPDATE",
         "audit_log": "INSERT",
     }
     functions = await database.fetch(

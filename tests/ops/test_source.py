@@ -9,7 +9,7 @@ import pytest
 
 from services.ops.proof.proof import prove
 from shared.database.connection import Connection
-from shared.sources.secret_box import SecretBox, new_key
+from shared.secret_box import SecretBox, new_key
 from shared.store.sources import read_sources
 from tests.support.command_line import callfold, callfold_reading
 from tests.support.events import NOON, ORGANIZATION, event
@@ -87,7 +87,7 @@ async def test_a_key_is_replaced(settings: dict[str, str], database: Connection)
     (stored,) = await read_sources(database, SecretBox([new]))
     assert stored.source.secrets == {"webhook_secret": SECRET}
     (locked,) = await read_sources(database, SecretBox([settings["secrets_key"]]))
-    assert locked.locked == "No key of CALLFOLD_SECRETS_KEY decrypts the source's secrets."
+    assert locked.locked == "No key of CALLFOLD_SECRETS_KEY decrypts the secrets."
     refused = await callfold("source", "set", "voice", "--name", "x", **settings)
     assert "cannot be changed: No key of CALLFOLD_SECRETS_KEY" in refused.failure
 

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 CALLFOLD = str(Path(sys.executable).with_name("callfold"))
 TOPIC = "call-events"
-PROGRAMS = ["postgres", "kafka", "receiver", "ingest", "aggregator", "publisher", "api"]
+PROGRAMS = ["postgres", "kafka", "receiver", "ingest", "aggregator", "publisher", "webhooks", "api"]
 COMPANYS_KAFKA = {
     "CALLFOLD_KAFKA_BOOTSTRAP": "kafka.example.com:9093",
     "CALLFOLD_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -140,6 +140,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
             "ingest": f"http://127.0.0.1:{state.ports.ingest_monitor}/metrics",
             "aggregator": f"http://127.0.0.1:{state.ports.aggregator_monitor}/metrics",
             "publisher": f"http://127.0.0.1:{state.ports.publisher_monitor}/metrics",
+            "webhooks": f"http://127.0.0.1:{state.ports.webhooks_monitor}/metrics",
             "api": f"http://127.0.0.1:{state.ports.api_monitor}/metrics",
         },
         "processes": [{"name": name, "pid": first[name], "state": "running"} for name in PROGRAMS],

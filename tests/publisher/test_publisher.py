@@ -68,7 +68,7 @@ async def test_each_change_reaches_the_topic(
     await delete(database, ORGANIZATION, UUID(shown["id"]), livemode=True, actor="test")
     await topic_of.until_equal(database)
 
-    assert topic_of.told[-1] == (key, None, {"organization": str(ORGANIZATION)})
+    assert topic_of.told[-1] == (key, None, {"organization": str(ORGANIZATION), "mode": "live"})
     await until(lambda: _is_empty(database), "the outbox to be empty")
     assert publisher.stop() == 0
     assert await database.fetchval("SELECT leader FROM publisher") is None
@@ -177,7 +177,7 @@ async def test_the_topic_takes_no_record_of_an_earlier_writer(
 ) -> None:
     settings = PublisherSettings(kafka_bootstrap=bootstrap, calls_topic=calls_topic)
     key = (ORGANIZATION, UUID(int=1))
-    older, newer = (State(key, {"livemode": True}, revision) for revision in (1, 2))
+    older, newer = (State(key, {"livemode": True}, revision, True) for revision in (1, 2))
     async with topic_writer(settings) as suspended, topic_writer(settings) as leader:
         await leader.write([record(newer)])
         with pytest.raises(ProducerFenced):

@@ -13,10 +13,10 @@ import pytest
 
 from services.receiver import known_sources
 from shared.database.connection import Connection
+from shared.secret_box import new_key
 from shared.sources.delivery import Delivery
 from shared.sources.delivery_record import request_of as stored_request
 from shared.sources.outcome import Refused, Response
-from shared.sources.secret_box import new_key
 from shared.sources.source import Source
 from shared.store.sources import read_sources
 from tests.support.processes import until
@@ -307,8 +307,7 @@ async def test_a_source_that_cannot_be_verified_is_answered_503_and_logged_once_
     ]
     assert len(messages) == 2, "each is logged once"
     assert dict(messages) == {
-        str(given.source.id): "cannot verify requests: No key of CALLFOLD_SECRETS_KEY decrypts the "
-        "source's secrets.",
+        str(given.source.id): "cannot verify requests: No key of CALLFOLD_SECRETS_KEY decrypts the secrets.",
         str(strange.id): "cannot verify requests: This version of callfold does not know the dialect "
         "not_yet_known.",
     }

@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.repository import ROOT
 
 FILES = ("docker-compose.yml", "docker-compose.kafka-port.yml")
-OURS = ("receiver", "ingest", "aggregator", "publisher", "api")
+OURS = ("receiver", "ingest", "aggregator", "publisher", "webhooks", "api")
 SERVERS = ("postgres", "kafka")
 START_SECONDS = 300
 

@@ -16,8 +16,8 @@ from services.ops.sources.sample import Sample, sample_of
 from services.receiver.app import Receiver
 from shared.database.connection import Connection
 from shared.database.roles import RECEIVER
+from shared.secret_box import SecretBox, new_key
 from shared.settings.receiver import ReceiverSettings
-from shared.sources.secret_box import SecretBox, new_key
 from shared.sources.source import Source
 from tests.support.processes import until
 from tests.support.repository import ROOT

@@ -290,6 +290,7 @@ SELECT count(*) FROM dropped
 _CREDENTIALS: Final = {
     "api_keys": "DELETE FROM api_keys WHERE organization_id = $1",
     "members": "DELETE FROM members WHERE organization_id = $1",
+    "webhooks": "DELETE FROM webhooks WHERE organization_id = $1",
 }
 
 _COUNTS: Final = ("daily_call_counts", "daily_call_totals")
@@ -304,7 +305,8 @@ _EMPTY: Final = {
     """
     for table, condition in {
         **dict.fromkeys(
-            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES), "$3::uuid IS NOT NULL"
+            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, "webhook_messages"),
+            "$3::uuid IS NOT NULL",
         ),
         "deleted_calls": "call_id <> $3",
     }.items()

@@ -41,8 +41,8 @@ from services.ops.terminal.printing import counted, print_json
 from services.ops.terminal.progress_bar import progress
 from shared.calls.event import Event, EventType, call_uuid
 from shared.database.connection import Connection
+from shared.secret_box import SecretBox
 from shared.settings.ingest import IngestSettings
-from shared.sources.secret_box import SecretBox
 from shared.store.changes import Changes
 from shared.store.quarantine import BadRecord
 from shared.store.sources import read_known_sources

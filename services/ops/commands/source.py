@@ -42,7 +42,7 @@ from services.ops.terminal.program import suggestion
 from shared.database.connection import Connection
 from shared.dialects.registry import DIALECTS
 from shared.kafka.topic import administration, partitions_of
-from shared.sources.secret_box import SecretBox, new_key
+from shared.secret_box import SecretBox, new_key
 from shared.sources.source import Source
 from shared.store.sources import StoredSource, read_sources
 

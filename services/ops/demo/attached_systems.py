@@ -15,7 +15,7 @@ from services.ops.sources.stored import enable_source, store_source
 from services.ops.terminal.failure import Failure
 from shared.database.connection import Connection
 from shared.kafka.topic import ensure_topic
-from shared.sources.secret_box import SecretBox
+from shared.secret_box import SecretBox
 from shared.sources.source import OWN_DOMAINS, Source
 from shared.store.sources import read_sources
 

@@ -209,13 +209,13 @@ async def _bring_up(state: State, settings: IngestSettings, report: Report) -> N
         for finding in await topic_findings(state.kafka, topic, state.kafka, kind):
             report(f"Warning: {finding.sentence}")
     if not await _runs(state, "api"):
-        report("Starting the receiver, ingest, the aggregator, the publisher and the API.")
+        report("Starting the receiver, ingest, the aggregator, the publisher, webhooks and the API.")
     group = settings.consumer_group
     former = await _former_members(state, group)
     for name in SERVICES:
         supervisor.start_program(state, name)
     await _ready(state, "ingest", lambda: readiness.owns_all(state.kafka, group, settings.topic, former))
-    for name in ("aggregator", "publisher"):
+    for name in ("aggregator", "publisher", "webhooks"):
         await _ready(state, name, functools.partial(readiness.is_connected, state.database_url, name))
     for name, url in (("receiver", state.receiver_url), ("api", state.api_url)):
         if url is not None:

@@ -37,6 +37,8 @@ class Ports:
     receiver_monitor: int | None = None
     # None in a stack that was created before it had a publisher, until its next start.
     publisher_monitor: int | None = None
+    # None in a stack that was created before it sent webhooks, until its next start.
+    webhooks_monitor: int | None = None
 
     @property
     def monitors(self) -> dict[str, int | None]:
@@ -46,6 +48,7 @@ class Ports:
             "ingest": self.ingest_monitor,
             "aggregator": self.aggregator_monitor,
             "publisher": self.publisher_monitor,
+            "webhooks": self.webhooks_monitor,
             "api": self.api_monitor,
         }
 
@@ -61,6 +64,7 @@ CHOSEN = (
     "ingest_monitor",
     "aggregator_monitor",
     "publisher_monitor",
+    "webhooks_monitor",
     "api_monitor",
 )
 """The ports that an operator does not choose. A port moves when another process uses it."""

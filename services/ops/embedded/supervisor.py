@@ -19,7 +19,7 @@ from shared.settings.base import PREFIX
 from shared.settings.secrets import SecretsSettings
 
 SERVERS = ("postgres", "kafka")
-SERVICES = ("receiver", "ingest", "aggregator", "publisher", "api")
+SERVICES = ("receiver", "ingest", "aggregator", "publisher", "webhooks", "api")
 PROGRAMS = SERVERS + SERVICES
 
 LAUNCH_SECONDS = 30
@@ -65,12 +65,18 @@ PROGRAM_OPTIONS = {
     "ingest": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "aggregator": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "publisher": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
+    "webhooks": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
     "api": "autostart = false\nstopwaitsecs = 30\nstopasgroup = true\nkillasgroup = true\n",
 }
 
 
-# People read the log files of a stack, and its sources are few. The environment can override these.
-DEFAULTS = {"CALLFOLD_LOG_FORMAT": "text", "CALLFOLD_SOURCES_INTERVAL_SECONDS": "1"}
+# People read the log files of a stack, its sources are few, and its endpoints are often on the same machine.
+# The environment can override these.
+DEFAULTS = {
+    "CALLFOLD_LOG_FORMAT": "text",
+    "CALLFOLD_SOURCES_INTERVAL_SECONDS": "1",
+    "CALLFOLD_WEBHOOK_NETWORKS": "127.0.0.0/8",
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def configuration(state: State) -> str:
         name: [f"CALLFOLD_MONITOR_PORT={port}", f'CALLFOLD_DATABASE_URL="{state.database_url_of(name)}"']
         for name, port in state.ports.monitors.items()
     }
-    for name in ("receiver", "ingest"):
+    for name in ("receiver", "ingest", "webhooks", "api"):
         variables[name].append(f'CALLFOLD_SECRETS_KEY="{_secrets_keys(state)}"')
     # A static group membership: a restarted ingest gets its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
@@ -134,7 +140,7 @@ def configuration(state: State) -> str:
 
 
 def _secrets_keys(state: State) -> str:
-    """The keys that may have encrypted secrets of sources: the operator's, if set, and the stack's."""
+    """The keys that may have encrypted secrets: the operator's, if set, and the stack's."""
     given = settings_from_environment(SecretsSettings).secrets_key
     operators = [given.get_secret_value()] if given is not None else []
     return ",".join([*operators, stack_key(state.directory)])

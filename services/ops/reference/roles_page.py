@@ -50,6 +50,7 @@ USES: Final = {
     "callfold_aggregator": "the aggregator",
     "callfold_api": "the API",
     "callfold_publisher": "the publisher",
+    "callfold_webhooks": "webhooks",
     "callfold_operator": "`callfold` commands",
 }
 """Who connects as each role."""

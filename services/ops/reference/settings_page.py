@@ -23,6 +23,7 @@ from shared.settings.process import LogSettings, MonitorSettings, TelemetrySetti
 from shared.settings.publisher import PublisherSettings
 from shared.settings.receiver import ReceiverSettings
 from shared.settings.secrets import SecretsSettings, check_keys
+from shared.settings.webhooks import WebhooksSettings, WebhookTargetSettings
 
 _OPENING: Final = """
 # Settings
@@ -67,10 +68,12 @@ SECTIONS: Final = (
     Section("Roles", RolesSettings, "`callfold migrate`"),
     Section("Kafka", KafkaSettings, "each `callfold` command that connects to Kafka"),
     Section("Receiver", ReceiverSettings),
-    Section("Secrets of sources", SecretsSettings, "`callfold source`"),
+    Section("Secrets", SecretsSettings, "`callfold source` and `callfold webhook`"),
     Section("Ingest", IngestSettings, "`callfold up`, `demo`, `lag` and `replay`"),
     Section("Aggregator", AggregatorSettings, "`callfold reap` and `prune`"),
     Section("Publisher", PublisherSettings),
+    Section("Networks of webhooks", WebhookTargetSettings, "`callfold webhook`"),
+    Section("Webhooks", WebhooksSettings),
     Section("API", ApiSettings),
     Section("Users' tokens", TokenSettings),
     Section("Rate limits", LimitSettings, "`callfold org set-plan`"),
@@ -84,6 +87,7 @@ _SERVICES: Final = {
     "ingest": IngestSettings,
     "the aggregator": AggregatorSettings,
     "the publisher": PublisherSettings,
+    "webhooks": WebhooksSettings,
     "the API": ApiSettings,
 }
 

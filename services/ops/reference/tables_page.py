@@ -47,6 +47,10 @@ DESCRIPTIONS: Final = {
     "call_changes": "The outbox of the publisher: one row for each statement that changed calls, until "
     "they are published. A trigger on `calls` writes it, from the first start of a publisher.",
     "publisher": "One row with the state of publishing, from the first start of a publisher.",
+    "webhooks": "Endpoints that are told of changed calls.",
+    "webhook_messages": "What endpoints are told: one row for all webhooks that get the message. The "
+    "publisher stores them, and webhooks removes them after `CALLFOLD_WEBHOOK_RETENTION_DAYS`.",
+    "webhook_deliveries": "One message for one webhook, and the last attempt to send it.",
     "daily_call_deltas": "Changes of counts that the aggregator has not yet applied. It deletes each row "
     "that it applies.",
     "count_versions": "The version of each organization's counts. A process that applies deltas gives it a "
@@ -123,6 +127,19 @@ UNCOMMENTED: Final = {
     "call_changes.written_at": "when the change began",
     "publisher.singleton": "always true: there is one row",
     "publisher.all_after_call": "the call of that place",
+    "webhooks.id": "generated",
+    "webhooks.livemode": "true: calls of live data; false: of test data",
+    "webhooks.url": "where messages are sent",
+    "webhooks.description": "chosen by the client",
+    "webhooks.enabled": "false: it gets no messages",
+    "webhooks.created_at": "when it was created",
+    "webhook_messages.type": "the type, such as call.completed",
+    "webhook_messages.created_at": "when it was stored",
+    "webhook_deliveries.id": "generated",
+    "webhook_deliveries.webhook_id": "the webhook",
+    "webhook_deliveries.message_id": "the message",
+    "webhook_deliveries.created_at": "when it was stored",
+    "webhook_deliveries.attempts": "how often it was sent",
     "silent_calls.call_id": "the call",
     "sources.id": "generated; a part of its address",
     "sources.name": "chosen at creation",

@@ -6,8 +6,8 @@ from typing import Final
 
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
+from shared.secret_box import SecretBox, new_key
 from shared.settings.secrets import SecretsSettings
-from shared.sources.secret_box import SecretBox, new_key
 
 FILE: Final = "secrets-key"
 

@@ -15,7 +15,7 @@ from shared.calls.lenient import is_uuid
 from shared.database.connection import Connection
 from shared.database.statement import Statement
 from shared.dialects.registry import DIALECTS
-from shared.sources.secret_box import SecretBox, SecretsLocked
+from shared.secret_box import SecretBox, SecretsLocked
 from shared.sources.source import Source
 from shared.store.sources import SOURCES_MAX, StoredSource, stored_source
 

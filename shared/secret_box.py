@@ -1,4 +1,4 @@
-"""The box that keeps the secrets of sources: encrypted with a key from the settings (Fernet).
+"""The box that keeps the secrets of sources and webhooks: encrypted with a key from the settings (Fernet).
 
 Fernet is AES-128-CBC with HMAC-SHA256. The first key encrypts; every key decrypts. So a key is replaced in
 three steps: put the new key first, encrypt all secrets again, and remove the old key.
@@ -20,12 +20,12 @@ class SecretsLocked(Exception):
 
 
 class SecretBox:
-    """Encrypts and decrypts the secrets of a source with the keys of `CALLFOLD_SECRETS_KEY`."""
+    """Encrypts and decrypts secrets by name with the keys of `CALLFOLD_SECRETS_KEY`."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Raises ValueError for a key that is not 32 bytes in URL-safe base64."""
         self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
-        # All sources are read every few seconds, and their secrets rarely change.
+        # All sources are read every few seconds, and secrets rarely change.
         self._decrypted = lru_cache(maxsize=CACHED_MAX)(self._decrypt)
 
     def encrypted(self, secrets: Mapping[str, str]) -> bytes | None:
@@ -42,11 +42,11 @@ class SecretBox:
         try:
             return _decode(self._key().decrypt(stored))
         except (InvalidToken, msgspec.DecodeError):
-            raise SecretsLocked("No key of CALLFOLD_SECRETS_KEY decrypts the source's secrets.") from None
+            raise SecretsLocked("No key of CALLFOLD_SECRETS_KEY decrypts the secrets.") from None
 
     def _key(self) -> MultiFernet:
         if self._fernet is None:
-            raise SecretsLocked("CALLFOLD_SECRETS_KEY is not set, and the source has secrets.")
+            raise SecretsLocked("CALLFOLD_SECRETS_KEY is not set, so no secret can be stored or read.")
         return self._fernet
 
 

@@ -1,0 +1,145 @@
+"""The deliveries that are due, and the leases by which processes share the endpoints.
+
+Only the holder of an endpoint's lease sends to it. After a crash or a suspension the lease ends, and another
+process repeats what was not noted as delivered.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from shared.database.connection import Connection
+
+EndpointKey = tuple[UUID, UUID]
+"""Organization and webhook."""
+
+
+class Endpoint(NamedTuple):
+    """An endpoint with due deliveries, to which this process sends."""
+
+    key: EndpointKey
+    url: str
+    secrets: bytes
+    """Encrypted."""
+    previous_secret_until: datetime | None
+    failing_since: datetime | None
+
+
+class DueDelivery(NamedTuple):
+    id: int
+    endpoint: EndpointKey
+    attempts: int
+    """Before this one."""
+    message_id: str
+    body: bytes
+
+
+async def due_endpoints(connection: Connection, process: UUID, lease_seconds: float) -> Sequence[Endpoint]:
+    """The endpoints with due deliveries to which this process sends. It takes the leases that are free, and
+    extends its own in time. Raises asyncpg's errors."""
+    found = await connection.fetch(_DUE_ENDPOINTS, process, timedelta(seconds=lease_seconds / 2))
+    asked = [(row["organization_id"], row["id"]) for row in found if row["needs_lease"]]
+    taken = await _taken(connection, process, lease_seconds, asked)
+    return [
+        Endpoint(
+            (row["organization_id"], row["id"]),
+            row["url"],
+            row["secrets"],
+            row["previous_secret_until"],
+            row["failing_since"],
+        )
+        for row in found
+        if not row["needs_lease"] or (row["organization_id"], row["id"]) in taken
+    ]
+
+
+async def due_deliveries(
+    connection: Connection, slots: Mapping[EndpointKey, int], in_flight: Collection[int], bytes_max: int
+) -> Sequence[DueDelivery]:
+    """The oldest due deliveries: of each endpoint as many as it has slots, without those in flight. Together
+    their bodies have up to `bytes_max` bytes, or there is one. Raises asyncpg's errors."""
+    organization_ids, webhook_ids = zip(*slots, strict=True)
+    rows = await connection.fetch(
+        _DUE, organization_ids, webhook_ids, list(slots.values()), list(in_flight), bytes_max
+    )
+    return [
+        DueDelivery(
+            row["id"],
+            (row["organization_id"], row["webhook_id"]),
+            row["attempts"],
+            row["message_id"],
+            row["body"],
+        )
+        for row in rows
+    ]
+
+
+async def release_endpoints(connection: Connection, process: UUID) -> None:
+    """Ends the leases of this process. Raises asyncpg's errors."""
+    await connection.execute(_RELEASE, process)
+
+
+async def _taken(
+    connection: Connection, process: UUID, lease_seconds: float, asked: Sequence[EndpointKey]
+) -> set[EndpointKey]:
+    if not asked:
+        return set()
+    seconds = timedelta(seconds=lease_seconds)
+    rows = await connection.fetch(_TAKE, process, seconds, *zip(*asked, strict=True))
+    return {(row["organization_id"], row["id"]) for row in rows}
+
+
+# Reads one row of the index for each webhook with waiting deliveries, however many wait.
+_DUE_ENDPOINTS: Final = """
+WITH RECURSIVE waiting AS (
+    (
+        SELECT organization_id, webhook_id, due_at FROM webhook_deliveries
+        WHERE due_at IS NOT NULL ORDER BY organization_id, webhook_id, due_at LIMIT 1
+    )
+    UNION ALL
+    SELECT following.*
+    FROM waiting, LATERAL (
+        SELECT organization_id, webhook_id, due_at FROM webhook_deliveries AS delivery
+        WHERE due_at IS NOT NULL
+            AND (delivery.organization_id, delivery.webhook_id)
+                > (waiting.organization_id, waiting.webhook_id)
+        ORDER BY organization_id, webhook_id, due_at LIMIT 1
+    ) AS following
+)
+SELECT webhooks.organization_id, webhooks.id, url, secrets, previous_secret_until, failing_since,
+    sender IS DISTINCT FROM $1 OR sends_until < clock_timestamp() + $2 AS needs_lease
+FROM waiting
+JOIN webhooks ON webhooks.organization_id = waiting.organization_id AND webhooks.id = waiting.webhook_id
+WHERE due_at <= clock_timestamp() AND enabled
+    AND (sender = $1 OR sender IS NULL OR sends_until < clock_timestamp())
+"""
+
+_TAKE: Final = """
+UPDATE webhooks SET sender = $1, sends_until = clock_timestamp() + $2
+FROM unnest($3::uuid[], $4::uuid[]) AS asked(organization_id, id)
+WHERE webhooks.organization_id = asked.organization_id AND webhooks.id = asked.id
+    AND (sender = $1 OR sender IS NULL OR sends_until < clock_timestamp())
+RETURNING webhooks.organization_id, webhooks.id
+"""
+
+_DUE: Final = """
+SELECT organization_id, id, webhook_id, attempts, message_id, body
+FROM (
+    SELECT due.*, body, sum(octet_length(body)) OVER (ORDER BY due_at, due.id) - octet_length(body) AS before
+    FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS endpoint(organization_id, webhook_id, slots),
+        LATERAL (
+            SELECT * FROM webhook_deliveries AS delivery
+            WHERE delivery.organization_id = endpoint.organization_id
+                AND delivery.webhook_id = endpoint.webhook_id
+                AND due_at <= clock_timestamp() AND delivery.id <> ALL ($4::bigint[])
+            ORDER BY due_at LIMIT endpoint.slots
+        ) AS due
+        JOIN webhook_messages AS message
+            ON message.organization_id = due.organization_id AND message.id = due.message_id
+) AS measured
+WHERE before < $5
+ORDER BY due_at, id
+"""
+
+_RELEASE: Final = "UPDATE webhooks SET sender = NULL, sends_until = NULL WHERE sender = $1"

@@ -1,0 +1,345 @@
+"""Webhooks in the database, as clients and operators change them: endpoints, and their deliveries.
+
+Each function works within the caller's transaction. A change and its audit line are one transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+from uuid import UUID, uuid4
+
+from asyncpg import Record
+
+from shared.database.connection import AnyConnection
+from shared.database.statement import Statement
+from shared.secret_box import SecretBox
+from shared.store.audit import write_audit
+from shared.webhooks.message import message_of_test
+from shared.webhooks.signing import new_secret
+
+WEBHOOKS_MAX: Final = 20
+"""The most webhooks that an organization may have in each mode."""
+ROTATION: Final = timedelta(days=1)
+"""How long messages are also signed with the secret before."""
+
+DeliveryState = Literal["waiting", "delivered", "failed"]
+
+
+class TooManyWebhooks(Exception):
+    """The organization has `WEBHOOKS_MAX` webhooks in this mode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """An endpoint that is told of changed calls. Its secrets are not part of it."""
+
+    id: UUID
+    organization_id: UUID
+    livemode: bool
+    url: str
+    description: str
+    types: Sequence[str]
+    """Of the messages that it gets; empty: all."""
+    enabled: bool
+    disabled_reason: str | None
+    """Why callfold disabled it; None: it did not."""
+    failing_since: datetime | None
+    """The first failure after the last success."""
+    previous_secret_until: datetime | None
+    """Until when messages are also signed with the secret before."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A message for a webhook, and its last attempt."""
+
+    id: int
+    message_id: str
+    type: str
+    call_id: UUID | None
+    state: DeliveryState
+    created_at: datetime
+    attempts: int
+    attempted_at: datetime | None
+    delivered_at: datetime | None
+    due_at: datetime | None
+    """When it is sent next; None: not again."""
+    answer_status: int | None
+    answer_body: str | None
+    error: str | None
+
+
+async def create_webhook(
+    connection: AnyConnection,
+    box: SecretBox,
+    *,
+    organization_id: UUID,
+    livemode: bool,
+    url: str,
+    description: str,
+    types: Sequence[str],
+    actor: str,
+) -> tuple[Webhook, str]:
+    """Creates a webhook. Returns it with its secret, which is shown once. Raises TooManyWebhooks,
+    SecretsLocked and asyncpg's errors."""
+    secret, webhook_id = new_secret(), uuid4()
+    encrypted = box.encrypted({"current": secret})
+    # Creations take turns, so that together they stay below the maximum.
+    await _ONE_AT_A_TIME.fetch(connection, organization_id=organization_id)
+    known = await _COUNT.fetchval(connection, organization_id=organization_id, livemode=livemode)
+    if known >= WEBHOOKS_MAX:
+        raise TooManyWebhooks
+    (row,) = await _CREATE.fetch(
+        connection,
+        organization_id=organization_id,
+        id=webhook_id,
+        livemode=livemode,
+        url=url,
+        description=description,
+        types=types,
+        secrets=encrypted,
+    )
+    await _audit(connection, organization_id, webhook_id, "webhook created", actor)
+    return _webhook(row), secret
+
+
+async def list_webhooks(
+    connection: AnyConnection, organization_id: UUID, livemode: bool | None = None
+) -> list[Webhook]:
+    """An organization's webhooks, of one mode or of both, the oldest first. Raises asyncpg's errors."""
+    most = 2 * WEBHOOKS_MAX
+    rows = await _LIST.fetch(connection, organization_id=organization_id, livemode=livemode, most=most)
+    return [_webhook(row) for row in rows]
+
+
+async def find_webhook(
+    connection: AnyConnection, organization_id: UUID, webhook_id: UUID, livemode: bool | None = None
+) -> Webhook | None:
+    """The webhook with this id in this mode, or in any. Raises asyncpg's errors."""
+    row = await _FIND.fetchrow(connection, organization_id=organization_id, id=webhook_id, livemode=livemode)
+    return None if row is None else _webhook(row)
+
+
+async def change_webhook(
+    connection: AnyConnection,
+    webhook: Webhook,
+    *,
+    actor: str,
+    url: str | None = None,
+    description: str | None = None,
+    types: Sequence[str] | None = None,
+    enabled: bool | None = None,
+) -> Webhook:
+    """Changes what is not None. A webhook that is enabled starts without failures. Raises asyncpg's
+    errors."""
+    row = await _CHANGE.fetchrow(
+        connection,
+        organization_id=webhook.organization_id,
+        id=webhook.id,
+        url=url,
+        description=description,
+        types=types,
+        enabled=enabled,
+    )
+    action = {None: "webhook changed", True: "webhook enabled", False: "webhook disabled"}[enabled]
+    await _audit(connection, webhook.organization_id, webhook.id, action, actor)
+    return webhook if row is None else _webhook(row)
+
+
+async def rotate_secret(
+    connection: AnyConnection, box: SecretBox, webhook: Webhook, now: datetime, actor: str
+) -> tuple[Webhook, str]:
+    """Gives the webhook a new secret, and returns both. For `ROTATION`, messages are also signed with the
+    secret before. Raises SecretsLocked and asyncpg's errors."""
+    stored = box.decrypted(
+        await _SECRETS.fetchval(connection, organization_id=webhook.organization_id, id=webhook.id)
+    )
+    secret = new_secret()
+    row = await _ROTATE.fetchrow(
+        connection,
+        organization_id=webhook.organization_id,
+        id=webhook.id,
+        secrets=box.encrypted({"current": secret, "previous": stored["current"]}),
+        until=now + ROTATION,
+    )
+    await _audit(connection, webhook.organization_id, webhook.id, "webhook secret rotated", actor)
+    return (webhook if row is None else _webhook(row)), secret
+
+
+async def remove_webhook(connection: AnyConnection, webhook: Webhook, actor: str) -> None:
+    """Removes a webhook with its deliveries. Raises asyncpg's errors."""
+    await _REMOVE.fetch(connection, organization_id=webhook.organization_id, id=webhook.id)
+    await _audit(connection, webhook.organization_id, webhook.id, "webhook removed", actor)
+
+
+async def send_test(connection: AnyConnection, webhook: Webhook, now: datetime) -> int:
+    """Stores a message `webhook.test` for this webhook alone. Returns the id of its delivery. Raises
+    asyncpg's errors."""
+    message = message_of_test(uuid4(), webhook.id, webhook.organization_id, now)
+    await _STORE_MESSAGE.fetch(
+        connection,
+        organization_id=webhook.organization_id,
+        id=message.id,
+        type=message.type,
+        body=message.body,
+    )
+    delivery_id: int = await _STORE_DELIVERY.fetchval(
+        connection, organization_id=webhook.organization_id, webhook_id=webhook.id, message_id=message.id
+    )
+    await _NOTIFY.fetch(connection)
+    return delivery_id
+
+
+async def list_deliveries(
+    connection: AnyConnection,
+    webhook: Webhook,
+    *,
+    state: DeliveryState | None = None,
+    before_id: int | None = None,
+    limit: int,
+) -> list[Delivery]:
+    """The newest deliveries of a webhook, or those before the one with `before_id`. Raises asyncpg's
+    errors."""
+    rows = await _DELIVERIES.fetch(
+        connection,
+        organization_id=webhook.organization_id,
+        webhook_id=webhook.id,
+        state=state,
+        before_id=before_id,
+        most=limit,
+    )
+    return [Delivery(**_named(row, Delivery)) for row in rows]
+
+
+async def find_delivery(connection: AnyConnection, webhook: Webhook, delivery_id: int) -> Delivery | None:
+    """The webhook's delivery with this id. Raises asyncpg's errors."""
+    row = await _DELIVERY.fetchrow(
+        connection, organization_id=webhook.organization_id, webhook_id=webhook.id, id=delivery_id
+    )
+    return None if row is None else Delivery(**_named(row, Delivery))
+
+
+async def send_again(connection: AnyConnection, webhook: Webhook, delivery_id: int) -> None:
+    """Makes a delivery due now, with all attempts. The message keeps its id and its body. Raises asyncpg's
+    errors."""
+    await _SEND_AGAIN.fetch(
+        connection, organization_id=webhook.organization_id, webhook_id=webhook.id, id=delivery_id
+    )
+    await _NOTIFY.fetch(connection)
+
+
+def _webhook(row: Record) -> Webhook:
+    return Webhook(**_named(row, Webhook))
+
+
+def _named(row: Record, of: type[Webhook] | type[Delivery]) -> Mapping[str, Any]:
+    return {field.name: row[field.name] for field in fields(of)}
+
+
+async def _audit(
+    connection: AnyConnection, organization_id: UUID, webhook_id: UUID, action: str, actor: str
+) -> None:
+    await write_audit(
+        connection, organization_id=organization_id, actor=actor, action=action, subject=str(webhook_id)
+    )
+
+
+_SHOWN: Final = """
+id, organization_id, livemode, url, description, types, enabled, disabled_reason, failing_since,
+CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until, created_at
+"""
+_WEBHOOK: Final = "organization_id = :organization_id::uuid AND id = :id::uuid"
+
+_ONE_AT_A_TIME: Final = Statement("""
+SELECT pg_advisory_xact_lock(hashtextextended('callfold webhooks ' || :organization_id::uuid, 0))
+""")
+
+_COUNT: Final = Statement("""
+SELECT count(*) FROM webhooks WHERE organization_id = :organization_id::uuid AND livemode = :livemode::boolean
+""")
+
+_CREATE: Final = Statement(f"""
+INSERT INTO webhooks (organization_id, id, livemode, url, description, types, secrets)
+VALUES (:organization_id::uuid, :id::uuid, :livemode::boolean, :url::text, :description::text,
+    :types::text[], :secrets::bytea)
+RETURNING {_SHOWN}
+""")
+
+_LIST: Final = Statement(f"""
+SELECT {_SHOWN} FROM webhooks
+WHERE organization_id = :organization_id::uuid AND livemode = coalesce(:livemode::boolean, livemode)
+ORDER BY created_at, id LIMIT :most::integer
+""")
+
+_FIND: Final = Statement(f"""
+SELECT {_SHOWN} FROM webhooks WHERE {_WEBHOOK} AND livemode = coalesce(:livemode::boolean, livemode)
+""")
+
+_CHANGE: Final = Statement(f"""
+UPDATE webhooks SET
+    url = coalesce(:url::text, url),
+    description = coalesce(:description::text, description),
+    types = coalesce(:types::text[], types),
+    enabled = coalesce(:enabled::boolean, enabled),
+    disabled_reason = CASE WHEN :enabled::boolean IS NULL THEN disabled_reason END,
+    failing_since = CASE WHEN :enabled::boolean IS NULL THEN failing_since END
+WHERE {_WEBHOOK}
+RETURNING {_SHOWN}
+""")
+
+_SECRETS: Final = Statement(f"SELECT secrets FROM webhooks WHERE {_WEBHOOK} FOR UPDATE")
+
+_ROTATE: Final = Statement(f"""
+UPDATE webhooks SET secrets = :secrets::bytea, previous_secret_until = :until::timestamptz WHERE {_WEBHOOK}
+RETURNING {_SHOWN}
+""")
+
+_REMOVE: Final = Statement(f"DELETE FROM webhooks WHERE {_WEBHOOK}")
+
+_STORE_MESSAGE: Final = Statement("""
+INSERT INTO webhook_messages (organization_id, id, type, body)
+VALUES (:organization_id::uuid, :id::text, :type::text, :body::bytea)
+""")
+
+_STORE_DELIVERY: Final = Statement("""
+INSERT INTO webhook_deliveries (organization_id, webhook_id, message_id)
+VALUES (:organization_id::uuid, :webhook_id::uuid, :message_id::text)
+RETURNING id
+""")
+
+_STATE: Final = """
+CASE WHEN due_at IS NOT NULL THEN 'waiting' WHEN delivered_at IS NOT NULL THEN 'delivered' ELSE 'failed' END
+"""
+_OF_WEBHOOK: Final = """
+webhook_deliveries.organization_id = :organization_id::uuid AND webhook_id = :webhook_id::uuid
+"""
+_SHOWN_DELIVERY: Final = f"""
+SELECT delivery.*, type, call_id
+FROM (
+    SELECT organization_id, id, message_id, {_STATE} AS state, created_at, attempts, attempted_at,
+        delivered_at, due_at, answer_status, answer_body, error
+    FROM webhook_deliveries WHERE {_OF_WEBHOOK} AND {{}}
+    ORDER BY webhook_deliveries.id DESC LIMIT {{}}
+) AS delivery
+JOIN webhook_messages AS message
+    ON message.organization_id = delivery.organization_id AND message.id = delivery.message_id
+ORDER BY delivery.id DESC
+"""
+
+_DELIVERIES: Final = Statement(
+    _SHOWN_DELIVERY.format(
+        f"id < coalesce(:before_id::bigint, {2**63 - 1}) AND {_STATE} = coalesce(:state::text, {_STATE})",
+        ":most::integer",
+    )
+)
+
+_DELIVERY: Final = Statement(_SHOWN_DELIVERY.format("id = :id::bigint", "1"))
+
+_SEND_AGAIN: Final = Statement(f"""
+UPDATE webhook_deliveries SET due_at = now(), attempts = 0, delivered_at = NULL
+WHERE {_OF_WEBHOOK} AND id = :id::bigint
+""")
+
+_NOTIFY: Final = Statement("NOTIFY callfold_webhooks")
