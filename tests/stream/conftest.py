@@ -96,16 +96,16 @@ class Told:
                             **fields,
                         },
                         self._revision,
+                        bool(fields.get("livemode", True)),
                     )
                 )
                 for organization_id, call_id, fields in states
             ]
         )
 
-    async def deleted(self, organization_id: UUID, call_id: UUID, mode: bytes = b"live") -> None:
-        """The deletion of a call."""
-        headers = [("organization", str(organization_id).encode()), ("mode", mode)]
-        await self._writer.write([(f"{organization_id}:{call_id}".encode(), None, headers)])
+    async def deleted(self, organization_id: UUID, call_id: UUID, *, livemode: bool | None = True) -> None:
+        """The deletion of a call, whose mode may be unknown."""
+        await self._writer.write([record(State((organization_id, call_id), None, None, livemode))])
 
 
 @pytest.fixture

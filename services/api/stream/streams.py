@@ -23,6 +23,7 @@ from services.api.stream.position import Position
 from services.api.stream.stream_filters import Wanted
 from services.api.stream.subscription import Ending, Subscription
 from services.api.stream.topic_reader import TopicReader
+from shared.database.loggable import loggable
 from shared.kafka.client import Broker
 from shared.settings.streams import StreamSettings
 
@@ -160,11 +161,13 @@ class Streams:
         before = stream.asked.principal
         try:
             now = await stream.asked.again()
-        except ApiError as error:
-            if error.status in _REFUSALS:
+        except Exception as error:
+            if isinstance(error, ApiError) and error.status in _REFUSALS:
                 stream.subscription.end(Ending.REFUSED)
             elif self.clock() - stream.checked_at > UNCHECKED:
                 stream.subscription.end(Ending.UNCHECKED)
+            if not isinstance(error, ApiError):  # the other streams must be checked all the same
+                log.error("the credentials of a stream cannot be checked: %s", loggable(error))
             return
         if (now.organization_id, now.livemode) != (before.organization_id, before.livemode):
             stream.subscription.end(Ending.REFUSED)
