@@ -65,7 +65,7 @@ class Reader:
         ]
 
     async def until(self, count: int) -> list[Heard]:
-        """The first events, once there are so many."""
+        """The first events, once the stream has sent this number."""
         await until(lambda: len(self.heard) >= count, f"{count} events of the stream")
         return self.heard[:count]
 

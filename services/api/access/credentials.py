@@ -105,7 +105,7 @@ async def principal_again(request: Request, scopes: Sequence[str]) -> Principal:
 
 
 async def _holder(request: Request, said: Mapping[str, str]) -> Principal:
-    """Who holds the credentials of these headers. Raises `ApiError`."""
+    """The holder of the credentials in these headers. Raises `ApiError`."""
     scheme, _, bearer = said.get("authorization", "").partition(" ")
     bearer = bearer.strip() if scheme.lower() == "bearer" else ""
     api_key = said.get("x-api-key", "")

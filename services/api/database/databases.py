@@ -256,8 +256,8 @@ class ApiWithDatabases:
     """The parts of the running API that health uses.
 
     There is one such object, an `ApiWithStreams`, in `app.state.api` from start to stop. It derives from this
-    class through `ApiWithAccess`, `ApiWithAnswers` and `Api`. Each package adds the parts that it needs, and does not know
-    the parts that the packages above it add.
+    class through `ApiWithAccess`, `ApiWithAnswers` and `Api`. Each package adds the parts that it needs, and
+    does not know the parts that the packages above it add.
     """
 
     databases: Databases

@@ -29,7 +29,7 @@ class Change:
     """A new state of a call, or its deletion."""
 
     channel: bytes
-    """Whose streams hear of it, as `channel_of` returns it."""
+    """The organization and mode whose streams get it, as `channel_of` returns it."""
     partition: int
     offset: int
     is_deletion: bool
@@ -56,7 +56,7 @@ def channel_of(organization_id: UUID, *, livemode: bool) -> bytes:
 
 
 def change_of(record: ConsumerRecord) -> Change | None:
-    """The change that a record tells of. None if it lacks the key or the mode: no stream may get it."""
+    """The change that a record has. None if it lacks the key or the mode: no stream may get it."""
     organization_id, *rest = (record.key or b"").split(b":")
     mode = next((value for name, value in record.headers if name == "mode"), None)
     if len(rest) != _KEY_PARTS - 1 or mode not in _MODES:

@@ -30,7 +30,7 @@ from shared.settings.streams import StreamSettings
 log = logging.getLogger("callfold.api")
 
 UNCHECKED: Final = timedelta(seconds=60)
-"""How long a stream continues while its credentials cannot be checked, because the database is away."""
+"""How long a stream continues while the database, which has the credentials, is unreachable."""
 
 _REFUSALS: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST)
 

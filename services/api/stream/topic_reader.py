@@ -31,7 +31,7 @@ log = logging.getLogger("callfold.api")
 POLL_SECONDS: Final = 0.2
 POLL_RECORDS: Final = 500
 LOOK_SECONDS: Final = 2
-"""The interval at which the broker is asked for the topic and its end."""
+"""The interval at which the reader requests the topic's description and its end."""
 ANSWER_SECONDS: Final = 5
 """How long the broker may take to answer before all streams end."""
 READY_SECONDS: Final = 10
