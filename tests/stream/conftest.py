@@ -51,8 +51,8 @@ async def start_api(
     ) as start:
 
         async def started(**settings: str) -> Running:
-            port = free_tcp_port_factory()
-            service = start(api_port=str(port), **settings)
+            port = settings.pop("api_port", None) or str(free_tcp_port_factory())
+            service = start(api_port=port, **settings)
             await until(lambda: service.said("Uvicorn running"), "the API to be up")
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
             client = httpx.AsyncClient(
