@@ -187,7 +187,7 @@ async def test_streams_end_while_kafka_is_unreachable_and_resume(
             await running.kafka.start()
     async with topic_writer(settings) as writer:
         await Told(writer).changed(acme.id, call_id, latency_ms=2)
-    await until(lambda: is_readable(api, acme.key), "the stream to begin again")
+    await until(lambda: is_readable(api, acme.key), "a stream to begin")
     async with reading(api.client, acme.key, stream.last_id) as resumed:
         await resumed.until(1)
         assert (resumed.names, resumed.heard[0].data["latency_ms"]) == (["call.changed"], 2)
