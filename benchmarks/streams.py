@@ -4,9 +4,9 @@
 
 The streams are first those of one organization: each change is sent to all of them. Then they are those of
 as many organizations: each change is sent to one. A writer writes states of calls to the topic at a fixed
-rate, as the publisher does. A transaction begins 50 ms after the previous one. The delay lasts from the moment
-before the transaction to the arrival of the event. The API, the broker, the database and the clients share the
-machine. The memory is the growth of the process's resident memory while the streams are opened."""
+rate, as the publisher does. A transaction begins 50 ms after the previous one. The delay lasts from the
+moment before the transaction to the arrival of the event. The API, the broker, the database and the clients
+share the machine. The memory is the growth of the process's resident memory while the streams are opened."""
 
 import argparse
 import asyncio

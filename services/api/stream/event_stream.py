@@ -142,8 +142,10 @@ class EventStream(Response):
         long."""
         streams, loop = self._streams, asyncio.get_running_loop()
         ends_at = loop.time() + streams.settings.api_stream_resume_seconds
-        async with asyncio.timeout_at(ends_at):
-            await streams.resuming.acquire()
+        while not await _acquired(streams.resuming, streams.settings.api_stream_heartbeat_seconds):
+            if loop.time() > ends_at:
+                raise TimeoutError
+            yield Waiting(_id_line(event_id(position)), 0, 0), position
         try:
             async with aclosing(
                 changes_between(
@@ -208,6 +210,15 @@ def _after(changes: Sequence[Change], position: Position) -> Position:
     for change in changes:
         offsets[change.partition] = change.offset + 1
     return replace(position, offsets=tuple(offsets))
+
+
+async def _acquired(semaphore: asyncio.Semaphore, seconds: float) -> bool:
+    """Whether the semaphore was acquired within these seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await semaphore.acquire()
+    except TimeoutError:
+        return False
 
 
 def _id_line(id: str) -> bytes:

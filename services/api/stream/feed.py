@@ -24,7 +24,7 @@ class Feed:
 
     def begin(self, topic: bytes, offsets: Sequence[int]) -> None:
         """Begins to follow this topic from these offsets on."""
-        self._topic, self._offsets = topic, list(offsets)
+        self._topic, self._offsets, self._complete_at = topic, list(offsets), 0
         self._tail = self._empty_tail()
         self._id = None
 

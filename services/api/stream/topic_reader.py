@@ -214,7 +214,9 @@ class TopicReader:
                 if topic.partitions > partitions:
                     await self._add_partitions(consumer, topic.partitions)
                     partitions = topic.partitions
-                self._end = (look, asked_at, await consumer.end_offsets(list(consumer.assignment())))
+                ends = await consumer.end_offsets(list(consumer.assignment()))
+                # A reader that is behind must reach one end, however often it is asked for the next.
+                self._end = self._end or (look, asked_at, ends)
             if self._is_needed():
                 needed_at = time.monotonic()
             elif time.monotonic() - needed_at > IDLE_SECONDS:
