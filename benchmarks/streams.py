@@ -189,7 +189,7 @@ async def measure(
         f"{share:.0%}",
         f"{median(delays) * 1000:.0f}",
         f"{quantiles(delays, n=100)[98] * 1000:.0f}",
-        f"{len(delays) - expected:+d}",
+        f"{expected - len(delays)}",
     ]
 
 
