@@ -4,8 +4,8 @@ import hashlib
 import secrets
 from typing import Final, Literal, get_args
 
-Scope = Literal["calls:read", "calls:write", "analytics:read"]
-"""The permissions of credentials: read calls, delete calls, read counts and figures."""
+Scope = Literal["calls:read", "calls:write", "analytics:read", "webhooks:write"]
+"""The permissions of credentials: read calls, delete calls, read counts and figures, manage webhooks."""
 
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STOP_SECONDS: Final = 7
 """How long running requests may take after a stop. With closing the pools and sending spans, under 10 s."""
 BODY_BYTES_MAX: Final = 64 * 1024
-"""No route takes a body; a body up to this size is ignored."""
+"""Bodies describe a webhook."""
 
 log = logging.getLogger("callfold.api")
 
@@ -47,7 +47,7 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
         settings.api_connections,
         settings.api_client_seconds,
         body_bytes=BODY_BYTES_MAX,
-        body_is_read=False,
+        body_is_read=True,
         server="API",
     )
     async with monitored(settings, metrics.registry, partial(why_waiting, app)):

@@ -24,6 +24,7 @@ from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
 from services.api.stream import live_changes
 from services.api.stream.streams import ApiWithStreams, Streams
+from services.api.webhooks import deliveries, endpoints
 from shared.settings.api import ApiSettings
 from shared.settings.kafka import KafkaSettings
 
@@ -40,6 +41,8 @@ ROUTERS: Final = (
     events.router,
     recording.router,
     detail.router,
+    endpoints.router,
+    deliveries.router,
 )
 
 
@@ -140,6 +143,8 @@ async def _opened(
                 answers=Answers(int(settings.api_answers_mib * 2**20)),
                 search_calls=settings.api_search_calls,
                 export_seconds=settings.api_export_seconds,
+                secret_box=settings.secret_box(),
+                webhooks_without_tls=bool(settings.webhook_networks),
                 recording_store=recording_store(settings),
                 streams=streams,
             )

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI generates from the routes, completed with nulls and curl examples."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ from services.api.calls import documentation as calls_documentation
 from services.api.calls import models
 from services.api.figures import documentation as figures_documentation
 from services.api.stream import documentation as stream_documentation
+from services.api.webhooks import documentation as webhooks_documentation
 
 _SAMPLES: Final = {
     **calls_documentation.SAMPLES,
     **stream_documentation.SAMPLES,
     **figures_documentation.SAMPLES,
+    **webhooks_documentation.SAMPLES,
     **health.SAMPLES,
 }
 _EXAMPLES: Final = ("example", "examples")
@@ -65,7 +68,12 @@ def complete(made: Callable[[], dict[str, Any]], routers: Iterable[APIRouter]) -
                 {
                     "lang": "Shell",
                     "label": "curl",
-                    "source": _curl(method, path, secured="security" in operation),
+                    "source": _curl(
+                        method,
+                        path,
+                        secured="security" in operation,
+                        body=_body_example(document, operation),
+                    ),
                 }
                 for path in _SAMPLES.get(operation["operationId"], ())
             ]
@@ -94,9 +102,19 @@ class _Unsorted(GenerateJsonSchema):
         return value
 
 
-def _curl(method: str, path: str, *, secured: bool) -> str:
+def _body_example(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Any:
+    """The example of an operation's body; None if it takes none."""
+    if "requestBody" not in operation:
+        return None
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    return document["components"]["schemas"][schema.rpartition("/")[2]]["examples"][0]
+
+
+def _curl(method: str, path: str, *, secured: bool, body: Any = None) -> str:
     words = ["curl", *(["-X", method] if method != "GET" else [])]
     words += ['-H "Authorization: Bearer $KEY"'] if secured else []
+    if body is not None:
+        words += ['-H "Content-Type: application/json"', f"-d '{json.dumps(body)}'"]
     return " ".join([*words, f'"$URL{path}"'])
 
 

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "member": f"{_COMMANDS}.member:app",
     "source": f"{_COMMANDS}.source:app",
     "number": f"{_COMMANDS}.number:app",
+    "webhook": f"{_COMMANDS}.webhook:app",
     "quarantine": f"{_COMMANDS}.quarantine:app",
     "event": f"{_COMMANDS}.event:app",
 }

@@ -108,7 +108,7 @@ WITH RECURSIVE waiting AS (
     ) AS following
 )
 SELECT webhooks.organization_id, webhooks.id, url, secrets, previous_secret_until, failing_since,
-    sender IS DISTINCT FROM $1 OR sends_until < clock_timestamp() + $2 AS needs_lease
+    sender IS DISTINCT FROM $1 OR sends_until < clock_timestamp() + $2::interval AS needs_lease
 FROM waiting
 JOIN webhooks ON webhooks.organization_id = waiting.organization_id AND webhooks.id = waiting.webhook_id
 WHERE due_at <= clock_timestamp() AND enabled
@@ -116,7 +116,7 @@ WHERE due_at <= clock_timestamp() AND enabled
 """
 
 _TAKE: Final = """
-UPDATE webhooks SET sender = $1, sends_until = clock_timestamp() + $2
+UPDATE webhooks SET sender = $1, sends_until = clock_timestamp() + $2::interval
 FROM unnest($3::uuid[], $4::uuid[]) AS asked(organization_id, id)
 WHERE webhooks.organization_id = asked.organization_id AND webhooks.id = asked.id
     AND (sender = $1 OR sender IS NULL OR sends_until < clock_timestamp())

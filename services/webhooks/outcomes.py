@@ -109,10 +109,11 @@ WHERE delivery.organization_id = outcome.organization_id AND delivery.id = outco
 _NOTE_FAILURES: Final = """
 UPDATE webhooks SET
     failing_since = CASE WHEN NOT succeeded THEN coalesce(failing_since, attempted_at) END,
-    enabled = NOT is_gone AND (succeeded OR coalesce(failing_since, attempted_at) >= attempted_at - $6),
+    enabled = NOT is_gone
+        AND (succeeded OR coalesce(failing_since, attempted_at) >= attempted_at - $6::interval),
     disabled_reason = CASE
         WHEN is_gone THEN 'It has answered 410: it wants no further messages.'
-        WHEN NOT succeeded AND failing_since < attempted_at - $6 THEN $7
+        WHEN NOT succeeded AND failing_since < attempted_at - $6::interval THEN $7
         ELSE disabled_reason
     END
 FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::timestamptz[], $5::boolean[])
@@ -121,7 +122,7 @@ WHERE webhooks.organization_id = seen.organization_id AND webhooks.id = seen.id 
     AND (
         is_gone
         OR succeeded AND failing_since IS NOT NULL
-        OR NOT succeeded AND (failing_since IS NULL OR failing_since < attempted_at - $6)
+        OR NOT succeeded AND (failing_since IS NULL OR failing_since < attempted_at - $6::interval)
     )
 RETURNING webhooks.organization_id, webhooks.id, enabled, disabled_reason
 """

@@ -22,7 +22,9 @@ from shared.settings.checks import (
 from shared.settings.database import DatabaseSettings
 from shared.settings.database_url import check_url
 from shared.settings.process import MonitorSettings, TelemetrySettings
+from shared.settings.secrets import SecretsSettings
 from shared.settings.streams import StreamSettings
+from shared.settings.webhooks import WebhookTargetSettings
 
 
 class TokenSettings(Settings):
@@ -89,7 +91,14 @@ class LimitSettings(Settings):
 
 
 class ApiSettings(
-    DatabaseSettings, MonitorSettings, TelemetrySettings, TokenSettings, LimitSettings, StreamSettings
+    DatabaseSettings,
+    SecretsSettings,
+    WebhookTargetSettings,
+    MonitorSettings,
+    TelemetrySettings,
+    TokenSettings,
+    LimitSettings,
+    StreamSettings,
 ):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,9 @@ import pytest
 from services.api.app import create_app
 from shared.database.connection import Connection
 from shared.database.roles import API
+from shared.secret_box import SecretBox, new_key
 from shared.settings.api import ApiSettings
+from shared.store.webhooks import create_webhook, send_test
 from tests.support import seed
 from tests.support.monitoring import Monitor
 from tests.support.processes import Service, until
@@ -82,11 +85,17 @@ class Operation(NamedTuple):
     path: str
     parameters: dict[str, str]
     """The place of each parameter, by name: `query`, `path` or `header`."""
+    body: bytes | None
+    """A body that it takes; None if it takes none."""
 
     def request(self, call_id: object, *lines: bytes, query: bytes = b"") -> bytes:
         """A valid request, except for this query and these lines of the head."""
-        path = self.path.replace("{id}", str(call_id)).encode()
-        return request(self.method, path + (b"?" + query if query else b""), *lines)
+        path = self.path.replace("{id}", str(call_id)).replace("{delivery_id}", "1").encode()
+        target = path + (b"?" + query if query else b"")
+        if self.body is None:
+            return request(self.method, target, *lines)
+        described = b"Content-Type: application/json\r\nContent-Length: %d" % len(self.body)
+        return request(self.method, target, *lines, described) + self.body
 
 
 def _operations() -> Iterator[Operation]:
@@ -95,7 +104,12 @@ def _operations() -> Iterator[Operation]:
         for method, operation in methods.items():
             if "security" in operation:
                 parameters = {each["name"]: each["in"] for each in operation.get("parameters", [])}
-                yield Operation(method.upper(), path, parameters)
+                body = None
+                if "requestBody" in operation:
+                    schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+                    named = document["components"]["schemas"][schema.rpartition("/")[2]]
+                    body = json.dumps(named["examples"][0]).encode()
+                yield Operation(method.upper(), path, parameters, body)
 
 
 OPERATIONS = tuple(_operations())
@@ -131,9 +145,11 @@ async def site(
     """The site. At its end the process still runs without a fault, no data is lost, and its log has no
     secret."""
     acme, mallory = [await seed.tenant(database) for _ in range(2)]
+    key = new_key()
     ids = {name: value for name, value in IDS_OF_ACME.items() if name != "external_id"}
     call_id = await _call(database, acme, "acme", call_id=IDS_OF_ACME["external_id"], **ids)
     await _call(database, mallory, "mallory")
+    await _webhook(database, acme, call_id, key)
     monitor, port = Monitor(free_tcp_port_factory()), free_tcp_port_factory()
     api = Service(
         "api",
@@ -146,6 +162,7 @@ async def site(
         log_level="DEBUG",
         kafka_bootstrap="127.0.0.1:1",  # a stream that begins would not end
         api_export_connections="10",  # for concurrent exports
+        secrets_key=key,
     )
     try:
         await until(monitor.is_ready, "the API to be ready")
@@ -162,6 +179,24 @@ async def site(
     log = api.log.read_text()
     for secret in ("MARK", "Traceback", "/calls", "eyJ", acme.key, mallory.key):
         assert secret not in log
+
+
+async def _webhook(database: Connection, tenant: Tenant, webhook_id: UUID, key: str) -> None:
+    """A webhook with a delivery. Its id is a call's, so that each path with an id names something."""
+    box = SecretBox([key])
+    async with database.transaction():
+        webhook, _ = await create_webhook(
+            database,
+            box,
+            organization_id=tenant.id,
+            livemode=True,
+            url="https://MARK-acme.example.com",
+            description="MARK-acme",
+            types=[],
+            actor="test",
+        )
+        await database.execute("UPDATE webhooks SET id = $1 WHERE id = $2", webhook_id, webhook.id)
+        await send_test(database, replace(webhook, id=webhook_id), datetime.now(UTC))
 
 
 async def _call(database: Connection, tenant: Tenant, name: str, **data: Any) -> UUID:

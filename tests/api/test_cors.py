@@ -55,7 +55,7 @@ async def test_a_preflight_needs_no_credentials(api: httpx.AsyncClient) -> None:
         {"Origin": "http://dash.example.com", **PREFLIGHT},
         {"Origin": "null", **PREFLIGHT},
         {"Origin": f"{DASHBOARD}.evil.example", **PREFLIGHT},
-        {"Origin": DASHBOARD, **PREFLIGHT, "Access-Control-Request-Method": "POST"},
+        {"Origin": DASHBOARD, **PREFLIGHT, "Access-Control-Request-Method": "PUT"},
         {"Origin": DASHBOARD, **PREFLIGHT, "Access-Control-Request-Headers": "x-other"},
     ],
 )

@@ -1,6 +1,7 @@
 """Tools can read the OpenAPI document: it is valid, its examples match, and each type of a generated client
 has a name."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -78,7 +79,7 @@ def test_every_answer_of_an_error_shows_one(document: Any) -> None:
     bare = [
         name
         for name, said in answers(document)
-        if ", 200," not in name and not (said.get("example") or said.get("examples"))
+        if not re.search(", 2[0-9]{2},", name) and not (said.get("example") or said.get("examples"))
     ]
     assert bare == []
 

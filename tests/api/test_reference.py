@@ -7,6 +7,7 @@ from typing import Any
 
 from services.ops.reference.api_page import reference
 from shared.database.connection import Connection
+from shared.secret_box import new_key
 from tests.support import seed
 from tests.support.api import bearing, serving
 from tests.support.repository import ROOT
@@ -37,30 +38,42 @@ async def test_every_command_line_of_the_page_works(
     lines = re.findall("^    (curl .*)$", reference(document), re.MULTILINE)
     assert len(lines) >= 5
 
-    async with serving(database_url) as api:
+    async with serving(database_url, secrets_key=new_key()) as api:
         for line in lines:
             call = await seed.call(database, acme, recording_url="https://recordings.example.com/1.mp3")
-            filled = line.replace("$URL", "http://api").replace("$KEY", acme.key).replace("$ID", str(call))
-            method, headers, url = _request(shlex.split(filled))
-            answer = await api.request(method, url, headers=headers)
+            made = await api.post("/webhooks", json={"url": "https://example.com"}, headers=bearing(acme.key))
+            webhook = made.json()["id"]
+            sent = await api.post(f"/webhooks/{webhook}/test", headers=bearing(acme.key))
+            filled = (
+                line.replace("$URL", "http://api")
+                .replace("$KEY", acme.key)
+                .replace("$ID", str(call))
+                .replace("$WEBHOOK", webhook)
+                .replace("$DELIVERY", str(sent.json()["id"]))
+            )
+            method, headers, url, body = _request(shlex.split(filled))
+            answer = await api.request(method, url, headers=headers, content=body)
             # Nothing is streamed without Kafka: tests/stream runs this line with it.
             expected = 503 if "/calls/stream" in line else answer.is_success and answer.status_code
             assert answer.status_code == expected, (line, answer.text)
+            await api.delete(f"/webhooks/{webhook}", headers=bearing(acme.key))
 
 
-def _request(words: list[str]) -> tuple[str, dict[str, str], str]:
-    """The request that curl would send for these words: method, headers, URL."""
-    method, headers = "GET", {}
+def _request(words: list[str]) -> tuple[str, dict[str, str], str, str | None]:
+    """The request that curl would send for these words: method, headers, URL, body."""
+    method, headers, body = "GET", {}, None
     curl, *options, url = words
     assert curl == "curl"
     for option, value in zip(options[::2], options[1::2], strict=True):
         if option == "-H":
             name, _, held = value.partition(": ")
             headers[name] = held
+        elif option == "-d":
+            body = value
         else:
             assert option == "-X", option
             method = value
-    return method, headers, url
+    return method, headers, url, body
 
 
 async def test_every_request_of_the_page_for_clients_works(database: Connection, database_url: str) -> None:

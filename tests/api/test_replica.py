@@ -204,3 +204,15 @@ async def test_a_server_that_has_become_a_standby_is_waited_for(
     assert told.failure.endswith("cannot execute INSERT in a read-only transaction.")
     assert ingest.stop() == 0
     assert ingest.said("waits for the database")
+
+
+async def test_a_replica_proves_nothing_about_the_topic_of_calls(
+    database_url: str, database: Connection, replica: Replica, bootstrap: str
+) -> None:
+    """It may be older than the topic."""
+    await replica.catch_up(database)
+    done = await callfold(
+        "verify", "--topic", database_url=replica.url(database_url), kafka_bootstrap=bootstrap
+    )
+    assert done.status == 1
+    assert "Set CALLFOLD_DATABASE_URL to the primary." in done.failure

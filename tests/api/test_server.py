@@ -143,7 +143,7 @@ async def test_what_is_too_large_is_refused_with_a_sentence(database_url: str, f
         writer.close()
         reader, writer = await connected(free_tcp_port)
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: api\r\nx: " + b"y" * 30_000 + b"\r\n")
-        writer.write(b"Content-Length: 5\r\n\r\nhello")
+        writer.write(b"Connection: close\r\nContent-Length: 5\r\n\r\nhello")
         answered = await asyncio.wait_for(reader.read(), 10)
         assert answered.startswith(b"HTTP/1.1 200"), "what is not too large is answered"
         writer.close()

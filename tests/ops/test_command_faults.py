@@ -71,6 +71,7 @@ COMMANDS: list[tuple[str | UUID, ...]] = [
     ("key", "create", "--organization", NOBODY),
     ("key", "revoke", NOBODY),
     ("verify", "--json"),
+    ("verify", "--topic"),
     ("lag", "--json"),
 ]
 
@@ -144,7 +145,9 @@ async def test_a_fault_is_exit_status_1_and_a_sentence_on_standard_error() -> No
     assert line == "Error: PostgreSQL can't be reached at callfold on 127.0.0.1:1: connection refused."
 
 
-@pytest.mark.parametrize("command", [("org", "list"), ("verify",), ("lag",), ("migrate",)])
+@pytest.mark.parametrize(
+    "command", [("org", "list"), ("verify",), ("verify", "--topic"), ("lag",), ("migrate",)]
+)
 async def test_a_stopped_stack_is_reported_with_the_command_that_starts_it(
     command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

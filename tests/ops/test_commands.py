@@ -144,7 +144,11 @@ async def test_a_key_is_created_with_scopes_expiry_and_networks(
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("--scope", "calls", "--scope must be one of calls:read, calls:write, analytics:read, not 'calls'."),
+        (
+            "--scope",
+            "calls",
+            "--scope must be one of calls:read, calls:write, analytics:read, webhooks:write, not 'calls'.",
+        ),
         ("--expires", "tomorrow", "--expires must be a day such as 2027-01-31"),
         ("--expires", "2199-12-31T10:00", "--expires must be a day such as 2027-01-31"),
         ("--expires", "99999999d", "--expires must be a day such as 2027-01-31"),

@@ -112,6 +112,7 @@ TOPIC_COMMANDS: Sequence[Sequence[str]] = [
     ("replay",),
     ("replay", "--dry-run"),
     ("event", "publish", "events.ndjson"),
+    ("verify", "--topic"),
 ]
 
 FILE_COMMANDS: Sequence[Sequence[str]] = [
@@ -156,6 +157,8 @@ WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("forget", "--organization", ACME, "--number", "unknown"),
     ("refold", "--after", "x"),
     ("verify", "--calls", "few"),
+    ("verify", "--topic", "--calls", "5"),
+    ("verify", "--wait", "5"),
     ("replay", "--from", "yesterday"),
     ("replay", "--from-offset", "7"),
     ("replay", "--file", "no-such-file"),

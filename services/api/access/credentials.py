@@ -187,6 +187,7 @@ class ApiWithAccess(ApiWithDatabases):
 AnyPrincipal = Annotated[Principal, Depends(authenticate)]
 MayReadCalls = Annotated[Principal, Security(authenticate, scopes=["calls:read"])]
 MayDeleteCalls = Annotated[Principal, Security(authenticate, scopes=["calls:write"])]
+MayManageWebhooks = Annotated[Principal, Security(authenticate, scopes=["webhooks:write"])]
 MayReadFigures = Annotated[Principal, Security(authenticate, scopes=["analytics:read"])]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.api.calls.recording_store import RecordingStore
 from services.api.figures.answer_cache import ApiWithAnswers
+from shared.secret_box import SecretBox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,5 +15,9 @@ class Api(ApiWithAnswers):
     """How many calls a list or an export may examine for filters that no index or count serves."""
     export_seconds: float
     """The most seconds that one export may take."""
+    secret_box: SecretBox
+    """Encrypts the secrets of webhooks."""
+    webhooks_without_tls: bool
+    """Whether a webhook's URL may begin with http://."""
     recording_store: RecordingStore | None
     """None: every recording's link is the one that its source sent."""

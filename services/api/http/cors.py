@@ -11,11 +11,12 @@ from starlette.middleware.cors import CORSMiddleware
 from services.api.http.answers import answer
 from services.api.http.error_codes import ErrorCode
 
-METHODS: Final = ("GET", "HEAD", "DELETE")
+METHODS: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 REQUEST_HEADERS: Final = (
     "Authorization",
     "x-api-key",
     "x-organization-id",
+    "Content-Type",
     "If-None-Match",
     "Last-Event-ID",
     "traceparent",

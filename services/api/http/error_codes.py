@@ -12,7 +12,7 @@ class ErrorCode(Enum):
 
     INVALID_PARAMETER = (
         HTTPStatus.BAD_REQUEST,
-        "A query parameter, path parameter or header is unknown, repeated, malformed or out of range.",
+        "A parameter of the query, path, headers or body is unknown, repeated, malformed or out of range.",
         "Correct the parameter in `details.field`; `details.rule` states the rule that it breaks.",
     )
     TOO_MANY_CALLS = (
@@ -52,8 +52,18 @@ class ErrorCode(Enum):
     )
     BODY_TOO_LARGE = (
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "The request announces a body of more than 64 KiB; no route takes a body.",
-        "Send the request without a body.",
+        "The request's body exceeds 64 KiB.",
+        "Send a smaller body, or none where the route takes none.",
+    )
+    TOO_MANY_WEBHOOKS = (
+        HTTPStatus.CONFLICT,
+        "The organization has as many webhooks in this mode as it may.",
+        "Delete a webhook that is not needed.",
+    )
+    WEBHOOK_DISABLED = (
+        HTTPStatus.CONFLICT,
+        "The webhook is disabled.",
+        "Enable it with `PATCH /webhooks/{id}`.",
     )
     RATE_LIMIT_EXCEEDED = (
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -119,6 +129,11 @@ class ErrorCode(Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The API cannot read the keys that verify users' tokens.",
         "Retry after the seconds in `Retry-After`, or use an API key.",
+    )
+    SECRETS_UNAVAILABLE = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The API has no key that encrypts the secrets of webhooks.",
+        "Ask the operator to set `CALLFOLD_SECRETS_KEY`.",
     )
     TOO_MANY_CONNECTIONS = (
         HTTPStatus.SERVICE_UNAVAILABLE,

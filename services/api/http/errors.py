@@ -177,7 +177,7 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 def broken_rule(broken: Mapping[str, Any]) -> ApiError:
     """400, from the first error that Pydantic reports."""
-    field, *_ = broken["loc"]  # the rest is the branch of the field's type that failed
+    field, *_ = broken["loc"] or ["body"]  # the rest is the branch of the field's type that failed
     return invalid_parameter(str(field), _rule(broken))
 
 
@@ -197,6 +197,20 @@ def _rule(broken: Mapping[str, Any]) -> str:
             return f"must have at most {context['max_length']} characters"
         case "uuid_parsing":
             return "must be a UUID"
+        case "missing":
+            return "must be given"
+        case "extra_forbidden":
+            return "is not a field of this body"
+        case "json_invalid" | "model_attributes_type" | "dict_type" | "model_type":
+            return "must be a JSON object, with the header Content-Type: application/json"
+        case "string_type":
+            return "must be a text"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "list_type":
+            return "must be a list"
+        case "too_long":
+            return f"must have at most {context['max_length']} entries"
         case "value_error":
             return str(context["error"])
         case _:
@@ -214,6 +228,8 @@ _OF_ROUTING = {
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.BAD_REQUEST:  # FastAPI cannot decode the body
+        return await _api_error(request, invalid_parameter("body", "must be JSON in UTF-8"))
     headers = error.headers
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"Allow": ", ".join(_methods(request))}
@@ -226,7 +242,7 @@ def _methods(request: Request) -> list[str]:
     routes = request.app.router.routes
     return [
         method
-        for method in ("GET", "HEAD", "DELETE")
+        for method in ("GET", "HEAD", "POST", "PATCH", "DELETE")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
 

@@ -215,7 +215,7 @@ class TopicReader:
                     await self._add_partitions(consumer, topic.partitions)
                     partitions = topic.partitions
                 ends = await consumer.end_offsets(list(consumer.assignment()))
-                # A reader that is behind must reach one end, however often it is asked for the next.
+                # A reader that is behind must reach one end before it is given the next.
                 self._end = self._end or (look, asked_at, ends)
             if self._is_needed():
                 needed_at = time.monotonic()

@@ -3,5 +3,8 @@
 `proof` runs `cell_proof`, `call_proof` and `deletion_proof` in one snapshot, in constant memory (`chunks`).
 `statements` has their SQL, and `difference` their findings. `organization_zones` reads the time zones.
 
-May import `shared` and `services.ops.terminal`.
+`topic_proof` proves the topic of calls: `topic_reader` reads it, `newest_record` turns a record into an
+entry, `sorted_runs` sorts entries, and `topic_difference` has the findings.
+
+May import `shared`, `services.publisher` and `services.ops.terminal`.
 """

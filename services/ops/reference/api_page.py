@@ -22,11 +22,13 @@ _SETUP: Final = """
 [Manage keys and users](../how-to/manage-keys-and-users.md) explains keys, users' tokens, scopes, networks and
 limits.
 
-The examples use three shell variables:
+The examples use five shell variables:
 
     URL=http://127.0.0.1:8000
     KEY=kros_live_…
     ID=0b8f6c1e-7a52-5c55-8d3a-0a4b8f1c2d3e
+    WEBHOOK=5a5c3a50-9a3c-4d0e-8a53-0f6f2b7c1111
+    DELIVERY=4711
 """
 
 _CLIENTS: Final = """

@@ -88,6 +88,9 @@ def upgrade() -> None:
     op.execute("DROP TRIGGER callfold_calls_updated ON calls")
     op.execute(CALLS_CHANGED)
     op.execute(UPDATED.format("OLD"))
+    op.alter_column(
+        "api_keys", "scopes", server_default="{calls:read,calls:write,analytics:read,webhooks:write}"
+    )
     _create_webhooks()
     _create_messages()
     _create_deliveries()
@@ -202,6 +205,7 @@ def _create_deliveries() -> None:
 def downgrade() -> None:
     for table in ("webhook_deliveries", "webhook_messages", "webhooks"):
         op.drop_table(table)
+    op.alter_column("api_keys", "scopes", server_default="{calls:read,calls:write,analytics:read}")
     op.execute("DROP TRIGGER callfold_calls_updated ON calls")
     op.execute(KEYS_ONLY)
     op.execute(UPDATED.format("NEW"))

@@ -1,0 +1,57 @@
+"""The deliveries of a webhook: listed, and sent again."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from services.api.access.credentials import MayManageWebhooks
+from services.api.http.answers import answer
+from services.api.http.error_codes import ErrorCode
+from services.api.http.errors import ApiError
+from services.api.http.query import no_query
+from services.api.webhooks import documentation
+from services.api.webhooks.deliveries_query import DeliveriesQuery, deliveries_query
+from services.api.webhooks.found_webhook import WebhookId, found_webhook
+from shared.store.webhooks import find_delivery, list_deliveries, send_again
+
+DeliveryId = Annotated[
+    int, Path(ge=1, le=2**63 - 1, description="The delivery's id, as the list has it.", examples=[4711])
+]
+
+router = APIRouter(tags=["webhooks"])
+
+
+@router.get("/webhooks/{id}/deliveries", **documentation.LIST_DELIVERIES)
+async def list_newest(
+    request: Request,
+    principal: MayManageWebhooks,
+    webhook_id: WebhookId,
+    query: Annotated[DeliveriesQuery, Depends(deliveries_query)],
+) -> Response:
+    """Returns the deliveries of a webhook, the newest first. They are kept for as many days as the operator
+    has set; the default is 7."""
+    async with found_webhook(request, principal, webhook_id) as (connection, webhook):
+        found = await list_deliveries(
+            connection, webhook, state=query.state, before_id=query.before, limit=query.limit
+        )
+    before = found[-1].id if len(found) == query.limit else None
+    return answer({"data": found, "next_before": before})
+
+
+@router.post(
+    "/webhooks/{id}/deliveries/{delivery_id}/resend",
+    dependencies=[Depends(no_query)],
+    **documentation.RESEND_DELIVERY,
+)
+async def resend(
+    request: Request, principal: MayManageWebhooks, webhook_id: WebhookId, delivery_id: DeliveryId
+) -> Response:
+    """Sends a delivery again, now, in any state. The message keeps its id and its body. If it fails, it gets
+    all attempts once more."""
+    async with found_webhook(request, principal, webhook_id) as (connection, webhook):
+        if await find_delivery(connection, webhook, delivery_id) is None:
+            raise ApiError(ErrorCode.NOT_FOUND, "This webhook has no delivery with this id.")
+        await send_again(connection, webhook, delivery_id)
+        again = await find_delivery(connection, webhook, delivery_id)
+    return answer(again, status=HTTPStatus.ACCEPTED)
