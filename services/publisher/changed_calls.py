@@ -27,9 +27,9 @@ class Change(NamedTuple):
     """All changes of one call in these rows."""
 
     before: CallBefore | None
-    """What the call was before the first of them; None: it is new."""
+    """The call before the first of them; None: it is new."""
     last: CallBefore | None
-    """What it was before the last of them; None: that one made it."""
+    """The call before the last of them; None: that one made it."""
     changed_at: datetime
     """When the last of them began."""
 

@@ -49,7 +49,7 @@ class MessageOutbox:
     @property
     def is_full(self) -> bool:
         """Whether the collected messages should be stored before more are added. After a crash, a later
-        revision of these calls is told with types that were told before."""
+        revision of these calls may repeat types of messages."""
         return self._bytes >= BODY_BYTES_MAX
 
     def add(self, states: Iterable[State]) -> None:
@@ -74,7 +74,7 @@ class MessageOutbox:
     def _messages_about(self, state: State) -> Sequence[Message]:
         change = self._changes[state.key]
         if state.call is None or state.revision is None:
-            # A call that came and went between two looks was never told.
+            # No message has reported a call that came and went between two looks.
             if change.before is None:
                 return ()
             return [message_of_deletion(change.before, *state.key, change.changed_at)]

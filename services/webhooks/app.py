@@ -96,6 +96,7 @@ class _Sender:
         def hear(*_: object) -> None:
             self._news.set()
 
+        logger.info("sends the messages for webhooks")
         if self._settings.database_pooler == "none":
             await connection.add_listener(CHANNEL, hear)
         while not self._stop.is_set():
@@ -218,7 +219,7 @@ class _Sender:
 
 
 def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitter: float) -> Outcome:
-    """What becomes of a delivery after this answer."""
+    """The outcome of a delivery after this answer."""
     attempts = delivery.attempts + 1
     delivered = answer.error is None
     is_gone = answer.status == _GONE

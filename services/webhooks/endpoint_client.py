@@ -139,7 +139,7 @@ def _error(response: aiohttp.ClientResponse) -> str | None:
 
 
 def _retry_after(said: str | None) -> timedelta | None:
-    """What the header Retry-After asks for, if it is a number of seconds."""
+    """The wait that the header Retry-After asks for, if it is a number of seconds."""
     if said is None or not said.isascii() or not said.isdigit():
         return None
     return timedelta(seconds=min(int(said[:10]), 86_400))

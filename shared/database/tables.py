@@ -375,7 +375,7 @@ publisher = Table(
     CheckConstraint("singleton", name="singleton"),
 )
 
-# The endpoints that are told of changed calls.
+# The endpoints that get messages about changed calls.
 webhooks = Table(
     "webhooks",
     metadata,
@@ -401,7 +401,7 @@ webhooks = Table(
     postgresql_with={"fillfactor": "50"},
 )
 
-# What endpoints are told: one row for all webhooks that get the message.
+# Messages to endpoints: one row for all webhooks that get the message.
 webhook_messages = Table(
     "webhook_messages",
     metadata,

@@ -14,7 +14,7 @@ from shared.settings.secrets import SecretsSettings
 
 
 class WebhookTargetSettings(Settings):
-    """What processes need that accept URLs of webhooks."""
+    """The setting of processes that accept URLs of webhooks."""
 
     webhook_networks: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(parse_networks)

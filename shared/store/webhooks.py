@@ -32,7 +32,7 @@ class TooManyWebhooks(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """An endpoint that is told of changed calls. Its secrets are not part of it."""
+    """An endpoint that gets messages about changed calls. Its secrets are not part of it."""
 
     id: UUID
     organization_id: UUID
@@ -168,6 +168,21 @@ async def rotate_secret(
     return (webhook if row is None else _webhook(row)), secret
 
 
+async def encrypt_webhooks_again(connection: AnyConnection, box: SecretBox) -> int:
+    """Encrypts the secrets of all webhooks with the first key of the box, each in a transaction of its own.
+    Returns their number. Raises SecretsLocked and asyncpg's errors."""
+    count, owner, after = 0, UUID(int=0), UUID(int=0)
+    while True:
+        async with connection.transaction():
+            row = await _NEXT_SECRETS.fetchrow(connection, organization_id=owner, id=after)
+            if row is None:
+                return count
+            owner, after, secrets = row
+            again = box.encrypted(box.decrypted(secrets))
+            await _ENCRYPT.fetch(connection, organization_id=owner, id=after, secrets=again)
+            count += 1
+
+
 async def remove_webhook(connection: AnyConnection, webhook: Webhook, actor: str) -> None:
     """Removes a webhook with its deliveries. Raises asyncpg's errors."""
     await _REMOVE.fetch(connection, organization_id=webhook.organization_id, id=webhook.id)
@@ -290,6 +305,14 @@ RETURNING {_SHOWN}
 """)
 
 _SECRETS: Final = Statement(f"SELECT secrets FROM webhooks WHERE {_WEBHOOK} FOR UPDATE")
+
+_NEXT_SECRETS: Final = Statement("""
+SELECT organization_id, id, secrets FROM webhooks
+WHERE (organization_id, id) > (:organization_id::uuid, :id::uuid)
+ORDER BY organization_id, id LIMIT 1 FOR UPDATE
+""")
+
+_ENCRYPT: Final = Statement(f"UPDATE webhooks SET secrets = :secrets::bytea WHERE {_WEBHOOK}")
 
 _ROTATE: Final = Statement(f"""
 UPDATE webhooks SET secrets = :secrets::bytea, previous_secret_until = :until::timestamptz WHERE {_WEBHOOK}

@@ -1,4 +1,4 @@
-"""Webhooks: what an endpoint is told of a changed call, and how, by the Standard Webhooks specification.
+"""Webhooks: messages about changed calls to endpoints, by the Standard Webhooks specification.
 
 `call_change` decides which messages a change causes, and `message` makes them. `signing` signs them with an
 endpoint's secrets. `target` decides which URLs and addresses messages may be sent to, and `retry_schedule`

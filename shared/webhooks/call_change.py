@@ -1,4 +1,4 @@
-"""A change of a call: what the call was before, and which messages follow from what it is now. Pure."""
+"""A change of a call: the call before, and the messages that follow from what it is now. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -27,7 +27,7 @@ _LIVE, _ANSWERED, _RECORDING, _TRANSCRIPT = 16, 32, 64, 128
 
 
 class CallBefore(NamedTuple):
-    """What a call was before a change."""
+    """A call before a change."""
 
     revision: int
     livemode: bool
@@ -57,8 +57,8 @@ def message_types(before: CallBefore | None, call: Mapping[str, Any]) -> list[Me
     """The messages about a call that exists, in the order in which they happened. `before` is None for a new
     call. A change that fits no other type is `call.updated`.
 
-    Several changes that were committed quickly may come as one. Then a call's answer is still told, but not
-    that it rang: the call's row does not keep that."""
+    Several changes that were committed quickly may come as one. Then a message still reports the call's
+    answer, but none that it rang: the call's row does not keep that."""
     status: Status = call["status"]
     types: list[MessageType] = []
     if before is None:

@@ -1,4 +1,4 @@
-"""A message: what an endpoint is told, as JSON with `type`, `timestamp` and `data`. Pure."""
+"""A message to an endpoint: JSON with `type`, `timestamp` and `data`. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -15,8 +15,10 @@ import pytest
 from shared.calls.event import Status
 from shared.database.connection import Connection
 from shared.database.roles import API
+from shared.secret_box import SecretBox, new_key
+from shared.store.webhooks import create_webhook, send_test
 from tests.support import seed
-from tests.support.api import bearing
+from tests.support.api import NOW, bearing
 from tests.support.monitoring import Monitor
 from tests.support.processes import Service, until
 from tests.support.repository import ROOT
@@ -26,6 +28,8 @@ pytestmark = pytest.mark.long
 
 HOOKS = ROOT / "tests" / "support" / "schemathesis_hooks.py"
 CALLS = 120
+WEBHOOKS = 5
+DELIVERIES = 4
 
 CONFIGURATION = """
 hooks = {hooks}
@@ -48,8 +52,12 @@ enabled = false
 [dictionaries.calls]
 values = {call_ids}
 
+[dictionaries.deliveries]
+values = {delivery_ids}
+
 [parameters]
 "path.id" = {{ dictionary = "calls", probability = 0.9 }}
+"path.delivery_id" = {{ dictionary = "deliveries", probability = 0.9 }}
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "304", "404"]
@@ -65,13 +73,16 @@ async def test_schemathesis_finds_nothing(
 ) -> None:
     acme = await seed.tenant(database, "Europe/Berlin")
     call_ids = [await _call(database, acme, number) for number in range(CALLS)]
+    secrets_key = new_key()
+    webhook_ids, delivery_ids = await _webhooks(database, acme, SecretBox([secrets_key]))
     monitor, port = Monitor(free_tcp_port_factory()), free_tcp_port_factory()
     (tmp_path / "schemathesis.toml").write_text(
         CONFIGURATION.format(
             hooks=json.dumps(str(HOOKS)),
             authorization=json.dumps(bearing(acme.key)["Authorization"]),
             examples=pytestconfig.getoption("--schemathesis-examples"),
-            call_ids=json.dumps(call_ids),
+            call_ids=json.dumps(call_ids + CALLS // WEBHOOKS * webhook_ids),
+            delivery_ids=json.dumps(delivery_ids),
         )
     )
     api = Service(
@@ -80,6 +91,8 @@ async def test_schemathesis_finds_nothing(
         database_url=as_role(database_url, API),
         monitor_port=str(monitor.port),
         api_port=str(port),
+        secrets_key=secrets_key,
+        webhook_networks="10.0.0.0/8",  # so that http:// is allowed
     )
     try:
         await until(monitor.is_ready, "the API to be ready")
@@ -128,6 +141,26 @@ async def _schemathesis(url: str, directory: Path, tenant: seed.Tenant) -> tuple
             running.kill()
             await running.wait()
     return running.returncode or 0, said.decode()
+
+
+async def _webhooks(database: Connection, tenant: seed.Tenant, box: SecretBox) -> tuple[list[str], list[int]]:
+    """The ids of webhooks, and of all their deliveries."""
+    webhooks, deliveries = [], []
+    for _ in range(WEBHOOKS):
+        async with database.transaction():
+            webhook, _ = await create_webhook(
+                database,
+                box,
+                organization_id=tenant.id,
+                livemode=True,
+                url="https://example.com",
+                description="",
+                types=[],
+                actor="test",
+            )
+            webhooks.append(str(webhook.id))
+            deliveries += [await send_test(database, webhook, NOW) for _ in range(DELIVERIES)]
+    return webhooks, deliveries
 
 
 async def _call(database: Connection, tenant: seed.Tenant, number: int) -> str:

@@ -111,7 +111,11 @@ async def test_others_see_nothing_of_it(database_url: str, database: Connection)
     ("body", "field", "rule"),
     [
         ({"url": "http://example.com"}, "url", "must begin with https://"),
-        ({"url": "https://user:word@example.com"}, "url", "must have no user or password in it"),
+        (
+            {"url": "https://user:word@example.com"},
+            "url",
+            "must be a URL such as https://example.com/callfold, without a user",
+        ),
         ({}, "url", "must be given"),
         ({"url": URL, "typos": []}, "typos", "is not a field of this body"),
         ({"url": URL, "types": ["call.exploded"]}, "types", "must be 'call.initiated', 'call.ringing'"),

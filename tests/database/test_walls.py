@@ -59,20 +59,7 @@ async def tenants(database: Connection) -> tuple[Tenant, Tenant]:
             tenant.id,
         )
         await database.execute("INSERT INTO members VALUES ($1, $2)", tenant.id, uuid4())
-        await database.execute(
-            "INSERT INTO webhooks (organization_id, id, livemode, url, types, secrets) "
-            "VALUES ($1, $1, true, 'https://example.com', '{}', '')",
-            tenant.id,
-        )
-        await database.execute(
-            "INSERT INTO webhook_messages (organization_id, id, type, body) "
-            "VALUES ($1, 'm', 'webhook.test', '')",
-            tenant.id,
-        )
-        await database.execute(
-            "INSERT INTO webhook_deliveries (organization_id, webhook_id, message_id) VALUES ($1, $1, 'm')",
-            tenant.id,
-        )
+        await seed.webhook(database, tenant.id)
         await database.execute(
             "INSERT INTO audit_log (organization_id, actor, action, subject) VALUES ($1, 'x', 'y', 'z')",
             tenant.id,

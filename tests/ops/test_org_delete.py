@@ -56,6 +56,7 @@ async def fill(database: Connection, tenant: seed.Tenant) -> None:
     assert await prune(database, NOON, organization_id=tenant.id) == 1
     await database.execute("INSERT INTO members VALUES ($1, gen_random_uuid())", tenant.id)
     await database.execute("INSERT INTO silent_calls VALUES ($1, gen_random_uuid(), 1, now())", tenant.id)
+    await seed.webhook(database, tenant.id)
     bad = value("call.updated", organization_id=tenant.id, timestamp="soon")
     await write_quarantine(
         database, [BadRecord(record(bad, offset=tenant.id.int % 10**9), "not an event")], NOON
@@ -68,7 +69,10 @@ def options(database_url: str) -> dict[str, str]:
 
 async def snapshot(database: Connection, organization_id: UUID) -> list[Any]:
     """All rows of an organization, except those that change by themselves."""
-    tables = ("organizations", "api_keys", "members", "calls", "call_events", "pruned_call_counts")
+    tables = (
+        *("organizations", "api_keys", "members", "calls", "call_events", "pruned_call_counts"),
+        *("webhooks", "webhook_messages", "webhook_deliveries"),
+    )
     owner = {"organizations": "id"}
     return [
         await database.fetch(
@@ -98,6 +102,8 @@ async def test_nothing_is_left_but_a_tombstone_and_the_audit_log(
         "deleted_calls": 1,
         "quarantined_records": 1,
         "organizations": 1,
+        "webhooks": 1,
+        "webhook_messages": 1,
     }
     assert await rows_left(database, acme.id) == {}
     log = await database.fetch(

@@ -18,6 +18,7 @@ from shared.api_keys import key_hash
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.store.quarantine import BadRecord
+from tests.support import seed
 from tests.support.command_line import callfold
 from tests.support.events import NOON, ORGANIZATION, event, value
 from tests.support.pipeline import Pipeline, calls
@@ -34,6 +35,7 @@ USER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8d01"
 NEW_USER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8d02"
 NUMBER = "+493012345"
 SOURCE = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8e01"
+WEBHOOK = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a9001"
 PHONE_NUMBER = "6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8f01"
 BAD_RECORDS = [
     BadRecord(record(b"{", offset=1), "the value is not JSON: it ends too early"),
@@ -100,6 +102,13 @@ OPERATOR_COMMANDS: Sequence[Sequence[str]] = [
     ("source", "delete", "proxy"),
     ("source", "dialects"),
     ("source", "encrypt-again"),
+    ("webhook", "list", "--organization", ACME),
+    ("webhook", "show", WEBHOOK),
+    ("webhook", "deliveries", WEBHOOK),
+    ("webhook", "resend", WEBHOOK, "1"),
+    ("webhook", "disable", WEBHOOK),
+    ("webhook", "enable", WEBHOOK),
+    ("webhook", "remove", WEBHOOK),
     ("number", "add", "--organization", ACME, NUMBER, "--apply"),
     ("number", "list", "--organization", ACME),
     ("number", "remove", "--organization", ACME, "+4930999"),
@@ -133,10 +142,13 @@ FILE_COMMANDS: Sequence[Sequence[str]] = [
     ("number", "add", "--organization", ACME, "--csv", "no-such-file"),
 ]
 
-SHOWN_ELSEWHERE = {"up", "down", "status", "demo", "event schema", "source new-key"}
-"""tests/ops/test_stack.py has snapshots of `up`, `down` and `status`. `demo` shows a live screen, and
-tests/ops/test_event.py compares the output of `event schema` with the schema. tests/ops/test_source.py checks
-a new key."""
+SHOWN_ELSEWHERE = {
+    *("up", "down", "status", "demo", "event schema", "source new-key"),
+    *("webhook add", "webhook rotate", "webhook test"),
+}
+"""tests/ops/test_webhook_command.py runs these with an endpoint. tests/ops/test_stack.py has snapshots of
+`up`, `down` and `status`. `demo` shows a live screen, and tests/ops/test_event.py compares the output of
+`event schema` with the schema. tests/ops/test_source.py checks a new key."""
 
 WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("key", "create", "--organization", "acme"),
@@ -167,6 +179,10 @@ WRONG_COMMANDS: Sequence[Sequence[str]] = [
     ("source", "create", "proxy", "--dialect", "kamailio", "--topic", "t", "--organization", ACME),
     ("source", "show", "no-such-source"),
     ("number", "add", "--organization", OTHER, NUMBER),
+    ("webhook", "add", "http://example.com", "--organization", ACME),
+    ("webhook", "add", "https://example.com", "--organization", ACME),
+    ("webhook", "add", "https://example.com", "--organization", ACME, "--type", "call.ended"),
+    ("webhook", "show", OTHER),
     ("publish", "--all", "--stop"),
 ]
 
@@ -204,6 +220,7 @@ async def exact_acme(database: Connection, database_url: str) -> str:
     await database.execute(
         "INSERT INTO phone_numbers VALUES ($1, '+4930999', $2)", ORGANIZATION, PHONE_NUMBER
     )
+    await seed.webhook(database, ORGANIZATION, UUID(WEBHOOK))
     # A publisher ran once, before the organization existed.
     await database.execute("INSERT INTO publisher DEFAULT VALUES")
     return database_url

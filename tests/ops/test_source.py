@@ -11,6 +11,7 @@ from services.ops.proof.proof import prove
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox, new_key
 from shared.store.sources import read_sources
+from tests.support import seed
 from tests.support.command_line import callfold, callfold_reading
 from tests.support.events import NOON, ORGANIZATION, event
 from tests.support.sources import SAMPLES, SCENARIOS
@@ -83,9 +84,15 @@ async def test_a_key_is_replaced(settings: dict[str, str], database: Connection)
     done = await callfold("source", "new-key")
     new = done.output.strip()
     both = settings | {"secrets_key": f"{new},{settings['secrets_key']}"}
-    assert (await callfold("source", "encrypt-again", "--json", **both)).json == {"sources": 1}
+    acme = await seed.tenant(database)
+    url = "https://example.com/callfold"
+    added = await callfold("webhook", "add", url, "--organization", acme.id, **settings)
+    assert added.status == 0
+    assert (await callfold("source", "encrypt-again", "--json", **both)).json == {"sources": 1, "webhooks": 1}
     (stored,) = await read_sources(database, SecretBox([new]))
     assert stored.source.secrets == {"webhook_secret": SECRET}
+    of_webhook = await database.fetchval("SELECT secrets FROM webhooks")
+    assert SecretBox([new]).decrypted(of_webhook) == {"current": added.output.strip()}
     (locked,) = await read_sources(database, SecretBox([settings["secrets_key"]]))
     assert locked.locked == "No key of CALLFOLD_SECRETS_KEY decrypts the secrets."
     refused = await callfold("source", "set", "voice", "--name", "x", **settings)

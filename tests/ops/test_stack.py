@@ -148,7 +148,7 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
-    assert [line.split() for line in table.splitlines()[1:10]] == [
+    assert [line.split() for line in table.splitlines()[1:11]] == [
         ["API", state.api_url],
         ["receiver", state.receiver_url],
         ["Kafka", state.kafka],
@@ -304,7 +304,7 @@ def test_the_state_of_a_stack_without_monitors_is_read(tmp_path: Path) -> None:
     assert plan(tmp_path) == before, "the ports of a running stack do not change"
     started = with_free_ports(before)
     assert None not in started.ports.monitors.values()
-    assert len(set(started.ports.taken)) == 11
+    assert len(set(started.ports.taken)) == 12
     save(started)
     assert load(tmp_path) == started
 

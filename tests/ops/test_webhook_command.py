@@ -104,7 +104,8 @@ async def test_what_is_refused(organization_id: UUID, webhook: Operator, databas
     to = ("--organization", organization_id)
     for url, sentence in {
         "http://example.com/": "URL must begin with https://, not 'http://example.com/'.",
-        "example.com": "URL must be a URL such as https://example.com/callfold, not 'example.com'.",
+        "example.com": "URL must be a URL such as https://example.com/callfold, without a user, password or "
+        "fragment, not 'example.com'.",
     }.items():
         assert (await webhook("add", url, *to, webhook_networks="")).failure == sentence
     unknown = await webhook("add", "https://example.com", *to, "--type", "call.exploded")

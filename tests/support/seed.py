@@ -27,6 +27,30 @@ class Tenant(NamedTuple):
     test_key: str
 
 
+async def webhook(database: Connection, organization_id: UUID, webhook_id: UUID | None = None) -> UUID:
+    """A webhook for live calls, whose secrets no key decrypts, with a delivery that waits. Returns its id."""
+    webhook_id = webhook_id or uuid4()
+    await database.execute(
+        "INSERT INTO webhooks (organization_id, id, livemode, url, types, secrets) "
+        "VALUES ($1, $2, true, 'https://example.com/callfold', '{call.completed}', '')",
+        organization_id,
+        webhook_id,
+    )
+    await database.execute(
+        "INSERT INTO webhook_messages (organization_id, id, type, body) "
+        "VALUES ($1, 'msg_1', 'webhook.test', '')",
+        organization_id,
+    )
+    await database.execute(
+        "INSERT INTO webhook_deliveries "
+        "(organization_id, webhook_id, message_id, attempts, attempted_at, answer_status, error) "
+        "VALUES ($1, $2, 'msg_1', 1, now(), 500, 'It has answered 500.')",
+        organization_id,
+        webhook_id,
+    )
+    return webhook_id
+
+
 async def tenant(database: Connection, time_zone: str = "UTC") -> Tenant:
     """A new organization with its keys."""
     organization_id = uuid4()

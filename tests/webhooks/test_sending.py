@@ -1,4 +1,4 @@
-"""Webhooks as processes, on a real database and with real endpoints: each change is told at least once."""
+"""Webhooks as processes, on a real database and with real endpoints: each change arrives at least once."""
 
 import signal
 import ssl

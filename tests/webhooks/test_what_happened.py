@@ -1,4 +1,4 @@
-"""Which messages follow from a change, and what they say."""
+"""The messages that follow from a change, and their content."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -47,8 +47,8 @@ async def list_newest(
 async def resend(
     request: Request, principal: MayManageWebhooks, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> Response:
-    """Sends a delivery again, now, in any state. The message keeps its id and its body. If it fails, it gets
-    all attempts once more."""
+    """Sends a delivery again, now, in any state. The message keeps its id and its body. If it fails, it is
+    retried from the start."""
     async with found_webhook(request, principal, webhook_id) as (connection, webhook):
         if await find_delivery(connection, webhook, delivery_id) is None:
             raise ApiError(ErrorCode.NOT_FOUND, "This webhook has no delivery with this id.")

@@ -1,4 +1,4 @@
-"""The endpoints that are told of changed calls: created, listed, changed and deleted."""
+"""The routes that create, list, change and delete endpoints."""
 
 from http import HTTPStatus
 
@@ -33,8 +33,8 @@ router = APIRouter(tags=["webhooks"], dependencies=[Depends(no_query)])
 
 @router.post("/webhooks", **documentation.CREATE_WEBHOOK)
 async def create(request: Request, principal: MayManageWebhooks, new: NewWebhook) -> Response:
-    """Creates a webhook for the mode of the key: a live key's is told of live calls. The answer has its
-    secret, which is not shown again."""
+    """Creates a webhook for the mode of the key: a live key's gets messages about live calls. The answer has
+    its secret, which is not shown again."""
     api = Api.of(request)
     async with changing_webhooks(request, principal) as connection:
         try:

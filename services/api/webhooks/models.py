@@ -4,18 +4,23 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
 from shared.store.webhooks import DeliveryState
 from shared.webhooks.call_change import MessageType
-from shared.webhooks.target import URL_CHARACTERS_MAX
+from shared.webhooks.target import URL_CHARACTERS_MAX, URL_PATTERN
 
 DESCRIPTION_CHARACTERS_MAX = 200
 
 WebhookMessageType = TypeAliasType(
-    "WebhookMessageType", Annotated[MessageType, Field(description="What a message tells of a call.")]
+    "WebhookMessageType", Annotated[MessageType, Field(description="The change that a message reports.")]
 )
+
+WebhookUrl = Annotated[
+    str, WithJsonSchema({"type": "string", "maxLength": URL_CHARACTERS_MAX, "pattern": URL_PATTERN})
+]
+"""A URL, which `check_url` checks."""
 
 WEBHOOK_EXAMPLE: dict[str, Any] = {
     "id": "5a5c3a50-9a3c-4d0e-8a53-0f6f2b7c1111",
@@ -59,10 +64,9 @@ class NewWebhook(BaseModel):
         },
     )
 
-    url: str = Field(
+    url: WebhookUrl = Field(
         description="Where messages are sent, by POST. It begins with https:// and leads to a public "
         "address, unless the operator has named other networks.",
-        max_length=URL_CHARACTERS_MAX,
     )
     description: str = Field("", description="Any text.", max_length=DESCRIPTION_CHARACTERS_MAX)
     types: list[WebhookMessageType] = Field(
@@ -71,11 +75,11 @@ class NewWebhook(BaseModel):
 
 
 class WebhookChange(BaseModel):
-    """What to change of a webhook. Fields that are absent or null stay."""
+    """Changes to a webhook. Fields that are absent or null stay."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"enabled": True}]})
 
-    url: str | None = Field(None, description="As at the creation.", max_length=URL_CHARACTERS_MAX)
+    url: WebhookUrl | None = Field(None, description="As at the creation.")
     description: str | None = Field(None, description="Any text.", max_length=DESCRIPTION_CHARACTERS_MAX)
     types: list[WebhookMessageType] | None = Field(
         None, description="The types of messages to send. Empty: all.", max_length=20
@@ -87,13 +91,13 @@ class WebhookChange(BaseModel):
 
 
 class Webhook(BaseModel):
-    """An endpoint that is told of changed calls."""
+    """An endpoint that gets messages about changed calls."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [WEBHOOK_EXAMPLE]})
 
     id: UUID = Field(description="The webhook's id.")
     organization_id: UUID = Field(description="The organization.")
-    livemode: bool = Field(description="true: it is told of live calls. false: of test calls.")
+    livemode: bool = Field(description="true: its messages are about live calls. false: about test calls.")
     url: str = Field(description="Where messages are sent, by POST.")
     description: str = Field(description="Any text.")
     types: list[WebhookMessageType] = Field(description="The types of messages that it gets. Empty: all.")
@@ -135,7 +139,9 @@ class WebhookDelivery(BaseModel):
 
     id: int = Field(description="The delivery's id.")
     message_id: str = Field(description="The header `webhook-id` of each attempt.")
-    type: WebhookMessageType | Literal["webhook.test"] = Field(description="What the message tells.")
+    type: WebhookMessageType | Literal["webhook.test"] = Field(
+        description="The change that the message reports."
+    )
     call_id: UUID | None = Field(description="The call. Null for a test.")
     state: DeliveryState = Field(
         description="`waiting`: it will be sent, or sent again. `delivered`: the endpoint has answered with "

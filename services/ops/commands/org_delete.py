@@ -109,7 +109,7 @@ async def delete_organization(
     while await until_not_overtaken(partial(_drop_pruned, connection, done)):
         pass
     await _apply_deltas(connection, organization_id)
-    for table in (*_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, "deleted_calls"):
+    for table in (*_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, _MESSAGES, "deleted_calls"):
         await _empty(connection, done, table)
     async for records in records_of(connection, organization_id):
         done.count("quarantined_records", await remove_records(connection, records))
@@ -296,6 +296,7 @@ _CREDENTIALS: Final = {
 _COUNTS: Final = ("daily_call_counts", "daily_call_totals")
 _STATE_OF_COUNTS: Final = ("count_days", "count_versions")
 _OF_SOURCES: Final = ("source_calls", "phone_numbers")
+_MESSAGES: Final = "webhook_messages"
 
 _EMPTY: Final = {
     table: f"""
@@ -305,7 +306,7 @@ _EMPTY: Final = {
     """
     for table, condition in {
         **dict.fromkeys(
-            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, "webhook_messages"),
+            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, _MESSAGES),
             "$3::uuid IS NOT NULL",
         ),
         "deleted_calls": "call_id <> $3",
@@ -332,6 +333,9 @@ _LEFT: Final = {
             "silent_calls",
             *_STATE_OF_COUNTS,
             *_OF_SOURCES,
+            "webhooks",
+            _MESSAGES,
+            "webhook_deliveries",
         )
     },
 }

@@ -42,9 +42,10 @@ from services.ops.terminal.program import suggestion
 from shared.database.connection import Connection
 from shared.dialects.registry import DIALECTS
 from shared.kafka.topic import administration, partitions_of
-from shared.secret_box import SecretBox, new_key
+from shared.secret_box import SecretBox, SecretsLocked, new_key
 from shared.sources.source import Source
 from shared.store.sources import StoredSource, read_sources
+from shared.store.webhooks import encrypt_webhooks_again
 
 app = typer.Typer(
     cls=Group,
@@ -364,12 +365,12 @@ def print_new_key() -> None:
 
 @app.command("encrypt-again", cls=Command)
 def encrypt_again(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Encrypt the secrets of all sources with the first key of CALLFOLD_SECRETS_KEY.
+    """Encrypt the secrets of all sources and webhooks with the first key of CALLFOLD_SECRETS_KEY.
 
     To replace a key: put the new one first, restart the services, run this, and remove the old one.
     """
 
-    async def encrypt(connection: Connection, box: SecretBox) -> int:
+    async def encrypt(connection: Connection, box: SecretBox) -> tuple[int, int]:
         count = 0
         for listed in await read_sources(connection, box):
             async with connection.transaction():
@@ -381,13 +382,18 @@ def encrypt_again(state: StateOption = None, as_json: JsonOption = False) -> Non
                         connection, one.source, box, is_new=False, changed="secrets encrypted again"
                     )
                     count += 1
-        return count
+        try:
+            return count, await encrypt_webhooks_again(connection, box)
+        except SecretsLocked as locked:
+            raise Failure(f"A webhook: {locked}") from None
 
-    done = asyncio.run(_with_database(state, encrypt))
+    sources, webhooks = asyncio.run(_with_database(state, encrypt))
     if as_json:
-        print_json({"sources": done})
+        print_json({"sources": sources, "webhooks": webhooks})
         return
-    typer.echo(f"Encrypted the secrets of {counted(done, 'source')} again.")
+    typer.echo(
+        f"Encrypted the secrets of {counted(sources, 'source')} and {counted(webhooks, 'webhook')} again."
+    )
 
 
 def _change(

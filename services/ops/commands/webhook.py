@@ -1,4 +1,4 @@
-"""`callfold webhook`: endpoints that are told of an organization's changed calls."""
+"""`callfold webhook`: endpoints that get messages about an organization's changed calls."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -46,7 +46,9 @@ from shared.webhooks.call_change import MESSAGE_TYPES
 from shared.webhooks.target import check_url
 
 app = typer.Typer(
-    cls=Group, no_args_is_help=True, help="Tell endpoints by HTTP of an organization's changed calls."
+    cls=Group,
+    no_args_is_help=True,
+    help="Send messages about an organization's changed calls to endpoints, by HTTP.",
 )
 
 TEST_SECONDS: Final = 30
@@ -89,7 +91,9 @@ def add(
     description: Annotated[
         str, typer.Option(metavar="TEXT", help="A description, for lists. Default: empty.")
     ] = "",
-    test: Annotated[bool, typer.Option("--test", help="Tell of test calls. Default: live calls.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send messages about test calls. Default: live calls.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -205,23 +209,33 @@ def resend(
         int, typer.Argument(metavar="DELIVERY", help="The delivery's id, as `deliveries` lists it.", min=1)
     ],
     state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send a delivery again, now. The message keeps its id and its body."""
-    asyncio.run(_resend(state, webhook_id, delivery_id))
+    delivery = asyncio.run(_resend(state, webhook_id, delivery_id))
+    if as_json:
+        print_json(asdict(delivery))
+        return
     typer.echo(f"Delivery {delivery_id} is due now.")
 
 
 @app.command(cls=Command)
-def disable(webhook_id: WebhookArgument, state: StateOption = None) -> None:
+def disable(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Disable a webhook. It gets no messages, and those that wait stay."""
-    asyncio.run(_enable(state, webhook_id, enabled=False))
+    done = asyncio.run(_enable(state, webhook_id, enabled=False))
+    if as_json:
+        print_json(asdict(done))
+        return
     typer.echo(f"The webhook {webhook_id} is disabled.")
 
 
 @app.command(cls=Command)
-def enable(webhook_id: WebhookArgument, state: StateOption = None) -> None:
-    """Enable a webhook again. Deliveries that wait are sent; changes while it was disabled are not told."""
-    asyncio.run(_enable(state, webhook_id, enabled=True))
+def enable(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Enable a webhook again. Deliveries that wait are sent; changes while it was disabled are not."""
+    done = asyncio.run(_enable(state, webhook_id, enabled=True))
+    if as_json:
+        print_json(asdict(done))
+        return
     typer.echo(f"The webhook {webhook_id} is enabled.")
 
 
@@ -239,9 +253,12 @@ def rotate(webhook_id: WebhookArgument, state: StateOption = None, as_json: Json
 
 
 @app.command(cls=Command)
-def remove(webhook_id: WebhookArgument, state: StateOption = None) -> None:
+def remove(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Remove a webhook with its deliveries."""
-    asyncio.run(_remove(state, webhook_id))
+    done = asyncio.run(_remove(state, webhook_id))
+    if as_json:
+        print_json(asdict(done))
+        return
     typer.echo(f"The webhook {webhook_id} is removed.")
 
 
@@ -367,16 +384,18 @@ async def _test(state: Path | None, webhook_id: UUID) -> Delivery:
             await asyncio.sleep(pause)
 
 
-async def _resend(state: Path | None, webhook_id: UUID, delivery_id: int) -> None:
+async def _resend(state: Path | None, webhook_id: UUID, delivery_id: int) -> Delivery:
     async with _found(state, webhook_id) as (opened, webhook):
-        if await find_delivery(opened.connection, webhook, delivery_id) is None:
-            raise Failure(f"The webhook {webhook_id} has no delivery {delivery_id}.")
         await send_again(opened.connection, webhook, delivery_id)
+        delivery = await find_delivery(opened.connection, webhook, delivery_id)
+        if delivery is None:
+            raise Failure(f"The webhook {webhook_id} has no delivery {delivery_id}.")
+        return delivery
 
 
-async def _enable(state: Path | None, webhook_id: UUID, *, enabled: bool) -> None:
+async def _enable(state: Path | None, webhook_id: UUID, *, enabled: bool) -> Webhook:
     async with _found(state, webhook_id) as (opened, webhook):
-        await change_webhook(opened.connection, webhook, enabled=enabled, actor=operator())
+        return await change_webhook(opened.connection, webhook, enabled=enabled, actor=operator())
 
 
 async def _rotate(state: Path | None, webhook_id: UUID) -> tuple[Webhook, str]:
@@ -387,9 +406,10 @@ async def _rotate(state: Path | None, webhook_id: UUID) -> tuple[Webhook, str]:
             raise _locked(locked) from None
 
 
-async def _remove(state: Path | None, webhook_id: UUID) -> None:
+async def _remove(state: Path | None, webhook_id: UUID) -> Webhook:
     async with _found(state, webhook_id) as (opened, webhook):
         await remove_webhook(opened.connection, webhook, operator())
+        return webhook
 
 
 def _locked(locked: SecretsLocked) -> Failure:

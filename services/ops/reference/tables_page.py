@@ -47,8 +47,8 @@ DESCRIPTIONS: Final = {
     "call_changes": "The outbox of the publisher: one row for each statement that changed calls, until "
     "they are published. A trigger on `calls` writes it, from the first start of a publisher.",
     "publisher": "One row with the state of publishing, from the first start of a publisher.",
-    "webhooks": "Endpoints that are told of changed calls.",
-    "webhook_messages": "What endpoints are told: one row for all webhooks that get the message. The "
+    "webhooks": "Endpoints that get messages about changed calls.",
+    "webhook_messages": "Messages to endpoints: one row for all webhooks that get the message. The "
     "publisher stores them, and webhooks removes them after `CALLFOLD_WEBHOOK_RETENTION_DAYS`.",
     "webhook_deliveries": "One message for one webhook, and the last attempt to send it.",
     "daily_call_deltas": "Changes of counts that the aggregator has not yet applied. It deletes each row "
