@@ -1,6 +1,7 @@
 """`python -m services.api`: serves the API until SIGTERM or Ctrl-C."""
 
 import contextlib
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,8 @@ from shared.http.serving import Address, serve
 from shared.monitoring import logs, traces
 from shared.monitoring.monitor import monitored
 from shared.settings.api import ApiSettings
-from shared.settings.base import exit_when_invalid
+from shared.settings.base import InvalidSetting, exit_when_invalid
+from shared.settings.kafka import KafkaSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -24,12 +26,18 @@ STOP_SECONDS: Final = 7
 BODY_BYTES_MAX: Final = 64 * 1024
 """Bodies describe a webhook."""
 
+log = logging.getLogger("callfold.api")
+
 
 async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") -> None:
     """Runs one process. Exits with an error message if it cannot use the port."""
     metrics = Metrics()
     with exit_when_invalid():  # a setting may need a package that is not installed
-        app = create_app(settings, metrics=metrics)
+        app = create_app(settings, metrics=metrics, kafka=_kafka())
+
+    def stopping() -> None:
+        app.state.api.streams.end()
+
     served: Any = app
     if tracer_provider is not None:
         from shared.http.traces import TracedApplication
@@ -49,7 +57,17 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             Address(host=settings.api_host, port=settings.api_port, setting="API_PORT"),
             keep_alive_seconds=settings.api_keep_alive_seconds,
             stop_seconds=STOP_SECONDS,
+            stopping=stopping,
         )
+
+
+def _kafka() -> KafkaSettings | None:
+    """How streams reach Kafka. All other routes work without it, so its settings must not stop the API."""
+    try:
+        return KafkaSettings()
+    except InvalidSetting as error:
+        log.warning("streams are refused: %s", error)
+        return None
 
 
 if __name__ == "__main__":

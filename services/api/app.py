@@ -16,15 +16,17 @@ from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
 from services.api.calls import detail, events, export, listing, recording
 from services.api.calls.recording_store import recording_store
-from services.api.calls.running_api import Api
 from services.api.database.databases import open_databases
 from services.api.figures import stats, trends
 from services.api.figures.answer_cache import Answers
 from services.api.http import common_responses, cors
 from services.api.http.errors import handle_errors
 from services.api.metrics import Measured, Metrics
+from services.api.stream import live_changes
+from services.api.stream.streams import ApiWithStreams, Streams
 from services.api.webhooks import deliveries, endpoints
 from shared.settings.api import ApiSettings
+from shared.settings.kafka import KafkaSettings
 
 if TYPE_CHECKING:
     from services.api.access.tokens import Tokens
@@ -35,6 +37,7 @@ ROUTERS: Final = (
     stats.router,
     trends.router,
     export.router,
+    live_changes.router,
     events.router,
     recording.router,
     detail.router,
@@ -48,16 +51,21 @@ def _utc_now() -> datetime:
 
 
 def create_app(
-    settings: ApiSettings, clock: Callable[[], datetime] = _utc_now, metrics: Metrics | None = None
+    settings: ApiSettings,
+    clock: Callable[[], datetime] = _utc_now,
+    metrics: Metrics | None = None,
+    kafka: KafkaSettings | None = None,
 ) -> FastAPI:
     """The application. It also starts without the database. `clock` returns the current time, and `metrics`
-    collects the measurements. Raises InvalidSetting when a setting needs a package that is not installed."""
+    collects the measurements. `kafka` has the topic of calls; without it, streams are answered 503. Raises
+    InvalidSetting when a setting needs a package that is not installed."""
     metrics = metrics or Metrics()
     limits, accepted_tokens = rate_limits(settings), _accepted_tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _opened(settings, clock, limits, accepted_tokens) as api:
+        streams = _streams(settings, clock, metrics, kafka)
+        async with _opened(settings, clock, limits, accepted_tokens, streams) as api:
             metrics.connections = api.databases.connections
             app.state.api = api
             yield
@@ -94,6 +102,12 @@ def _add_routes(app: FastAPI) -> None:
     app.openapi = cache(complete)  # type: ignore[method-assign]
 
 
+def _streams(
+    settings: ApiSettings, clock: Callable[[], datetime], metrics: Metrics, kafka: KafkaSettings | None
+) -> Streams:
+    return Streams(settings, kafka, "" if kafka is None else kafka.calls_topic, clock, metrics)
+
+
 def _accepted_tokens(settings: ApiSettings) -> "Tokens | None":
     if not settings.accepts_tokens:
         return None
@@ -105,16 +119,20 @@ def _accepted_tokens(settings: ApiSettings) -> "Tokens | None":
 
 @asynccontextmanager
 async def _opened(
-    settings: ApiSettings, clock: Callable[[], datetime], limits: RateLimits, accepted_tokens: "Tokens | None"
-) -> AsyncIterator[Api]:
-    """The running API during the block. At its end, the limits and tokens are closed."""
+    settings: ApiSettings,
+    clock: Callable[[], datetime],
+    limits: RateLimits,
+    accepted_tokens: "Tokens | None",
+    streams: Streams,
+) -> AsyncIterator[ApiWithStreams]:
+    """The running API during the block. At its end, the streams, limits and tokens are closed."""
     key_uses = KeyUses()
     async with (
         open_databases(settings) as databases,
         key_uses.written(databases.primary, settings.api_key_use_interval_seconds),
     ):
         try:
-            yield Api(
+            yield ApiWithStreams(
                 databases=databases,
                 clock=clock,
                 credentials=CredentialLookups(databases.primary),
@@ -128,8 +146,10 @@ async def _opened(
                 secret_box=settings.secret_box(),
                 webhooks_without_tls=bool(settings.webhook_networks),
                 recording_store=recording_store(settings),
+                streams=streams,
             )
         finally:
+            await streams.close()
             await limits.close()
             if accepted_tokens is not None:
                 await accepted_tokens.close()

@@ -13,10 +13,12 @@ from services.api import health
 from services.api.calls import documentation as calls_documentation
 from services.api.calls import models
 from services.api.figures import documentation as figures_documentation
+from services.api.stream import documentation as stream_documentation
 from services.api.webhooks import documentation as webhooks_documentation
 
 _SAMPLES: Final = {
     **calls_documentation.SAMPLES,
+    **stream_documentation.SAMPLES,
     **figures_documentation.SAMPLES,
     **webhooks_documentation.SAMPLES,
     **health.SAMPLES,

@@ -14,6 +14,9 @@ _REQUEST_SECONDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 _METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "POST", "PUT", "PATCH", "OPTIONS"})
 _ACTIONS: Final = frozenset({b"action=stats", b"action=trends"})
 _OTHER: Final = "other"
+STREAM_ENDS: Final = ("slow", "behind", "unreadable", "refused", "unchecked", "stopped")
+STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+"""The header of answers that have no end. They are measured when they begin."""
 GONE: Final = 499
 """The status of a request that ended without an answer, because the client had disconnected."""
 
@@ -30,7 +33,7 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "callfold_api_request_seconds",
-            "Seconds from the request's head to the end of the answer",
+            "Seconds from the request's head to the end of the answer; of a stream, to its head",
             ["route", "method"],
             buckets=_REQUEST_SECONDS,
             registry=registry,
@@ -47,8 +50,37 @@ class Metrics:
             lambda: {(state,): count for state, count in self.connections().items()},
             registry,
         )
+        self.streams: Callable[[], int] = int
+        """Returns the number of open streams, at each scrape; 0 until it is set."""
+        streams = Gauge("callfold_api_streams", "Open streams of changes", registry=registry)
+        streams.set_function(lambda: self.streams())
+        self._stream_events = Counter(
+            "callfold_api_stream_events",
+            "Events that were sent to streams, by kind: changed, deleted or reset",
+            ["kind"],
+            registry=registry,
+        )
+        self._stream_ends = Counter(
+            "callfold_api_stream_ends",
+            "Streams that the server ended, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self._sent = {kind: self._stream_events.labels(kind) for kind in ("changed", "deleted", "reset")}
+        for reason in STREAM_ENDS:
+            self._stream_ends.labels(reason)
         # Looking up labels costs more than everything else here, and there are few of them.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def sent(self, *, changed: int = 0, deleted: int = 0, reset: int = 0) -> None:
+        """Records the events that were sent to a stream."""
+        self._sent["changed"].inc(changed)
+        self._sent["deleted"].inc(deleted)
+        self._sent["reset"].inc(reset)
+
+    def stream_ended(self, reason: str) -> None:
+        """Records that the server ended a stream, for one of `STREAM_ENDS`."""
+        self._stream_ends.labels(reason).inc()
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
         """Records one answered request and its duration."""
@@ -77,14 +109,25 @@ class Measured:
             return
         metrics = self._metrics
         status: int = GONE
+        began = time.perf_counter()
+        is_counted = False
+
+        def count() -> None:
+            nonlocal is_counted
+            if not is_counted:
+                is_counted = True
+                method = scope["method"] if scope["method"] in _METHODS else _OTHER
+                metrics.in_progress -= 1
+                metrics.count(route_taken(scope), method, int(status), time.perf_counter() - began)
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if STREAM in message["headers"]:
+                    count()
             await send(message)
 
-        began = time.perf_counter()
         metrics.in_progress += 1
         try:
             await self._app(scope, receive, noting)
@@ -93,10 +136,7 @@ class Measured:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             raise
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            route = route_taken(scope)
-            metrics.in_progress -= 1
-            metrics.count(route, method, int(status), time.perf_counter() - began)
+            count()
 
 
 def route_taken(scope: Scope) -> str:

@@ -4,8 +4,8 @@
 over aiokafka's `consumer`. `arrivals` reads events and `deliveries` those of sources, which
 `source_directory` knows. `waiting` and `redrive` retry quarantined records. `breaker` stops a flood of
 invalid ones, `writer` stores, `offsets` commits. `replacement` finds the calls that a replacement changes.
-`assignment`, `assignor`, `watch`, `topic_metadata` and `topic_return` track the topic's partitions.
-`progress_writer` writes how far they are read. `metrics`, `traces` and `batch_trace` are for monitoring.
+`assignment`, `assignor`, `watch` and `topic_return` track the topic's partitions. `progress_writer` writes
+how far they are read. `metrics`, `traces` and `batch_trace` are for monitoring.
 
 May import `shared`.
 """

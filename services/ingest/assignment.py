@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord as Record
 from aiokafka.errors import KafkaError
 
 from services.ingest.assignor import Assignor
-from services.ingest.topic_metadata import Topic
+from shared.kafka.topic_metadata import Topic
 
 logger = logging.getLogger("callfold.ingest")
 

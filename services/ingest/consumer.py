@@ -1,9 +1,9 @@
 """The consumer: aiokafka's, which also reports its exceptions, the loss of its broker, and the topic's
 metadata.
 
-This file uses private parts of aiokafka: `_coordinator.coordinator_id`, `_client.send`,
-`_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`. They are checked when a
-consumer is made and started.
+This file and `shared.kafka.topic_metadata` use private parts of aiokafka: `_coordinator.coordinator_id`,
+`_client.send`, `_client.get_random_node`, `_client.force_metadata_update` and `_client.cluster`. They are
+checked when a consumer is made and started.
 """
 
 import asyncio
@@ -15,10 +15,9 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import ConsumerRecord as Record
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import ConsumerStoppedError, NodeNotReadyError, UnknownTopicOrPartitionError
+from aiokafka.errors import ConsumerStoppedError, UnknownTopicOrPartitionError
 
 from services.ingest.assignor import Assignor
-from services.ingest.topic_metadata import DescribeTopic, Topic, topic_of
 from shared.upstream import expect_parts
 
 STOP_SECONDS: Final = 3
@@ -100,19 +99,6 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         the subscription is aiokafka's public way to rejoin."""
         self._assignor.ask_for_rebalance()
         super().subscribe(**self._subscribed)
-
-    async def describe(self, topic: str) -> Topic | None:
-        """The broker's current description of the topic; None if it does not exist. For a broker older than
-        Kafka 2.8, the description comes from aiokafka's metadata. Raises aiokafka's errors."""
-        node = self._client.get_random_node()
-        if node is None:
-            raise NodeNotReadyError("no broker is known")
-        try:
-            return topic_of(await self._client.send(node, DescribeTopic(topic)))
-        except NotImplementedError:
-            await self.refresh()
-            partitions = self.partitions_for_topic(topic)
-            return None if partitions is None else Topic(None, len(partitions))
 
     async def refresh(self) -> None:
         """Requests the cluster's metadata now. A leader that finds other partitions starts a rebalance."""

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from services.ingest.assignment import ASK_SECONDS, Assignment
 from services.ingest.consumer import Consumer
 from services.ingest.progress_writer import Progress
-from services.ingest.topic_metadata import Topic
+from shared.kafka.topic_metadata import Topic, described
 
 logger = logging.getLogger("callfold.ingest")
 
@@ -69,7 +69,7 @@ class Watch:
             lost: str | None = None
             try:
                 async with asyncio.timeout(LOOK_SECONDS_MAX):
-                    topic = await consumer.describe(self._topic)
+                    topic = await described(consumer, self._topic)
                     lost = self._lost(topic)
                     if topic is not None and lost is None:
                         await self._compare(consumer, topic)

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +31,12 @@ async def serve(
     keep_alive_seconds: int,
     stop_seconds: int,
     stop: asyncio.Event | None = None,
+    stopping: Callable[[], None] | None = None,
 ) -> None:
     """Serves an ASGI application until SIGTERM or SIGINT, or until `stop` is set. Requests in progress then
-    have `stop_seconds` to finish. Exits with a sentence if it cannot listen, and with a status if the
-    application does not start."""
-    server = uvicorn.Server(
+    have `stop_seconds` to finish. `stopping` is called at once, to end answers that have no end. Exits with a
+    sentence if it cannot listen, and with a status if the application does not start."""
+    server = _Server(
         uvicorn.Config(
             application,
             host=address.host,
@@ -50,6 +53,7 @@ async def serve(
             reset_contextvars=True,  # a request must not inherit the log context of the previous one
         )
     )
+    server.stopping = stopping
     ending = asyncio.create_task(_end(server, stop)) if stop is not None else None
     # A full collection of the imported modules' objects takes 0.1 s, in which no request is answered.
     gc.freeze()
@@ -65,6 +69,16 @@ async def serve(
             ending.cancel()
     if not server.started:
         sys.exit(uvicorn.config.STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    stopping: Callable[[], None] | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        if self.stopping is not None:
+            self.stopping()
+        await super().shutdown(sockets)
 
 
 async def _end(server: uvicorn.Server, stop: asyncio.Event) -> None:

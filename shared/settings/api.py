@@ -23,6 +23,7 @@ from shared.settings.database import DatabaseSettings
 from shared.settings.database_url import check_url
 from shared.settings.process import MonitorSettings, TelemetrySettings
 from shared.settings.secrets import SecretsSettings
+from shared.settings.streams import StreamSettings
 from shared.settings.webhooks import WebhookTargetSettings
 
 
@@ -97,6 +98,7 @@ class ApiSettings(
     TelemetrySettings,
     TokenSettings,
     LimitSettings,
+    StreamSettings,
 ):
     api_replica_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None,

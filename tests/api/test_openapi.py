@@ -44,6 +44,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/calls/stats", "get"),
         ("/calls/trends", "get"),
         ("/calls/export", "get"),
+        ("/calls/stream", "get"),
         ("/calls/{id}", "get"),
         ("/calls/{id}", "delete"),
         ("/calls/{id}/events", "get"),
@@ -60,6 +61,7 @@ async def test_every_route_and_parameter_is_described(document: Any) -> None:
         ("/calls", "get"): [],  # calls:read or analytics:read, depending on action
         ("/calls/stats", "get"): ["analytics:read"],
         ("/calls/trends", "get"): ["analytics:read"],
+        ("/calls/stream", "get"): ["calls:read"],
         ("/calls/export", "get"): ["calls:read"],
         ("/calls/{id}", "get"): ["calls:read"],
         ("/calls/{id}/events", "get"): ["calls:read"],

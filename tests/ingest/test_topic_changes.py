@@ -14,6 +14,7 @@ from services.ingest.assignment import STALL_SECONDS, Assignment
 from services.ingest.consumer import Consumer
 from shared.database.connection import Connection
 from shared.kafka.topic import ensure_topic
+from shared.kafka.topic_metadata import described
 from shared.store.read_progress import read_until
 from tests.support.ingesting import GROUP, call, caught_up, keyed
 from tests.support.monitoring import Monitor
@@ -252,7 +253,7 @@ async def test_partitions_without_a_process_are_known_to_each_and_reported_by_on
         member(bootstrap, topic, "b") as (other, others),
     ):
         for consumer, assignment in ((one, its), (other, others)):
-            assignment.topic = await consumer.describe(topic)
+            assignment.topic = await described(consumer, topic)
             await assignment.ask(0)
             assert assignment.unowned() == range(4, 6)
             assert assignment.needs_rebalance()

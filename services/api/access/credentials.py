@@ -1,7 +1,7 @@
 """Credentials: who sends a request, for which organization, and in which mode."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
@@ -85,28 +85,45 @@ class _Credentials(SecurityBase):
         limits, and 503 when the database is unavailable.
         """
         said = _said_of_themselves(request)
-        scheme, _, bearer = said.get("authorization", "").partition(" ")
-        bearer = bearer.strip() if scheme.lower() == "bearer" else ""
-        api_key = said.get("x-api-key", "")
-        organization_id = said.get("x-organization-id")
-        if bearer and api_key and bearer != api_key:
-            raise unauthorized("Authorization and x-api-key have different values; send only one of them.")
-        api = ApiWithAccess.of(request)
-        if api.tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
-            user_id = await api.tokens.user(bearer, api.clock())
-            principal = await _member(api, user_id, _uuid(organization_id))
-        else:
-            principal = await _holder_of_key(api, request, bearer or api_key)
+        principal = await _holder(request, said)
         # Requests that are refused from here on also count: their credentials are known.
-        await api.rate_limits.count(request.scope, principal.plan, principal.actor)
-        if _uuid(organization_id) not in (None, principal.organization_id):
-            raise _not_theirs()
-        for scope in needed.scopes:
-            require(principal, scope)
+        await ApiWithAccess.of(request).rate_limits.count(request.scope, principal.plan, principal.actor)
+        _check_permissions(principal, said, needed.scopes)
         return principal
 
 
 authenticate: Final = _Credentials()
+
+
+async def principal_again(request: Request, scopes: Sequence[str]) -> Principal:
+    """The present principal of a request whose answer is still being sent. Raises the same as a new request
+    would, but does not count as one."""
+    said = _said_of_themselves(request)
+    principal = await _holder(request, said)
+    _check_permissions(principal, said, scopes)
+    return principal
+
+
+async def _holder(request: Request, said: Mapping[str, str]) -> Principal:
+    """The holder of the credentials in these headers. Raises `ApiError`."""
+    scheme, _, bearer = said.get("authorization", "").partition(" ")
+    bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+    api_key = said.get("x-api-key", "")
+    if bearer and api_key and bearer != api_key:
+        raise unauthorized("Authorization and x-api-key have different values; send only one of them.")
+    api = ApiWithAccess.of(request)
+    if api.tokens is not None and bearer and not api_key and key_livemode(bearer) is None:
+        user_id = await api.tokens.user(bearer, api.clock())
+        return await _member(api, user_id, _uuid(said.get("x-organization-id")))
+    return await _holder_of_key(api, request, bearer or api_key)
+
+
+def _check_permissions(principal: Principal, said: Mapping[str, str], scopes: Sequence[str]) -> None:
+    """Raises `ApiError` unless the principal has the organization that the headers name, and the scopes."""
+    if _uuid(said.get("x-organization-id")) not in (None, principal.organization_id):
+        raise _not_theirs()
+    for scope in scopes:
+        require(principal, scope)
 
 
 def _said_of_themselves(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""All parts of the running API, as the routes of calls know it."""
+"""The parts of the running API that the routes of calls know."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from shared.secret_box import SecretBox
 
 @dataclass(frozen=True, kw_only=True)
 class Api(ApiWithAnswers):
-    """The running API: what `app.state.api` is from start to stop."""
+    """The parts of the running API that the routes of calls use."""
 
     search_calls: int
     """How many calls a list or an export may examine for filters that no index or count serves."""

@@ -255,9 +255,9 @@ class Databases(NamedTuple):
 class ApiWithDatabases:
     """The parts of the running API that health uses.
 
-    There is one such object, an `Api`, in `app.state.api` from start to stop. `Api` derives from this class
-    through `ApiWithAccess` and `ApiWithAnswers`. Each package adds the parts that it needs, and does not know
-    the parts that the packages above it add.
+    There is one such object, an `ApiWithStreams`, in `app.state.api` from start to stop. It derives from this
+    class through `ApiWithAccess`, `ApiWithAnswers` and `Api`. Each package adds the parts that it needs, and
+    does not know the parts that the packages above it add.
     """
 
     databases: Databases

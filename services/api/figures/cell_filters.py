@@ -91,8 +91,8 @@ def conditions_of(model: type[BaseModel]) -> Iterator[Condition]:
         yield from (each for each in field.metadata if isinstance(each, Condition))
 
 
-class CellsQuery(BaseModel):
-    """The filters that stats, trends and the list have in common."""
+class StateQuery(BaseModel):
+    """The filters by the state of a call, which need no time zone."""
 
     status: Annotated[Statuses | SkipJsonSchema[None], Condition("text[]", "status = ANY (:status)")] = Field(
         None,
@@ -111,6 +111,11 @@ class CellsQuery(BaseModel):
         description="Only calls of this phone number.",
         examples=["6f1c2f0e-5d1b-4d0a-9a59-3f0f6f2b7c11"],
     )
+
+
+class CellsQuery(StateQuery):
+    """The filters that stats, trends and the list have in common."""
+
     start_date: Day | SkipJsonSchema[None] = Field(
         None,
         description="Only calls created on this day or later, in the organization's time zone.",

@@ -18,6 +18,7 @@ REQUEST_HEADERS: Final = (
     "x-organization-id",
     "Content-Type",
     "If-None-Match",
+    "Last-Event-ID",
     "traceparent",
     "tracestate",
 )

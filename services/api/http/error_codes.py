@@ -70,6 +70,11 @@ class ErrorCode(Enum):
         "The API key or user has sent more requests than the organization's plan allows.",
         "Wait for the seconds in `Retry-After`, then retry.",
     )
+    TOO_MANY_STREAMS = (
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "The API key or user already has as many open streams as one API process allows.",
+        "Close a stream, then retry after the seconds in `Retry-After`.",
+    )
     HEAD_TOO_LARGE = (
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "The request line and headers have more than 32 KiB.",
@@ -104,6 +109,16 @@ class ErrorCode(Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The API process, or this organization in it, already runs as many exports as it may.",
         "Wait until another export finishes; retry after the seconds in `Retry-After`.",
+    )
+    STREAMS_BUSY = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The API process already has as many open streams as it may.",
+        "Retry after the seconds in `Retry-After`.",
+    )
+    CHANGES_UNAVAILABLE = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The API cannot read the topic of calls: Kafka is unreachable or refuses it, or no topic exists.",
+        "Retry after the seconds in `Retry-After`, or poll `GET /calls`; the API's log has the reason.",
     )
     REPLICA_BEHIND = (
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -100,6 +100,32 @@ def exports_busy() -> ApiError:
     return ApiError(ErrorCode.EXPORTS_BUSY, sentence, headers={"Retry-After": "10"})
 
 
+def changes_unavailable() -> ApiError:
+    """503: the topic of calls cannot be read now, or this installation has no Kafka."""
+    return ApiError(
+        ErrorCode.CHANGES_UNAVAILABLE,
+        "The API cannot read the changes of calls from Kafka; retry in a moment, or poll GET /calls.",
+        headers={"Retry-After": "5"},
+    )
+
+
+def too_many_streams(streams_max: int) -> ApiError:
+    """429: the key or the user has as many open streams as one may have in a process."""
+    seconds = 10
+    return ApiError(
+        ErrorCode.TOO_MANY_STREAMS,
+        f"These credentials already have {streams_max} open streams; close one of them, then retry.",
+        headers={"Retry-After": str(seconds)},
+        more={"retry_after": seconds},
+    )
+
+
+def streams_busy() -> ApiError:
+    """503: the process has as many open streams as it may have."""
+    sentence = "This API process has reached its limit of open streams; retry in a moment."
+    return ApiError(ErrorCode.STREAMS_BUSY, sentence, headers={"Retry-After": "5"})
+
+
 def organization_busy() -> ApiError:
     """503: this organization's requests hold as many connections as one organization may."""
     return unavailable(

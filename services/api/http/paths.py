@@ -9,9 +9,9 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 
 class CallConvertor(StringConvertor):
-    """A path segment that may name a call, except `export`, `stats` and `trends`, which are routes."""
+    """A path segment that may name a call. `export`, `stats`, `stream` and `trends` are routes."""
 
-    regex = "(?!(?:export|stats|trends)$)[^/]+"
+    regex = "(?!(?:export|stats|stream|trends)$)[^/]+"
 
 
 register_url_convertor("call", CallConvertor())

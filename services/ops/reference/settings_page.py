@@ -23,6 +23,7 @@ from shared.settings.process import LogSettings, MonitorSettings, TelemetrySetti
 from shared.settings.publisher import PublisherSettings
 from shared.settings.receiver import ReceiverSettings
 from shared.settings.secrets import SecretsSettings, check_keys
+from shared.settings.streams import StreamSettings
 from shared.settings.webhooks import WebhooksSettings, WebhookTargetSettings
 
 _OPENING: Final = """
@@ -66,7 +67,11 @@ class Section(NamedTuple):
 SECTIONS: Final = (
     Section("Database", DatabaseSettings, "each `callfold` command that connects to PostgreSQL"),
     Section("Roles", RolesSettings, "`callfold migrate`"),
-    Section("Kafka", KafkaSettings, "each `callfold` command that connects to Kafka"),
+    Section(
+        "Kafka",
+        KafkaSettings,
+        "the API for streams of changes, and each `callfold` command that connects to Kafka",
+    ),
     Section("Receiver", ReceiverSettings),
     Section("Secrets", SecretsSettings, "`callfold source` and `callfold webhook`"),
     Section("Ingest", IngestSettings, "`callfold up`, `demo`, `lag` and `replay`"),
@@ -75,6 +80,7 @@ SECTIONS: Final = (
     Section("Networks of webhooks", WebhookTargetSettings, "`callfold webhook`"),
     Section("Webhooks", WebhooksSettings),
     Section("API", ApiSettings),
+    Section("Streams of changes", StreamSettings),
     Section("Users' tokens", TokenSettings),
     Section("Rate limits", LimitSettings, "`callfold org set-plan`"),
     Section("Logs", LogSettings),

@@ -1,14 +1,23 @@
-"""The broker's description of the topic: its id and number of partitions.
+"""The broker's description of a topic: its id and number of partitions.
 
 aiokafka 0.14 supports metadata requests up to version 5. Their responses have no topic id, and a broker may
 create a topic that such a request names. Version 10 (KIP-516, Kafka 2.8) returns the id.
+
+This file uses private parts of aiokafka: `_client.send`, `_client.get_random_node`,
+`_client.force_metadata_update` and `_client.cluster`.
 """
 
 from dataclasses import dataclass
 from io import BytesIO
 from uuid import UUID
 
-from aiokafka.errors import LeaderNotAvailableError, UnknownTopicOrPartitionError, for_code
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import (
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Boolean,
@@ -132,3 +141,18 @@ def topic_of(response: Response) -> Topic | None:
     if not partitions:
         raise LeaderNotAvailableError
     return Topic(topic_id, len(partitions))
+
+
+async def described(consumer: AIOKafkaConsumer, topic: str) -> Topic | None:
+    """The broker's current description of the topic; None if it does not exist. For a broker older than Kafka
+    2.8, the description comes from aiokafka's metadata. Raises aiokafka's errors."""
+    client = consumer._client
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is known")
+    try:
+        return topic_of(await client.send(node, DescribeTopic(topic)))
+    except NotImplementedError:
+        await client.force_metadata_update()
+        partitions = client.cluster.partitions_for_topic(topic)
+        return None if partitions is None else Topic(None, len(partitions))
