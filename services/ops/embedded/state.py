@@ -58,7 +58,7 @@ class Ports:
 
 
 WEBHOOK_NETWORKS = "127.0.0.0/8"
-"""Networks to which a stack may send webhooks beside public addresses, unless the environment names others."""
+"""Networks that a stack may send webhooks to beside public addresses, unless the environment names others."""
 
 CHOSEN = (
     "controller",
