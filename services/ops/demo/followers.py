@@ -1,6 +1,6 @@
-"""The followers of changes: a consumer of the topic of calls, a client of the stream, and a webhook's endpoint.
+"""The followers of changes: a consumer of the topic of calls, a client of the stream, and a webhook.
 
-Each waits for one more call. It is deleted again, so that a later run finds the stack as it was."""
+They wait for one more call, which is deleted again: another run finds the stack as it was."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ from shared.kafka.producer import producer
 from shared.kafka.topic import CLOSE_SECONDS
 from shared.settings.kafka import KafkaSettings
 from shared.store.delete import delete
-from shared.store.webhooks import create_webhook, remove_webhook
+from shared.store.webhooks import create_webhook, list_deliveries, remove_webhook
 from shared.webhooks.call_change import MessageType
 
 SECONDS_WITHOUT_PROGRESS: Final = 60
@@ -58,7 +58,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Follower:
-    """`hear` returns what has arrived about the call. Raises Failure, httpx's and aiokafka's errors."""
+    """`hear` returns what has arrived about the call. Raises Failure, and the errors of its libraries."""
 
     name: str
     process: str
@@ -71,7 +71,7 @@ async def follow_one_call(
 ) -> list[Arrival]:
     """Publishes the event of one more call, and returns what arrived at each follower within
     `ARRIVAL_SECONDS`. Deletes the call and the webhook. Raises Failure and asyncpg's errors."""
-    await _until_published(connection, stack)
+    await until_published(connection, stack)
     organization, call = customer.organization, str(uuid4())
     call_id = call_uuid(organization.id, call)
     try:
@@ -104,10 +104,10 @@ async def arrival(follower: Follower, stack: State, began: float) -> Arrival:
         reason = str(error) or type(error).__name__
     else:
         return Arrival(follower.name, what, round((time.monotonic() - began) * 1000))
-    return Arrival(follower.name, f"{reason}. See {stack.log(follower.process)}", None)
+    return Arrival(follower.name, f"{reason.rstrip('.')}. See {stack.log(follower.process)}", None)
 
 
-async def _until_published(connection: Connection, stack: State) -> None:
+async def until_published(connection: Connection, stack: State) -> None:
     """Returns when the publisher has published the changes up to now. Raises Failure when there is no
     progress for `SECONDS_WITHOUT_PROGRESS`."""
     newest = await connection.fetchval("SELECT max(id) FROM call_changes")
@@ -117,8 +117,8 @@ async def _until_published(connection: Connection, stack: State) -> None:
             seen, progressed = oldest, time.monotonic()
         if time.monotonic() - progressed > SECONDS_WITHOUT_PROGRESS:
             raise Failure(
-                f"The publisher published nothing for {SECONDS_WITHOUT_PROGRESS} s, and changes of calls wait. "
-                f"See {stack.log('publisher')}."
+                f"The publisher published nothing for {SECONDS_WITHOUT_PROGRESS} s, while changes of calls "
+                f"wait. See {stack.log('publisher')}."
             )
         await asyncio.sleep(POLL_SECONDS)
 
@@ -211,7 +211,12 @@ async def webhook_follower(
         return web.Response(status=204)
 
     async def hear() -> str:
-        return await heard
+        while not heard.done():
+            for delivery in await list_deliveries(connection, webhook, limit=1):
+                if delivery.error is not None:
+                    raise Failure(f"the delivery failed: {delivery.error}")
+            await asyncio.wait({heard}, timeout=POLL_SECONDS)
+        return heard.result()
 
     application = web.Application()
     application.router.add_post("/", take)
