@@ -48,8 +48,8 @@ TYPE: Final[MessageType] = "call.completed"
 
 @dataclass(frozen=True)
 class Arrival:
-    """What arrived at a follower, and how long after the call's event was published. Without `milliseconds`
-    nothing arrived, and `what` is the reason."""
+    """The change that arrived at a follower, and the time since the call's event was published. Without
+    `milliseconds` none arrived, and `what` is the reason."""
 
     follower: str
     what: str
@@ -94,7 +94,7 @@ async def follow_one_call(
 
 
 async def arrival(follower: Follower, stack: State, began: float) -> Arrival:
-    """What arrives at the follower within `ARRIVAL_SECONDS`. `began` is of `time.monotonic()`."""
+    """The change that arrives at the follower within `ARRIVAL_SECONDS`. `began` is of `time.monotonic()`."""
     try:
         async with asyncio.timeout(ARRIVAL_SECONDS):
             what = await follower.hear()
