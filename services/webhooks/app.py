@@ -47,6 +47,8 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 QUEUED_MAX: Final = 200
 """Messages of one endpoint that are queued and sent, so that none waits for the database in between."""
 UPKEEP_SECONDS: Final = 60
+FINISH_SECONDS: Final = 3
+"""How long a stop waits for the answers to messages in flight. The others are sent again."""
 _GONE: Final = 410
 
 
@@ -117,7 +119,7 @@ class _Sender:
                 await self._pause()
         self._queues.clear()
         if self._attempts:
-            await asyncio.wait(self._attempts)
+            await asyncio.wait(self._attempts, timeout=FINISH_SECONDS)
         await self._store_outcomes(connection)
         await release_endpoints(connection, self._process)
 
@@ -145,7 +147,9 @@ class _Sender:
         lease_seconds = self._settings.webhook_lease_seconds
         found = await due_endpoints(connection, self._process, lease_seconds)
         due = {endpoint.key: endpoint for endpoint in found if endpoint.key not in self._locked}
-        self._endpoints = {key: self._endpoints[key] for key in self._queues} | due
+        # What is queued is also due. If not, its endpoint was disabled or removed, or has another sender.
+        self._queues = {key: queue for key, queue in self._queues.items() if key in due}
+        self._endpoints = due
         held = [*self._attempts.values(), *chain.from_iterable(self._queues.values())]
         held_by = Counter(delivery.endpoint for delivery in held)
         slots = {
@@ -195,6 +199,7 @@ class _Sender:
             secrets = self._secrets(endpoint, now)
         except SecretsLocked as locked:
             self._locked.add(endpoint.key)
+            self._queues.pop(endpoint.key, None)
             logger.error("cannot sign messages: %s", locked, extra={"webhook_id": str(endpoint.key[1])})
             return
         headers = signed_headers(delivery.message_id, delivery.body, now, secrets)

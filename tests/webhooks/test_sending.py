@@ -1,5 +1,6 @@
 """Webhooks as processes, on a real database and with real endpoints: each change arrives at least once."""
 
+import asyncio
 import signal
 import ssl
 from pathlib import Path
@@ -9,11 +10,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 import trustme
+from aiohttp import web
 
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox
 from shared.store.delete import delete
-from shared.store.webhooks import Webhook, rotate_secret, send_again, send_test
+from shared.store.webhooks import Webhook, change_webhook, rotate_secret, send_again, send_test
 from tests.publisher.conftest import StartPublisher
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.ingesting import call, keyed
@@ -337,6 +339,37 @@ async def test_an_endpoint_that_does_not_answer_holds_up_no_other(
             await try_out(database, webhook)
         await until_told(receiver, *20 * ["webhook.test"])
         assert stuck.attempts <= 3
+
+
+async def test_a_disabled_webhook_gets_nothing_more(
+    database: Connection,
+    receiver: WebhookReceiver,
+    add_webhook: AddWebhook,
+    start_webhooks: StartWebhooks,
+) -> None:
+    async with webhook_receiver() as slow:
+        answers = asyncio.Event()
+
+        async def answering(request: web.Request) -> web.StreamResponse:
+            await answers.wait()
+            return await accepting(request)
+
+        slow.answering = answering
+        webhook = await add_webhook(slow)
+        async with database.transaction():
+            for _ in range(20):
+                await send_test(database, webhook, NOON)
+        start_webhooks(webhook_timeout_seconds="60", webhook_connections_per_endpoint="1")
+        await until(lambda: _attempted(slow), "the first of 20 messages")
+        async with database.transaction():
+            await change_webhook(database, webhook, enabled=False, actor="test")
+        await try_out(database, await add_webhook(receiver))
+        await until_told(receiver, "webhook.test")
+
+        answers.set()
+        await try_out(database, await add_webhook(receiver))
+        await until(lambda: len(receiver.arrivals) == 2, "a later message")
+        assert slow.attempts == 1
 
 
 async def _attempted(receiver: WebhookReceiver) -> bool:

@@ -13,7 +13,7 @@ import typer
 
 from services.ops.addresses import database, find_database, require_organization
 from services.ops.commands.org import check_name
-from services.ops.embedded.supervisor import DEFAULTS
+from services.ops.embedded.state import WEBHOOK_NETWORKS
 from services.ops.sources.secret_keys import secret_box
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
@@ -300,7 +300,7 @@ async def _opened(state: Path | None) -> AsyncIterator[_Opened]:
     place = find_database(state)
     networks: Any = settings_from_environment(WebhookTargetSettings).webhook_networks
     if place.state is not None:
-        networks = networks or DEFAULTS["CALLFOLD_WEBHOOK_NETWORKS"]
+        networks = networks or WEBHOOK_NETWORKS
     async with database(place) as connection:
         yield _Opened(connection, secret_box(place.state), bool(networks))
 
