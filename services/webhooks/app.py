@@ -147,7 +147,7 @@ class _Sender:
         lease_seconds = self._settings.webhook_lease_seconds
         found = await due_endpoints(connection, self._process, lease_seconds)
         due = {endpoint.key: endpoint for endpoint in found if endpoint.key not in self._locked}
-        # What is queued is also due. If not, its endpoint was disabled or removed, or has another sender.
+        # A queued delivery is also due. If not, its endpoint was disabled or removed, or has another sender.
         self._queues = {key: queue for key, queue in self._queues.items() if key in due}
         self._endpoints = due
         held = [*self._attempts.values(), *chain.from_iterable(self._queues.values())]
