@@ -200,7 +200,8 @@ class _Sender:
         except SecretsLocked as locked:
             self._locked.add(endpoint.key)
             self._queues.pop(endpoint.key, None)
-            logger.error("cannot sign messages: %s", locked, extra={"webhook_id": str(endpoint.key[1])})
+            about = {"organization_id": str(endpoint.key[0]), "webhook_id": str(endpoint.key[1])}
+            logger.error("cannot sign messages of the webhook %s: %s", endpoint.key[1], locked, extra=about)
             return
         headers = signed_headers(delivery.message_id, delivery.body, now, secrets)
         answer = await self._client.post(endpoint.url, delivery.body, headers)
@@ -233,7 +234,7 @@ class _Sender:
         for endpoint, reason in disabled:
             self._metrics.disabled.inc()
             about = {"organization_id": str(endpoint[0]), "webhook_id": str(endpoint[1])}
-            logger.warning("disabled a webhook: %s", reason, extra=about)
+            logger.warning("disabled the webhook %s: %s", endpoint[1], reason, extra=about)
 
 
 def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitter: float) -> Outcome:
@@ -242,7 +243,7 @@ def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitt
     delivered = answer.error is None
     is_gone = answer.status == _GONE
     again = None
-    if not delivered and not is_gone:
+    if not delivered and not is_gone and not delivery.is_test:
         again = next_attempt(attempts, attempted_at, jitter, answer.retry_after)
     return Outcome(
         delivery.endpoint,

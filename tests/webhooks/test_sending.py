@@ -54,6 +54,12 @@ async def try_out(database: Connection, webhook: Webhook) -> None:
         await send_test(database, webhook, NOON)
 
 
+async def told(database: Connection, webhook: Webhook) -> None:
+    """Stores a message about a call. Unlike a test, it is sent again after a failure."""
+    await try_out(database, webhook)
+    await database.execute("UPDATE webhook_messages SET type = 'call.updated'")
+
+
 async def publishing(database: Connection, start_publisher: StartPublisher) -> None:
     """Starts a publisher, and waits until the outbox has every change."""
     start_publisher()
@@ -141,8 +147,8 @@ async def test_a_failed_message_is_sent_again(
 ) -> None:
     receiver.answering = answering
     webhook = await add_webhook(receiver)
+    await told(database, webhook)
     start_webhooks()
-    await try_out(database, webhook)
 
     async def failed() -> bool:
         return bool((await delivery(database))["attempts"])
@@ -165,6 +171,21 @@ async def test_a_failed_message_is_sent_again(
     row = await delivery(database)
     assert (row["attempts"], row["due_at"], row["error"]) == (2, None, None)
     assert await database.fetchval("SELECT failing_since FROM webhooks") is None
+
+
+async def test_a_test_is_sent_once(
+    database: Connection, receiver: WebhookReceiver, add_webhook: AddWebhook, start_webhooks: StartWebhooks
+) -> None:
+    receiver.answering = failing
+    webhook = await add_webhook(receiver)
+    start_webhooks()
+    await try_out(database, webhook)
+
+    async def given_up() -> bool:
+        return (await delivery(database))["due_at"] is None
+
+    await until(given_up, "the only attempt")
+    assert (await delivery(database))["attempts"] == 1
 
 
 async def test_a_success_counts_although_its_body_never_ends(
@@ -190,7 +211,7 @@ async def test_a_delivery_is_given_up_after_the_last_attempt_and_can_be_sent_aga
 ) -> None:
     receiver.answering = failing
     webhook = await add_webhook(receiver)
-    await try_out(database, webhook)
+    await told(database, webhook)
     await database.execute("UPDATE webhook_deliveries SET attempts = 7")
     start_webhooks()
 
@@ -237,7 +258,7 @@ async def test_an_endpoint_that_fails_for_days_or_is_gone_is_disabled(
     audited = await database.fetchrow("SELECT * FROM audit_log WHERE action = 'webhook disabled'")
     assert audited is not None
     assert (audited["actor"], audited["subject"]) == ("callfold webhooks", str(webhook.id))
-    await until(lambda: _said(process, "disabled a webhook"), "the log line")
+    await until(lambda: _said(process, f"disabled the webhook {webhook.id}: "), "the log line")
 
 
 async def _said(process: Any, text: str) -> bool:
