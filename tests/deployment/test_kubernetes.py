@@ -17,6 +17,7 @@ from shared.settings.base import PREFIX
 from shared.settings.ingest import IngestSettings
 from shared.settings.misspelt import ALL_SETTINGS
 from shared.settings.receiver import ReceiverSettings
+from shared.settings.webhooks import WebhooksSettings
 from tests.support.repository import ROOT
 
 DIRECTORY = ROOT / "deploy" / "kubernetes"
@@ -24,6 +25,8 @@ OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 """Kubernetes 1.30 added the sleep in preStop."""
 
 AUTHORITIES = "/etc/callfold/ca.pem"
+OF_THEIR_OWN = ("callfold-api", "callfold-receiver", "callfold-webhooks")
+"""The workloads with a secret of their own."""
 Manifest = dict[str, Any]
 
 
@@ -89,7 +92,7 @@ def test_all_but_the_example_of_a_secret_are_applied() -> None:
     assert KUSTOMIZATION["images"] == [{"name": "callfold", "newTag": version("callfold")}]
 
 
-@pytest.mark.parametrize("secret", ["callfold", "callfold-api", "callfold-receiver"])
+@pytest.mark.parametrize("secret", ["callfold", "callfold-api", "callfold-receiver", "callfold-webhooks"])
 def test_every_setting_exists_and_can_be_read(
     secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyP
         "callfold-aggregator": AggregatorSettings,
         "callfold-api": ApiSettings,
         "callfold-receiver": ReceiverSettings,
+        "callfold-webhooks": WebhooksSettings,
     }
     for workload, of in settings_of.items():
         (container,) = containers(named("Deployment", workload))
@@ -130,7 +134,7 @@ def test_the_documented_overlay_works_as_it_is_typed(monkeypatch: pytest.MonkeyP
             mount(given, pod_environment, tmp_path)
             read = of()
         assert read.database_url.endswith("sslmode=verify-full&sslrootcert=" + str(tmp_path / "ca.pem"))
-        assert ("CALLFOLD_KAFKA_PASSWORD" in given) == (workload != "callfold-api")
+        assert ("CALLFOLD_KAFKA_PASSWORD" in given) == (workload not in ("callfold-api", "callfold-webhooks"))
     assert secrets["callfold"]["CALLFOLD_DATABASE_URL"] != secrets["callfold-api"]["CALLFOLD_DATABASE_URL"]
     assert f"kubectl create namespace {yaml.safe_load(overlay)['namespace']}\n" in page
 
@@ -152,7 +156,7 @@ def test_no_container_may_more_than_it_needs(workload: Manifest) -> None:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
         name = workload["metadata"]["name"]
-        secret = name if name in ("callfold-api", "callfold-receiver") else "callfold"
+        secret = name if name in OF_THEIR_OWN else "callfold"
         assert container["envFrom"] == [
             {"configMapRef": {"name": "callfold"}},
             {"secretRef": {"name": secret}},
