@@ -181,7 +181,7 @@ def _faults(
 
 
 def _check_deliveries(endpoint: Endpoint, deliveries: Sequence[Any]) -> None:
-    """What callfold notes as delivered was accepted, and nothing was given up."""
+    """Each delivery was accepted, and callfold gave none up."""
     undelivered = [dict(row) for row in deliveries if row["delivered_at"] is None]
     none("deliveries that were given up", undelivered)
     lost = [row["message_id"] for row in deliveries if row["message_id"] not in endpoint.accepted]

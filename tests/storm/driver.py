@@ -82,11 +82,14 @@ async def _rage(on: Stage, seed: int, planned: Sequence[Planned], seconds: float
         publishing = group.create_task(publish(on, seconds))
         faults = [group.create_task(_happen(on, one)) for one in planned]
         await asyncio.wait([publishing, *faults])
+        on.note("all records are published, and all faults are over")
         await until_quiet(on)
+        on.note("all records are stored")
         for watcher in watchers:
             watcher.cancel()
         await stop_writers(on)
         await until_arrived(on)
+        on.note("all changes have arrived")
         for follower in followers:
             follower.cancel()
     acknowledged = publishing.result()

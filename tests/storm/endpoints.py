@@ -2,6 +2,7 @@
 alone, and accepts them later."""
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections import Counter
@@ -106,9 +107,10 @@ async def _slow_body(request: web.Request) -> web.StreamResponse:
     """A success whose body takes longer than the sender waits."""
     response = web.StreamResponse(status=200)
     await response.prepare(request)
-    for _ in range(SLOW_BODY_PARTS):
-        await response.write(b"x")
-        await asyncio.sleep(3 * TIMEOUT_SECONDS / SLOW_BODY_PARTS)
+    with contextlib.suppress(ConnectionResetError):
+        for _ in range(SLOW_BODY_PARTS):
+            await response.write(b"x")
+            await asyncio.sleep(3 * TIMEOUT_SECONDS / SLOW_BODY_PARTS)
     return response
 
 

@@ -1,4 +1,4 @@
-"""What a client of the stream of changes has heard. Pure."""
+"""The copy that a client of the stream of changes has. Pure."""
 
 import operator
 from collections.abc import Sequence

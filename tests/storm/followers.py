@@ -13,7 +13,7 @@ from tests.support.api import bearing
 AGAIN_SECONDS: Final = 0.2
 READ_SECONDS: Final = 4
 """How long a client waits for a heartbeat. A frozen API sends none."""
-CUT_SECONDS: Final = (0.5, 10)
+CUT_SECONDS: Final = (0.5, 15)
 
 
 async def follow_on(stage: Stage, followed: Followed, chance: random.Random) -> None:

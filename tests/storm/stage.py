@@ -37,6 +37,8 @@ LEASE_SECONDS: Final = 2
 REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1, "publisher": 2, "webhooks": 2}
 WRITERS: Final = ("ingest", "aggregator")
 """The services that change calls."""
+LIVE_STREAMS: Final = 2
+"""The organizations whose live calls are followed. All together would take most of the API's time."""
 LIVE_TYPES: Final = ("call.failed", "call.deleted")
 """The types that endpoints of live calls get. Those of test calls, which are fewer, get all."""
 REQUEST_SECONDS: Final = 30
@@ -79,7 +81,7 @@ class Stage:
     distrusted: Endpoint
     """An endpoint with a certificate that callfold must not accept."""
     followed: Sequence[Followed]
-    """What clients of the stream have heard: one for each organization and mode."""
+    """The copies of clients of the stream, each of one organization and mode."""
     published: int = 0
     """The number of records acknowledged, from the start of the workload."""
     seen: Seen = field(default_factory=Seen)
@@ -172,7 +174,7 @@ async def stage(on: Grounds, workload: Workload, seed: int, logs: Path) -> Async
         "chores_interval_seconds": "10",
         "api_port": str(port),
         "api_stream_heartbeat_seconds": "1",
-        "api_stream_tail_records": "1000",  # so that streams also resume from the topic
+        "api_stream_tail_records": "3000",  # so that streams also resume from the topic
         "publisher_lease_seconds": str(LEASE_SECONDS),
         "secrets_key": secrets_key,
         "webhook_lease_seconds": str(LEASE_SECONDS),
@@ -200,7 +202,10 @@ async def stage(on: Grounds, workload: Workload, seed: int, logs: Path) -> Async
             for livemode in (True, False)
         ],
         Endpoint(workload.organizations[0].id, True, ("call.deleted",), seed),
-        [Followed(one.id, livemode=livemode) for one in workload.organizations for livemode in (True, False)],
+        [
+            *(Followed(one.id, livemode=False) for one in workload.organizations),
+            *(Followed(one.id, livemode=True) for one in workload.organizations[-LIVE_STREAMS:]),
+        ],
     )
     async with serving(made.endpoints) as urls, serving([made.distrusted], tls=True) as (distrusted_url,):
         async with connected(made) as connection:

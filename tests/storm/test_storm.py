@@ -13,7 +13,7 @@ from tests.storm.schedule import brokers_of, plan
 from tests.storm.stage import Grounds, grounds
 
 CALLS = 50_000
-FAULTS = 30
+FAULTS = 36
 SECONDS = 75
 SHORT_SEED, SHORT_CALLS, SHORT_SECONDS = 6, 1_000, 8
 
