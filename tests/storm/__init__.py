@@ -9,7 +9,7 @@
 - `endpoints`: the endpoints of webhooks, which fail by the seed
 - `followers`: clients of the stream of changes, with their copies (`followed`)
 - `checker`: the invariants during the storm
-- `ending`, `changes_ending`: the checks after the storm; `arrival` waits for every change, and `topic_history`
-  reads the topic of calls
+- `arrival`: waits after the storm until every change has arrived
+- `ending`, `changes_ending`: the checks after the storm; `topic_history` reads the topic of calls
 - `driver`: one storm from start to end
 """

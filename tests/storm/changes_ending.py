@@ -57,8 +57,8 @@ async def check_changes(stage: Stage) -> None:
         rows = await connection.fetch(STORED)
         gone = frozenset(tuple(row) for row in await connection.fetch(DELETED))
         deliveries = await connection.fetch(DELIVERIES)
-        disabled = await connection.fetch("SELECT id, disabled_reason FROM webhooks WHERE NOT enabled")
-    none("webhooks that callfold has disabled", disabled)
+        none("webhooks that callfold has disabled", await connection.fetch(DISABLED))
+        none("messages that keep a deleted call", await connection.fetch(NOT_ERASED))
     outcomes = stage.workload.outcomes
     keys = [(row["organization_id"], row["id"]) for row in rows]
     calls = Calls(
@@ -74,8 +74,7 @@ async def check_changes(stage: Stage) -> None:
     for endpoint in stage.endpoints:
         _check_endpoint(stage, endpoint, history, calls)
         _check_deliveries(endpoint, [row for row in deliveries if row["webhook_id"] == endpoint.webhook_id])
-    none("messages without TLS verification", stage.distrusted.bodies)
-    none("faults of requests to the distrusted endpoint", stage.distrusted.wrong)
+    _check_distrusted(stage, [row for row in deliveries if row["webhook_id"] == stage.distrusted.webhook_id])
 
 
 def _check_topic(stage: Stage, history: History, calls: Calls) -> None:
@@ -188,7 +187,22 @@ def _check_deliveries(endpoint: Endpoint, deliveries: Sequence[Any]) -> None:
     none("messages that are noted as delivered and were not accepted", lost)
 
 
+def _check_distrusted(stage: Stage, deliveries: Sequence[Any]) -> None:
+    """The endpoint with an unknown certificate has got no request."""
+    none("requests to the distrusted endpoint", [*stage.distrusted.bodies, *stage.distrusted.wrong])
+    attempted = [row for row in deliveries if row["attempts"]]
+    off = [dict(row) for row in attempted if not (row["error"] or "").startswith(CERTIFICATE_REFUSED)]
+    none("attempts that did not refuse the certificate", off)
+    stage.checked["attempts that refused a certificate"] += sum(row["attempts"] for row in attempted)
+
+
 GONE: Final = "call.deleted"
+CERTIFICATE_REFUSED: Final = "Its certificate is not accepted: "
 ONCE: Final = ("call.initiated", GONE)
 STORED: Final = f"SELECT {', '.join(SHOWN_FIELDS)} FROM calls"  # noqa: S608
+DISABLED: Final = "SELECT id, disabled_reason FROM webhooks WHERE NOT enabled"
+NOT_ERASED: Final = f"""
+SELECT id, type FROM webhook_messages
+WHERE type <> '{GONE}' AND (organization_id, call_id) IN (SELECT organization_id, call_id FROM deleted_calls)
+"""  # noqa: S608
 DELIVERIES: Final = "SELECT webhook_id, message_id, delivered_at, attempts, error FROM webhook_deliveries"
