@@ -106,8 +106,8 @@ async def _ended(way: str, request: web.Request) -> web.StreamResponse:
 async def _slow_body(request: web.Request) -> web.StreamResponse:
     """A success whose body takes longer than the sender waits."""
     response = web.StreamResponse(status=200)
-    await response.prepare(request)
     with contextlib.suppress(ConnectionResetError):
+        await response.prepare(request)
         for _ in range(SLOW_BODY_PARTS):
             await response.write(b"x")
             await asyncio.sleep(3 * TIMEOUT_SECONDS / SLOW_BODY_PARTS)
