@@ -1,7 +1,7 @@
 """The checks of published changes after the storm: the topic, each stream and each endpoint agree with the
 calls."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,6 +133,10 @@ def _check_endpoint(stage: Stage, endpoint: Endpoint, history: History, calls: C
     none("calls of others in messages", messages.keys() - of_endpoint)
     off: list[str] = []
     for key in of_endpoint:
+        counted = Counter(message.type for message, _ in messages[key])
+        stage.checked["messages of a type that its call had before"] += sum(
+            counted[type_] - 1 for type_ in USUALLY_ONCE if counted[type_]
+        )
         off += [f"{key}: {fault}" for fault in _faults(endpoint, key, messages[key], history, calls)]
     none(f"faults in the messages to {endpoint.organization_id}, live: {endpoint.livemode}", off)
     stage.checked["messages, each verified"] += len(endpoint.accepted)
@@ -199,6 +203,8 @@ def _check_distrusted(stage: Stage, deliveries: Sequence[Any]) -> None:
 GONE: Final = "call.deleted"
 CERTIFICATE_REFUSED: Final = "Its certificate is not accepted: "
 ONCE: Final = ("call.initiated", GONE)
+USUALLY_ONCE: Final = ("call.answered", "call.completed", "recording.ready", "transcript.ready")
+"""Types that a call may get again, because a publisher may read a newer state than that of the change."""
 STORED: Final = f"SELECT {', '.join(SHOWN_FIELDS)} FROM calls"  # noqa: S608
 DISABLED: Final = "SELECT id, disabled_reason FROM webhooks WHERE NOT enabled"
 NOT_ERASED: Final = f"""

@@ -21,7 +21,7 @@ from tests.storm.schedule import Planned
 from tests.storm.stage import Grounds, Stage, StormBroke, stage
 from tests.storm.workload import make
 
-LONGEST_SECONDS: Final = 300
+LONGEST_SECONDS: Final = 400
 HAPPENINGS_SHOWN: Final = 12
 
 
