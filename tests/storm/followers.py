@@ -14,6 +14,8 @@ AGAIN_SECONDS: Final = 0.2
 READ_SECONDS: Final = 4
 """How long a client waits for a heartbeat. A frozen API sends none."""
 CUT_SECONDS: Final = (0.5, 15)
+CUT_SHARE: Final = 0.01
+"""The share of events after which a client cuts the stream, although more may have arrived."""
 
 
 async def follow_on(stage: Stage, followed: Followed, chance: random.Random) -> None:
@@ -21,7 +23,7 @@ async def follow_on(stage: Stage, followed: Followed, chance: random.Random) -> 
     while True:
         try:
             async with asyncio.timeout(chance.uniform(*CUT_SECONDS)):
-                await _read(stage, followed)
+                await _read(stage, followed, chance)
         except httpx.TransportError:
             stage.checked["streams that broke"] += 1
         except TimeoutError:
@@ -29,8 +31,9 @@ async def follow_on(stage: Stage, followed: Followed, chance: random.Random) -> 
         await asyncio.sleep(AGAIN_SECONDS)
 
 
-async def _read(stage: Stage, followed: Followed) -> None:
-    """Reads one stream to its end. Raises StormBroke, and httpx's `TransportError`."""
+async def _read(stage: Stage, followed: Followed, chance: random.Random) -> None:
+    """Reads one stream to its end, or until the client cuts it. Raises StormBroke, and httpx's
+    `TransportError`."""
     headers = bearing(stage.keys[followed.organization_id, followed.livemode])
     if followed.last_id:
         headers["Last-Event-ID"] = followed.last_id
@@ -49,3 +52,6 @@ async def _read(stage: Stage, followed: Followed) -> None:
             for block in blocks:
                 if wrong := followed.take(block):
                     raise StormBroke(f"{followed}: {wrong}")
+                if chance.random() < CUT_SHARE:
+                    stage.checked["streams that their client cut"] += 1
+                    return
