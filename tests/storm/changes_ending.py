@@ -192,8 +192,8 @@ def _check_deliveries(endpoint: Endpoint, deliveries: Sequence[Any]) -> None:
 
 
 def _check_distrusted(stage: Stage, deliveries: Sequence[Any]) -> None:
-    """The endpoint with an unknown certificate has got no request, and callfold knows that. An attempt may also
-    have timed out, because its process was suspended."""
+    """The endpoint with an unknown certificate has got no request, and callfold notes none as delivered. An
+    attempt may also have timed out, because its process was suspended."""
     none("requests to the distrusted endpoint", [*stage.distrusted.bodies, *stage.distrusted.wrong])
     attempted = [row for row in deliveries if row["attempts"]]
     off = [dict(row) for row in attempted if row["delivered_at"] is not None or row["error"] is None]
