@@ -146,7 +146,7 @@ async def drain(running: Servers, url: str, group: str, ingest_processes: int, l
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
             processes.append(process)
-        began = await _wait_for_first_poll(log)
+        began = await wait_for_first_poll(log)
         before = cpu_seconds(running, processes)
         await wait_until_done(url, running.bootstrap, group, processes)
         seconds = time.perf_counter() - began
@@ -173,7 +173,8 @@ def _spent(pid: int) -> float:
     return spent
 
 
-async def _wait_for_first_poll(log: Path) -> float:
+async def wait_for_first_poll(log: Path) -> float:
+    """Waits until ingest, which writes this log, owns partitions. Returns the time. Raises TimeoutError."""
     for _ in range(3000):
         text = log.read_text()
         if "reads partitions" in text:

@@ -6,7 +6,8 @@ The streams are first those of one organization: each change is sent to all of t
 as many organizations: each change is sent to one. A writer writes states of calls to the topic at a fixed
 rate, as the publisher does. A transaction begins 50 ms after the previous one. The delay lasts from the
 moment before the transaction to the arrival of the event. The API, the broker, the database and the clients
-share the machine. The memory is the growth of the process's resident memory while the streams are opened."""
+share the machine. The memory is the growth of the process's resident memory while the streams are opened.
+Stats are requested one after the other: before the streams, while they rest, and while changes arrive."""
 
 import argparse
 import asyncio
@@ -14,13 +15,17 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import psutil
 import uvloop
 from rich.console import Console
@@ -40,6 +45,7 @@ PARTITIONS: Final = 8
 BATCH_SECONDS: Final = 0.05
 TRANSCRIPT: Final = "a" * 200
 REST_SECONDS: Final = 30
+STATS_EVERY_SECONDS: Final = 0.01
 OPENING: Final = 50
 """The number of streams that are opened at once."""
 
@@ -108,6 +114,25 @@ async def organizations(database_url: str, count: int) -> list[tuple[UUID, str]]
     return made
 
 
+def stats_p99_ms(port: int, key: str, seconds: float) -> float:
+    """The 99th percentile of the duration of stats, requested one after the other."""
+    taken = []
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as api:
+        end = time.monotonic() + seconds
+        while (began := time.monotonic()) < end:
+            api.get("/calls", params={"action": "stats"}).raise_for_status()
+            taken.append(time.monotonic() - began)
+            time.sleep(STATS_EVERY_SECONDS)
+    return quantiles(taken, n=100)[98] * 1000
+
+
+async def ask_for_stats(port: int, key: str, seconds: float) -> float:
+    """The same, measured in a process of its own, which does nothing else."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        return await asyncio.get_running_loop().run_in_executor(processes, stats_p99_ms, port, key, seconds)
+
+
 async def write(bootstrap: str, owners: Sequence[UUID], rate: float, seconds: float) -> int:
     """Writes changes of calls of these organizations in turn. Returns their number."""
     written = 0
@@ -157,6 +182,9 @@ async def measure(
     with process(directory / f"{name}.log", "services.api", **settings) as api:
         await wait_until_answers(port, "/health/ready")
         itself = psutil.Process(api.pid)
+        asked = partial(ask_for_stats, port, keys[0][1], seconds)
+        await asked()
+        stats_without = await asked()
         first = asyncio.create_task(arrivals.read(port, keys[0][1]))
         await arrivals.until_open([first])
         memory_before, cpu_before = itself.memory_info().rss, _cpu_seconds(itself)
@@ -170,11 +198,14 @@ async def measure(
         opening_seconds = _cpu_seconds(itself) - cpu_before
         memory = itself.memory_info().rss - memory_before
         rest_seconds = await _cpu_share(itself, REST_SECONDS)
+        stats_at_rest = await asked()
+        asking = asyncio.create_task(asked())
         cpu_before, began = _cpu_seconds(itself), time.monotonic()
         written = await write(running.bootstrap, [owner for owner, _ in keys], rate, seconds)
         expected = written * streams // owners
         await arrivals.until_arrived(expected)
         share = (_cpu_seconds(itself) - cpu_before) / (time.monotonic() - began)
+        stats_busy = await asking
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
@@ -190,6 +221,7 @@ async def measure(
         f"{median(delays) * 1000:.0f}",
         f"{quantiles(delays, n=100)[98] * 1000:.0f}",
         f"{expected - len(delays)}",
+        f"{stats_without:.1f} / {stats_at_rest:.1f} / {stats_busy:.1f}",
     ]
 
 
@@ -219,12 +251,13 @@ async def run(running: Servers, directory: Path, streams: int, rate: float, seco
         "p50 ms",
         "p99 ms",
         "missing",
+        "stats p99 ms",
     )
     # With one organization, each change is one event for each stream.
     for owners, changes in ((1, rate / 20), (streams, rate)):
         tell(f"{streams} streams of {owners} organizations")
         table.add_row(*await measure(running, directory, streams, owners, changes, seconds))
-    Console(width=120).print(table)
+    Console(width=140).print(table)
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ async def _opened(
                 search_calls=settings.api_search_calls,
                 export_seconds=settings.api_export_seconds,
                 secret_box=settings.secret_box(),
-                webhooks_without_tls=bool(settings.webhook_networks),
+                webhook_networks=settings.webhook_networks,
                 recording_store=recording_store(settings),
                 streams=streams,
             )

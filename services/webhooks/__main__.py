@@ -13,7 +13,7 @@ from shared.settings.webhooks import WebhooksSettings
 from shared.until_stopped import until_stopped
 
 STOP_SECONDS = 5
-"""How long a stop waits for endpoints that do not answer. Another process sends their messages again."""
+"""How long a stop may take, with the time for messages in flight and for the database."""
 
 
 async def main(settings: WebhooksSettings) -> None:

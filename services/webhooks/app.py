@@ -47,6 +47,8 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 QUEUED_MAX: Final = 200
 """Messages of one endpoint that are queued and sent, so that none waits for the database in between."""
 UPKEEP_SECONDS: Final = 60
+FINISH_SECONDS: Final = 3
+"""How long a stop waits for the answers to messages in flight. The others are sent again."""
 _GONE: Final = 410
 
 
@@ -117,7 +119,7 @@ class _Sender:
                 await self._pause()
         self._queues.clear()
         if self._attempts:
-            await asyncio.wait(self._attempts)
+            await asyncio.wait(self._attempts, timeout=FINISH_SECONDS)
         await self._store_outcomes(connection)
         await release_endpoints(connection, self._process)
 
@@ -145,7 +147,9 @@ class _Sender:
         lease_seconds = self._settings.webhook_lease_seconds
         found = await due_endpoints(connection, self._process, lease_seconds)
         due = {endpoint.key: endpoint for endpoint in found if endpoint.key not in self._locked}
-        self._endpoints = {key: self._endpoints[key] for key in self._queues} | due
+        # A queued delivery is also due. If not, its endpoint was disabled or removed, or has another sender.
+        self._queues = {key: queue for key, queue in self._queues.items() if key in due}
+        self._endpoints = due
         held = [*self._attempts.values(), *chain.from_iterable(self._queues.values())]
         held_by = Counter(delivery.endpoint for delivery in held)
         slots = {
@@ -195,7 +199,9 @@ class _Sender:
             secrets = self._secrets(endpoint, now)
         except SecretsLocked as locked:
             self._locked.add(endpoint.key)
-            logger.error("cannot sign messages: %s", locked, extra={"webhook_id": str(endpoint.key[1])})
+            self._queues.pop(endpoint.key, None)
+            about = {"organization_id": str(endpoint.key[0]), "webhook_id": str(endpoint.key[1])}
+            logger.error("cannot sign messages of the webhook %s: %s", endpoint.key[1], locked, extra=about)
             return
         headers = signed_headers(delivery.message_id, delivery.body, now, secrets)
         answer = await self._client.post(endpoint.url, delivery.body, headers)
@@ -228,7 +234,7 @@ class _Sender:
         for endpoint, reason in disabled:
             self._metrics.disabled.inc()
             about = {"organization_id": str(endpoint[0]), "webhook_id": str(endpoint[1])}
-            logger.warning("disabled a webhook: %s", reason, extra=about)
+            logger.warning("disabled the webhook %s: %s", endpoint[1], reason, extra=about)
 
 
 def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitter: float) -> Outcome:
@@ -237,7 +243,7 @@ def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitt
     delivered = answer.error is None
     is_gone = answer.status == _GONE
     again = None
-    if not delivered and not is_gone:
+    if not delivered and not is_gone and not delivery.is_test:
         again = next_attempt(attempts, attempted_at, jitter, answer.retry_after)
     return Outcome(
         delivery.endpoint,

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.database.connection import Connection
+from shared.webhooks.call_change import TEST_TYPE
 
 EndpointKey = tuple[UUID, UUID]
 """Organization and webhook."""
@@ -33,6 +34,8 @@ class DueDelivery(NamedTuple):
     """Before this one."""
     message_id: str
     body: bytes
+    is_test: bool
+    """Whether it is sent once only."""
 
 
 async def due_endpoints(connection: Connection, process: UUID, lease_seconds: float) -> Sequence[Endpoint]:
@@ -70,6 +73,7 @@ async def due_deliveries(
             row["attempts"],
             row["message_id"],
             row["body"],
+            row["type"] == TEST_TYPE,
         )
         for row in rows
     ]
@@ -124,9 +128,10 @@ RETURNING webhooks.organization_id, webhooks.id
 """
 
 _DUE: Final = """
-SELECT organization_id, id, webhook_id, attempts, message_id, body
+SELECT organization_id, id, webhook_id, attempts, message_id, body, type
 FROM (
-    SELECT due.*, body, sum(octet_length(body)) OVER (ORDER BY due_at, due.id) - octet_length(body) AS before
+    SELECT due.*, body, type,
+        sum(octet_length(body)) OVER (ORDER BY due_at, due.id) - octet_length(body) AS before
     FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS endpoint(organization_id, webhook_id, slots),
         LATERAL (
             SELECT * FROM webhook_deliveries AS delivery

@@ -6,6 +6,7 @@ leads elsewhere, does not pass. Redirects are not followed, and proxies of the e
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -159,7 +160,8 @@ def _sentence(error: Exception) -> str:
         case aiohttp.ClientConnectorError():
             cause = error.os_error
             refused = isinstance(cause, AddressRefused)
-            return f"No connection: {str(cause) if refused else cause.strerror or type(cause).__name__}."
+            words = str(cause) if refused else os.strerror(cause.errno) if cause.errno else str(cause)
+            return f"No connection: {words[:1].lower()}{words[1:]}."
         case aiohttp.ServerDisconnectedError() | ConnectionError():
             return "It has closed the connection without an answer."
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():

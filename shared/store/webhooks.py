@@ -132,8 +132,8 @@ async def change_webhook(
     types: Sequence[str] | None = None,
     enabled: bool | None = None,
 ) -> Webhook:
-    """Changes what is not None. A webhook that is enabled starts without failures. Raises asyncpg's
-    errors."""
+    """Changes what is not None. A webhook that is enabled, or has another URL, starts without failures.
+    Raises asyncpg's errors."""
     row = await _CHANGE.fetchrow(
         connection,
         organization_id=webhook.organization_id,
@@ -299,7 +299,9 @@ UPDATE webhooks SET
     types = coalesce(:types::text[], types),
     enabled = coalesce(:enabled::boolean, enabled),
     disabled_reason = CASE WHEN :enabled::boolean IS NULL THEN disabled_reason END,
-    failing_since = CASE WHEN :enabled::boolean IS NULL THEN failing_since END
+    failing_since = CASE
+        WHEN :enabled::boolean IS NULL AND coalesce(:url::text, url) = url THEN failing_since
+    END
 WHERE {_WEBHOOK}
 RETURNING {_SHOWN}
 """)

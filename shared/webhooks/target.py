@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -29,18 +30,34 @@ _NEVER: Final = tuple(
 _NAT64: Final = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
 
 
-def check_url(url: str, *, allows_http: bool) -> str:
-    """The URL, if an endpoint may have it. `allows_http`: whether an operator has named networks that plain
-    HTTP may be sent to. Raises ValueError with the rule, as the end of "… must …"."""
+def check_url(url: str, networks: Sequence[Network]) -> str:
+    """The URL, if an endpoint may have it. `networks` are those that an operator has named. An address in the
+    URL is checked at once, the addresses of a host name at each connection. Raises ValueError with the rule,
+    as the end of "… must …"."""
     if len(url) > URL_CHARACTERS_MAX:
         raise ValueError(f"have at most {URL_CHARACTERS_MAX:,} characters")
     if re.fullmatch(URL_PATTERN, url) is None:
         raise ValueError(
-            "be a URL such as https://example.com/callfold, without a user, password or fragment"
+            "be a URL such as https://example.com/callfold: with a host name or an IPv4 address, without a "
+            "user, a password and a fragment"
         )
-    if url.startswith("http:") and not allows_http:
+    encrypted = url.startswith("https:")
+    if not encrypted and not networks:
         raise ValueError("begin with https://")
+    host = urlsplit(url).hostname or ""
+    if _is_address(host) and not is_allowed(host, networks, encrypted=encrypted):
+        raise ValueError(
+            "lead to a public address with https://, or to a network that the operator has allowed"
+        )
     return url
+
+
+def _is_address(host: str) -> bool:
+    try:
+        IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_allowed(address: str, networks: Sequence[Network], *, encrypted: bool) -> bool:

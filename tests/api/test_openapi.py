@@ -135,6 +135,7 @@ WEBHOOK_ROUTES = (
     ("/webhooks/{id}/rotate", "post"),
     ("/webhooks/{id}/test", "post"),
     ("/webhooks/{id}/deliveries", "get"),
+    ("/webhooks/{id}/deliveries/{delivery_id}", "get"),
     ("/webhooks/{id}/deliveries/{delivery_id}/resend", "post"),
 )
 

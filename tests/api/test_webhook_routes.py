@@ -114,7 +114,7 @@ async def test_others_see_nothing_of_it(database_url: str, database: Connection)
         (
             {"url": "https://user:word@example.com"},
             "url",
-            "must be a URL such as https://example.com/callfold, without a user",
+            "must be a URL such as https://example.com/callfold: with a host name",
         ),
         ({}, "url", "must be given"),
         ({"url": URL, "typos": []}, "typos", "is not a field of this body"),
@@ -143,6 +143,7 @@ async def test_a_body_that_is_no_json(database_url: str, database: Connection) -
             refused = await api.post("/webhooks", content=content, headers={**bearing(acme.key), **headers})
             assert refused.status_code == 400, refused.text
             assert refused.json()["code"] == "INVALID_PARAMETER"
+            assert refused.json()["details"]["field"] == "body"
 
 
 async def test_too_many_and_no_key_for_secrets(database_url: str, database: Connection) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,12 @@ def test_the_demo_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None
     assert "EXACT: every count and every call is proved." in output
     assert "Each of the 50 calls of the SIP proxy (Kamailio) is as it was sent." in output
     assert "Each of the 25 calls of the vendor's webhooks (Twilio) is as it was sent." in output
+    for arrived in (
+        "topic calls +the call, completed",
+        "GET /calls/stream +call.changed, completed",
+        "webhook +call.completed, signature verified",
+    ):
+        assert re.search(rf"^{arrived} +\d+ *$", output, re.MULTILINE), output
 
 
 @pytest.mark.storm  # two demos and a stack take most of a minute
@@ -63,7 +70,8 @@ def test_the_demo_runs_again_on_the_same_stack(environment: Path, tmp_path: Path
             result = json.loads(_run(command, "demo", "--calls", "100", "--exit", "--json", cwd=tmp_path))
             assert (result["exact"], result["differences"]) == (True, [])
             assert [one["calls"] for one in result["producers"]] == [85, 10, 5]
-            assert result["proof"]["calls"] == run * 100
+            assert [one["milliseconds"] is None for one in result["arrivals"]] == [False] * 3
+            assert (result["proof"]["calls"], result["proof"]["tombstones"]) == (run * 100, run - 1)
     finally:
         _run(command, "down", cwd=tmp_path)
 

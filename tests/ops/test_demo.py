@@ -1,7 +1,10 @@
-"""The demo's screen at any width of the terminal, its accounts, its sources, and the vendor's requests."""
+"""The demo's screen at any width of the terminal, its accounts, its sources, the vendor's requests, and its
+followers."""
 
+import asyncio
+import time
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -12,9 +15,10 @@ import httpx
 import pytest
 from rich.console import Console
 
-from services.ops.demo import screen
+from services.ops.demo import followers, screen
 from services.ops.demo.account import Account, Quarantined, off_calls, totals_of
 from services.ops.demo.attached_systems import attach_systems
+from services.ops.demo.followers import Arrival, Follower, arrival, until_published, webhook_follower
 from services.ops.demo.posting import post
 from services.ops.demo.result import Result, result_json
 from services.ops.demo.screen import STATUSES, Client, Customer, print_overview
@@ -28,8 +32,11 @@ from services.ops.sources.stored import enable_source
 from services.ops.terminal.failure import Failure
 from shared.calls.event import Status
 from shared.database.connection import Connection
+from shared.encoding import encode
+from shared.secret_box import SecretBox
 from shared.store.sources import read_sources
-from tests.support.events import NOON, ORGANIZATION, event
+from shared.webhooks.signing import signed_headers
+from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.storing import stored
 
 CUSTOMERS = [Customer(one, "live", "test") for one in organizations(Random(1))]
@@ -149,12 +156,14 @@ async def test_a_refused_request_ends_the_demo() -> None:
 
 def test_the_result_names_the_three_producers_for_scripts() -> None:
     proof = Proof(NOON, 1, 1, 1, 0, 0, (), 0)
-    result = Result(PRODUCERS, 3, 1.23456, [Quarantined("empty", "no value", 1, 1)], proof, [])
+    quarantine = [Quarantined("empty", "no value", 1, 1)]
+    result = Result(PRODUCERS, 3, 1.23456, quarantine, proof, [Arrival("webhook", "call.completed", 54)], [])
     wire = result_json(result)
     assert wire["exact"] is True
     assert [(one["producer"], one["calls"]) for one in wire["producers"]] == [
         (one.producer, one.calls) for one in PRODUCERS
     ]
+    assert wire["arrivals"] == [Arrival("webhook", "call.completed", 54)]
     assert result_json(replace(result, off=["a call is missing"]))["exact"] is False
 
 
@@ -171,3 +180,82 @@ async def test_another_run_uses_the_sources_of_the_first_one(
         assert (after.id, after.secrets, after.topic) == (before.id, before.secrets, before.topic)
         assert len(after.organizations) == 2 * len(before.organizations)
     assert second.hook_url == f"http://127.0.0.1:6/hooks/{first.vendor.id}"
+
+
+CALL_DATA = {"type": "call.completed", "timestamp": NOON, "data": {"id": CALL, "status": "completed"}}
+
+
+def stack_in(directory: Path) -> State:
+    return State(directory, Ports(1, 2, 3, 4, 5), "password")
+
+
+async def test_an_arrival_has_the_time_since_the_call_was_published(tmp_path: Path) -> None:
+    async def hear() -> str:
+        return "the call, completed"
+
+    follower = Follower("topic calls", "publisher", hear)
+    heard = await arrival(follower, stack_in(tmp_path), time.monotonic() - 0.25)
+    assert (heard.follower, heard.what) == ("topic calls", "the call, completed")
+    assert heard.milliseconds is not None
+    assert heard.milliseconds >= 250
+
+
+async def test_a_follower_that_hears_nothing_names_the_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(followers, "ARRIVAL_SECONDS", 0.01)
+    waiting = Follower("GET /calls/stream", "api", asyncio.Event().wait)  # type: ignore[arg-type]
+    heard = await arrival(waiting, stack_in(tmp_path), time.monotonic())
+    reason = f"the call did not arrive within 0.01 s. See {tmp_path}/logs/api.log"
+    assert heard == Arrival("GET /calls/stream", reason, None)
+
+
+async def test_changes_that_are_not_published_end_the_demo(
+    monkeypatch: pytest.MonkeyPatch, database: Connection, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(followers, "SECONDS_WITHOUT_PROGRESS", 0.01)
+    await until_published(database, stack_in(tmp_path))
+    await database.execute("INSERT INTO call_changes (organization_ids, call_ids) VALUES ('{}', '{}')")
+    with pytest.raises(Failure, match=r"The publisher published nothing for 0\.01 s, while changes of calls"):
+        await until_published(database, stack_in(tmp_path))
+
+
+async def post_message(database: Connection, box: SecretBox, wrongly: bytes = b"") -> int:
+    """Posts a message about the call to the only webhook. `wrongly` is added after it was signed."""
+    row = await database.fetchrow("SELECT url, secrets FROM webhooks")
+    assert row is not None
+    body = encode(CALL_DATA)
+    headers = signed_headers("msg_1", body, datetime.now(UTC), [box.decrypted(row["secrets"])["current"]])
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.post(row["url"], content=body + wrongly, headers=dict(headers))).status_code
+
+
+async def test_the_webhook_verifies_signatures_and_is_removed(database: Connection, tmp_path: Path) -> None:
+    stack, box = stack_in(tmp_path), secret_box(tmp_path)
+    async with webhook_follower(database, stack, ORGANIZATION, CALL) as follower:
+        assert await post_message(database, box) == 204
+        assert await follower.hear() == "call.completed, signature verified"
+    async with webhook_follower(database, stack, ORGANIZATION, UUID(int=7)) as follower:
+        assert await post_message(database, box) == 204, "about another call"
+        assert await post_message(database, box, wrongly=b" ") == 401
+        with pytest.raises(Failure, match="the message's signature is wrong"):
+            await follower.hear()
+    assert await database.fetchval("SELECT count(*) FROM webhooks") == 0
+
+
+async def test_the_webhook_names_the_reason_of_a_failed_delivery(
+    database: Connection, tmp_path: Path
+) -> None:
+    async with webhook_follower(database, stack_in(tmp_path), ORGANIZATION, CALL) as follower:
+        for (webhook,) in await database.fetch("SELECT id FROM webhooks"):
+            await database.execute(_MESSAGE, ORGANIZATION)
+            await database.execute(_FAILED, ORGANIZATION, webhook)
+        with pytest.raises(Failure, match=r"the delivery failed: No connection\."):
+            await follower.hear()
+
+
+_MESSAGE = "INSERT INTO webhook_messages (organization_id, id, type, body) VALUES ($1, 'msg_1', 'x', '')"
+_FAILED = """
+INSERT INTO webhook_deliveries (organization_id, webhook_id, message_id, attempts, error)
+VALUES ($1, $2, 'msg_1', 1, 'No connection.')
+"""

@@ -61,9 +61,9 @@ async def test_a_webhook_from_its_creation_to_its_removal(
         refused = await webhook("test", id_)
         assert refused.status == 1
         assert refused.failure.startswith(
-            "The message was not delivered. It has answered 500. Its answer began"
+            "The message was not delivered. It has answered 500. Its answer begins: out of order"
         )
-        failed = (await webhook("deliveries", id_, "--only", "waiting", "--json")).json
+        failed = (await webhook("deliveries", id_, "--only", "failed", "--json")).json
         assert [(one["attempts"], one["answer_status"]) for one in failed] == [(1, 500)]
         shown = (await webhook("show", id_)).output
         assert receiver.url in shown
@@ -104,8 +104,10 @@ async def test_what_is_refused(organization_id: UUID, webhook: Operator, databas
     to = ("--organization", organization_id)
     for url, sentence in {
         "http://example.com/": "URL must begin with https://, not 'http://example.com/'.",
-        "example.com": "URL must be a URL such as https://example.com/callfold, without a user, password or "
-        "fragment, not 'example.com'.",
+        "https://10.1.2.3/": "URL must lead to a public address with https://, or to a network that the "
+        "operator has allowed, not 'https://10.1.2.3/'.",
+        "example.com": "URL must be a URL such as https://example.com/callfold: with a host name or an IPv4 "
+        "address, without a user, a password and a fragment, not 'example.com'.",
     }.items():
         assert (await webhook("add", url, *to, webhook_networks="")).failure == sentence
     unknown = await webhook("add", "https://example.com", *to, "--type", "call.exploded")

@@ -1,5 +1,6 @@
 """Webhooks as processes, on a real database and with real endpoints: each change arrives at least once."""
 
+import asyncio
 import signal
 import ssl
 from pathlib import Path
@@ -9,11 +10,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 import trustme
+from aiohttp import web
 
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox
 from shared.store.delete import delete
-from shared.store.webhooks import Webhook, rotate_secret, send_again, send_test
+from shared.store.webhooks import Webhook, change_webhook, rotate_secret, send_again, send_test
 from tests.publisher.conftest import StartPublisher
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.ingesting import call, keyed
@@ -50,6 +52,12 @@ async def due_now(database: Connection) -> None:
 async def try_out(database: Connection, webhook: Webhook) -> None:
     async with database.transaction():
         await send_test(database, webhook, NOON)
+
+
+async def told(database: Connection, webhook: Webhook) -> None:
+    """Stores a message about a call. Unlike a test, it is sent again after a failure."""
+    await try_out(database, webhook)
+    await database.execute("UPDATE webhook_messages SET type = 'call.updated'")
 
 
 async def publishing(database: Connection, start_publisher: StartPublisher) -> None:
@@ -139,8 +147,8 @@ async def test_a_failed_message_is_sent_again(
 ) -> None:
     receiver.answering = answering
     webhook = await add_webhook(receiver)
+    await told(database, webhook)
     start_webhooks()
-    await try_out(database, webhook)
 
     async def failed() -> bool:
         return bool((await delivery(database))["attempts"])
@@ -163,6 +171,21 @@ async def test_a_failed_message_is_sent_again(
     row = await delivery(database)
     assert (row["attempts"], row["due_at"], row["error"]) == (2, None, None)
     assert await database.fetchval("SELECT failing_since FROM webhooks") is None
+
+
+async def test_a_test_is_sent_once(
+    database: Connection, receiver: WebhookReceiver, add_webhook: AddWebhook, start_webhooks: StartWebhooks
+) -> None:
+    receiver.answering = failing
+    webhook = await add_webhook(receiver)
+    start_webhooks()
+    await try_out(database, webhook)
+
+    async def given_up() -> bool:
+        return (await delivery(database))["due_at"] is None
+
+    await until(given_up, "the only attempt")
+    assert (await delivery(database))["attempts"] == 1
 
 
 async def test_a_success_counts_although_its_body_never_ends(
@@ -188,7 +211,7 @@ async def test_a_delivery_is_given_up_after_the_last_attempt_and_can_be_sent_aga
 ) -> None:
     receiver.answering = failing
     webhook = await add_webhook(receiver)
-    await try_out(database, webhook)
+    await told(database, webhook)
     await database.execute("UPDATE webhook_deliveries SET attempts = 7")
     start_webhooks()
 
@@ -235,7 +258,7 @@ async def test_an_endpoint_that_fails_for_days_or_is_gone_is_disabled(
     audited = await database.fetchrow("SELECT * FROM audit_log WHERE action = 'webhook disabled'")
     assert audited is not None
     assert (audited["actor"], audited["subject"]) == ("callfold webhooks", str(webhook.id))
-    await until(lambda: _said(process, "disabled a webhook"), "the log line")
+    await until(lambda: _said(process, f"disabled the webhook {webhook.id}: "), "the log line")
 
 
 async def _said(process: Any, text: str) -> bool:
@@ -337,6 +360,37 @@ async def test_an_endpoint_that_does_not_answer_holds_up_no_other(
             await try_out(database, webhook)
         await until_told(receiver, *20 * ["webhook.test"])
         assert stuck.attempts <= 3
+
+
+async def test_a_disabled_webhook_gets_nothing_more(
+    database: Connection,
+    receiver: WebhookReceiver,
+    add_webhook: AddWebhook,
+    start_webhooks: StartWebhooks,
+) -> None:
+    async with webhook_receiver() as slow:
+        answers = asyncio.Event()
+
+        async def answering(request: web.Request) -> web.StreamResponse:
+            await answers.wait()
+            return await accepting(request)
+
+        slow.answering = answering
+        webhook = await add_webhook(slow)
+        async with database.transaction():
+            for _ in range(20):
+                await send_test(database, webhook, NOON)
+        start_webhooks(webhook_timeout_seconds="60", webhook_connections_per_endpoint="1")
+        await until(lambda: _attempted(slow), "the first of 20 messages")
+        async with database.transaction():
+            await change_webhook(database, webhook, enabled=False, actor="test")
+        await try_out(database, await add_webhook(receiver))
+        await until_told(receiver, "webhook.test")
+
+        answers.set()
+        await try_out(database, await add_webhook(receiver))
+        await until(lambda: len(receiver.arrivals) == 2, "a later message")
+        assert slow.attempts == 1
 
 
 async def _attempted(receiver: WebhookReceiver) -> bool:

@@ -171,6 +171,8 @@ async def _api_error(_: Request, error: ApiError) -> Response:
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
+    if first["type"] == "json_invalid":  # its place is a number of bytes
+        return await _api_error(request, invalid_parameter("body", "must be valid JSON"))
     _, *loc = first["loc"]
     return await _api_error(request, broken_rule({**first, "loc": loc}))
 
@@ -201,7 +203,7 @@ def _rule(broken: Mapping[str, Any]) -> str:
             return "must be given"
         case "extra_forbidden":
             return "is not a field of this body"
-        case "json_invalid" | "model_attributes_type" | "dict_type" | "model_type":
+        case "model_attributes_type" | "dict_type" | "model_type":
             return "must be a JSON object, with the header Content-Type: application/json"
         case "string_type":
             return "must be a text"

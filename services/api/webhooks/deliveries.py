@@ -6,14 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from services.api.access.credentials import MayManageWebhooks
+from services.api.database.databases import Connection
 from services.api.http.answers import answer
 from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError
 from services.api.http.query import no_query
 from services.api.webhooks import documentation
 from services.api.webhooks.deliveries_query import DeliveriesQuery, deliveries_query
-from services.api.webhooks.found_webhook import WebhookId, found_webhook
-from shared.store.webhooks import find_delivery, list_deliveries, send_again
+from services.api.webhooks.found_webhook import WebhookId, check_enabled, found_webhook
+from shared.store.webhooks import Delivery, Webhook, find_delivery, list_deliveries, send_again
 
 DeliveryId = Annotated[
     int, Path(ge=1, le=2**63 - 1, description="The delivery's id, as the list has it.", examples=[4711])
@@ -39,6 +40,19 @@ async def list_newest(
     return answer({"data": found, "next_before": before})
 
 
+@router.get(
+    "/webhooks/{id}/deliveries/{delivery_id}",
+    dependencies=[Depends(no_query)],
+    **documentation.GET_DELIVERY,
+)
+async def get_one(
+    request: Request, principal: MayManageWebhooks, webhook_id: WebhookId, delivery_id: DeliveryId
+) -> Response:
+    """Returns one delivery, with the result of its last attempt."""
+    async with found_webhook(request, principal, webhook_id) as (connection, webhook):
+        return answer(await _found(connection, webhook, delivery_id))
+
+
 @router.post(
     "/webhooks/{id}/deliveries/{delivery_id}/resend",
     dependencies=[Depends(no_query)],
@@ -50,8 +64,14 @@ async def resend(
     """Sends a delivery again, now, in any state. The message keeps its id and its body. If it fails, it is
     retried from the start."""
     async with found_webhook(request, principal, webhook_id) as (connection, webhook):
-        if await find_delivery(connection, webhook, delivery_id) is None:
-            raise ApiError(ErrorCode.NOT_FOUND, "This webhook has no delivery with this id.")
+        check_enabled(webhook)
         await send_again(connection, webhook, delivery_id)
-        again = await find_delivery(connection, webhook, delivery_id)
-    return answer(again, status=HTTPStatus.ACCEPTED)
+        return answer(await _found(connection, webhook, delivery_id), status=HTTPStatus.ACCEPTED)
+
+
+async def _found(connection: Connection, webhook: Webhook, delivery_id: int) -> Delivery:
+    """The delivery. Raises the 404 `ApiError`."""
+    delivery = await find_delivery(connection, webhook, delivery_id)
+    if delivery is None:
+        raise ApiError(ErrorCode.NOT_FOUND, "This webhook has no delivery with this id.")
+    return delivery

@@ -22,7 +22,7 @@ _NO_SUCH_DELIVERY: Final = error(
 _TOO_MANY: Final = error(
     "The organization has as many webhooks in this mode as it may.",
     ErrorCode.TOO_MANY_WEBHOOKS,
-    "The organization has 20 webhooks in this mode, which is the limit.",
+    "The organization has 20 webhooks in this mode, which is the limit; delete one.",
 )
 _DISABLED: Final = error(
     "The webhook is disabled.",
@@ -93,13 +93,20 @@ LIST_DELIVERIES: Final[dict[str, Any]] = {
     "openapi_extra": {"parameters": query_parameters(DeliveriesQuery)},
     "responses": {**ERRORS, 404: _NO_SUCH_WEBHOOK},
 }
+GET_DELIVERY: Final[dict[str, Any]] = {
+    "operation_id": "get_webhook_delivery",
+    "summary": "Get one delivery of a webhook",
+    "response_model": models.WebhookDelivery,
+    "response_description": "The delivery.",
+    "responses": {**ERRORS, 404: _NO_SUCH_DELIVERY},
+}
 RESEND_DELIVERY: Final[dict[str, Any]] = {
     "operation_id": "resend_webhook_delivery",
     "summary": "Send a delivery again",
     "status_code": HTTPStatus.ACCEPTED,
     "response_model": models.WebhookDelivery,
     "response_description": "The delivery, which is sent at once.",
-    "responses": {**ERRORS, 404: _NO_SUCH_DELIVERY},
+    "responses": {**ERRORS, 404: _NO_SUCH_DELIVERY, 409: _DISABLED},
 }
 SAMPLES: Final = {
     "create_webhook": ("/webhooks",),
@@ -110,6 +117,7 @@ SAMPLES: Final = {
     "rotate_webhook_secret": ("/webhooks/$WEBHOOK/rotate",),
     "test_webhook": ("/webhooks/$WEBHOOK/test",),
     "list_webhook_deliveries": ("/webhooks/$WEBHOOK/deliveries?state=failed",),
+    "get_webhook_delivery": ("/webhooks/$WEBHOOK/deliveries/$DELIVERY",),
     "resend_webhook_delivery": ("/webhooks/$WEBHOOK/deliveries/$DELIVERY/resend",),
 }
 """Paths of requests, by operation. A body is the example of its schema."""

@@ -11,7 +11,7 @@ from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, invalid_parameter
 from services.api.http.query import no_query
 from services.api.webhooks import documentation
-from services.api.webhooks.found_webhook import WebhookId, changing_webhooks, found_webhook
+from services.api.webhooks.found_webhook import WebhookId, changing_webhooks, check_enabled, found_webhook
 from services.api.webhooks.models import NewWebhook, WebhookChange
 from shared.secret_box import SecretsLocked
 from shared.store.webhooks import (
@@ -49,7 +49,9 @@ async def create(request: Request, principal: MayManageWebhooks, new: NewWebhook
                 actor=principal.actor,
             )
         except TooManyWebhooks:
-            sentence = f"The organization has {WEBHOOKS_MAX} webhooks in this mode, which is the limit."
+            sentence = (
+                f"The organization has {WEBHOOKS_MAX} webhooks in this mode, which is the limit; delete one."
+            )
             raise ApiError(ErrorCode.TOO_MANY_WEBHOOKS, sentence) from None
         except SecretsLocked:
             raise _no_secrets() from None
@@ -118,8 +120,7 @@ async def rotate(request: Request, principal: MayManageWebhooks, webhook_id: Web
 async def test(request: Request, principal: MayManageWebhooks, webhook_id: WebhookId) -> Response:
     """Sends a message `webhook.test` to the endpoint. The delivery shows what it has answered."""
     async with found_webhook(request, principal, webhook_id) as (connection, webhook):
-        if not webhook.enabled:
-            raise ApiError(ErrorCode.WEBHOOK_DISABLED, "The webhook is disabled; enable it first.")
+        check_enabled(webhook)
         delivery_id = await send_test(connection, webhook, Api.of(request).clock())
         sent = await find_delivery(connection, webhook, delivery_id)
     return answer(sent, status=HTTPStatus.ACCEPTED)
@@ -128,7 +129,7 @@ async def test(request: Request, principal: MayManageWebhooks, webhook_id: Webho
 def _checked(api: Api, url: str) -> str:
     """The URL. Raises the 400 `ApiError`."""
     try:
-        return check_url(url, allows_http=api.webhooks_without_tls)
+        return check_url(url, api.webhook_networks)
     except ValueError as rule:
         raise invalid_parameter("url", f"must {rule}") from None
 

@@ -30,6 +30,12 @@ async def changing_webhooks(request: Request, principal: Principal) -> AsyncIter
         yield connection
 
 
+def check_enabled(webhook: Webhook) -> None:
+    """Raises the 409 `ApiError` for a disabled webhook."""
+    if not webhook.enabled:
+        raise ApiError(ErrorCode.WEBHOOK_DISABLED, "The webhook is disabled; enable it first.")
+
+
 @asynccontextmanager
 async def found_webhook(
     request: Request, principal: Principal, webhook_id: UUID

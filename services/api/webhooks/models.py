@@ -145,7 +145,7 @@ class WebhookDelivery(BaseModel):
     call_id: UUID | None = Field(description="The call. Null for a test.")
     state: DeliveryState = Field(
         description="`waiting`: it will be sent, or sent again. `delivered`: the endpoint has answered with "
-        "2xx. `failed`: it was given up."
+        "2xx. `failed`: it was given up. A delivery whose attempts fail waits until the last one."
     )
     created_at: datetime = Field(description="When the message was stored.")
     attempts: int = Field(description="How often it was sent.")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -13,14 +14,14 @@ import typer
 
 from services.ops.addresses import database, find_database, require_organization
 from services.ops.commands.org import check_name
-from services.ops.embedded.supervisor import DEFAULTS
+from services.ops.embedded.state import WEBHOOK_NETWORKS
 from services.ops.sources.secret_keys import secret_box
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import operator
 from services.ops.terminal.options import JsonOption, OrganizationOption, StateOption, uuid_argument
 from services.ops.terminal.plain_help import Command, Group
-from services.ops.terminal.printing import minute, mode, print_json, print_table
+from services.ops.terminal.printing import minute, mode, print_json, print_table, second
 from services.ops.terminal.program import suggestion
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox, SecretsLocked
@@ -43,7 +44,7 @@ from shared.store.webhooks import (
     send_test,
 )
 from shared.webhooks.call_change import MESSAGE_TYPES
-from shared.webhooks.target import check_url
+from shared.webhooks.target import Network, check_url
 
 app = typer.Typer(
     cls=Group,
@@ -54,6 +55,8 @@ app = typer.Typer(
 TEST_SECONDS: Final = 30
 """How long `test` waits for the first attempt."""
 LISTED_MAX: Final = 100
+BODY_SHOWN_MAX: Final = 200
+"""Characters of an answer that tables and errors show; --json shows all that is stored."""
 WebhookArgument = Annotated[UUID, uuid_argument("WEBHOOK", "The webhook's id.", "The webhook")]
 StateNameOption = Annotated[
     str | None,
@@ -72,7 +75,7 @@ class _Opened:
 
     connection: Connection
     box: SecretBox
-    allows_http: bool
+    networks: Sequence[Network]
 
 
 @app.command(cls=Command)
@@ -157,7 +160,11 @@ def show(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOp
     }
     print_table(
         ["field", "value"],
-        [(name.replace("_", " "), value) for name, value in shown.items() if value not in (None, "")],
+        [
+            (name.replace("_", " "), second(value) if isinstance(value, datetime) else value)
+            for name, value in shown.items()
+            if value not in (None, "")
+        ],
     )
     if newest:
         typer.echo()
@@ -192,12 +199,11 @@ def send_one(webhook_id: WebhookArgument, state: StateOption = None, as_json: Js
         print_json(asdict(delivery))
     if not delivery.attempts:
         raise Failure(
-            f"No process of webhooks has sent the message within {TEST_SECONDS} s. Is `python -m "
-            "services.webhooks` running?"
+            f"No process of webhooks has sent the message within {TEST_SECONDS} s; it waits. Is the service "
+            "`webhooks` running?"
         )
     if delivery.error is not None:
-        answered = f" Its answer began: {delivery.answer_body[:200]!r}" if delivery.answer_body else ""
-        raise Failure(f"The message was not delivered. {delivery.error}{answered}")
+        raise Failure(f"The message was not delivered. {_failure(delivery)}")
     if not as_json:
         typer.echo(f"Delivered. The endpoint has answered {delivery.answer_status}.")
 
@@ -245,11 +251,14 @@ def rotate(webhook_id: WebhookArgument, state: StateOption = None, as_json: Json
 
     For a day, messages are signed with the new secret and with the one before.
     """
-    webhook, secret = asyncio.run(_rotate(state, webhook_id))
+    webhook, secret, is_second = asyncio.run(_rotate(state, webhook_id))
     _print_with_secret(webhook, secret, as_json=as_json)
     if not as_json:
         hours = int(ROTATION.total_seconds() // 3600)
         typer.echo(f"For {hours} hours, messages are also signed with the secret before.", err=True)
+        if is_second:
+            typer.echo("Messages are no longer signed with the secret before that one.", err=True)
+        typer.echo("Store the secret now: callfold keeps it encrypted and does not show it again.", err=True)
 
 
 @app.command(cls=Command)
@@ -271,21 +280,28 @@ def _print_with_secret(webhook: Webhook, secret: str, *, as_json: bool) -> None:
 
 def _print_deliveries(found: Sequence[Delivery]) -> None:
     print_table(
-        ["id", "type", "state", "attempts", "created (UTC)", "last attempt (UTC)", "answer", "error"],
+        ["id", "type", "state", "attempts", "last attempt (UTC)", "next (UTC)", "answer", "error"],
         [
             (
                 delivery.id,
                 delivery.type,
                 delivery.state,
                 delivery.attempts,
-                minute(delivery.created_at),
-                minute(delivery.attempted_at),
+                second(delivery.attempted_at),
+                second(delivery.due_at),
                 delivery.answer_status,
-                delivery.error,
+                _failure(delivery),
             )
             for delivery in found
         ],
     )
+
+
+def _failure(delivery: Delivery) -> str | None:
+    """Why the last attempt failed, with the begin of the answer."""
+    if delivery.error is None or not delivery.answer_body:
+        return delivery.error
+    return f"{delivery.error} Its answer begins: {' '.join(delivery.answer_body.split())[:BODY_SHOWN_MAX]}"
 
 
 def _state(webhook: Webhook) -> str:
@@ -298,11 +314,11 @@ def _state(webhook: Webhook) -> str:
 async def _opened(state: Path | None) -> AsyncIterator[_Opened]:
     """The database, and what the environment or the embedded stack says of webhooks. Raises Failure."""
     place = find_database(state)
-    networks: Any = settings_from_environment(WebhookTargetSettings).webhook_networks
-    if place.state is not None:
-        networks = networks or DEFAULTS["CALLFOLD_WEBHOOK_NETWORKS"]
+    networks = settings_from_environment(WebhookTargetSettings).webhook_networks
+    if place.state is not None and not networks:
+        networks = (ip_network(WEBHOOK_NETWORKS),)
     async with database(place) as connection:
-        yield _Opened(connection, secret_box(place.state), bool(networks))
+        yield _Opened(connection, secret_box(place.state), networks)
 
 
 @asynccontextmanager
@@ -314,7 +330,7 @@ async def _found(state: Path | None, webhook_id: UUID) -> AsyncIterator[tuple[_O
         if organization_id is not None:
             webhook = await find_webhook(opened.connection, organization_id, webhook_id)
         if webhook is None:
-            listing = suggestion("webhook", "list", state=state)
+            listing = suggestion("webhook", "list", "--organization", "ID", state=state)
             raise Failure(f"There is no webhook {webhook_id}. {listing} lists an organization's webhooks.")
         yield opened, webhook
 
@@ -331,7 +347,7 @@ async def _add(
     async with _opened(state) as opened, opened.connection.transaction():
         await require_organization(opened.connection, organization_id, state)
         try:
-            checked = check_url(url, allows_http=opened.allows_http)
+            checked = check_url(url, opened.networks)
         except ValueError as rule:
             raise Failure(f"URL must {rule}, not {url[:100]!r}.") from None
         try:
@@ -347,7 +363,7 @@ async def _add(
             )
         except TooManyWebhooks:
             limit = f"{WEBHOOKS_MAX} webhooks for {mode(livemode)} calls, which is the limit"
-            raise Failure(f"The organization has {limit}.") from None
+            raise Failure(f"The organization has {limit}. Remove one that is not needed.") from None
         except SecretsLocked as locked:
             raise _locked(locked) from None
 
@@ -368,9 +384,7 @@ async def _show(
 async def _test(state: Path | None, webhook_id: UUID) -> Delivery:
     """Sends a test, and returns its delivery after the first attempt, or when time is over."""
     async with _found(state, webhook_id) as (opened, webhook):
-        if not webhook.enabled:
-            enable_it = suggestion("webhook", "enable", webhook_id, state=state)
-            raise Failure(f"The webhook {webhook_id} is disabled. {enable_it} enables it.")
+        _check_enabled(webhook, state)
         delivery_id = await send_test(opened.connection, webhook, datetime.now(UTC))
     pauses = iter([0.1] * 10 + [0.5] * (2 * TEST_SECONDS - 2))
     async with _opened(state) as opened:
@@ -386,6 +400,7 @@ async def _test(state: Path | None, webhook_id: UUID) -> Delivery:
 
 async def _resend(state: Path | None, webhook_id: UUID, delivery_id: int) -> Delivery:
     async with _found(state, webhook_id) as (opened, webhook):
+        _check_enabled(webhook, state)
         await send_again(opened.connection, webhook, delivery_id)
         delivery = await find_delivery(opened.connection, webhook, delivery_id)
         if delivery is None:
@@ -398,10 +413,14 @@ async def _enable(state: Path | None, webhook_id: UUID, *, enabled: bool) -> Web
         return await change_webhook(opened.connection, webhook, enabled=enabled, actor=operator())
 
 
-async def _rotate(state: Path | None, webhook_id: UUID) -> tuple[Webhook, str]:
+async def _rotate(state: Path | None, webhook_id: UUID) -> tuple[Webhook, str, bool]:
+    """The webhook with its new secret, and whether this ends an earlier rotation before its time."""
     async with _found(state, webhook_id) as (opened, webhook):
+        is_second = webhook.previous_secret_until is not None
+        now = datetime.now(UTC)
         try:
-            return await rotate_secret(opened.connection, opened.box, webhook, datetime.now(UTC), operator())
+            changed, secret = await rotate_secret(opened.connection, opened.box, webhook, now, operator())
+            return changed, secret, is_second
         except SecretsLocked as locked:
             raise _locked(locked) from None
 
@@ -410,6 +429,13 @@ async def _remove(state: Path | None, webhook_id: UUID) -> Webhook:
     async with _found(state, webhook_id) as (opened, webhook):
         await remove_webhook(opened.connection, webhook, operator())
         return webhook
+
+
+def _check_enabled(webhook: Webhook, state: Path | None) -> None:
+    """Raises Failure for a disabled webhook."""
+    if not webhook.enabled:
+        enable_it = suggestion("webhook", "enable", webhook.id, state=state)
+        raise Failure(f"The webhook {webhook.id} is disabled. {enable_it} enables it.")
 
 
 def _locked(locked: SecretsLocked) -> Failure:

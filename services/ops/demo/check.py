@@ -16,6 +16,7 @@ from services.ops.demo.account import (
     stored_events,
     totals_of,
 )
+from services.ops.demo.followers import follow_one_call
 from services.ops.demo.result import Result, print_result, print_summary, result_json
 from services.ops.demo.screen import Client, print_overview
 from services.ops.demo.traffic import Demo, prepare, publish_backlog
@@ -35,7 +36,7 @@ POLL_SECONDS: Final = 0.2
 async def check_pipeline(stack: State, seed: int, calls: int, days: int, *, as_json: bool = False) -> None:
     """Delivers a backlog, waits until it is consumed, and prints the results. It compares the stored events,
     the attached systems' calls, the quarantined records and the API's answers with what was delivered, and
-    runs the proof. Raises Failure with every difference."""
+    runs the proof. Then it follows one more call. Raises Failure with every difference."""
     settings = settings_from_environment(IngestSettings)
     demo = await prepare(stack, settings.topic)
     began = time.monotonic()
@@ -54,10 +55,12 @@ async def check_pipeline(stack: State, seed: int, calls: int, days: int, *, as_j
         ]
         groups = await quarantined(connection, settings.topic, demo.producers.native)
         proof = await prove_connection(connection)
+        arrivals = await follow_one_call(connection, stack, settings, demo.customers[0])
     client = Client(stack.api_url)
     try:
         off += [*await _off_api(client, demo), *_off_store(demo, stored, groups, proof)]
-        result = Result(demo.producers, waited, seconds, groups, proof, off)
+        off += [f"{one.follower}: {one.what}" for one in arrivals if one.milliseconds is None]
+        result = Result(demo.producers, waited, seconds, groups, proof, arrivals, off)
         if as_json:
             print_json(result_json(result))
         else:

@@ -53,8 +53,10 @@ def demo(
 
     With --exit, it waits until the pipeline has caught up and checks the results. Each event must be stored
     once, and each invalid record quarantined. Each call of the proxy and of the vendor must be as simulated.
-    The API's stats and trends must equal the calls of all three. The proof of `verify` must hold. With --json
-    as well, the result is one line of JSON, with the calls of each producer.
+    The API's stats and trends must equal the calls of all three. The proof of `verify` must hold. Then one
+    more call must arrive in the topic of calls, on GET /calls/stream and at a webhook of the demo, each
+    within 15 s. The call and the webhook are deleted again. With --json as well, the result is one line of
+    JSON, with the calls of each producer.
 
     Exit status: 0 when it ran and, with --exit, all checks hold; 1 otherwise.
     """

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.ops.commands.verify import as_wire, print_proof
 from services.ops.demo.account import Account, Quarantined
+from services.ops.demo.followers import Arrival
 from services.ops.proof.proof import Proof
 from services.ops.terminal.printing import console, table
 
@@ -20,6 +21,7 @@ class Result:
     seconds: float
     quarantine: Sequence[Quarantined]
     proof: Proof
+    arrivals: Sequence[Arrival]
     off: Sequence[str]
 
 
@@ -37,10 +39,12 @@ def print_summary(result: Result) -> None:
 
 
 def print_result(result: Result) -> None:
-    """Prints the quarantine, the proof and the verdict."""
+    """Prints the quarantine, the arrivals of one more call, the proof and the verdict."""
     to = console()
     rows = [(one.fault, one.reason, one.sent, one.found) for one in result.quarantine]
     to.print(table(["fault", "reason", "sent", "quarantined"], rows, title="\nQuarantine"))
+    heard = [(one.follower, one.what, one.milliseconds) for one in result.arrivals]
+    to.print(table(["follower", "what arrived", "after ms"], heard, title="\nChanges: one more call"))
     to.print()
     print_proof(result.proof, ", all of this state directory")
     if result.off:
@@ -70,6 +74,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "waited": result.waited,
         "seconds": round(result.seconds, 3),
         "quarantine": result.quarantine,
+        "arrivals": result.arrivals,
         "differences": result.off,
         "proof": as_wire(result.proof),
     }

@@ -86,6 +86,7 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
     to.print(f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {kafka}, topic {topic}. Try:\n")
     for path in ("/calls?limit=3", "/calls?action=stats", "/calls?action=trends"):
         to.print(f"  curl -s -H 'Authorization: Bearer {key}' '{api_url}{path}'", soft_wrap=True)
+    to.print(f"  curl -sN -H 'Authorization: Bearer {key}' '{api_url}/calls/stream'", soft_wrap=True)
     to.print()
 
 

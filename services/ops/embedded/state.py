@@ -57,6 +57,9 @@ class Ports:
         return [port for port in asdict(self).values() if port is not None]
 
 
+WEBHOOK_NETWORKS = "127.0.0.0/8"
+"""Networks that a stack may send webhooks to beside public addresses, unless the environment names others."""
+
 CHOSEN = (
     "controller",
     "supervisor",

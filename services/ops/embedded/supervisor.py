@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.ops.embedded import kafka, postgres
-from services.ops.embedded.state import State, environment, write_private
+from services.ops.embedded.state import WEBHOOK_NETWORKS, State, environment, write_private
 from services.ops.sources.secret_keys import stack_key
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
@@ -75,7 +75,7 @@ PROGRAM_OPTIONS = {
 DEFAULTS = {
     "CALLFOLD_LOG_FORMAT": "text",
     "CALLFOLD_SOURCES_INTERVAL_SECONDS": "1",
-    "CALLFOLD_WEBHOOK_NETWORKS": "127.0.0.0/8",
+    "CALLFOLD_WEBHOOK_NETWORKS": WEBHOOK_NETWORKS,
 }
 
 

@@ -65,6 +65,11 @@ def minute(instant: datetime | None) -> str:
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
 
 
+def second(instant: datetime | None) -> str:
+    """An instant to the second, in its own time zone; empty for None."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
 def mode(livemode: bool) -> str:
     """The mode of calls or keys: live or test."""
     return "live" if livemode else "test"
