@@ -11,6 +11,7 @@ from shared.calls.zones import time_zone
 from shared.counts.cell import Measures
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES, SUMS, TAKE_AWAY
 from shared.database.connection import Connection
+from shared.store.delete import DELETE_MESSAGES
 from shared.store.deltas_channel import notify_deltas
 
 CHUNK_CALLS: Final = 1_000
@@ -81,6 +82,7 @@ async def drop_calls(connection: Connection, organization_id: UUID, ids: Sequenc
     which has locked them. Returns the number of events."""
     tag = await connection.execute(_PRUNE_EVENTS, organization_id, ids)
     await connection.execute(_PRUNE_AND_DROP, organization_id, ids)
+    await connection.execute(DELETE_MESSAGES, organization_id, ids)
     return int(tag.rpartition(" ")[2])
 
 

@@ -25,13 +25,14 @@ from services.publisher.changed_calls import (
     calls_after,
     changed_calls,
     forget,
+    hold,
     states,
     waiting,
 )
 from services.publisher.leadership import Lease, lease, note_place, release, start_outbox
 from services.publisher.metrics import Metrics
 from services.publisher.topic_writer import TopicWriter, record, topic_writer
-from services.publisher.webhook_outbox import MessageOutbox, subscriptions
+from services.publisher.webhook_outbox import MessageOutbox, Reported, subscriptions
 from shared.backoff import Backoff
 from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
@@ -72,6 +73,7 @@ class _Publisher:
         self._stop = stop
         self._process = uuid4()
         self._counted_at = -math.inf
+        self._reported = Reported()
         self._database = PatientConnection(
             settings, application_name="callfold-publisher", session=SESSION, once=_outbox_started
         )
@@ -166,15 +168,20 @@ class _Publisher:
     async def _publish_changes(self, connection: Connection, writer: TopicWriter, changed: Changed) -> bool:
         """Publishes the present states of changed calls, and gives webhooks their messages, in one
         transaction with the removal of the changes. Returns false if another process has removed some."""
-        outbox = MessageOutbox(changed.calls, await subscriptions(connection, changed.calls))
+        subscribed = await subscriptions(connection, changed.calls)
+        outbox = MessageOutbox(changed.calls, subscribed, self._reported)
         async for some in self._published(connection, writer, list(changed.calls), changed.calls):
             outbox.add(some)
             if outbox.is_full:
-                await outbox.store(connection)
+                async with connection.transaction():
+                    if not await hold(connection, changed):
+                        return False
+                    await outbox.store(connection)
         async with connection.transaction():
             if not await forget(connection, changed):
                 return False
             await outbox.store(connection)
+        outbox.note()
         self._metrics.told(outbox.deliveries)
         return True
 

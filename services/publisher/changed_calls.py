@@ -75,6 +75,12 @@ async def forget(connection: Connection, changed: Changed) -> bool:
     return len(await connection.fetch(_FORGET, changed.row_ids)) == len(changed.row_ids)
 
 
+async def hold(connection: Connection, changed: Changed) -> bool:
+    """Keeps rows in the outbox until the transaction ends; false if another process has removed some of
+    them. Raises asyncpg's errors."""
+    return len(await connection.fetch(_HOLD, changed.row_ids)) == len(changed.row_ids)
+
+
 async def calls_after(connection: Connection, place: CallKey) -> Sequence[CallKey]:
     """The keys of up to `CALLS_MAX` stored calls that follow `place` in the order of keys. Raises asyncpg's
     errors."""
@@ -117,6 +123,8 @@ ORDER BY id
 """
 
 _FORGET: Final = "DELETE FROM call_changes WHERE id = ANY($1::bigint[]) RETURNING id"
+
+_HOLD: Final = "SELECT id FROM call_changes WHERE id = ANY($1::bigint[]) FOR UPDATE"
 
 _AFTER: Final = """
 SELECT organization_id, id FROM calls WHERE (organization_id, id) > ($1::uuid, $2::uuid)

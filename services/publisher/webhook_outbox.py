@@ -1,15 +1,19 @@
 """The messages that changed calls cause, and one delivery for each webhook that gets a message."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.publisher.changed_calls import CallKey, Change, State
 from shared.database.connection import Connection
+from shared.webhooks.call_change import CallBefore, as_before
 from shared.webhooks.message import Message, message_of_deletion, messages_of_call
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes of messages that are kept before they are stored."""
+REPORTED_MAX: Final = 100_000
+"""Calls whose reported state is remembered."""
 
 
 class Subscription(NamedTuple):
@@ -32,11 +36,41 @@ async def subscriptions(connection: Connection, calls: Iterable[CallKey]) -> Sub
     return found
 
 
+class Reported:
+    """The states of calls that messages have reported, as far as this process remembers.
+
+    A state may be newer than the rows of the outbox that were read with it. Their later rows would report a
+    part of it again, in messages with other ids."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[CallKey, CallBefore] = OrderedDict()
+
+    def before(self, key: CallKey, change: Change) -> CallBefore | None:
+        """The call before the part of the change that was not reported; None: it is new."""
+        known = self._calls.get(key)
+        if known is not None and (change.before is None or known.revision > change.before.revision):
+            return known
+        return change.before
+
+    def note(self, states: Iterable[State]) -> None:
+        """Notes that these states were reported."""
+        for state in states:
+            self._calls.pop(state.key, None)
+            if state.call is not None and state.revision is not None:
+                self._calls[state.key] = as_before(state.call, state.revision)
+        while len(self._calls) > REPORTED_MAX:
+            self._calls.popitem(last=False)
+
+
 class MessageOutbox:
     """Collects the messages about changed calls, and stores them."""
 
-    def __init__(self, changes: Mapping[CallKey, Change], subscribed: Subscriptions) -> None:
+    def __init__(
+        self, changes: Mapping[CallKey, Change], subscribed: Subscriptions, reported: Reported
+    ) -> None:
         self._changes = changes
+        self._reported = reported
+        self._states: list[State] = []
         self._subscribed = subscribed
         self._has_webhooks = {organization_id for organization_id, _ in subscribed}
         self._messages: list[tuple[UUID, Message]] = []
@@ -48,8 +82,7 @@ class MessageOutbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether the collected messages should be stored before more are added. After a crash, a later
-        revision of these calls may repeat types of messages."""
+        """Whether the collected messages should be stored before more are added."""
         return self._bytes >= BODY_BYTES_MAX
 
     def add(self, states: Iterable[State]) -> None:
@@ -61,6 +94,8 @@ class MessageOutbox:
             if organization_id not in self._has_webhooks or state.livemode is None:
                 continue
             subscribed = self._subscribed.get((organization_id, state.livemode), ())
+            if subscribed:
+                self._states.append(state._replace(call=state.call and _without_texts(state.call)))
             for message in self._messages_about(state) if subscribed else ():
                 wanted = [
                     each.webhook_id for each in subscribed if message.type in each.types or not each.types
@@ -73,12 +108,15 @@ class MessageOutbox:
 
     def _messages_about(self, state: State) -> Sequence[Message]:
         change = self._changes[state.key]
+        before = self._reported.before(state.key, change)
         if state.call is None or state.revision is None:
             # No message has reported a call that came and went between two looks.
-            if change.before is None:
+            if before is None:
                 return ()
-            return [message_of_deletion(change.before, *state.key, change.changed_at)]
-        return messages_of_call(change.before, state.call, state.revision, change.changed_at)
+            return [message_of_deletion(before, *state.key, change.changed_at)]
+        if before is not None and before.revision >= state.revision:
+            return ()
+        return messages_of_call(before, state.call, state.revision, change.changed_at)
 
     async def store(self, connection: Connection) -> None:
         """Stores the collected messages with their deliveries, and removes earlier messages of deleted calls,
@@ -93,10 +131,20 @@ class MessageOutbox:
             await connection.execute(_NOTIFY)
         self._messages, self._webhooks, self._deleted, self._bytes = [], [], [], 0
 
+    def note(self) -> None:
+        """Notes what was reported, once it is committed."""
+        self._reported.note(self._states)
+        self._states = []
+
     def _each_delivery(self) -> Iterator[tuple[UUID, UUID, str]]:
         for (organization_id, message), webhook_ids in zip(self._messages, self._webhooks, strict=True):
             for webhook_id in webhook_ids:
                 yield organization_id, webhook_id, message.id
+
+
+def _without_texts(call: Mapping[str, object]) -> Mapping[str, object]:
+    """The call without its long texts, of which only the presence matters later."""
+    return {**call, "transcript": bool(call["transcript"])}
 
 
 _SUBSCRIPTIONS: Final = """

@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import Final
 from uuid import uuid4
@@ -20,6 +21,7 @@ from services.webhooks.due_deliveries import (
     DueDelivery,
     Endpoint,
     EndpointKey,
+    Room,
     due_deliveries,
     due_endpoints,
     release_endpoints,
@@ -43,7 +45,9 @@ logger = logging.getLogger("callfold.webhooks")
 CHANNEL: Final = "callfold_webhooks"
 SESSION: Final = {"lock_timeout": OWN_LOCK_TIMEOUT, "jit": "off"}
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Bytes of the messages that are queued and sent; a single one may be longer."""
+"""Bytes of the messages that are queued and sent. Each endpoint has a share, and may exceed it by one."""
+ENDPOINTS_MAX: Final = 500
+"""Endpoints of which messages are read at once."""
 QUEUED_MAX: Final = 200
 """Messages of one endpoint that are queued and sent, so that none waits for the database in between."""
 UPKEEP_SECONDS: Final = 60
@@ -73,10 +77,13 @@ class _Sender:
         self._endpoints: dict[EndpointKey, Endpoint] = {}
         self._queues: dict[EndpointKey, deque[DueDelivery]] = {}
         self._attempts: dict[asyncio.Task[None], DueDelivery] = {}
+        self._running: Counter[EndpointKey] = Counter()
+        self._running_failing = 0
         self._outcomes: list[Outcome] = []
         self._news = asyncio.Event()
         self._kept_up_at = -math.inf
-        self._locked: set[EndpointKey] = set()
+        self._locked: set[bytes] = set()
+        """Encrypted secrets that no key of this process decrypts."""
         self._database = PatientConnection(settings, application_name="callfold-webhooks", session=SESSION)
         self._outage = Outage(logger, "waits for the database", "the database answers again")
 
@@ -145,52 +152,74 @@ class _Sender:
     async def _fetch_due(self, connection: Connection) -> None:
         """Reads due deliveries into the queues of their endpoints."""
         lease_seconds = self._settings.webhook_lease_seconds
-        found = await due_endpoints(connection, self._process, lease_seconds)
-        due = {endpoint.key: endpoint for endpoint in found if endpoint.key not in self._locked}
+        found = await due_endpoints(connection, self._process, lease_seconds, self._locked)
+        self._endpoints = {endpoint.key: endpoint for endpoint in found}
         # A queued delivery is also due. If not, its endpoint was disabled or removed, or has another sender.
-        self._queues = {key: queue for key, queue in self._queues.items() if key in due}
-        self._endpoints = due
+        self._queues = {key: queue for key, queue in self._queues.items() if key in self._endpoints}
         held = [*self._attempts.values(), *chain.from_iterable(self._queues.values())]
-        held_by = Counter(delivery.endpoint for delivery in held)
-        slots = {
-            key: most - held_by[key]
-            for key, endpoint in due.items()
-            if (most := 1 if endpoint.failing_since else QUEUED_MAX) > held_by[key]
-        }
-        free_bytes = BODY_BYTES_MAX - sum(len(delivery.body) for delivery in held)
-        if not slots or free_bytes <= 0:
+        rooms = self._rooms(held)
+        if not rooms:
             return
         known = {delivery.id for delivery in held} | {outcome.delivery_id for outcome in self._outcomes}
-        for delivery in await due_deliveries(connection, slots, known, free_bytes):
+        for delivery in await due_deliveries(connection, rooms, known):
             self._queues.setdefault(delivery.endpoint, deque()).append(delivery)
 
-    def _start_attempts(self) -> None:
-        """Starts attempts from the queues while there are connections. An endpoint that fails gets one
-        message at a time. All together may use half of the connections, so that endpoints that become due
-        later find some."""
-        running = Counter(delivery.endpoint for delivery in self._attempts.values())
-        active = len(running.keys() | self._queues.keys())
-        share = max(1, self._settings.webhook_connections // (2 * max(1, active)))
-        for key in random.sample(list(self._queues), len(self._queues)):
-            endpoint, queue = self._endpoints[key], self._queues[key]
-            usual = min(share, self._settings.webhook_connections_per_endpoint)
-            most = 1 if endpoint.failing_since else usual
-            while queue and running[key] < most and len(self._attempts) < self._settings.webhook_connections:
+    def _rooms(self, held: Sequence[DueDelivery]) -> dict[EndpointKey, Room]:
+        """How much may be read of some endpoints. Each has an equal share of the memory, so that large
+        messages of one do not keep others waiting."""
+        held_messages = Counter(delivery.endpoint for delivery in held)
+        held_bytes: Counter[EndpointKey] = Counter()
+        for delivery in held:
+            held_bytes[delivery.endpoint] += len(delivery.body)
+        share = BODY_BYTES_MAX // max(1, len(self._endpoints.keys() | held_messages.keys()))
+        rooms: dict[EndpointKey, Room] = {}
+        for key in random.sample(list(self._endpoints), min(len(self._endpoints), ENDPOINTS_MAX)):
+            most = 1 if self._endpoints[key].failing_since else QUEUED_MAX
+            if held_messages[key] < most and held_bytes[key] < share:
+                rooms[key] = Room(most - held_messages[key], share - held_bytes[key])
+        return rooms
+
+    def _start_attempts(self, only: EndpointKey | None = None) -> None:
+        """Starts attempts from all queues, or from one, while there are connections.
+
+        An endpoint that fails gets one message at a time, and all of them together may use half of the
+        connections. The others may use half as well, as long as an equal share is more than one."""
+        keys = self._queues if only is None else self._queues.keys() & {only}
+        for key in sorted(random.sample(list(keys), len(keys)), key=self._fails):
+            queue = self._queues[key]
+            while queue and self._may_start(key):
                 delivery = queue.popleft()
-                attempt = asyncio.create_task(self._attempt(endpoint, delivery))
+                attempt = asyncio.create_task(self._attempt(self._endpoints[key], delivery))
                 self._attempts[attempt] = delivery
-                attempt.add_done_callback(self._ended)
-                running[key] += 1
+                self._running[key] += 1
+                self._running_failing += self._fails(key)
+                attempt.add_done_callback(partial(self._ended, failed_before=self._fails(key)))
             if not queue:
                 del self._queues[key]
         self._metrics.in_flight.set(len(self._attempts))
 
-    def _ended(self, attempt: asyncio.Task[None]) -> None:
-        del self._attempts[attempt]
+    def _may_start(self, key: EndpointKey) -> bool:
+        connections = self._settings.webhook_connections
+        if len(self._attempts) >= connections:
+            return False
+        if self._fails(key):
+            return not self._running[key] and self._running_failing < connections // 2
+        share = max(1, connections // (2 * max(1, len(self._running.keys() | self._queues.keys()))))
+        return self._running[key] < min(share, self._settings.webhook_connections_per_endpoint)
+
+    def _fails(self, key: EndpointKey) -> bool:
+        return self._endpoints[key].failing_since is not None
+
+    def _ended(self, attempt: asyncio.Task[None], *, failed_before: bool) -> None:
+        key = self._attempts.pop(attempt).endpoint
+        self._running[key] -= 1
+        self._running_failing -= failed_before
+        if not self._running[key]:
+            del self._running[key]
         self._news.set()
         if not attempt.cancelled():
             attempt.result()
-            self._start_attempts()
+            self._start_attempts(key)
 
     async def _attempt(self, endpoint: Endpoint, delivery: DueDelivery) -> None:
         """Sends one message, and notes the outcome."""
@@ -198,7 +227,7 @@ class _Sender:
         try:
             secrets = self._secrets(endpoint, now)
         except SecretsLocked as locked:
-            self._locked.add(endpoint.key)
+            self._locked.add(endpoint.secrets)
             self._queues.pop(endpoint.key, None)
             about = {"organization_id": str(endpoint.key[0]), "webhook_id": str(endpoint.key[1])}
             logger.error("cannot sign messages of the webhook %s: %s", endpoint.key[1], locked, extra=about)
@@ -252,6 +281,7 @@ def _outcome(delivery: DueDelivery, attempted_at: datetime, answer: Answer, jitt
         attempted_at,
         delivered,
         again,
+        delivery.due_at,
         answer.status,
         answer.body,
         answer.error,

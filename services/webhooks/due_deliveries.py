@@ -32,16 +32,29 @@ class DueDelivery(NamedTuple):
     endpoint: EndpointKey
     attempts: int
     """Before this one."""
+    due_at: datetime
     message_id: str
     body: bytes
     is_test: bool
     """Whether it is sent once only."""
 
 
-async def due_endpoints(connection: Connection, process: UUID, lease_seconds: float) -> Sequence[Endpoint]:
+class Room(NamedTuple):
+    """How much of one endpoint may be read."""
+
+    messages: int
+    bytes: int
+    """Of their bodies; the first one may have more."""
+
+
+async def due_endpoints(
+    connection: Connection, process: UUID, lease_seconds: float, locked: Collection[bytes]
+) -> Sequence[Endpoint]:
     """The endpoints with due deliveries to which this process sends. It takes the leases that are free, and
-    extends its own in time. Raises asyncpg's errors."""
-    found = await connection.fetch(_DUE_ENDPOINTS, process, timedelta(seconds=lease_seconds / 2))
+    extends its own in time. It leaves endpoints with `locked` secrets to other processes. Raises asyncpg's
+    errors."""
+    rows = await connection.fetch(_DUE_ENDPOINTS, process, timedelta(seconds=lease_seconds / 2))
+    found = [row for row in rows if row["secrets"] not in locked]
     asked = [(row["organization_id"], row["id"]) for row in found if row["needs_lease"]]
     taken = await _taken(connection, process, lease_seconds, asked)
     return [
@@ -58,19 +71,19 @@ async def due_endpoints(connection: Connection, process: UUID, lease_seconds: fl
 
 
 async def due_deliveries(
-    connection: Connection, slots: Mapping[EndpointKey, int], in_flight: Collection[int], bytes_max: int
+    connection: Connection, rooms: Mapping[EndpointKey, Room], known: Collection[int]
 ) -> Sequence[DueDelivery]:
-    """The oldest due deliveries: of each endpoint as many as it has slots, without those in flight. Together
-    their bodies have up to `bytes_max` bytes, or there is one. Raises asyncpg's errors."""
-    organization_ids, webhook_ids = zip(*slots, strict=True)
-    rows = await connection.fetch(
-        _DUE, organization_ids, webhook_ids, list(slots.values()), list(in_flight), bytes_max
-    )
+    """The oldest due deliveries of each endpoint, as many as there is room for, without those that are known.
+    Raises asyncpg's errors."""
+    organization_ids, webhook_ids = zip(*rooms, strict=True)
+    messages, bytes_ = zip(*rooms.values(), strict=True)
+    rows = await connection.fetch(_DUE, organization_ids, webhook_ids, messages, bytes_, list(known))
     return [
         DueDelivery(
             row["id"],
             (row["organization_id"], row["webhook_id"]),
             row["attempts"],
+            row["due_at"],
             row["message_id"],
             row["body"],
             row["type"] == TEST_TYPE,
@@ -128,22 +141,24 @@ RETURNING webhooks.organization_id, webhooks.id
 """
 
 _DUE: Final = """
-SELECT organization_id, id, webhook_id, attempts, message_id, body, type
+SELECT organization_id, id, webhook_id, attempts, due_at, message_id, body, type
 FROM (
-    SELECT due.*, body, type,
-        sum(octet_length(body)) OVER (ORDER BY due_at, due.id) - octet_length(body) AS before
-    FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS endpoint(organization_id, webhook_id, slots),
+    SELECT due.*, body, type, endpoint.bytes,
+        sum(octet_length(body)) OVER (PARTITION BY due.webhook_id ORDER BY due_at, due.id)
+            - octet_length(body) AS before
+    FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[])
+            AS endpoint(organization_id, webhook_id, messages, bytes),
         LATERAL (
             SELECT * FROM webhook_deliveries AS delivery
             WHERE delivery.organization_id = endpoint.organization_id
                 AND delivery.webhook_id = endpoint.webhook_id
-                AND due_at <= clock_timestamp() AND delivery.id <> ALL ($4::bigint[])
-            ORDER BY due_at LIMIT endpoint.slots
+                AND due_at <= clock_timestamp() AND delivery.id NOT IN (SELECT unnest($5::bigint[]))
+            ORDER BY due_at LIMIT endpoint.messages
         ) AS due
         JOIN webhook_messages AS message
             ON message.organization_id = due.organization_id AND message.id = due.message_id
 ) AS measured
-WHERE before < $5
+WHERE before < bytes
 ORDER BY due_at, id
 """
 

@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -21,8 +20,6 @@ import aiohttp
 from shared.webhooks.target import Network, is_allowed
 
 ANSWER_BYTES_KEPT: Final = 1024
-_RESOLVER_THREADS: Final = 64
-"""How many host names are resolved at the same time. A slow name server must not hold up other endpoints."""
 _CERTIFICATE_WORDS_MAX: Final = 200
 
 
@@ -75,19 +72,21 @@ async def endpoint_client(
 ) -> AsyncIterator[EndpointClient]:
     """A client for the duration of the block. `networks` are those that may be used although they are not
     public."""
-    with ThreadPoolExecutor(_RESOLVER_THREADS, "resolver") as threads:
-        asyncio.get_running_loop().set_default_executor(threads)
-        async with (
-            _session(networks, encrypted=True) as with_tls,
-            _session(networks, encrypted=False) as without,
-        ):
-            yield EndpointClient(with_tls, without, timeout_seconds)
+    async with (
+        _session(networks, timeout_seconds, encrypted=True) as with_tls,
+        _session(networks, timeout_seconds, encrypted=False) as without,
+    ):
+        yield EndpointClient(with_tls, without, timeout_seconds)
 
 
-def _session(networks: Sequence[Network], *, encrypted: bool) -> aiohttp.ClientSession:
+def _session(
+    networks: Sequence[Network], timeout_seconds: float, *, encrypted: bool
+) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # the caller limits how many messages are sent at the same time
+            # The system's resolver needs a thread for each name: a few slow name servers would hold up all.
+            resolver=aiohttp.AsyncResolver(timeout=timeout_seconds / 2, tries=2),
             socket_factory=_checked_socket(networks, encrypted=encrypted),
             ssl=ssl.create_default_context(),
         ),

@@ -23,6 +23,8 @@ class Outcome(NamedTuple):
     delivered: bool
     due_at: datetime | None
     """When it is sent again; None: not again."""
+    was_due_at: datetime
+    """When this attempt was due. A resend in the meantime has changed it."""
     answer_status: int | None
     answer_body: str | None
     error: str | None
@@ -51,6 +53,7 @@ async def store_outcomes(connection: Connection, outcomes: Sequence[Outcome]) ->
             [outcome.answer_status for outcome in outcomes],
             [outcome.answer_body for outcome in outcomes],
             [outcome.error for outcome in outcomes],
+            [outcome.was_due_at for outcome in outcomes],
         )
         return await _note_failures(connection, outcomes)
 
@@ -98,12 +101,13 @@ UPDATE webhook_deliveries AS delivery SET
     answer_status = outcome.answer_status, answer_body = outcome.answer_body, error = outcome.error
 FROM unnest(
     $1::uuid[], $2::bigint[], $3::smallint[], $4::timestamptz[], $5::boolean[], $6::timestamptz[],
-    $7::smallint[], $8::text[], $9::text[]
+    $7::smallint[], $8::text[], $9::text[], $10::timestamptz[]
 ) AS outcome(
-    organization_id, id, attempts, attempted_at, delivered, due_at, answer_status, answer_body, error
+    organization_id, id, attempts, attempted_at, delivered, due_at, answer_status, answer_body, error,
+    was_due_at
 )
 WHERE delivery.organization_id = outcome.organization_id AND delivery.id = outcome.id
-    AND delivery.due_at IS NOT NULL AND delivery.attempts = outcome.attempts - 1
+    AND delivery.due_at = outcome.was_due_at AND delivery.attempts = outcome.attempts - 1
 """
 
 _NOTE_FAILURES: Final = """

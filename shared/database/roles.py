@@ -43,6 +43,7 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "source_calls",
         ),
         ("UPDATE (id)", "organizations"),  # a row is locked while its calls are pruned
+        ("SELECT (organization_id), SELECT (call_id), DELETE", "webhook_messages"),
         ("INSERT", "audit_log"),
     ),
     API: (
@@ -54,13 +55,13 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("SELECT (organization_id), SELECT (call_id), DELETE", "quarantined_records"),
         ("SELECT (organization_id), SELECT (call_id), DELETE", "source_calls"),
         ("SELECT, INSERT, UPDATE, DELETE", "webhooks"),
-        ("SELECT, INSERT", "webhook_messages"),
+        ("SELECT, INSERT, DELETE", "webhook_messages"),
         ("SELECT, INSERT, UPDATE", "webhook_deliveries"),
         ("INSERT", "audit_log"),
     ),
     PUBLISHER: (
         ("SELECT", "alembic_version, calls"),
-        ("SELECT, DELETE", "call_changes"),
+        ("SELECT, UPDATE (id), DELETE", "call_changes"),  # rows are locked while their messages are stored
         ("SELECT, INSERT, UPDATE", "publisher"),
         (
             "SELECT (organization_id), SELECT (id), SELECT (livemode), SELECT (types), SELECT (enabled)",

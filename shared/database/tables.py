@@ -338,7 +338,7 @@ call_changes = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("organization_ids", ARRAY(Uuid), nullable=False, comment="of the changed calls"),
     Column("call_ids", ARRAY(Uuid), nullable=False, comment="in the same order"),
-    Column("written_at", _instant, nullable=False, server_default=_now),
+    Column("written_at", _instant, nullable=False, server_default=func.clock_timestamp()),
     Column("revisions_before", ARRAY(Integer), comment="before the change; null: the calls are new"),
     Column(
         "marks_before",

@@ -31,6 +31,7 @@ async def delete(
         await connection.execute(_FORGET_SOURCE, organization_id, call_id, str(call_id))
         await connection.execute(_DELETE_CALL, organization_id, call_id)
         await connection.execute(_DELETE_QUARANTINED, organization_id, [call_id, SEVERAL_CALLS])
+        await connection.execute(DELETE_MESSAGES, organization_id, [call_id])
         await write_audit(
             connection,
             organization_id=organization_id,
@@ -50,6 +51,11 @@ _FORGET_SOURCE: Final = """
 DELETE FROM source_calls
 WHERE organization_id = $1
     AND call_id IN ($3, (SELECT external_id FROM calls WHERE organization_id = $1 AND id = $2))
+"""
+
+# The publisher does it again: it may have stored a message meanwhile.
+DELETE_MESSAGES: Final = """
+DELETE FROM webhook_messages WHERE organization_id = $1 AND call_id = ANY($2::uuid[])
 """
 
 _DELETE_QUARANTINED: Final = """

@@ -117,7 +117,8 @@ async def list_webhooks(
 async def find_webhook(
     connection: AnyConnection, organization_id: UUID, webhook_id: UUID, livemode: bool | None = None
 ) -> Webhook | None:
-    """The webhook with this id in this mode, or in any. Raises asyncpg's errors."""
+    """The webhook with this id in this mode, or in any. It stays until the transaction ends. Raises asyncpg's
+    errors."""
     row = await _FIND.fetchrow(connection, organization_id=organization_id, id=webhook_id, livemode=livemode)
     return None if row is None else _webhook(row)
 
@@ -290,6 +291,7 @@ ORDER BY created_at, id LIMIT :most::integer
 
 _FIND: Final = Statement(f"""
 SELECT {_SHOWN} FROM webhooks WHERE {_WEBHOOK} AND livemode = coalesce(:livemode::boolean, livemode)
+FOR NO KEY UPDATE
 """)
 
 _CHANGE: Final = Statement(f"""

@@ -53,6 +53,22 @@ def call_before(revision: int, marks: int) -> CallBefore:
     )
 
 
+def as_before(call: Mapping[str, Any], revision: int) -> CallBefore:
+    """A call that exists, as what it is before its next change."""
+    return CallBefore(
+        revision,
+        call["livemode"],
+        call["status"],
+        _is_answered(call),
+        bool(call["recording_url"]),
+        bool(call["transcript"]),
+    )
+
+
+def _is_answered(call: Mapping[str, Any]) -> bool:
+    return call["status"] == "in_progress" or is_answered(call["status"], call["answered_at"])
+
+
 def message_types(before: CallBefore | None, call: Mapping[str, Any]) -> list[MessageType]:
     """The messages about a call that exists, in the order in which they happened. `before` is None for a new
     call. A change that fits no other type is `call.updated`.
@@ -65,8 +81,7 @@ def message_types(before: CallBefore | None, call: Mapping[str, Any]) -> list[Me
         types.append("call.initiated")
     if status == "ringing" and (before is None or before.status != "ringing"):
         types.append("call.ringing")
-    answered = status == "in_progress" or is_answered(status, call["answered_at"])
-    if answered and not (before is not None and before.is_answered):
+    if _is_answered(call) and not (before is not None and before.is_answered):
         types.append("call.answered")
     if status in FINAL and (before is None or before.status != status):
         types.append("call.completed" if status == "completed" else "call.failed")

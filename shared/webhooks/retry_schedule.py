@@ -17,15 +17,15 @@ JITTER_SHARE: Final = 0.2
 """The share by which a wait may be longer, so that deliveries that failed together spread."""
 DISABLED_AFTER: Final = timedelta(days=5)
 """How long an endpoint may fail at each attempt before it is disabled."""
-_RETRY_AFTER_MAX: Final = timedelta(days=1)
+_RETRY_AFTER_MAX: Final = timedelta(hours=2)
 
 
 def next_attempt(
     attempts: int, failed_at: datetime, jitter: float, retry_after: timedelta | None = None
 ) -> datetime | None:
     """When to send again after this number of attempts, of which the last failed at `failed_at`; None: not
-    again. `jitter` is from 0 to 1. `retry_after` is what the endpoint asked for; more than a day is taken as
-    a day."""
+    again. `jitter` is from 0 to 1. `retry_after` is what the endpoint asked for; more than two hours are
+    taken as two hours."""
     if attempts > len(WAITS):
         return None
     wait = WAITS[attempts - 1] * (1 + JITTER_SHARE * jitter)

@@ -22,12 +22,15 @@ URL_PATTERN: Final = rf"^https?://{_HOST}(\.{_HOST})*{_PORT}([/?][!\"$-~]*)?$"
 _NEVER: Final = tuple(
     ip_network(network)
     for network in (
-        "168.63.129.16/32",  # Azure's services inside each virtual machine, on a public address
-        "192.0.0.0/24",  # protocols, and Oracle's metadata service
-        "2001::/23",  # protocols, and Teredo, which leads to an IPv4 address
+        "168.63.129.16/32",  # Azure's services inside each virtual machine, on a public address.
+        "192.0.0.0/24",  # Protocols, and Oracle's metadata service.
+        "2001::/23",  # Protocols, and Teredo, which leads to an IPv4 address.
+        "3fff::/20",  # Documentation.
+        "64:ff9b:1::/48",  # Translation to IPv4 addresses by a network's own rule.
+        "fec0::/10",  # Private addresses, now replaced by fc00::/7.
     )
 )
-_NAT64: Final = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+_NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def check_url(url: str, networks: Sequence[Network]) -> str:
@@ -80,6 +83,6 @@ def _meant(address: Address) -> Address:
     """The IPv4 address that packets to this IPv6 address reach; otherwise the address itself."""
     if isinstance(address, IPv4Address):
         return address
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour or address

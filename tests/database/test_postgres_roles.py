@@ -53,7 +53,7 @@ async def test_the_api_may_do_exactly_this(database: Connection) -> None:
         "quarantined_records": "DELETE",
         "source_calls": "DELETE",
         "webhooks": "SELECT, INSERT, UPDATE, DELETE",
-        "webhook_messages": "SELECT, INSERT",
+        "webhook_messages": "SELECT, INSERT, DELETE",
         "webhook_deliveries": "SELECT, INSERT, UPDATE",
         "audit_log": "INSERT",
     }

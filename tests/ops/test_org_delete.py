@@ -104,6 +104,7 @@ async def test_nothing_is_left_but_a_tombstone_and_the_audit_log(
         "organizations": 1,
         "webhooks": 1,
         "webhook_messages": 1,
+        "webhook_deliveries": 1,
     }
     assert await rows_left(database, acme.id) == {}
     log = await database.fetch(

@@ -362,6 +362,27 @@ async def test_an_endpoint_that_does_not_answer_holds_up_no_other(
         assert stuck.attempts <= 3
 
 
+async def test_large_messages_to_a_slow_endpoint_hold_up_no_other(
+    database: Connection,
+    receiver: WebhookReceiver,
+    add_webhook: AddWebhook,
+    start_webhooks: StartWebhooks,
+) -> None:
+    async with webhook_receiver() as stuck:
+        stuck.answering = never
+        slow = await add_webhook(stuck)
+        async with database.transaction():
+            for _ in range(40):
+                await send_test(database, slow, NOON)
+            await database.execute(
+                "UPDATE webhook_messages SET body = convert_to(repeat('x', 1000000), 'UTF8')"
+            )
+        start_webhooks(webhook_timeout_seconds="60")
+        await until(lambda: _attempted(stuck), "the endpoint to be tried")
+        await try_out(database, await add_webhook(receiver))
+        await until_told(receiver, "webhook.test")
+
+
 async def test_a_disabled_webhook_gets_nothing_more(
     database: Connection,
     receiver: WebhookReceiver,

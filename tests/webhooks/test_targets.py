@@ -26,6 +26,7 @@ def test_public_addresses_with_tls(address: str) -> None:
         *("224.0.0.1", "ff02::1", "240.0.0.1", "255.255.255.255", "198.18.0.1", "192.0.2.1"),
         *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
         *("2002:7f00:1::", "2002:a00:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "::7f00:1"),
+        *("fec0::1", "3fff::1", "64:ff9b:1:a00:0:100:808:808"),
     ],
 )
 def test_addresses_that_are_not_public(address: str) -> None:

@@ -118,7 +118,7 @@ def test_the_schedule() -> None:
     spread = next_attempt(1, NOON, 1)
     assert spread == NOON + timedelta(minutes=1) * (1 + JITTER_SHARE)
     assert next_attempt(1, NOON, 0, timedelta(minutes=10)) == NOON + timedelta(minutes=10)
-    assert next_attempt(1, NOON, 0, timedelta(days=9)) == NOON + timedelta(days=1)
+    assert next_attempt(1, NOON, 0, timedelta(days=9)) == NOON + timedelta(hours=2)
 
 
 def test_each_message_of_a_call_has_another_id() -> None:

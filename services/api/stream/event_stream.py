@@ -158,6 +158,8 @@ class EventStream(Response):
             ) as read:
                 async for changes, offsets in read:
                     for some in _events(changes, subscription.wanted, position):
+                        if loop.time() > ends_at:
+                            raise TimeoutError
                         yield some, position
                     position = replace(position, offsets=offsets)
                     yield Waiting(_id_line(event_id(position)), 0, 0), position

@@ -109,7 +109,7 @@ async def delete_organization(
     while await until_not_overtaken(partial(_drop_pruned, connection, done)):
         pass
     await _apply_deltas(connection, organization_id)
-    for table in (*_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, _MESSAGES, "deleted_calls"):
+    for table in (*_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, *_OF_WEBHOOKS, "deleted_calls"):
         await _empty(connection, done, table)
     async for records in records_of(connection, organization_id):
         done.count("quarantined_records", await remove_records(connection, records))
@@ -174,6 +174,7 @@ async def _close(connection: Connection, done: Deleted, actor: str) -> None:
         )
         await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
         removed = await _remove_credentials(connection, organization_id)
+        await connection.execute(_DISABLE_WEBHOOKS, organization_id)
         await audit(connection, "organization deletion begun", organization_id, actor=actor)
     for table, rows in removed.items():
         done.count(table, rows)
@@ -246,6 +247,7 @@ async def _remove_itself(connection: Connection, done: Deleted, actor: str) -> N
     organization_id = done.organization_id
     async with connection.transaction(isolation="read_committed"):
         removed = await _remove_credentials(connection, organization_id)
+        await connection.execute(_DISABLE_WEBHOOKS, organization_id)
         rows = _rows(await connection.execute("DELETE FROM organizations WHERE id = $1", organization_id))
         details = ", ".join(f"{table} {rows}" for table, rows in done.removed.items() if rows)
         await audit(connection, "organization deleted", organization_id, details, actor=actor)
@@ -290,13 +292,14 @@ SELECT count(*) FROM dropped
 _CREDENTIALS: Final = {
     "api_keys": "DELETE FROM api_keys WHERE organization_id = $1",
     "members": "DELETE FROM members WHERE organization_id = $1",
-    "webhooks": "DELETE FROM webhooks WHERE organization_id = $1",
 }
+
+_DISABLE_WEBHOOKS: Final = "UPDATE webhooks SET enabled = false WHERE organization_id = $1"
 
 _COUNTS: Final = ("daily_call_counts", "daily_call_totals")
 _STATE_OF_COUNTS: Final = ("count_days", "count_versions")
 _OF_SOURCES: Final = ("source_calls", "phone_numbers")
-_MESSAGES: Final = "webhook_messages"
+_OF_WEBHOOKS: Final = ("webhook_deliveries", "webhook_messages", "webhooks")
 
 _EMPTY: Final = {
     table: f"""
@@ -306,7 +309,7 @@ _EMPTY: Final = {
     """
     for table, condition in {
         **dict.fromkeys(
-            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, _MESSAGES),
+            ("call_events", *_COUNTS, *_STATE_OF_COUNTS, "silent_calls", *_OF_SOURCES, *_OF_WEBHOOKS),
             "$3::uuid IS NOT NULL",
         ),
         "deleted_calls": "call_id <> $3",
@@ -333,9 +336,7 @@ _LEFT: Final = {
             "silent_calls",
             *_STATE_OF_COUNTS,
             *_OF_SOURCES,
-            "webhooks",
-            _MESSAGES,
-            "webhook_deliveries",
+            *_OF_WEBHOOKS,
         )
     },
 }

@@ -124,7 +124,7 @@ UNCOMMENTED: Final = {
     "partitions_read.topic": "the topic",
     "partitions_read.partition": "the number of the partition",
     "call_changes.id": "generated",
-    "call_changes.written_at": "when the change began",
+    "call_changes.written_at": "when the statement changed the calls",
     "publisher.singleton": "always true: there is one row",
     "publisher.all_after_call": "the call of that place",
     "webhooks.id": "generated",

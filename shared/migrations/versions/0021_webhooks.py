@@ -85,6 +85,8 @@ def upgrade() -> None:
     )
     for column in ("revisions_before", "marks_before"):
         op.execute(f"ALTER TABLE call_changes ALTER COLUMN {column} SET STORAGE EXTERNAL")
+    # A transaction may begin before another one changes the same call first.
+    op.alter_column("call_changes", "written_at", server_default=sa.func.clock_timestamp())
     op.execute("DROP TRIGGER callfold_calls_updated ON calls")
     op.execute(CALLS_CHANGED)
     op.execute(UPDATED.format("OLD"))
@@ -206,6 +208,7 @@ def downgrade() -> None:
     for table in ("webhook_deliveries", "webhook_messages", "webhooks"):
         op.drop_table(table)
     op.alter_column("api_keys", "scopes", server_default="{calls:read,calls:write,analytics:read}")
+    op.alter_column("call_changes", "written_at", server_default=sa.func.now())
     op.execute("DROP TRIGGER callfold_calls_updated ON calls")
     op.execute(KEYS_ONLY)
     op.execute(UPDATED.format("NEW"))
