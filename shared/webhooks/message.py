@@ -9,6 +9,8 @@ from shared.encoding import encode
 from shared.webhooks.call_change import TEST_TYPE, CallBefore, message_types
 
 _IDS: Final = UUID("5c0f6b1e-7a1d-4a5e-9b5c-6a3d6a0f3c11")
+_DELETED: Final = 0
+"""The revision in the id of a deletion. No call has it."""
 
 
 class Message(NamedTuple):
@@ -32,9 +34,10 @@ def messages_of_call(
 def message_of_deletion(
     before: CallBefore, organization_id: UUID, call_id: UUID, changed_at: datetime
 ) -> Message:
-    """The message that a call was deleted. It has nothing of the call but its ids."""
+    """The message that a call was deleted. It has nothing of the call but its ids. Its own id is always the
+    same, because a publisher may meet the deletion at an earlier change of the call, and again at its own."""
     data = {"id": call_id, "organization_id": organization_id, "livemode": before.livemode}
-    return _message("call.deleted", organization_id, call_id, before.revision, changed_at, data)
+    return _message("call.deleted", organization_id, call_id, _DELETED, changed_at, data)
 
 
 def message_of_test(test_id: UUID, webhook_id: UUID, organization_id: UUID, at: datetime) -> Message:

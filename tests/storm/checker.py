@@ -21,6 +21,9 @@ from tests.storm.stage import Stage, StormBroke, connected, passes
 
 AGAIN_SECONDS: Final = 0.2
 DIFFERENCES_SHOWN: Final = 5
+TOPIC_SHOWN: Final = 2_000
+TOPIC_PAUSE: Final = 4
+"""The share of time that is left to the services, for each second of a proof."""
 
 
 async def prove_on(stage: Stage) -> None:
@@ -38,6 +41,23 @@ async def prove(stage: Stage) -> bool:
     if proof is not None and not proof["exact"]:
         shown = "\n".join(map(str, proof["differences"][:DIFFERENCES_SHOWN]))
         raise StormBroke(f"{proof['differences_found']} differences at {proof['snapshot']}:\n{shown}")
+    return proof is not None
+
+
+async def prove_topic_on(stage: Stage) -> None:
+    """Proves the topic of calls from time to time, beside its publishers. Raises StormBroke."""
+    while True:
+        began = stage.seconds
+        await prove_topic(stage, "--wait", "0")
+        await asyncio.sleep(TOPIC_PAUSE * (stage.seconds - began))
+
+
+async def prove_topic(stage: Stage, *options: str, must_tell: bool = False) -> bool:
+    """Whether a proof of the topic finished. It must find no difference. With `must_tell`, it must decide on
+    each call. Raises StormBroke."""
+    proof = await callfold(stage, "verify", "--topic", *options)
+    if proof is not None and (proof["differences_found"] or (must_tell and not proof["equal"])):
+        raise StormBroke(f"the topic differs at {proof['snapshot']}: {str(proof)[:TOPIC_SHOWN]}")
     return proof is not None
 
 

@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tests.storm.checker import agree_on, prove_on
+from tests.storm.arrival import hurry_on, stop_writers, until_arrived
+from tests.storm.changes_ending import check_changes
+from tests.storm.checker import agree_on, prove_on, prove_topic_on
 from tests.storm.ending import check_end, until_quiet
 from tests.storm.faults import happen
+from tests.storm.followers import follow_on
 from tests.storm.publisher import publish
 from tests.storm.readers import READERS, delete_on, read_on
 from tests.storm.schedule import Planned
 from tests.storm.stage import Grounds, Stage, StormBroke, stage
 from tests.storm.workload import make
 
-LONGEST_SECONDS: Final = 300
+LONGEST_SECONDS: Final = 400
 HAPPENINGS_SHOWN: Final = 12
 
 
@@ -53,7 +56,7 @@ async def storm(
     seconds. Raises StormBroke with the failure, its time, the latest faults, and the directory of the
     logs."""
     workload = await asyncio.to_thread(make, seed, calls, datetime.now(UTC))
-    async with stage(on, workload, f"storm-{seed}", logs) as made:
+    async with stage(on, workload, seed, logs) as made:
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
                 return await _rage(made, seed, planned, seconds)
@@ -65,20 +68,33 @@ async def _rage(on: Stage, seed: int, planned: Sequence[Planned], seconds: float
     chance = random.Random(seed)
     watching: list[Coroutine[Any, Any, None]] = [
         prove_on(on),
+        prove_topic_on(on),
+        hurry_on(on, random.Random(chance.random())),
         agree_on(on, random.Random(chance.random())),
         delete_on(on, random.Random(chance.random())),
         *(read_on(on, random.Random(chance.random())) for _ in range(READERS)),
     ]
     async with asyncio.TaskGroup() as group:
         watchers = [group.create_task(one) for one in watching]
+        followers = [
+            group.create_task(follow_on(on, one, random.Random(chance.random()))) for one in on.followed
+        ]
         publishing = group.create_task(publish(on, seconds))
         faults = [group.create_task(_happen(on, one)) for one in planned]
         await asyncio.wait([publishing, *faults])
+        on.note("all records are published, and all faults are over")
         await until_quiet(on)
+        on.note("all records are stored")
         for watcher in watchers:
             watcher.cancel()
+        await stop_writers(on)
+        await until_arrived(on)
+        on.note("all changes have arrived")
+        for follower in followers:
+            follower.cancel()
     acknowledged = publishing.result()
     await check_end(on, acknowledged)
+    await check_changes(on)
     for name, service in on.services.items():
         await service.stop()
         if service.ends_by_itself:

@@ -57,8 +57,8 @@ async def check_end(stage: Stage, acknowledged: Acknowledged) -> None:
         raise StormBroke("the last proof did not finish")
     async with connected(stage) as connection:
         gone = {tuple(row) for row in await connection.fetch(DELETED)}
-        _none("deleted calls without a tombstone", stage.seen.deleted - gone)
-        _none("tombstones without a delete request", gone - stage.seen.asked_to_delete)
+        none("deleted calls without a tombstone", stage.seen.deleted - gone)
+        none("tombstones without a delete request", gone - stage.seen.asked_to_delete)
         await _check_events(connection, stage, gone)
         await _check_outcomes(connection, stage, gone)
         await _check_quarantine(connection, stage, acknowledged)
@@ -74,14 +74,14 @@ async def _check_events(connection: Connection, stage: Stage, gone: set[Any]) ->
     for owner, call_id, event_id, payload in await connection.fetch(EVENTS, MISSING_HANGUP):
         stored[owner, call_id][event_id] = payload
     published = stage.workload.events
-    _none("calls that were not published", stored.keys() - published.keys())
+    none("calls that were not published", stored.keys() - published.keys())
     off = [
         f"{key}: {sorted(events.keys() ^ stored.get(key, {}).keys())}"
         for key, events in published.items()
         if key not in gone and stored.get(key) != {id_: event.payload for id_, event in events.items()}
     ]
-    _none("calls whose events differ from the published ones", off)
-    _none("deleted calls with events", gone & stored.keys())
+    none("calls whose events differ from the published ones", off)
+    none("deleted calls with events", gone & stored.keys())
     stage.checked["calls with exactly the published events"] += len(stored)
 
 
@@ -94,7 +94,7 @@ async def _check_outcomes(connection: Connection, stage: Stage, gone: set[Any]) 
         for key, outcome in stage.workload.outcomes.items()
         if key not in gone and found.get(key) != (must := _row(outcome, reaped=key in reaped))
     ]
-    _none("calls whose result differs from their timeline", off)
+    none("calls whose result differs from their timeline", off)
     stage.checked["calls with the result of their timelines"] += len(found)
     stage.checked["calls that the chores ended"] += len(reaped)
 
@@ -108,13 +108,14 @@ def _row(outcome: Outcome, *, reaped: bool) -> tuple[object, ...]:
 async def _check_quarantine(connection: Connection, stage: Stage, acknowledged: Acknowledged) -> None:
     rows = await connection.fetch('SELECT partition, "offset", value FROM quarantined_records')
     places = {(row[0], row[1]) for row in rows}
-    _none("bad records that are not in quarantine", acknowledged.broken - places)
+    none("bad records that are not in quarantine", acknowledged.broken - places)
     broken = {record.value for record in stage.workload.records if record.fault is not None}
-    _none("records in quarantine that are events", {row["value"] for row in rows} - broken)
+    none("records in quarantine that are events", {row["value"] for row in rows} - broken)
     stage.checked["bad records in quarantine"] += len(rows)
 
 
-def _none(what: str, found: Iterable[object]) -> None:
+def none(what: str, found: Iterable[object]) -> None:
+    """Raises StormBroke if something was found."""
     some: Sequence[object] = list(found)
     if some:
         shown = "\n".join(str(one) for one in some[:SHOWN])

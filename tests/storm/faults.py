@@ -37,6 +37,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "kill api": Fault(Kind(2, 1, (0, 1)), ("api {}",), service_faults.kill("api")),
     "stop api": Fault(Kind(1, 1, (0, 1)), ("api {}",), service_faults.stop("api")),
     "freeze api": Fault(Kind(1, 1, (1, 3)), ("api {}",), service_faults.freeze("api")),
+    "kill a publisher": Fault(Kind(2, 2, (0, 2)), ("publisher {}",), service_faults.kill("publisher")),
+    "stop a publisher": Fault(Kind(1, 2, (0, 2)), ("publisher {}",), service_faults.stop("publisher")),
+    "freeze a publisher": Fault(
+        Kind(2, 2, (2.5, 3.5)), ("publisher {}",), service_faults.freeze("publisher")
+    ),
+    "kill webhooks": Fault(Kind(2, 2, (0, 2)), ("webhooks {}",), service_faults.kill("webhooks")),
+    "stop webhooks": Fault(Kind(1, 2, (0, 2)), ("webhooks {}",), service_faults.stop("webhooks")),
+    "freeze webhooks": Fault(Kind(2, 2, (2.5, 3.5)), ("webhooks {}",), service_faults.freeze("webhooks")),
     "shut PostgreSQL down at once": Fault(Kind(2, 1, (0, 2), 3), POSTGRES, database_faults.shut_down_at_once),
     "kill PostgreSQL": Fault(Kind(2, 1, (0, 2), 3), POSTGRES, database_faults.kill),
     "restart PostgreSQL": Fault(Kind(1, 1, (0, 2), 2), POSTGRES, database_faults.restart),
@@ -63,6 +71,7 @@ TELLING: Final[Mapping[str, Kind]] = {
     for name in (
         *("kill ingest", "freeze ingest", "kill api", "reset the offsets"),
         *("shut PostgreSQL down at once", "cut connections", "delete many calls", "move the days"),
+        *("kill a publisher", "freeze a publisher", "kill webhooks", "freeze webhooks"),
     )
 }
 """The faults of the short storm, one of each."""

@@ -24,10 +24,12 @@ async def callfold(stage: Stage, *arguments: str) -> Any:
             "CALLFOLD_DATABASE_URL": stage.grounds.database_url,
             "CALLFOLD_KAFKA_BOOTSTRAP": stage.grounds.bootstrap,
             "CALLFOLD_TOPIC": stage.topic,
+            "CALLFOLD_CALLS_TOPIC": stage.calls_topic,
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    name = f"{arguments[0]} --topic" if "--topic" in arguments else arguments[0]
     command = f"callfold {' '.join(arguments)}"
     try:
         async with asyncio.timeout(LONGEST_SECONDS):
@@ -41,11 +43,11 @@ async def callfold(stage: Stage, *arguments: str) -> Any:
     said = errors.decode().strip()
     if process.returncode == 1 and said.rpartition("\n")[2].startswith("Error: ") and "Traceback" not in said:
         stage.note(f"{command} gave up: {said}")
-        stage.checked[f"{arguments[0]} gave up"] += 1
+        stage.checked[f"{name} gave up"] += 1
         return None
     if process.returncode not in (0, 1) or "Traceback" in said or not output:
         raise StormBroke(
             f"{command} exited with status {process.returncode}: {output.decode()[:2_000]} {said}"
         )
-    stage.checked[arguments[0]] += 1
+    stage.checked[name] += 1
     return json.loads(output)

@@ -36,8 +36,8 @@ def stop(service: str) -> Happen:
 
 
 def freeze(service: str) -> Happen:
-    """Sends SIGSTOP, later SIGCONT. Ingest is frozen for longer than its session timeout, so that it resumes
-    as a zombie whose partitions have another owner."""
+    """Sends SIGSTOP, later SIGCONT. Ingest, publishers and webhooks are frozen for longer than their
+    session time-out or lease, so that they resume as zombies whose part has another owner."""
 
     async def happen(stage: Stage, planned: Planned) -> None:
         replica = stage.services[f"{service} {planned.target}"]

@@ -20,7 +20,11 @@ from shared.database.connection import Connection, connect
 from shared.database.faults import PASSING_TYPES, is_passing
 from shared.kafka.topic import ensure_topic
 from shared.migrations.upgrade import upgrade
+from shared.secret_box import SecretBox, new_key
+from shared.store.webhooks import create_webhook
 from tests.storm.brokers import cluster
+from tests.storm.endpoints import TIMEOUT_SECONDS, Endpoint, serving
+from tests.storm.followed import Followed
 from tests.storm.seen import Seen
 from tests.storm.supervised import LOOK_SECONDS, Supervised
 from tests.storm.workload import Workload
@@ -28,7 +32,15 @@ from tests.support.seed import key
 
 PARTITIONS: Final = 4
 SESSION_TIMEOUT_SECONDS: Final = 3
-REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1}
+CALLS_PARTITIONS: Final = 3
+LEASE_SECONDS: Final = 2
+REPLICAS: Final = {"ingest": 2, "aggregator": 1, "api": 1, "publisher": 2, "webhooks": 2}
+WRITERS: Final = ("ingest", "aggregator")
+"""The services that change calls."""
+LIVE_STREAMS: Final = 2
+"""The organizations whose live calls are followed. All together would take most of the API's time."""
+LIVE_TYPES: Final = ("call.failed", "call.deleted")
+"""The types that endpoints of live calls get. Those of test calls, which are fewer, get all."""
 REQUEST_SECONDS: Final = 30
 READY_SECONDS: Final = 90
 APPLICATION: Final = "storm"
@@ -56,6 +68,7 @@ class Stage:
 
     grounds: Grounds
     topic: str
+    calls_topic: str
     group: str
     workload: Workload
     keys: dict[tuple[UUID, bool], str]
@@ -64,6 +77,11 @@ class Stage:
     client: httpx.AsyncClient
     """The API client that all readers share: creating one is slow."""
     logs: Path
+    endpoints: Sequence[Endpoint]
+    distrusted: Endpoint
+    """An endpoint with a certificate that callfold must not accept."""
+    followed: Sequence[Followed]
+    """The copies of clients of the stream, each of one organization and mode."""
     published: int = 0
     """The number of records acknowledged, from the start of the workload."""
     seen: Seen = field(default_factory=Seen)
@@ -134,54 +152,128 @@ async def grounds(directory: Path, brokers: int) -> AsyncIterator[Grounds]:
 
 
 @asynccontextmanager
-async def stage(on: Grounds, workload: Workload, name: str, logs: Path) -> AsyncIterator[Stage]:
-    """Starts supervised services on these grounds, and stops them after the block. Topic and group have this
-    name."""
+async def stage(on: Grounds, workload: Workload, seed: int, logs: Path) -> AsyncIterator[Stage]:
+    """Starts supervised services on these grounds, and stops them after the block. Topics and group are named
+    after the seed."""
+    name = f"storm-{seed}"
+    calls_topic = f"{name}-calls"
     await ensure_topic(on.bootstrap, name, PARTITIONS, replication_factor=len(on.brokers))
+    await ensure_topic(
+        on.bootstrap, calls_topic, CALLS_PARTITIONS, replication_factor=len(on.brokers), compacted=True
+    )
     (port,) = free_ports(1)
+    secrets_key = new_key()
     settings = {
         "database_url": on.database_url,
         "kafka_bootstrap": on.bootstrap,
         "topic": name,
+        "calls_topic": calls_topic,
         "consumer_group": name,
         "session_timeout_seconds": str(SESSION_TIMEOUT_SECONDS),
         "batch_records": "2000",
         "chores_interval_seconds": "10",
         "api_port": str(port),
+        "api_stream_heartbeat_seconds": "1",
+        "api_stream_tail_records": "3000",  # so that streams also resume from the topic
+        "publisher_lease_seconds": str(LEASE_SECONDS),
+        "secrets_key": secrets_key,
+        "webhook_lease_seconds": str(LEASE_SECONDS),
+        "webhook_networks": "127.0.0.0/8",
+        "webhook_timeout_seconds": str(TIMEOUT_SECONDS),
     }
     services = {
         f"{service} {n}": Supervised(service, logs / f"{service}-{n}.log", settings)
         for service, replicas in REPLICAS.items()
         for n in range(replicas)
     }
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=REQUEST_SECONDS)
-    made = Stage(on, name, name, workload, {}, services, client, logs)
-    async with connected(made) as connection:
-        for one in workload.organizations:
-            await connection.execute(
-                "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4)",
-                *(one.id, one.name, one.time_zone, zone_rules(one.time_zone)),
-            )
-            for livemode in (True, False):
-                made.keys[one.id, livemode] = await key(connection, one.id, livemode)
-    supervisors = [asyncio.create_task(service.run()) for service in services.values()]
+    made = Stage(
+        on,
+        name,
+        calls_topic,
+        name,
+        workload,
+        {},
+        services,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=REQUEST_SECONDS),
+        logs,
+        [
+            Endpoint(one.id, livemode, () if not livemode else LIVE_TYPES, seed)
+            for one in workload.organizations
+            for livemode in (True, False)
+        ],
+        Endpoint(workload.organizations[0].id, True, ("call.deleted",), seed),
+        [
+            *(Followed(one.id, livemode=False) for one in workload.organizations),
+            *(Followed(one.id, livemode=True) for one in workload.organizations[-LIVE_STREAMS:]),
+        ],
+    )
+    async with serving(made.endpoints) as urls, serving([made.distrusted], tls=True) as (distrusted_url,):
+        async with connected(made) as connection:
+            await _fill(made, connection)
+            box = SecretBox([secrets_key])
+            for endpoint, url in zip(
+                [*made.endpoints, made.distrusted], [*urls, distrusted_url], strict=True
+            ):
+                await _subscribe(connection, box, endpoint, url)
+        async with _running(made):
+            yield made
+
+
+async def _fill(made: Stage, connection: Connection) -> None:
+    """Creates the organizations and their keys."""
+    for one in made.workload.organizations:
+        await connection.execute(
+            "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, $2, $3, $4)",
+            *(one.id, one.name, one.time_zone, zone_rules(one.time_zone)),
+        )
+        for livemode in (True, False):
+            made.keys[one.id, livemode] = await key(connection, one.id, livemode)
+
+
+async def _subscribe(connection: Connection, box: SecretBox, endpoint: Endpoint, url: str) -> None:
+    """Creates the webhook of an endpoint."""
+    async with connection.transaction():
+        webhook, endpoint.secret = await create_webhook(
+            connection,
+            box,
+            organization_id=endpoint.organization_id,
+            livemode=endpoint.livemode,
+            url=url,
+            description="",
+            types=endpoint.types,
+            actor="storm",
+        )
+    endpoint.webhook_id = webhook.id
+
+
+@asynccontextmanager
+async def _running(made: Stage) -> AsyncIterator[None]:
+    """Keeps the services running for the duration of the block, once they are ready."""
+    supervisors = [asyncio.create_task(service.run()) for service in made.services.values()]
     try:
         async with asyncio.timeout(READY_SECONDS):
-            await _until_ready(made)
+            while not await _is_ready(made):
+                await asyncio.sleep(LOOK_SECONDS)
         made.began = time.monotonic()
-        yield made
+        yield
     finally:
         for supervisor in supervisors:
             supervisor.cancel()
         await asyncio.gather(*supervisors, return_exceptions=True)
-        await client.aclose()
-        for service in services.values():
+        await made.client.aclose()
+        for service in made.services.values():
             service.end()
 
 
-async def _until_ready(made: Stage) -> None:
+async def _is_ready(made: Stage) -> bool:
+    """Whether the API answers, ingest owns the topic, and the outbox has every change from now on."""
     on = made.grounds
-    while not (
-        await is_ready(str(made.client.base_url)) and await owns_all(on.bootstrap, made.group, made.topic, ())
-    ):
-        await asyncio.sleep(LOOK_SECONDS)
+    if not await is_ready(str(made.client.base_url)):
+        return False
+    async with connected(made) as connection:
+        publishes = await connection.fetchval(PUBLISHES)
+    return bool(publishes) and await owns_all(on.bootstrap, made.group, made.topic, ())
+
+
+# A publisher that has published all calls leads.
+PUBLISHES: Final = "SELECT leader IS NOT NULL AND all_after_organization IS NULL FROM publisher"

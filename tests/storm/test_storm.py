@@ -13,7 +13,7 @@ from tests.storm.schedule import brokers_of, plan
 from tests.storm.stage import Grounds, grounds
 
 CALLS = 50_000
-FAULTS = 30
+FAULTS = 36
 SECONDS = 75
 SHORT_SEED, SHORT_CALLS, SHORT_SECONDS = 6, 1_000, 8
 
@@ -43,6 +43,8 @@ async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path
     assert done.faults.total() == len(TELLING)
     assert done.checked["verify"] > 0
     assert done.checked["details"] > 0
+    assert done.checked["events of streams, each once"] > 0
+    assert done.checked["messages, each verified"] > 0
 
 
 @pytest.mark.storm

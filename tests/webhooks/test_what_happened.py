@@ -86,6 +86,12 @@ def test_a_deletion_tells_only_ids() -> None:
     }
 
 
+def test_a_deletion_has_one_id_at_each_change_of_its_call() -> None:
+    ids = {message_of_deletion(before, ORGANIZATION, CALL, NOON).id for before in (RINGING, COMPLETED)}
+    assert RINGING.revision != COMPLETED.revision
+    assert len(ids) == 1
+
+
 def test_a_receiver_verifies_with_the_library_and_either_secret() -> None:
     old, new = new_secret(), new_secret()
     now = datetime.now(UTC)  # the library compares with the clock
