@@ -4,6 +4,7 @@ import json
 import os
 import re
 from typing import Any
+from uuid import uuid4
 
 import schemathesis
 from schemathesis.core.failures import Failure
@@ -42,7 +43,9 @@ def before_call(
     context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
 ) -> None:
     """Keeps one of several exclusive parameters, so that not every request is refused. A schema cannot
-    express which organization the key belongs to."""
+    express which organization the key belongs to, and which webhook has a delivery."""
+    if case.method in ("DELETE", "PATCH") and case.path_parameters.get("id") == os.environ["WEBHOOK_ID"]:
+        case.path_parameters["id"] = str(uuid4())  # the webhook with deliveries stays as it is
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "action" in case.query:
@@ -52,6 +55,8 @@ def before_call(
     for names in INSTEAD_OF_EACH_OTHER:
         for name in [name for name in names if name in case.query][1:]:
             del case.query[name]
+    if "delivery_id" in case.path_parameters:
+        case.path_parameters["id"] = os.environ["WEBHOOK_ID"]
     if "x-organization-id" in case.headers:
         case.headers["x-organization-id"] = os.environ["ORGANIZATION_ID"]
 
