@@ -32,12 +32,12 @@ import uvloop
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.freshness import TOPIC, WARM_UP_SECONDS, load, probe, wait_until_ready
+from benchmarks.freshness import TOPIC, WARM_UP_SECONDS, create_organization, load, probe, wait_until_ready
 from benchmarks.pipeline import PARTITIONS, cpu_seconds, publish, wait_for_first_poll, wait_until_done
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.embedded.state import free_ports
-from shared.api_keys import key_hash, key_hint, new_key
+from shared.api_keys import new_key
 from shared.kafka.topic import ensure_topic
 from shared.migrations.upgrade import upgrade
 from shared.secret_box import SecretBox
@@ -237,20 +237,6 @@ async def prepare(running: Servers) -> tuple[str, str]:
     database_url = running.database_url("changes")
     await asyncio.to_thread(upgrade, database_url)
     return database_url, new_secrets_key()
-
-
-async def create_organization(database_url: str, organization: uuid.UUID, key: str) -> None:
-    """Creates an organization with a key for live data."""
-    database = await asyncpg.connect(database_url)
-    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Changes')", organization)
-    await database.execute(
-        "INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint) VALUES ($1, $2, true, $3, $4)",
-        organization,
-        uuid.uuid4(),
-        key_hash(key),
-        key_hint(key),
-    )
-    await database.close()
 
 
 async def create_endpoint(database_url: str, organization: uuid.UUID, secrets_key: str, url: str) -> None:

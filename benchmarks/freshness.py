@@ -90,16 +90,7 @@ async def measure(running: Servers, rate: int, seconds: int, directory: Path) ->
     url = running.database_url("freshness")
     await asyncio.to_thread(upgrade, url)
     organization, key = uuid.uuid4(), new_key(livemode=True)
-    database = await asyncpg.connect(url)
-    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Freshness')", organization)
-    await database.execute(
-        "INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint) VALUES ($1, $2, true, $3, $4)",
-        organization,
-        uuid.uuid4(),
-        key_hash(key),
-        key_hint(key),
-    )
-    await database.close()
+    await create_organization(url, organization, key)
     (port,) = free_ports(1)
     environment = {
         **os.environ,
@@ -125,6 +116,20 @@ async def measure(running: Servers, rate: int, seconds: int, directory: Path) ->
         f"p50 {cuts[49] * 1000:.0f} ms, p90 {cuts[89] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms, "
         f"longest {max(taken) * 1000:.0f} ms; verify: {'exact' if proof.exact else 'NOT EXACT'}"
     )
+
+
+async def create_organization(database_url: str, organization: uuid.UUID, key: str) -> None:
+    """Creates an organization with a key for live data."""
+    database = await asyncpg.connect(database_url)
+    await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", organization)
+    await database.execute(
+        "INSERT INTO api_keys (organization_id, id, livemode, key_hash, hint) VALUES ($1, $2, true, $3, $4)",
+        organization,
+        uuid.uuid4(),
+        key_hash(key),
+        key_hint(key),
+    )
+    await database.close()
 
 
 async def _run(

@@ -4,7 +4,7 @@
 deliveries, and `webhooks`, which makes messages. `database` and `kafka` connect to the
 servers, `store` changes calls and counts, and `monitoring` covers logs, metrics and traces. `settings` reads
 the environment; `migrations` creates the tables. `encoding`, `plans`, `api_keys`, `secret_box`, `backoff`,
-`outage`, `in_halves`, `extras`, `upstream`, `probe` and `until_stopped` are single files.
+`outage`, `in_halves`, `extras`, `upstream`, `probe` and `first_of` are single files.
 
 May import no service. The layers are defined in pyproject.toml, under `tool.importlinter`.
 """

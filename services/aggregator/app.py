@@ -17,6 +17,7 @@ from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.first_of import first_of
 from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings
 from shared.store.deltas_channel import DELTAS_CHANNEL
@@ -85,26 +86,16 @@ async def _follow(
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
     logger.info("follows the deltas")
     counted_at = -math.inf
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        while not stop.is_set():
-            news.clear()
-            began = time.monotonic()
-            applied = await apply_deltas(connection, settings.aggregate_deltas)
-            on_applied(applied, time.monotonic() - began)
-            if began - counted_at >= WAITING_SECONDS:
-                counted_at = began
-                metrics.wait(*await waiting_deltas(connection))
-            if applied == settings.aggregate_deltas:
-                continue
-            if applied:
-                await asyncio.wait((stopped,), timeout=settings.aggregate_rest_seconds)
-            word = asyncio.ensure_future(news.wait())
-            await asyncio.wait(
-                (word, stopped),
-                timeout=settings.aggregate_interval_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            word.cancel()
-    finally:
-        stopped.cancel()
+    while not stop.is_set():
+        news.clear()
+        began = time.monotonic()
+        applied = await apply_deltas(connection, settings.aggregate_deltas)
+        on_applied(applied, time.monotonic() - began)
+        if began - counted_at >= WAITING_SECONDS:
+            counted_at = began
+            metrics.wait(*await waiting_deltas(connection))
+        if applied == settings.aggregate_deltas:
+            continue
+        if applied:
+            await first_of(stop, seconds=settings.aggregate_rest_seconds)
+        await first_of(news, stop, seconds=settings.aggregate_interval_seconds)

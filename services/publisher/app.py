@@ -38,6 +38,7 @@ from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.first_of import first_of
 from shared.kafka.client import KafkaRefusal, address, fault, refusal
 from shared.kafka.topic import wait_for_topic
 from shared.outage import Outage
@@ -115,7 +116,7 @@ class _Publisher:
         await self._count_waiting(connection)
         if await self._lease(connection) is None:
             self._worked(leads=False)
-            await self._pause(self._settings.publisher_lease_seconds / 5)
+            await first_of(self._stop, seconds=self._settings.publisher_lease_seconds / 5)
             return
         try:
             async with topic_writer(self._settings) as writer:
@@ -157,7 +158,8 @@ class _Publisher:
                 if held.all_after is not None and held.outbox_is_complete:
                     held = await self._publish_some_of_all(connection, writer, held, held.all_after)
                 elif not changed.row_ids:
-                    await self._pause(min(self._settings.publisher_interval_seconds, extends_seconds), news)
+                    seconds = min(self._settings.publisher_interval_seconds, extends_seconds)
+                    await first_of(self._stop, news, seconds=seconds)
                 await self._count_waiting(connection)
                 if held is None or time.monotonic() - extended_at > extends_seconds:
                     held, extended_at = await self._lease(connection), time.monotonic()
@@ -223,10 +225,3 @@ class _Publisher:
         if time.monotonic() - self._counted_at >= WAITING_SECONDS:
             self._counted_at = time.monotonic()
             self._metrics.wait(*await waiting(connection))
-
-    async def _pause(self, seconds: float, news: asyncio.Event | None = None) -> None:
-        """Waits until there are news, the process stops, or the time is over."""
-        events = [asyncio.ensure_future(event.wait()) for event in (self._stop, news) if event is not None]
-        await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for event in events:
-            event.cancel()

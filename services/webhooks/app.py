@@ -34,6 +34,7 @@ from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.first_of import first_of
 from shared.outage import Outage
 from shared.secret_box import SecretsLocked
 from shared.settings.webhooks import WebhooksSettings
@@ -80,6 +81,8 @@ class _Sender:
         self._running: Counter[EndpointKey] = Counter()
         self._running_failing = 0
         self._outcomes: list[Outcome] = []
+        self._fault: BaseException | None = None
+        """A fault of an attempt that no rule expects. It ends the process."""
         self._news = asyncio.Event()
         self._kept_up_at = -math.inf
         self._locked: set[bytes] = set()
@@ -114,6 +117,8 @@ class _Sender:
         if self._settings.database_pooler == "none":
             await connection.add_listener(CHANNEL, hear)
         while not self._stop.is_set():
+            if self._fault is not None:
+                raise RuntimeError("an attempt failed in a way that is not expected") from self._fault
             self._news.clear()
             await self._store_outcomes(connection)
             await self._fetch_due(connection)
@@ -123,20 +128,12 @@ class _Sender:
             self._database.succeeded()
             self._outage.end()
             if not self._outcomes:
-                await self._pause()
+                await first_of(self._news, self._stop, seconds=self._settings.webhook_interval_seconds)
         self._queues.clear()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=FINISH_SECONDS)
         await self._store_outcomes(connection)
         await release_endpoints(connection, self._process)
-
-    async def _pause(self) -> None:
-        """Waits for news, the stop, or the next check."""
-        events = [asyncio.ensure_future(event.wait()) for event in (self._news, self._stop)]
-        seconds = self._settings.webhook_interval_seconds
-        await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for event in events:
-            event.cancel()
 
     async def _store_outcomes(self, connection: Connection) -> None:
         """Stores what has become of attempts. Keeps it if the database fails."""
@@ -182,8 +179,8 @@ class _Sender:
     def _start_attempts(self, only: EndpointKey | None = None) -> None:
         """Starts attempts from all queues, or from one, while there are connections.
 
-        An endpoint that fails gets one message at a time, and all of them together may use half of the
-        connections. The others may use half as well, as long as an equal share is more than one."""
+        An endpoint that fails gets one message at a time, and all that fail may use half of the connections.
+        Each other endpoint gets an equal share of half of the connections, but at least one."""
         keys = self._queues if only is None else self._queues.keys() & {only}
         for key in sorted(random.sample(list(keys), len(keys)), key=self._fails):
             queue = self._queues[key]
@@ -217,8 +214,10 @@ class _Sender:
         if not self._running[key]:
             del self._running[key]
         self._news.set()
-        if not attempt.cancelled():
-            attempt.result()
+        if attempt.cancelled():
+            return
+        self._fault = self._fault or attempt.exception()
+        if self._fault is None:
             self._start_attempts(key)
 
     async def _attempt(self, endpoint: Endpoint, delivery: DueDelivery) -> None:
@@ -227,6 +226,8 @@ class _Sender:
         try:
             secrets = self._secrets(endpoint, now)
         except SecretsLocked as locked:
+            if endpoint.secrets in self._locked:
+                return
             self._locked.add(endpoint.secrets)
             self._queues.pop(endpoint.key, None)
             about = {"organization_id": str(endpoint.key[0]), "webhook_id": str(endpoint.key[1])}

@@ -389,7 +389,7 @@ webhooks = Table(
     Column(
         "previous_secret_until",
         _instant,
-        comment="until when messages are also signed with the secret before; null: there is none",
+        comment="messages have a second signature by the previous secret before this time",
     ),
     Column("enabled", Boolean, nullable=False, server_default=text("true")),
     Column("disabled_reason", Text, comment="why callfold disabled it; null: a client did"),

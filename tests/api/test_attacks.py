@@ -23,7 +23,8 @@ from shared.database.connection import Connection
 from shared.database.roles import API
 from shared.secret_box import SecretBox, new_key
 from shared.settings.api import ApiSettings
-from shared.store.webhooks import create_webhook, send_test
+from shared.store.webhook_deliveries import send_test
+from shared.store.webhooks import create_webhook
 from tests.support import seed
 from tests.support.monitoring import Monitor
 from tests.support.processes import Service, until

@@ -17,7 +17,8 @@ from shared.calls.event import Status
 from shared.database.connection import Connection
 from shared.database.roles import API
 from shared.secret_box import SecretBox, new_key
-from shared.store.webhooks import create_webhook, find_webhook, send_test
+from shared.store.webhook_deliveries import send_test
+from shared.store.webhooks import create_webhook, find_webhook
 from tests.support import seed
 from tests.support.api import NOW, bearing
 from tests.support.monitoring import Monitor

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.database.connection import Connection
-from shared.store.webhooks import send_test
+from shared.store.webhook_deliveries import send_test
 from tests.support.events import NOON
 from tests.support.processes import until
 from tests.support.repository import ROOT

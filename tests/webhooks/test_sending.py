@@ -15,7 +15,8 @@ from aiohttp import web
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox
 from shared.store.delete import delete
-from shared.store.webhooks import Webhook, change_webhook, rotate_secret, send_again, send_test
+from shared.store.webhook_deliveries import send_again, send_test
+from shared.store.webhooks import Webhook, change_webhook, rotate_secret
 from tests.publisher.conftest import StartPublisher
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.ingesting import call, keyed
@@ -186,6 +187,17 @@ async def test_a_test_is_sent_once(
 
     await until(given_up, "the only attempt")
     assert (await delivery(database))["attempts"] == 1
+
+
+async def test_a_fault_that_no_rule_expects_ends_the_process(
+    database: Connection, receiver: WebhookReceiver, add_webhook: AddWebhook, start_webhooks: StartWebhooks
+) -> None:
+    await try_out(database, await add_webhook(receiver))
+    await database.execute(r"UPDATE webhook_messages SET body = '\xff'")
+    process = start_webhooks()
+    await until(lambda: not process.running, "the process to end")
+    assert process.exit_status != 0
+    assert process.said("an attempt failed in a way that is not expected")
 
 
 async def test_a_success_counts_although_its_body_never_ends(

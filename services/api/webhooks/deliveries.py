@@ -14,7 +14,8 @@ from services.api.http.query import no_query
 from services.api.webhooks import documentation
 from services.api.webhooks.deliveries_query import DeliveriesQuery, deliveries_query
 from services.api.webhooks.found_webhook import WebhookId, check_enabled, found_webhook
-from shared.store.webhooks import Delivery, Webhook, find_delivery, list_deliveries, send_again
+from shared.store.webhook_deliveries import Delivery, find_delivery, list_deliveries, send_again
+from shared.store.webhooks import Webhook
 
 DeliveryId = Annotated[
     int, Path(ge=1, le=2**63 - 1, description="The delivery's id, as the list has it.", examples=[4711])

@@ -4,7 +4,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from services.api.http.query import read_query
-from shared.store.webhooks import DeliveryState
+from shared.store.webhook_deliveries import DeliveryState
 
 
 class DeliveriesQuery(BaseModel):

@@ -14,17 +14,16 @@ from services.api.webhooks import documentation
 from services.api.webhooks.found_webhook import WebhookId, changing_webhooks, check_enabled, found_webhook
 from services.api.webhooks.models import NewWebhook, WebhookChange
 from shared.secret_box import SecretsLocked
+from shared.store.webhook_deliveries import find_delivery, send_test
 from shared.store.webhooks import (
     WEBHOOKS_MAX,
     TooManyWebhooks,
     Webhook,
     change_webhook,
     create_webhook,
-    find_delivery,
     list_webhooks,
     remove_webhook,
     rotate_secret,
-    send_test,
 )
 from shared.webhooks.target import check_url
 

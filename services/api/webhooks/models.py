@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
-from shared.store.webhooks import DeliveryState
+from shared.store.webhook_deliveries import DeliveryState
 from shared.webhooks.call_change import MessageType
 from shared.webhooks.target import URL_CHARACTERS_MAX, URL_PATTERN
 

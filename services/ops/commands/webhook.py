@@ -26,22 +26,18 @@ from services.ops.terminal.program import suggestion
 from shared.database.connection import Connection
 from shared.secret_box import SecretBox, SecretsLocked
 from shared.settings.webhooks import WebhookTargetSettings
+from shared.store.webhook_deliveries import Delivery, find_delivery, list_deliveries, send_again, send_test
 from shared.store.webhooks import (
     ROTATION,
     WEBHOOKS_MAX,
-    Delivery,
     TooManyWebhooks,
     Webhook,
     change_webhook,
     create_webhook,
-    find_delivery,
     find_webhook,
-    list_deliveries,
     list_webhooks,
     remove_webhook,
     rotate_secret,
-    send_again,
-    send_test,
 )
 from shared.webhooks.call_change import MESSAGE_TYPES
 from shared.webhooks.target import Network, check_url
@@ -229,20 +225,14 @@ def resend(
 def disable(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Disable a webhook. It gets no messages, and those that wait stay."""
     done = asyncio.run(_enable(state, webhook_id, enabled=False))
-    if as_json:
-        print_json(asdict(done))
-        return
-    typer.echo(f"The webhook {webhook_id} is disabled.")
+    _print_done(done, "disabled", as_json=as_json)
 
 
 @app.command(cls=Command)
 def enable(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Enable a webhook again. Deliveries that wait are sent; changes while it was disabled are not."""
     done = asyncio.run(_enable(state, webhook_id, enabled=True))
-    if as_json:
-        print_json(asdict(done))
-        return
-    typer.echo(f"The webhook {webhook_id} is enabled.")
+    _print_done(done, "enabled", as_json=as_json)
 
 
 @app.command(cls=Command)
@@ -265,10 +255,14 @@ def rotate(webhook_id: WebhookArgument, state: StateOption = None, as_json: Json
 def remove(webhook_id: WebhookArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Remove a webhook with its deliveries."""
     done = asyncio.run(_remove(state, webhook_id))
+    _print_done(done, "removed", as_json=as_json)
+
+
+def _print_done(webhook: Webhook, word: str, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(done))
-        return
-    typer.echo(f"The webhook {webhook_id} is removed.")
+        print_json(asdict(webhook))
+    else:
+        typer.echo(f"The webhook {webhook.id} is {word}.")
 
 
 def _print_with_secret(webhook: Webhook, secret: str, *, as_json: bool) -> None:

@@ -37,7 +37,8 @@ from shared.kafka.producer import producer
 from shared.kafka.topic import CLOSE_SECONDS
 from shared.settings.kafka import KafkaSettings
 from shared.store.delete import delete
-from shared.store.webhooks import create_webhook, list_deliveries, remove_webhook
+from shared.store.webhook_deliveries import list_deliveries
+from shared.store.webhooks import create_webhook, remove_webhook
 from shared.webhooks.call_change import MessageType
 
 SECONDS_WITHOUT_PROGRESS: Final = 60

@@ -111,7 +111,7 @@ def _create_webhooks() -> None:
         sa.Column(
             "previous_secret_until",
             sa.DateTime(timezone=True),
-            comment="until when messages are also signed with the secret before; null: there is none",
+            comment="messages have a second signature by the previous secret before this time",
         ),
         sa.Column("enabled", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("disabled_reason", sa.Text(), comment="why callfold disabled it; null: a client did"),
