@@ -21,6 +21,7 @@ from services.publisher.changed_calls import (
     CallKey,
     Change,
     Changed,
+    Overtaken,
     State,
     calls_after,
     changed_calls,
@@ -90,7 +91,7 @@ class _Publisher:
             while not self._stop.is_set():
                 try:
                     await self._lead_or_stand_by(await self._database.opened())
-                except ProducerFenced:
+                except (ProducerFenced, Overtaken):
                     logger.info("another publisher leads")
                     await self._kafka_backoff.wait(self._stop)
                 except KafkaError as error:
@@ -152,8 +153,8 @@ class _Publisher:
             while held is not None and not self._stop.is_set():
                 news.clear()
                 changed = await changed_calls(connection)
-                if changed.row_ids and not await self._publish_changes(connection, writer, changed):
-                    return
+                if changed.row_ids:
+                    await self._publish_changes(connection, writer, changed)
                 self._worked(leads=True)
                 if held.all_after is not None and held.outbox_is_complete:
                     held = await self._publish_some_of_all(connection, writer, held, held.all_after)
@@ -167,25 +168,22 @@ class _Publisher:
             if listens and not connection.is_closed():
                 await connection.remove_listener(CHANGES_CHANNEL, hear)
 
-    async def _publish_changes(self, connection: Connection, writer: TopicWriter, changed: Changed) -> bool:
-        """Publishes the present states of changed calls, and gives webhooks their messages, in one
-        transaction with the removal of the changes. Returns false if another process has removed some."""
+    async def _publish_changes(self, connection: Connection, writer: TopicWriter, changed: Changed) -> None:
+        """Publishes the present states of changed calls. Stores their messages for webhooks in the
+        transaction that removes the changes. Raises Overtaken."""
         subscribed = await subscriptions(connection, changed.calls)
         outbox = MessageOutbox(changed.calls, subscribed, self._reported)
         async for some in self._published(connection, writer, list(changed.calls), changed.calls):
             outbox.add(some)
             if outbox.is_full:
                 async with connection.transaction():
-                    if not await hold(connection, changed):
-                        return False
+                    await hold(connection, changed)
                     await outbox.store(connection)
         async with connection.transaction():
-            if not await forget(connection, changed):
-                return False
+            await forget(connection, changed)
             await outbox.store(connection)
         outbox.note()
         self._metrics.told(outbox.deliveries)
-        return True
 
     async def _published(
         self,

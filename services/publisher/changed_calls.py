@@ -23,6 +23,11 @@ TRANSCRIPTS_BYTES_MAX: Final = 8 * 1024 * 1024
 WAITING_MAX: Final = 1_000_000
 
 
+class Overtaken(Exception):
+    """Another publisher has removed some of these rows. The caller's transaction must not commit: it would
+    remove the others without their messages."""
+
+
 class Change(NamedTuple):
     """All changes of one call in these rows."""
 
@@ -69,16 +74,20 @@ def _before(row: Any) -> Iterator[CallBefore | None]:
     return map(call_before, row["revisions_before"], row["marks_before"])
 
 
-async def forget(connection: Connection, changed: Changed) -> bool:
-    """Removes published rows from the outbox; false if another process has removed some of them. Raises
-    asyncpg's errors."""
-    return len(await connection.fetch(_FORGET, changed.row_ids)) == len(changed.row_ids)
+async def forget(connection: Connection, changed: Changed) -> None:
+    """Removes published rows from the outbox, within the caller's transaction. Raises Overtaken and asyncpg's
+    errors."""
+    await _all_rows(connection, _FORGET, changed)
 
 
-async def hold(connection: Connection, changed: Changed) -> bool:
-    """Keeps rows in the outbox until the transaction ends; false if another process has removed some of
-    them. Raises asyncpg's errors."""
-    return len(await connection.fetch(_HOLD, changed.row_ids)) == len(changed.row_ids)
+async def hold(connection: Connection, changed: Changed) -> None:
+    """Keeps rows in the outbox until the caller's transaction ends. Raises Overtaken and asyncpg's errors."""
+    await _all_rows(connection, _HOLD, changed)
+
+
+async def _all_rows(connection: Connection, statement: str, changed: Changed) -> None:
+    if len(await connection.fetch(statement, changed.row_ids)) < len(changed.row_ids):
+        raise Overtaken
 
 
 async def calls_after(connection: Connection, place: CallKey) -> Sequence[CallKey]:

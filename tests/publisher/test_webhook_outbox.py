@@ -3,7 +3,9 @@
 from typing import Any
 from uuid import UUID, uuid4
 
-from services.publisher.changed_calls import Change, State
+import pytest
+
+from services.publisher.changed_calls import Change, Overtaken, State, changed_calls, forget, hold
 from services.publisher.webhook_outbox import MessageOutbox, Reported, Subscription
 from shared.database.connection import Connection
 from shared.webhooks.call_change import call_before
@@ -49,6 +51,25 @@ async def test_a_state_that_is_ahead_of_the_outbox_is_reported_once(database: Co
 
     types = await database.fetch("SELECT type FROM webhook_messages ORDER BY created_at, type")
     assert [row["type"] for row in types] == ["call.answered", "call.completed", "recording.ready"]
+
+
+async def test_a_publisher_that_was_overtaken_removes_nothing(database: Connection) -> None:
+    """It would remove changes whose messages nobody stores."""
+    await database.execute("INSERT INTO publisher DEFAULT VALUES")
+    tenant = await seed.tenant(database)
+    for _ in range(2):
+        await seed.call(database, tenant)
+    changed = await changed_calls(database)
+    assert len(changed.row_ids) >= 2
+    await database.execute("DELETE FROM call_changes WHERE id = $1", changed.row_ids[0])
+
+    for step in (hold, forget):
+        with pytest.raises(Overtaken):
+            async with database.transaction():
+                await step(database, changed)
+
+    left = await database.fetch("SELECT id FROM call_changes ORDER BY id")
+    assert [row["id"] for row in left] == list(changed.row_ids[1:])
 
 
 async def test_what_is_new_or_deleted_between_two_looks(database: Connection) -> None:
