@@ -72,21 +72,25 @@ async def endpoint_client(
 ) -> AsyncIterator[EndpointClient]:
     """A client for the duration of the block. `networks` are those that may be used although they are not
     public."""
-    async with (
-        _session(networks, timeout_seconds, encrypted=True) as with_tls,
-        _session(networks, timeout_seconds, encrypted=False) as without,
-    ):
-        yield EndpointClient(with_tls, without, timeout_seconds)
+    # The system's resolver needs a thread for each name: a few slow name servers would hold up all.
+    resolver = aiohttp.AsyncResolver(timeout=timeout_seconds / 2, tries=2)
+    try:
+        async with (
+            _session(networks, resolver, encrypted=True) as with_tls,
+            _session(networks, resolver, encrypted=False) as without,
+        ):
+            yield EndpointClient(with_tls, without, timeout_seconds)
+    finally:
+        await resolver.close()
 
 
 def _session(
-    networks: Sequence[Network], timeout_seconds: float, *, encrypted: bool
+    networks: Sequence[Network], resolver: aiohttp.AsyncResolver, *, encrypted: bool
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # the caller limits how many messages are sent at the same time
-            # The system's resolver needs a thread for each name: a few slow name servers would hold up all.
-            resolver=aiohttp.AsyncResolver(timeout=timeout_seconds / 2, tries=2),
+            resolver=resolver,
             socket_factory=_checked_socket(networks, encrypted=encrypted),
             ssl=ssl.create_default_context(),
         ),
