@@ -54,7 +54,7 @@ async def test_a_state_that_is_ahead_of_the_outbox_is_reported_once(database: Co
 
 
 async def test_a_publisher_that_was_overtaken_removes_nothing(database: Connection) -> None:
-    """It would remove changes whose messages nobody stores."""
+    """It would remove changes whose messages no publisher has stored."""
     await database.execute("INSERT INTO publisher DEFAULT VALUES")
     tenant = await seed.tenant(database)
     for _ in range(2):
