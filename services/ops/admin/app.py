@@ -48,8 +48,8 @@ def create_admin_app(
     *,
     clock: Callable[[], datetime] = _utc_now,
     console: ASGIApp | None = None,
-) -> ASGIApp:
-    """The ASGI application. `place` is the database as an operator uses it, and `settings` say how ingest
+) -> FastAPI:
+    """The application. `place` is the database as an operator uses it, and `settings` say how ingest
     reads Kafka. `console` serves the static files of a browser console, which are public. `clock` returns the
     current time."""
     proof = ProofProcess(place.address)
@@ -80,7 +80,8 @@ def create_admin_app(
     if console is not None:
         app.mount(CONSOLE_PATH, console, name="console")
     handle_errors(app)
-    return TokenGuard(app, token)
+    app.add_middleware(TokenGuard, token=token)
+    return app
 
 
 def _add_probes(app: FastAPI, probes: Probes) -> None:
