@@ -1,4 +1,4 @@
-"""Who may use the admin API: whoever has the token, and nobody else."""
+"""Access to the admin API: only clients with the token get answers."""
 
 import httpx
 import pytest

@@ -31,7 +31,7 @@ The API serves these routes on its monitor port, and never on its public port. T
     CALLFOLD_ADMIN_TOKEN=…
     CALLFOLD_ADMIN_DATABASE_URL=postgresql://callfold_operator@db.example.com/callfold
 
-- **Token.** It has at least 32 characters, such as those of `openssl rand -base64 32`. Whoever has it can
+- **Token.** It has at least 32 characters, such as those of `openssl rand -base64 32`. Its holder can
   read and discard quarantined records of every organization. Keep it in a secret, and rotate it by a restart.
 - **Database.** `callfold migrate --roles` creates the role `callfold_operator`. The public routes keep the
   role `callfold_api`.
