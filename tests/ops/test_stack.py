@@ -18,7 +18,6 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-import httpx
 import psutil
 import pytest
 from aiokafka.admin import NewPartitions
