@@ -19,11 +19,9 @@ CONSOLE: Final = Path(__file__).parent
 WEB: Final = CONSOLE / "web"
 BUILT: Final = CONSOLE / "built"
 STAMP: Final = BUILT / "stamp"
-"""What the files in `BUILT` were built from. Also written when a build fails, so that it is tried only once."""
+"""What the files in `BUILT` were built from. A failed build also writes it, so that it is tried only once."""
 NEW: Final = CONSOLE / "built.new"
 TOOL_SECONDS: Final = 300
-
-_NOT_SOURCES: Final = {"node_modules", "generated"}
 
 
 class BuildFailed(Exception):
@@ -79,10 +77,9 @@ def _alone() -> Iterator[None]:
 def _sources() -> str:
     """A digest of the sources."""
     digest = hashlib.sha256()
-    for file in sorted(WEB.rglob("*")):
-        path = file.relative_to(WEB)
-        if path.parts[0] not in _NOT_SOURCES and file.is_file():
-            digest.update(f"{path.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    for file in sorted(file for file in (*WEB.iterdir(), *(WEB / "src").rglob("*")) if file.is_file()):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(WEB).as_posix()} {content}\n".encode())
     return digest.hexdigest()
 
 
