@@ -7,7 +7,7 @@ import { Api, Failure } from "./client";
 import { useSession } from "./session";
 
 export interface Answer<T> {
-  /** The latest answer; null before the first one. */
+  /** The latest answer, which may be of an earlier key; null before the first one. */
   readonly content: T | null;
   readonly failure: Failure | null;
   readonly isLoading: boolean;

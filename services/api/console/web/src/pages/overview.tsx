@@ -14,7 +14,7 @@ import { Heading } from "../ui/frame";
 import { Empty, Loading, Problem } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
 import { BusiestNumbers } from "./overview/busiest-numbers";
-import { Tiles } from "./overview/tiles";
+import { daysOf, Tiles } from "./overview/tiles";
 import { Trends } from "./overview/trends";
 
 /** Changes are many, and each answer takes the API a moment. */
@@ -27,21 +27,16 @@ export function OverviewPage() {
   const kept: Record<string, string> = {};
   for (const name of ["direction", "phone_number_id"]) if (query[name]) kept[name] = query[name];
   const filters = { start_date: span.start, end_date: span.end, ...kept };
-  const { stats, trends } = useFigures(filters, span);
-  const failure = stats.failure ?? trends.failure;
+  const { content, failure, isLoading, reload } = useFigures(filters, span);
   return (
     <>
       <Heading title="Overview">Overview</Heading>
       <Spans query={query} span={span} />
-      {failure && <Problem failure={failure} onRetry={() => [stats, trends].map((each) => each.reload())} />}
-      {stats.content && trends.content ? (
-        <Figures
-          stats={stats.content}
-          trends={trends.content}
-          span={span}
-          filters={filters}
-          isStale={stats.isLoading}
-        />
+      {failure && <Problem failure={failure} onRetry={reload} />}
+      {content ? (
+        <div aria-busy={isLoading}>
+          <Figures {...content} />
+        </div>
       ) : (
         !failure && <Loading what="the figures" />
       )}
@@ -49,21 +44,29 @@ export function OverviewPage() {
   );
 }
 
+/** Figures with what they are of, so that their links fit them while others are loaded. */
+interface AnsweredFigures {
+  readonly stats: CallStats;
+  readonly trends: CallTrends;
+  readonly span: Span;
+  readonly filters: Filters;
+}
+
 /** The figures of the span, and of the days just before it. They are loaded again when calls change. */
-function useFigures(filters: Filters, span: Span): { stats: Answer<CallStats>; trends: Answer<CallTrends> } {
+function useFigures(filters: Filters, span: Span): Answer<AnsweredFigures> {
   const api = useApi();
-  const asked = { ...filters, compare: "previous" } as const;
-  const key = JSON.stringify([filters, span.interval]);
-  const stats = useAnswer(`stats ${key}`, (signal) => api.stats(asked, signal));
-  const trends = useAnswer(`trends ${key}`, (signal) =>
-    api.trends({ ...asked, interval: span.interval }, signal),
-  );
+  const answer = useAnswer(JSON.stringify([filters, span.interval]), async (signal) => {
+    const asked = { ...filters, compare: "previous" };
+    const [stats, trends] = await Promise.all([
+      api.stats(asked, signal),
+      api.trends({ ...asked, interval: span.interval }, signal),
+    ]);
+    return { stats, trends, span, filters };
+  });
   const missed = useRef(false);
   const refresh = useThrottled(() => {
     missed.current = document.hidden;
-    if (missed.current) return;
-    stats.reload();
-    trends.reload();
+    if (!missed.current) answer.reload();
   }, REFRESH_MILLISECONDS);
   useChanges(refresh);
   useEffect(() => {
@@ -71,7 +74,7 @@ function useFigures(filters: Filters, span: Span): { stats: Answer<CallStats>; t
     document.addEventListener("visibilitychange", shown);
     return () => document.removeEventListener("visibilitychange", shown);
   }, [refresh]);
-  return { stats, trends };
+  return answer;
 }
 
 function Spans({ query, span }: { query: Filters; span: Span }) {
@@ -119,18 +122,10 @@ function Spans({ query, span }: { query: Filters; span: Span }) {
   );
 }
 
-interface FiguresProps {
-  readonly stats: CallStats;
-  readonly trends: CallTrends;
-  readonly span: Span;
-  readonly filters: Filters;
-  readonly isStale: boolean;
-}
-
-function Figures({ stats, trends, span, filters, isStale }: FiguresProps) {
+function Figures({ stats, trends, span, filters }: AnsweredFigures) {
   const before = stats.previous;
   return (
-    <div aria-busy={isStale}>
+    <>
       <p class="note">
         {day(span.start)} to {day(span.end)}, days of {stats.time_zone}
         {before?.start_date && before.end_date && (
@@ -142,13 +137,13 @@ function Figures({ stats, trends, span, filters, isStale }: FiguresProps) {
       </p>
       <Tiles stats={stats} filters={filters} />
       {stats.total === 0 && <Empty>There are no calls in this span.</Empty>}
-      <Trends trends={trends} filters={filters} />
+      <Trends trends={trends} filters={filters} days={span.days} />
       <div class="columns">
         <Breakdown stats={stats} filters={filters} />
         <Causes causes={stats.hangup_causes} filters={filters} />
         <BusiestNumbers filters={filters} total={stats.total} />
       </div>
-    </div>
+    </>
   );
 }
 
@@ -173,7 +168,13 @@ function Breakdown({ stats, filters }: { stats: CallStats; filters: Filters }) {
               <td>
                 <a href={callsAt({ ...filters, status })}>{number(stats.by_status[status])}</a>
               </td>
-              <td>{number(stats.previous?.by_status[status])}</td>
+              <td>
+                {stats.previous && (
+                  <a href={callsAt({ ...filters, ...daysOf(stats.previous), status })}>
+                    {number(stats.previous.by_status[status])}
+                  </a>
+                )}
+              </td>
             </tr>
           ))}
         </tbody>
