@@ -20,6 +20,8 @@ import { Trends } from "./overview/trends";
 /** Changes are many, and each answer takes the API a moment. */
 const REFRESH_MILLISECONDS = 3_000;
 
+const DIRECTIONS = ["", "inbound", "outbound", "unknown"];
+
 export function OverviewPage() {
   const session = useSession();
   const { query } = useLocation();
@@ -110,6 +112,17 @@ function Spans({ query, span }: { query: Filters; span: Span }) {
         </label>
         <button type="submit">Show</button>
       </form>
+      <Choice
+        label="Direction"
+        options={DIRECTIONS.map((direction) => ({
+          name: direction === "" ? "All" : direction,
+          href: overviewAt({ ...query, direction }),
+          isChosen: (query.direction ?? "") === direction,
+        }))}
+      />
+      {query.phone_number_id && (
+        <a href={overviewAt({ ...query, phone_number_id: "" })}>Show all phone numbers</a>
+      )}
       <Choice
         label="Interval"
         options={INTERVALS.filter((interval) => fits(interval, span.days)).map((interval) => ({
