@@ -19,7 +19,7 @@ CONSOLE: Final = Path(__file__).parent
 WEB: Final = CONSOLE / "web"
 BUILT: Final = CONSOLE / "built"
 STAMP: Final = BUILT / "stamp"
-"""What the files in `BUILT` were built from. A failed build also writes it, so that it is tried only once."""
+"""The digest of the built sources. A failed build also writes it, so that it is tried only once."""
 NEW: Final = CONSOLE / "built.new"
 TOOL_SECONDS: Final = 300
 
