@@ -11,6 +11,7 @@ import {
   seesTestCalls,
   storedSession,
   storeSession,
+  TimeZoneContext,
   takeFromFragment,
 } from "./api/session";
 import { RefusedContext } from "./api/use-answer";
@@ -44,14 +45,22 @@ function Console() {
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
+  const onTimeZone = useCallback(
+    (timeZone: string) => {
+      if (session !== null && session.timeZone !== timeZone) change({ ...session, timeZone });
+    },
+    [session, change],
+  );
   if (session === null || given !== null)
     return <SignInPage given={given} refused={refused} onSession={change} />;
   return (
     <SessionContext.Provider value={session}>
       <RefusedContext.Provider value={onRefused}>
-        <LocationProvider scope="/console/">
-          <Signed session={session} onLeave={() => change(null)} />
-        </LocationProvider>
+        <TimeZoneContext.Provider value={onTimeZone}>
+          <LocationProvider scope="/console/">
+            <Signed session={session} onLeave={() => change(null)} />
+          </LocationProvider>
+        </TimeZoneContext.Provider>
       </RefusedContext.Provider>
     </SessionContext.Provider>
   );

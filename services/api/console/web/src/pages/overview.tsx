@@ -1,10 +1,10 @@
 /** The overview: figures of a span of days, each with a link to the calls that it counts. */
 
-import { useEffect, useRef } from "preact/hooks";
+import { useContext, useEffect, useRef } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { callsAt, type Filters, overviewAt } from "../addresses";
 import type { CallStats, CallTrends } from "../api/client";
-import { useSession } from "../api/session";
+import { TimeZoneContext, useSession } from "../api/session";
 import { type Answer, useAnswer, useApi, useChanges, useThrottled } from "../api/use-answer";
 import { day, number, words } from "../format";
 import { DAYS_OFFERED, fits, INTERVALS, type Span, spanOf } from "../span";
@@ -65,6 +65,11 @@ function useFigures(filters: Filters, span: Span): Answer<AnsweredFigures> {
     ]);
     return { stats, trends, span, filters };
   });
+  const onTimeZone = useContext(TimeZoneContext);
+  const timeZone = answer.content?.stats.time_zone;
+  useEffect(() => {
+    if (timeZone) onTimeZone(timeZone);
+  }, [timeZone, onTimeZone]);
   const missed = useRef(false);
   const refresh = useThrottled(() => {
     missed.current = document.hidden;
