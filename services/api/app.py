@@ -16,6 +16,7 @@ from services.api.access.key_uses import KeyUses
 from services.api.access.rate_limits import RateLimits, TellingLimits, rate_limits
 from services.api.calls import detail, events, export, listing, recording
 from services.api.calls.recording_store import recording_store
+from services.api.console.serving import add_console
 from services.api.database.databases import open_databases
 from services.api.figures import stats, trends
 from services.api.figures.answer_cache import Answers
@@ -85,6 +86,7 @@ def create_app(
     app.add_middleware(Measured, metrics=metrics)
     _add_routes(app)
     asyncapi.add_route(app, settings.topic)
+    add_console(app, "console.html")
     handle_errors(app)
     if settings.api_cors_origins:
         cors.allow_origins(app, settings.api_cors_origins)

@@ -1,0 +1,47 @@
+/** The credential of this tab: kept in session storage, and sent only in a header. */
+
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+
+export interface Session {
+  /** An API key, or a user's token. */
+  readonly credential: string;
+  /** The organization that a user's token chooses; a key has its own. */
+  readonly organizationId?: string;
+  /** The organization's time zone; the browser's own while the API has not told it. */
+  readonly timeZone: string;
+}
+
+const STORED = "callfold.session";
+
+export function storedSession(): Session | null {
+  const text = sessionStorage.getItem(STORED);
+  return text === null ? null : (JSON.parse(text) as Session);
+}
+
+export function storeSession(session: Session | null): void {
+  if (session === null) sessionStorage.removeItem(STORED);
+  else sessionStorage.setItem(STORED, JSON.stringify(session));
+}
+
+/** The value of `name` in the address's fragment, which browsers do not send. It is removed from the address. */
+export function takeFromFragment(name: string): string | null {
+  const value = new URLSearchParams(location.hash.slice(1)).get(name);
+  if (value !== null) history.replaceState(history.state, "", location.pathname + location.search);
+  return value;
+}
+
+export const SessionContext = createContext<Session | null>(null);
+
+/** Called with the time zone that an answer has, which may have changed since the session began. */
+export const TimeZoneContext = createContext<(timeZone: string) => void>(() => {});
+
+/** The session of a signed-in page. Throws outside of one. */
+export function useSession(): Session {
+  const session = useContext(SessionContext);
+  if (session === null) throw new Error("This page needs a session.");
+  return session;
+}
+
+/** Whether the credential sees test calls. */
+export const seesTestCalls = (session: Session) => session.credential.startsWith("kros_test_");

@@ -1,0 +1,99 @@
+/** The console of developers: their organization's calls. */
+
+import { render } from "preact";
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { LocationProvider, Route, Router, useLocation } from "preact-iso";
+import { callsAt, overviewAt } from "./addresses";
+import type { Failure } from "./api/failure";
+import {
+  type Session,
+  SessionContext,
+  seesTestCalls,
+  storedSession,
+  storeSession,
+  TimeZoneContext,
+  takeFromFragment,
+} from "./api/session";
+import { RefusedContext } from "./api/use-answer";
+import { CallPage } from "./pages/call";
+import { CallsPage } from "./pages/calls";
+import { NoSuchPage } from "./pages/no-such-page";
+import { OverviewPage } from "./pages/overview";
+import { SignInPage } from "./pages/sign-in";
+import { Frame } from "./ui/frame";
+import "./style.css";
+
+function Console() {
+  const [session, setSession] = useState<Session | null>(storedSession);
+  const [given, setGiven] = useState(() => takeFromFragment("key"));
+  const [refused, setRefused] = useState<Failure | null>(null);
+  const change = useCallback((next: Session | null) => {
+    storeSession(next);
+    setSession(next);
+    setGiven(null);
+    setRefused(null);
+  }, []);
+  const onRefused = useCallback(
+    (failure: Failure) => {
+      change(null);
+      setRefused(failure);
+    },
+    [change],
+  );
+  useEffect(() => {
+    const follow = () => setGiven((before) => takeFromFragment("key") ?? before);
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  const onTimeZone = useCallback(
+    (timeZone: string) => {
+      if (session !== null && session.timeZone !== timeZone) change({ ...session, timeZone });
+    },
+    [session, change],
+  );
+  if (session === null || given !== null)
+    return <SignInPage given={given} refused={refused} onSession={change} />;
+  return (
+    <SessionContext.Provider value={session}>
+      <RefusedContext.Provider value={onRefused}>
+        <TimeZoneContext.Provider value={onTimeZone}>
+          <LocationProvider scope="/console/">
+            <Signed session={session} onLeave={() => change(null)} />
+          </LocationProvider>
+        </TimeZoneContext.Provider>
+      </RefusedContext.Provider>
+    </SessionContext.Provider>
+  );
+}
+
+function Signed({ session, onLeave }: { session: Session; onLeave: () => void }) {
+  const { path } = useLocation();
+  const places = [
+    { name: "Overview", href: overviewAt(), isCurrent: path === "/console/" },
+    { name: "Calls", href: callsAt(), isCurrent: path.startsWith("/console/calls") },
+  ];
+  const aside = (
+    <>
+      {seesTestCalls(session) && <span class="mode">Test calls</span>}
+      <span class="zone" title="The organization's time zone">
+        {session.timeZone}
+      </span>
+      <button type="button" onClick={onLeave}>
+        Sign out
+      </button>
+    </>
+  );
+  return (
+    <Frame places={places} aside={aside}>
+      <Router>
+        <Route path="/console/" component={OverviewPage} />
+        <Route path="/console/calls" component={CallsPage} />
+        <Route path="/console/calls/:id" component={CallPage} />
+        <Route default component={NoSuchPage} />
+      </Router>
+    </Frame>
+  );
+}
+
+const page = document.getElementById("page");
+if (page !== null) render(<Console />, page);

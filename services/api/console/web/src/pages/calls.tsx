@@ -1,0 +1,155 @@
+/** The list of calls: its filters are in the address, and its rows follow the changes of calls. */
+
+import { useLocation } from "preact-iso";
+import { callAt, callsAt, type Filters } from "../addresses";
+import type { Call } from "../api/client";
+import { useSession } from "../api/session";
+import { useAnswer, useApi } from "../api/use-answer";
+import { duration, instant, money, NONE, number, words } from "../format";
+import { Heading } from "../ui/frame";
+import { Scrolled } from "../ui/scrolled";
+import { Empty, Loading, Problem } from "../ui/states";
+import { StatusMark } from "../ui/status-mark";
+import { Export } from "./calls/export";
+import { FilterForm } from "./calls/filter-form";
+import { useLiveCalls } from "./calls/use-live-calls";
+
+const CALLS_PER_PAGE = 50;
+
+export function CallsPage() {
+  const { query } = useLocation();
+  const { cursor, ...filters } = query;
+  const api = useApi();
+  const answer = useAnswer(`calls ${JSON.stringify(query)}`, (signal) =>
+    // The total of a later page is that of the first one.
+    api.calls({ limit: CALLS_PER_PAGE, ...query, ...(cursor && { total: false }) }, signal),
+  );
+  const { timeZone } = useSession();
+  const live = useLiveCalls(answer.content?.data ?? null, filters, timeZone, answer.reload);
+  const { content, failure } = answer;
+  return (
+    <>
+      <Heading title="Calls">Calls</Heading>
+      <FilterForm key={JSON.stringify(filters)} filters={filters} />
+      {failure && <Problem failure={failure} onRetry={answer.reload} />}
+      {content === null ? (
+        !failure && <Loading what="calls" />
+      ) : (
+        <section aria-busy={answer.isLoading}>
+          <div class="toolbar">
+            <p class="total" role="status">
+              {content.total === null
+                ? "A later page"
+                : `${number(content.total)} ${content.total === 1 ? "call" : "calls"}`}
+            </p>
+            <Announcement calls={live.newCalls} isFirstPage={!cursor} filters={filters} onShow={live.show} />
+            <span class="live" data-connection={live.connection}>
+              {LIVE[live.connection]}
+            </span>
+            <Export filters={filters} />
+          </div>
+          {live.calls.length === 0 ? (
+            <Empty>No call has these properties.</Empty>
+          ) : (
+            <List calls={live.calls} gone={live.gone} />
+          )}
+          <Pages cursor={cursor} next={content.next_cursor} filters={filters} />
+        </section>
+      )}
+    </>
+  );
+}
+
+const LIVE = { connecting: "Connecting …", live: "Live", refused: "Not live" } as const;
+
+interface AnnouncementProps {
+  readonly calls: number;
+  readonly isFirstPage: boolean;
+  readonly filters: Filters;
+  readonly onShow: () => void;
+}
+
+/** New calls are announced and not inserted, so that no row moves under the pointer. */
+function Announcement({ calls, isFirstPage, filters, onShow }: AnnouncementProps) {
+  const { route } = useLocation();
+  return (
+    <span role="status" class="announcement">
+      {calls > 0 && (
+        <button
+          type="button"
+          onClick={() => {
+            if (!isFirstPage) route(callsAt(filters));
+            onShow();
+          }}
+        >
+          {number(calls)} new {calls === 1 ? "call" : "calls"}: show
+        </button>
+      )}
+    </span>
+  );
+}
+
+function List({ calls, gone }: { calls: readonly Call[]; gone: ReadonlySet<string> }) {
+  const { timeZone } = useSession();
+  return (
+    <Scrolled label="List of calls">
+      <table class="calls">
+        <thead>
+          <tr>
+            {["Created", "From", "To", "Direction", "Status", "Duration", "Cost", "Hangup cause", "Has"].map(
+              (name) => (
+                <th key={name} scope="col">
+                  {name}
+                </th>
+              ),
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {calls.map((call) => (
+            <tr key={call.id} data-call={call.id} class={gone.has(call.id) ? "gone" : undefined}>
+              <td data-name="Created">
+                {gone.has(call.id) ? (
+                  `${instant(call.created_at, timeZone)} (deleted)`
+                ) : (
+                  <a href={callAt(call.id)}>{instant(call.created_at, timeZone)}</a>
+                )}
+              </td>
+              <td data-name="From">{call.from_number ?? NONE}</td>
+              <td data-name="To">{call.to_number ?? NONE}</td>
+              <td data-name="Direction">{call.direction ?? NONE}</td>
+              <td data-name="Status">
+                <StatusMark status={call.status} />
+              </td>
+              <td data-name="Duration">{duration(call.duration)}</td>
+              <td data-name="Cost">{money(call.cost)}</td>
+              <td data-name="Hangup cause">{call.hangup_cause ? words(call.hangup_cause) : NONE}</td>
+              <td data-name="Has">
+                {[call.recording_url && "recording", call.transcript && "transcript"]
+                  .filter(Boolean)
+                  .join(", ") || NONE}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scrolled>
+  );
+}
+
+function Pages({
+  cursor,
+  next,
+  filters,
+}: {
+  cursor: string | undefined;
+  next: string | null;
+  filters: Filters;
+}) {
+  return (
+    <nav class="pages" aria-label="Pages of the list">
+      {cursor && <a href={callsAt(filters)}>First page</a>}
+      {next && <a href={callsAt({ ...filters, cursor: next })}>Next page</a>}
+    </nav>
+  );
+}

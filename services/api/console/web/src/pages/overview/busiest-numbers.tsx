@@ -1,0 +1,105 @@
+/** The organization's phone numbers with the most calls. */
+
+import { callsAt, type Filters, overviewAt } from "../../addresses";
+import type { Api } from "../../api/client";
+import { useAnswer, useApi } from "../../api/use-answer";
+import { number, percent } from "../../format";
+import { Empty, Loading, Problem } from "../../ui/states";
+
+const NUMBERS_SHOWN = 10;
+/** Groups that are not one phone number. */
+const NO_NUMBER = "none";
+const OTHER_NUMBERS = "other";
+
+interface Group {
+  readonly id: string;
+  /** The filters of its calls; null if a list cannot have them. */
+  readonly filters: Filters | null;
+  readonly name: string;
+  readonly calls: number;
+  readonly answerRate: number | null;
+}
+
+export function BusiestNumbers({ filters, total }: { filters: Filters; total: number }) {
+  const api = useApi();
+  const key = JSON.stringify([filters, total]);
+  const { content, failure, reload } = useAnswer(`numbers ${key}`, (signal) => busiest(api, filters, signal));
+  return (
+    <section>
+      <h2>Busiest numbers</h2>
+      {failure && <Problem failure={failure} onRetry={reload} />}
+      {content === null ? (
+        !failure && <Loading what="the numbers" />
+      ) : content.length === 0 ? (
+        <Empty>There are no calls.</Empty>
+      ) : (
+        <table class="counts">
+          <thead>
+            <tr>
+              <th scope="col">Number</th>
+              <th scope="col">Calls</th>
+              <th scope="col">Answered</th>
+            </tr>
+          </thead>
+          <tbody>
+            {content.map((group) => (
+              <tr key={group.id}>
+                <th scope="row">
+                  {group.filters?.phone_number_id ? (
+                    <a href={overviewAt(group.filters)}>{group.name}</a>
+                  ) : (
+                    group.name
+                  )}
+                </th>
+                <td>
+                  {group.filters ? (
+                    <a href={callsAt(group.filters)}>{number(group.calls)}</a>
+                  ) : (
+                    number(group.calls)
+                  )}
+                </td>
+                <td>{percent(group.answerRate)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
+function filtersOf(group: string, filters: Filters): Filters | null {
+  if (group === OTHER_NUMBERS) return null;
+  if (group === NO_NUMBER) return { ...filters, has_phone_number: "false" };
+  return { ...filters, phone_number_id: group };
+}
+
+async function busiest(api: Api, filters: Filters, signal: AbortSignal): Promise<Group[]> {
+  const { groups } = await api.stats({ ...filters, group_by: "phone_number" }, signal);
+  const shown = (groups ?? []).slice(0, NUMBERS_SHOWN);
+  return Promise.all(
+    shown.map(async ({ group, total, answer_rate }) => ({
+      id: group,
+      filters: filtersOf(group, filters),
+      name: await nameOf(api, group, signal),
+      calls: total,
+      answerRate: answer_rate,
+    })),
+  );
+}
+
+/** The digits of phone numbers by their ids. They do not change, and each costs a request. */
+const known = new Map<string, string>();
+
+/** The digits of a phone number, from one of its calls: the API counts numbers by their ids. */
+async function nameOf(api: Api, id: string, signal: AbortSignal): Promise<string> {
+  if (id === NO_NUMBER) return "without a number";
+  if (id === OTHER_NUMBERS) return "all others";
+  const name = known.get(id);
+  if (name !== undefined) return name;
+  const { data } = await api.calls({ phone_number_id: id, limit: 1, total: false }, signal);
+  const call = data[0];
+  const digits = call?.direction === "outbound" ? call.from_number : call?.to_number;
+  if (digits) known.set(id, digits);
+  return digits ?? id;
+}
