@@ -14,6 +14,7 @@ from playwright.async_api import (
     Page,
     Request,
     async_playwright,
+    expect,
 )
 
 from tests.support.api import NOW
@@ -78,7 +79,7 @@ class Visit:
         self.urls.append(request.url)
         parts = urlsplit(request.url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        if parts.scheme not in ("data", "blob") and origin not in {self.origin, *self.other_origins}:
+        if parts.scheme not in ("data", "blob", "about") and origin not in {self.origin, *self.other_origins}:
             self.faults.append(f"a request to another host: {request.url}")
 
     def _said(self, message: ConsoleMessage) -> None:
@@ -105,4 +106,12 @@ async def visiting(
     visit = Visit(context, await context.new_page(), origin)
     yield visit
     await context.close()
-    assert visit.faults == []
+    assert not visit.faults, "\n".join(visit.faults)
+
+
+async def signed_in(visit: Visit, key: str, address: str = "/console/") -> None:
+    """Opens an address of the console with this key, as `callfold up` prints it."""
+    # A change of only the fragment would not load the page.
+    await visit.page.goto("about:blank")
+    await visit.page.goto(f"{visit.origin}{address}#key={key}")
+    await expect(visit.page.get_by_role("button", name="Sign out")).to_be_visible()

@@ -1,5 +1,4 @@
-"""The built console, and the tools that its tests need, in this clone. Processes of one run do not disturb each
-other."""
+"""The built console of this clone, and the tools that its tests need. Processes of one run take turns."""
 
 import fcntl
 from collections.abc import Iterator

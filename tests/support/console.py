@@ -15,7 +15,7 @@ import httpx
 
 from services.aggregator.reap import EVERYTHING, reap
 from services.api.app import create_app
-from shared.calls.event import Status
+from shared.calls.event import Status, call_uuid
 from shared.database import roles
 from shared.database.connection import Connection
 from shared.http.server import Limits, bounded
@@ -24,7 +24,7 @@ from shared.kafka.topic import ensure_topic
 from shared.settings.api import ApiSettings
 from shared.settings.kafka import KafkaSettings
 from tests.support import seed
-from tests.support.api import NOW
+from tests.support.api import NOW, bearing
 from tests.support.processes import until
 from tests.support.roles import as_role
 
@@ -38,6 +38,11 @@ RECORDING = "https://recordings.example/talk.wav"
 TRANSCRIPT = "Good morning, this is Acme.\nGood morning, I call about my order."
 DAYS = 75
 """The number of days before now on which calls were created."""
+
+
+def id_of(call_id: str) -> UUID:
+    """The id of the call that its source named so."""
+    return call_uuid(ACME, call_id)
 
 
 class Console(NamedTuple):
@@ -109,7 +114,16 @@ async def console_of(database_url: str, bootstrap: str, *, with_calls: bool = Tr
     finally:
         await database.close()
     async with serving_console(database_url, bootstrap, topic) as origin:
+        await until(lambda: _streams(origin, acme.key), "the API to have read the topic")
         yield Console(origin, acme, database_url, topic)
+
+
+async def _streams(origin: str, key: str) -> bool:
+    async with (
+        httpx.AsyncClient(base_url=origin, trust_env=False) as client,
+        client.stream("GET", "/calls/stream", headers=bearing(key)) as answer,
+    ):
+        return answer.is_success
 
 
 CAUSES: dict[Status, tuple[str, ...]] = {
@@ -133,7 +147,7 @@ _TYPES = {"completed": "call.completed", "in_progress": "call.answered", "ringin
 
 
 async def seed_calls(database: Connection, acme: seed.Tenant, count: int = 240) -> None:
-    """Calls that are the same in each run, and the four calls that `TALK` and its neighbours name."""
+    """Calls that are the same in each run, and four calls that tests name."""
     chosen = random.Random(20261124)
     for index in range(count):
         seconds = chosen.randrange(1, DAYS * 86_400)

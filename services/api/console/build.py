@@ -70,6 +70,7 @@ def _run(command: Sequence[str], path: Path) -> None:
         "PATH": f"{path}{os.pathsep}{os.environ.get('PATH', '')}",
         # Certificates of the machine's own authorities, as pip and uv accept them.
         "NODE_USE_SYSTEM_CA": "1",
+        "NO_COLOR": "1",
     }
     try:
         ended = subprocess.run(  # noqa: S603

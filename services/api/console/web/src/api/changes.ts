@@ -2,6 +2,7 @@
 
 import { createParser } from "eventsource-parser";
 import { type Call, headersOf } from "./client";
+import { type Failure, failureOf } from "./failure";
 import type { Session } from "./session";
 
 export type Change =
@@ -15,11 +16,12 @@ export type Connection = "connecting" | "live" | "refused";
 const PAUSE_MILLISECONDS = 3_000;
 const SILENCE_MILLISECONDS = 45_000;
 
-/** Calls `onChange` for each change, until `signal` aborts. */
+/** Calls `onChange` for each change, until `signal` aborts. Calls `onRefused` when the credential is not accepted. */
 export async function follow(
   session: Session,
   onChange: (change: Change) => void,
   onConnection: (connection: Connection) => void,
+  onRefused: (failure: Failure) => void,
   signal: AbortSignal,
 ): Promise<void> {
   let lastId = "";
@@ -32,7 +34,8 @@ export async function follow(
     try {
       const headers = { ...headersOf(session), "Last-Event-ID": lastId };
       const answer = await fetch("/calls/stream", { headers, signal: ended });
-      if ([400, 401, 403].includes(answer.status)) return onConnection("refused");
+      if (answer.status === 401) return onRefused(failureOf(answer, await answer.json()));
+      if ([400, 403].includes(answer.status)) return onConnection("refused");
       if (answer.ok && answer.body) {
         onConnection("live");
         const parser = createParser({

@@ -71,14 +71,15 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
 /** Calls `onChange` for each change of the organization's calls. Returns whether changes arrive. */
 export function useChanges(onChange: (change: Change) => void): Connection {
   const session = useSession();
+  const onRefused = useContext(RefusedContext);
   const [connection, setConnection] = useState<Connection>("connecting");
   const latest = useRef(onChange);
   latest.current = onChange;
   useEffect(() => {
     const abort = new AbortController();
-    follow(session, (change) => latest.current(change), setConnection, abort.signal);
+    follow(session, (change) => latest.current(change), setConnection, onRefused, abort.signal);
     return () => abort.abort();
-  }, [session]);
+  }, [session, onRefused]);
   return connection;
 }
 

@@ -110,7 +110,11 @@ function draw(element: HTMLElement, latest: { readonly current: BarChartProps })
         },
       ],
       cursor: { drag: { x: false, y: false }, points: { show: false } },
-      series: [{ label: "", value: (_chart, at) => (at === null ? "" : (names[at] ?? "")) }, ...drawn, ...compared],
+      series: [
+        { label: "", value: (_chart, at) => (at === null ? "" : (names[at] ?? "")) },
+        ...drawn,
+        ...compared,
+      ],
     },
     [
       names.map((_, index) => index),

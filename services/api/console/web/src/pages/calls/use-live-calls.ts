@@ -30,7 +30,11 @@ export function useLiveCalls(page: readonly Call[] | null, reload: () => void): 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a loaded page has all earlier changes.
   useEffect(() => setChanged(NOTHING), [page]);
   const newest = useMemo(
-    () => (page ?? []).reduce((latest, call) => (call.created_at > latest ? call.created_at : latest), ""),
+    () =>
+      (page ?? [])
+        .map((call) => call.created_at)
+        .sort()
+        .at(-1) ?? "",
     [page],
   );
   const connection = useChanges((change) => {
