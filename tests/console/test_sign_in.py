@@ -13,9 +13,7 @@ from tests.support.console import Console
 
 async def kept(page: Page) -> tuple[list[str], int, str]:
     """The values of session storage, the number of entries of local storage, and the cookies."""
-    return tuple(  # type: ignore[return-value]
-        await page.evaluate("[Object.values(sessionStorage), localStorage.length, document.cookie]")
-    )
+    return tuple(await page.evaluate("[Object.values(sessionStorage), localStorage.length, document.cookie]"))
 
 
 async def assert_only_this_tab_has(visit: Visit, key: str) -> None:

@@ -26,6 +26,7 @@ _ARGUMENTS = (
     "--disable-default-apps",
     "--disable-domain-reliability",
     "--disable-sync",
+    "--disable-lcd-text",
     "--disable-features=OptimizationHints,MediaRouter,Translate",
     "--no-first-run",
     "--no-pings",

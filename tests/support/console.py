@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -171,16 +171,16 @@ async def _any_call(
     direction = chosen.choice(["inbound", "outbound", None])
     caller = f"+4917{chosen.randrange(10**7):07}"
     ours, theirs = ("to_number", "from_number") if direction != "outbound" else ("from_number", "to_number")
-    data = {
+    data: dict[str, Any] = {
         theirs: caller,
         **({"direction": direction} if direction else {}),
         **({"phone_number_id": str(number), ours: digits} if number else {}),
     }
     status = chosen.choice(_STATUSES)
-    end: dict[str, object] = {"status": status}
+    end: dict[str, Any] = {"status": status}
     if chosen.random() < 0.8:
         end["hangup_cause"] = chosen.choice(CAUSES[status])
-    steps: list[tuple[str, float, dict[str, object]]] = [("call.ringing", 0.4, {})]
+    steps: list[tuple[str, float, dict[str, Any]]] = [("call.ringing", 0.4, {})]
     if status == "completed":
         answered, seconds = chosen.uniform(1, 20), chosen.randrange(0, 900)
         end |= {"cost": round(seconds * 0.021, 4), "duration": seconds}
@@ -240,8 +240,8 @@ async def _stored(
     acme: seed.Tenant,
     call_id: str,
     created: datetime,
-    steps: list[tuple[str, float, dict[str, object]]],
-    data: dict[str, object] | None = None,
+    steps: list[tuple[str, float, dict[str, Any]]],
+    data: dict[str, Any] | None = None,
 ) -> UUID:
     events = [seed.event(acme, call_id, created, "call.initiated", event_id=f"{call_id}-0", **(data or {}))]
     events += [
