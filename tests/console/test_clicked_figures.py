@@ -17,7 +17,7 @@ from tests.support.console_pages import loaded
 pytestmark = pytest.mark.long
 
 FIGURES = 100
-FIGURES_PER_OVERVIEW = 5
+FIGURES_PER_OVERVIEW = 10
 
 
 def filters(chosen: random.Random) -> dict[str, str]:

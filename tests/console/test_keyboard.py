@@ -73,6 +73,7 @@ async def test_from_the_sign_in_to_a_deletion_that_is_cancelled(
         await expect(page.get_by_role("dialog")).to_have_count(0)
         await assert_focused(page, "button")
         await page.keyboard.press("Enter")
+        await assert_focused(page, "dialog input")
         await tab_to(page, "Cancel")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("dialog")).to_have_count(0)

@@ -118,3 +118,12 @@ async def test_a_chart_opens_the_calls_of_its_bar(visit_shared: Visiting, shared
             f"{shared.origin}/console/calls?start_date=2026-11-18&end_date=2026-11-18"
         )
         await expect(visit.page.locator(".total")).to_have_text(f"{first} calls")
+
+
+async def test_the_navigation_marks_the_current_page(visit_shared: Visiting, shared: Console) -> None:
+    async with visit_shared() as visit:
+        pages = visit.page.get_by_role("navigation", name="Pages", exact=True)
+        current = pages.locator('[aria-current="page"]')
+        for address, name in (("/console/", "Overview"), ("/console/calls", "Calls"), (TALK, "Calls")):
+            await opened(visit, shared, Shown(name, address))
+            await expect(current).to_have_text(name)
