@@ -32,7 +32,7 @@ async def browser(running: Servers) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-async def shared(running: Servers, template: str, built: None) -> AsyncIterator[Console]:
+async def console(running: Servers, template: str, built: None) -> AsyncIterator[Console]:
     """A console with calls, which no test changes."""
     async with (
         fresh_database(running, template) as database_url,
@@ -49,9 +49,9 @@ async def own(database_url: str, bootstrap: str, built: None) -> AsyncIterator[C
 
 
 @pytest.fixture
-async def visit_shared(browser: Browser, shared: Console) -> Visiting:
+async def visit_shared(browser: Browser, console: Console) -> Visiting:
     """Opens a visit to the shared console."""
-    return partial(visiting, browser, shared.origin)
+    return partial(visiting, browser, console.origin)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from tests.support.console_pages import TALK, loaded
 
 
 async def test_the_time_line_says_what_happened_and_who_ended_it(
-    visit_shared: Visiting, shared: Console
+    visit_shared: Visiting, console: Console
 ) -> None:
     async with visit_shared() as visit:
-        await signed_in(visit, shared.acme.key, TALK)
+        await signed_in(visit, console.acme.key, TALK)
         await loaded(visit.page)
         await expect(visit.page.get_by_role("heading", level=1)).to_have_text("+491701234567 → +4930901820")
         await expect(visit.page.locator(".time-line title")).to_have_text(
@@ -28,9 +28,9 @@ async def test_the_time_line_says_what_happened_and_who_ended_it(
         await expect(visit.page.locator(".made-up")).to_have_count(0)
 
 
-async def test_an_end_that_callfold_made_up_is_marked(visit_shared: Visiting, shared: Console) -> None:
+async def test_an_end_that_callfold_made_up_is_marked(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await signed_in(visit, shared.acme.key, f"/console/calls/{id_of('without-an-end')}")
+        await signed_in(visit, console.acme.key, f"/console/calls/{id_of('without-an-end')}")
         await loaded(visit.page)
         await expect(visit.page.locator(".phases")).to_contain_text(
             "no end arrived: callfold made up this one"
@@ -40,9 +40,9 @@ async def test_an_end_that_callfold_made_up_is_marked(visit_shared: Visiting, sh
         await expect(visit.page.locator("svg .made-up")).to_have_count(1)
 
 
-async def test_each_event_has_its_raw_data(visit_shared: Visiting, shared: Console) -> None:
+async def test_each_event_has_its_raw_data(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await signed_in(visit, shared.acme.key, TALK)
+        await signed_in(visit, console.acme.key, TALK)
         await expect(visit.page.get_by_role("heading", name="Events (4)")).to_be_visible()
         ended = visit.page.locator(".events li", has_text="call.completed")
         await expect(ended.locator("pre")).not_to_be_visible()
@@ -52,7 +52,7 @@ async def test_each_event_has_its_raw_data(visit_shared: Visiting, shared: Conso
         assert shown["data"]["ended_by"] == "callee"
 
 
-async def test_a_recording_is_loaded_only_after_the_click(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_recording_is_loaded_only_after_the_click(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         recordings = urlsplit(RECORDING)
         visit.other_origins.add(f"{recordings.scheme}://{recordings.netloc}")
@@ -61,7 +61,7 @@ async def test_a_recording_is_loaded_only_after_the_click(visit_shared: Visiting
             await route.fulfill(body=SILENCE, content_type="audio/wav")
 
         await visit.page.route(RECORDING, silence)  # the source's own server
-        await signed_in(visit, shared.acme.key, TALK)
+        await signed_in(visit, console.acme.key, TALK)
         await loaded(visit.page)
         assert not [url for url in visit.urls if "recording" in url]
         async with visit.page.expect_request(RECORDING):
@@ -100,8 +100,8 @@ async def test_a_deletion_needs_the_right_word(visit: Visit, own: Console, datab
     assert await database.fetchval("SELECT count(*) FROM calls WHERE id = $1", talk) == 0
 
 
-async def test_a_call_that_does_not_exist_is_told_so(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_call_that_does_not_exist_is_told_so(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         visit.expected = {404}
-        await signed_in(visit, shared.acme.key, f"/console/calls/{id_of('none')}")
+        await signed_in(visit, console.acme.key, f"/console/calls/{id_of('none')}")
         await expect(visit.page.get_by_role("alert")).to_contain_text("NOT_FOUND")

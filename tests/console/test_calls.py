@@ -33,10 +33,10 @@ async def total(page: Page) -> int:
     return int((await page.locator(".total").inner_text()).split()[0].replace(",", ""))
 
 
-async def test_every_filter_is_in_the_address(visit_shared: Visiting, shared: Console) -> None:
+async def test_every_filter_is_in_the_address(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         page = visit.page
-        await signed_in(visit, shared.acme.key, "/console/calls")
+        await signed_in(visit, console.acme.key, "/console/calls")
         await loaded(page)
         everything = await ids(page)
         await page.get_by_label("busy").check()
@@ -50,7 +50,7 @@ async def test_every_filter_is_in_the_address(visit_shared: Visiting, shared: Co
         await page.get_by_label("Order").select_option("asc")
         await page.get_by_role("button", name="Show", exact=True).click()
         address = (
-            f"{shared.origin}/console/calls?status=busy%2Cfailed&start_date=2026-10-01&end_date=2026-11-20"
+            f"{console.origin}/console/calls?status=busy%2Cfailed&start_date=2026-10-01&end_date=2026-11-20"
             "&number=4917&direction=inbound&effective=true&order=asc"
         )
         await expect(page).to_have_url(address)
@@ -80,10 +80,10 @@ async def test_every_filter_is_in_the_address(visit_shared: Visiting, shared: Co
         assert await ids(page) == everything
 
 
-async def test_the_pages_have_each_call_once(visit_shared: Visiting, shared: Console) -> None:
+async def test_the_pages_have_each_call_once(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         page = visit.page
-        await signed_in(visit, shared.acme.key, "/console/calls")
+        await signed_in(visit, console.acme.key, "/console/calls")
         await loaded(page)
         calls = await total(page)
         read = await ids(page)
@@ -101,11 +101,11 @@ async def test_the_pages_have_each_call_once(visit_shared: Visiting, shared: Con
 
 @pytest.mark.parametrize("query", ["", "?direction=outbound&answered=true&sort=duration"])
 async def test_an_export_has_the_calls_of_the_list(
-    visit_shared: Visiting, shared: Console, query: str, tmp_path: Path
+    visit_shared: Visiting, console: Console, query: str, tmp_path: Path
 ) -> None:
     async with visit_shared() as visit:
         page = visit.page
-        await signed_in(visit, shared.acme.key, f"/console/calls{query}")
+        await signed_in(visit, console.acme.key, f"/console/calls{query}")
         await loaded(page)
         calls = await total(page)
         for button, name, heads in (("Export CSV", "calls.csv", 1), ("Export JSON lines", "calls.ndjson", 0)):
@@ -120,11 +120,11 @@ async def test_an_export_has_the_calls_of_the_list(
 
 
 async def test_a_value_that_the_api_refuses_is_shown_with_its_sentence(
-    visit_shared: Visiting, shared: Console
+    visit_shared: Visiting, console: Console
 ) -> None:
     async with visit_shared() as visit:
         visit.expected = {400}
-        await signed_in(visit, shared.acme.key, "/console/calls?min_duration=soon")
+        await signed_in(visit, console.acme.key, "/console/calls?min_duration=soon")
         await expect(visit.page.get_by_role("alert")).to_contain_text("min_duration")
         await expect(visit.page.get_by_role("alert")).to_contain_text("INVALID_PARAMETER")
 

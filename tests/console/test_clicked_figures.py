@@ -51,13 +51,13 @@ def count(text: str) -> int:
     return int(found[0].replace(",", ""))
 
 
-async def test_a_hundred_random_figures(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_hundred_random_figures(visit_shared: Visiting, console: Console) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chosen = random.Random(seed)
     async with visit_shared() as visit:
         page = visit.page
-        await signed_in(visit, shared.acme.key)
+        await signed_in(visit, console.acme.key)
         counts: list[int] = []
         while len(counts) < FIGURES:
             overview = f"/console/?{urlencode(filters(chosen))}"

@@ -41,14 +41,14 @@ async def assert_focused(page: Page, tag: str) -> None:
 
 
 async def test_from_the_sign_in_to_a_deletion_that_is_cancelled(
-    visit_shared: Visiting, shared: Console
+    visit_shared: Visiting, console: Console
 ) -> None:
     async with visit_shared() as visit:
         page = visit.page
         await visit.open()
         await assert_focused(page, "h1")
         await page.keyboard.press("Tab")
-        await page.keyboard.type(shared.acme.key)
+        await page.keyboard.type(console.acme.key)
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         await loaded(page)
@@ -80,10 +80,10 @@ async def test_from_the_sign_in_to_a_deletion_that_is_cancelled(
         await assert_focused(page, "button")
 
 
-async def test_the_first_link_skips_the_navigation(visit_shared: Visiting, shared: Console) -> None:
+async def test_the_first_link_skips_the_navigation(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         page = visit.page
-        await page.goto(f"{shared.origin}/console/calls#key={shared.acme.key}")
+        await page.goto(f"{console.origin}/console/calls#key={console.acme.key}")
         await loaded(page)
         skip = page.get_by_role("link", name="Skip to the content")
         for _ in range(TABS_MAX):

@@ -67,11 +67,11 @@ async def looked_at(page: Page) -> AsyncIterator[tuple[Scheme, int]]:
 
 @pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
 async def test_a_page(
-    visit_shared: Visiting, shared: Console, axe_script: str, snapshot: SnapshotAssertion, shown: Shown
+    visit_shared: Visiting, console: Console, axe_script: str, snapshot: SnapshotAssertion, shown: Shown
 ) -> None:
     async with visit_shared() as visit:
         page = visit.page
-        await opened(visit, shared, shown)
+        await opened(visit, console, shown)
         described: dict[int, set[str]] = {}
         async for _, width in looked_at(page):
             described.setdefault(width, set()).add(await page.locator("body").aria_snapshot())
@@ -85,9 +85,9 @@ async def test_a_page(
         assert descriptions.pop() == snapshot(name=f"{width} px")
 
 
-async def test_the_dialog_of_a_deletion(visit_shared: Visiting, shared: Console, axe_script: str) -> None:
+async def test_the_dialog_of_a_deletion(visit_shared: Visiting, console: Console, axe_script: str) -> None:
     async with visit_shared() as visit:
-        await opened(visit, shared, Shown("call", TALK))
+        await opened(visit, console, Shown("call", TALK))
         await visit.page.get_by_role("button", name="Delete this call").click()
         await expect(visit.page.get_by_role("dialog", name="Delete this call?")).to_be_visible()
         async for _ in looked_at(visit.page):
@@ -95,19 +95,19 @@ async def test_the_dialog_of_a_deletion(visit_shared: Visiting, shared: Console,
             await assert_no_sideways_scroll(visit.page)
 
 
-async def test_a_first_visit_transfers_at_most_150_kb(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_first_visit_transfers_at_most_150_kb(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         finished: list[Any] = []
         visit.context.on("requestfinished", lambda request: finished.append(request))
-        await opened(visit, shared, Shown("overview", "/console/"))
+        await opened(visit, console, Shown("overview", "/console/"))
         sizes = [await request.sizes() for request in finished]
         assert len(sizes) >= 5
         assert 10_000 < sum(size["responseBodySize"] for size in sizes) <= 150_000
 
 
-async def test_a_chart_opens_the_calls_of_its_bar(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_chart_opens_the_calls_of_its_bar(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await opened(visit, shared, Shown("overview", "/console/?days=7"))
+        await opened(visit, console, Shown("overview", "/console/?days=7"))
         await visit.page.locator("summary").first.click()
         first = await visit.page.locator(".scroll tbody tr").first.locator("a").first.inner_text()
         over = visit.page.locator(".u-over")
@@ -115,15 +115,15 @@ async def test_a_chart_opens_the_calls_of_its_bar(visit_shared: Visiting, shared
         assert box is not None
         await over.click(position={"x": box["width"] / 14, "y": box["height"] / 2})
         await expect(visit.page).to_have_url(
-            f"{shared.origin}/console/calls?start_date=2026-11-18&end_date=2026-11-18"
+            f"{console.origin}/console/calls?start_date=2026-11-18&end_date=2026-11-18"
         )
         await expect(visit.page.locator(".total")).to_have_text(f"{first} calls")
 
 
-async def test_the_navigation_marks_the_current_page(visit_shared: Visiting, shared: Console) -> None:
+async def test_the_navigation_marks_the_current_page(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         pages = visit.page.get_by_role("navigation", name="Pages", exact=True)
         current = pages.locator('[aria-current="page"]')
         for address, name in (("/console/", "Overview"), ("/console/calls", "Calls"), (TALK, "Calls")):
-            await opened(visit, shared, Shown(name, address))
+            await opened(visit, console, Shown(name, address))
             await expect(current).to_have_text(name)

@@ -17,10 +17,10 @@ BYTES_MAX = 100_000
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("shown", PICTURED, ids=lambda shown: shown.name)
-async def test_a_picture(visit_shared: Visiting, shared: Console, shown: Shown, scheme: Scheme) -> None:
+async def test_a_picture(visit_shared: Visiting, console: Console, shown: Shown, scheme: Scheme) -> None:
     async with visit_shared(scheme=scheme, width=900) as visit:
         await visit.page.set_viewport_size({"width": 900, "height": 640})
-        await opened(visit, shared, shown)
+        await opened(visit, console, shown)
         picture = await visit.page.screenshot(animations="disabled")
         assert 10_000 < len(picture) <= BYTES_MAX
         IMAGES.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from services.api.console.serving import add_console
 from services.api.http.errors import handle_errors
 from tests.api.conftest import NOWHERE
 from tests.support.api import serving
+from tests.support.built_console import alone
 
 pytestmark = pytest.mark.processes
 
@@ -21,8 +22,9 @@ pytestmark = pytest.mark.processes
 @pytest.fixture
 async def api(built: None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an API without a database: the console's files need none."""
-    async with serving(NOWHERE) as client:
-        yield client
+    with alone():
+        async with serving(NOWHERE) as client:
+            yield client
 
 
 async def paths(api: httpx.AsyncClient) -> list[str]:

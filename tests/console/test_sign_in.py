@@ -26,30 +26,30 @@ async def assert_only_this_tab_has(visit: Visit, key: str) -> None:
     assert not [url for url in visit.urls if key in url]
 
 
-async def test_the_form_opens_the_console(visit_shared: Visiting, shared: Console) -> None:
+async def test_the_form_opens_the_console(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
         await visit.open()
-        await visit.page.get_by_label("API key or token").fill(shared.acme.key)
+        await visit.page.get_by_label("API key or token").fill(console.acme.key)
         await visit.page.get_by_role("button", name="Open the console").click()
         await expect(visit.page.get_by_role("heading", name="Overview")).to_be_visible()
         await expect(visit.page.get_by_text("Europe/Berlin", exact=True)).to_be_visible()
-        await assert_only_this_tab_has(visit, shared.acme.key)
+        await assert_only_this_tab_has(visit, console.acme.key)
 
 
-async def test_a_key_of_the_fragment_leaves_the_address(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_key_of_the_fragment_leaves_the_address(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await visit.page.goto(f"{shared.origin}/console/calls?status=busy#key={shared.acme.key}")
+        await visit.page.goto(f"{console.origin}/console/calls?status=busy#key={console.acme.key}")
         await expect(visit.page.get_by_role("heading", name="Calls", exact=True)).to_be_visible()
-        await expect(visit.page).to_have_url(f"{shared.origin}/console/calls?status=busy")
+        await expect(visit.page).to_have_url(f"{console.origin}/console/calls?status=busy")
         visit.urls = [url.partition("#")[0] for url in visit.urls]  # fragments are not sent
-        await assert_only_this_tab_has(visit, shared.acme.key)
+        await assert_only_this_tab_has(visit, console.acme.key)
         await visit.page.reload()
         await expect(visit.page.get_by_role("heading", name="Calls", exact=True)).to_be_visible()
 
 
-async def test_signing_out_forgets_the_key(visit_shared: Visiting, shared: Console) -> None:
+async def test_signing_out_forgets_the_key(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await signed_in(visit, shared.acme.key)
+        await signed_in(visit, console.acme.key)
         await visit.page.get_by_role("button", name="Sign out").click()
         await expect(visit.page.get_by_label("API key or token")).to_be_visible()
         assert await kept(visit.page) == ([], 0, "")
@@ -69,12 +69,12 @@ async def test_a_wrong_key_shows_the_sentence_of_the_api(visit_shared: Visiting)
         assert (await kept(visit.page))[0] == []
 
 
-async def test_a_test_key_says_that_it_shows_test_calls(visit_shared: Visiting, shared: Console) -> None:
+async def test_a_test_key_says_that_it_shows_test_calls(visit_shared: Visiting, console: Console) -> None:
     async with visit_shared() as visit:
-        await signed_in(visit, shared.acme.test_key)
+        await signed_in(visit, console.acme.test_key)
         await expect(visit.page.get_by_text("Test calls", exact=True)).to_be_visible()
         await expect(visit.page.get_by_text("There are no calls in this span.")).to_be_visible()
-        await signed_in(visit, shared.acme.test_key, "/console/calls")
+        await signed_in(visit, console.acme.test_key, "/console/calls")
         await expect(visit.page.get_by_text("No call has these properties.")).to_be_visible()
 
 

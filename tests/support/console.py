@@ -25,6 +25,7 @@ from shared.settings.api import ApiSettings
 from shared.settings.kafka import KafkaSettings
 from tests.support import seed
 from tests.support.api import NOW, bearing
+from tests.support.built_console import alone
 from tests.support.processes import until
 from tests.support.roles import as_role
 
@@ -70,7 +71,8 @@ async def serving_console(database_url: str, bootstrap: str, calls_topic: str) -
         api_stream_heartbeat_seconds=0.5,
     )
     kafka = KafkaSettings(kafka_bootstrap=bootstrap, calls_topic=calls_topic)
-    app = create_app(settings, clock=lambda: NOW, kafka=kafka)
+    with alone():  # it reads the built console
+        app = create_app(settings, clock=lambda: NOW, kafka=kafka)
     stop = asyncio.Event()
     limits = Limits(1000, 10, body_bytes=65_536, body_is_read=True, server="API")
     server = asyncio.create_task(

@@ -1,4 +1,5 @@
 """The console: pages for a browser, built from `web` into `built`, and served below /console.
 
-`build.py` builds them, and needs Node only then. `built_files.py` reads them. `serving.py` answers requests.
+`build` builds them, and needs Node only then. `build_hook` runs it for a wheel. `built_files` reads them.
+`serving` answers requests.
 """
