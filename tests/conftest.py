@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pure", action="store_true", help="run only the tests that need no server and start no process"
     )
+    parser.addoption(
+        "--screenshots", action="store_true", help="only write the pictures of the console in docs/images"
+    )
     parser.addoption("--storm", action="store_true", help="run only the long storms of faults")
     parser.addoption("--seeds", type=int, default=20, help="number of storms (20)")
     parser.addoption("--seed", type=int, default=1, help="the seed of the first storm (1)")
@@ -118,11 +121,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if reason and item.get_closest_marker("containers"):
             item.add_marker(pytest.mark.skip(reason=reason))
-    storms, pure = config.getoption("--storm"), config.getoption("--pure")
+    storms, pure, pictures = (config.getoption(name) for name in ("--storm", "--pure", "--screenshots"))
     wanted = [
         item
         for item in items
-        if (item.get_closest_marker("storm") is not None) == storms and (not pure or is_pure(item))
+        if (item.get_closest_marker("storm") is not None) == storms
+        and (item.get_closest_marker("screenshots") is not None) == pictures
+        and (not pure or is_pure(item))
     ]
     config.hook.pytest_deselected(items=list(set(items) - set(wanted)))
     items[:] = sorted(wanted, key=lambda item: item.get_closest_marker("long") is None)
@@ -163,6 +168,13 @@ async def template(running: Servers) -> str:
 async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database for this test, as its owner. `tests.support.roles.as_role` names
     another role."""
+    async with fresh_database(running, template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def fresh_database(running: Servers, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that exists during the block."""
     name = f"test_{uuid.uuid4().hex}"
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.support.built_console import alone
 from tests.support.repository import ROOT
 from tests.support.requirements import needed
 
@@ -27,7 +28,8 @@ def environment() -> Iterator[Path]:
         place = Path(folder)
         # As root, PostgreSQL runs as another user, who must be able to read its programs here.
         place.chmod(0o755)
-        _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
+        with alone():  # it also builds the console of this clone
+            _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
         venv.create(place / "venv", with_pip=True)
         python = place / "venv" / "bin" / "python"
         _run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", *place.glob("*.whl"))

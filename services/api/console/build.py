@@ -48,6 +48,12 @@ def build() -> None:
         STAMP.write_text(_sources())
 
 
+def install_tools() -> None:
+    """Installs the libraries of the console, and the tools that only its checks need. Raises BuildFailed."""
+    with _alone():
+        _npm("ci")
+
+
 def check(openapi: str) -> None:
     """Checks the types of the console against this OpenAPI document, and its style. Raises BuildFailed."""
     with _alone():
@@ -104,6 +110,7 @@ def _run(command: Sequence[str], path: Path) -> None:
         "PATH": f"{path}{os.pathsep}{os.environ.get('PATH', '')}",
         # Certificates of the machine's own authorities, as pip and uv accept them.
         "NODE_USE_SYSTEM_CA": "1",
+        "NO_COLOR": "1",
         "NO_UPDATE_NOTIFIER": "1",
     }
     try:

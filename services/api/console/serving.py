@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
-from services.api.console.built_files import BuiltFile, built_files
+from services.api.console.built_files import BUILT, BuiltFile, built_files
 from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError
 
@@ -32,9 +33,9 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _EACH_TIME: Final = "no-cache"
 
 
-def add_console(app: FastAPI, page: str) -> None:
-    """Adds the routes of the console. `page` is one of `built_files.PAGES`."""
-    files = built_files()
+def add_console(app: FastAPI, page: str, directory: Path = BUILT) -> None:
+    """Adds the routes of the console that is built in `directory`. `page` is one of `built_files.PAGES`."""
+    files = built_files(directory)
 
     async def console(request: Request) -> Response:
         return _answer(request, files, request.path_params["path"], page)

@@ -67,9 +67,10 @@ function Console() {
 }
 
 function Signed({ session, onLeave }: { session: Session; onLeave: () => void }) {
+  // The path has no slash at its end.
   const { path } = useLocation();
   const places = [
-    { name: "Overview", href: overviewAt(), isCurrent: path === "/console/" },
+    { name: "Overview", href: overviewAt(), isCurrent: path === "/console" },
     { name: "Calls", href: callsAt(), isCurrent: path.startsWith("/console/calls") },
   ];
   const aside = (

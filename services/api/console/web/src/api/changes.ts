@@ -2,7 +2,7 @@
 
 import { createParser } from "eventsource-parser";
 import { type Call, headersOf } from "./client";
-import { Failure, failureOf } from "./failure";
+import { type Failure, failureOf } from "./failure";
 import type { Session } from "./session";
 
 export type Change =
@@ -16,11 +16,12 @@ export type Connection = "connecting" | "live" | "refused";
 const PAUSE_MILLISECONDS = 3_000;
 const SILENCE_MILLISECONDS = 45_000;
 
-/** Calls `onChange` for each change, until `signal` aborts. Throws `Failure` when the API refuses the request. */
+/** Calls `onChange` for each change, until `signal` aborts. Calls `onRefused` when the credential is not accepted. */
 export async function follow(
   session: Session,
   onChange: (change: Change) => void,
   onConnection: (connection: Connection) => void,
+  onRefused: (failure: Failure) => void,
   signal: AbortSignal,
 ): Promise<void> {
   let lastId = "";
@@ -33,7 +34,8 @@ export async function follow(
     try {
       const headers = { ...headersOf(session), "Last-Event-ID": lastId };
       const answer = await fetch("/calls/stream", { headers, signal: ended });
-      if ([400, 401, 403].includes(answer.status)) throw failureOf(answer, await answer.json());
+      if (answer.status === 401) return onRefused(failureOf(answer, await answer.json()));
+      if ([400, 403].includes(answer.status)) return onConnection("refused");
       if (answer.ok && answer.body) {
         onConnection("live");
         const parser = createParser({
@@ -52,8 +54,7 @@ export async function follow(
           parser.feed(text);
         }
       }
-    } catch (error) {
-      if (error instanceof Failure) throw error;
+    } catch {
       // The connection is lost. The next request resumes after the last event.
     } finally {
       clearTimeout(timer);

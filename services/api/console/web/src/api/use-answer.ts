@@ -72,13 +72,7 @@ export function useChanges(onChange: (change: Change) => void): Connection {
   latest.current = onChange;
   useEffect(() => {
     const abort = new AbortController();
-    follow(session, (change) => latest.current(change), setConnection, abort.signal).catch(
-      (failure: unknown) => {
-        if (!(failure instanceof Failure)) throw failure;
-        if (failure.status === 401) onRefused(failure);
-        else setConnection("refused");
-      },
-    );
+    follow(session, (change) => latest.current(change), setConnection, onRefused, abort.signal);
     return () => abort.abort();
   }, [session, onRefused]);
   return connection;

@@ -18,16 +18,11 @@ export function TypedConfirmation(props: TypedConfirmationProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [typed, setTyped] = useState("");
   const id = useId();
-  useEffect(() => {
-    const opener = document.activeElement;
-    dialog.current?.showModal();
-    return () => {
-      if (opener instanceof HTMLElement) opener.focus();
-    };
-  }, []);
+  useEffect(() => dialog.current?.showModal(), []);
   const isRight = typed.trim() === props.word;
   return (
-    <dialog ref={dialog} onCancel={props.onCancel} aria-labelledby={`${id}-title`}>
+    // A dialog that closes before it is removed gives the focus back.
+    <dialog ref={dialog} onClose={props.onCancel} aria-labelledby={`${id}-title`}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
@@ -43,7 +38,7 @@ export function TypedConfirmation(props: TypedConfirmationProps) {
           <input value={typed} onInput={(event) => setTyped(event.currentTarget.value)} autocomplete="off" />
         </label>
         <div class="actions">
-          <button type="button" onClick={props.onCancel}>
+          <button type="button" onClick={() => dialog.current?.close()}>
             Cancel
           </button>
           <button type="submit" class="danger" disabled={!isRight || props.isBusy}>

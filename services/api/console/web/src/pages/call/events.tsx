@@ -35,7 +35,7 @@ export function Events({ call }: { call: CallDetail }) {
             <details>
               <summary>
                 <time dateTime={event.timestamp}>{timeOfDay(event.timestamp, timeZone)}</time>{" "}
-                <strong>{event.type}</strong>
+                <strong>{event.type}</strong>{" "}
                 {event.type === MADE_UP_END && <span class="made-up">made up by callfold</span>}
               </summary>
               <pre>{JSON.stringify(event, null, 2)}</pre>

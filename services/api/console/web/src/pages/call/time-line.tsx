@@ -95,7 +95,12 @@ function endOf(call: CallDetail, timeZone: string) {
       {timeOfDay(call.completed_at, timeZone)} <strong>ended: {words(call.status)}</strong>
       {by && ` by ${by}`}
       {call.hangup_cause && `, ${words(call.hangup_cause)}`}
-      {isMadeUp && <span class="made-up">no end arrived: callfold made up this one</span>}
+      {isMadeUp && (
+        <>
+          {" "}
+          <span class="made-up">no end arrived: callfold made up this one</span>
+        </>
+      )}
     </>
   );
 }
