@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,9 +12,9 @@ from services.api.app import create_app
 from services.api.health import why_waiting
 from services.api.metrics import Metrics, route_of
 from shared.http.server import Limits, bounded
-from shared.http.serving import Address, serve
+from shared.http.serving import Address, SecondServer, serve
 from shared.monitoring import logs, traces
-from shared.monitoring.monitor import monitored
+from shared.monitoring.monitor import WhyWaiting, monitored
 from shared.settings.api import ApiSettings
 from shared.settings.base import InvalidSetting, exit_when_invalid
 from shared.settings.kafka import KafkaSettings
@@ -50,7 +51,7 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
         body_is_read=True,
         server="API",
     )
-    async with monitored(settings, metrics.registry, partial(why_waiting, app)):
+    async with _monitored(settings, metrics, partial(why_waiting, app)) as beside:
         await serve(
             served,
             bounded(limits),
@@ -58,7 +59,26 @@ async def main(settings: ApiSettings, tracer_provider: "TracerProvider | None") 
             keep_alive_seconds=settings.api_keep_alive_seconds,
             stop_seconds=STOP_SECONDS,
             stopping=stopping,
+            beside=beside,
         )
+
+
+@contextlib.asynccontextmanager
+async def _monitored(
+    settings: ApiSettings, metrics: Metrics, why_waiting: WhyWaiting
+) -> AsyncIterator[SecondServer | None]:
+    """Serves the monitor port for the duration of the block, with the admin API if the operator enables
+    it."""
+    if settings.admin_token is None:
+        async with monitored(settings, metrics.registry, why_waiting):
+            yield None
+        return
+    # An API without it must not load the operator's code.
+    from services.ops.admin.monitor_port import monitored_with_admin
+
+    with exit_when_invalid():
+        async with monitored_with_admin(settings, metrics.registry, why_waiting) as server:
+            yield server
 
 
 def _kafka() -> KafkaSettings | None:

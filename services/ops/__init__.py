@@ -1,7 +1,7 @@
 """The operator's command line, `callfold`.
 
 `main` registers the commands. `commands` has their files, on top of `addresses`, `repair`, `proof`,
-`embedded`, `topic_settings` and `terminal`; `demo` is the simulated telephony system.
+`embedded`, `pipeline_lag`, `topic_settings` and `terminal`; `demo` is the simulated telephony system.
 `reference` generates pages of docs/reference.
 
 May import `shared` and the services that it operates. The floors are in pyproject.toml.

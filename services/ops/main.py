@@ -110,3 +110,7 @@ def run() -> None:
     except (Failure, UpstreamChanged) as failure:
         print(f"Error: {failure}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

@@ -24,3 +24,6 @@ alone, before any row."""
 REPAIR_LOCK: Final = 4_107_402_003
 """`callfold rebuild` takes it exclusively, before anything else: two concurrent rebuilds would both correct
 the same difference."""
+
+PROOF_LOCK: Final = 4_107_402_004
+"""`callfold verify --record` takes it while it stores the row of a new proof, so that only one proof runs."""

@@ -85,8 +85,9 @@ RIGHTS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         (
             "SELECT, INSERT, UPDATE, DELETE",
             "organizations, api_keys, calls, call_events, count_days, count_versions, daily_call_counts, "
-            "daily_call_totals, daily_call_deltas, phone_numbers, pruned_call_counts, quarantined_records, "
-            "silent_calls, source_calls, sources, webhooks, webhook_messages, webhook_deliveries",
+            "daily_call_totals, daily_call_deltas, phone_numbers, proofs, pruned_call_counts, "
+            "quarantined_records, silent_calls, source_calls, sources, webhooks, webhook_messages, "
+            "webhook_deliveries",
         ),
         ("SELECT, INSERT", "audit_log"),  # append-only
     ),

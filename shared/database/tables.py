@@ -612,3 +612,36 @@ silent_calls = Table(
     ),
     PrimaryKeyConstraint("organization_id", "call_id"),
 )
+
+# The newest runs of `callfold verify --record`.
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("started_at", _instant, nullable=False, server_default=func.clock_timestamp()),
+    Column(
+        "heartbeat_at",
+        _instant,
+        nullable=False,
+        server_default=func.clock_timestamp(),
+        comment="when its process last stored its progress",
+    ),
+    Column("finished_at", _instant, comment="null: it runs, or its process was killed"),
+    Column("calls_done", BigInteger, nullable=False, server_default="0"),
+    Column("calls_expected", BigInteger, comment="approximately; null: unknown"),
+    Column("exact", Boolean, comment="null: no result"),
+    Column("cells", BigInteger),
+    Column("calls", BigInteger),
+    Column("events", BigInteger),
+    Column("deltas", BigInteger, comment="waiting in its snapshot"),
+    Column("differences_found", BigInteger),
+    Column(
+        "differences",
+        ARRAY(Text),
+        nullable=False,
+        server_default="{}",
+        comment="the first ones as sentences, without content of calls",
+    ),
+    Column("error", Text, comment="why it failed; null: it did not"),
+    Index(None, "started_at"),
+)

@@ -28,7 +28,13 @@ WhyWaiting = Callable[[], Coroutine[None, None, str | None]]
 """The reason why the process is not ready, without secrets; None when it is ready."""
 
 
-class _Answer(NamedTuple):
+PROBES: Final = ("/metrics", "/health/live", "/health/ready")
+"""The paths that a monitor serves."""
+
+
+class Answer(NamedTuple):
+    """The answer to a request."""
+
     status: HTTPStatus
     body: bytes
     content_type: str = "application/json"
@@ -43,7 +49,7 @@ async def monitored(
     if settings.monitor_port is None:
         yield
         return
-    monitor = _Monitor(registry, why_waiting)
+    monitor = _Monitor(Probes(registry, why_waiting))
     try:
         server = await asyncio.start_server(
             monitor.serve, settings.monitor_host, settings.monitor_port, limit=HEAD_BYTES_MAX
@@ -62,9 +68,8 @@ async def monitored(
 
 
 class _Monitor:
-    def __init__(self, registry: CollectorRegistry, why_waiting: WhyWaiting) -> None:
-        self._registry = registry
-        self._why_waiting = why_waiting
+    def __init__(self, probes: "Probes") -> None:
+        self._probes = probes
         self._connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +92,7 @@ class _Monitor:
         method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
         target = rest.partition(b" ")[0].partition(b"?")[0]
         if method in (b"GET", b"HEAD"):
-            answer = await self._answer(target)
+            answer = await self._probes.answer(target)
         else:
             answer = _json(HTTPStatus.METHOD_NOT_ALLOWED, error="Only GET and HEAD are allowed.")
         writer.write(
@@ -101,10 +106,19 @@ class _Monitor:
             writer.write(answer.body)
         await writer.drain()
 
-    async def _answer(self, target: bytes) -> _Answer:
+
+class Probes:
+    """What a monitor answers: metrics and health."""
+
+    def __init__(self, registry: CollectorRegistry, why_waiting: WhyWaiting) -> None:
+        self._registry = registry
+        self._why_waiting = why_waiting
+
+    async def answer(self, target: bytes) -> Answer:
+        """The answer to a GET of this path."""
         match target:
             case b"/metrics":
-                return _Answer(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST)
+                return Answer(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST)
             case b"/health/live":
                 return _json(HTTPStatus.OK, status="live")
             case b"/health/ready":
@@ -135,5 +149,5 @@ def _retrieve(asked: "asyncio.Future[str | None]") -> None:
         asked.exception()
 
 
-def _json(code: HTTPStatus, **content: str) -> _Answer:
-    return _Answer(code, msgspec.json.encode(content))
+def _json(code: HTTPStatus, **content: str) -> Answer:
+    return Answer(code, msgspec.json.encode(content))

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import NoDecode
 
 from shared.plans import Plan, read_plans
+from shared.settings.admin import AdminSettings
 from shared.settings.base import PREFIX, Settings
 from shared.settings.checks import (
     ReadableFile,
@@ -21,7 +22,7 @@ from shared.settings.checks import (
 )
 from shared.settings.database import DatabaseSettings
 from shared.settings.database_url import check_url
-from shared.settings.process import MonitorSettings, TelemetrySettings
+from shared.settings.process import TelemetrySettings
 from shared.settings.secrets import SecretsSettings
 from shared.settings.streams import StreamSettings
 from shared.settings.webhooks import WebhookTargetSettings
@@ -94,7 +95,7 @@ class ApiSettings(
     DatabaseSettings,
     SecretsSettings,
     WebhookTargetSettings,
-    MonitorSettings,
+    AdminSettings,
     TelemetrySettings,
     TokenSettings,
     LimitSettings,

@@ -13,6 +13,7 @@ from shared.plans import read_plans
 
 JWT_SECRET_BYTES_MIN: Final = 32
 """The length of an HS256 signature, and the minimum of RFC 7518, 3.2."""
+ADMIN_TOKEN_CHARACTERS_MIN: Final = 32
 
 
 def check_hosts(hosts: str) -> str:
@@ -60,6 +61,16 @@ class WebUrl:
 
 def web_url(example: str) -> AfterValidator:
     return AfterValidator(WebUrl(example))
+
+
+def check_admin_token(token: SecretStr) -> SecretStr:
+    """Raises ValueError for a token that can be guessed, or that no header can carry."""
+    text = token.get_secret_value()
+    if len(text) < ADMIN_TOKEN_CHARACTERS_MIN or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(
+            f"have at least {ADMIN_TOKEN_CHARACTERS_MIN} characters, all printable ASCII and no space"
+        )
+    return token
 
 
 def check_jwt_secret(secret: SecretStr) -> SecretStr:

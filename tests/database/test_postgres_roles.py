@@ -82,7 +82,7 @@ async def test_every_table_of_organizations_is_walled(database: Connection) -> N
         "AND relkind IN ('r', 'p') AND NOT relrowsecurity"
     )
     assert {row[0] for row in walled} == {
-        *("alembic_version", "call_changes", "partitions_read", "publisher", "sources"),
+        *("alembic_version", "call_changes", "partitions_read", "proofs", "publisher", "sources"),
     }
     assert not await database.fetch("SELECT FROM pg_class WHERE relforcerowsecurity"), "the owner migrates"
 

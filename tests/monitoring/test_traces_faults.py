@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 
 from services.ingest.app import Ingest
 from services.ingest.traces import FOLLOWED_RECORDS_MAX
-from services.ops.commands.lag import consumer_lag
+from services.ops.pipeline_lag import consumer_lag
 from shared.database.connection import Connection
 from shared.settings.ingest import IngestSettings
 from tests.ingest.test_faults import transaction_held_open

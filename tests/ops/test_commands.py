@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.ops.commands.key import read_expiry
-from services.ops.commands.lag import PartitionLag, consumer_lag
+from services.ops.pipeline_lag import PartitionLag, consumer_lag
 from services.ops.terminal.operator import operator
 from shared.api_keys import key_hash, key_livemode
 from shared.calls.zones import RULES_VERSION, time_zone, zone_rules

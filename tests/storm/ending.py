@@ -8,8 +8,8 @@ from uuid import UUID
 
 from aiokafka.errors import KafkaError
 
-from services.ops.commands.lag import consumer_lag
 from services.ops.demo.simulated_call import Outcome
+from services.ops.pipeline_lag import consumer_lag
 from shared.calls.event import MISSING_HANGUP
 from shared.calls.fold import FINAL
 from shared.database.connection import Connection

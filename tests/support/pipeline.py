@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from services.ops.commands.lag import PartitionLag, consumer_lag
+from services.ops.pipeline_lag import PartitionLag, consumer_lag
 from services.ops.proof.proof import prove
 from tests.support.ingesting import GROUP, StartIngest, assert_exact, call
 from tests.support.processes import Record, Service, publish, until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from services.ops.commands.lag import consumer_lag
+from services.ops.pipeline_lag import consumer_lag
 from tests.support.events import CALL
 
 LONGEST_SECONDS = 40

@@ -65,6 +65,16 @@ class ErrorCode(Enum):
         "The webhook is disabled.",
         "Enable it with `PATCH /webhooks/{id}`.",
     )
+    PROOF_RUNS = (
+        HTTPStatus.CONFLICT,
+        "Admin API: a recorded proof is running, and only one may run at a time.",
+        "Wait until it has finished; `GET /admin/proofs` shows its progress.",
+    )
+    COMMAND_FAILED = (
+        HTTPStatus.CONFLICT,
+        "Admin API: the action failed for a reason that its sentence states, such as a conflict.",
+        "Do what the sentence says, then repeat the request.",
+    )
     RATE_LIMIT_EXCEEDED = (
         HTTPStatus.TOO_MANY_REQUESTS,
         "The API key or user has sent more requests than the organization's plan allows.",
@@ -119,6 +129,11 @@ class ErrorCode(Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The API cannot read the topic of calls: Kafka is unreachable or refuses it, or no topic exists.",
         "Retry after the seconds in `Retry-After`, or poll `GET /calls`; the API's log has the reason.",
+    )
+    KAFKA_UNAVAILABLE = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "Admin API: Kafka is unreachable, refuses the request, or lacks a topic; the sentence says which.",
+        "Retry after the seconds in `Retry-After`, or do what the sentence says.",
     )
     REPLICA_BEHIND = (
         HTTPStatus.SERVICE_UNAVAILABLE,

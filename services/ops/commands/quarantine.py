@@ -3,19 +3,26 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import typer
 
 from services.ops.addresses import Place, database, find_database
 from services.ops.commands.command_connection import LONG_STATEMENT_SECONDS
+from services.ops.repair.quarantined_records import (
+    Choice,
+    count_by_reason,
+    count_records,
+    discard_chosen,
+    find_record,
+    list_records,
+    redrive_chosen,
+)
 from services.ops.repair.redrive import Redriven
-from services.ops.repair.redrive import redrive as try_again
-from services.ops.repair.retry_overtaken import until_not_overtaken
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure
-from services.ops.terminal.operator import audit, operator
+from services.ops.terminal.operator import operator
 from services.ops.terminal.options import JsonOption, StateOption, organization_option, uuid_argument
 from services.ops.terminal.plain_help import Command, Group
 from services.ops.terminal.printing import console, counted, minute, print_json, print_table
@@ -24,10 +31,7 @@ from services.ops.terminal.readable import lines_of
 from shared.calls.event import call_uuid
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.settings.kafka import KafkaSettings
-from shared.store.audit import NO_ORGANIZATION
 
-BATCH_RECORDS: Final = 500
-BATCH_BYTES: Final = 16 * 1024 * 1024
 LIST_MAX: Final = 10_000
 
 app = typer.Typer(
@@ -68,7 +72,7 @@ IdsArgument = Annotated[list[UUID] | None, uuid_argument("ID", "The ids of the r
 
 
 @app.command("list", cls=Command)
-def list_records(
+def list_(
     reason: ReasonOption = None,
     topic: TopicOption = None,
     organization_id: NamedOrganizationOption = None,
@@ -202,16 +206,6 @@ def discard(
     typer.echo(f"{counted(discarded, 'record')} discarded.")
 
 
-class Choice(NamedTuple):
-    """The choice of records; None for a criterion that is not used. `reason` is a part of the reason."""
-
-    ids: list[UUID] | None
-    reason: str | None
-    topic: str | None
-    organization_id: UUID | None
-    call_id: UUID | None
-
-
 def _choice(
     ids: list[UUID] | None,
     reason: str | None,
@@ -237,62 +231,32 @@ async def _list(
     state: Path | None, chosen: Choice, older_than: timedelta | None, limit: int, *, by_reason: bool
 ) -> list[dict[str, Any]]:
     before = None if older_than is None else datetime.now(UTC) - older_than
+    found = count_by_reason if by_reason else list_records
     async with database(find_database(state)) as connection:
-        statement = _LIST_BY_REASON if by_reason else _LIST
-        rows = await connection.fetch(statement, *chosen, before, limit)
-        return [dict(row) for row in rows]
+        return [dict(row) for row in await found(connection, chosen, limit, before=before)]
 
 
 async def _show(state: Path | None, record_id: UUID) -> dict[str, Any]:
     async with database(find_database(state)) as connection:
-        row = await connection.fetchrow(_SHOW, record_id)
+        row = await find_record(connection, record_id)
     if row is None:
         raise Failure(f"There is no record {record_id} in the quarantine.")
     return dict(row)
 
 
 async def _redrive(place: Place, chosen: Choice, *, quiet: bool) -> Redriven:
-    done = Redriven()
     topic = settings_from_environment(KafkaSettings).deliveries_topic
     async with database(place, LONG_STATEMENT_SECONDS) as connection:
-        await audit(connection, "quarantined records tried again", details=_description(chosen))
-        expected = await connection.fetchval(_HOW_MANY, *chosen)
+        expected = await count_records(connection, chosen)
         with progress("records", expected, quiet=quiet) as bar:
-            last = UUID(int=0)
-            while rows := await connection.fetch(_NEXT, *chosen, last, BATCH_RECORDS, BATCH_BYTES):
-                ids = [id_ for (id_,) in rows]
-                last = ids[-1]
-                done += await try_again(connection, ids, datetime.now(UTC), topic)
-                bar.advance(done.retried, str(last))
-    return done
+            return await redrive_chosen(
+                connection, chosen, lambda: datetime.now(UTC), topic, report=bar.advance
+            )
 
 
 async def _discard(state: Path | None, chosen: Choice) -> int:
-    discarded = 0
-    actor = operator()
     async with database(find_database(state), LONG_STATEMENT_SECONDS) as connection:
-        last = UUID(int=0)
-
-        async def discard_some() -> list[Any]:
-            return await connection.fetch(_DISCARD, *chosen, last, BATCH_RECORDS, NO_ORGANIZATION, actor)
-
-        while rows := await until_not_overtaken(discard_some):
-            last = rows[-1]["id"]
-            discarded += len(rows)
-    return discarded
-
-
-def _description(chosen: Choice) -> str:
-    """The choice of records, for the audit log."""
-    if chosen.ids is not None:
-        return counted(len(chosen.ids), "id")
-    parts = [
-        None if chosen.reason is None else "by their reason",
-        None if chosen.topic is None else f"of topic {chosen.topic}",
-        None if chosen.organization_id is None else f"of organization {chosen.organization_id}",
-        None if chosen.call_id is None else f"of call {chosen.call_id}",
-    ]
-    return ", ".join(part for part in parts if part is not None) or "all"
+        return await discard_chosen(connection, chosen, operator())
 
 
 def _call(call_id: UUID | None) -> str:
@@ -307,53 +271,3 @@ def _second(instant: datetime | None) -> str:
 
 def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
-
-
-_CHOSEN: Final = """
-($1::uuid[] IS NULL OR id = ANY($1)) AND ($2::text IS NULL OR position($2 IN reason) > 0)
-    AND ($3::text IS NULL OR topic = $3) AND ($4::uuid IS NULL OR organization_id = $4)
-    AND ($5::uuid IS NULL OR call_id = $5)
-"""
-
-_HOW_MANY: Final = f"SELECT count(*) FROM quarantined_records WHERE {_CHOSEN}"
-
-_LIST: Final = f"""
-SELECT id, quarantined_at, produced_at, topic, partition, "offset", organization_id, call_id, reason
-FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
-ORDER BY quarantined_at DESC, id LIMIT $7
-"""
-
-_LIST_BY_REASON: Final = f"""
-SELECT count(*) AS records, topic, reason, min(quarantined_at) AS oldest, max(quarantined_at) AS newest
-FROM quarantined_records WHERE {_CHOSEN} AND ($6::timestamptz IS NULL OR quarantined_at < $6)
-GROUP BY topic, reason ORDER BY records DESC, topic, reason LIMIT $7
-"""
-
-_SHOW: Final = "SELECT * FROM quarantined_records WHERE id = $1"
-
-# At most $7 records of at most $8 bytes together, but at least one record.
-_NEXT: Final = f"""
-SELECT id FROM (
-    SELECT id, bytes, sum(bytes) OVER (ORDER BY id) AS so_far
-    FROM (SELECT id, coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)
-              + pg_column_size(header_values) AS bytes
-          FROM quarantined_records WHERE {_CHOSEN} AND id > $6 ORDER BY id LIMIT $7) AS record
-) AS record
-WHERE so_far - bytes < $8 ORDER BY id
-"""
-
-# The audit log gets only the rule, before the colon: the rest of a reason may quote the record.
-_DISCARD: Final = f"""
-WITH gone AS (
-    DELETE FROM quarantined_records
-    WHERE id IN (SELECT id FROM quarantined_records WHERE {_CHOSEN} AND id > $6
-                 ORDER BY id LIMIT $7 FOR UPDATE)
-    RETURNING id, organization_id, topic, partition, "offset", reason
-), logged AS (
-    INSERT INTO audit_log (organization_id, actor, action, subject, details)
-    SELECT coalesce(organization_id, $8), $9, 'quarantined record discarded', id::text,
-        topic || '/' || partition || '/' || "offset" || ': ' || split_part(reason, ':', 1)
-    FROM gone
-)
-SELECT id FROM gone ORDER BY id
-"""

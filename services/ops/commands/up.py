@@ -91,7 +91,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
-    """Prints the addresses of a stack, the states of its processes and the release of the time-zone rules."""
+    """Prints the addresses of a stack, the states of its processes, the release of the time-zone rules, and
+    the address of the operators' console with its token."""
     addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
     if state.receiver_url is not None:
         addresses.insert(1, ("receiver", state.receiver_url))
@@ -101,6 +102,8 @@ def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) 
     to.print()
     to.print(table(["process", "pid", "state"], processes))
     to.print()
+    if state.console_url is not None:
+        to.print(f"Operators' console: {state.console_url}", markup=False, soft_wrap=True)
     to.print(f"Time-zone rules: {RULES_VERSION}")
 
 

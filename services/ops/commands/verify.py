@@ -11,7 +11,8 @@ import typer
 
 from services.ops.addresses import database, find_database, require_organization
 from services.ops.commands.verify_topic import WAIT_SECONDS, verify_topic
-from services.ops.proof.proof import Proof, prove_connection
+from services.ops.proof.proof import Progress, Proof, prove_connection
+from services.ops.proof.recorded_proofs import ProofRuns, begin_proof, run_recorded
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.options import JsonOption, OnlyOrganizationOption, StateOption
 from services.ops.terminal.printing import console, counted, print_json
@@ -20,6 +21,8 @@ from shared.calls.zones import RULES_VERSION
 
 DIFFERENCES_PRINTED: Final = 25
 ORGANIZATIONS_PRINTED: Final = 10
+RECORD_SECONDS: Final = 30
+"""How long a statement that stores the progress may take."""
 
 
 def verify(
@@ -49,6 +52,22 @@ def verify(
             show_default=str(WAIT_SECONDS),
         ),
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Store the progress and the result in the table proofs, which the admin API shows.",
+        ),
+    ] = False,
+    record_as: Annotated[
+        UUID | None,
+        typer.Option(
+            "--record-as",
+            metavar="ID",
+            hidden=True,
+            help="Like --record, in the row with this id, which the admin API has stored.",
+        ),
+    ] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,6 +83,9 @@ def verify(
     Calls that other time-zone rules placed on another day or hour are not differences, because every count
     agrees with them. They are listed separately, and `refold` places them by the rules in use.
 
+    With --record, the row keeps no content of calls: of a difference in a call, it names the fields. Only
+    one recorded proof runs at a time.
+
     With --topic, the newest record of each key must be the call, byte for byte and with its headers. A change
     on its way is not a difference. The command needs the primary. From 200,000 records on, it needs 100
     bytes per record in the temporary directory.
@@ -77,10 +99,16 @@ def verify(
         raise Failure("--calls cannot be combined with --topic, which compares all calls.")
     if wait is not None and not topic:
         raise Failure("--wait needs --topic: without it, nothing is waited for.")
+    recorded = record or record_as is not None
+    if recorded and (topic or sample is not None or organization_id is not None):
+        raise Failure("--record needs a whole proof: leave out --topic, --calls and --organization.")
     if topic:
         verify_topic(state, organization_id, WAIT_SECONDS if wait is None else wait, as_json=as_json)
         return
-    proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
+    if recorded:
+        proof = asyncio.run(_prove_recorded(state, record_as, quiet=as_json))
+    else:
+        proof = asyncio.run(_prove(state, organization_id, sample, quiet=as_json))
     if as_json:
         print_json(as_wire(proof))
     else:
@@ -192,6 +220,27 @@ async def _prove(
                 bar.advance(calls)
 
             return await prove_connection(connection, organization_id, proved, sample_calls=sample_calls)
+
+
+async def _prove_recorded(state: Path | None, proof_id: UUID | None, *, quiet: bool) -> Proof:
+    place = find_database(state)
+    async with database(place, RECORD_SECONDS) as record, database(place) as connection:
+        if proof_id is None:
+            try:
+                proof_id = await begin_proof(record)
+            except ProofRuns:
+                raise Failure("Another recorded proof is running: wait for its end.") from None
+        with progress("counts", None, quiet=quiet) as bar:
+
+            async def prove(store: Progress) -> Proof:
+                def proved(calls: int, expected: int | None) -> None:
+                    bar.expect("calls", expected)
+                    bar.advance(calls)
+                    store(calls, expected)
+
+                return await prove_connection(connection, None, proved)
+
+            return await run_recorded(record, proof_id, prove)
 
 
 _HAS_CALLS: Final = "SELECT EXISTS (SELECT 1 FROM calls WHERE organization_id = $1)"

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.ops.addresses import KafkaPlace, Place, database, kafka_faults
-from services.ops.commands.lag import consumer_lag
 from services.ops.demo.account import (
     Quarantined,
     off_calls,
@@ -21,6 +20,7 @@ from services.ops.demo.result import Result, print_result, print_summary, result
 from services.ops.demo.screen import Client, print_overview
 from services.ops.demo.traffic import Demo, prepare, publish_backlog
 from services.ops.embedded.state import State
+from services.ops.pipeline_lag import consumer_lag
 from services.ops.proof.proof import Proof, prove_connection
 from services.ops.terminal.environment import settings_from_environment
 from services.ops.terminal.failure import Failure

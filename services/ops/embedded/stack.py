@@ -22,6 +22,7 @@ from services.ops.embedded.state import (
     locked,
     plan,
     save,
+    with_admin_token,
     with_free_ports,
 )
 from services.ops.embedded.supervisor import PROGRAMS, SERVICES, Status
@@ -141,7 +142,7 @@ def _launch(state: State, report: Report) -> State:
     _check_port(state.ports.api, "the API", "--api-port")
     if state.ports.receiver is not None:
         _check_port(state.ports.receiver, "the receiver", "--receiver-port")
-    state = with_free_ports(state)
+    state = with_admin_token(with_free_ports(state))
     try:
         save(state)
         postgres.prepare(state.postgres_directory)

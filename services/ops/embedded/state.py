@@ -75,11 +75,14 @@ CHOSEN = (
 
 @dataclass(frozen=True)
 class State:
-    """An embedded stack: its directory (absolute), its ports on 127.0.0.1 and its supervisor's password."""
+    """An embedded stack: its directory (absolute), its ports on 127.0.0.1, its supervisor's password and the
+    token of its admin API."""
 
     directory: Path
     ports: Ports
     password: str
+    # None in a stack that was created before it had an admin API, until its next start.
+    admin_token: str | None = None
 
     @property
     def database_url(self) -> str:
@@ -105,6 +108,14 @@ class State:
     def receiver_url(self) -> str | None:
         """The address of the receiver; None while it has no port."""
         return None if self.ports.receiver is None else f"http://127.0.0.1:{self.ports.receiver}"
+
+    @property
+    def console_url(self) -> str | None:
+        """The address of the operators' console, which has the token of the admin API; None while there is no
+        token."""
+        if self.admin_token is None or self.ports.api_monitor is None:
+            return None
+        return f"http://127.0.0.1:{self.ports.api_monitor}/console/#token={self.admin_token}"
 
     @property
     def metrics(self) -> dict[str, str | None]:
@@ -145,7 +156,12 @@ def load(directory: Path) -> State:
     file = directory.resolve() / "stack.json"
     try:
         remembered = json.loads(file.read_text())
-        return State(file.parent, Ports(**remembered["ports"]), remembered["password"])
+        return State(
+            file.parent,
+            Ports(**remembered["ports"]),
+            remembered["password"],
+            remembered.get("admin_token"),
+        )
     except NotADirectoryError:
         raise Failure(f"The state directory {directory} is a file, or below one: choose another.") from None
     except FileNotFoundError:
@@ -186,7 +202,8 @@ def plan(
     else:
         names = [field.name for field in fields(Ports)]
         chosen = dict(zip(names, free_ports(len(names), changes.values()), strict=True))
-        state = State(directory.resolve(), Ports(**(chosen | changes)), secrets.token_hex(16))
+        ports = Ports(**(chosen | changes))
+        state = with_admin_token(State(directory.resolve(), ports, secrets.token_hex(16)))
     if len(set(state.ports.taken)) < len(state.ports.taken):
         raise Failure("Two parts of the stack can't share a port: choose different ones.")
     return state
@@ -194,7 +211,12 @@ def plan(
 
 def save(state: State) -> None:
     """Saves the stack in a file that only its owner can read."""
-    text = json.dumps({"ports": asdict(state.ports), "password": state.password}, indent=2)
+    remembered = {
+        "ports": asdict(state.ports),
+        "password": state.password,
+        "admin_token": state.admin_token,
+    }
+    text = json.dumps(remembered, indent=2)
     write_private(state.directory / "stack.json", text + "\n")
 
 
@@ -204,6 +226,11 @@ def with_free_ports(state: State) -> State:
     wanting = [name for name, port in ports.items() if port is None or (name in CHOSEN and in_use(port))]
     free = dict(zip(wanting, free_ports(len(wanting), state.ports.taken), strict=True))
     return replace(state, ports=replace(state.ports, **free))
+
+
+def with_admin_token(state: State) -> State:
+    """The state with a token of the admin API."""
+    return replace(state, admin_token=state.admin_token or secrets.token_urlsafe(32))
 
 
 def write_private(file: Path, text: str) -> None:

@@ -123,6 +123,11 @@ def configuration(state: State) -> str:
     }
     for name in ("receiver", "ingest", "webhooks", "api"):
         variables[name].append(f'CALLFOLD_SECRETS_KEY="{_secrets_keys(state)}"')
+    if state.admin_token is not None:
+        variables["api"] += [
+            f'CALLFOLD_ADMIN_TOKEN="{state.admin_token}"',
+            f'CALLFOLD_ADMIN_DATABASE_URL="{state.database_url_of("operator")}"',
+        ]
     # A static group membership: a restarted ingest gets its partitions back at once.
     variables["ingest"].append("CALLFOLD_GROUP_INSTANCE_ID=ingest-1")
     text = SUPERVISOR_SECTIONS.format(
@@ -194,8 +199,8 @@ def shut_down(state: State) -> bool:
 
 def _inherited() -> dict[str, str]:
     """This process's variables without `CALLFOLD_KAFKA_…`, which are for another Kafka, and without the keys
-    of secrets, which only some services need."""
-    others = (f"{PREFIX}KAFKA_", f"{PREFIX}SECRETS_KEY")
+    of secrets and the admin API's settings, which only some services need."""
+    others = (f"{PREFIX}KAFKA_", f"{PREFIX}SECRETS_KEY", f"{PREFIX}ADMIN_")
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(others)}
 
 

@@ -6,5 +6,7 @@
 `topic_proof` proves the topic of calls: `topic_reader` reads it, `newest_record` turns a record into an
 entry, `sorted_runs` sorts entries, and `topic_difference` has the findings.
 
+`recorded_proofs` stores runs of the proof, with their progress and results.
+
 May import `shared`, `services.publisher` and `services.ops.terminal`.
 """

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from services.ops.reference.markdown import page, sentence, table
 from shared.settings import checks
+from shared.settings.admin import AdminSettings
 from shared.settings.aggregator import AggregatorSettings
 from shared.settings.api import ApiSettings, LimitSettings, TokenSettings
 from shared.settings.base import PREFIX, Settings
@@ -82,6 +83,7 @@ SECTIONS: Final = (
     Section("API", ApiSettings),
     Section("Streams of changes", StreamSettings),
     Section("Users' tokens", TokenSettings),
+    Section("Admin API", AdminSettings),
     Section("Rate limits", LimitSettings, "`callfold org set-plan`"),
     Section("Logs", LogSettings),
     Section("Monitor", MonitorSettings),
@@ -107,6 +109,7 @@ _FORMS: Final[dict[Callable[..., Any], str]] = {
     checks.check_token_url: "with `https` unless its host is this machine",
     checks.check_rate_limit_url: "URL that begins with `valkey://`, `valkeys://`, `redis://` or `rediss://`",
     checks.check_jwt_secret: f"at least {checks.JWT_SECRET_BYTES_MIN} bytes",
+    checks.check_admin_token: f"at least {checks.ADMIN_TOKEN_CHARACTERS_MIN} characters of printable ASCII",
     checks.check_ascii: "printable ASCII",
     checks.parse_networks: "networks such as `10.0.0.0/8`, separated by commas",
     checks.parse_origins: "origins such as `https://app.example.com`, separated by commas, or `*`",

@@ -66,10 +66,18 @@ DESCRIPTIONS: Final = {
     "partitions_read": "How far ingest has read each partition. A partition without a row has not been read.",
     "silent_calls": "Calls without an event for `CALLFOLD_SILENCE_HOURS`, until ingest has read all records "
     "that were published before.",
+    "proofs": "The newest 1,000 runs of `callfold verify --record`, with their progress and results.",
 }
 """A description of each table."""
 
 UNCOMMENTED: Final = {
+    "proofs.id": "generated",
+    "proofs.started_at": "when it started",
+    "proofs.calls_done": "calls that it has proved so far",
+    "proofs.cells": "proved cells; null: no result",
+    "proofs.calls": "proved calls; null: no result",
+    "proofs.events": "events of these calls; null: no result",
+    "proofs.differences_found": "number of differences; null: no result",
     "organization_id": "the organization",
     "livemode": "true: live data; false: test data",
     "status": "as in the API",
