@@ -27,12 +27,14 @@ def build() -> None:
     _node(WEB / "build.mjs")
 
 
-def check(openapi: str) -> None:
-    """Checks the types of the console against this OpenAPI document, and its style. Raises BuildFailed."""
+def check(openapi: str, admin: str) -> None:
+    """Checks the types of the console against the OpenAPI documents of the public API and of the admin API, and
+    its style. Raises BuildFailed."""
     _npm("ci")
     generated = WEB / "generated"
     generated.mkdir(exist_ok=True)
     (generated / "openapi.json").write_text(openapi)
+    (generated / "admin.json").write_text(admin)
     _npm("run", "check")
 
 

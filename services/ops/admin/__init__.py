@@ -5,5 +5,6 @@
 `running_admin` has what they share, and `proof_process` runs a proof. `queries`, `models` and `documentation`
 describe parameters and answers.
 
-May import `shared`, `services.api.http`, and `services.ops` but `main`, `demo`, `commands` and `reference`.
+May import `shared`, `services.api.http`, `services.api.console`, and `services.ops` but `main`, `demo`,
+`commands` and `reference`.
 """

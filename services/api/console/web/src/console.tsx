@@ -1,19 +1,11 @@
 /** The console of developers: their organization's calls. */
 
 import { render } from "preact";
-import { useCallback, useEffect, useState } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
 import { callsAt, overviewAt } from "./addresses";
-import type { Failure } from "./api/failure";
-import {
-  type Session,
-  SessionContext,
-  seesTestCalls,
-  storedSession,
-  storeSession,
-  takeFromFragment,
-} from "./api/session";
+import { type Session, SessionContext, STORED_SESSION, seesTestCalls } from "./api/session";
 import { RefusedContext } from "./api/use-answer";
+import { useSigningIn } from "./api/use-signing-in";
 import { CallPage } from "./pages/call";
 import { CallsPage } from "./pages/calls";
 import { NoSuchPage } from "./pages/no-such-page";
@@ -23,27 +15,7 @@ import { Frame } from "./ui/frame";
 import "./style.css";
 
 function Console() {
-  const [session, setSession] = useState<Session | null>(storedSession);
-  const [given, setGiven] = useState(() => takeFromFragment("key"));
-  const [refused, setRefused] = useState<Failure | null>(null);
-  const change = useCallback((next: Session | null) => {
-    storeSession(next);
-    setSession(next);
-    setGiven(null);
-    setRefused(null);
-  }, []);
-  const onRefused = useCallback(
-    (failure: Failure) => {
-      change(null);
-      setRefused(failure);
-    },
-    [change],
-  );
-  useEffect(() => {
-    const follow = () => setGiven((before) => takeFromFragment("key") ?? before);
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
-  }, []);
+  const { session, given, refused, change, onRefused } = useSigningIn<Session>(STORED_SESSION, "key");
   if (session === null || given !== null)
     return <SignInPage given={given} refused={refused} onSession={change} />;
   return (

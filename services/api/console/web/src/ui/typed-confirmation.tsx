@@ -18,7 +18,11 @@ export function TypedConfirmation(props: TypedConfirmationProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [typed, setTyped] = useState("");
   const id = useId();
-  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current?.showModal();
+    return () => before instanceof HTMLElement && before.focus();
+  }, []);
   const isRight = typed.trim() === props.word;
   return (
     <dialog ref={dialog} onCancel={props.onCancel} aria-labelledby={`${id}-title`}>
