@@ -7,6 +7,9 @@ const withQuery = (path: string, filters: Filters) => {
   return query.size ? `${path}?${query}` : path;
 };
 
+/** The path of the first page, as `useLocation` returns it. */
+export const FIRST_PATH = "/console";
+
 export const overviewAt = (filters: Filters = {}) => withQuery("/console/", filters);
 export const callsAt = (filters: Filters = {}) => withQuery("/console/calls", filters);
 export const callAt = (id: string) => `/console/calls/${id}`;

@@ -2,7 +2,7 @@
 
 import { render } from "preact";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { callsAt, overviewAt } from "./addresses";
+import { callsAt, FIRST_PATH, overviewAt } from "./addresses";
 import { type Session, SessionContext, STORED_SESSION, seesTestCalls } from "./api/session";
 import { RefusedContext } from "./api/use-answer";
 import { useSigningIn } from "./api/use-signing-in";
@@ -32,7 +32,7 @@ function Console() {
 function Signed({ session, onLeave }: { session: Session; onLeave: () => void }) {
   const { path } = useLocation();
   const places = [
-    { name: "Overview", href: overviewAt(), isCurrent: path === "/console/" },
+    { name: "Overview", href: overviewAt(), isCurrent: path === FIRST_PATH },
     { name: "Calls", href: callsAt(), isCurrent: path.startsWith("/console/calls") },
   ];
   const aside = (

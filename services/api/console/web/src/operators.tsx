@@ -3,7 +3,7 @@
 import { render } from "preact";
 import { useMemo } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { healthAt, proofsAt, quarantineAt, sourcesAt, webhooksAt } from "./addresses";
+import { FIRST_PATH, healthAt, proofsAt, quarantineAt, sourcesAt, webhooksAt } from "./addresses";
 import { AdminApi, AdminContext, STORED_TOKEN } from "./api/admin";
 import { Failure } from "./api/failure";
 import { RefusedContext } from "./api/use-answer";
@@ -65,7 +65,7 @@ async function check(token: string): Promise<void> {
 function Signed({ onLeave }: { onLeave: () => void }) {
   const { path } = useLocation();
   const places = [
-    { name: "Health", href: healthAt(), isCurrent: path === healthAt() },
+    { name: "Health", href: healthAt(), isCurrent: path === FIRST_PATH },
     ...[
       { name: "Quarantine", href: quarantineAt() },
       { name: "Sources", href: sourcesAt() },

@@ -43,6 +43,8 @@ export function CredentialForm(props: CredentialFormProps) {
     if (props.given !== null) check(props.given);
   }, [props.given]);
 
+  const { given } = props;
+  const retry = given === null ? undefined : () => check(given);
   return (
     <main class="sign-in">
       <Heading title="Sign in">{props.heading}</Heading>
@@ -70,7 +72,7 @@ export function CredentialForm(props: CredentialFormProps) {
           {isBusy ? "Checking …" : "Open the console"}
         </button>
       </form>
-      {failure && <Problem failure={failure} onRetry={() => check(props.given ?? credential.trim())} />}
+      {failure && <Problem failure={failure} onRetry={retry} />}
       <p class="note">{props.note}</p>
     </main>
   );

@@ -16,8 +16,8 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="state">{children}</p>;
 }
 
-/** A failure in the API's own words, and when the page tries again. */
-export function Problem({ failure, onRetry }: { failure: Failure; onRetry: () => void }) {
+/** A failure in the API's own words, and when the page tries again. Without `onRetry`, the page has another way. */
+export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() => void) | undefined }) {
   const seconds = useCountdown(failure);
   return (
     <div class="problem" role="alert">
@@ -25,12 +25,14 @@ export function Problem({ failure, onRetry }: { failure: Failure; onRetry: () =>
         <strong>{failure.message}</strong>
         {failure.code && <code>{failure.code}</code>}
       </p>
-      <p>
-        {seconds !== null && <span>The page tries again in {seconds} s. </span>}
-        <button type="button" onClick={onRetry}>
-          Try again
-        </button>
-      </p>
+      {onRetry && (
+        <p>
+          {seconds !== null && <span>The page tries again in {seconds} s. </span>}
+          <button type="button" onClick={onRetry}>
+            Try again
+          </button>
+        </p>
+      )}
     </div>
   );
 }

@@ -44,7 +44,7 @@ function Figures({ lag, latest }: { lag: Lag; latest: Point | undefined }) {
     {
       name: "Lag",
       figure: number(latest?.lag),
-      meaning: "Ingest has not read these records.",
+      meaning: latest?.lag === 0 ? "Ingest has read all records." : "Ingest has not read these records.",
     },
     {
       name: "Ingest rate",

@@ -25,13 +25,14 @@ export function QuarantinePage() {
     admin.records({ limit: RECORDS_PER_PAGE, ...query }, signal),
   );
   const [done, setDone] = useState<Done | null>(null);
+  const [actions, setActions] = useState(0);
   // biome-ignore lint/correctness/useExhaustiveDependencies: an outcome belongs to the page that it was made on.
   useEffect(() => setDone(null), [JSON.stringify(query)]);
   const { content, failure } = answer;
   return (
     <>
       <Heading title="Quarantine">Quarantine</Heading>
-      <Reasons filters={filters} changed={done} />
+      <Reasons filters={filters} changed={actions} />
       <QuarantineFilters filters={filters} />
       {done && <Outcome key={done.at} done={done} />}
       {failure && <Problem failure={failure} onRetry={answer.reload} />}
@@ -48,6 +49,7 @@ export function QuarantinePage() {
               records={content.data}
               onDone={(next) => {
                 setDone(next);
+                setActions((before) => before + 1);
                 answer.reload();
               }}
             />

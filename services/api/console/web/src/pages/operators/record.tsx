@@ -68,14 +68,14 @@ function Content({ record, onDone }: { record: QuarantinedContent; onDone: (done
                 <div key={index}>
                   <dt>{header.name}</dt>
                   <dd>
-                    <Text bytes={header.value} />
+                    <Text bytes={header.value} isShort />
                   </dd>
                 </div>
               ))}
             </dl>
           )}
           <h2>Key</h2>
-          <Text bytes={record.key} />
+          <Text bytes={record.key} isShort />
         </section>
       </div>
       <section>
@@ -113,12 +113,12 @@ function Fields({ record }: { record: QuarantinedContent }) {
   );
 }
 
-function Text({ bytes }: { bytes: Bytes | null }) {
+function Text({ bytes, isShort = false }: { bytes: Bytes | null; isShort?: boolean }) {
   if (bytes === null) return <p class="state">There is none, or callfold erased it.</p>;
   if (bytes.size === 0) return <p class="state">It is empty.</p>;
   return (
     <>
-      <pre>{bytes.text}</pre>
+      {isShort ? <code class="bytes">{bytes.text}</code> : <pre>{bytes.text}</pre>}
       {!bytes.is_whole && (
         <p class="note">
           This is the beginning of {counted(bytes.size, "byte")}. <code>callfold quarantine show</code> prints

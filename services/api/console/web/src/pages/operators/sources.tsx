@@ -4,7 +4,7 @@ import { quarantineAt } from "../../addresses";
 import { type Source, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
 import { usePolling } from "../../api/use-polling";
-import { NONE, number, utc } from "../../format";
+import { counted, NONE, number, utc } from "../../format";
 import { Heading } from "../../ui/frame";
 import { Empty, Loading, Problem } from "../../ui/states";
 
@@ -71,7 +71,7 @@ function List({ sources }: { sources: readonly Source[] }) {
                 <span>
                   {source.organization_name ?? "each record names one"}
                   {source.organizations_mapped > 0 && (
-                    <span class="note"> {number(source.organizations_mapped)} values mapped</span>
+                    <span class="note"> ({counted(source.organizations_mapped, "value")} mapped)</span>
                   )}
                 </span>
               </td>

@@ -15,11 +15,15 @@ export function Partitions({ topics }: { topics: readonly TopicLag[] }) {
   return (
     <section>
       <h2 id="partitions">Partitions</h2>
+      <p class="note">
+        Committed: the next offset that ingest reads. End: the offset of the next new record. Lag: the records
+        between them.
+      </p>
       <Scrolled label="Lag of each partition">
         <table class="counts" aria-labelledby="partitions">
           <thead>
             <tr>
-              {["Partition", "Committed offset", "End offset", "Lag, records"].map((name) => (
+              {["Partition", "Committed", "End", "Lag"].map((name) => (
                 <th key={name} scope="col">
                   {name}
                 </th>

@@ -54,7 +54,7 @@ function sentence(proof: Proof): string {
     case "lost":
       return `The proof ended without a result. It last ran at ${utc(proof.heartbeat_at)}.`;
     case "running":
-      return `The proof runs since ${utc(proof.started_at)}.`;
+      return `The proof has run since ${utc(proof.started_at)}.`;
   }
 }
 
@@ -101,8 +101,8 @@ function Differences({ proof }: { proof: Proof }) {
         ))}
       </ol>
       <p class="note">
-        <code>callfold verify</code> prints the values of fields. <code>callfold refold</code> repairs calls, and{" "}
-        <code>callfold rebuild</code> repairs counts.
+        <code>callfold verify</code> prints the values of fields. <code>callfold refold</code> repairs calls,
+        and <code>callfold rebuild</code> repairs counts.
       </p>
     </>
   );

@@ -55,8 +55,8 @@ export function Actions({ ids, onDone }: ActionsProps) {
           }}
         >
           <p>
-            callfold removes the bytes of {ids.length === 1 ? "this record" : "these records"} permanently.
-            The audit log keeps their positions in Kafka.
+            callfold removes {ids.length === 1 ? "this record" : "these records"} permanently. The audit log
+            keeps where {ids.length === 1 ? "it was" : "they were"} in Kafka, and not the content.
           </p>
           {discard.failure && <Problem failure={discard.failure} onRetry={discard.run} />}
         </TypedConfirmation>

@@ -30,7 +30,7 @@ function WhatWasRedriven({ redriven }: { redriven: Redriven }) {
   return (
     <>
       <p>
-        callfold retried {counted(retried, "record")}. It stored {number(accepted)}.{" "}
+        callfold retried {counted(retried, "record")}. It stored {accepted === 0 ? "none" : number(accepted)}.{" "}
         {stay === 0 ? "None stays in the quarantine." : `${number(stay)} ${stay === 1 ? "stays" : "stay"}:`}
       </p>
       {reasons.length > 0 && (

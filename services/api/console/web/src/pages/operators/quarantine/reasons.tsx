@@ -1,6 +1,5 @@
 /** The reasons of quarantined records. Each leads to its records. */
 
-import { useLocation } from "preact-iso";
 import { type Filters, quarantineAt } from "../../../addresses";
 import { useAdmin } from "../../../api/admin";
 import { useAnswer } from "../../../api/use-answer";
@@ -13,17 +12,15 @@ const REASON_CHARACTERS_MAX = 2_000;
 interface ReasonsProps {
   readonly filters: Filters;
   /** Changes when records have left the quarantine. */
-  readonly changed: unknown;
+  readonly changed: number;
 }
 
 export function Reasons({ filters, changed }: ReasonsProps) {
   const admin = useAdmin();
-  const { query } = useLocation();
   // All reasons stay in sight while one is chosen.
   const { reason: chosen = "", ...others } = filters;
-  const { content, failure, reload } = useAnswer(
-    `reasons ${JSON.stringify([others, query.cursor, changed])}`,
-    (signal) => admin.reasons(others, signal),
+  const { content, failure, reload } = useAnswer(`reasons ${JSON.stringify([others, changed])}`, (signal) =>
+    admin.reasons(others, signal),
   );
   return (
     <section>

@@ -27,7 +27,7 @@ export function Records({ records, chosen, onChoose }: RecordsProps) {
         <caption class="unseen">Quarantined records, the newest first</caption>
         <thead>
           <tr>
-            {["Select", "Quarantined", "Topic, partition, offset", "Organization", "Reason"].map((name) => (
+            {["Select", "Quarantined", "Topic partition:offset", "Organization", "Reason"].map((name) => (
               <th key={name} scope="col">
                 {name}
               </th>
