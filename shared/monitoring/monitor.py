@@ -108,7 +108,7 @@ class _Monitor:
 
 
 class Probes:
-    """What a monitor answers: metrics and health."""
+    """The answers of a monitor: metrics and health."""
 
     def __init__(self, registry: CollectorRegistry, why_waiting: WhyWaiting) -> None:
         self._registry = registry

@@ -53,8 +53,9 @@ def test_the_page_of_settings_has_every_setting() -> None:
 
 
 def options(name: str, command: Any) -> Iterator[tuple[str, set[str]]]:
-    """The full name and the options of each subcommand."""
-    yield name, {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
+    """The full name and the options of each subcommand, without those that its help hides."""
+    shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    yield name, {option for parameter in shown for option in parameter.opts if option[0] == "-"}
     if isinstance(command, TyperGroup):
         for below, each in command.commands.items():
             yield from options(f"{name} {below}", each)
@@ -121,7 +122,8 @@ def test_the_errors_of_the_api_are_those_of_the_table() -> None:
     assert set(codes_of(document)) <= codes
     texts = [
         path.read_text()
-        for path in (ROOT / "services" / "api").rglob("*.py")
+        for package in ("api", "ops/admin")
+        for path in (ROOT / "services" / package).rglob("*.py")
         if path.name != "error_codes.py"
     ]
     used = {code for text in texts for code in re.findall(r"\bErrorCode\.([A-Z_]+)", text)}

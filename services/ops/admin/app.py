@@ -9,7 +9,6 @@ from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import SecretStr
-from starlette.types import ASGIApp
 
 from services.api.console.serving import add_console
 from services.api.http.errors import handle_errors
@@ -49,9 +48,9 @@ def create_admin_app(
     probes: Probes,
     *,
     clock: Callable[[], datetime] = _utc_now,
-) -> ASGIApp:
-    """The ASGI application. `place` is the database as an operator uses it, and `settings` say how ingest
-    reads Kafka. `clock` returns the current time. The files of the console are public."""
+) -> FastAPI:
+    """The application. `place` is the database as an operator uses it, and `settings` say how ingest reads
+    Kafka. `clock` returns the current time. The files of the console are public."""
     proof = ProofProcess(place.address)
 
     @asynccontextmanager
@@ -79,7 +78,8 @@ def create_admin_app(
     _add_probes(app, probes)
     add_console(app, CONSOLE_PAGE)
     handle_errors(app)
-    return TokenGuard(app, token)
+    app.add_middleware(TokenGuard, token=token)
+    return app
 
 
 def _add_probes(app: FastAPI, probes: Probes) -> None:

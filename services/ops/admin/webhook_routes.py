@@ -35,7 +35,8 @@ async def list_all(request: Request, query: Annotated[WebhooksQuery, Depends(web
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "host": urlsplit(row.pop("url")).hostname or ""}
+    host = urlsplit(row.pop("url")).hostname
+    return {**row, "host": host or ""}
 
 
 _WEBHOOKS: Final = Statement("""

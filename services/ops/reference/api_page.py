@@ -79,9 +79,9 @@ def reference(document: dict[str, Any]) -> str:
         document["info"]["description"],
         _SETUP,
         *_contents(document),
-        *_every_route(document),
-        *_routes(document),
-        *_objects(document),
+        *every_route(document),
+        *routes(document),
+        *objects(document),
         _CLIENTS,
     ]
     return "\n".join(part.strip("\n") + "\n" for part in parts)
@@ -93,7 +93,7 @@ def page_of_the_api() -> str:
     return reference(app.openapi())
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each operation with its name; the health routes come last."""
     for health in (False, True):
         for path, methods in document["paths"].items():
@@ -104,29 +104,30 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 def _contents(document: dict[str, Any]) -> Iterator[str]:
     rows = [
-        (f"[`{name}`](#{_anchor(name)})", operation["summary"], _scope(operation))
-        for name, operation in _operations(document)
+        (f"[`{name}`](#{anchor(name)})", operation["summary"], _scope(operation))
+        for name, operation in operations(document)
     ]
     yield "## Routes\n\n" + table(("route", "purpose", "scope"), rows)
 
 
-def _every_route(document: dict[str, Any]) -> Iterator[str]:
-    """The parameters and errors that all routes with credentials share."""
-    parameters, responses = _shared(document)
+def every_route(document: dict[str, Any]) -> Iterator[str]:
+    """The section on the parameters and errors that all routes with credentials share."""
+    parameters, responses = shared(document)
     yield "## Every route"
-    yield "Every route except health accepts these parameters:\n\n" + table(
-        _PARAMETERS, map(_parameter, parameters.values())
-    )
+    if parameters:
+        yield "Every route except health accepts these parameters:\n\n" + table(
+            _PARAMETERS, map(_parameter, parameters.values())
+        )
     yield "Each of them may return these errors ([all codes](errors.md)):\n\n" + table(
         ("status", "code", "when"),
         [(status, _code(response), _when(response)) for status, response in sorted(responses.items())],
     )
-    yield "Example of an error:\n\n" + _indented(_json(_content(responses["400"])["example"]))
+    yield "Example of an error:\n\n" + indented(_json(_content(responses["400"])["example"]))
 
 
-def _shared(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def shared(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters (by name) and errors (by status) that all operations with credentials have."""
-    secured = [operation for _, operation in _operations(document) if "security" in operation]
+    secured = [operation for _, operation in operations(document) if "security" in operation]
     parameters = [_by_name(operation) for operation in secured]
     first, *others = secured
     return (
@@ -147,12 +148,13 @@ def _by_name(operation: dict[str, Any]) -> dict[str, Any]:
     return {parameter["name"]: parameter for parameter in operation.get("parameters", [])}
 
 
-def _routes(document: dict[str, Any]) -> Iterator[str]:
-    shared_parameters, shared_responses = _shared(document)
-    for name, operation in _operations(document):
+def routes(document: dict[str, Any]) -> Iterator[str]:
+    """A section for each route."""
+    shared_parameters, shared_responses = shared(document)
+    for name, operation in operations(document):
         yield f"## {name}"
         yield operation["description"]
-        yield _indented("\n".join(sample["source"] for sample in operation["x-codeSamples"]))
+        yield indented("\n".join(sample["source"] for sample in operation["x-codeSamples"]))
         own = [
             parameter
             for name, parameter in _by_name(operation).items()
@@ -220,10 +222,11 @@ def _examples(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[s
             examples = [("Example", example) for example in schema.get("examples", [])]
         for summary, value in examples:
             text = _json(value) if media_type == "application/json" else value
-            yield f"{summary}:\n\n{_indented(text)}"
+            yield f"{summary}:\n\n{indented(text)}"
 
 
-def _objects(document: dict[str, Any]) -> Iterator[str]:
+def objects(document: dict[str, Any]) -> Iterator[str]:
+    """The section on the objects of answers and bodies."""
     yield "## Objects"
     for name, schema in sorted(document["components"]["schemas"].items()):
         yield f"### {name}\n\n{schema['description']}"
@@ -245,7 +248,7 @@ def _objects(document: dict[str, Any]) -> Iterator[str]:
 def _type(schema: dict[str, Any]) -> str:
     """The type of a value, in a few words."""
     if name := _name(schema):
-        return f"[{name}](#{_anchor(name)})"
+        return f"[{name}](#{anchor(name)})"
     for key in ("anyOf", "oneOf"):
         if key in schema:
             return " or ".join(dict.fromkeys(_type(choice) for choice in schema[key]))
@@ -284,11 +287,12 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """The text as a block of code."""
     return "\n".join(f"    {line}" if line else "" for line in text.splitlines())
 
 
-def _anchor(heading: str) -> str:
+def anchor(heading: str) -> str:
     """The anchor that GitHub generates for a heading."""
     kept = (character for character in heading.lower() if character.isalnum() or character in " -_")
     return "".join(kept).replace(" ", "-")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from services.ops.reference import (
+    admin_page,
     api_page,
     command_line_page,
     dialects_page,
@@ -20,6 +21,7 @@ FOLDER: Final = Path("docs", "reference")
 
 PAGES: Final[Mapping[str, Callable[[str], str]]] = {
     "api.md": lambda _: api_page.page_of_the_api(),
+    "admin-api.md": lambda _: admin_page.page_of_the_admin_api(),
     "settings.md": lambda _: settings_page.page_of_settings(),
     "cli.md": lambda _: command_line_page.page_of_commands(),
     "errors.md": lambda _: errors_page.page_of_errors(),
