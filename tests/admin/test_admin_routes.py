@@ -157,7 +157,7 @@ async def test_records_are_retried_with_a_line_in_the_audit_log(
     done = response.json()
     (reason,) = done.pop("reasons")
     assert done == {"retried": 2, "accepted": 1, "still_quarantined": 1}
-    assert (reason["records"], reason["topic"]) == (1, "call-events")
+    assert (reason["records"], reason["topic"]) == (1, "topic")
     assert reason["reason"].startswith("the value is not JSON")
     assert await database.fetchval("SELECT count(*) FROM calls") == 1
     log = await database.fetch("SELECT actor, action, details FROM audit_log")

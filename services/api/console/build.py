@@ -28,8 +28,8 @@ def build() -> None:
 
 
 def check(openapi: str, admin: str) -> None:
-    """Checks the types of the console against the OpenAPI documents of the public API and of the admin API, and
-    its style. Raises BuildFailed."""
+    """Checks the types of the console against the OpenAPI documents of both APIs, and its style. Raises
+    BuildFailed."""
     _npm("ci")
     generated = WEB / "generated"
     generated.mkdir(exist_ok=True)
