@@ -163,6 +163,13 @@ async def template(running: Servers) -> str:
 async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database for this test, as its owner. `tests.support.roles.as_role` names
     another role."""
+    async with fresh_database(running, template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def fresh_database(running: Servers, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that exists during the block."""
     name = f"test_{uuid.uuid4().hex}"
     async with _administration(running) as server:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")

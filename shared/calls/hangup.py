@@ -6,7 +6,7 @@ by exact spelling: a name in upper or lower case, a Q.850 number, or a SIP statu
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -152,6 +152,11 @@ SPELLINGS: Final[Mapping[str, int]] = _spellings()
 def cause_index(hangup_cause: str | None) -> int:
     """The index in `CAUSES` under which an ended call with this cause counts."""
     return 0 if hangup_cause is None else SPELLINGS.get(hangup_cause, 1)
+
+
+def spellings_of(causes: Container[int]) -> list[str]:
+    """Every spelling of these causes, which are given by index."""
+    return [spelling for spelling, index in SPELLINGS.items() if index in causes]
 
 
 _OFFICIAL: Final = {

@@ -2,7 +2,8 @@
 `calls`.
 
 Code that subtracts or counts calls within the database (a delete, retention, a change of days, the proof)
-uses these expressions. tests/counts/test_counted_sql.py holds the two equal.
+uses these expressions. Lists of the calls that a figure counts use them as well.
+tests/counts/test_counted_sql.py holds the two equal.
 """
 
 import json
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from shared.calls.fold import FINAL, LAWS_OF_ANSWERED
-from shared.calls.hangup import CAUSES, EFFECTIVE, SPELLINGS
+from shared.calls.hangup import CAUSES, SPELLINGS, spellings_of
+from shared.calls.hangup import EFFECTIVE as EFFECTIVE_CAUSES
 from shared.calls.local_time import HOURS
 from shared.counts.cell import (
     NO_DIRECTION,
@@ -50,16 +52,19 @@ def _histogram(measure: str, thresholds: Sequence[int], value: str) -> str:
     return _packed(measure, len(thresholds) + 1, f"width_bucket(({value})::bigint, '{{{those}}}'::bigint[])")
 
 
-# shared.calls.fold, law 10
-_ANSWERED: Final = f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"
-_ENDED: Final = f"status IN ({quoted(sorted(FINAL))})"
+ANSWERED: Final = f"(answered_at IS NOT NULL OR laws >= {LAWS_OF_ANSWERED} AND status = 'completed')"
+"""Whether a call was answered: law 10 of `shared.calls.fold`. Like the next three, it is never null."""
+ENDED: Final = f"status IN ({quoted(sorted(FINAL))})"
+SEIZURE: Final = f"({ENDED} OR {ANSWERED})"
+"""Whether a call is a seizure: the divisor of ASR and NER."""
+EFFECTIVE: Final = (
+    f"({ANSWERED} OR status IN ({quoted(sorted(UNANSWERED_EFFECTIVE))}) OR {ENDED} "
+    f"AND coalesce(hangup_cause IN ({quoted(spellings_of(EFFECTIVE_CAUSES))}), false))"
+)
+"""Whether a call is effective: the numerator of NER."""
 _SPELLINGS: Final = json.dumps(SPELLINGS).replace("'", "''")
 _INDEX: Final = f"('{_SPELLINGS}'::jsonb ->> hangup_cause)::int"
 _CAUSE: Final = f"CASE WHEN hangup_cause IS NULL THEN 0 ELSE coalesce({_INDEX}, 1) END"
-_EFFECTIVE: Final = (
-    f"({_ANSWERED} OR status IN ({quoted(sorted(UNANSWERED_EFFECTIVE))}) "
-    f"OR {_ENDED} AND {_CAUSE} IN ({', '.join(map(str, sorted(EFFECTIVE)))}))::int"
-)
 _DELAY: Final = "floor(extract(epoch FROM answered_at - created_at) * 1000)"
 
 _CELL: Final = {
@@ -69,18 +74,18 @@ _CELL: Final = {
 }
 _MEASURES: Final = {
     "calls": "1",
-    "answered": f"({_ANSWERED})::int",
+    "answered": f"({ANSWERED})::int",
     "duration_seconds": "coalesce(duration, 0)",
     "cost_cents": "coalesce(cost, 0)",
     "latency_ms": "coalesce(latency_ms, 0)",
     "latency_calls": "(latency_ms IS NOT NULL)::int",
-    "effective": _EFFECTIVE,
-    "durations": _histogram("durations", DURATIONS, f"CASE WHEN {_ANSWERED} THEN duration END"),
+    "effective": f"({EFFECTIVE})::int",
+    "durations": _histogram("durations", DURATIONS, f"CASE WHEN {ANSWERED} THEN duration END"),
     "answer_delays": _histogram("answer_delays", ANSWER_DELAYS, _DELAY),
     "latencies": _histogram("latencies", LATENCIES, "latency_ms"),
-    "hangup_causes": _packed("hangup_causes", len(CAUSES), f"CASE WHEN {_ENDED} THEN {_CAUSE} END"),
+    "hangup_causes": _packed("hangup_causes", len(CAUSES), f"CASE WHEN {ENDED} THEN {_CAUSE} END"),
     "hour_calls": _packed("hour_calls", HOURS, "hour"),
-    "hour_answered": _packed("hour_answered", HOURS, "hour", f"({_ANSWERED})::int"),
+    "hour_answered": _packed("hour_answered", HOURS, "hour", f"({ANSWERED})::int"),
     "hour_duration_seconds": _packed("hour_duration_seconds", HOURS, "hour", "duration"),
     "hour_cost": _packed("hour_cost", HOURS, "hour", "trunc(cost * 10000)"),
 }

@@ -36,6 +36,7 @@ _OF_CELLS = "status, direction, phone_number_id, start_date, end_date, from_date
 OF_CALL_ID = "must be a UUID; GET /calls?external_id= finds a call by its source's own id"
 OF_STATS = f"{_OF_CELLS}, group_by, compare, include"
 OF_TRENDS = f"{_OF_CELLS}, interval, week_start, group_by, compare, include"
+A_CAUSE = "must be a name that hangup_causes of stats can have, such as USER_BUSY, NONE or OTHER"
 DISTRIBUTIONS = "must be percentiles, hangup_causes, or both separated by a comma"
 UNKNOWN = f"is not a parameter of this route, which takes {KNOWN}"
 
@@ -120,6 +121,14 @@ BAD: list[tuple[str, str, str]] = [
     ),
     ("/calls?external_id=%00", "external_id", A_TEXT),
     ("/calls?hangup_cause=", "hangup_cause", A_TEXT),
+    ("/calls?counted_cause=user_busy", "counted_cause", A_CAUSE),
+    ("/calls/export?counted_cause=", "counted_cause", A_CAUSE),
+    ("/calls?answered=1", "answered", "must be true or false"),
+    (
+        "/calls?action=stats&answered=true",
+        "answered",
+        "applies only to the list of calls, not to action=stats",
+    ),
     ("/calls?number=12", "number", DIGITS),
     ("/calls?number=12a4", "number", DIGITS),
     (f"/calls?number={'1' * 65}", "number", DIGITS),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple, get_args
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import httpx
@@ -42,7 +43,7 @@ def table(heading: str) -> Iterator[dict[str, str]]:
     return iter(rows)
 
 
-async def test_the_documented_example(api: httpx.AsyncClient, database: Connection) -> None:
+async def store_the_documented_example(database: Connection) -> seed.Tenant:
     acme = await seed.tenant(database)
     for documented in table("created"):
         given = {name: text for name, text in documented.items() if text}
@@ -56,6 +57,11 @@ async def test_the_documented_example(api: httpx.AsyncClient, database: Connecti
             data=given | ({"latency_ms": int(given["latency_ms"])} if "latency_ms" in given else {}),
         )
         await seed.store(database, acme, made.events(acme))
+    return acme
+
+
+async def test_the_documented_example(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await store_the_documented_example(database)
 
     stats = await get(api, acme, "/calls/stats", **DAY, include="peak_concurrency")
 
@@ -71,6 +77,28 @@ async def test_the_documented_example(api: httpx.AsyncClient, database: Connecti
         "calls": 2,
         "at": "2026-11-24T09:31:05Z",
         "calls_since": "2025-11-23",
+    }
+
+
+async def test_the_documented_lists_of_the_example(api: httpx.AsyncClient, database: Connection) -> None:
+    acme = await store_the_documented_example(database)
+
+    listed = {}
+    for row in table("calls of"):
+        filters = dict(parse_qsl(row["filters"].strip("`")))
+        listed[row["calls of"]] = (await get(api, acme, "/calls", **DAY, **filters))["total"]
+
+    assert listed == {
+        "`total`": 10,
+        "`by_status.busy`": 1,
+        "`by_direction.unknown`": 0,
+        "`answered`": 5,
+        "`seizures`": 9,
+        "`ner`, its numerator": 8,
+        "`acd`, its divisor": 4,
+        "`short_calls`": 1,
+        "`hangup_causes.NORMAL_CLEARING`": 4,
+        "`hangup_causes.NONE`": 1,
     }
 
 

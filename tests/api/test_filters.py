@@ -13,10 +13,12 @@ from services.api.calls.list_query import CONDITIONS, CallFilters, FiltersQuery,
 from services.api.database.counts_state import CountsState
 from services.api.figures.cell_filters import AccessPath, Filters
 from shared.calls.event import call_uuid
+from shared.calls.hangup import SPELLINGS
 from shared.calls.zones import UTC
 
 ACME = UUID(int=1)
 PHONE = UUID(int=3)
+NO_ANSWER = ["NO_ANSWER", "no_answer", "19"]
 PRINCIPAL = Principal(ACME, True, UTC, "API key", frozenset(), "unlimited", CountsState(None, 0, 0))
 
 
@@ -47,6 +49,17 @@ ROWS: list[tuple[dict[str, str], dict[str, object], list[AccessPath]]] = [
     ({"external_id": "a@b"}, {"id": call_uuid(ACME, "a@b")}, [AccessPath.KEY]),
     ({"max_duration": "0"}, {"max_duration": 0}, [AccessPath.SCAN]),
     ({"has_recording": "false"}, {"has_recording": False}, [AccessPath.SCAN]),
+    (
+        {"answered": "true", "seizure": "true", "effective": "false", "has_phone_number": "false"},
+        {"answered": True, "seizure": True, "effective": False, "has_phone_number": False},
+        [AccessPath.SCAN] * 4,
+    ),
+    ({"counted_cause": "NO_ANSWER"}, {"cause_spellings": NO_ANSWER}, [AccessPath.SCAN]),
+    (
+        {"counted_cause": "OTHER"},
+        {"other_cause_spellings": [each for each in SPELLINGS if each not in ("OTHER", "other")]},
+        [AccessPath.SCAN],
+    ),
 ]
 
 
@@ -80,6 +93,18 @@ def test_the_narrowest_index_is_tried_first() -> None:
         CallFilters(in_time, {"endpoint_id": PHONE}),
         CallFilters(in_time, {"from_first": "+4930", "from_after": "+4931"}),
     ]
+
+
+def test_the_counts_know_how_many_calls_one_measured_filter_leaves() -> None:
+    assert asked(answered="true", status="failed").measured == ("answered", True)
+    assert asked(seizure="false", start_date="2026-11-01").measured == ("seizure", False)
+    for query in (
+        {"answered": "true", "effective": "false"},
+        {"answered": "true", "max_duration": "5"},
+        {"answered": "true", "start_date": "2026-11-01T08:00:00Z"},
+        {"counted_cause": "NONE"},
+    ):
+        assert not asked(**query).is_counted
 
 
 def test_every_statement_of_lists_has_the_parameters_of_the_table() -> None:

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
+from unittest.mock import ANY
 from uuid import UUID, uuid4
 
 import httpx
@@ -438,6 +439,9 @@ async def test_a_deep_page_is_the_one_that_walking_there_finds(
             assert ids(answer) == expected[offset : offset + 30]
             assert answer["total"] == 3_000
             assert (answer["next_cursor"] is None) == (offset + 30 >= 3_000)
+            assert await get(api, acme, "/calls", answered="false", order=order, offset=offset, limit=30) == (
+                answer | {"next_cursor": ANY}
+            )
     last = await get(api, acme, "/calls", page=60, limit=50)
     assert (ids(last), last["total_pages"]) == (newest_first[-50:], 60)
 
@@ -457,6 +461,10 @@ async def test_what_was_pruned_counts_on_but_is_in_no_list(
         listed = await get(api, acme, "/calls", order="asc", **query)
         assert (ids(listed), listed["total"]) == ([str(kept)], 1)
         assert (await get(api, acme, "/calls", action="stats", **query))["total"] == 2
+    for name in ("answered", "seizure", "effective"):
+        listed = await get(api, acme, "/calls", **{name: "true"})
+        assert (ids(listed), listed["total"]) == ([str(kept)], 1)
+        assert (await get(api, acme, "/calls", **{name: "false"}))["total"] == 0
 
 
 async def test_days_that_overlap_where_a_clock_was_put_back_over_midnight(
@@ -492,6 +500,8 @@ async def test_what_would_look_at_too_many_calls_is_told_by_how_many(
         "hangup_cause=USER_BUSY": "602 calls are in this span",
         "sort=duration": "602 calls are in this span",
         "number=4930&start_date=2026-11-21": "[0-9]+ calls are in this span",
+        "counted_cause=NONE": "602 calls are in this span",
+        "answered=true&max_duration=5": "602 calls are in this span",
         "has_recording=true&start_date=2026-11-20T00:00:00Z": "More than 150 calls are in this span",
         "start_date=2026-11-20T00:00:00Z": "More than 150 calls match; .* or send total=false",
         "status=busy,canceled&limit=100": "More than 150 other calls lie between the calls of this page",
@@ -500,6 +510,8 @@ async def test_what_would_look_at_too_many_calls_is_told_by_how_many(
         "status=completed",
         "status=canceled",  # only one day has such calls
         "status=busy&limit=10",
+        "answered=false&limit=10",
+        "answered=true",  # only one day has such calls
         "from_number=%2B4930*",
         "from_number=%2B4930&hangup_cause=USER_BUSY",
         "start_date=2026-11-20T00:00:00Z&total=false",

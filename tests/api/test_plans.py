@@ -24,6 +24,7 @@ from services.api.figures import calls_per_day, concurrency, sums
 from services.api.figures.cell_filters import Filters
 from services.api.figures.intervals import Interval
 from shared.api_keys import key_hash
+from shared.calls.hangup import SPELLINGS
 from shared.database.connection import Connection
 from shared.database.statement import Statement
 from shared.settings.api import ApiSettings
@@ -231,7 +232,13 @@ async def test_what_is_searched_for_is_found_by_its_index(api_database: Database
         found = await search(**prefix)
         assert {scan.by for scan in found} == {f"calls_newest_of_{column}_number_idx", "calls_pkey"}
     span = {"start_date": date(2026, 11, 20), "end_date": date(2026, 11, 21)}
-    for filters in ({"hangup_cause": "USER_BUSY"}, {"number_part": "0031"}, {"min_duration": 1}):
+    for filters in (
+        {"hangup_cause": "USER_BUSY"},
+        {"number_part": "0031"},
+        {"min_duration": 1},
+        {"effective": True},
+        {"other_cause_spellings": list(SPELLINGS)},
+    ):
         found = await search(**span, **filters)
         assert {scan.by for scan in found} == {"calls_newest_idx", "calls_pkey"}
         assert all(scan.rows <= 5 * 96 for scan in found)
@@ -259,9 +266,11 @@ async def test_counts_are_read_by_organization_and_days(api_database: Database) 
         assert await reads(sums.groups_statement(filters, "direction"), filters, **of_groups) == table
     by_number = sums.groups_statement(november, "phone_number")
     assert await reads(by_number, november, **of_groups) == "daily_call_counts"
-    for statements in (calls_per_day.DAYS, calls_per_day.TOTAL, calls_per_day.LONG_DAYS):
-        assert await reads(statements[False], november) == "daily_call_totals"
-        assert await reads(statements[True], by_phone_number) == "daily_call_counts"
+    for measured in (None, ("answered", True), ("seizure", False), ("effective", True)):
+        days = {by: calls_per_day.DAYS[by, measured] for by in (False, True)}
+        for statements in (days, calls_per_day.TOTAL, calls_per_day.LONG_DAYS):
+            assert await reads(statements[False], november) == "daily_call_totals"
+            assert await reads(statements[True], by_phone_number) == "daily_call_counts"
 
 
 async def test_a_generic_plan_reads_the_counts_of_the_changed_days_alone(api_database: Database) -> None:

@@ -51,9 +51,9 @@ async def webhook(database: Connection, organization_id: UUID, webhook_id: UUID 
     return webhook_id
 
 
-async def tenant(database: Connection, time_zone: str = "UTC") -> Tenant:
+async def tenant(database: Connection, time_zone: str = "UTC", organization_id: UUID | None = None) -> Tenant:
     """A new organization with its keys."""
-    organization_id = uuid4()
+    organization_id = organization_id or uuid4()
     await database.execute(
         "INSERT INTO organizations (id, name, time_zone, zone_rules) VALUES ($1, 'Acme', $2, $3)",
         organization_id,

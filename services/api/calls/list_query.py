@@ -18,6 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from services.api.access.credentials import Principal
 from services.api.calls.parameter_types import (
     NUMBER_SEPARATORS,
+    CountedCause,
     DayOrInstant,
     Flag,
     Number,
@@ -26,6 +27,7 @@ from services.api.calls.parameter_types import (
     Text256,
     Zone,
 )
+from services.api.figures.calls_per_day import MEASURED, Measured
 from services.api.figures.cell_filters import (
     AccessPath,
     CellsQuery,
@@ -37,6 +39,9 @@ from services.api.figures.cell_filters import (
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import one_of
 from shared.calls.event import call_uuid
+from shared.calls.hangup import CAUSES, NONE, OTHER, spellings_of
+from shared.counts.cell import NO_PHONE_NUMBER
+from shared.counts.counted_sql import ANSWERED, EFFECTIVE, ENDED, SEIZURE
 
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 1_000_000_000
@@ -72,6 +77,18 @@ def _number_or_span_as(number: str, first: str, after: str) -> ReadAs:
     return ReadAs(parameters)
 
 
+def _spellings_as(spellings: str, other_than: str) -> ReadAs:
+    """The spellings of a cause; for OTHER, those of all other causes."""
+
+    def parameters(_: UUID, cause: str) -> Mapping[str, object]:
+        index = CAUSES.index(cause)
+        if cause == OTHER:
+            return {other_than: spellings_of(set(range(len(CAUSES))) - {index})}
+        return {spellings: spellings_of({index})}
+
+    return ReadAs(parameters)
+
+
 def _has_part(column: str) -> str:
     return f"position(:number_part IN translate({column}, '{NUMBER_SEPARATORS}', '')) > 0"
 
@@ -84,6 +101,9 @@ _TO_DAY: Final = "day <= :end_date AND created_at < (:end_date::date + 2)::times
 # The numbers with a prefix are one range in byte order, which is the order of the indexes.
 _FROM_PREFIX: Final = "from_number ~>=~ :from_first AND from_number ~<~ :from_after"
 _TO_PREFIX: Final = "to_number ~>=~ :to_first AND to_number ~<~ :to_after"
+# NONE is a spelling of itself, so it can stand for an absent cause.
+_COUNTED_CAUSE: Final = f"{ENDED} AND coalesce(hangup_cause, '{NONE}')"
+_HAS_PHONE_NUMBER: Final = f"coalesce(phone_number_id <> '{NO_PHONE_NUMBER}', false)"
 
 
 class FiltersQuery(CellsQuery):
@@ -158,6 +178,42 @@ class FiltersQuery(CellsQuery):
     hangup_cause: Annotated[
         Text256 | SkipJsonSchema[None], Condition("text", "hangup_cause = :hangup_cause")
     ] = Field(None, description="Only calls that ended with exactly this cause.", examples=["USER_BUSY"])
+    counted_cause: Annotated[
+        CountedCause | SkipJsonSchema[None],
+        Condition("text[]", f"{_COUNTED_CAUSE} = ANY (:cause_spellings)"),
+        Condition("text[]", f"{_COUNTED_CAUSE} <> ALL (:other_cause_spellings)"),
+        _spellings_as("cause_spellings", "other_cause_spellings"),
+    ] = Field(
+        None,
+        description="Only ended calls that `hangup_causes` of stats counts under this name, in every "
+        "spelling. `NONE`: without a cause. `OTHER`: with a cause that has no such name.",
+        examples=["USER_BUSY"],
+    )
+    answered: Annotated[Flag | SkipJsonSchema[None], Condition("boolean", f"{ANSWERED} = :answered")] = Field(
+        None,
+        description="`true`: only calls that `answered` of stats counts: they have an `answered_at` or are "
+        "completed. `false`: only the others.",
+    )
+    seizure: Annotated[Flag | SkipJsonSchema[None], Condition("boolean", f"{SEIZURE} = :seizure")] = Field(
+        None,
+        description="`true`: only calls that `seizures` of stats counts: they have ended or were answered. "
+        "`false`: only the others.",
+    )
+    effective: Annotated[
+        Flag | SkipJsonSchema[None],
+        Condition("boolean", f"{EFFECTIVE} = :effective"),
+    ] = Field(
+        None,
+        description="`true`: only effective calls, the numerator of `ner`: answered, busy, not answered or "
+        "canceled, or failed with a cause that shows a working network. `false`: only the others.",
+    )
+    has_phone_number: Annotated[
+        Flag | SkipJsonSchema[None], Condition("boolean", f"{_HAS_PHONE_NUMBER} = :has_phone_number")
+    ] = Field(
+        None,
+        description="`true`: only calls with a `phone_number_id`. `false`: only calls without one, the group "
+        "`none` of `group_by=phone_number`.",
+    )
     min_duration: Annotated[
         Seconds | SkipJsonSchema[None], Condition("integer", "duration >= :min_duration")
     ] = Field(
@@ -281,9 +337,17 @@ class CallFilters:
         return {**_NO_FILTERS, **self.cells.parameters, **self.beyond}
 
     @property
-    def is_of_cells(self) -> bool:
-        """Whether the counts can answer for all filters."""
-        return not self.beyond
+    def measured(self) -> Measured | None:
+        """The only filter that the counts do not have as a dimension, if they have it as a measure."""
+        if len(self.beyond) != 1 or self.beyond.keys().isdisjoint(MEASURED):
+            return None
+        ((name, value),) = self.beyond.items()
+        return name, bool(value)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the counts know how many calls are requested."""
+        return not self.beyond or self.measured is not None
 
     @cached_property
     def conditions(self) -> Sequence[Condition]:

@@ -61,7 +61,7 @@ def _page(order: Order) -> str:
     return f"""
         SELECT {READ}, looked_at, 0::numeric AS value FROM (
             SELECT *, row_number() OVER () AS looked_at FROM (
-                SELECT {COLUMNS} FROM calls
+                SELECT {COLUMNS}, laws FROM calls
                 WHERE {BY_INDEX}
                     AND (:after_time::timestamptz IS NULL
                         OR (created_at, id) {_BEYOND[order]} (:after_time, :after_id::uuid))
@@ -147,7 +147,7 @@ async def read_page(connection: Connection, filters: CallFilters, page: Page, zo
     """
     if _is_search(filters, page.sort):
         return await _searched(connection, filters, page)
-    if not filters.is_of_cells:
+    if not filters.is_counted:
         return await _found_by_index(connection, filters, page)
     if _scans(filters) or page.offset > OFFSET_AT_ONCE_MAX:
         return await _found_by_days(connection, filters, page, zone)
@@ -165,7 +165,7 @@ def _is_search(filters: CallFilters, sort: Sort) -> bool:
         sort != "created_at"
         or any(path in (AccessPath.KEY, AccessPath.MANY) for path in paths)
         or sum(path in (AccessPath.FEW_BY_TIME, AccessPath.MANY_BY_TIME) for path in paths) > 1
-        or (_scans(filters) and not filters.is_of_cells)
+        or (_scans(filters) and not filters.is_counted)
     )
 
 
@@ -195,7 +195,7 @@ async def _found_by_index(connection: Connection, filters: CallFilters, page: Pa
 async def _found_by_days(connection: Connection, filters: CallFilters, page: Page, zone: ZoneInfo) -> Found:
     """A page of calls that the counts count: read from the days that have such calls, from the page's first
     day."""
-    days = [day for day in await days_of(connection, filters.cells) if day.listed]
+    days = [day for day in await days_of(connection, filters.cells, filters.measured) if day.listed]
     total = sum(day.listed for day in days) if page.total else None
     if page.after is not None:
         reached = local_day(page.after.created_at, zone)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from services.api.figures.cell_filters import as_day, is_day
+from shared.calls.hangup import CAUSES
 from shared.calls.zones import find_time_zone
 
 NUMBER_SEPARATORS: Final = " +-./()"
@@ -68,6 +69,14 @@ def _zone(name: object) -> ZoneInfo:
     return zone
 
 
+def _cause(name: object) -> str:
+    if not isinstance(name, str) or name not in CAUSES:
+        raise ValueError(
+            "must be a name that hangup_causes of stats can have, such as USER_BUSY, NONE or OTHER"
+        )
+    return name
+
+
 def _flag(text: object) -> bool:
     if text not in ("true", "false"):
         raise ValueError("must be true or false")
@@ -76,6 +85,9 @@ def _flag(text: object) -> bool:
 
 DayOrInstant = Annotated[date | datetime, BeforeValidator(_day_or_instant)]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
+CountedCause = Annotated[
+    str, BeforeValidator(_cause), WithJsonSchema({"type": "string", "enum": list(CAUSES)})
+]
 Zone = Annotated[
     ZoneInfo,
     BeforeValidator(_zone),

@@ -27,10 +27,15 @@ def build() -> None:
     _node(WEB / "build.mjs")
 
 
+def install_tools() -> None:
+    """Installs the libraries of the console, and the tools that only its checks need. Raises BuildFailed."""
+    _npm("ci")
+
+
 def check(openapi: str, admin: str) -> None:
     """Checks the types of the console against the OpenAPI documents of both APIs, and its style. Raises
     BuildFailed."""
-    _npm("ci")
+    install_tools()
     generated = WEB / "generated"
     generated.mkdir(exist_ok=True)
     (generated / "openapi.json").write_text(openapi)

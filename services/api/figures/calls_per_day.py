@@ -1,6 +1,6 @@
 """How many calls of a list each day has, so that a page is found without skipping every call before it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -13,6 +13,16 @@ from shared.calls.zones import UTC
 from shared.counts.histogram import DURATIONS
 from shared.counts.packed import DIGITS, NINES
 from shared.database.statement import Statement
+
+_OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
+MEASURED: Final[Mapping[str, str]] = {
+    "answered": "answered",
+    "seizure": f"CASE WHEN status IN ({_OVER}) THEN calls ELSE answered END",
+    "effective": "effective",
+}
+"""The filters of lists for which counts have a measure, each with how many calls of a cell meet it."""
+Measured = tuple[str, bool]
+"""One of these filters, with its value."""
 
 
 def _listed(*measures: str, by_phone_number: bool) -> str:
@@ -38,11 +48,15 @@ def total_sql(*, by_phone_number: bool) -> str:
     """
 
 
-def _days(*, by_phone_number: bool) -> str:
+def _days(measured: Measured | None, *, by_phone_number: bool) -> str:
+    listed = "calls"
+    if measured is not None:
+        name, value = measured
+        listed = MEASURED[name] if value else f"calls - ({MEASURED[name]})"
     return f"""
-        SELECT day, coalesce(sum(calls) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
+        SELECT day, coalesce(sum({listed}) FILTER (WHERE {OF_KIND}), 0)::bigint AS listed,
             sum(calls)::bigint AS calls
-        FROM {_listed(by_phone_number=by_phone_number)}
+        FROM {_listed("answered", "effective", by_phone_number=by_phone_number)}
         GROUP BY day
         HAVING sum(calls) > 0
         ORDER BY day
@@ -67,14 +81,17 @@ def _long_days(*, by_phone_number: bool) -> str:
     """
 
 
-_OVER: Final = ", ".join(f"'{status}'" for status in sorted(FINAL))
 _DAY_OR_MORE: Final = f"1e{DIGITS * len(DURATIONS)}::numeric"
 """The lowest packed sum with one call in the last bucket, which begins at one day."""
 
 TOTAL: Final = {by: Statement(total_sql(by_phone_number=by)) for by in (False, True)}
 """How many calls a list has, by whether it is of one phone number. The parameters are those of `Filters`."""
-DAYS: Final = {by: Statement(_days(by_phone_number=by)) for by in (False, True)}
-"""How many calls each day has, by the same key."""
+DAYS: Final = {
+    (by, measured): Statement(_days(measured, by_phone_number=by))
+    for by in TOTAL
+    for measured in (None, *((name, value) for name in MEASURED for value in (True, False)))
+}
+"""How many calls each day has, by the same key and the measured filter."""
 LONG_DAYS: Final = {by: Statement(_long_days(by_phone_number=by)) for by in (False, True)}
 """The same for days that may have long calls."""
 
@@ -98,9 +115,11 @@ class Run(NamedTuple):
     calls: int
 
 
-async def days_of(connection: Connection, filters: Filters) -> list[Day]:
-    """The days that have calls, the oldest first. Raises asyncpg's errors."""
-    rows = await DAYS[filters.phone_number_id is not None].fetch(connection, **filters.parameters)
+async def days_of(connection: Connection, filters: Filters, measured: Measured | None = None) -> list[Day]:
+    """The days that have calls, the oldest first. The list has these filters, and the measured one if it is
+    given. Raises asyncpg's errors."""
+    statement = DAYS[filters.phone_number_id is not None, measured]
+    rows = await statement.fetch(connection, **filters.parameters)
     return [Day(*row) for row in rows]
 
 

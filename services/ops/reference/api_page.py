@@ -31,6 +31,9 @@ The examples use five shell variables:
     DELIVERY=4711
 """
 
+_LISTED_MAX: Final = 20
+"""The most values of a type that the page lists. The OpenAPI document has all of them."""
+
 _CLIENTS: Final = """
 ## Clients
 
@@ -255,7 +258,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "const" in schema:
         return _literal(schema["const"])
     if "enum" in schema:
-        return ", ".join(_literal(value) for value in schema["enum"])
+        values = [_literal(value) for value in schema["enum"]]
+        return ", ".join(values if len(values) <= _LISTED_MAX else [*values[:3], f"… ({len(values)} values)"])
     kind: str = schema.get("type", "anything")
     if kind == "array":
         return f"list of {_type(schema['items'])}"
