@@ -1,4 +1,5 @@
-# Sourced by callfold and check, with $root set: creates .venv from requirements.lock unless it is up to date.
+# Sourced by callfold and check, with $root set: creates .venv from requirements.lock and builds the console, unless
+# they are up to date.
 # shellcheck shell=sh
 
 say() { printf 'callfold: %s\n' "$*" >&2; }
@@ -83,3 +84,7 @@ if ! up_to_date; then
     up_to_date || (make_environment) || exit 1
     exec 9>&-
 fi
+
+# A machine that cannot reach a registry of npm packages has everything but the console.
+"$root/.venv/bin/python" -I "$root/services/api/console/build.py" --unless-current ||
+    say 'everything but the console works. To try again: .venv/bin/python -m services.api.console.build'

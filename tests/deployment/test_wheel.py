@@ -77,14 +77,18 @@ def test_the_demo_runs_again_on_the_same_stack(environment: Path, tmp_path: Path
 
 
 def test_the_wheel_has_every_file_of_the_packages(environment: Path) -> None:
+    """It has the built console, and not what it is built from."""
     (installed,) = (environment / "lib").glob("python*/site-packages")
     for package in ("services", "shared"):
         assert _files(installed / package) == _files(ROOT / package)
+    assert list((installed / "services/api/console/built").glob("assets/console-*.js"))
 
 
 def _files(package: Path) -> set[Path]:
     return {
-        path.relative_to(package) for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"
+        path.relative_to(package)
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix != ".pyc" and not path.is_relative_to(package / "api/console/web")
     }
 
 

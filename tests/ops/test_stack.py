@@ -25,7 +25,15 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from syrupy.assertion import SnapshotAssertion
 
 from services.ops.embedded import postgres, processes, stack
-from services.ops.embedded.state import State, load, locked, plan, save, with_free_ports
+from services.ops.embedded.state import (
+    State,
+    load,
+    locked,
+    plan,
+    save,
+    with_admin_token,
+    with_free_ports,
+)
 from services.ops.embedded.supervisor import SERVICES
 from services.ops.terminal.failure import Failure
 from shared.calls.zones import RULES_VERSION
@@ -155,6 +163,11 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
         ["PostgreSQL", state.database_url],
         *(["metrics", "of", service, url] for service, url in state.metrics.items()),
     ]
+    assert state.console_url in started.stdout
+    async with httpx.AsyncClient(trust_env=False) as client:
+        url = f"http://127.0.0.1:{state.ports.api_monitor}/admin/lag"
+        lag = await client.get(url, headers={"Authorization": f"Bearer {state.admin_token}"}, timeout=30)
+        assert lag.status_code == 200, lag.text
     await execute(state, PLACED_BY_OTHER_RULES)
     assert callfold("status", "--state", directory).stdout.splitlines()[-2].strip() == (
         "calls placed by the rules 2025b America/Vancouver 0123: 1 organization in America/Vancouver"
@@ -301,8 +314,13 @@ def test_the_state_of_a_stack_without_monitors_is_read(tmp_path: Path) -> None:
     told = callfold("status", "--json", "--state", tmp_path)
     assert json.loads(told.stdout)["metrics"] == dict.fromkeys(SERVICES)
     before = load(tmp_path)
-    assert plan(tmp_path) == before, "the ports of a running stack do not change"
-    started = with_free_ports(before)
+    assert plan(tmp_path) == before, "the ports and the token of a running stack do not change"
+    assert (before.admin_token, before.console_url) == (None, None)
+    started = with_admin_token(with_free_ports(before))
+    assert started.console_url == (
+        f"http://127.0.0.1:{started.ports.api_monitor}/console/#token={started.admin_token}"
+    )
+    assert with_admin_token(started) == started
     assert None not in started.ports.monitors.values()
     assert len(set(started.ports.taken)) == 12
     save(started)

@@ -83,7 +83,7 @@ def _texts() -> dict[Path, str]:
     """Pages, configuration, and the comments and docstrings of sources, by their paths in the project."""
     texts = {}
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        folders[:] = [name for name in folders if not name.startswith((".", "__", "node_modules"))]
         for path in (Path(folder, name) for name in names):
             if path.suffix in _SUFFIXES or path.name in _NAMES:
                 text = path.read_text()

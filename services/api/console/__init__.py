@@ -1,4 +1,7 @@
-"""The console: pages for a browser, built from `web` into `built`, and served below /console.
+"""The console: pages for a browser, which the API serves at /console.
 
-`build.py` builds them, and needs Node only then. `built_files.py` reads them. `serving.py` answers requests.
+`build` builds them from `web`, and `build_hook` does so for a wheel. `built_files` reads them, and `serving`
+answers requests. Their own requests go to the public API.
+
+May import `services.api.http` and `shared`.
 """

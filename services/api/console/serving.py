@@ -27,8 +27,7 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
-# The name of an asset changes with its content. A page is requested each time, and 304 tells that it is still the
-# same.
+# The name of an asset changes with its content. A page is requested each time; 304 tells that it is the same.
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _EACH_TIME: Final = "no-cache"
 

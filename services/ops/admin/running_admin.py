@@ -1,4 +1,4 @@
-"""The running admin API: the servers and the clock that its routes share, and faults of servers as answers."""
+"""The running admin API: the servers and the clock of its routes, and faults of servers as answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator

@@ -81,13 +81,22 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
         to.print(
             f"{one.organization.name} ({one.organization.time_zone}, {one.organization.id})", style="bold"
         )
-        to.print(f"  key {one.live_key}\n  key of its test calls {one.test_key}", soft_wrap=True)
+        to.print(
+            f"  key {one.live_key}\n  key of its test calls {one.test_key}\n"
+            f"  console {console_address(api_url, one.live_key)}",
+            soft_wrap=True,
+        )
     key = customers[0].live_key
     to.print(f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {kafka}, topic {topic}. Try:\n")
     for path in ("/calls?limit=3", "/calls?action=stats", "/calls?action=trends"):
         to.print(f"  curl -s -H 'Authorization: Bearer {key}' '{api_url}{path}'", soft_wrap=True)
     to.print(f"  curl -sN -H 'Authorization: Bearer {key}' '{api_url}/calls/stream'", soft_wrap=True)
     to.print()
+
+
+def console_address(api_url: str, key: str) -> str:
+    """The address of the console with a key. A browser sends no fragment, so no log can have it."""
+    return f"{api_url}/console/#key={key}"
 
 
 async def print_overview(client: Client, customers: Sequence[Customer], producers: Sequence[Account]) -> None:

@@ -1,10 +1,11 @@
-// Bundles src/*.tsx into ../built: hashed assets, one page per entry point, each also as brotli and gzip.
+// node build.mjs DIRECTORY: bundles src/*.tsx into hashed assets and one page per entry point. Each file is also
+// written as brotli and gzip.
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const BUILT = "../built";
+const [, , BUILT] = process.argv;
 const PAGES = { console: "callfold", operators: "callfold for operators" };
 
 function page(title, script, style) {

@@ -1,9 +1,12 @@
 /** The console of developers: their organization's calls. */
 
 import { render } from "preact";
+import { useCallback } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
+
 import { callsAt, FIRST_PATH, overviewAt } from "./addresses";
-import { type Session, SessionContext, STORED_SESSION, seesTestCalls } from "./api/session";
+import { type Session, SessionContext, STORED_SESSION, seesTestCalls, TimeZoneContext } from "./api/session";
+
 import { RefusedContext } from "./api/use-answer";
 import { useSigningIn } from "./api/use-signing-in";
 import { CallPage } from "./pages/call";
@@ -16,14 +19,22 @@ import "./style.css";
 
 function Console() {
   const { session, given, refused, change, onRefused } = useSigningIn<Session>(STORED_SESSION, "key");
+  const onTimeZone = useCallback(
+    (timeZone: string) => {
+      if (session !== null && session.timeZone !== timeZone) change({ ...session, timeZone });
+    },
+    [session, change],
+  );
   if (session === null || given !== null)
     return <SignInPage given={given} refused={refused} onSession={change} />;
   return (
     <SessionContext.Provider value={session}>
       <RefusedContext.Provider value={onRefused}>
-        <LocationProvider scope="/console/">
-          <Signed session={session} onLeave={() => change(null)} />
-        </LocationProvider>
+        <TimeZoneContext.Provider value={onTimeZone}>
+          <LocationProvider scope="/console/">
+            <Signed session={session} onLeave={() => change(null)} />
+          </LocationProvider>
+        </TimeZoneContext.Provider>
       </RefusedContext.Provider>
     </SessionContext.Provider>
   );

@@ -17,13 +17,17 @@ export const percent = (ratio: number | null | undefined) => (ratio == null ? NO
 export const money = (value: number | null | undefined) =>
   value == null ? NONE : `${cents.format(value)} ¢`;
 
-/** A difference with its sign. */
+/** A relative change with its sign. */
 export const signed = (ratio: number) =>
   new Intl.NumberFormat(LANGUAGE, {
     style: "percent",
     maximumFractionDigits: 1,
     signDisplay: "exceptZero",
   }).format(ratio);
+
+/** The difference of two ratios in percentage points, with its sign. */
+export const points = (difference: number) =>
+  `${new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1, signDisplay: "exceptZero" }).format(difference * 100)} points`;
 
 export function duration(seconds: number | null | undefined): string {
   if (seconds == null) return NONE;
@@ -57,6 +61,12 @@ export function instant(timestamp: string | null | undefined, timeZone: string):
 /** A timestamp of the admin API: operators compare it with logs, which are in UTC. */
 export const utc = (timestamp: string | null | undefined) => instant(timestamp, "UTC");
 
+/** The start of an hour, of which the API gives the timestamp. */
+export function hour(timestamp: string, timeZone: string): string {
+  const options = { dateStyle: "medium", timeStyle: "short", timeZone } as const;
+  return new Intl.DateTimeFormat(LANGUAGE, options).format(new Date(timestamp));
+}
+
 /** A time of a day with milliseconds, for events of one call. */
 export function timeOfDay(timestamp: string, timeZone: string): string {
   return new Intl.DateTimeFormat(LANGUAGE, {
@@ -79,11 +89,13 @@ export function day(date: string, options: Intl.DateTimeFormatOptions = { dateSt
   );
 }
 
-/** Today's date in this time zone, as the API writes it. */
-export function today(timeZone: string): string {
+/** The day of a moment in this time zone, as the API writes it. */
+export function dayOf(moment: Date, timeZone: string): string {
   // The Swedish notation is that of ISO 8601.
-  return new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeZone }).format(new Date());
+  return new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeZone }).format(moment);
 }
+
+export const today = (timeZone: string) => dayOf(new Date(), timeZone);
 
 /** The date some days later; earlier if `days` is negative. */
 export function addDays(date: string, days: number): string {

@@ -1,7 +1,7 @@
 /** The span of days of the overview, and the intervals into which it can be divided. */
 
 import type { CallTrends } from "./api/client";
-import { addDays, day, instant, today } from "./format";
+import { addDays, day, hour, today } from "./format";
 
 export type Interval = CallTrends["interval"];
 export const INTERVALS: readonly Interval[] = ["hour", "day", "week", "month"];
@@ -40,8 +40,7 @@ export type Row = CallTrends["data"][number];
 
 /** A row of trends as a person reads it. */
 export function nameOf(row: Row, interval: Interval, timeZone: string): string {
-  if (interval === "hour" && row.hour_start)
-    return instant(row.hour_start, timeZone).replace(/:00(?=\D*$)/, "");
+  if (row.hour_start) return hour(row.hour_start, timeZone);
   if (interval === "month") return day(row.date, { month: "long", year: "numeric" });
   if (interval === "week") return `${day(row.start_date ?? row.date)} – ${day(row.end_date ?? row.date)}`;
   return day(row.date, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
@@ -51,4 +50,11 @@ export function nameOf(row: Row, interval: Interval, timeZone: string): string {
 export function filtersOf(row: Row, next: Row | undefined): { start_date: string; end_date: string } {
   if (row.hour_start) return { start_date: row.hour_start, end_date: next?.hour_start ?? row.date };
   return { start_date: row.start_date ?? row.date, end_date: row.end_date ?? row.date };
+}
+
+/** The filters of the list that has the calls with which a row is compared; null for hours, because of clock changes. */
+export function filtersBefore(row: Row, days: number): { start_date: string; end_date: string } | null {
+  if (row.hour_start) return null;
+  const { start_date, end_date } = filtersOf(row, undefined);
+  return { start_date: addDays(start_date, -days), end_date: addDays(end_date, -days) };
 }

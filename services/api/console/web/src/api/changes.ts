@@ -2,6 +2,7 @@
 
 import { createParser } from "eventsource-parser";
 import { type Call, headersOf } from "./client";
+import { Failure, failureOf } from "./failure";
 import type { Session } from "./session";
 
 export type Change =
@@ -15,7 +16,7 @@ export type Connection = "connecting" | "live" | "refused";
 const PAUSE_MILLISECONDS = 3_000;
 const SILENCE_MILLISECONDS = 45_000;
 
-/** Calls `onChange` for each change, until `signal` aborts. */
+/** Calls `onChange` for each change, until `signal` aborts. Throws `Failure` when the API refuses the request. */
 export async function follow(
   session: Session,
   onChange: (change: Change) => void,
@@ -32,7 +33,7 @@ export async function follow(
     try {
       const headers = { ...headersOf(session), "Last-Event-ID": lastId };
       const answer = await fetch("/calls/stream", { headers, signal: ended });
-      if ([400, 401, 403].includes(answer.status)) return onConnection("refused");
+      if ([400, 401, 403].includes(answer.status)) throw failureOf(answer, await answer.json());
       if (answer.ok && answer.body) {
         onConnection("live");
         const parser = createParser({
@@ -51,7 +52,8 @@ export async function follow(
           parser.feed(text);
         }
       }
-    } catch {
+    } catch (error) {
+      if (error instanceof Failure) throw error;
       // The connection is lost. The next request resumes after the last event.
     } finally {
       clearTimeout(timer);

@@ -17,6 +17,9 @@ export const STORED_SESSION = "callfold.session";
 
 export const SessionContext = createContext<Session | null>(null);
 
+/** Called with the time zone that an answer has, which may have changed since the session began. */
+export const TimeZoneContext = createContext<(timeZone: string) => void>(() => {});
+
 /** The session of a signed-in page. Throws outside of one. */
 export function useSession(): Session {
   const session = useContext(SessionContext);

@@ -1,4 +1,4 @@
-/** Hooks for answers of the API: loaded, kept while they are loaded again, and retried after a passing failure. */
+/** Hooks for answers of the API, which are kept while they are loaded again, and for changes of calls. */
 
 import { createContext } from "preact";
 import { useCallback, useContext, useEffect, useMemo, useRef, useState } from "preact/hooks";
@@ -7,7 +7,7 @@ import { Api, Failure } from "./client";
 import { useSession } from "./session";
 
 export interface Answer<T> {
-  /** The latest answer; null before the first one. */
+  /** The latest answer, which may be of an earlier key; null before the first one. */
   readonly content: T | null;
   readonly failure: Failure | null;
   readonly isLoading: boolean;
@@ -40,7 +40,6 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
   useEffect(() => {
     if (key === null) return;
     const abort = new AbortController();
-    let timer = 0;
     setLoading(true);
     latest
       .current(abort.signal)
@@ -50,14 +49,10 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
         if (!(failure instanceof Failure)) throw failure;
         if (failure.status === 401) return onRefused(failure);
         setState((before) => ({ key, content: before.key === key ? before.content : null, failure }));
-        if (failure.retrySeconds !== null) timer = window.setTimeout(reload, failure.retrySeconds * 1000);
       })
       .finally(() => !abort.signal.aborted && setLoading(false));
-    return () => {
-      abort.abort();
-      clearTimeout(timer);
-    };
-  }, [key, turn, onRefused, reload]);
+    return () => abort.abort();
+  }, [key, turn, onRefused]);
 
   const isOfKey = state.key === key;
   return {
@@ -71,14 +66,21 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
 /** Calls `onChange` for each change of the organization's calls. Returns whether changes arrive. */
 export function useChanges(onChange: (change: Change) => void): Connection {
   const session = useSession();
+  const onRefused = useContext(RefusedContext);
   const [connection, setConnection] = useState<Connection>("connecting");
   const latest = useRef(onChange);
   latest.current = onChange;
   useEffect(() => {
     const abort = new AbortController();
-    follow(session, (change) => latest.current(change), setConnection, abort.signal);
+    follow(session, (change) => latest.current(change), setConnection, abort.signal).catch(
+      (failure: unknown) => {
+        if (!(failure instanceof Failure)) throw failure;
+        if (failure.status === 401) onRefused(failure);
+        else setConnection("refused");
+      },
+    );
     return () => abort.abort();
-  }, [session]);
+  }, [session, onRefused]);
   return connection;
 }
 

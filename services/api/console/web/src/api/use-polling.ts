@@ -1,8 +1,8 @@
 import { useEffect } from "preact/hooks";
 import type { Answer } from "./use-answer";
 
-/** Loads an answer again some time after the last one, while a person can see the page. A failure is retried by
- * `useAnswer`. */
+/** Loads an answer again some time after the last one, while a person can see the page. `Problem` retries a
+ * failure. */
 export function usePolling(
   { isLoading, failure, reload }: Answer<unknown>,
   milliseconds: number | null,

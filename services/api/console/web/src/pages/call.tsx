@@ -154,7 +154,7 @@ function Deletion({ call, onDeleted }: { call: CallDetail; onDeleted: () => void
           <p>
             {call.from_number ?? NONE} → {call.to_number ?? NONE}, {words(call.status)}
           </p>
-          {failure && <Problem failure={failure} onRetry={remove} />}
+          {failure && <p role="alert">{failure.message}</p>}
         </TypedConfirmation>
       )}
     </section>

@@ -25,7 +25,8 @@ export function CallsPage() {
     // The total of a later page is that of the first one.
     api.calls({ limit: CALLS_PER_PAGE, ...query, ...(cursor && { total: false }) }, signal),
   );
-  const live = useLiveCalls(answer.content?.data ?? null, answer.reload);
+  const { timeZone } = useSession();
+  const live = useLiveCalls(answer.content?.data ?? null, filters, timeZone, answer.reload);
   const { content, failure } = answer;
   return (
     <>

@@ -1,10 +1,10 @@
 /** The overview: figures of a span of days, each with a link to the calls that it counts. */
 
-import { useEffect, useRef } from "preact/hooks";
+import { useContext, useEffect, useRef } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { callsAt, type Filters, overviewAt } from "../addresses";
 import type { CallStats, CallTrends } from "../api/client";
-import { useSession } from "../api/session";
+import { TimeZoneContext, useSession } from "../api/session";
 import { type Answer, useAnswer, useApi, useChanges, useThrottled } from "../api/use-answer";
 import { day, number, words } from "../format";
 import { DAYS_OFFERED, fits, INTERVALS, type Span, spanOf } from "../span";
@@ -14,11 +14,13 @@ import { Heading } from "../ui/frame";
 import { Empty, Loading, Problem } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
 import { BusiestNumbers } from "./overview/busiest-numbers";
-import { Tiles } from "./overview/tiles";
+import { daysOf, Tiles } from "./overview/tiles";
 import { Trends } from "./overview/trends";
 
 /** Changes are many, and each answer takes the API a moment. */
 const REFRESH_MILLISECONDS = 3_000;
+
+const DIRECTIONS = ["", "inbound", "outbound", "unknown"];
 
 export function OverviewPage() {
   const session = useSession();
@@ -27,21 +29,16 @@ export function OverviewPage() {
   const kept: Record<string, string> = {};
   for (const name of ["direction", "phone_number_id"]) if (query[name]) kept[name] = query[name];
   const filters = { start_date: span.start, end_date: span.end, ...kept };
-  const { stats, trends } = useFigures(filters, span);
-  const failure = stats.failure ?? trends.failure;
+  const { content, failure, isLoading, reload } = useFigures(filters, span);
   return (
     <>
       <Heading title="Overview">Overview</Heading>
       <Spans query={query} span={span} />
-      {failure && <Problem failure={failure} onRetry={() => [stats, trends].map((each) => each.reload())} />}
-      {stats.content && trends.content ? (
-        <Figures
-          stats={stats.content}
-          trends={trends.content}
-          span={span}
-          filters={filters}
-          isStale={stats.isLoading}
-        />
+      {failure && <Problem failure={failure} onRetry={reload} />}
+      {content ? (
+        <div aria-busy={isLoading}>
+          <Figures {...content} />
+        </div>
       ) : (
         !failure && <Loading what="the figures" />
       )}
@@ -49,21 +46,34 @@ export function OverviewPage() {
   );
 }
 
+/** Figures with what they are of, so that their links fit them while others are loaded. */
+interface AnsweredFigures {
+  readonly stats: CallStats;
+  readonly trends: CallTrends;
+  readonly span: Span;
+  readonly filters: Filters;
+}
+
 /** The figures of the span, and of the days just before it. They are loaded again when calls change. */
-function useFigures(filters: Filters, span: Span): { stats: Answer<CallStats>; trends: Answer<CallTrends> } {
+function useFigures(filters: Filters, span: Span): Answer<AnsweredFigures> {
   const api = useApi();
-  const asked = { ...filters, compare: "previous" } as const;
-  const key = JSON.stringify([filters, span.interval]);
-  const stats = useAnswer(`stats ${key}`, (signal) => api.stats(asked, signal));
-  const trends = useAnswer(`trends ${key}`, (signal) =>
-    api.trends({ ...asked, interval: span.interval }, signal),
-  );
+  const answer = useAnswer(JSON.stringify([filters, span.interval]), async (signal) => {
+    const asked = { ...filters, compare: "previous" };
+    const [stats, trends] = await Promise.all([
+      api.stats(asked, signal),
+      api.trends({ ...asked, interval: span.interval }, signal),
+    ]);
+    return { stats, trends, span, filters };
+  });
+  const onTimeZone = useContext(TimeZoneContext);
+  const timeZone = answer.content?.stats.time_zone;
+  useEffect(() => {
+    if (timeZone) onTimeZone(timeZone);
+  }, [timeZone, onTimeZone]);
   const missed = useRef(false);
   const refresh = useThrottled(() => {
     missed.current = document.hidden;
-    if (missed.current) return;
-    stats.reload();
-    trends.reload();
+    if (!missed.current) answer.reload();
   }, REFRESH_MILLISECONDS);
   useChanges(refresh);
   useEffect(() => {
@@ -71,7 +81,7 @@ function useFigures(filters: Filters, span: Span): { stats: Answer<CallStats>; t
     document.addEventListener("visibilitychange", shown);
     return () => document.removeEventListener("visibilitychange", shown);
   }, [refresh]);
-  return { stats, trends };
+  return answer;
 }
 
 function Spans({ query, span }: { query: Filters; span: Span }) {
@@ -108,6 +118,17 @@ function Spans({ query, span }: { query: Filters; span: Span }) {
         <button type="submit">Show</button>
       </form>
       <Choice
+        label="Direction"
+        options={DIRECTIONS.map((direction) => ({
+          name: direction === "" ? "All" : direction,
+          href: overviewAt({ ...query, direction }),
+          isChosen: (query.direction ?? "") === direction,
+        }))}
+      />
+      {query.phone_number_id && (
+        <a href={overviewAt({ ...query, phone_number_id: "" })}>Show all phone numbers</a>
+      )}
+      <Choice
         label="Interval"
         options={INTERVALS.filter((interval) => fits(interval, span.days)).map((interval) => ({
           name: `By ${interval}`,
@@ -119,18 +140,10 @@ function Spans({ query, span }: { query: Filters; span: Span }) {
   );
 }
 
-interface FiguresProps {
-  readonly stats: CallStats;
-  readonly trends: CallTrends;
-  readonly span: Span;
-  readonly filters: Filters;
-  readonly isStale: boolean;
-}
-
-function Figures({ stats, trends, span, filters, isStale }: FiguresProps) {
+function Figures({ stats, trends, span, filters }: AnsweredFigures) {
   const before = stats.previous;
   return (
-    <div aria-busy={isStale}>
+    <>
       <p class="note">
         {day(span.start)} to {day(span.end)}, days of {stats.time_zone}
         {before?.start_date && before.end_date && (
@@ -142,13 +155,13 @@ function Figures({ stats, trends, span, filters, isStale }: FiguresProps) {
       </p>
       <Tiles stats={stats} filters={filters} />
       {stats.total === 0 && <Empty>There are no calls in this span.</Empty>}
-      <Trends trends={trends} filters={filters} />
+      <Trends trends={trends} filters={filters} days={span.days} />
       <div class="columns">
         <Breakdown stats={stats} filters={filters} />
         <Causes causes={stats.hangup_causes} filters={filters} />
         <BusiestNumbers filters={filters} total={stats.total} />
       </div>
-    </div>
+    </>
   );
 }
 
@@ -173,7 +186,13 @@ function Breakdown({ stats, filters }: { stats: CallStats; filters: Filters }) {
               <td>
                 <a href={callsAt({ ...filters, status })}>{number(stats.by_status[status])}</a>
               </td>
-              <td>{number(stats.previous?.by_status[status])}</td>
+              <td>
+                {stats.previous && (
+                  <a href={callsAt({ ...filters, ...daysOf(stats.previous), status })}>
+                    {number(stats.previous.by_status[status])}
+                  </a>
+                )}
+              </td>
             </tr>
           ))}
         </tbody>

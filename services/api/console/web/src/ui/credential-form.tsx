@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { Failure, withoutRetry } from "../api/failure";
+import { Failure } from "../api/failure";
 import { Heading } from "./frame";
 import { Problem } from "./states";
 
@@ -32,7 +32,7 @@ export function CredentialForm(props: CredentialFormProps) {
       await props.check(asked);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      setFailure(withoutRetry(error));
+      setFailure(error);
     } finally {
       setBusy(false);
     }
@@ -43,8 +43,7 @@ export function CredentialForm(props: CredentialFormProps) {
     if (props.given !== null) check(props.given);
   }, [props.given]);
 
-  const { given } = props;
-  const retry = given === null ? undefined : () => check(given);
+  const asked = props.given ?? credential.trim();
   return (
     <main class="sign-in">
       <Heading title="Sign in">{props.heading}</Heading>
@@ -72,7 +71,7 @@ export function CredentialForm(props: CredentialFormProps) {
           {isBusy ? "Checking …" : "Open the console"}
         </button>
       </form>
-      {failure && <Problem failure={failure} onRetry={retry} />}
+      {failure && <Problem failure={failure} onRetry={asked === "" ? undefined : () => check(asked)} />}
       <p class="note">{props.note}</p>
     </main>
   );

@@ -1,7 +1,7 @@
 /** What a page shows while it has no answer. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Failure } from "../api/failure";
 
 export function Loading({ what }: { what: string }) {
@@ -16,9 +16,9 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="state">{children}</p>;
 }
 
-/** A failure in the API's own words, and when the page tries again. Without `onRetry`, the page has another way. */
+/** A failure in the API's own words. If it may pass, the page tries again after some seconds. */
 export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() => void) | undefined }) {
-  const seconds = useCountdown(failure);
+  const seconds = useCountdown(failure, onRetry);
   return (
     <div class="problem" role="alert">
       <p>
@@ -27,7 +27,7 @@ export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() 
       </p>
       {onRetry && (
         <p>
-          {seconds !== null && <span>The page tries again in {seconds} s. </span>}
+          {seconds !== null && <span aria-live="off">The page tries again in {seconds} s. </span>}
           <button type="button" onClick={onRetry}>
             Try again
           </button>
@@ -37,14 +37,20 @@ export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() 
   );
 }
 
-function useCountdown(failure: Failure): number | null {
+/** The seconds until `onEnd` is called; null if the failure does not pass. */
+function useCountdown(failure: Failure, onEnd: (() => void) | undefined): number | null {
   const [seconds, setSeconds] = useState(failure.retrySeconds);
+  const latest = useRef(onEnd);
+  latest.current = onEnd;
   useEffect(() => {
-    setSeconds(failure.retrySeconds);
-    const timer = setInterval(
-      () => setSeconds((left) => (left === null ? null : Math.max(0, left - 1))),
-      1000,
-    );
+    let left = failure.retrySeconds;
+    setSeconds(left);
+    const timer = setInterval(() => {
+      if (left === null || left === 0) return;
+      left = Math.max(0, left - 1);
+      setSeconds(left);
+      if (left === 0) latest.current?.();
+    }, 1000);
     return () => clearInterval(timer);
   }, [failure]);
   return seconds;

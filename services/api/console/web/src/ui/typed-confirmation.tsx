@@ -19,9 +19,11 @@ export function TypedConfirmation(props: TypedConfirmationProps) {
   const [typed, setTyped] = useState("");
   const id = useId();
   useEffect(() => {
-    const before = document.activeElement;
+    const opener = document.activeElement;
     dialog.current?.showModal();
-    return () => before instanceof HTMLElement && before.focus();
+    return () => {
+      if (opener instanceof HTMLElement) opener.focus();
+    };
   }, []);
   const isRight = typed.trim() === props.word;
   return (

@@ -9,6 +9,8 @@ import { useApi } from "../../api/use-answer";
 /** Parameters of the list that an export does not have. */
 const OF_LISTS = ["sort", "limit", "page", "offset", "total"];
 
+const KEPT_MILLISECONDS = 60_000;
+
 export function Export({ filters }: { filters: Filters }) {
   const api = useApi();
   const { timeZone } = useSession();
@@ -46,5 +48,6 @@ function download(content: Blob, name: string): void {
   link.href = URL.createObjectURL(content);
   link.download = name;
   link.click();
-  URL.revokeObjectURL(link.href);
+  // The browser reads the content after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MILLISECONDS);
 }

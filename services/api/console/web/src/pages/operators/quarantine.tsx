@@ -34,7 +34,7 @@ export function QuarantinePage() {
       <Heading title="Quarantine">Quarantine</Heading>
       <Reasons filters={filters} changed={actions} />
       <QuarantineFilters filters={filters} />
-      {done && <Outcome key={done.at} done={done} />}
+      {done && <Outcome done={done} />}
       {failure && <Problem failure={failure} onRetry={answer.reload} />}
       {content === null ? (
         !failure && <Loading what="the records" />

@@ -26,7 +26,7 @@ export function RecordPage() {
   return (
     <>
       <Heading title="Quarantined record">Quarantined record</Heading>
-      {done && <Outcome key={done.at} done={done} />}
+      {done && <Outcome done={done} />}
       {!isGone && failure && <Problem failure={failure} onRetry={answer.reload} />}
       {!isGone && !failure && content === null && <Loading what="the record" />}
       {!isGone && content !== null && (

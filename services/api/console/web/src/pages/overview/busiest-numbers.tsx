@@ -13,6 +13,8 @@ const OTHER_NUMBERS = "other";
 
 interface Group {
   readonly id: string;
+  /** The filters of its calls; null if a list cannot have them. */
+  readonly filters: Filters | null;
   readonly name: string;
   readonly calls: number;
   readonly answerRate: number | null;
@@ -43,17 +45,17 @@ export function BusiestNumbers({ filters, total }: { filters: Filters; total: nu
             {content.map((group) => (
               <tr key={group.id}>
                 <th scope="row">
-                  {isNumber(group) ? (
-                    <a href={overviewAt({ ...filters, phone_number_id: group.id })}>{group.name}</a>
+                  {group.filters?.phone_number_id ? (
+                    <a href={overviewAt(group.filters)}>{group.name}</a>
                   ) : (
                     group.name
                   )}
                 </th>
                 <td>
-                  {group.id === OTHER_NUMBERS ? (
-                    number(group.calls)
+                  {group.filters ? (
+                    <a href={callsAt(group.filters)}>{number(group.calls)}</a>
                   ) : (
-                    <a href={callsAt({ ...filters, ...listOf(group) })}>{number(group.calls)}</a>
+                    number(group.calls)
                   )}
                 </td>
                 <td>{percent(group.answerRate)}</td>
@@ -66,10 +68,11 @@ export function BusiestNumbers({ filters, total }: { filters: Filters; total: nu
   );
 }
 
-const isNumber = (group: Group) => group.id !== NO_NUMBER && group.id !== OTHER_NUMBERS;
-
-const listOf = (group: Group): Filters =>
-  group.id === NO_NUMBER ? { has_phone_number: "false" } : { phone_number_id: group.id };
+function filtersOf(group: string, filters: Filters): Filters | null {
+  if (group === OTHER_NUMBERS) return null;
+  if (group === NO_NUMBER) return { ...filters, has_phone_number: "false" };
+  return { ...filters, phone_number_id: group };
+}
 
 async function busiest(api: Api, filters: Filters, signal: AbortSignal): Promise<Group[]> {
   const { groups } = await api.stats({ ...filters, group_by: "phone_number" }, signal);
@@ -77,6 +80,7 @@ async function busiest(api: Api, filters: Filters, signal: AbortSignal): Promise
   return Promise.all(
     shown.map(async ({ group, total, answer_rate }) => ({
       id: group,
+      filters: filtersOf(group, filters),
       name: await nameOf(api, group, signal),
       calls: total,
       answerRate: answer_rate,
@@ -84,11 +88,18 @@ async function busiest(api: Api, filters: Filters, signal: AbortSignal): Promise
   );
 }
 
+/** The digits of phone numbers by their ids. They do not change, and each costs a request. */
+const known = new Map<string, string>();
+
 /** The digits of a phone number, from one of its calls: the API counts numbers by their ids. */
 async function nameOf(api: Api, id: string, signal: AbortSignal): Promise<string> {
   if (id === NO_NUMBER) return "without a number";
   if (id === OTHER_NUMBERS) return "all others";
+  const name = known.get(id);
+  if (name !== undefined) return name;
   const { data } = await api.calls({ phone_number_id: id, limit: 1, total: false }, signal);
   const call = data[0];
-  return (call?.direction === "outbound" ? call.from_number : call?.to_number) ?? id;
+  const digits = call?.direction === "outbound" ? call.from_number : call?.to_number;
+  if (digits) known.set(id, digits);
+  return digits ?? id;
 }

@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { callsAt, type Filters } from "../../addresses";
 import type { CallStats } from "../../api/client";
-import { duration, milliseconds, money, number, percent, signed } from "../../format";
+import { duration, milliseconds, money, number, percent, points, signed } from "../../format";
 
 type Figures = Omit<CallStats, "time_zone">;
 
@@ -87,12 +87,7 @@ export function Tiles({ stats, filters }: { stats: CallStats; filters: Filters }
           <h2 title={tile.meaning}>{tile.name}</h2>
           <p class="figure">{tile.shown(tile.value(stats))}</p>
           <p class="behind">{behind(tile, stats, filters)}</p>
-          {stats.previous && (
-            <p class="before">
-              before {tile.shown(tile.value(stats.previous))}
-              {change(tile.value(stats), tile.value(stats.previous))}
-            </p>
-          )}
+          {stats.previous && <Before tile={tile} stats={stats} before={stats.previous} filters={filters} />}
         </li>
       ))}
     </ul>
@@ -111,6 +106,31 @@ function behind(tile: Tile, stats: CallStats, filters: Filters): ComponentChildr
   ));
 }
 
-function change(now: number | null | undefined, before: number | null | undefined): string {
-  return now == null || !before ? "" : ` (${signed(now / before - 1)})`;
+interface BeforeProps {
+  readonly tile: Tile;
+  readonly stats: CallStats;
+  readonly before: NonNullable<CallStats["previous"]>;
+  readonly filters: Filters;
+}
+
+/** The same figure of the days before, with a link to its calls. */
+function Before({ tile, stats, before, filters }: BeforeProps) {
+  const list = { ...filters, ...tile.behind[0]?.filters, ...daysOf(before) };
+  return (
+    <p class="before">
+      before <a href={callsAt(list)}>{tile.shown(tile.value(before))}</a>
+      {change(tile, tile.value(stats), tile.value(before))}
+    </p>
+  );
+}
+
+/** The days of the span before, as filters of a list. */
+export const daysOf = (before: NonNullable<CallStats["previous"]>): Filters => ({
+  start_date: before.start_date ?? "",
+  end_date: before.end_date ?? "",
+});
+
+function change(tile: Tile, now: number | null | undefined, before: number | null | undefined): string {
+  if (now == null || !before) return "";
+  return ` (${tile.shown === percent ? points(now - before) : signed(now / before - 1)})`;
 }

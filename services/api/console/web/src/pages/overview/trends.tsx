@@ -4,12 +4,19 @@ import { useLocation } from "preact-iso";
 import { callsAt, type Filters } from "../../addresses";
 import type { CallTrends } from "../../api/client";
 import { number, words } from "../../format";
-import { filtersOf, nameOf } from "../../span";
+import { filtersBefore, filtersOf, nameOf, type Row } from "../../span";
 import { colourOf, STATUSES } from "../../statuses";
 import { BarChart } from "../../ui/bar-chart";
 import { Scrolled } from "../../ui/scrolled";
 
-export function Trends({ trends, filters }: { trends: CallTrends; filters: Filters }) {
+interface TrendsProps {
+  readonly trends: CallTrends;
+  readonly filters: Filters;
+  /** The length of the span. The previous period has the same length. */
+  readonly days: number;
+}
+
+export function Trends({ trends, filters, days }: TrendsProps) {
   const { route } = useLocation();
   const rows = trends.data;
   const names = rows.map((row) => nameOf(row, trends.interval, trends.time_zone));
@@ -26,6 +33,11 @@ export function Trends({ trends, filters }: { trends: CallTrends; filters: Filte
   const of = (index: number): Filters => {
     const row = rows[index];
     return row ? { ...filters, ...filtersOf(row, rows[index + 1]) } : filters;
+  };
+  const before = (row: Row) => {
+    const list = filtersBefore(row, days);
+    const calls = number(row.previous?.total);
+    return list === null ? calls : <a href={callsAt({ ...filters, ...list })}>{calls}</a>;
   };
   return (
     <section>
@@ -61,7 +73,7 @@ export function Trends({ trends, filters }: { trends: CallTrends; filters: Filte
                   <td>
                     <a href={callsAt(of(index))}>{number(row.total)}</a>
                   </td>
-                  <td>{number(row.previous?.total)}</td>
+                  <td>{before(row)}</td>
                   {STATUSES.map((status) => (
                     <td key={status}>
                       <a href={callsAt({ ...of(index), status })}>{number(row.by_status[status])}</a>

@@ -18,13 +18,13 @@ export function Actions({ ids, onDone }: ActionsProps) {
   const [isAsking, setAsking] = useState(false);
   const redrive = useAction(
     () => admin.redrive(ids),
-    (redriven) => onDone({ at: Date.now(), redriven }),
+    (redriven) => onDone({ redriven }),
   );
   const discard = useAction(
     () => admin.discard(ids),
     (discarded) => {
       setAsking(false);
-      onDone({ at: Date.now(), discarded });
+      onDone({ discarded });
     },
   );
   return (

@@ -5,15 +5,13 @@ import type { QuarantineReason, Redriven } from "../../../api/admin";
 import { counted, number } from "../../../format";
 import { sentence } from "./sentence";
 
-/** What an action did, and when. */
-export type Done = { readonly at: number } & (
-  | { readonly redriven: Redriven }
-  | { readonly discarded: number }
-);
+/** What an action did. */
+export type Done = { readonly redriven: Redriven } | { readonly discarded: number };
 
 export function Outcome({ done }: { done: Done }) {
   const place = useRef<HTMLDivElement>(null);
-  useEffect(() => place.current?.focus(), []);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each outcome takes the focus.
+  useEffect(() => place.current?.focus(), [done]);
   return (
     <div class="outcome" role="status" ref={place} tabIndex={-1}>
       {"discarded" in done ? (
