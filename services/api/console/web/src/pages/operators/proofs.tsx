@@ -1,6 +1,6 @@
 /** Proofs that all counts are exact: the last one, a new one, and the ones before. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { proofAt } from "../../addresses";
 import { type Proof, useAdmin } from "../../api/admin";
 import { useAction } from "../../api/use-action";
@@ -19,7 +19,9 @@ export function ProofsPage() {
   const admin = useAdmin();
   const answer = useAnswer("proofs", (signal) => admin.proofs(signal));
   const [last, ...earlier] = answer.content ?? [];
-  const runs = last?.state === "running";
+  const [started, setStarted] = useState<string | null>(null);
+  const isNew = started !== null && !answer.content?.some((proof) => proof.id === started);
+  const runs = isNew || last?.state === "running";
   usePolling(answer, runs ? PROGRESS_MILLISECONDS : REFRESH_MILLISECONDS);
   const { content, failure } = answer;
   return (
@@ -29,7 +31,13 @@ export function ProofsPage() {
         A proof folds every call again from its events, and compares all counts with the calls. It reads one
         snapshot of the database, and changes nothing.
       </p>
-      <Start runs={runs} onStarted={answer.reload} />
+      <Start
+        runs={runs}
+        onStarted={(proof) => {
+          setStarted(proof.id);
+          answer.reload();
+        }}
+      />
       {failure && <Problem failure={failure} onRetry={answer.reload} />}
       {content === null ? (
         !failure && <Loading what="the proofs" />
@@ -47,19 +55,9 @@ export function ProofsPage() {
   );
 }
 
-function Start({ runs, onStarted }: { runs: boolean; onStarted: () => void }) {
+function Start({ runs, onStarted }: { runs: boolean; onStarted: (proof: Proof) => void }) {
   const admin = useAdmin();
-  const [isStarting, setStarting] = useState(false);
-  const start = useAction(
-    () => admin.startProof(),
-    () => {
-      setStarting(true);
-      onStarted();
-    },
-  );
-  useEffect(() => {
-    if (runs) setStarting(false);
-  }, [runs]);
+  const start = useAction(() => admin.startProof(), onStarted);
   const isBusy = runs || start.isBusy;
   return (
     <>
@@ -72,7 +70,7 @@ function Start({ runs, onStarted }: { runs: boolean; onStarted: () => void }) {
           if (!isBusy) start.run();
         }}
       >
-        {runs ? "A proof is running …" : start.isBusy || isStarting ? "Starting …" : "Prove now"}
+        {runs ? "A proof is running …" : start.isBusy ? "Starting …" : "Prove now"}
       </button>
       {start.failure && <Problem failure={start.failure} onRetry={start.run} />}
     </>

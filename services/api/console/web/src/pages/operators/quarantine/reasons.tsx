@@ -6,6 +6,7 @@ import { useAnswer } from "../../../api/use-answer";
 import { number, utc } from "../../../format";
 import { Empty, Loading, Problem } from "../../../ui/states";
 
+const REASONS_MAX = 100;
 /** The longest text that the API looks for in reasons. */
 const REASON_CHARACTERS_MAX = 2_000;
 
@@ -17,10 +18,10 @@ interface ReasonsProps {
 
 export function Reasons({ filters, changed }: ReasonsProps) {
   const admin = useAdmin();
-  // All reasons stay in sight while one is chosen.
+  // The other reasons stay in sight while one is chosen.
   const { reason: chosen = "", ...others } = filters;
   const { content, failure, reload } = useAnswer(`reasons ${JSON.stringify([others, changed])}`, (signal) =>
-    admin.reasons(others, signal),
+    admin.reasons({ ...others, limit: REASONS_MAX }, signal),
   );
   return (
     <section>
@@ -63,6 +64,7 @@ export function Reasons({ filters, changed }: ReasonsProps) {
           </tbody>
         </table>
       )}
+      {content?.length === REASONS_MAX && <p class="note">These are the {REASONS_MAX} most frequent.</p>}
     </section>
   );
 }
