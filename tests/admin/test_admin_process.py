@@ -143,6 +143,30 @@ async def test_a_stop_ends_a_running_proof_in_time(
     assert tuple(row or ()) == (started["id"], None), "it is shown as lost when its heartbeat is old"
 
 
+async def test_a_killed_proof_is_lost_and_another_can_start(
+    enabled: Callable[[], Service], monitor: Monitor, database: Connection
+) -> None:
+    api = enabled()
+    await until(monitor.is_ready, "the API to be ready")
+    async with database.transaction():
+        await database.execute("LOCK TABLE daily_call_counts IN ACCESS EXCLUSIVE MODE")
+        killed = (await asked(monitor.port, "POST", "/admin/proofs")).json()
+        (process,) = psutil.Process(api.pid).children()
+        await until(
+            lambda: database.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"),
+            "the proof to be in the middle of its statement",
+        )
+        process.kill()
+        await until(lambda: api.said("the process of a proof ended with status -9"), "the end to be noticed")
+
+    async def is_lost() -> bool:
+        shown = await asked(monitor.port, "GET", f"/admin/proofs/{killed['id']}")
+        return bool(shown.json()["state"] == "lost")
+
+    await until(is_lost, "its heartbeat to be old")
+    assert (await asked(monitor.port, "POST", "/admin/proofs")).status_code == 202
+
+
 async def test_a_stop_does_not_wait_for_a_statement_that_hangs(
     enabled: Callable[[], Service], monitor: Monitor, database: Connection
 ) -> None:

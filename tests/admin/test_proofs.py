@@ -6,6 +6,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from services.ops.admin import models
 from services.ops.proof import recorded_proofs
@@ -160,6 +161,18 @@ async def test_a_proof_is_started_in_a_process_of_its_own(
         return bool(await _state(admin, started.json()["id"]) == "exact")
 
     await until(is_exact, "the proof to finish")
+
+
+async def test_a_proof_that_cannot_store_its_error_logs_it(
+    app: FastAPI, admin: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.state.admin.proof._database_url = "postgresql://user:SECRET@127.0.0.1:1/callfold"
+    started = await admin.post("/admin/proofs")
+    assert started.status_code == 202
+    await until(lambda: caplog.messages, "the reason in the log")
+    assert caplog.messages == [
+        "a proof failed: PostgreSQL can't be reached at callfold on 127.0.0.1:1: connection refused."
+    ]
 
 
 async def _state(admin: httpx.AsyncClient, proof_id: Any) -> Any:

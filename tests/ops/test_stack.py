@@ -163,10 +163,10 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
         ["PostgreSQL", state.database_url],
         *(["metrics", "of", service, url] for service, url in state.metrics.items()),
     ]
-    assert state.console_url in started.stdout
+    assert str(state.console_url) in started.stdout
     async with httpx.AsyncClient(trust_env=False) as client:
-        url = f"http://127.0.0.1:{state.ports.api_monitor}/admin/lag"
-        lag = await client.get(url, headers={"Authorization": f"Bearer {state.admin_token}"}, timeout=30)
+        address = f"http://127.0.0.1:{state.ports.api_monitor}/admin/lag"
+        lag = await client.get(address, headers={"Authorization": f"Bearer {state.admin_token}"}, timeout=30)
         assert lag.status_code == 200, lag.text
     await execute(state, PLACED_BY_OTHER_RULES)
     assert callfold("status", "--state", directory).stdout.splitlines()[-2].strip() == (

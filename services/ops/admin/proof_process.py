@@ -13,6 +13,9 @@ from shared.settings.base import PREFIX
 STOP_SECONDS: Final = 2
 _EXPECTED: Final = (0, 1)
 """The exit statuses of `verify`: proved, or not."""
+_ERROR: Final = "Error: "
+"""How the sentence of an expected fault begins, which has no content."""
+_TRACEBACK: Final = b"Traceback (most recent call last)"
 
 log = logging.getLogger("callfold.api")
 
@@ -34,13 +37,14 @@ class ProofProcess:
         OSError."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", "services.ops.main", "verify", "--json", "--record-as", str(proof_id)),
+            *(["-P"] if sys.flags.safe_path else []),
+            *("-m", "services.ops.main", "verify", "--json", "--record-as", str(proof_id)),
             env=self._environment(os.environ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,  # its row has the sentence of an error
+            stderr=asyncio.subprocess.PIPE,
         )
-        self._watch = asyncio.create_task(self._warn_of_status(self._process))
+        self._watch = asyncio.create_task(_warn_of_failure(self._process))
 
     async def stop(self) -> None:
         """Ends the process, if it runs."""
@@ -63,7 +67,12 @@ class ProofProcess:
         kept = {name: value for name, value in given.items() if not name.upper().startswith(others)}
         return {**kept, f"{PREFIX}DATABASE_URL": self._database_url}
 
-    async def _warn_of_status(self, process: asyncio.subprocess.Process) -> None:
-        status = await process.wait()
-        if status not in _EXPECTED:
-            log.warning("the process of a proof ended with status %s", status)
+
+async def _warn_of_failure(process: asyncio.subprocess.Process) -> None:
+    """Logs why a proof has no result. A traceback is not logged, because it may quote rows."""
+    _, said = await process.communicate()
+    last_line = said.decode(errors="replace").strip().rpartition("\n")[2]
+    if last_line.startswith(_ERROR):
+        log.warning("a proof failed: %s", last_line.removeprefix(_ERROR))
+    elif process.returncode not in _EXPECTED or _TRACEBACK in said:
+        log.warning("the process of a proof ended with status %s", process.returncode)

@@ -1,12 +1,13 @@
 """The query parameters of the admin API."""
 
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
 from uuid import UUID
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, TypeAdapter
 
+from services.api.calls.parameter_types import storable_text
 from services.api.http.errors import invalid_parameter
 from services.api.http.query import read_query
 
@@ -14,12 +15,15 @@ PAGE_MAX = 100
 _CURSOR_CHARACTERS_MAX = 100
 
 
+Text = Annotated[str, AfterValidator(storable_text)]
+
+
 class ReasonsQuery(BaseModel):
     """The filters of quarantined records."""
 
-    topic: str | None = Field(None, max_length=249, description="Only records of this topic.")
+    topic: Text | None = Field(None, max_length=249, description="Only records of this topic.")
     organization_id: UUID | None = Field(None, description="Only records that name this organization.")
-    reason: str | None = Field(
+    reason: Text | None = Field(
         None, max_length=2_000, description="Only records whose reason contains this text."
     )
     limit: int = Field(50, ge=1, le=PAGE_MAX, description="The most entries of an answer.")
@@ -89,6 +93,6 @@ def place_of(cursor: str | None) -> Place | None:
         return None
     at, _, id_ = cursor.partition("_")
     try:
-        return Place(_AWARE.validate_python(at), UUID(id_))
-    except ValueError:
+        return Place(_AWARE.validate_python(at).astimezone(UTC), UUID(id_))
+    except (ValueError, OverflowError):
         raise invalid_parameter("cursor", "must be a next_cursor of the page before") from None

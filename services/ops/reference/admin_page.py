@@ -34,7 +34,8 @@ The API serves these routes on its monitor port, and never on its public port. T
 - **Token.** It has at least 32 characters, such as those of `openssl rand -base64 32`. Its holder can
   read and discard quarantined records of every organization. Keep it in a secret, and rotate it by a restart.
 - **Database.** `callfold migrate --roles` creates the role `callfold_operator`. The public routes keep the
-  role `callfold_api`.
+  role `callfold_api`. But the process then holds the password of an operator. For a stronger wall, start one
+  API process for operators, whose public port clients cannot reach.
 - **Network.** The monitor port has no TLS. Keep it on the network of your operators, or behind a proxy with
   TLS. There is no CORS: a page must come from this port.
 - **Kubernetes.** Add the token and the URL to the secret `callfold-api`, then run
