@@ -154,7 +154,11 @@ async def test_records_are_retried_with_a_line_in_the_audit_log(
     ids = await quarantined(database, b"{", value("call.initiated", organization_id=STRANGER))
     await database.execute("INSERT INTO organizations (id, name) VALUES ($1, 'Acme')", STRANGER)
     response = await admin.post("/admin/quarantine/redrive", json={"ids": [*ids, str(uuid4())]})
-    assert response.json() == {"retried": 2, "accepted": 1, "still_quarantined": 1}
+    done = response.json()
+    (reason,) = done.pop("reasons")
+    assert done == {"retried": 2, "accepted": 1, "still_quarantined": 1}
+    assert (reason["records"], reason["topic"]) == (1, "topic")
+    assert reason["reason"].startswith("the value is not JSON")
     assert await database.fetchval("SELECT count(*) FROM calls") == 1
     log = await database.fetch("SELECT actor, action, details FROM audit_log")
     assert [tuple(row) for row in log] == [("admin API", "quarantined records tried again", "3 ids")]

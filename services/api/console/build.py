@@ -54,13 +54,15 @@ def install_tools() -> None:
         _npm("ci")
 
 
-def check(openapi: str) -> None:
-    """Checks the types of the console against this OpenAPI document, and its style. Raises BuildFailed."""
+def check(openapi: str, admin: str) -> None:
+    """Checks the types of the console against the OpenAPI documents of both APIs, and its style. Raises
+    BuildFailed."""
     with _alone():
         _npm("ci")
         generated = WEB / "generated"
         generated.mkdir(exist_ok=True)
         (generated / "openapi.json").write_text(openapi)
+        (generated / "admin.json").write_text(admin)
         _npm("run", "check")
 
 

@@ -5,6 +5,6 @@
 `running_admin` has what they share, and `proof_process` runs a proof. `queries`, `models` and `documentation`
 describe parameters and answers.
 
-May import `shared`, `services.api.http`, the parameter types of `services.api.calls`, and `services.ops` but
-`main`, `demo`, `commands` and `reference`.
+May import `shared`, `services.api.http`, `services.api.console`, the parameter types of `services.api.calls`,
+and `services.ops` but `main`, `demo`, `commands` and `reference`.
 """

@@ -1,15 +1,16 @@
 """The application of the monitor port with the admin API: metrics, health, the routes below /admin, and the
-console if there is one."""
+console of operators."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from pydantic import SecretStr
-from starlette.types import ASGIApp
 
+from services.api.console.serving import add_console
 from services.api.http.errors import handle_errors
 from services.ops.addresses import Place
 from services.ops.admin import (
@@ -26,7 +27,7 @@ from services.ops.admin.token_guard import OPENAPI_PATH, PREFIX, TokenGuard, des
 from shared.monitoring.monitor import PROBES, Probes
 from shared.settings.ingest import IngestSettings
 
-CONSOLE_PATH = "/console"
+CONSOLE_PAGE: Final = "operators.html"
 ROUTERS = (
     lag_routes.router,
     quarantine_routes.router,
@@ -47,11 +48,9 @@ def create_admin_app(
     probes: Probes,
     *,
     clock: Callable[[], datetime] = _utc_now,
-    console: ASGIApp | None = None,
 ) -> FastAPI:
-    """The application. `place` is the database as an operator uses it, and `settings` say how ingest
-    reads Kafka. `console` serves the static files of a browser console, which are public. `clock` returns the
-    current time."""
+    """The application. `place` is the database as an operator uses it, and `settings` say how ingest reads
+    Kafka. `clock` returns the current time. The files of the console are public."""
     proof = ProofProcess(place.address)
 
     @asynccontextmanager
@@ -77,8 +76,7 @@ def create_admin_app(
         admin.include_router(router)
     app.include_router(admin)
     _add_probes(app, probes)
-    if console is not None:
-        app.mount(CONSOLE_PATH, console, name="console")
+    add_console(app, CONSOLE_PAGE)
     handle_errors(app)
     app.add_middleware(TokenGuard, token=token)
     return app

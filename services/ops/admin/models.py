@@ -137,6 +137,9 @@ class Redriven(BaseModel):
     retried: int = Field(description="The records that were retried. Others no longer exist.")
     accepted: int = Field(description="The records that were stored and left the quarantine.")
     still_quarantined: int = Field(description="The records that stay, with their present reason.")
+    reasons: list[QuarantineReason] = Field(
+        description="The present reasons of the records that stay, the most frequent first."
+    )
 
 
 class Discarded(BaseModel):

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp
 
 from services.ops.addresses import Place
 from services.ops.admin.app import create_admin_app
@@ -28,7 +27,6 @@ async def monitored_with_admin(
     settings: ApiSettings,
     registry: CollectorRegistry,
     why_waiting: WhyWaiting,
-    console: ASGIApp | None = None,
 ) -> AsyncIterator[SecondServer]:
     """Serves metrics, health, the admin API and the console on the monitor port for the duration of the
     block. The settings must have a token. Pass the server to `serve`, which stops it. If it cannot listen on
@@ -40,7 +38,6 @@ async def monitored_with_admin(
         Place(settings.admin_database_url, pooler=settings.database_pooler),
         IngestSettings(),
         Probes(registry, why_waiting),
-        console=console,
     )
     limits = Limits(CONNECTIONS_MAX, CLIENT_SECONDS, BODY_BYTES_MAX, body_is_read=True, server="monitor")
     address = Address(host=settings.monitor_host, port=settings.monitor_port, setting="MONITOR_PORT")

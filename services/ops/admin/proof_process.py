@@ -28,12 +28,8 @@ class ProofProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
 
-    @property
-    def runs(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
     async def start(self, proof_id: UUID) -> None:
-        """Starts the proof that `begin_proof` has stored. The caller has checked that none runs. Raises
+        """Starts the proof that `begin_proof` has stored. The caller has stopped the one before. Raises
         OSError."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -43,17 +43,13 @@ async def start(request: Request) -> Response:
     """Starts `callfold verify --record` in a process of its own. The process ends with the API, and the proof
     is then lost."""
     admin = RunningAdmin.of(request)
-    if admin.proof.runs:
-        raise _runs()
     async with admin.connection() as connection:
         try:
             proof_id = await begin_proof(connection)
         except ProofRuns:
-            raise _runs() from None
+            raise ApiError(ErrorCode.PROOF_RUNS, "A proof is running; wait for its end.") from None
         row = await find_proof(connection, proof_id)
+    # The process of the proof before has stored its result and still ends, or its proof is lost.
+    await admin.proof.stop()
     await admin.proof.start(proof_id)
     return answer(dict(row or {}), status=HTTPStatus.ACCEPTED)
-
-
-def _runs() -> ApiError:
-    return ApiError(ErrorCode.PROOF_RUNS, "A proof is running; wait for its end.")

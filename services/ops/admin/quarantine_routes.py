@@ -10,7 +10,7 @@ from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError
 from services.api.http.query import no_query
 from services.ops.admin import documentation
-from services.ops.admin.models import Bytes, RecordIds
+from services.ops.admin.models import IDS_MAX, Bytes, RecordIds
 from services.ops.admin.queries import (
     Place,
     QuarantineQuery,
@@ -75,18 +75,16 @@ async def redrive(request: Request, records: RecordIds) -> Response:
     """Retries records as if they arrived now, like `callfold quarantine redrive`. Accepted records are stored
     and counted. The others stay, with their present reason."""
     admin = RunningAdmin.of(request)
+    chosen = Choice(ids=records.ids)
     async with admin.connection(LONG_STATEMENT_SECONDS) as connection:
         try:
             done = await redrive_chosen(
-                connection,
-                Choice(ids=records.ids),
-                admin.clock,
-                admin.settings.deliveries_topic,
-                actor=ACTOR,
+                connection, chosen, admin.clock, admin.settings.deliveries_topic, actor=ACTOR
             )
         except Failure as failure:
             raise failed(failure) from failure
-    return answer(vars(done))
+        reasons = await count_by_reason(connection, chosen, IDS_MAX)
+    return answer({**vars(done), "reasons": [dict(row) for row in reasons]})
 
 
 @router.post("/discard", dependencies=[Depends(no_query)], **documentation.DISCARD_QUARANTINED_RECORDS)

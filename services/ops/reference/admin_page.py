@@ -73,13 +73,18 @@ def page_of_the_admin_api() -> str:
     )
 
 
-def _document() -> dict[str, Any]:
+def admin_document() -> dict[str, Any]:
+    """The OpenAPI document of the admin API."""
+
     async def ready() -> None:
         return None
 
-    document = create_admin_app(
-        SecretStr(""), Place(""), IngestSettings(), Probes(CollectorRegistry(), ready)
-    ).openapi()
+    probes = Probes(CollectorRegistry(), ready)
+    return create_admin_app(SecretStr(""), Place(""), IngestSettings(), probes).openapi()
+
+
+def _document() -> dict[str, Any]:
+    document = admin_document()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             operation["x-codeSamples"] = [{"source": _curl(method.upper(), path, "requestBody" in operation)}]

@@ -92,8 +92,12 @@ def reference(document: dict[str, Any]) -> str:
 
 def page_of_the_api() -> str:
     """The page, from the application's own document."""
-    app = create_app(ApiSettings(database_url="postgresql://nowhere"))
-    return reference(app.openapi())
+    return reference(api_document())
+
+
+def api_document() -> dict[str, Any]:
+    """The OpenAPI document of the API."""
+    return create_app(ApiSettings(database_url="postgresql://nowhere")).openapi()
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

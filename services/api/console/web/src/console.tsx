@@ -1,20 +1,12 @@
 /** The console of developers: their organization's calls. */
 
 import { render } from "preact";
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback } from "preact/hooks";
 import { LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { callsAt, overviewAt } from "./addresses";
-import type { Failure } from "./api/failure";
-import {
-  type Session,
-  SessionContext,
-  seesTestCalls,
-  storedSession,
-  storeSession,
-  TimeZoneContext,
-  takeFromFragment,
-} from "./api/session";
+import { callsAt, FIRST_PATH, overviewAt } from "./addresses";
+import { type Session, SessionContext, STORED_SESSION, seesTestCalls, TimeZoneContext } from "./api/session";
 import { RefusedContext } from "./api/use-answer";
+import { useSigningIn } from "./api/use-signing-in";
 import { CallPage } from "./pages/call";
 import { CallsPage } from "./pages/calls";
 import { NoSuchPage } from "./pages/no-such-page";
@@ -24,27 +16,7 @@ import { Frame } from "./ui/frame";
 import "./style.css";
 
 function Console() {
-  const [session, setSession] = useState<Session | null>(storedSession);
-  const [given, setGiven] = useState(() => takeFromFragment("key"));
-  const [refused, setRefused] = useState<Failure | null>(null);
-  const change = useCallback((next: Session | null) => {
-    storeSession(next);
-    setSession(next);
-    setGiven(null);
-    setRefused(null);
-  }, []);
-  const onRefused = useCallback(
-    (failure: Failure) => {
-      change(null);
-      setRefused(failure);
-    },
-    [change],
-  );
-  useEffect(() => {
-    const follow = () => setGiven((before) => takeFromFragment("key") ?? before);
-    addEventListener("hashchange", follow);
-    return () => removeEventListener("hashchange", follow);
-  }, []);
+  const { session, given, refused, change, onRefused } = useSigningIn<Session>(STORED_SESSION, "key");
   const onTimeZone = useCallback(
     (timeZone: string) => {
       if (session !== null && session.timeZone !== timeZone) change({ ...session, timeZone });
@@ -67,10 +39,9 @@ function Console() {
 }
 
 function Signed({ session, onLeave }: { session: Session; onLeave: () => void }) {
-  // The path has no slash at its end.
   const { path } = useLocation();
   const places = [
-    { name: "Overview", href: overviewAt(), isCurrent: path === "/console" },
+    { name: "Overview", href: overviewAt(), isCurrent: path === FIRST_PATH },
     { name: "Calls", href: callsAt(), isCurrent: path.startsWith("/console/calls") },
   ];
   const aside = (

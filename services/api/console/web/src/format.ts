@@ -5,9 +5,12 @@ const numbers = new Intl.NumberFormat(LANGUAGE);
 const percents = new Intl.NumberFormat(LANGUAGE, { style: "percent", maximumFractionDigits: 1 });
 const cents = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 4 });
 
+const rates = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1 });
+
 export const NONE = "–";
 
 export const number = (value: number | null | undefined) => (value == null ? NONE : numbers.format(value));
+export const rate = (value: number | null | undefined) => (value == null ? NONE : rates.format(value));
 export const percent = (ratio: number | null | undefined) => (ratio == null ? NONE : percents.format(ratio));
 
 /** An amount of cents, with up to 4 decimals. */
@@ -40,6 +43,13 @@ export function milliseconds(value: number | null | undefined): string {
   return value < 1000 ? `${numbers.format(Math.round(value))} ms` : `${seconds.format(value / 1000)} s`;
 }
 
+/** How long something has lasted. */
+export const age = (seconds: number) => (seconds < 120 ? milliseconds(seconds * 1000) : duration(seconds));
+
+/** How many there are of something. */
+export const counted = (count: number, one: string, several = `${one}s`) =>
+  `${number(count)} ${count === 1 ? one : several}`;
+
 /** A timestamp of the API in this time zone. */
 export function instant(timestamp: string | null | undefined, timeZone: string): string {
   if (!timestamp) return NONE;
@@ -47,6 +57,9 @@ export function instant(timestamp: string | null | undefined, timeZone: string):
     new Date(timestamp),
   );
 }
+
+/** A timestamp of the admin API: operators compare it with logs, which are in UTC. */
+export const utc = (timestamp: string | null | undefined) => instant(timestamp, "UTC");
 
 /** The start of an hour, of which the API gives the timestamp. */
 export function hour(timestamp: string, timeZone: string): string {
@@ -64,6 +77,10 @@ export function timeOfDay(timestamp: string, timeZone: string): string {
     timeZone,
   }).format(new Date(timestamp));
 }
+
+/** Seconds since 1970 as a time of a day in UTC. */
+export const clockTime = (seconds: number) =>
+  new Intl.DateTimeFormat(LANGUAGE, { timeStyle: "medium", timeZone: "UTC" }).format(seconds * 1000);
 
 /** A day of the API (2026-11-24), which has no time zone. */
 export function day(date: string, options: Intl.DateTimeFormatOptions = { dateStyle: "medium" }): string {

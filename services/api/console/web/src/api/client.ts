@@ -1,7 +1,8 @@
 /** Requests to the public API, with the types of its OpenAPI document. */
 
-import createClient, { type Middleware } from "openapi-fetch";
+import createClient from "openapi-fetch";
 import type { components, operations, paths } from "../../generated/api";
+import { bounded, contentOf, type Query } from "./content";
 import { Failure, failureOf, unreachable } from "./failure";
 import type { Session } from "./session";
 
@@ -18,11 +19,6 @@ type ListQuery = NonNullable<operations["get_calls"]["parameters"]["query"]>;
 type StatsQuery = NonNullable<operations["get_stats"]["parameters"]["query"]>;
 type TrendsQuery = NonNullable<operations["get_trends"]["parameters"]["query"]>;
 
-/** Parameters by name. Their values may come from the address bar, so only the API checks them. */
-export type Query = Readonly<Record<string, string | number | boolean>>;
-
-const REQUEST_MILLISECONDS = 30_000;
-
 export function headersOf(session: Session): Record<string, string> {
   return {
     Authorization: `Bearer ${session.credential}`,
@@ -30,39 +26,11 @@ export function headersOf(session: Session): Record<string, string> {
   };
 }
 
-interface Outcome<T> {
-  data?: T;
-  error?: unknown;
-  response: Response;
-}
-
-/** The content of an answer. Throws `Failure` for an error, and for no answer. */
-export async function contentOf<T>(outcome: Promise<Outcome<T>>): Promise<T> {
-  let known: Outcome<T>;
-  try {
-    known = await outcome;
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw unreachable();
-  }
-  if (!known.response.ok) throw failureOf(known.response, known.error);
-  return known.data as T;
-}
-
-/** A signal that also aborts when the API takes too long. */
-const bounded = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MILLISECONDS)]);
-
 export class Api {
   private readonly client;
 
   constructor(readonly session: Session) {
-    const authorize: Middleware = {
-      onRequest({ request }) {
-        for (const [name, value] of Object.entries(headersOf(session))) request.headers.set(name, value);
-      },
-    };
-    this.client = createClient<paths>({ baseUrl: location.origin });
-    this.client.use(authorize);
+    this.client = createClient<paths>({ baseUrl: location.origin, headers: headersOf(session) });
   }
 
   stats(asked: Query, signal: AbortSignal): Promise<CallStats> {

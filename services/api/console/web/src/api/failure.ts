@@ -28,5 +28,8 @@ export function failureOf(response: Response, body: unknown): Failure {
   );
 }
 
+/** The same failure, for what only a person starts again. */
+export const withoutRetry = ({ status, code, message }: Failure) => new Failure(status, code, message, null);
+
 /** The failure of a request without an answer. */
 export const unreachable = () => new Failure(0, "", "The API cannot be reached.", SECONDS_TO_RETRY);

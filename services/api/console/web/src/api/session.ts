@@ -12,24 +12,8 @@ export interface Session {
   readonly timeZone: string;
 }
 
-const STORED = "callfold.session";
-
-export function storedSession(): Session | null {
-  const text = sessionStorage.getItem(STORED);
-  return text === null ? null : (JSON.parse(text) as Session);
-}
-
-export function storeSession(session: Session | null): void {
-  if (session === null) sessionStorage.removeItem(STORED);
-  else sessionStorage.setItem(STORED, JSON.stringify(session));
-}
-
-/** The value of `name` in the address's fragment, which browsers do not send. It is removed from the address. */
-export function takeFromFragment(name: string): string | null {
-  const value = new URLSearchParams(location.hash.slice(1)).get(name);
-  if (value !== null) history.replaceState(history.state, "", location.pathname + location.search);
-  return value;
-}
+/** Its name in session storage. */
+export const STORED_SESSION = "callfold.session";
 
 export const SessionContext = createContext<Session | null>(null);
 

@@ -7,6 +7,7 @@ import { useSession } from "../api/session";
 import { useAnswer, useApi } from "../api/use-answer";
 import { duration, instant, money, NONE, number, words } from "../format";
 import { Heading } from "../ui/frame";
+import { Pages } from "../ui/pages";
 import { Scrolled } from "../ui/scrolled";
 import { Empty, Loading, Problem } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
@@ -53,7 +54,10 @@ export function CallsPage() {
           ) : (
             <List calls={live.calls} gone={live.gone} />
           )}
-          <Pages cursor={cursor} next={content.next_cursor} filters={filters} />
+          <Pages
+            first={cursor ? callsAt(filters) : null}
+            next={content.next_cursor && callsAt({ ...filters, cursor: content.next_cursor })}
+          />
         </section>
       )}
     </>
@@ -134,22 +138,5 @@ function List({ calls, gone }: { calls: readonly Call[]; gone: ReadonlySet<strin
         </tbody>
       </table>
     </Scrolled>
-  );
-}
-
-function Pages({
-  cursor,
-  next,
-  filters,
-}: {
-  cursor: string | undefined;
-  next: string | null;
-  filters: Filters;
-}) {
-  return (
-    <nav class="pages" aria-label="Pages of the list">
-      {cursor && <a href={callsAt(filters)}>First page</a>}
-      {next && <a href={callsAt({ ...filters, cursor: next })}>Next page</a>}
-    </nav>
   );
 }

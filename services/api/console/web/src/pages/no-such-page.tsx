@@ -6,7 +6,7 @@ export function NoSuchPage() {
     <>
       <Heading title="No such page">There is no such page</Heading>
       <p>
-        <a href={overviewAt()}>Go to the overview</a>
+        <a href={overviewAt()}>Go to the first page</a>
       </p>
     </>
   );

@@ -1,10 +1,9 @@
 /** Asks for a key or a token, and checks it with the API. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { Api, Failure } from "../api/client";
 import type { Session } from "../api/session";
-import { Heading } from "../ui/frame";
-import { Problem } from "../ui/states";
+import { CredentialForm } from "../ui/credential-form";
 
 interface SignInProps {
   /** A key from the address, which is checked at once. */
@@ -15,70 +14,32 @@ interface SignInProps {
 }
 
 export function SignInPage({ given, refused, onSession }: SignInProps) {
-  const [credential, setCredential] = useState("");
   const [organizationId, setOrganizationId] = useState("");
-  const [failure, setFailure] = useState<Failure | null>(refused);
-  const [isBusy, setBusy] = useState(false);
-
-  async function check(asked: string) {
-    setBusy(true);
-    try {
-      onSession(await sessionOf(asked, organizationId.trim()));
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      setFailure(error);
-    } finally {
-      setBusy(false);
-    }
-  }
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a key of the address is checked once.
-  useEffect(() => {
-    if (given !== null) check(given);
-  }, [given]);
-
   return (
-    <main class="sign-in">
-      <Heading title="Sign in">callfold</Heading>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          check(credential.trim());
-        }}
-      >
-        <label>
-          <span>API key or token</span>
-          <input
-            type="password"
-            required
-            pattern="[!-~]+"
-            title="A key or token without spaces"
-            autocomplete="off"
-            spellcheck={false}
-            value={credential}
-            onInput={(event) => setCredential(event.currentTarget.value)}
-          />
-        </label>
-        <label>
-          <span>Organization (only with a token of several organizations)</span>
-          <input
-            pattern="[0-9a-fA-F-]{36}"
-            placeholder="b6d9a1f4-2f6e-4b0c-9a70-5a7f6f1f9a01"
-            autocomplete="off"
-            spellcheck={false}
-            value={organizationId}
-            onInput={(event) => setOrganizationId(event.currentTarget.value)}
-          />
-        </label>
-        <button type="submit" class="primary" disabled={isBusy}>
-          {isBusy ? "Checking …" : "Open the console"}
-        </button>
-      </form>
-      {failure && <Problem failure={failure} onRetry={() => check(given ?? credential.trim())} />}
-      <p class="note">
-        This tab keeps the key until it is closed. <code>callfold key create</code> creates one.
-      </p>
-    </main>
+    <CredentialForm
+      heading="callfold"
+      label="API key or token"
+      given={given}
+      refused={refused}
+      check={async (credential) => onSession(await sessionOf(credential, organizationId.trim()))}
+      note={
+        <>
+          This tab keeps the key until it is closed. <code>callfold key create</code> creates one.
+        </>
+      }
+    >
+      <label>
+        <span>Organization (only with a token of several organizations)</span>
+        <input
+          pattern="[0-9a-fA-F-]{36}"
+          placeholder="b6d9a1f4-2f6e-4b0c-9a70-5a7f6f1f9a01"
+          autocomplete="off"
+          spellcheck={false}
+          value={organizationId}
+          onInput={(event) => setOrganizationId(event.currentTarget.value)}
+        />
+      </label>
+    </CredentialForm>
   );
 }
 

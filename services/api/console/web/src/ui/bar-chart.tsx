@@ -1,11 +1,9 @@
 /** Bars of numbers, stacked, with a line to compare with. A table beside it has the same numbers. */
 
-import { useEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { number } from "../format";
-
-const HEIGHT_PIXELS = 260;
+import { colour, HEIGHT_PIXELS, useChart } from "./use-chart";
 
 export interface Series {
   readonly name: string;
@@ -24,47 +22,24 @@ interface BarChartProps {
 }
 
 export function BarChart(props: BarChartProps) {
-  const place = useRef<HTMLDivElement>(null);
   const latest = useRef(props);
   latest.current = props;
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the chart is drawn again when its numbers change.
-  useEffect(() => {
-    const element = place.current;
-    if (element === null) return;
-    let chart = draw(element, latest);
-    const resized = new ResizeObserver(() =>
-      chart.setSize({ width: element.clientWidth, height: HEIGHT_PIXELS }),
-    );
-    resized.observe(element);
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const redraw = () => {
-      chart.destroy();
-      chart = draw(element, latest);
-    };
-    dark.addEventListener("change", redraw);
-    return () => {
-      dark.removeEventListener("change", redraw);
-      resized.disconnect();
-      chart.destroy();
-    };
-  }, [JSON.stringify([props.names, props.series, props.line])]);
-
+  const key = JSON.stringify([props.names, props.series, props.line]);
+  const { place } = useChart((element) => draw(element, latest), key);
   return <div class="chart" ref={place} role="img" aria-label={props.label} />;
 }
 
 function draw(element: HTMLElement, latest: { readonly current: BarChartProps }): uPlot {
   const { names, series, line } = latest.current;
-  const colours = getComputedStyle(document.documentElement);
-  const ink = colours.getPropertyValue("--soft").trim();
-  const grid = { stroke: colours.getPropertyValue("--line").trim(), width: 1 };
+  const ink = colour("soft");
+  const grid = { stroke: colour("line"), width: 1 };
   const bars = uPlot.paths.bars?.({ size: [0.8, 60] });
   // The highest bar is drawn first, so that each lower one covers its part.
   const stacked = stack(series).reverse();
-  const drawn: uPlot.Series[] = stacked.map(({ colour, values, name }) => ({
+  const drawn: uPlot.Series[] = stacked.map(({ colour: of, values, name }) => ({
     label: name,
-    fill: colour(),
-    stroke: colour(),
+    fill: of(),
+    stroke: of(),
     width: 0,
     points: { show: false },
     ...(bars && { paths: bars }),

@@ -17,7 +17,7 @@ export function Empty({ children }: { children: ComponentChildren }) {
 }
 
 /** A failure in the API's own words. If it may pass, the page tries again after some seconds. */
-export function Problem({ failure, onRetry }: { failure: Failure; onRetry: () => void }) {
+export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() => void) | undefined }) {
   const seconds = useCountdown(failure, onRetry);
   return (
     <div class="problem" role="alert">
@@ -25,18 +25,20 @@ export function Problem({ failure, onRetry }: { failure: Failure; onRetry: () =>
         <strong>{failure.message}</strong>
         {failure.code && <code>{failure.code}</code>}
       </p>
-      <p>
-        {seconds !== null && <span aria-live="off">The page tries again in {seconds} s. </span>}
-        <button type="button" onClick={onRetry}>
-          Try again
-        </button>
-      </p>
+      {onRetry && (
+        <p>
+          {seconds !== null && <span aria-live="off">The page tries again in {seconds} s. </span>}
+          <button type="button" onClick={onRetry}>
+            Try again
+          </button>
+        </p>
+      )}
     </div>
   );
 }
 
 /** The seconds until `onEnd` is called; null if the failure does not pass. */
-function useCountdown(failure: Failure, onEnd: () => void): number | null {
+function useCountdown(failure: Failure, onEnd: (() => void) | undefined): number | null {
   const [seconds, setSeconds] = useState(failure.retrySeconds);
   const latest = useRef(onEnd);
   latest.current = onEnd;
@@ -47,7 +49,7 @@ function useCountdown(failure: Failure, onEnd: () => void): number | null {
       if (left === null || left === 0) return;
       left = Math.max(0, left - 1);
       setSeconds(left);
-      if (left === 0) latest.current();
+      if (left === 0) latest.current?.();
     }, 1000);
     return () => clearInterval(timer);
   }, [failure]);
