@@ -37,11 +37,11 @@ def filters(chosen: random.Random) -> dict[str, str]:
 
 
 async def links_with_counts(page: Page, within: str = "") -> list[tuple[str, str]]:
-    """The address of each link to a list, with its text, which has a number."""
+    """The address of each link to a list, with its text, which is a number of calls and maybe a word."""
     found: list[tuple[str, str]] = await page.locator(
         f'main {within}a[href^="/console/calls?"]'
     ).evaluate_all("links => links.map((link) => [link.getAttribute('href'), link.textContent])")
-    return [(address, text) for address, text in found if re.search(r"\d", text)]
+    return [(address, text) for address, text in found if re.fullmatch(r"[\d,]+( [a-z]{4,})?", text)]
 
 
 def count(text: str) -> int:

@@ -4,7 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.api.console import build, built_files
+from services.api.console import build
 
 AXE = build.WEB / "node_modules/axe-core/axe.min.js"
 
@@ -20,10 +20,9 @@ def alone() -> Iterator[None]:
 
 
 def ensure_built() -> None:
-    """Builds the console, unless this clone has it."""
+    """Builds the console, unless this clone has it as its sources are."""
     with alone():
-        if not all((built_files.BUILT / page).exists() for page in built_files.PAGES):
-            build.build()
+        build.build_unless_current()
 
 
 def axe() -> str:
