@@ -48,7 +48,7 @@ def run(state: Path, calls: int, days: int, seed: int, *, leave: bool, as_json: 
 async def _watch(started: State, seed: int, calls: int, days: int) -> None:
     """Publishes the backlog, then live traffic, and shows the API's answers until it is cancelled."""
     demo = await prepare(started, settings_from_environment(KafkaSettings).topic)
-    print_addresses(started.api_url, started.kafka, demo.topic, demo.customers)
+    print_addresses(started, demo.topic, demo.customers)
     await publish_backlog(demo, seed, calls, days)
     client = Client(started.api_url)
     tasks = [

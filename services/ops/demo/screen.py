@@ -17,6 +17,7 @@ from rich.text import Text
 
 from services.ops.demo.account import Account
 from services.ops.demo.simulated_call import Organization
+from services.ops.embedded.state import State
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.printing import console, table
 from shared.calls.event import Status
@@ -74,8 +75,9 @@ class Client:
         return body
 
 
-def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Customer]) -> None:
+def print_addresses(stack: State, topic: str, customers: Sequence[Customer]) -> None:
     """Prints the addresses, the keys of each organization, and commands to try."""
+    api_url = stack.api_url
     to = console()
     for one in customers:
         to.print(
@@ -87,7 +89,11 @@ def print_addresses(api_url: str, kafka: str, topic: str, customers: Sequence[Cu
             soft_wrap=True,
         )
     key = customers[0].live_key
-    to.print(f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {kafka}, topic {topic}. Try:\n")
+    if stack.console_url is not None:
+        to.print(f"\nOperators' console: {stack.console_url}", soft_wrap=True)
+    to.print(
+        f"\nAPI {api_url} (its documentation: {api_url}/docs), Kafka {stack.kafka}, topic {topic}. Try:\n"
+    )
     for path in ("/calls?limit=3", "/calls?action=stats", "/calls?action=trends"):
         to.print(f"  curl -s -H 'Authorization: Bearer {key}' '{api_url}{path}'", soft_wrap=True)
     to.print(f"  curl -sN -H 'Authorization: Bearer {key}' '{api_url}/calls/stream'", soft_wrap=True)

@@ -86,7 +86,7 @@ function draw(element: HTMLElement, latest: { readonly current: BarChartProps })
       ],
       cursor: { drag: { x: false, y: false }, points: { show: false } },
       series: [
-        { label: "", value: (_chart, at) => (at === null ? "" : (names[at] ?? "")) },
+        { label: "Bar", value: (_chart, at) => (at === null ? "" : (names[at] ?? "")) },
         ...drawn,
         ...compared,
       ],

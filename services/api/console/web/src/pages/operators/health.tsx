@@ -6,7 +6,7 @@ import { usePolling } from "../../api/use-polling";
 import { age, counted, number, rate, utc } from "../../format";
 import { Heading } from "../../ui/frame";
 import { LineChart } from "../../ui/line-chart";
-import { Loading, Problem } from "../../ui/states";
+import { Empty, Loading, Problem } from "../../ui/states";
 import { Partitions } from "./health/partitions";
 import { type Point, useHistory } from "./health/use-history";
 
@@ -91,16 +91,20 @@ function History({ points }: { points: readonly Point[] }) {
   return (
     <section>
       <h2>Since you opened this page</h2>
-      <LineChart
-        label={
-          `Lag and ingest rate of ${counted(points.length, "measurement")}. ` +
-          `The highest lag is ${counted(highest(lags), "record")}. ` +
-          `The highest rate is ${rate(highest(rates))} records per second.`
-        }
-        times={points.map((point) => point.at)}
-        left={{ name: "Lag, records", colour: "in-progress", values: lags }}
-        right={{ name: "Rate, records/s", colour: "no-answer", values: rates }}
-      />
+      {points.length < 2 ? (
+        <Empty>The lines begin with the second measurement.</Empty>
+      ) : (
+        <LineChart
+          label={
+            `Lag and ingest rate of ${counted(points.length, "measurement")}. ` +
+            `The highest lag is ${counted(highest(lags), "record")}. ` +
+            `The highest rate is ${rate(highest(rates))} records per second.`
+          }
+          times={points.map((point) => point.at)}
+          left={{ name: "Lag, records", colour: "in-progress", values: lags }}
+          right={{ name: "Rate, records/s", colour: "no-answer", values: rates }}
+        />
+      )}
     </section>
   );
 }
