@@ -156,8 +156,9 @@ async def test_a_stack_survives_whatever_is_killed_and_leaves_nothing_behind(
     }
     table = callfold("status", "--state", directory).stdout
     assert table in started.stdout, "`up` and `status` use the same words"
-    assert [line.split() for line in table.splitlines()[1:11]] == [
+    assert [line.split() for line in table.splitlines()[1:12]] == [
         ["API", state.api_url],
+        ["console", f"{state.api_url}/console/"],
         ["receiver", state.receiver_url],
         ["Kafka", state.kafka],
         ["PostgreSQL", state.database_url],

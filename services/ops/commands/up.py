@@ -93,9 +93,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def print_stack(state: State, processes: Sequence[tuple[str, int | None, str]]) -> None:
     """Prints the addresses of a stack, the states of its processes, the release of the time-zone rules, and
     the address of the operators' console with its token."""
-    addresses = [("API", state.api_url), ("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
+    addresses = [("API", state.api_url), ("console", f"{state.api_url}/console/")]
     if state.receiver_url is not None:
-        addresses.insert(1, ("receiver", state.receiver_url))
+        addresses.append(("receiver", state.receiver_url))
+    addresses += [("Kafka", state.kafka), ("PostgreSQL", state.database_url)]
     addresses += [(f"metrics of {name}", url) for name, url in state.metrics.items() if url is not None]
     to = console()
     to.print(table(["", "address"], addresses))
