@@ -273,6 +273,8 @@ async def test_sources_and_webhooks_tell_what_is_disabled(shared_visit: Visit) -
     await sign_in(shared_visit, "sources")
     await expect(page.get_by_role("row", name="proxy")).to_contain_text("the topic proxy-calls")
     await expect(page.get_by_role("row", name="vendor")).to_contain_text("disabled")
+    await page.get_by_role("link", name="proxy").click()
+    await expect(page.get_by_text("Kafka has no topic proxy-calls.")).to_be_visible()
     await page.get_by_role("link", name="Webhooks").click()
     row = page.get_by_role("row", name="Acme")
     await expect(row).to_contain_text(f"callfold disabled it: {GONE}")

@@ -57,6 +57,9 @@ _NO_SUCH_RECORD: Final = error(
 _NO_SUCH_PROOF: Final = error(
     "There is no such proof.", ErrorCode.NOT_FOUND, "There is no proof with this id."
 )
+_NO_SUCH_SOURCE: Final = error(
+    "There is no such source.", ErrorCode.NOT_FOUND, "There is no source with this id."
+)
 _PROOF_RUNS: Final = error(
     "A proof is running.", ErrorCode.PROOF_RUNS, "A proof is running; wait for its end."
 )
@@ -133,6 +136,13 @@ DISCARD_QUARANTINED_RECORDS: Final = _route(
     models.Discarded,
     "The number of removed records.",
     responses={409: _OVERTAKEN},
+)
+LIST_LAST_DELIVERIES: Final = _route(
+    "list_last_deliveries",
+    "List the last deliveries of a source",
+    models.LastDeliveries,
+    "The deliveries.",
+    responses={404: _NO_SUCH_SOURCE, 503: _DATABASE_OR_KAFKA},
 )
 LIST_SOURCES: Final = _route("list_sources", "List sources", models.Sources, "The sources.")
 LIST_WEBHOOKS: Final = _route(

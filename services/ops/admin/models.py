@@ -6,6 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.ops.sources.last_deliveries import DELIVERIES_MAX, RECORDS_EXAMINED_MAX
+
 IDS_MAX = 100
 OUTBOX_COUNTED_MAX = 100_000
 WAITING_COUNTED_MAX = 10_000
@@ -172,11 +174,6 @@ class Source(BaseModel):
     quarantined_records: int = Field(
         description=f"Its other quarantined records, among the newest {WAITING_COUNTED_MAX:,} of all topics."
     )
-    last_trace_at: datetime | None = Field(
-        description="The newest trace of a delivery in the database: a quarantined record, or the first "
-        f"delivery of a call that named an organization, among the newest {WAITING_COUNTED_MAX:,} of each. "
-        "Null: there is none. A source of one organization leaves no trace while its deliveries are valid."
-    )
     created_at: datetime = Field(description="When it was created.")
     changed_at: datetime = Field(description="When it was changed.")
 
@@ -185,6 +182,36 @@ class Sources(BaseModel):
     """All sources, by name."""
 
     data: list[Source] = Field(description="The sources.")
+
+
+class LastDelivery(BaseModel):
+    """A delivery of a source, and how ingest would read it now."""
+
+    partition: int = Field(description="Its partition.")
+    offset: int = Field(description="Its offset.")
+    produced_at: datetime | None = Field(description="The timestamp of its record. Null: it has none.")
+    size_bytes: int = Field(description="The size of its body, in bytes.", ge=0)
+    events: list[str] = Field(description="The types of its events.")
+    waiting: int = Field(
+        description="How many of its elements wait until another delivery names their organization.", ge=0
+    )
+    reasons: list[str] = Field(
+        description="Why ingest would quarantine elements of it. A reason may quote a value."
+    )
+
+
+class LastDeliveries(BaseModel):
+    """The last deliveries of a source, the newest first. Requests that the receiver refused are not among
+    them: it does not keep them."""
+
+    topic: str = Field(description="The topic that has them.")
+    topic_exists: bool = Field(description="Whether Kafka has this topic.")
+    records_examined: int = Field(
+        description=f"How many of the newest records were read, of this source and of others: at most "
+        f"{RECORDS_EXAMINED_MAX} of each partition.",
+        ge=0,
+    )
+    deliveries: list[LastDelivery] = Field(description=f"At most {DELIVERIES_MAX} deliveries.")
 
 
 class AdminWebhook(BaseModel):

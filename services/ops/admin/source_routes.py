@@ -1,18 +1,29 @@
-"""`GET /admin/sources`."""
+"""`/admin/sources`: the sources and their last deliveries."""
 
-from typing import Any, Final
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from services.api.http.answers import answer
+from services.api.http.error_codes import ErrorCode
+from services.api.http.errors import ApiError, unavailable
 from services.api.http.query import no_query
 from services.ops.admin import documentation
 from services.ops.admin.models import WAITING_COUNTED_MAX
 from services.ops.admin.running_admin import RunningAdmin
 from services.ops.sources.configuration import hook_path
+from services.ops.sources.last_deliveries import last_deliveries
 from shared.database.statement import Statement
-from shared.store.sources import SOURCES_MAX
+from shared.secret_box import SecretBox
+from shared.store.sources import SOURCES_MAX, read_source
+
+KAFKA_SECONDS: Final = 20
+"""How long all requests to Kafka may take."""
+
+SourceId = Annotated[UUID, Path(alias="id", description="The id of the source.")]
 
 router = APIRouter(tags=["sources"], dependencies=[Depends(no_query)])
 
@@ -25,6 +36,28 @@ async def list_all(request: Request) -> Response:
     return answer({"data": [_shown(dict(row)) for row in rows]})
 
 
+@router.get("/sources/{id}/deliveries", **documentation.LIST_LAST_DELIVERIES)
+async def list_deliveries(request: Request, source_id: SourceId) -> Response:
+    """Reads the newest records of the source's topic, or of the topic of deliveries, and returns those of the
+    source. Each is read as ingest would read it now. It joins no consumer group."""
+    admin = RunningAdmin.of(request)
+    async with admin.connection() as connection:
+        # No secret is needed: a delivery was verified before it was kept.
+        stored = await read_source(connection, source_id, SecretBox([]))
+        if stored is None:
+            raise ApiError(ErrorCode.NOT_FOUND, "There is no source with this id.")
+        try:
+            async with asyncio.timeout(KAFKA_SECONDS):
+                with admin.kafka():
+                    found = await last_deliveries(
+                        connection, admin.settings, stored, admin.settings.deliveries_topic, admin.clock()
+                    )
+        except TimeoutError:
+            sentence = f"Kafka did not answer all requests within {KAFKA_SECONDS} s."
+            raise unavailable(ErrorCode.KAFKA_UNAVAILABLE, sentence) from None
+    return answer(asdict(found))
+
+
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     source_id: UUID = row["id"]
     by_topic = row["topic"] is not None
@@ -35,18 +68,14 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# The newest rows are found by the indexes of quarantined_at and seen_at.
+# The newest rows are found by the index of quarantined_at.
 _SOURCES: Final = Statement("""
 WITH newest_records AS (
-    SELECT source_id, waits_for, quarantined_at FROM quarantined_records
+    SELECT source_id, waits_for FROM quarantined_records
     ORDER BY quarantined_at DESC LIMIT :examined::integer
 ), quarantined AS (
-    SELECT source_id, count(*) FILTER (WHERE waits_for IS NULL) AS records, max(quarantined_at) AS at
+    SELECT source_id, count(*) FILTER (WHERE waits_for IS NULL) AS records
     FROM newest_records WHERE source_id IS NOT NULL GROUP BY source_id
-), newest_calls AS (
-    SELECT source_id, seen_at FROM source_calls ORDER BY seen_at DESC LIMIT :examined::integer
-), seen AS (
-    SELECT source_id, max(seen_at) AS at FROM newest_calls GROUP BY source_id
 )
 SELECT source.id, source.name, source.dialect, source.topic, source.enabled,
     source.serves AS organization_id, organization.name AS organization_name,
@@ -56,11 +85,9 @@ SELECT source.id, source.name, source.dialect, source.topic, source.enabled,
         WHERE record.source_id = source.id AND record.waits_for IS NOT NULL LIMIT :examined::integer
     ) AS waiting)::integer AS waiting_records,
     coalesce(quarantined.records, 0)::integer AS quarantined_records,
-    greatest(quarantined.at, seen.at) AS last_trace_at,
     source.created_at, source.changed_at
 FROM sources AS source
     LEFT JOIN organizations AS organization ON organization.id = source.serves
     LEFT JOIN quarantined ON quarantined.source_id = source.id
-    LEFT JOIN seen ON seen.source_id = source.id
 ORDER BY source.name LIMIT :most::integer
 """)

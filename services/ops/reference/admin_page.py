@@ -46,16 +46,18 @@ The API serves these routes on its monitor port, and never on its public port. T
 
 The audit log names the actor `admin API` for each retry and each discard.
 
-The examples use four shell variables:
+The examples use five shell variables:
 
     URL=http://127.0.0.1:9464
     TOKEN=…
     RECORD=5a5c3a50-9a3c-4d0e-8a53-0f6f2b7c1111
     PROOF=7d1f0f52-7f0e-4a57-9d57-3a2f8c1b2222
+    SOURCE=0d5b7f3e-51ac-4f0a-9e4e-2b1c9a7d3333
 """
 _IDS: Final = {
     "/admin/quarantine/{id}": "/admin/quarantine/$RECORD",
     "/admin/proofs/{id}": "/admin/proofs/$PROOF",
+    "/admin/sources/{id}/deliveries": "/admin/sources/$SOURCE/deliveries",
 }
 
 

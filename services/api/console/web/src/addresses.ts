@@ -19,6 +19,7 @@ export const healthAt = () => "/console/";
 export const quarantineAt = (filters: Filters = {}) => withQuery("/console/quarantine", filters);
 export const recordAt = (id: string) => `/console/quarantine/${id}`;
 export const sourcesAt = () => "/console/sources";
+export const sourceAt = (id: string) => `/console/sources/${id}`;
 export const webhooksAt = (filters: Filters = {}) => withQuery("/console/webhooks", filters);
 export const proofsAt = () => "/console/proofs";
 export const proofAt = (id: string) => `/console/proofs/${id}`;

@@ -14,6 +14,7 @@ import { ProofPage } from "./pages/operators/proof";
 import { ProofsPage } from "./pages/operators/proofs";
 import { QuarantinePage } from "./pages/operators/quarantine";
 import { RecordPage } from "./pages/operators/record";
+import { SourcePage } from "./pages/operators/source";
 import { SourcesPage } from "./pages/operators/sources";
 import { WebhooksPage } from "./pages/operators/webhooks";
 import { CredentialForm } from "./ui/credential-form";
@@ -88,6 +89,7 @@ function Signed({ onLeave }: { onLeave: () => void }) {
         <Route path="/console/quarantine" component={QuarantinePage} />
         <Route path="/console/quarantine/:id" component={RecordPage} />
         <Route path="/console/sources" component={SourcesPage} />
+        <Route path="/console/sources/:id" component={SourcePage} />
         <Route path="/console/webhooks" component={WebhooksPage} />
         <Route path="/console/proofs" component={ProofsPage} />
         <Route path="/console/proofs/:id" component={ProofPage} />

@@ -15,6 +15,8 @@ export type QuarantineReason = Schemas["QuarantineReason"];
 export type Bytes = Schemas["Bytes"];
 export type Redriven = Schemas["Redriven"];
 export type Source = Schemas["Source"];
+export type LastDeliveries = Schemas["LastDeliveries"];
+export type LastDelivery = Schemas["LastDelivery"];
 export type AdminWebhook = Schemas["AdminWebhook"];
 export type Proof = Schemas["Proof"];
 type QuarantineQuery = NonNullable<operations["list_quarantined_records"]["parameters"]["query"]>;
@@ -57,6 +59,11 @@ export class AdminApi {
 
   async sources(signal: AbortSignal): Promise<Source[]> {
     return (await contentOf(this.client.GET("/admin/sources", { signal: bounded(signal) }))).data;
+  }
+
+  deliveries(sourceId: string, signal: AbortSignal): Promise<LastDeliveries> {
+    const params = { path: { id: sourceId } };
+    return contentOf(this.client.GET("/admin/sources/{id}/deliveries", { params, signal: bounded(signal) }));
   }
 
   webhooks(asked: Query, signal: AbortSignal) {

@@ -1,10 +1,10 @@
 /** The telephony systems that deliver in their own form. */
 
-import { quarantineAt } from "../../addresses";
+import { quarantineAt, sourceAt } from "../../addresses";
 import { type Source, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
 import { usePolling } from "../../api/use-polling";
-import { counted, NONE, number, utc } from "../../format";
+import { counted, number } from "../../format";
 import { Heading } from "../../ui/frame";
 import { Empty, Loading, Problem } from "../../ui/states";
 
@@ -39,13 +39,11 @@ function List({ sources }: { sources: readonly Source[] }) {
         <caption class="unseen">Sources by name</caption>
         <thead>
           <tr>
-            {["Source", "Delivers to", "State", "Organization", "Last trace", "Waiting", "Quarantined"].map(
-              (name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ),
-            )}
+            {["Source", "Delivers to", "State", "Organization", "Waiting", "Quarantined"].map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
           </tr>
         </thead>
         <tbody>
@@ -53,7 +51,7 @@ function List({ sources }: { sources: readonly Source[] }) {
             <tr key={source.id}>
               <th scope="row" data-name="Source">
                 <span>
-                  <strong>{source.name}</strong> <span class="note">{source.dialect}</span>
+                  <a href={sourceAt(source.id)}>{source.name}</a> <span class="note">{source.dialect}</span>
                 </span>
               </th>
               <td data-name="Delivers to" class="long">
@@ -75,7 +73,6 @@ function List({ sources }: { sources: readonly Source[] }) {
                   )}
                 </span>
               </td>
-              <td data-name="Last trace">{source.last_trace_at ? utc(source.last_trace_at) : NONE}</td>
               <td data-name="Waiting">{number(source.waiting_records)}</td>
               <td data-name="Quarantined">
                 {source.topic && source.quarantined_records > 0 ? (
@@ -88,10 +85,6 @@ function List({ sources }: { sources: readonly Source[] }) {
           ))}
         </tbody>
       </table>
-      <p class="note">
-        Last trace: the newest record that ingest quarantined, or the newest call whose first delivery named
-        an organization. A source of one organization leaves no trace while its deliveries are valid.
-      </p>
       <p class="note">
         Waiting: deliveries that no delivery has given an organization yet. Ingest retries them when one does.
       </p>
