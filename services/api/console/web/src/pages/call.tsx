@@ -40,7 +40,12 @@ export function CallPage() {
           This call is deleted. <a href={callsAt()}>Go to the calls</a>
         </p>
       ) : answer.failure ? (
-        <Problem failure={answer.failure} onRetry={answer.reload} />
+        <>
+          <Problem failure={answer.failure} onRetry={answer.reload} />
+          <p>
+            <a href={callsAt()}>Go to the calls</a>
+          </p>
+        </>
       ) : call === null ? (
         <Loading what="the call" />
       ) : (

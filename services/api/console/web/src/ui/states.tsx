@@ -16,7 +16,7 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="state">{children}</p>;
 }
 
-/** A failure in the API's own words. If it may pass, the page tries again after some seconds. */
+/** A failure in the API's own words. If it may pass, the page tries again after some seconds, or at once by a button. */
 export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() => void) | undefined }) {
   const seconds = useCountdown(failure, onRetry);
   return (
