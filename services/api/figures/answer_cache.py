@@ -59,9 +59,10 @@ _STATE: Final = Statement(f"""
 SELECT state.*,
     ARRAY(SELECT day FROM count_days
           WHERE organization_id = :organization_id AND livemode = :livemode
-              AND :since >= 0 AND version > :since) AS applied_days,
+              AND :since::bigint >= 0 AND version > :since) AS applied_days,
     ARRAY(SELECT DISTINCT day FROM daily_call_deltas
-          WHERE organization_id = :organization_id AND livemode = :livemode AND :since >= 0) AS waiting_days
+          WHERE organization_id = :organization_id AND livemode = :livemode
+              AND :since::bigint >= 0) AS waiting_days
 FROM {OF_ORGANIZATION.format(":organization_id::uuid")} AS state
 """)
 _NOTHING_EARLIER: Final = -1
