@@ -14,6 +14,7 @@ ROUTES = [
     ("POST", "/admin/quarantine/redrive"),
     ("POST", "/admin/quarantine/discard"),
     ("GET", "/admin/sources"),
+    ("GET", "/admin/sources/5a5c3a50-9a3c-4d0e-8a53-0f6f2b7c1111/deliveries"),
     ("GET", "/admin/webhooks"),
     ("GET", "/admin/proofs"),
     ("POST", "/admin/proofs"),
@@ -51,6 +52,7 @@ async def test_without_the_token_nothing_is_answered(
         "details": {},
     }
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 async def test_two_tokens_are_refused(anonymous: httpx.AsyncClient) -> None:

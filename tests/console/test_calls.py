@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from shared.database import roles
 from shared.database.connection import Connection
@@ -191,3 +191,35 @@ async def test_changes_arrive_without_moving_a_row(
     await announcement.click()
     await expect(page.locator("tr[data-call]").first).to_contain_text("+4930111")
     await expect(gone).to_have_count(0)
+
+
+SEEN = """(isSeen) => {
+    Object.defineProperty(document, "hidden", { value: !isSeen, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_a_hidden_page_closes_its_stream_and_misses_nothing(
+    visit: Visit, own: Console, publisher: None, pipeline: Pipeline
+) -> None:
+    """A browser allows few connections, and a person opens many tabs."""
+    page = visit.page
+    pipeline.start()
+    positions: list[str | None] = []
+
+    def note(request: Request) -> None:
+        if "/calls/stream" in request.url:
+            positions.append(request.headers.get("last-event-id"))
+
+    page.on("request", note)
+    await signed_in(visit, own.acme.key, "/console/calls")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    async with page.expect_event("requestfailed", lambda request: "/calls/stream" in request.url):
+        await page.evaluate(SEEN, False)
+
+    await pipeline.publish([event("now-ringing", 1, "call.failed", "2026-11-24T11:59:40Z", status="busy")])
+    await page.evaluate(SEEN, True)
+    row = page.locator(f'tr[data-call="{id_of("now-ringing")}"]')
+    await expect(row).to_contain_text("busy", timeout=40_000)
+    assert len(positions) == 2
+    assert positions[1], "it resumes where it was, although no change had come"

@@ -12,7 +12,7 @@ from playwright.async_api import Page, expect
 from syrupy.assertion import SnapshotAssertion
 
 from tests.console.conftest import Visiting
-from tests.support.browser import Scheme
+from tests.support.browser import Scheme, signed_in
 from tests.support.built_console import axe
 from tests.support.console import Console
 from tests.support.console_pages import PAGES, TALK, Shown, open_details, opened
@@ -127,3 +127,10 @@ async def test_the_navigation_marks_the_current_page(visit_shared: Visiting, con
         for address, name in (("/console/", "Overview"), ("/console/calls", "Calls"), (TALK, "Calls")):
             await opened(visit, console, Shown(name, address))
             await expect(current).to_have_text(name)
+
+
+async def test_an_address_that_cannot_be_decoded_is_told(visit_shared: Visiting, console: Console) -> None:
+    async with visit_shared() as visit:
+        await signed_in(visit, console.acme.key)
+        await visit.open("/console/calls/%zz")
+        await expect(visit.page.get_by_role("alert")).to_contain_text("The page cannot show this address.")

@@ -58,9 +58,8 @@ def _answer(request: Request, files: Mapping[str, BuiltFile], path: str, page: s
     headers = {**HEADERS, "ETag": file.etag, "Cache-Control": _FOR_EVER if is_asset else _EACH_TIME}
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    accepted = {
-        each.partition(";")[0].strip() for each in request.headers.get("accept-encoding", "").split(",")
-    }
+    offered = request.headers.get("accept-encoding", "").replace(" ", "").split(",")
+    accepted = {each.partition(";")[0] for each in offered if not each.endswith(";q=0")}
     for encoding, content in file.encoded.items():
         if encoding in accepted:
             headers["Content-Encoding"] = encoding

@@ -5,7 +5,7 @@ from typing import Final
 
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api.http.answers import answer
 from services.api.http.errors import unauthorized
@@ -21,7 +21,7 @@ described: Final = HTTPBearer(
 
 class TokenGuard:
     """An ASGI application in front of another: requests below /admin need the token. It answers the others
-    401, before it reads their bodies. The OpenAPI document needs no token."""
+    401, before it reads their bodies. The OpenAPI document needs no token. No answer may be stored."""
 
     def __init__(self, app: ASGIApp, token: SecretStr) -> None:
         self._app = app
@@ -29,13 +29,22 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        if scope["type"] == "http" and self._is_guarded(scope["path"]) and not self._is_allowed(scope):
+        if scope["type"] != "http" or not self._is_guarded(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+            await send(message)
+
+        if not self._is_allowed(scope):
             refusal = unauthorized("Send the admin token as Authorization: Bearer.")
             content = {"error": refusal.sentence, "code": refusal.code.name, "details": {}}
             response = answer(content, status=refusal.status, headers=refusal.headers)
-            await response(scope, receive, send)
+            await response(scope, receive, sending)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, sending)
 
     def _is_guarded(self, path: str) -> bool:
         return (path == PREFIX or path.startswith(f"{PREFIX}/")) and path != OPENAPI_PATH

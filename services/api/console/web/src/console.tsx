@@ -12,6 +12,7 @@ import { CallsPage } from "./pages/calls";
 import { NoSuchPage } from "./pages/no-such-page";
 import { OverviewPage } from "./pages/overview";
 import { SignInPage } from "./pages/sign-in";
+import { Boundary } from "./ui/boundary";
 import { Frame } from "./ui/frame";
 import "./style.css";
 
@@ -30,7 +31,9 @@ function Console() {
       <RefusedContext.Provider value={onRefused}>
         <TimeZoneContext.Provider value={onTimeZone}>
           <LocationProvider scope="/console/">
-            <Signed session={session} onLeave={() => change(null)} />
+            <Boundary>
+              <Signed session={session} onLeave={() => change(null)} />
+            </Boundary>
           </LocationProvider>
         </TimeZoneContext.Provider>
       </RefusedContext.Provider>

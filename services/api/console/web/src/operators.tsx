@@ -17,6 +17,7 @@ import { RecordPage } from "./pages/operators/record";
 import { SourcePage } from "./pages/operators/source";
 import { SourcesPage } from "./pages/operators/sources";
 import { WebhooksPage } from "./pages/operators/webhooks";
+import { Boundary } from "./ui/boundary";
 import { CredentialForm } from "./ui/credential-form";
 import { Frame } from "./ui/frame";
 import "./style.css";
@@ -46,7 +47,9 @@ function Operators() {
     <AdminContext.Provider value={admin}>
       <RefusedContext.Provider value={onRefused}>
         <LocationProvider scope="/console/">
-          <Signed onLeave={() => change(null)} />
+          <Boundary>
+            <Signed onLeave={() => change(null)} />
+          </Boundary>
         </LocationProvider>
       </RefusedContext.Provider>
     </AdminContext.Provider>

@@ -16,15 +16,21 @@ export type Connection = "connecting" | "live" | "refused";
 const PAUSE_MILLISECONDS = 3_000;
 const SILENCE_MILLISECONDS = 45_000;
 
-/** Calls `onChange` for each change, until `signal` aborts. Calls `onRefused` when the credential is not accepted. */
+/** How far the changes were read: the id of the last event or heartbeat. Empty: none was read. */
+export interface Position {
+  lastId: string;
+}
+
+/** Calls `onChange` for each change after `position`, until `signal` aborts. Without a position, changes may have been
+ * missed, so a reset comes first. Calls `onRefused` when the credential is not accepted. */
 export async function follow(
   session: Session,
+  position: Position,
   onChange: (change: Change) => void,
   onConnection: (connection: Connection) => void,
   onRefused: (failure: Failure) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  let lastId = "";
   let pause = PAUSE_MILLISECONDS;
   while (!signal.aborted) {
     onConnection("connecting");
@@ -32,18 +38,22 @@ export async function follow(
     const ended = AbortSignal.any([signal, silence.signal]);
     let timer = setTimeout(() => silence.abort(), SILENCE_MILLISECONDS);
     try {
-      const headers = { ...headersOf(session), "Last-Event-ID": lastId };
+      const headers = { ...headersOf(session), "Last-Event-ID": position.lastId };
       const answer = await fetch("/calls/stream", { headers, signal: ended });
       if (answer.status === 401) return onRefused(failureOf(answer, await answer.json()));
       if ([400, 403].includes(answer.status)) return onConnection("refused");
+      pause = Number(answer.headers.get("Retry-After")) * 1000 || PAUSE_MILLISECONDS;
       if (answer.ok && answer.body) {
         onConnection("live");
+        if (position.lastId === "") onChange({ type: "reset" });
         const parser = createParser({
           onRetry: (milliseconds) => {
             pause = milliseconds;
           },
+          onId: (id) => {
+            position.lastId = id;
+          },
           onEvent: (event) => {
-            lastId = event.id ?? lastId;
             const change = changeOf(event.event, event.data);
             if (change) onChange(change);
           },

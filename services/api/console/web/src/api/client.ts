@@ -75,7 +75,9 @@ export class Api {
       },
     );
     if (!answer.ok) throw failureOf(answer, await answer.json().catch(() => undefined));
-    return answer.blob();
+    return answer.blob().catch(() => {
+      throw unreachable();
+    });
   }
 }
 

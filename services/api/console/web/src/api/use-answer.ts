@@ -11,7 +11,10 @@ export interface Answer<T> {
   readonly content: T | null;
   readonly failure: Failure | null;
   readonly isLoading: boolean;
+  /** Loads the answer again: at once, or when the present load has ended. */
   readonly reload: () => void;
+  /** The same, unless the page waits to retry a failure. */
+  readonly refresh: () => void;
 }
 
 /** Called with the failure of a credential that the API does not accept. */
@@ -34,12 +37,20 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
   const onRefused = useContext(RefusedContext);
   const latest = useRef(load);
   latest.current = load;
-  const reload = useCallback(() => setTurn((before) => before + 1), []);
+  const running = useRef({ isLoading: false, again: false, waits: false });
+  const reload = useCallback(() => {
+    if (running.current.isLoading) running.current.again = true;
+    else setTurn((before) => before + 1);
+  }, []);
+  const refresh = useCallback(() => {
+    if (!running.current.waits) reload();
+  }, [reload]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: `turn` asks for the same answer again.
   useEffect(() => {
     if (key === null) return;
     const abort = new AbortController();
+    running.current = { isLoading: true, again: false, waits: false };
     setLoading(true);
     latest
       .current(abort.signal)
@@ -48,11 +59,20 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
         if (abort.signal.aborted) return;
         if (!(failure instanceof Failure)) throw failure;
         if (failure.status === 401) return onRefused(failure);
+        running.current.waits = failure.retrySeconds !== null;
         setState((before) => ({ key, content: before.key === key ? before.content : null, failure }));
       })
-      .finally(() => !abort.signal.aborted && setLoading(false));
-    return () => abort.abort();
-  }, [key, turn, onRefused]);
+      .finally(() => {
+        if (abort.signal.aborted) return;
+        running.current.isLoading = false;
+        setLoading(false);
+        if (running.current.again) refresh();
+      });
+    return () => {
+      abort.abort();
+      running.current.isLoading = false;
+    };
+  }, [key, turn, onRefused, refresh]);
 
   const isOfKey = state.key === key;
   return {
@@ -60,10 +80,12 @@ export function useAnswer<T>(key: string | null, load: (signal: AbortSignal) => 
     failure: isOfKey ? state.failure : null,
     isLoading: isLoading || !isOfKey,
     reload,
+    refresh,
   };
 }
 
-/** Calls `onChange` for each change of the organization's calls. Returns whether changes arrive. */
+/** Calls `onChange` for each change of the organization's calls, while a person can see the page: a browser allows few
+ * connections. The changes since then follow when the page is seen again. Returns whether changes arrive. */
 export function useChanges(onChange: (change: Change) => void): Connection {
   const session = useSession();
   const onRefused = useContext(RefusedContext);
@@ -71,9 +93,21 @@ export function useChanges(onChange: (change: Change) => void): Connection {
   const latest = useRef(onChange);
   latest.current = onChange;
   useEffect(() => {
-    const abort = new AbortController();
-    follow(session, (change) => latest.current(change), setConnection, onRefused, abort.signal);
-    return () => abort.abort();
+    const position = { lastId: "" };
+    let abort = new AbortController();
+    const watch = () => {
+      abort.abort();
+      if (document.hidden) return;
+      abort = new AbortController();
+      const onEach = (change: Change) => latest.current(change);
+      follow(session, position, onEach, setConnection, onRefused, abort.signal);
+    };
+    watch();
+    document.addEventListener("visibilitychange", watch);
+    return () => {
+      document.removeEventListener("visibilitychange", watch);
+      abort.abort();
+    };
   }, [session, onRefused]);
   return connection;
 }

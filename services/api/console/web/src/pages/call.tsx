@@ -24,7 +24,7 @@ export function CallPage() {
   const api = useApi();
   const [isDeleted, setDeleted] = useState(false);
   const answer = useAnswer(isDeleted ? null : `call ${id}`, (signal) => api.call(id, signal));
-  const refresh = useThrottled(answer.reload, REFRESH_MILLISECONDS);
+  const refresh = useThrottled(answer.refresh, REFRESH_MILLISECONDS);
   useChanges((change) => {
     if (change.type === "deleted" && change.id === id) setDeleted(true);
     else if (change.type === "reset" || (change.type === "changed" && change.call.id === id)) refresh();
@@ -32,7 +32,7 @@ export function CallPage() {
   const call = answer.content;
   return (
     <>
-      <Heading title="Call">
+      <Heading title={call ? `Call ${call.id.slice(0, 8)}` : "Call"}>
         {call ? `${call.from_number ?? NONE} → ${call.to_number ?? NONE}` : "Call"}
       </Heading>
       {isDeleted ? (

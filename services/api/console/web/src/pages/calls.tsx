@@ -1,19 +1,21 @@
 /** The list of calls: its filters are in the address, and its rows follow the changes of calls. */
 
+import { useEffect, useRef } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { callAt, callsAt, type Filters } from "../addresses";
+import { callAt, callsAt } from "../addresses";
 import type { Call } from "../api/client";
 import { useSession } from "../api/session";
 import { useAnswer, useApi } from "../api/use-answer";
 import { duration, instant, money, NONE, number, words } from "../format";
 import { Heading } from "../ui/frame";
+import { LiveMark } from "../ui/live-mark";
 import { Pages } from "../ui/pages";
 import { Scrolled } from "../ui/scrolled";
 import { Empty, Loading, Problem } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
 import { Export } from "./calls/export";
 import { FilterForm } from "./calls/filter-form";
-import { useLiveCalls } from "./calls/use-live-calls";
+import { type LiveCalls, useLiveCalls } from "./calls/use-live-calls";
 
 const CALLS_PER_PAGE = 50;
 
@@ -26,7 +28,8 @@ export function CallsPage() {
     api.calls({ limit: CALLS_PER_PAGE, ...query, ...(cursor && { total: false }) }, signal),
   );
   const { timeZone } = useSession();
-  const live = useLiveCalls(answer.content?.data ?? null, filters, timeZone, answer.reload);
+  const live = useLiveCalls(answer, query, timeZone);
+  useFocusOnHeading(JSON.stringify(query));
   const { content, failure } = answer;
   return (
     <>
@@ -43,10 +46,8 @@ export function CallsPage() {
                 ? "A later page"
                 : `${number(content.total)} ${content.total === 1 ? "call" : "calls"}`}
             </p>
-            <Announcement calls={live.newCalls} isFirstPage={!cursor} filters={filters} onShow={live.show} />
-            <span class="live" data-connection={live.connection}>
-              {LIVE[live.connection]}
-            </span>
+            <Announcement live={live} />
+            <LiveMark connection={live.connection} />
             <Export filters={filters} />
           </div>
           {live.calls.length === 0 ? (
@@ -64,33 +65,32 @@ export function CallsPage() {
   );
 }
 
-const LIVE = { connecting: "Connecting …", live: "Live", refused: "Not live" } as const;
-
-interface AnnouncementProps {
-  readonly calls: number;
-  readonly isFirstPage: boolean;
-  readonly filters: Filters;
-  readonly onShow: () => void;
-}
-
 /** New calls are announced and not inserted, so that no row moves under the pointer. */
-function Announcement({ calls, isFirstPage, filters, onShow }: AnnouncementProps) {
-  const { route } = useLocation();
+function Announcement({ live }: { live: LiveCalls }) {
+  const calls = live.newCalls;
   return (
-    <span role="status" class="announcement">
+    <span class="announcement">
+      <span class="unseen" role="status">
+        {calls > 0 && "There are new calls."}
+      </span>
       {calls > 0 && (
-        <button
-          type="button"
-          onClick={() => {
-            if (!isFirstPage) route(callsAt(filters));
-            onShow();
-          }}
-        >
-          {number(calls)} new {calls === 1 ? "call" : "calls"}: show
+        <button type="button" onClick={live.show}>
+          {live.isExact
+            ? `${number(calls)} new ${calls === 1 ? "call" : "calls"}: show`
+            : "Calls have changed: load again"}
         </button>
       )}
     </span>
   );
+}
+
+/** Gives the focus to the heading when the address asks for another list. */
+function useFocusOnHeading(asked: string): void {
+  const before = useRef(asked);
+  useEffect(() => {
+    if (before.current !== asked) document.querySelector<HTMLElement>("main h1")?.focus();
+    before.current = asked;
+  }, [asked]);
 }
 
 function List({ calls, gone }: { calls: readonly Call[]; gone: ReadonlySet<string> }) {

@@ -1,16 +1,19 @@
 /** The overview: figures of a span of days, each with a link to the calls that it counts. */
 
-import { useContext, useEffect, useRef } from "preact/hooks";
+import { useContext, useEffect } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { callsAt, type Filters, overviewAt } from "../addresses";
+import type { Connection } from "../api/changes";
 import type { CallStats, CallTrends } from "../api/client";
 import { TimeZoneContext, useSession } from "../api/session";
 import { type Answer, useAnswer, useApi, useChanges, useThrottled } from "../api/use-answer";
+import { usePolling } from "../api/use-polling";
 import { day, number, words } from "../format";
 import { DAYS_OFFERED, fits, INTERVALS, type Span, spanOf } from "../span";
 import { STATUSES } from "../statuses";
 import { Choice } from "../ui/choice";
 import { Heading } from "../ui/frame";
+import { LiveMark } from "../ui/live-mark";
 import { Empty, Loading, Problem } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
 import { BusiestNumbers } from "./overview/busiest-numbers";
@@ -19,6 +22,8 @@ import { Trends } from "./overview/trends";
 
 /** Changes are many, and each answer takes the API a moment. */
 const REFRESH_MILLISECONDS = 3_000;
+/** Without the stream, the page asks for the figures. */
+const POLLING_MILLISECONDS = 30_000;
 
 const DIRECTIONS = ["", "inbound", "outbound", "unknown"];
 
@@ -29,11 +34,12 @@ export function OverviewPage() {
   const kept: Record<string, string> = {};
   for (const name of ["direction", "phone_number_id"]) if (query[name]) kept[name] = query[name];
   const filters = { start_date: span.start, end_date: span.end, ...kept };
-  const { content, failure, isLoading, reload } = useFigures(filters, span);
+  const { content, failure, isLoading, reload, connection } = useFigures(filters, span);
   return (
     <>
       <Heading title="Overview">Overview</Heading>
       <Spans query={query} span={span} />
+      <LiveMark connection={connection} />
       {failure && <Problem failure={failure} onRetry={reload} />}
       {content ? (
         <div aria-busy={isLoading}>
@@ -55,7 +61,10 @@ interface AnsweredFigures {
 }
 
 /** The figures of the span, and of the days just before it. They are loaded again when calls change. */
-function useFigures(filters: Filters, span: Span): Answer<AnsweredFigures> {
+function useFigures(
+  filters: Filters,
+  span: Span,
+): Answer<AnsweredFigures> & { readonly connection: Connection } {
   const api = useApi();
   const answer = useAnswer(JSON.stringify([filters, span.interval]), async (signal) => {
     const asked = { ...filters, compare: "previous" };
@@ -70,18 +79,9 @@ function useFigures(filters: Filters, span: Span): Answer<AnsweredFigures> {
   useEffect(() => {
     if (timeZone) onTimeZone(timeZone);
   }, [timeZone, onTimeZone]);
-  const missed = useRef(false);
-  const refresh = useThrottled(() => {
-    missed.current = document.hidden;
-    if (!missed.current) answer.reload();
-  }, REFRESH_MILLISECONDS);
-  useChanges(refresh);
-  useEffect(() => {
-    const shown = () => missed.current && !document.hidden && refresh();
-    document.addEventListener("visibilitychange", shown);
-    return () => document.removeEventListener("visibilitychange", shown);
-  }, [refresh]);
-  return answer;
+  const connection = useChanges(useThrottled(answer.refresh, REFRESH_MILLISECONDS));
+  usePolling(answer, connection === "live" ? null : POLLING_MILLISECONDS);
+  return { ...answer, connection };
 }
 
 function Spans({ query, span }: { query: Filters; span: Span }) {

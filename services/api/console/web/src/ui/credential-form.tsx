@@ -25,8 +25,10 @@ export function CredentialForm(props: CredentialFormProps) {
   const [credential, setCredential] = useState("");
   const [failure, setFailure] = useState<Failure | null>(props.refused);
   const [isBusy, setBusy] = useState(false);
+  const [last, setLast] = useState<string | null>(null);
 
   async function check(asked: string) {
+    setLast(asked);
     setBusy(true);
     try {
       await props.check(asked);
@@ -43,7 +45,6 @@ export function CredentialForm(props: CredentialFormProps) {
     if (props.given !== null) check(props.given);
   }, [props.given]);
 
-  const asked = props.given ?? credential.trim();
   return (
     <main class="sign-in">
       <Heading title="Sign in">{props.heading}</Heading>
@@ -71,7 +72,7 @@ export function CredentialForm(props: CredentialFormProps) {
           {isBusy ? "Checking …" : "Open the console"}
         </button>
       </form>
-      {failure && <Problem failure={failure} onRetry={asked === "" ? undefined : () => check(asked)} />}
+      {failure && <Problem failure={failure} onRetry={last === null ? undefined : () => check(last)} />}
       <p class="note">{props.note}</p>
     </main>
   );

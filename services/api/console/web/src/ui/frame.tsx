@@ -45,8 +45,8 @@ export function Heading({ children, title }: { children: ComponentChildren; titl
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${title} – callfold`;
-    if (document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
   }, [title]);
+  useEffect(() => heading.current?.focus(), []);
   return (
     <h1 ref={heading} tabIndex={-1}>
       {children}

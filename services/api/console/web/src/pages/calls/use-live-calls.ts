@@ -1,10 +1,10 @@
 /** The rows of a list, as the changes of calls alter them. */
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Filters } from "../../addresses";
 import type { Change, Connection } from "../../api/changes";
-import type { Call } from "../../api/client";
-import { useChanges } from "../../api/use-answer";
+import type { Call, CallList } from "../../api/client";
+import { type Answer, useChanges } from "../../api/use-answer";
 import { dayOf } from "../../format";
 
 export interface LiveCalls {
@@ -12,8 +12,11 @@ export interface LiveCalls {
   readonly calls: readonly Call[];
   /** The ids of calls of the page that were deleted. */
   readonly gone: ReadonlySet<string>;
-  /** How many calls were created since the page was loaded, and may belong to the list. */
+  /** How many calls were created since the page was loaded, and may belong to the list. Only the first page of the
+   * newest calls has them. */
   readonly newCalls: number;
+  /** Whether all of them belong to the list. */
+  readonly isExact: boolean;
   readonly connection: Connection;
   /** Loads the page again. */
   readonly show: () => void;
@@ -27,29 +30,40 @@ interface Changed {
 
 const NOTHING: Changed = { states: new Map(), gone: new Set(), created: new Set() };
 
-export function useLiveCalls(
-  page: readonly Call[] | null,
-  filters: Filters,
-  timeZone: string,
-  reload: () => void,
-): LiveCalls {
+export function useLiveCalls(answer: Answer<CallList>, query: Filters, timeZone: string): LiveCalls {
+  const page = answer.content?.data ?? null;
+  const { isLoading, refresh, reload } = answer;
   const [changed, setChanged] = useState(NOTHING);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a loaded page has all earlier changes.
-  useEffect(() => setChanged(NOTHING), [page]);
+  const missed = useRef(false);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a page that loads has all changes before its request.
+  useEffect(() => {
+    setChanged(NOTHING);
+    if (missed.current) refresh();
+    missed.current = false;
+  }, [page]);
   const newest = useMemo(
     () => Math.max(0, ...(page ?? []).map((call) => Date.parse(call.created_at))),
     [page],
   );
-  const isNew = (call: Call) => Date.parse(call.created_at) > newest && mayBeListed(call, filters, timeZone);
+  const isNew = (call: Call) =>
+    isNewestFirst(query) && Date.parse(call.created_at) > newest && mayBeListed(call, query, timeZone);
   const connection = useChanges((change) => {
-    if (change.type === "reset") reload();
+    if (isLoading) missed.current = true;
+    if (change.type === "reset") refresh();
     else if (page) setChanged((before) => after(before, change, page, isNew));
   });
   const calls = useMemo(
     () => (page ?? []).map((call) => changed.states.get(call.id) ?? call),
     [page, changed.states],
   );
-  return { calls, gone: changed.gone, newCalls: changed.created.size, connection, show: reload };
+  return {
+    calls,
+    gone: changed.gone,
+    newCalls: changed.created.size,
+    isExact: Object.keys(query).every((name) => JUDGED.has(name)),
+    connection,
+    show: reload,
+  };
 }
 
 function after(
@@ -68,6 +82,12 @@ function after(
   else if (isNew(change.call)) created.add(id);
   return created.size === before.created.size ? before : { ...before, created };
 }
+
+/** The parameters that `mayBeListed` judges, or that do not choose calls. */
+const JUDGED = new Set(["start_date", "end_date", "status", "direction", "phone_number_id", "sort", "order"]);
+
+const isNewestFirst = (query: Filters) =>
+  !query.cursor && (query.sort ?? "created_at") === "created_at" && query.order !== "asc";
 
 /** Whether a call has the days, status, direction and phone number of the list. Only the API knows the other filters. */
 function mayBeListed(call: Call, filters: Filters, timeZone: string): boolean {

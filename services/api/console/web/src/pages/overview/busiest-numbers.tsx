@@ -1,13 +1,16 @@
 /** The organization's phone numbers with the most calls. */
 
+import { useEffect } from "preact/hooks";
 import { callsAt, type Filters, overviewAt } from "../../addresses";
 import type { Api, Call } from "../../api/client";
 import { Failure } from "../../api/failure";
-import { useAnswer, useApi } from "../../api/use-answer";
+import { useAnswer, useApi, useThrottled } from "../../api/use-answer";
 import { number, percent } from "../../format";
 import { Empty, Loading, Problem } from "../../ui/states";
 
 const NUMBERS_SHOWN = 10;
+/** Figures of each number cost the API more than those of all. */
+const REFRESH_MILLISECONDS = 15_000;
 /** Groups that are not one phone number. */
 const NO_NUMBER = "none";
 const OTHER_NUMBERS = "other";
@@ -23,8 +26,11 @@ interface Group {
 
 export function BusiestNumbers({ filters, total }: { filters: Filters; total: number }) {
   const api = useApi();
-  const key = JSON.stringify([filters, total]);
-  const { content, failure, reload } = useAnswer(`numbers ${key}`, (signal) => busiest(api, filters, signal));
+  const key = `numbers ${JSON.stringify(filters)}`;
+  const { content, failure, reload, refresh } = useAnswer(key, (signal) => busiest(api, filters, signal));
+  const refreshSoon = useThrottled(refresh, REFRESH_MILLISECONDS);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the total tells that calls have come.
+  useEffect(refreshSoon, [total]);
   return (
     <section>
       <h2>Busiest numbers</h2>
