@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shared.monitoring.monitor import cannot_listen
 from shared.settings.base import PREFIX
 
 
@@ -92,10 +92,7 @@ async def serving(
     try:
         listener = _listen(address)
     except OSError as error:
-        rule = (
-            "is in use" if error.errno == errno.EADDRINUSE else f"is not available: {error.strerror or error}"
-        )
-        sys.exit(f"Error: {PREFIX}{address.setting}: port {address.port} of {address.host} {rule}.")
+        sys.exit(cannot_listen(address.setting, address.host, address.port, error))
     server = SecondServer(_config(application, protocol, address, keep_alive_seconds, stop_seconds))
     server.running = asyncio.create_task(server.serve([listener]))
     try:

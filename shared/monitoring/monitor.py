@@ -55,16 +55,18 @@ async def monitored(
             monitor.serve, settings.monitor_host, settings.monitor_port, limit=HEAD_BYTES_MAX
         )
     except OSError as error:
-        rule = (
-            "is in use" if error.errno == errno.EADDRINUSE else f"is not available: {error.strerror or error}"
-        )
-        sys.exit(
-            f"Error: {PREFIX}MONITOR_PORT: port {settings.monitor_port} of {settings.monitor_host} {rule}."
-        )
+        sys.exit(cannot_listen("MONITOR_PORT", settings.monitor_host, settings.monitor_port, error))
     try:
         yield
     finally:
         server.close()  # a current request ends within moments, or with the process
+
+
+def cannot_listen(setting: str, host: str, port: int, error: OSError) -> str:
+    """Why a process ends that cannot listen on a port. `setting` is the port's, without the prefix."""
+    in_use = error.errno == errno.EADDRINUSE
+    rule = "is in use" if in_use else f"is not available: {error.strerror or error}"
+    return f"Error: {PREFIX}{setting}: port {port} of {host} {rule}."
 
 
 class _Monitor:

@@ -134,3 +134,12 @@ async def test_an_address_that_cannot_be_decoded_is_told(visit_shared: Visiting,
         await signed_in(visit, console.acme.key)
         await visit.open("/console/calls/%zz")
         await expect(visit.page.get_by_role("alert")).to_contain_text("The page cannot show this address.")
+
+
+async def test_a_span_that_ends_before_it_begins_is_refused(visit_shared: Visiting, console: Console) -> None:
+    async with visit_shared() as visit:
+        visit.expected.add(400)
+        await signed_in(visit, console.acme.key, "/console/?start_date=2026-11-20&end_date=2026-11-01")
+        await expect(visit.page.get_by_role("alert")).to_contain_text(
+            "start_date must not be after end_date."
+        )

@@ -21,6 +21,7 @@ BUILT: Final = CONSOLE / "built"
 STAMP: Final = BUILT / "stamp"
 """The digest of the built sources. A failed build also writes it, so that it is tried only once."""
 NEW: Final = CONSOLE / "built.new"
+OLD: Final = CONSOLE / "built.old"
 TOOL_SECONDS: Final = 300
 
 
@@ -67,11 +68,14 @@ def check(openapi: str, admin: str) -> None:
 
 
 def _build() -> None:
-    """Replaces `BUILT` at once, because an API that starts meanwhile reads it."""
+    """Replaces `BUILT` between two renames, because an API that starts meanwhile reads it."""
     _npm("ci", "--omit=dev")
     _node(WEB / "build.mjs", str(NEW))
-    shutil.rmtree(BUILT, ignore_errors=True)
+    shutil.rmtree(OLD, ignore_errors=True)
+    if BUILT.exists():
+        BUILT.rename(OLD)
     NEW.rename(BUILT)
+    shutil.rmtree(OLD, ignore_errors=True)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """The running admin API: the servers and the clock of its routes, and faults of servers as answers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Self
@@ -25,6 +25,8 @@ LONG_STATEMENT_SECONDS: Final = 60
 CONNECTIONS_MAX: Final = 4
 """How many requests use the database at the same time. Further ones wait."""
 WAIT_SECONDS: Final = 5
+KAFKA_SECONDS: Final = 15
+"""How long all requests of a route to Kafka may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +66,18 @@ class RunningAdmin:
         finally:
             self._connections.release()
 
-    @contextmanager
-    def kafka(self) -> Iterator[None]:
-        """The block may use Kafka. Raises the 503 `ApiError` when it cannot."""
+    @asynccontextmanager
+    async def kafka(self) -> AsyncIterator[None]:
+        """The block may use Kafka for `KAFKA_SECONDS`. Raises the 503 `ApiError` when it cannot."""
         try:
-            with kafka_faults(KafkaPlace(self.settings)):
-                yield
+            async with asyncio.timeout(KAFKA_SECONDS):
+                with kafka_faults(KafkaPlace(self.settings)):
+                    yield
         except Failure as failure:
             raise unavailable(ErrorCode.KAFKA_UNAVAILABLE, str(failure)) from failure
+        except TimeoutError:
+            sentence = f"Kafka did not answer all requests within {KAFKA_SECONDS} s."
+            raise unavailable(ErrorCode.KAFKA_UNAVAILABLE, sentence) from None
 
 
 def failed(failure: Failure) -> ApiError:

@@ -41,25 +41,23 @@ class LastDelivery:
 
 
 @dataclass(frozen=True)
-class LastDeliveries:
-    """The newest deliveries of a source, the newest first, and how many records were examined for them."""
+class NewestRecords:
+    """The newest records of a source, the newest first, and how many records were examined for them."""
 
     topic: str
     topic_exists: bool
     records_examined: int = 0
-    deliveries: Sequence[LastDelivery] = field(default_factory=tuple)
+    records: Sequence[ConsumerRecord] = field(default_factory=tuple)
 
 
-async def last_deliveries(
-    connection: Connection, broker: Broker, stored: StoredSource, deliveries_topic: str, now: datetime
-) -> LastDeliveries:
-    """The last deliveries of this source, as ingest would read them at `now` (aware). It joins no consumer
-    group. Raises aiokafka's and asyncpg's errors."""
+async def newest_records(broker: Broker, stored: StoredSource, deliveries_topic: str) -> NewestRecords:
+    """The records of the last deliveries of this source. It joins no consumer group. Raises aiokafka's
+    errors."""
     topic = stored.source.topic or deliveries_topic
     async with administration(broker, request_seconds=REQUEST_MILLISECONDS // 1000) as admin:
         partitions = [TopicPartition(topic, number) for number in await partitions_of(admin, topic)]
     if not partitions:
-        return LastDeliveries(topic, topic_exists=False)
+        return NewestRecords(topic, topic_exists=False)
     found: list[ConsumerRecord] = []
     examined = 0
     consumer = AIOKafkaConsumer(
@@ -82,9 +80,19 @@ async def last_deliveries(
     finally:
         await consumer.stop()
     newest = sorted(found, key=lambda one: (one.timestamp, one.offset), reverse=True)[:DELIVERIES_MAX]
+    return NewestRecords(topic, topic_exists=True, records_examined=examined, records=newest)
+
+
+async def as_ingest_reads(
+    connection: Connection,
+    records: Sequence[ConsumerRecord],
+    stored: StoredSource,
+    deliveries_topic: str,
+    now: datetime,
+) -> list[LastDelivery]:
+    """These records of a source, as ingest would read them at `now` (aware). Raises asyncpg's errors."""
     known = KnownSources({stored.source.id: stored})
-    deliveries = [await _read(connection, one, known, deliveries_topic, now) for one in newest]
-    return LastDeliveries(topic, topic_exists=True, records_examined=examined, deliveries=deliveries)
+    return [await _read(connection, one, known, deliveries_topic, now) for one in records]
 
 
 async def _steps(

@@ -50,8 +50,9 @@ function Signed({ session, onLeave }: { session: Session; onLeave: () => void })
   const aside = (
     <>
       {seesTestCalls(session) && <span class="mode">Test calls</span>}
-      <span class="zone" title="The organization's time zone">
+      <span class="zone">
         {session.timeZone}
+        {session.isTimeZoneOfBrowser && " (this browser's)"}
       </span>
       <button type="button" onClick={onLeave}>
         Sign out

@@ -63,7 +63,9 @@ export const utc = (timestamp: string | null | undefined) => instant(timestamp, 
 
 /** The start of an hour, of which the API gives the timestamp. */
 export function hour(timestamp: string, timeZone: string): string {
-  const options = { dateStyle: "medium", timeStyle: "short", timeZone } as const;
+  const day = { day: "numeric", month: "short", year: "numeric" } as const;
+  // Only the offset tells the two hours apart when the clock goes back.
+  const options = { ...day, hour: "2-digit", minute: "2-digit", timeZoneName: "short", timeZone } as const;
   return new Intl.DateTimeFormat(LANGUAGE, options).format(new Date(timestamp));
 }
 

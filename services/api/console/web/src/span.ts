@@ -16,14 +16,14 @@ export interface Span {
   readonly interval: Interval;
 }
 
-/** The span that the address asks for. `days` end today; `start_date` and `end_date` are days themselves. */
+/** The span that the address asks for. `days` end today; `start_date` and `end_date` are days themselves, which only
+ * the API checks. */
 export function spanOf(query: Readonly<Record<string, string>>, timeZone: string): Span {
-  const end = isDay(query.end_date) ? query.end_date : today(timeZone);
+  const end = query.end_date || today(timeZone);
   const asked = Number(query.days);
   const count = Number.isInteger(asked) && asked >= 1 && asked <= DAYS_MAX.month ? asked : DAYS_DEFAULT;
-  const start =
-    isDay(query.start_date) && query.start_date <= end ? query.start_date : addDays(end, 1 - count);
-  const days = daysBetween(start, end);
+  const start = query.start_date || (isDay(end) ? addDays(end, 1 - count) : end);
+  const days = isDay(start) && isDay(end) ? daysBetween(start, end) : 1;
   const wanted = INTERVALS.find((interval) => interval === query.interval) ?? "day";
   return { start, end, days, interval: fits(wanted, days) ? wanted : "month" };
 }
@@ -31,8 +31,7 @@ export function spanOf(query: Readonly<Record<string, string>>, timeZone: string
 /** Whether the API divides so many days into these intervals. */
 export const fits = (interval: Interval, days: number) => days <= DAYS_MAX[interval];
 
-const isDay = (text: string | undefined): text is string =>
-  text !== undefined && /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text));
+const isDay = (text: string) => /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text));
 
 const daysBetween = (start: string, end: string) => (Date.parse(end) - Date.parse(start)) / 86_400_000 + 1;
 

@@ -8,8 +8,9 @@ export interface Session {
   readonly credential: string;
   /** The organization that a user's token chooses; a key has its own. */
   readonly organizationId?: string;
-  /** The organization's time zone; the browser's own while the API has not told it. */
+  /** The organization's time zone, or the browser's if the credential may not see it. */
   readonly timeZone: string;
+  readonly isTimeZoneOfBrowser?: boolean;
 }
 
 /** Its name in session storage. */

@@ -8,8 +8,9 @@ import { Failure } from "../api/failure";
 import { useSession } from "../api/session";
 import { useAnswer, useApi, useChanges, useThrottled } from "../api/use-answer";
 import { duration, instant, money, NONE, number, words } from "../format";
+import { Fields } from "../ui/fields";
 import { Heading } from "../ui/frame";
-import { Loading, Problem } from "../ui/states";
+import { Loading, Problem, Refusal } from "../ui/states";
 import { StatusMark } from "../ui/status-mark";
 import { TypedConfirmation } from "../ui/typed-confirmation";
 import { Events } from "./call/events";
@@ -63,7 +64,7 @@ function Detail({ call, onDeleted }: { call: CallDetail; onDeleted: () => void }
       </p>
       <TimeLine call={call} />
       <div class="columns">
-        <Fields call={call} />
+        <FieldsOfCall call={call} />
         <div>
           <Recordings call={call} />
           <section>
@@ -82,7 +83,7 @@ function Detail({ call, onDeleted }: { call: CallDetail; onDeleted: () => void }
   );
 }
 
-function Fields({ call }: { call: CallDetail }) {
+function FieldsOfCall({ call }: { call: CallDetail }) {
   const { timeZone } = useSession();
   const fields: readonly (readonly [string, string | null])[] = [
     ["Direction", call.direction],
@@ -101,19 +102,7 @@ function Fields({ call }: { call: CallDetail }) {
     ["Organization", call.organization_id],
     ["Recording", call.recording_url],
   ];
-  return (
-    <section>
-      <h2>Fields</h2>
-      <dl class="fields-of-call">
-        {fields.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value ?? NONE}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
-  );
+  return <Fields fields={fields} />;
 }
 
 function Deletion({ call, onDeleted }: { call: CallDetail; onDeleted: () => void }) {
@@ -159,7 +148,7 @@ function Deletion({ call, onDeleted }: { call: CallDetail; onDeleted: () => void
           <p>
             {call.from_number ?? NONE} → {call.to_number ?? NONE}, {words(call.status)}
           </p>
-          {failure && <p role="alert">{failure.message}</p>}
+          {failure && <Refusal failure={failure} />}
         </TypedConfirmation>
       )}
     </section>

@@ -7,6 +7,7 @@ import type { Call } from "../api/client";
 import { useSession } from "../api/session";
 import { useAnswer, useApi } from "../api/use-answer";
 import { duration, instant, money, NONE, number, words } from "../format";
+import { Columns } from "../ui/columns";
 import { Heading } from "../ui/frame";
 import { LiveMark } from "../ui/live-mark";
 import { Pages } from "../ui/pages";
@@ -98,17 +99,9 @@ function List({ calls, gone }: { calls: readonly Call[]; gone: ReadonlySet<strin
   return (
     <Scrolled label="List of calls">
       <table class="calls">
-        <thead>
-          <tr>
-            {["Created", "From", "To", "Direction", "Status", "Duration", "Cost", "Hangup cause", "Has"].map(
-              (name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ),
-            )}
-          </tr>
-        </thead>
+        <Columns
+          names={["Created", "From", "To", "Direction", "Status", "Duration", "Cost", "Hangup cause", "Has"]}
+        />
         <tbody>
           {calls.map((call) => (
             <tr key={call.id} data-call={call.id} class={gone.has(call.id) ? "gone" : undefined}>

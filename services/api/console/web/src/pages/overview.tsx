@@ -12,6 +12,7 @@ import { day, number, words } from "../format";
 import { DAYS_OFFERED, fits, INTERVALS, type Span, spanOf } from "../span";
 import { STATUSES } from "../statuses";
 import { Choice } from "../ui/choice";
+import { Columns } from "../ui/columns";
 import { Heading } from "../ui/frame";
 import { LiveMark } from "../ui/live-mark";
 import { Empty, Loading, Problem } from "../ui/states";
@@ -170,13 +171,7 @@ function Breakdown({ stats, filters }: { stats: CallStats; filters: Filters }) {
     <section>
       <h2>Status</h2>
       <table class="counts">
-        <thead>
-          <tr>
-            <th scope="col">Status</th>
-            <th scope="col">Calls</th>
-            <th scope="col">Before</th>
-          </tr>
-        </thead>
+        <Columns names={["Status", "Calls", "Before"]} />
         <tbody>
           {STATUSES.map((status) => (
             <tr key={status}>
@@ -210,12 +205,7 @@ function Causes({ causes, filters }: { causes: Readonly<Record<string, number>>;
         <Empty>No call has ended.</Empty>
       ) : (
         <table class="counts">
-          <thead>
-            <tr>
-              <th scope="col">Cause</th>
-              <th scope="col">Ended calls</th>
-            </tr>
-          </thead>
+          <Columns names={["Cause", "Ended calls"]} />
           <tbody>
             {entries.map(([cause, calls]) => (
               <tr key={cause}>

@@ -56,6 +56,6 @@ async function sessionOf(credential: string, organizationId: string): Promise<Se
     // A key without the scope of figures can still read calls.
     if (!(failure instanceof Failure) || failure.status !== 403) throw failure;
     await api.calls({ limit: 1, total: false }, signal);
-    return session;
+    return { ...session, isTimeZoneOfBrowser: true };
   }
 }

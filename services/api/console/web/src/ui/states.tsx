@@ -37,6 +37,15 @@ export function Problem({ failure, onRetry }: { failure: Failure; onRetry?: (() 
   );
 }
 
+/** Why an action failed. Only the person does it again. */
+export function Refusal({ failure }: { failure: Failure }) {
+  return (
+    <p class="problem" role="alert">
+      {failure.message}
+    </p>
+  );
+}
+
 /** The seconds until `onEnd` is called; null if the failure does not pass. */
 function useCountdown(failure: Failure, onEnd: (() => void) | undefined): number | null {
   const [seconds, setSeconds] = useState(failure.retrySeconds);

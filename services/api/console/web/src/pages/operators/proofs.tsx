@@ -7,9 +7,10 @@ import { useAction } from "../../api/use-action";
 import { useAnswer } from "../../api/use-answer";
 import { usePolling } from "../../api/use-polling";
 import { number, utc } from "../../format";
+import { Columns } from "../../ui/columns";
 import { Heading } from "../../ui/frame";
 import { Scrolled } from "../../ui/scrolled";
-import { Empty, Loading, Problem } from "../../ui/states";
+import { Empty, Loading, Problem, Refusal } from "../../ui/states";
 import { lasted, Mark, Result } from "./proofs/result";
 
 const REFRESH_MILLISECONDS = 10_000;
@@ -72,7 +73,7 @@ function Start({ runs, onStarted }: { runs: boolean; onStarted: (proof: Proof) =
       >
         {runs ? "A proof is running …" : start.isBusy ? "Starting …" : "Prove now"}
       </button>
-      {start.failure && <Problem failure={start.failure} onRetry={start.run} />}
+      {start.failure && <Refusal failure={start.failure} />}
     </>
   );
 }
@@ -86,15 +87,7 @@ function Earlier({ proofs }: { proofs: readonly Proof[] }) {
       ) : (
         <Scrolled label="Earlier proofs">
           <table aria-labelledby="earlier">
-            <thead>
-              <tr>
-                {["Started", "Result", "Counts", "Calls", "Differences", "Duration"].map((name) => (
-                  <th key={name} scope="col">
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <Columns names={["Started", "Result", "Counts", "Calls", "Differences", "Duration"]} />
             <tbody>
               {proofs.map((proof) => (
                 <tr key={proof.id}>

@@ -5,7 +5,8 @@ import { useRoute } from "preact-iso";
 import { quarantineAt } from "../../addresses";
 import { type Bytes, type QuarantinedContent, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
-import { counted, NONE, utc } from "../../format";
+import { counted, utc } from "../../format";
+import { Fields } from "../../ui/fields";
 import { Heading } from "../../ui/frame";
 import { Loading, Problem } from "../../ui/states";
 import { Actions } from "./quarantine/actions";
@@ -56,7 +57,7 @@ function Content({ record, onDone }: { record: QuarantinedContent; onDone: (done
       )}
       <Actions ids={[record.id]} onDone={onDone} />
       <div class="columns">
-        <Fields record={record} />
+        <FieldsOfRecord record={record} />
         <section>
           <h2>Headers</h2>
           {record.headers.length === 0 ? (
@@ -86,7 +87,7 @@ function Content({ record, onDone }: { record: QuarantinedContent; onDone: (done
   );
 }
 
-function Fields({ record }: { record: QuarantinedContent }) {
+function FieldsOfRecord({ record }: { record: QuarantinedContent }) {
   const fields: readonly (readonly [string, string | null])[] = [
     ["Quarantined", utc(record.quarantined_at)],
     ["Time of the record", utc(record.produced_at)],
@@ -98,19 +99,7 @@ function Fields({ record }: { record: QuarantinedContent }) {
     ["Source", record.source_id],
     ["Id", record.id],
   ];
-  return (
-    <section>
-      <h2>Fields</h2>
-      <dl class="fields-of-call">
-        {fields.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value ?? NONE}</dd>
-          </div>
-        ))}
-      </dl>
-    </section>
-  );
+  return <Fields fields={fields} />;
 }
 
 function Text({ bytes, isShort = false }: { bytes: Bytes | null; isShort?: boolean }) {

@@ -5,6 +5,7 @@ import { sourcesAt } from "../../addresses";
 import { type LastDeliveries, type LastDelivery, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
 import { counted, NONE, number, utc } from "../../format";
+import { Columns } from "../../ui/columns";
 import { Heading } from "../../ui/frame";
 import { Empty, Loading, Problem } from "../../ui/states";
 
@@ -51,15 +52,7 @@ function List({ found }: { found: LastDeliveries }) {
       ) : (
         <table class="stacked">
           <caption class="unseen">The last deliveries, the newest first</caption>
-          <thead>
-            <tr>
-              {["Produced", "Partition:offset", "Bytes", "How ingest would read it now"].map((name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <Columns names={["Produced", "Partition:offset", "Bytes", "How ingest would read it now"]} />
           <tbody>
             {found.deliveries.map((delivery) => (
               <tr key={`${delivery.partition}:${delivery.offset}`}>

@@ -5,6 +5,7 @@ import { type Source, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
 import { usePolling } from "../../api/use-polling";
 import { counted, number } from "../../format";
+import { Columns } from "../../ui/columns";
 import { Heading } from "../../ui/frame";
 import { Empty, Loading, Problem } from "../../ui/states";
 
@@ -37,15 +38,7 @@ function List({ sources }: { sources: readonly Source[] }) {
     <>
       <table class="stacked">
         <caption class="unseen">Sources by name</caption>
-        <thead>
-          <tr>
-            {["Source", "Delivers to", "State", "Organization", "Waiting", "Quarantined"].map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Columns names={["Source", "Delivers to", "State", "Organization", "Waiting", "Quarantined"]} />
         <tbody>
           {sources.map((source) => (
             <tr key={source.id}>

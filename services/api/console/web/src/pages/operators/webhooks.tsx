@@ -6,6 +6,7 @@ import { type AdminWebhook, useAdmin } from "../../api/admin";
 import { useAnswer } from "../../api/use-answer";
 import { usePolling } from "../../api/use-polling";
 import { NONE, number, utc } from "../../format";
+import { Columns } from "../../ui/columns";
 import { Heading } from "../../ui/frame";
 import { Pages } from "../../ui/pages";
 import { Empty, Loading, Problem } from "../../ui/states";
@@ -49,15 +50,7 @@ function List({ webhooks }: { webhooks: readonly AdminWebhook[] }) {
     <>
       <table class="stacked">
         <caption class="unseen">Webhooks, the newest first</caption>
-        <thead>
-          <tr>
-            {NAMES.map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Columns names={NAMES} />
         <tbody>
           {webhooks.map((webhook) => (
             <tr key={webhook.id}>

@@ -6,6 +6,7 @@ import type { Api, Call } from "../../api/client";
 import { Failure } from "../../api/failure";
 import { useAnswer, useApi, useThrottled } from "../../api/use-answer";
 import { number, percent } from "../../format";
+import { Columns } from "../../ui/columns";
 import { Empty, Loading, Problem } from "../../ui/states";
 
 const NUMBERS_SHOWN = 10;
@@ -41,13 +42,7 @@ export function BusiestNumbers({ filters, total }: { filters: Filters; total: nu
         <Empty>There are no calls.</Empty>
       ) : (
         <table class="counts">
-          <thead>
-            <tr>
-              <th scope="col">Number</th>
-              <th scope="col">Calls</th>
-              <th scope="col">Answered</th>
-            </tr>
-          </thead>
+          <Columns names={["Number", "Calls", "Answered"]} />
           <tbody>
             {content.map((group) => (
               <tr key={group.id}>

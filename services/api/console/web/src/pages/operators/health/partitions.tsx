@@ -2,6 +2,7 @@
 
 import type { TopicLag } from "../../../api/admin";
 import { number } from "../../../format";
+import { Columns } from "../../../ui/columns";
 import { Scrolled } from "../../../ui/scrolled";
 
 const KINDS: Record<TopicLag["kind"], string> = {
@@ -21,15 +22,7 @@ export function Partitions({ topics }: { topics: readonly TopicLag[] }) {
       </p>
       <Scrolled label="Lag of each partition">
         <table class="counts" aria-labelledby="partitions">
-          <thead>
-            <tr>
-              {["Partition", "Committed", "End", "Lag"].map((name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <Columns names={["Partition", "Committed", "End", "Lag"]} />
           {topics.map((topic) => (
             <Topic key={topic.topic} topic={topic} />
           ))}

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { useAdmin } from "../../../api/admin";
 import { useAction } from "../../../api/use-action";
 import { counted } from "../../../format";
-import { Problem } from "../../../ui/states";
+import { Refusal } from "../../../ui/states";
 import { TypedConfirmation } from "../../../ui/typed-confirmation";
 import type { Done } from "./outcome";
 
@@ -41,7 +41,7 @@ export function Actions({ ids, onDone }: ActionsProps) {
       <button type="button" class="danger" disabled={ids.length === 0} onClick={() => setAsking(true)}>
         Discard …
       </button>
-      {redrive.failure && <Problem failure={redrive.failure} onRetry={redrive.run} />}
+      {redrive.failure && <Refusal failure={redrive.failure} />}
       {isAsking && (
         <TypedConfirmation
           title={`Discard ${counted(ids.length, "record")}?`}
@@ -58,7 +58,7 @@ export function Actions({ ids, onDone }: ActionsProps) {
             callfold removes {ids.length === 1 ? "this record" : "these records"} permanently. The audit log
             keeps where {ids.length === 1 ? "it was" : "they were"} in Kafka, and not the content.
           </p>
-          {discard.failure && <Problem failure={discard.failure} onRetry={discard.run} />}
+          {discard.failure && <Refusal failure={discard.failure} />}
         </TypedConfirmation>
       )}
     </div>

@@ -4,6 +4,7 @@ import { type Filters, quarantineAt } from "../../../addresses";
 import { useAdmin } from "../../../api/admin";
 import { useAnswer } from "../../../api/use-answer";
 import { number, utc } from "../../../format";
+import { Columns } from "../../../ui/columns";
 import { Empty, Loading, Problem } from "../../../ui/states";
 
 const REASONS_MAX = 100;
@@ -33,15 +34,7 @@ export function Reasons({ filters, changed }: ReasonsProps) {
         <Empty>There is none.</Empty>
       ) : (
         <table class="stacked" aria-labelledby="reasons">
-          <thead>
-            <tr>
-              {["Records", "Reason", "Topic", "Oldest", "Newest"].map((name) => (
-                <th key={name} scope="col">
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <Columns names={["Records", "Reason", "Topic", "Oldest", "Newest"]} />
           <tbody>
             {content.map(({ records, topic, reason, oldest, newest }) => (
               <tr key={`${topic} ${reason}`}>

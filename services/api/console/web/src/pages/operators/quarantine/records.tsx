@@ -3,6 +3,7 @@
 import { recordAt } from "../../../addresses";
 import type { QuarantinedRecord } from "../../../api/admin";
 import { NONE, utc } from "../../../format";
+import { Columns } from "../../../ui/columns";
 
 interface RecordsProps {
   readonly records: readonly QuarantinedRecord[];
@@ -25,15 +26,7 @@ export function Records({ records, chosen, onChoose }: RecordsProps) {
       </label>
       <table class="stacked">
         <caption class="unseen">Quarantined records, the newest first</caption>
-        <thead>
-          <tr>
-            {["Select", "Quarantined", "Topic partition:offset", "Organization", "Reason"].map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Columns names={["Select", "Quarantined", "Topic partition:offset", "Organization", "Reason"]} />
         <tbody>
           {records.map((record) => (
             <tr key={record.id}>
