@@ -23,7 +23,7 @@ from services.ingest.deliveries import place_all
 from services.ingest.replacement import of_differing_calls
 from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
-from shared.database.faults import PASSING_TYPES
+from shared.database.faults import PASSING_TYPES, is_of_node_in_copy
 from shared.database.loggable import loggable
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
@@ -40,6 +40,10 @@ logger = logging.getLogger("callfold.ingest")
 REFUSALS_MAX: Final = 10
 """The most records of one batch that PostgreSQL may refuse. With more, the tables are at fault, not the
 records."""
+
+COPY_FAULTS_MAX: Final = 5
+"""The attempts after which a COPY that fails on a node of Citus counts as refused. Such a fault does not tell
+whether it is temporary."""
 
 RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
 
@@ -145,6 +149,7 @@ class Writer:
         """Stores a part of the batch, with the bad records that no earlier part has stored. Returns false
         when a stop comes first. Raises TooLarge and _Refused for a part that must be halved, and permanent
         faults."""
+        copy_faults = 0
         while not self._stopping.is_set():
             bad_records = self._not_stored
             try:
@@ -174,14 +179,15 @@ class Writer:
             except REFUSAL_TYPES as refusal:
                 if not self._database.is_open:  # the connection is refused, not a record
                     raise
-                self.waiting = None
-                self._retried("refused")
-                self._database.succeeded()
-                self.close()
                 self._quarantine_refused(arrivals, refusal)
                 arrivals = ()
                 continue
             except PASSING_TYPES as fault:
+                copy_faults += is_of_node_in_copy(fault)
+                if copy_faults >= COPY_FAULTS_MAX:
+                    self._quarantine_refused(arrivals, fault)
+                    arrivals, copy_faults = (), 0
+                    continue
                 reason = self._database.failed(fault)
                 self._retried("database")
                 self.waiting = f"waits for the database: {reason}"
@@ -275,6 +281,10 @@ class Writer:
         """Quarantines the record that PostgreSQL refuses. Raises _Refused while it is one of several, and the
         refusal itself if the records are not the cause. No event is known to reach this code, except through
         a constraint that an operator added to a table."""
+        self.waiting = None
+        self._retried("refused")
+        self._database.succeeded()
+        self.close()
         if len(arrivals) > 1:
             raise _Refused from refusal
         self._refusals += 1

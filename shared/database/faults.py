@@ -28,6 +28,7 @@ _PASSING_STATES: Final = frozenset(
         "42501",  # A privilege has not been granted to the role yet.
     }
 )
+_INTERNAL: Final = "XX000"
 _PROTOCOL_VIOLATION: Final = "08P01"
 _is_misconfigured = re.compile(
     "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"
@@ -39,12 +40,16 @@ def is_passing(error: BaseException) -> bool:
     have closed the connection or cancelled a deadlock. Its tables, role or privileges may not have been
     created yet.
 
+    Citus reports the loss of a node as an internal error, and so every fault of a node in a COPY.
+
     For connections that run one operation at a time: there, asyncpg reports "another operation is in
     progress" for a connection that broke during an operation.
     """
     if isinstance(error, asyncpg.PostgresError):
         if error.sqlstate == _PROTOCOL_VIOLATION:
             return _is_passing_fault_of_pooler(error)
+        if error.sqlstate == _INTERNAL:
+            return is_of_node_in_copy(error) or "connection" in (error.message or "")
         state = error.sqlstate or ""
         return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
     if isinstance(error, asyncpg.ClientConfigurationError):
@@ -59,3 +64,10 @@ def _is_passing_fault_of_pooler(error: asyncpg.PostgresError) -> bool:
     violation that PostgreSQL itself reports is a bug and names the place in PostgreSQL's source. It is
     permanent, and so is a wrong name, password or setting."""
     return error.server_source_function is None and not _is_misconfigured(str(error))
+
+
+def is_of_node_in_copy(error: BaseException) -> bool:
+    """Whether a COPY failed on a node of Citus. The error has the node's message, without its SQLSTATE."""
+    return (
+        isinstance(error, asyncpg.InternalServerError) and error.server_source_function == "ReportCopyError"
+    )

@@ -8,6 +8,7 @@ The caller calls the three in this order; this module calls neither `changes` no
 """
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -24,6 +25,7 @@ from shared.calls.stored_payload import ENVELOPE_BYTES, stored_payload
 from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
+from shared.database.faults import is_of_node_in_copy
 from shared.database.locks import DAYS_LOCK
 from shared.store.audit import write_audit
 from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, group
@@ -44,6 +46,8 @@ class TooLarge(Exception):
 
 
 _UNKNOWN: Final = KnownCall()
+_KEYS_OF_CALLS: Final = re.compile(r"\b(calls|call_events)_pkey(_\d+)?\b")
+"""The names of both keys, and of these on a shard of Citus."""
 AUDITED_LENGTH_MAX: Final = 4_000
 """The length to which the audit log cuts the ids of replaced events."""
 STORED_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -140,10 +144,16 @@ async def write(
                 if now is None:
                     raise ValueError("bad records require `now`")
                 await write_quarantine(connection, bad_records, now)
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name not in ("calls_pkey", "call_events_pkey"):
+    except (asyncpg.UniqueViolationError, asyncpg.InternalServerError) as error:
+        if not _is_overtaken(error):
             raise
         raise Overtaken(str(error).partition("\n")[0]) from error
+
+
+def _is_overtaken(error: asyncpg.PostgresError) -> bool:
+    if is_of_node_in_copy(error):
+        return _KEYS_OF_CALLS.search(error.message or "") is not None
+    return _KEYS_OF_CALLS.fullmatch(error.constraint_name or "") is not None
 
 
 async def _write(connection: Connection, batch: Changes, compact_payloads: bool) -> None:

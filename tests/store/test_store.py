@@ -72,6 +72,31 @@ async def test_two_owners_of_a_new_call(database: Connection, rival: Connection,
     assert (await prove(database_url)).exact
 
 
+@pytest.mark.parametrize("in_copy", [False, True])
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ("calls_pkey", Overtaken),
+        ("calls_pkey_102028", Overtaken),
+        ("call_events_pkey_102041", Overtaken),
+        ("daily_call_deltas_pkey_102030", asyncpg.PostgresError),
+    ],
+)
+async def test_a_key_on_a_shard_of_citus(
+    database: Connection, monkeypatch: pytest.MonkeyPatch, key: str, fault: type[Exception], in_copy: bool
+) -> None:
+    fields = {"M": f'duplicate key value violates unique constraint "{key}"'}
+    fields |= {"C": "XX000", "R": "ReportCopyError"} if in_copy else {"C": "23505", "n": key}
+
+    async def refused(*_: object, **__: object) -> str:
+        raise asyncpg.PostgresError.new(fields)
+
+    batch = await prepared(database, initiated)
+    monkeypatch.setattr(asyncpg.Connection, "copy_records_to_table", refused)
+    with pytest.raises(fault, match=key):
+        await write(database, batch, [])
+
+
 async def test_two_owners_of_one_event(database: Connection, rival: Connection, database_url: str) -> None:
     await store(database, arrivals(initiated), [], now=NOON)
     batch = await prepared(database, answered)

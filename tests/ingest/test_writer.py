@@ -1,0 +1,70 @@
+"""The writer on a distributed PostgreSQL: a COPY that fails on a node."""
+
+import asyncio
+from contextlib import closing
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.ingest.arrivals import Sorted
+from services.ingest.writer import COPY_FAULTS_MAX, Writer
+from shared.database.connection import Connection
+from shared.settings.ingest import IngestSettings
+from tests.support.events import event
+from tests.support.storing import arrivals
+
+LOCK_TIMEOUT = {"C": "XX000", "M": "canceling statement due to lock timeout", "R": "ReportCopyError"}
+CHECK = {
+    "C": "XX000",
+    "M": 'new row for relation "call_events_102041" violates check constraint "call_events_id_check"',
+    "R": "ReportCopyError",
+}
+
+
+@pytest.fixture
+def settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> IngestSettings:
+    async def at_once(*_: object) -> None: ...
+
+    monkeypatch.setattr("shared.database.patient_connection.PatientConnection.pause", at_once)
+    return IngestSettings(database_url=database_url)
+
+
+def fails(monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], *, times: int, of: str | None) -> None:
+    """The next COPYs fail, or only those that contain the event with this id."""
+    copy, left = asyncpg.Connection.copy_records_to_table, [times]
+
+    async def copied(self: Connection, table: str, **options: object) -> str:
+        records = options["records"]
+        assert isinstance(records, list)
+        if table == "call_events" and left[0] and (of is None or any(of in row for row in records)):
+            left[0] -= 1
+            raise asyncpg.PostgresError.new(fields)
+        told: str = await copy(self, table, **options)  # type: ignore[arg-type]
+        return told
+
+    monkeypatch.setattr(asyncpg.Connection, "copy_records_to_table", copied)
+
+
+async def test_a_fault_that_passes_is_waited_for(
+    settings: IngestSettings, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(monkeypatch, LOCK_TIMEOUT, times=COPY_FAULTS_MAX - 1, of=None)
+    with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
+        batch = arrivals(*(event("call.updated", call_id=UUID(int=n + 1)) for n in range(5)))
+        assert await asyncio.wait_for(writer.write(Sorted(list(batch), [])), 20)
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 5
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
+
+
+async def test_one_that_does_not_pass_is_that_of_a_record(
+    settings: IngestSettings, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails(monkeypatch, CHECK, times=1_000, of="never")
+    with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
+        good = [event("call.updated", call_id=UUID(int=n + 1)) for n in range(5)]
+        batch = arrivals(*good, event("call.updated", id="never"))
+        assert await asyncio.wait_for(writer.write(Sorted(list(batch), [])), 20)
+    assert await database.fetchval("SELECT count(*) FROM call_events") == 5
+    reason = await database.fetchval("SELECT reason FROM quarantined_records")
+    assert reason.startswith("PostgreSQL refuses it: ")
