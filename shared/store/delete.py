@@ -4,7 +4,8 @@ from typing import Final
 from uuid import UUID
 
 from shared.calls.named_call import SEVERAL_CALLS
-from shared.counts.counted_sql import COUNTED, TAKE_AWAY
+from shared.counts.cell import COUNTED_COLUMNS, Cell, Measures, counted_as
+from shared.counts.counted_sql import INTO_DELTAS
 from shared.database.connection import AnyConnection
 from shared.store.audit import write_audit
 from shared.store.deltas_channel import notify_deltas
@@ -25,11 +26,13 @@ async def delete(
     """
     async with connection.transaction(isolation="read_committed"):
         await hold_call_alone(connection, organization_id, call_id)
-        if await connection.fetchrow(_LOCK, organization_id, livemode, call_id) is None:
+        row = await connection.fetchrow(_LOCK, organization_id, livemode, call_id)
+        if row is None:
             return False
+        cell, measures = counted_as(*row)
         await connection.execute(_DELETE_EVENTS, organization_id, call_id)
         await connection.execute(_FORGET_SOURCE, organization_id, call_id, str(call_id))
-        await connection.execute(_DELETE_CALL, organization_id, call_id)
+        await connection.execute(_DELETE_CALL, *cell, *(-measure for measure in measures), call_id)
         await connection.execute(_DELETE_QUARANTINED, organization_id, [call_id, SEVERAL_CALLS])
         await connection.execute(DELETE_MESSAGES, organization_id, [call_id])
         await write_audit(
@@ -43,7 +46,10 @@ async def delete(
     return True
 
 
-_LOCK: Final = "SELECT FROM calls WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE"
+_LOCK: Final = f"""
+SELECT {", ".join(COUNTED_COLUMNS)} FROM calls
+WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE
+"""
 
 _DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
 
@@ -62,15 +68,16 @@ _DELETE_QUARANTINED: Final = """
 DELETE FROM quarantined_records WHERE organization_id = $1 AND call_id = ANY($2::uuid[])
 """
 
+_WIDTH: Final = len(Cell._fields) + len(Measures._fields)
+
 # The call's measures are subtracted from the cell of its stored `day` and `hour`, even if the organization's
-# time zone has changed since.
+# time zone has changed since. They are constants, because Citus would write a delta that it reads by COPY,
+# which row-level security does not allow.
 _DELETE_CALL: Final = f"""
 WITH gone AS (
-    DELETE FROM calls WHERE organization_id = $1 AND id = $2 RETURNING *
+    DELETE FROM calls WHERE organization_id = $1 AND id = ${_WIDTH + 1}
 ), tombstone AS (
-    INSERT INTO deleted_calls (organization_id, call_id)
-    SELECT organization_id, id FROM gone
-    ON CONFLICT DO NOTHING
+    INSERT INTO deleted_calls (organization_id, call_id) VALUES ($1, ${_WIDTH + 1}) ON CONFLICT DO NOTHING
 )
-{TAKE_AWAY} FROM (SELECT {COUNTED} FROM gone) AS counted
+{INTO_DELTAS} VALUES ({", ".join(f"${n}" for n in range(1, _WIDTH + 1))})
 """

@@ -84,20 +84,22 @@ LEFT JOIN (
 ORDER BY {CELL}
 """
 
+# Citus refuses a LATERAL subquery without a FROM of its own. EXISTS would let PostgreSQL hash all calls.
 TOMBSTONES_WITH_CALLS: Final = f"""
-SELECT organization_id, call_id, found.calls, found.events, found.records
-FROM deleted_calls AS deleted, LATERAL (
-    SELECT (SELECT count(*) FROM calls
-            WHERE calls.organization_id = deleted.organization_id AND calls.id = deleted.call_id) AS calls,
-           (SELECT count(*) FROM call_events AS stored
-            WHERE stored.organization_id = deleted.organization_id
-              AND stored.call_id = deleted.call_id) AS events,
-           (SELECT count(*) FROM quarantined_records AS record
-            WHERE record.organization_id = deleted.organization_id
-              AND record.call_id = deleted.call_id AND {HAS_CONTENT}) AS records
+SELECT organization_id, call_id, calls, events, records
+FROM (
+    SELECT organization_id, call_id,
+        (SELECT count(*) FROM calls
+         WHERE calls.organization_id = deleted.organization_id AND calls.id = deleted.call_id) AS calls,
+        (SELECT count(*) FROM call_events AS stored
+         WHERE stored.organization_id = deleted.organization_id
+           AND stored.call_id = deleted.call_id) AS events,
+        (SELECT count(*) FROM quarantined_records AS record
+         WHERE record.organization_id = deleted.organization_id
+           AND record.call_id = deleted.call_id AND {HAS_CONTENT}) AS records
+    FROM deleted_calls AS deleted
 ) AS found
-WHERE ($1::uuid IS NULL OR organization_id = $1)
-    AND (found.calls > 0 OR found.events > 0 OR found.records > 0)
+WHERE ($1::uuid IS NULL OR organization_id = $1) AND (calls > 0 OR events > 0 OR records > 0)
 ORDER BY organization_id, call_id
 """
 
