@@ -25,7 +25,7 @@ from shared.calls.event import Event
 from shared.database.connection import REFUSAL_TYPES, Connection
 from shared.database.faults import PASSING_TYPES, is_of_node_in_copy
 from shared.database.loggable import loggable
-from shared.database.patient_connection import PatientConnection
+from shared.database.patient_connection import GENERIC_PLANS, PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.in_halves import in_halves
 from shared.outage import Outage
@@ -49,7 +49,7 @@ RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
 
 SESSION: Final = {
     # Batches vary in size. A generic plan, which looks up each call by its key, suits all of them.
-    "plan_cache_mode": "force_generic_plan",
+    "plan_cache_mode": GENERIC_PLANS,
     "jit": "off",
     "lock_timeout": OWN_LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": "60s",

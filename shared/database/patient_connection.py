@@ -2,13 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from shared.backoff import Backoff
 from shared.database.connection import COMMAND_SECONDS, Connection, connect
+from shared.database.distributed import is_distributed
 from shared.database.faults import is_passing
 from shared.database.loggable import loggable
 from shared.database.schema_step import check_step
 from shared.settings.database import DatabaseSettings
+
+GENERIC_PLANS: Final = "force_generic_plan"
+"""The `plan_cache_mode` that a distributed database cannot use."""
 
 
 class PatientConnection:
@@ -61,6 +66,11 @@ class PatientConnection:
         )
         try:
             await check_step(connection)
+            if self._session.get("plan_cache_mode") == GENERIC_PLANS and await is_distributed(connection):
+                # Without the values, Citus cannot plan a statement over several organizations.
+                self._session = {**self._session, "plan_cache_mode": "auto"}
+                connection.terminate()
+                return await self.opened()
             if self._once is not None and await self._once(connection):
                 self._once = None
         except BaseException:

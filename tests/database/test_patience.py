@@ -1,6 +1,7 @@
 """A worker's connection: opened when it is needed, and again after temporary faults."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import asyncpg
 import pytest
@@ -9,7 +10,7 @@ from shared.database.connection import Connection
 from shared.database.faults import PASSING_TYPES, TablesOutdated
 from shared.database.patient_connection import PatientConnection
 from shared.database.schema_step import NEEDED_STEP
-from shared.settings.database import DatabaseSettings
+from shared.settings.database import DatabaseSettings, Pooler
 
 
 @pytest.fixture
@@ -82,3 +83,25 @@ async def test_what_is_done_once_is_done_with_each_connection_until_it_succeeds(
         patient.close()
 
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("distributed", "mode"),
+    [((), "force_generic_plan"), (("audit_log",), "force_generic_plan"), (("calls",), "auto")],
+)
+@pytest.mark.parametrize("pooler", ["none", "transaction"])
+async def test_a_distributed_database_plans_with_values(
+    database_url: str, database: Connection, distributed: tuple[str, ...], mode: str, pooler: Pooler
+) -> None:
+    if distributed:
+        await database.execute("CREATE TABLE pg_dist_partition (logicalrelid regclass)")
+        await database.execute(
+            "INSERT INTO pg_dist_partition SELECT unnest($1::text[])::regclass", distributed
+        )
+    settings = DatabaseSettings(database_url=database_url, database_pooler=pooler)
+    session = {"plan_cache_mode": "force_generic_plan", "lock_timeout": "7s"}
+    patient = PatientConnection(settings, application_name="patient", session=session)
+    with closing(patient):
+        connection = await patient.opened()
+        assert await connection.fetchval("SHOW plan_cache_mode") == mode
+        assert await connection.fetchval("SHOW lock_timeout") == "7s"
