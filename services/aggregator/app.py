@@ -11,9 +11,11 @@ from functools import partial
 from typing import Final
 
 from services.aggregator.apply_deltas import apply_deltas, waiting_deltas
+from services.aggregator.apply_on_node import apply_on_node
 from services.aggregator.chores import do_chores
 from services.aggregator.metrics import Metrics
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
@@ -84,12 +86,13 @@ async def _follow(
     news = asyncio.Event()
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
+    apply = apply_on_node if await is_distributed(connection) else apply_deltas
     logger.info("follows the deltas")
     counted_at = -math.inf
     while not stop.is_set():
         news.clear()
         began = time.monotonic()
-        applied = await apply_deltas(connection, settings.aggregate_deltas)
+        applied = await apply(connection, settings.aggregate_deltas)
         on_applied(applied, time.monotonic() - began)
         if began - counted_at >= WAITING_SECONDS:
             counted_at = began

@@ -33,7 +33,7 @@ SELECT count(*) FROM taken
 """
 
 
-_APPLY: Final = _apply("")
+APPLY: Final = _apply("")
 _APPLY_OF: Final = _apply("WHERE organization_id = $2")
 
 WAITING_MAX: Final = 1_000_000
@@ -47,7 +47,7 @@ FROM (SELECT written_at FROM daily_call_deltas LIMIT $1) AS waiting
 async def apply_deltas(connection: Connection, most: int, organization_id: UUID | None = None) -> int:
     """Applies up to `most` waiting deltas, of all organizations or of one. Returns their number."""
     if organization_id is None:
-        applied: int = await connection.fetchval(_APPLY, most)
+        applied: int = await connection.fetchval(APPLY, most)
         return applied
     of_one: int = await connection.fetchval(_APPLY_OF, most, organization_id)
     return of_one
