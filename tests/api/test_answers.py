@@ -98,10 +98,13 @@ async def test_other_organizations_do_not_disturb_it(api: httpx.AsyncClient, dat
             assert await total(api, acme) == 1
 
 
+@pytest.mark.parametrize("distributed", [False, True])
 async def test_only_the_days_that_changed_are_read_again(
-    api: httpx.AsyncClient, database: Connection
+    api: httpx.AsyncClient, database: Connection, distributed: bool
 ) -> None:
     """Counts of another day that are wrong, without deltas, do not appear: their part was kept."""
+    if distributed:
+        await seed.distributed(database)
     await database.execute("SELECT setval('count_version', 3000000000)")
     acme = await seed.tenant(database)
     for day in (1, 2, 30):

@@ -11,6 +11,7 @@ from shared.database.faults import PASSING_TYPES, TablesOutdated
 from shared.database.patient_connection import PatientConnection
 from shared.database.schema_step import NEEDED_STEP
 from shared.settings.database import DatabaseSettings, Pooler
+from tests.support import seed
 
 
 @pytest.fixture
@@ -87,17 +88,14 @@ async def test_what_is_done_once_is_done_with_each_connection_until_it_succeeds(
 
 @pytest.mark.parametrize(
     ("distributed", "mode"),
-    [((), "force_generic_plan"), (("audit_log",), "force_generic_plan"), (("calls",), "auto")],
+    [(None, "force_generic_plan"), ("audit_log", "force_generic_plan"), ("calls", "auto")],
 )
 @pytest.mark.parametrize("pooler", ["none", "transaction"])
 async def test_a_distributed_database_plans_with_values(
-    database_url: str, database: Connection, distributed: tuple[str, ...], mode: str, pooler: Pooler
+    database_url: str, database: Connection, distributed: str | None, mode: str, pooler: Pooler
 ) -> None:
-    if distributed:
-        await database.execute("CREATE TABLE pg_dist_partition (logicalrelid regclass)")
-        await database.execute(
-            "INSERT INTO pg_dist_partition SELECT unnest($1::text[])::regclass", distributed
-        )
+    if distributed is not None:
+        await seed.distributed(database, distributed)
     settings = DatabaseSettings(database_url=database_url, database_pooler=pooler)
     session = {"plan_cache_mode": "force_generic_plan", "lock_timeout": "7s"}
     patient = PatientConnection(settings, application_name="patient", session=session)

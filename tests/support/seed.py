@@ -231,3 +231,10 @@ async def recount(database: Connection) -> dict[tuple[object, ...], tuple[object
         )
         if any(tuple(row)[cell:])
     }
+
+
+async def distributed(database: Connection, table: str = "calls") -> None:
+    """Makes the database look like one whose table Citus distributes."""
+    await database.execute("CREATE TABLE pg_dist_partition (logicalrelid regclass)")
+    await database.execute("INSERT INTO pg_dist_partition VALUES ($1::text::regclass)", table)
+    await database.execute("GRANT SELECT ON pg_dist_partition TO PUBLIC")

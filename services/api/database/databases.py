@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from services.api.database.connection_shares import Shares
 from services.api.http.error_codes import ErrorCode
 from services.api.http.errors import ApiError, being_stopped, exports_busy, outdated, timed_out, unavailable
 from shared.database.connection import connect
+from shared.database.distributed import is_distributed
 from shared.database.faults import PASSING_TYPES, TablesOutdated, is_passing
 from shared.database.loggable import loggable
 from shared.database.schema_step import check_step
@@ -67,9 +68,12 @@ log = logging.getLogger("callfold.api")
 class Database:
     """Connections for one request each. The process starts without the database, and survives its loss."""
 
-    def __init__(self, name: str, pools: "Pools", wait_seconds: float) -> None:
-        """`name` is its name in messages."""
+    def __init__(
+        self, name: str, pools: "Pools", wait_seconds: float, is_distributed: Callable[[], bool]
+    ) -> None:
+        """`name` is its name in messages. `is_distributed` returns false before the first connection."""
         self.name = name
+        self._is_distributed = is_distributed
         self._pool = pools.requests
         self._pool_of_health = pools.health
         self._pool_of_exports = pools.exports
@@ -79,6 +83,11 @@ class Database:
         self._wait_seconds = wait_seconds
         self._outage = Outage(log, f"the {name} is unavailable", f"the {name} answers again")
         self._asked_for_rules = name == REPLICA  # a replica has the primary's rows
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether Citus distributes its tables; false before the first connection."""
+        return self._is_distributed()
 
     @property
     def idle_connections(self) -> int:
@@ -103,7 +112,9 @@ class Database:
         one organization may use."""
         async with AsyncExitStack() as held:
             await held.enter_async_context(self._shares.one(organization_id))
-            of_organization = self._snapshot_of(self._pool, organization_id, generic_plans)
+            # Citus plans nothing without the values.
+            generic = generic_plans and not self.is_distributed
+            of_organization = self._snapshot_of(self._pool, organization_id, generic)
             yield await held.enter_async_context(of_organization)
             # The block has read everything: the request does not wait for the end of the transaction.
             end = asyncio.create_task(_release(held.pop_all()))
@@ -289,7 +300,7 @@ async def _open(name: str, url: str, settings: ApiSettings) -> AsyncIterator[Dat
         exports=await connector.pool(settings.api_export_connections, settings.api_export_seconds),
     )
     try:
-        yield Database(name, pools, settings.api_pool_wait_seconds)
+        yield Database(name, pools, settings.api_pool_wait_seconds, lambda: connector.is_distributed)
     finally:
         try:
             await asyncio.wait_for(asyncio.gather(*(pool.close() for pool in pools)), _CLOSE_SECONDS)
@@ -306,6 +317,8 @@ class _Connector:
         self._url = url
         self._settings = settings
         self._has_warned = False
+        self._has_asked = False
+        self.is_distributed = False
 
     async def pool(self, connections: int, seconds: float) -> Pool:
         """A pool that opens up to `connections` connections on demand. A statement on them takes at most
@@ -324,6 +337,9 @@ class _Connector:
             + 1,  # the server's timeout fires first, unless the server is gone
             settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
         )
+        if not self._has_asked:
+            self.is_distributed = await is_distributed(connection)
+            self._has_asked = True
         if not self._has_warned and await connection.fetchval(_IS_WALLED) is False:
             self._has_warned = True
             log.warning(
