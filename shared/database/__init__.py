@@ -2,7 +2,8 @@
 
 `connection` connects, `pooled` through a pooler; `patient_connection` survives outages. `faults` and
 `timeouts` classify faults, and `loggable` words them for logs. `statement` names parameters. `tables`,
-`roles` and `schema_step` describe the schema; `engine` is SQLAlchemy's. `locks` lists the advisory locks.
+`roles` and `schema_step` describe the schema; `engine` is SQLAlchemy's. `locks` lists the advisory locks, and
+`distributed` recognizes Citus.
 
 May import `shared.settings`, `shared.counts`, `shared.calls` and the single files of `shared`.
 """
