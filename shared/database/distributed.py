@@ -1,8 +1,17 @@
 """Databases whose tables Citus distributes over several servers by organization."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from shared.database.connection import AnyConnection
+
+
+class Server(NamedTuple):
+    """A server that has shards. `group` is its number in Citus."""
+
+    group: int
+    url: str
 
 
 async def is_distributed(connection: AnyConnection) -> bool:
@@ -13,8 +22,34 @@ async def is_distributed(connection: AnyConnection) -> bool:
     return found
 
 
+async def servers(connection: AnyConnection, url: str) -> Sequence[Server]:
+    """The servers of a distributed database that have shards, in the order of their groups. Each is reached
+    with the user and the parameters of `url`, which is the connection's. Raises asyncpg's errors."""
+    return [
+        Server(group, url if is_here else url_of(url, host, port))
+        for group, host, port, is_here in await connection.fetch(_SERVERS)
+    ]
+
+
+def url_of(url: str, host: str, port: int) -> str:
+    """The URL of the same database on another server."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    query = [(name, value) for name, value in parse_qsl(parts.query) if name not in _ADDRESS]
+    return parts._replace(netloc=f"{user}@{address}" if user else address, query=urlencode(query)).geturl()
+
+
+_ADDRESS: Final = ("host", "port", "target_session_attrs")
+
 _HAS_CITUS: Final = "SELECT to_regclass('pg_dist_partition') IS NOT NULL"
 
 _HAS_CALLS: Final = (
     "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = to_regclass('calls'))"
 )
+
+# The address of a server in Citus may be one that only the servers themselves can use, such as localhost.
+_SERVERS: Final = """
+SELECT groupid, nodename, nodeport, groupid = (SELECT groupid FROM pg_dist_local_group)
+FROM pg_dist_node WHERE shouldhaveshards AND isactive AND noderole = 'primary' ORDER BY groupid
+"""
