@@ -39,7 +39,7 @@ from benchmarks import bare
 from benchmarks.history import FIRST_DAY, KEY, LAST_DAY, ORGANIZATION, ensure
 from benchmarks.load import Asked, Load, at_rate, full_load, one_by_one, request
 from benchmarks.writing import Traffic, store
-from services.ingest.writer import SESSION
+from services.ingest.lane import SESSION
 from services.ops.embedded.servers import Server, postgres_server
 from services.ops.embedded.state import free_ports
 from services.ops.proof.proof import prove_connection

@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from benchmarks.history import LAST_DAY, ORGANIZATION, phone_number, small_organizations
-from services.ingest.writer import SESSION
+from services.ingest.lane import SESSION
 from shared.calls.event import Event, read
 from shared.database.connection import Connection, connect
 from shared.store.batch import read_known, write

@@ -7,7 +7,7 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.ingest.arrivals import Sorted
-from services.ingest.writer import RETRY_REASONS
+from services.ingest.lane import RETRY_REASONS
 from shared.calls.event import READ_FIELDS, Status
 from shared.monitoring.metrics import BATCH_SECONDS, GaugeAtScrape, new_registry
 from shared.store.changes import Changes

@@ -1,70 +1,30 @@
-"""The writer: one connection, which retries each batch until it is stored."""
+"""The writer: stores each batch, on a distributed database over a lane to each of its servers."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final
+from typing import Any
 
-from aiokafka import ConsumerRecord as Record
-
-from services.ingest.arrivals import (
-    Arrival,
-    NamedCallOfSource,
-    Origin,
-    Sorted,
-    bad_record,
-    refused_records,
-)
+from services.ingest.arrivals import Arrival, Sorted
 from services.ingest.batch_trace import UNTRACED, BatchTrace
-from services.ingest.breaker import Breaker, TooManyBadRecords
+from services.ingest.breaker import Breaker
 from services.ingest.deliveries import place_all
-from services.ingest.replacement import of_differing_calls
+from services.ingest.lane import Lane, Reports, Share, place
+from services.ingest.shard_directory import ShardDirectory
 from shared.calls.event import Event
-from shared.database.connection import REFUSAL_TYPES, Connection
-from shared.database.faults import PASSING_TYPES, is_of_node_in_copy
-from shared.database.loggable import loggable
-from shared.database.patient_connection import GENERIC_PLANS, PatientConnection
-from shared.database.timeouts import OWN_LOCK_TIMEOUT
-from shared.in_halves import in_halves
-from shared.outage import Outage
 from shared.settings.ingest import IngestSettings
-from shared.store.batch import Overtaken, TooLarge, read_known, write
-from shared.store.changes import Changes, changes, group
+from shared.store.changes import Changes
 from shared.store.quarantine import BadRecord
-from shared.store.zone_rules import warn_of_other_rules
 
 logger = logging.getLogger("callfold.ingest")
 
-REFUSALS_MAX: Final = 10
-"""The most records of one batch that PostgreSQL may refuse. With more, the tables are at fault, not the
-records."""
-
-COPY_FAULTS_MAX: Final = 5
-"""The attempts after which a COPY that fails on a node of Citus counts as refused. Such a fault does not tell
-whether it is temporary."""
-
-RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
-
-SESSION: Final = {
-    # Batches vary in size. A generic plan, which looks up each call by its key, suits all of them.
-    "plan_cache_mode": GENERIC_PLANS,
-    "jit": "off",
-    "lock_timeout": OWN_LOCK_TIMEOUT,
-    "idle_in_transaction_session_timeout": "60s",
-    # The batch's offset is committed next, and then Kafka does not redeliver it: no crash may lose the batch.
-    "synchronous_commit": "on",
-}
-
-
-class _Refused(Exception):
-    """PostgreSQL refuses at least one of several records."""
-
 
 class Writer:
-    """Stores batches, one at a time, until `stop`. `waiting` is the reason why it cannot store now, or
-    None."""
+    """Stores batches, one at a time, until `stop`."""
 
     def __init__(
         self,
@@ -79,44 +39,38 @@ class Writer:
         events. `retried` is called with the reason (`RETRY_REASONS`) for each retry of a batch, `paused` when
         the breaker opens. With `replaced_by`, the name of an operator, an event replaces the stored one of
         the same id."""
-        self._replaced_by = replaced_by
-        self.waiting: str | None = None
         self._settings = settings
+        self._replaced_by = replaced_by
         self._stored = stored
-        self._retried = retried
-        self._paused = paused
         self._stopping = asyncio.Event()
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
-        self._database = PatientConnection(
-            settings,
-            application_name="callfold-ingest",
-            session=SESSION,
-            once=partial(warn_of_other_rules, logger=logger),
-        )
-        self._outage = Outage(logger, "waits for the database", "the database answers again")
-        self._not_stored: Sequence[BadRecord] = ()
-        self._named: Collection[NamedCallOfSource] = ()
-        self._origins: Mapping[int, Origin] = {}
-        self._refusals = 0
         self._records = self._bad_records = 0
         self._trace = UNTRACED
+        self._reports = Reports(self._check, self._tell, retried, paused)
+        self._home = Lane(settings, self._reports, self._stopping, replaced_by=replaced_by)
+        self._lanes = {settings.database_url: self._home}
+        self._directory = ShardDirectory(settings.database_url)
+
+    @property
+    def waiting(self) -> str | None:
+        """The reason why it cannot store now, or None."""
+        return next((lane.waiting for lane in self._lanes.values() if lane.waiting is not None), None)
 
     async def write(self, found: Sorted, trace: BatchTrace = UNTRACED) -> bool:
         """Stores a batch, however long the database is unreachable. Returns false when a stop comes first.
         Raises permanent faults."""
-        self._refusals = 0
         self._trace = trace
-        arrivals: Sequence[Arrival] = found.arrivals
-        bad_records: Sequence[BadRecord] = found.bad_records
-        if found.unplaced:
-            if not await self._place(found):
-                return False
-            arrivals, bad_records = found.arrivals, found.bad_records
+        if found.unplaced and not await self._home.patiently(
+            lambda connection: place_all(connection, found, datetime.now(UTC))
+        ):
+            return False
         # A delivery that waits for another one is no fault of its producer.
-        self._bad_records = sum(bad.waits_for is None for bad in bad_records)
-        self._records = len(arrivals) + self._bad_records
-        self._not_stored, self._named, self._origins = bad_records, found.named, found.origins
-        stored = all(await in_halves(arrivals, self._write, (TooLarge, _Refused)))
+        self._bad_records = sum(bad.waits_for is None for bad in found.bad_records)
+        self._records = len(found.arrivals) + self._bad_records
+        batch = Share(found.arrivals, found.bad_records, found.named, found.origins)
+        # The lane learns that with its first batch, which is stored all the same.
+        write = self._write_by_lanes if self._home.is_distributed else self._write_whole
+        stored = await write(batch)
         if stored:
             self._breaker.stored(self._records, self._bad_records)
         return stored
@@ -126,111 +80,73 @@ class Writer:
         self._stopping.set()
 
     def close(self) -> None:
-        """Closes the connection. The server rolls back an uncommitted transaction."""
-        self._database.close()
+        """Closes the connections. The servers roll back uncommitted transactions."""
+        for lane in self._lanes.values():
+            lane.close()
 
-    async def _place(self, found: Sorted) -> bool:
-        """Gives unplaced facts their organization. Returns false when a stop comes first. Raises permanent
-        faults."""
+    async def _write_whole(self, batch: Share) -> bool:
+        return await self._home.write(batch, self._trace, None)
+
+    async def _write_by_lanes(self, batch: Share) -> bool:
+        """Stores what each server has of the batch, at the same time. The share of a server that is away for
+        long is placed again."""
+        left = batch
         while not self._stopping.is_set():
-            try:
-                await place_all(await self._database.opened(), found, datetime.now(UTC))
-            except PASSING_TYPES as fault:
-                reason = self._database.failed(fault)
-                self._retried("database")
-                self.waiting = f"waits for the database: {reason}"
-                self._outage.begin(reason)
-            else:
-                return True
-            await self._database.pause(self._stopping)
-        return False
-
-    async def _write(self, arrivals: Sequence[Arrival]) -> bool:
-        """Stores a part of the batch, with the bad records that no earlier part has stored. Returns false
-        when a stop comes first. Raises TooLarge and _Refused for a part that must be halved, and permanent
-        faults."""
-        copy_faults = 0
-        while not self._stopping.is_set():
-            bad_records = self._not_stored
-            try:
-                with self._trace.step("try"):
-                    stored = await self._store(await self._database.opened(), arrivals, bad_records)
-            except Overtaken as overtaken:
-                self.waiting = None
-                self._retried("overtaken")
-                logger.info("retries the batch: %s", overtaken)
-            except TooManyBadRecords as too_many:
-                self.waiting = f"pauses: {too_many}"
-                self._paused()
-                first = bad_records[0] if bad_records else None
-                logger.error(
-                    "pauses: %s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to "
-                    "quarantine them, and restart ingest",
-                    too_many,
-                    (first.rule or first.reason) if first else "its organization does not accept it",
-                )
-                await self._stopping.wait()
-            except TooLarge as too_large:
-                self.waiting = None
-                self._retried("too_large")
-                self._database.succeeded()
-                logger.info("splits a batch in half: %s", too_large)
-                raise
-            except REFUSAL_TYPES as refusal:
-                if not self._database.is_open:  # the connection is refused, not a record
-                    raise
-                self._quarantine_refused(arrivals, refusal)
-                arrivals = ()
-                continue
-            except PASSING_TYPES as fault:
-                copy_faults += is_of_node_in_copy(fault)
-                if copy_faults >= COPY_FAULTS_MAX:
-                    self._quarantine_refused(arrivals, fault)
-                    arrivals, copy_faults = (), 0
-                    continue
-                reason = self._database.failed(fault)
-                self._retried("database")
-                self.waiting = f"waits for the database: {reason}"
-                self._outage.begin(reason)
-            else:
-                self.waiting = None
-                self._database.succeeded()
-                self._outage.end()
-                self._not_stored = self._named = ()
-                self._tell(arrivals, bad_records, stored)
-                return True
-            await self._database.pause(self._stopping)
-        return False
-
-    async def _store(
-        self, connection: Connection, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord]
-    ) -> Changes:
-        now = datetime.now(UTC)
-        with self._trace.step("read"):
-            organizations, touched = await read_known(connection, group(event for _, event in arrivals))
-        with self._trace.step("fold"):
-            batch = changes(
-                touched,
-                organizations,
-                now=now,
-                create_organizations=self._settings.unknown_organizations == "create",
-                replace=self._replaced_by is not None,
+            if not await self._learn(left):
+                return False
+            shares = self._by_lane(left)
+            stored = await _together(
+                [lane.write(share, self._trace, self._directory.shard_of) for lane, share in shares]
             )
-        # The breaker counts the whole batch, of which this may be a part. An event that is too old, or beyond
-        # the limit of its call, does not indicate a faulty producer.
-        self._breaker.check(self._records, self._bad_records + batch.of_unknown_organizations)
-        with self._trace.step("write"):
-            bad_records = [*bad_records, *refused_records(arrivals, batch.refused, self._origins)]
-            await write(
-                connection,
+            missing = [share for (_, share), is_stored in zip(shares, stored, strict=True) if not is_stored]
+            if not missing:
+                return True
+            left = replace(
                 batch,
-                bad_records,
-                now=now,
-                named=self._named,
-                actor=self._replaced_by or "ingest",
-                compact_payloads=self._settings.compact_payloads,
+                arrivals=[arrival for share in missing for arrival in share.arrivals],
+                bad_records=[bad for share in missing for bad in share.bad_records],
+                named=[named for share in missing for named in share.named],
             )
-        return of_differing_calls(batch, touched) if self._replaced_by is not None else batch
+            self._directory.forget()
+        return False
+
+    async def _learn(self, batch: Share) -> bool:
+        """Asks for the places of the batch's organizations. Returns false when a stop comes first."""
+        organizations = {event.organization_id for _, event in batch.arrivals}
+        now_seconds = time.monotonic()
+        if self._directory.knows(organizations, now_seconds):
+            return True
+        return await self._home.patiently(
+            lambda connection: self._directory.learn(connection, organizations, now_seconds)
+        )
+
+    def _by_lane(self, batch: Share) -> list[tuple[Lane, Share]]:
+        """The share of each lane. The first one also has all that belongs to no call."""
+        arrivals: defaultdict[str, list[Arrival]] = defaultdict(list)
+        for arrival in batch.arrivals:
+            arrivals[self._directory.url_of(arrival[1].organization_id)].append(arrival)
+        shares = [Share(some, origins=batch.origins) for some in arrivals.values()] or [
+            Share((), origins=batch.origins)
+        ]
+        shares[0] = replace(shares[0], bad_records=batch.bad_records, named=batch.named)
+        lanes = [self._lane(url) for url in arrivals] or [self._home]
+        return list(zip(lanes, shares, strict=True))
+
+    def _lane(self, url: str) -> Lane:
+        if url not in self._lanes:
+            self._lanes[url] = Lane(
+                self._settings.model_copy(update={"database_url": url}),
+                self._reports,
+                self._stopping,
+                replaced_by=self._replaced_by,
+                is_one_of_several=True,
+            )
+        return self._lanes[url]
+
+    def _check(self, of_unknown_organizations: int) -> None:
+        """Raises TooManyBadRecords if a part of the batch may not be stored. The breaker counts the whole
+        batch."""
+        self._breaker.check(self._records, self._bad_records + of_unknown_organizations)
 
     def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
         """Reports the changes of a committed transaction."""
@@ -277,36 +193,17 @@ class Writer:
             quarantined,
         )
 
-    def _quarantine_refused(self, arrivals: Sequence[Arrival], refusal: Exception) -> None:
-        """Quarantines the record that PostgreSQL refuses. Raises _Refused while it is one of several, and the
-        refusal itself if the records are not the cause. No event is known to reach this code, except through
-        a constraint that an operator added to a table."""
-        self.waiting = None
-        self._retried("refused")
-        self._database.succeeded()
-        self.close()
-        if len(arrivals) > 1:
-            raise _Refused from refusal
-        self._refusals += 1
-        if not arrivals or self._refusals > REFUSALS_MAX:
-            raise refusal
-        record, event = arrivals[0]
-        logger.error(
-            "quarantines a record that PostgreSQL refuses: %s",
-            loggable(refusal),
-            extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
-        )
-        refused = bad_record(
-            record, event, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it", self._origins
-        )
-        self._not_stored = [*self._not_stored, refused]
+
+async def _together(shares: Sequence[Coroutine[Any, Any, bool]]) -> Sequence[bool]:
+    """The results of all. The first exception cancels the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(share) for share in shares]
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _call_of(event: Event) -> dict[str, object]:
     """The ids of an event's call, for a log line."""
     return {"organization_id": event.organization_id, "call_id": event.call_id}
-
-
-def place(record: Record) -> dict[str, object]:
-    """The position of a record, for a log line."""
-    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

@@ -44,6 +44,8 @@ class PatientConnection:
         self._backoff = Backoff(longest_seconds=longest_pause_seconds)
         self._once = once
         self._connection: Connection | None = None
+        self.is_distributed = False
+        """Whether the database of the last connection was distributed."""
 
     @property
     def is_open(self) -> bool:
@@ -66,7 +68,8 @@ class PatientConnection:
         )
         try:
             await check_step(connection)
-            if self._session.get("plan_cache_mode") == GENERIC_PLANS and await is_distributed(connection):
+            self.is_distributed = await is_distributed(connection)
+            if self.is_distributed and self._session.get("plan_cache_mode") == GENERIC_PLANS:
                 # Without the values, Citus cannot plan a statement over several organizations.
                 self._session = {**self._session, "plan_cache_mode": "auto"}
                 connection.terminate()

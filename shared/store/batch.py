@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +28,7 @@ from shared.database.connection import Connection
 from shared.database.faults import is_of_node_in_copy
 from shared.database.locks import DAYS_LOCK
 from shared.store.audit import write_audit
+from shared.store.by_shard import KEYS, ByShard, ShardOf, by_shard, found_by_key
 from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, group
 from shared.store.deltas_channel import notify_deltas
 from shared.store.quarantine import BadRecord, hold_calls, write_quarantine
@@ -58,27 +59,57 @@ async def read_known(
     arrived: Mapping[CallKey, Sequence[Event]],
     *,
     stored_bytes_max: int = STORED_BYTES_MAX,
+    shard_of: ShardOf | None = None,
 ) -> tuple[Mapping[UUID, Organization], Sequence[TouchedCall]]:
     """Reads the state of these calls in one snapshot: the organizations that exist, and each call with its
-    arrived events, in order. Every call of a deleted organization counts as deleted. Raises `TooLarge`,
-    unless there is only one call."""
-    owners = [organization_id for organization_id, _ in arrived]
-    calls = [call_id for _, call_id in arrived]
-    distinct_owners = list(set(owners))
+    arrived events, in order. Every call of a deleted organization counts as deleted. With `shard_of`, each
+    statement over calls reads one shard. Raises `TooLarge`, unless there is only one call."""
+    owners = list({organization_id for organization_id, _ in arrived})
+    left = stored_bytes_max if len(arrived) > 1 else None
+    touched: list[TouchedCall] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        organizations = await connection.fetch(_READ_ORGANIZATIONS, distinct_owners)
-        deleted = await connection.fetch(
-            _READ_DELETED,
-            [*owners, *distinct_owners],
-            [*calls, *map(organization_tombstone, distinct_owners)],
-        )
-        counts = await connection.fetch(_READ_COUNTED, owners, calls)
-        most = stored_bytes_max if len(calls) > 1 else None
-        stored = await connection.fetch(_READ_EVENTS, owners, calls, most)
+        organizations = await connection.fetch(_READ_ORGANIZATIONS, owners)
+        for part in by_shard(list(arrived.items()), _owner_of_arrived, shard_of):
+            known = await _read_calls(connection, [key for key, _ in part.items], part.organizations, left)
+            touched += [TouchedCall(*one, call) for one, call in zip(part.items, known, strict=True)]
+            if left is not None and shard_of is not None:
+                left -= sum(len(payload) for call in known for payload in call.events.values())
+    if shard_of is not None:
+        touched.sort(key=_key_of_touched)
+    return {id_: _organization(id_, *fields) for id_, *fields in organizations}, touched
+
+
+def _owner_of_arrived(arrived: tuple[CallKey, Sequence[Event]]) -> UUID:
+    (organization_id, _), _ = arrived
+    return organization_id
+
+
+def _key_of_touched(touched: TouchedCall) -> CallKey:
+    return touched.key
+
+
+async def _read_calls(
+    connection: Connection,
+    keys: Sequence[CallKey],
+    organizations: Sequence[UUID] | None,
+    bytes_max: int | None,
+) -> list[KnownCall]:
+    """The stored state of each of these calls, in their order; `organizations` are those of `Part`. Raises
+    `TooLarge`."""
+    owners = [organization_id for organization_id, _ in keys]
+    calls = [call_id for _, call_id in keys]
+    distinct_owners = list(set(owners))
+    asked_deleted = (
+        [*owners, *distinct_owners],
+        [*calls, *map(organization_tombstone, distinct_owners)],
+    )
+    deleted = await connection.fetch(*_READ_DELETED.of(organizations, *asked_deleted))
+    counts = await connection.fetch(*_READ_COUNTED.of(organizations, owners, calls))
+    stored = await connection.fetch(*_READ_EVENTS.of(organizations, owners, calls, bytes_max))
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
         if payload is None:
-            raise TooLarge(f"{len(calls):,} calls have more than {stored_bytes_max:,} bytes of events")
+            raise TooLarge(f"{len(calls):,} calls have more than {bytes_max:,} bytes of events")
         events[n][event_id] = payload
     known = [_UNKNOWN] * len(calls)
     for row in counts:
@@ -93,8 +124,7 @@ async def read_known(
     for (n,) in deleted:
         if n <= len(calls):
             known[n - 1] = KnownCall(deleted=True)
-    touched = [TouchedCall(*one, call) for one, call in zip(arrived.items(), known, strict=True)]
-    return {id_: _organization(id_, *fields) for id_, *fields in organizations}, touched
+    return known
 
 
 def _organization(organization_id: UUID, name: str, retention_days: int | None) -> Organization:
@@ -116,19 +146,21 @@ async def write(
     named: Collection[tuple[UUID, UUID, str]] = (),
     actor: str = "ingest",
     compact_payloads: bool = False,
+    shard_of: ShardOf | None = None,
 ) -> None:
     """Writes the changes and the bad records in one transaction.
 
     Bad records need `now` (aware), the time at which their retention is judged. `named` are organizations
     that sources name for calls: organization, source and the call's id in it. The audit log names `actor` for
     replaced events. With `compact_payloads`, the stored payloads leave out what their row says otherwise.
+    With `shard_of`, each frequent statement over calls goes to one shard.
     Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then nothing is written.
     """
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
             await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
-            await _write(connection, batch, compact_payloads)
+            await _write(connection, batch, compact_payloads, shard_of)
             for (organization_id, call_id), those in group(batch.rewritten).items():
                 await write_audit(
                     connection,
@@ -156,7 +188,9 @@ def _is_overtaken(error: asyncpg.PostgresError) -> bool:
     return _KEYS_OF_CALLS.fullmatch(error.constraint_name or "") is not None
 
 
-async def _write(connection: Connection, batch: Changes, compact_payloads: bool) -> None:
+async def _write(
+    connection: Connection, batch: Changes, compact_payloads: bool, shard_of: ShardOf | None
+) -> None:
     if batch.organizations:
         made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations, zone_rules("UTC"))
         if len(made) != len(batch.organizations):
@@ -174,13 +208,15 @@ async def _write(connection: Connection, batch: Changes, compact_payloads: bool)
         )
         # After the COPY, which waits for a delete of the same call: only now is its tombstone visible.
         keys = [(call.organization_id, call.id) for call, _ in batch.new_calls]
-        if await connection.fetch(_READ_DELETED, *zip(*keys, strict=True)):
+        if await _any_deleted(connection, keys, shard_of):
             raise Overtaken("a call was deleted meanwhile")
     if batch.changed_calls:
         rows = [(*call_row(call, when), *replaced) for call, when, replaced in batch.changed_calls]
-        tag = await connection.execute(_UPDATE_CALLS, *zip(*rows, strict=True))
-        if tag != f"UPDATE {len(rows)}":
-            raise Overtaken("a call was changed or deleted meanwhile")
+        for part in by_shard(rows, _owner_of_row, shard_of):
+            columns = zip(*part.items, strict=True)
+            tag = await connection.execute(*_UPDATE_CALLS.of(part.organizations, *columns))
+            if tag != f"UPDATE {len(part.items)}":
+                raise Overtaken("a call was changed or deleted meanwhile")
     if batch.rewritten:
         events = [_event_row(event, compact_payloads) for event in batch.rewritten]
         rows = [(*row[:-1], encode(row[-1] or []).decode()) for row in events]
@@ -192,10 +228,27 @@ async def _write(connection: Connection, batch: Changes, compact_payloads: bool)
         await connection.execute(_DELETE_EVENTS, *zip(*gone, strict=True))
     if batch.new_calls or batch.changed_calls:
         await _check_days(connection, batch.time_zones)
-        await _check_organizations(connection, batch)
+        await _check_organizations(connection, batch, shard_of)
     if batch.deltas:
         await _write_deltas(connection, batch.deltas)
         await notify_deltas(connection)
+
+
+async def _any_deleted(connection: Connection, keys: Sequence[CallKey], shard_of: ShardOf | None) -> bool:
+    """Whether any of these calls has a tombstone."""
+    for part in by_shard(keys, _owner_of_key, shard_of):
+        if await connection.fetch(*_READ_DELETED.of(part.organizations, *zip(*part.items, strict=True))):
+            return True
+    return False
+
+
+def _owner_of_key(key: CallKey) -> UUID:
+    return key[0]
+
+
+def _owner_of_row(row: Sequence[Any]) -> UUID:
+    organization_id: UUID = row[0]
+    return organization_id
 
 
 def _event_row(event: Event, compact: bool) -> tuple[object, ...]:
@@ -233,11 +286,11 @@ async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) ->
         raise Overtaken("a time zone was changed meanwhile")
 
 
-async def _check_organizations(connection: Connection, batch: Changes) -> None:
+async def _check_organizations(connection: Connection, batch: Changes, shard_of: ShardOf | None) -> None:
     """Raises `Overtaken` if an organization was deleted since it was read. The lock of `_check_days` is held:
     the deletion of an organization takes it exclusively and waits for this transaction."""
-    owners = [*batch.time_zones, *batch.organizations]
-    if await connection.fetch(_READ_DELETED, owners, list(map(organization_tombstone, owners))):
+    owners = (*batch.time_zones, *batch.organizations)
+    if await _any_deleted(connection, [(one, organization_tombstone(one)) for one in owners], shard_of):
         raise Overtaken("an organization was deleted meanwhile")
 
 
@@ -278,18 +331,22 @@ _READ_ORGANIZATIONS: Final = """
 SELECT id, time_zone, retention_days FROM organizations WHERE id = ANY($1::uuid[])
 """
 
-_KEYS: Final = "unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS key(organization_id, call_id, n)"
-
-_READ_DELETED: Final = f"SELECT n FROM {_KEYS} JOIN deleted_calls USING (organization_id, call_id)"
+_READ_DELETED: Final = ByShard(
+    f"SELECT n FROM {KEYS} JOIN deleted_calls USING (organization_id, call_id)",
+    f"SELECT n FROM {found_by_key('1', 'deleted_calls', 'call_id', '$3')}",
+)
 
 # Payloads beyond the limit of bytes are not sent.
-_READ_EVENTS: Final = f"""
+_PAYLOADS: Final = f"""
 SELECT n, id,
        CASE WHEN sum(octet_length(payload) + {ENVELOPE_BYTES}) OVER (ROWS UNBOUNDED PRECEDING) > $3::bigint
             THEN NULL
             ELSE callfold_payload(payload, type, organization_id, call_id) END
-FROM {_KEYS} JOIN call_events USING (organization_id, call_id)
 """
+_READ_EVENTS: Final = ByShard(
+    f"{_PAYLOADS} FROM {KEYS} JOIN call_events USING (organization_id, call_id)",
+    f"{_PAYLOADS} FROM {found_by_key('id, payload, type', 'call_events', 'call_id', '$4')}",
+)
 
 _DELETE_EVENTS: Final = """
 DELETE FROM call_events USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS gone(organization_id, call_id, id)
@@ -306,12 +363,19 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $
 WHERE event.organization_id = now.organization_id AND event.call_id = now.call_id AND event.id = now.id
 """
 
-_READ_COUNTED: Final = f"""
+_COUNTED: Final = ", ".join(COUNTED_COLUMNS)
+_READ_COUNTED: Final = ByShard(
+    f"""
 SELECT n, version, revision, {", ".join(f"calls.{name}" for name in COUNTED_COLUMNS)}
-FROM {_KEYS} JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
-"""
+FROM {KEYS} JOIN calls ON calls.organization_id = key.organization_id AND calls.id = key.call_id
+""",
+    f"""
+SELECT n, version, revision, {", ".join(f"found.{name}" for name in COUNTED_COLUMNS)}
+FROM {found_by_key(f"version, revision, {_COUNTED}", "calls", "id", "$3")}
+""",
+)
 
-_UPDATE_CALLS: Final = f"""
+_UPDATE: Final = f"""
 UPDATE calls SET ({", ".join(column for column in CALL_COLUMNS[2:])}, revision)
               = ({", ".join(f"now.{column}" for column in CALL_COLUMNS[2:])}, calls.revision + 1)
 FROM unnest({", ".join(f"${n}::{_CALL_TYPES[c]}[]" for n, c in enumerate(CALL_COLUMNS, 1))},
@@ -320,3 +384,6 @@ FROM unnest({", ".join(f"${n}::{_CALL_TYPES[c]}[]" for n, c in enumerate(CALL_CO
 WHERE calls.organization_id = now.organization_id AND calls.id = now.id
   AND calls.version = now.replaced_version AND calls.revision = now.replaced_revision
 """
+_UPDATE_CALLS: Final = ByShard(
+    _UPDATE, f"{_UPDATE} AND calls.organization_id = ANY(${len(CALL_COLUMNS) + 3}::uuid[])"
+)

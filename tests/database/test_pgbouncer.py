@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.ingest.writer import SESSION
+from services.ingest.lane import SESSION
 from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import prove_connection
 from shared.calls.zones import UTC

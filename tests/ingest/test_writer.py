@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from services.ingest.arrivals import Sorted
-from services.ingest.writer import COPY_FAULTS_MAX, Writer
+from services.ingest.lane import COPY_FAULTS_MAX
+from services.ingest.writer import Writer
 from shared.database.connection import Connection
 from shared.settings.ingest import IngestSettings
 from tests.support.events import event

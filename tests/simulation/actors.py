@@ -17,7 +17,7 @@ from services.aggregator.prune import Counts, prune
 from services.aggregator.quarantine_erasure import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
 from services.ingest.arrivals import sort_out
-from services.ingest.writer import SESSION
+from services.ingest.lane import SESSION
 from services.ops.repair.rebuild import rebuild_organization
 from services.ops.repair.redrive import redrive
 from services.ops.repair.refold import refold_calls

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.ingest.writer import SESSION
+from services.ingest.lane import SESSION
 from services.ops.proof.proof import prove
 from shared.calls.event import Event
 from shared.database.connection import Connection
@@ -285,8 +285,18 @@ async def test_the_longest_event_is_stored(database: Connection, database_url: s
     assert (await prove(database_url)).exact
 
 
-async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None:
-    """For tables of any size: the plans use the primary keys and scan nothing."""
+@pytest.mark.parametrize(
+    ("in_shard", "analyzed"),
+    [(False, True), (True, True), (True, False)],
+    ids=["whole", "shard", "new shard"],
+)
+async def test_ingest_looks_calls_up_by_their_keys(
+    database: Connection, in_shard: bool, analyzed: bool
+) -> None:
+    """For tables of any size, and in a shard even for tables that were never analyzed: the plans use the
+    primary keys and scan nothing."""
+    for table in ("calls", "call_events", "deleted_calls"):
+        await database.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     await database.execute(
         "INSERT INTO calls (organization_id, id, livemode, status, created_at, day, version) "
         "SELECT $1, gen_random_uuid(), true, 'ringing', now(), now(), 1 FROM generate_series(1, 20000)",
@@ -296,23 +306,26 @@ async def test_ingest_looks_calls_up_by_their_keys(database: Connection) -> None
         "INSERT INTO call_events SELECT organization_id, id, 'e', 'call.ringing', created_at, '{}' FROM calls"
     )
     await database.execute("INSERT INTO deleted_calls SELECT organization_id, gen_random_uuid() FROM calls")
-    await database.execute("ANALYZE")
+    if analyzed:
+        await database.execute("ANALYZE")
     for name, setting in SESSION.items():
         await database.execute(f"SET {name} = '{setting}'")
+    if in_shard:  # as a lane of a distributed database does
+        await database.execute("SET plan_cache_mode = force_custom_plan")
     expected = {
         statements._READ_DELETED: "deleted_calls_pkey",
         statements._READ_EVENTS: "call_events_pkey",
         statements._READ_COUNTED: "calls_pkey",
     }
     ids = await database.fetch("SELECT organization_id, id FROM calls LIMIT 5000")
+    owners = "ARRAY{}::uuid[]".format([str(row["organization_id"]) for row in ids])
+    calls = "ARRAY{}::uuid[]".format([str(row["id"]) for row in ids])
     for statement, index in expected.items():
-        more = ", 1000" if "$3" in statement else ""
-        await database.execute(f"PREPARE asked AS {statement}")
-        plan = await database.fetch(
-            "EXPLAIN EXECUTE asked (ARRAY{}::uuid[], ARRAY{}::uuid[]{})".format(
-                [str(row["organization_id"]) for row in ids], [str(row["id"]) for row in ids], more
-            )
-        )
+        most = ["1000"] if statement is statements._READ_EVENTS else []
+        organizations = [f"ARRAY['{ORGANIZATION}']::uuid[]"] if in_shard else []
+        given = ", ".join([owners, calls, *most, *organizations])
+        await database.execute(f"PREPARE asked AS {statement[in_shard]}")
+        plan = await database.fetch(f"EXPLAIN EXECUTE asked ({given})")
         await database.execute("DEALLOCATE asked")
         text = "\n".join(row[0] for row in plan)
         assert index in text, text

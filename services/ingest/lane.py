@@ -1,0 +1,285 @@
+"""A lane: one connection, which retries its share of each batch until it is stored."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiokafka import ConsumerRecord as Record
+
+from services.ingest.arrivals import Arrival, NamedCallOfSource, Origin, bad_record, refused_records
+from services.ingest.batch_trace import BatchTrace
+from services.ingest.breaker import TooManyBadRecords
+from services.ingest.replacement import of_differing_calls
+from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.database.faults import PASSING_TYPES, is_of_node_in_copy
+from shared.database.loggable import loggable
+from shared.database.patient_connection import GENERIC_PLANS, PatientConnection
+from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.in_halves import in_halves
+from shared.outage import Outage
+from shared.settings.ingest import IngestSettings
+from shared.store.batch import Overtaken, TooLarge, read_known, write
+from shared.store.by_shard import ShardOf
+from shared.store.changes import Changes, changes, group
+from shared.store.quarantine import BadRecord
+from shared.store.zone_rules import warn_of_other_rules
+
+logger = logging.getLogger("callfold.ingest")
+
+REFUSALS_MAX: Final = 10
+"""The most records of one batch that PostgreSQL may refuse. With more, the tables are at fault, not the
+records."""
+
+COPY_FAULTS_MAX: Final = 5
+"""The attempts after which a COPY that fails on a node of Citus counts as refused. Such a fault does not tell
+whether it is temporary."""
+
+AWAY_SECONDS: Final = 15
+"""How long a lane waits for one of several servers before its share is placed again: another server may have
+taken over the shards."""
+
+RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
+
+SESSION: Final = {
+    # Batches vary in size. A generic plan, which looks up each call by its key, suits all of them.
+    "plan_cache_mode": GENERIC_PLANS,
+    "jit": "off",
+    "lock_timeout": OWN_LOCK_TIMEOUT,
+    "idle_in_transaction_session_timeout": "60s",
+    # The batch's offset is committed next, and then Kafka does not redeliver it: no crash may lose the batch.
+    "synchronous_commit": "on",
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one lane stores of a batch. `origins` are those of deliveries, by the identity of their events."""
+
+    arrivals: Sequence[Arrival]
+    bad_records: Sequence[BadRecord] = ()
+    named: Collection[NamedCallOfSource] = ()
+    origins: Mapping[int, Origin] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What the lanes of a writer tell it. `check` takes the number of records of unknown organizations and
+    raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of `RETRY_REASONS`, and
+    `paused` when the breaker opens."""
+
+    check: Callable[[int], None]
+    stored: Callable[[Sequence[Arrival], Sequence[BadRecord], Changes], None]
+    retried: Callable[[str], None]
+    paused: Callable[[], None]
+
+
+class _Refused(Exception):
+    """PostgreSQL refuses at least one of several records."""
+
+
+class Lane:
+    """One connection. `waiting` is the reason why it cannot store now, or None."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        reports: Reports,
+        stopping: asyncio.Event,
+        *,
+        replaced_by: str | None,
+        is_one_of_several: bool = False,
+    ) -> None:
+        """With `replaced_by`, the name of an operator, an event replaces the stored one of the same id. One
+        of several lanes waits `AWAY_SECONDS` for its server, and any other lane until the stop."""
+        self.waiting: str | None = None
+        self._settings = settings
+        self._reports = reports
+        self._stopping = stopping
+        self._replaced_by = replaced_by
+        self._away_seconds = AWAY_SECONDS if is_one_of_several else float("inf")
+        self._database = PatientConnection(
+            settings,
+            application_name="callfold-ingest",
+            session=SESSION,
+            once=partial(warn_of_other_rules, logger=logger),
+        )
+        address = urlsplit(settings.database_url).netloc.rpartition("@")[2]
+        name = f"the server {address}" if is_one_of_several else "the database"
+        self._outage = Outage(logger, f"waits for {name}", f"{name} answers again")
+        self._not_stored: Sequence[BadRecord] = ()
+        self._named: Collection[NamedCallOfSource] = ()
+        self._origins: Mapping[int, Origin] = {}
+        self._refusals = 0
+        self._began_seconds = 0.0
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether the database of the last connection was distributed."""
+        return self._database.is_distributed
+
+    async def write(self, share: Share, trace: BatchTrace, shard_of: ShardOf | None) -> bool:
+        """Stores a share, however long the database is unreachable. Returns false when a stop comes first, or
+        when the server of one of several lanes is away. Raises permanent faults."""
+        self._refusals = 0
+        self._began_seconds = time.monotonic()
+        self._not_stored, self._named, self._origins = share.bad_records, share.named, share.origins
+        attempt = partial(self._write, trace=trace, shard_of=shard_of)
+        return all(await in_halves(share.arrivals, attempt, (TooLarge, _Refused)))
+
+    async def patiently(self, work: Callable[[Connection], Awaitable[None]]) -> bool:
+        """Does `work` on the connection, however long the database is unreachable. Returns false when a stop
+        comes first. Raises permanent faults."""
+        while not self._stopping.is_set():
+            try:
+                await work(await self._database.opened())
+            except PASSING_TYPES as fault:
+                self._wait_for_database(fault)
+            else:
+                return True
+            await self._database.pause(self._stopping)
+        return False
+
+    def close(self) -> None:
+        """Closes the connection. The server rolls back an uncommitted transaction."""
+        self._database.close()
+
+    def _wait_for_database(self, fault: Exception) -> None:
+        reason = self._database.failed(fault)
+        self._reports.retried("database")
+        self.waiting = f"waits for the database: {reason}"
+        self._outage.begin(reason)
+
+    async def _write(
+        self, arrivals: Sequence[Arrival], *, trace: BatchTrace, shard_of: ShardOf | None
+    ) -> bool:
+        """Stores a part of the share, with the bad records that no earlier part has stored. Returns false
+        when a stop comes first. Raises TooLarge and _Refused for a part that must be halved, and permanent
+        faults."""
+        copy_faults = 0
+        while not self._stopping.is_set():
+            bad_records = self._not_stored
+            try:
+                with trace.step("try"):
+                    connection = await self._database.opened()
+                    stored = await self._store(connection, arrivals, bad_records, trace, shard_of)
+            except Overtaken as overtaken:
+                self.waiting = None
+                self._reports.retried("overtaken")
+                logger.info("retries the batch: %s", overtaken)
+            except TooManyBadRecords as too_many:
+                await self._pause_until_stop(too_many, bad_records)
+            except TooLarge as too_large:
+                self.waiting = None
+                self._reports.retried("too_large")
+                self._database.succeeded()
+                logger.info("splits a batch in half: %s", too_large)
+                raise
+            except REFUSAL_TYPES as refusal:
+                if not self._database.is_open:  # the connection is refused, not a record
+                    raise
+                self._quarantine_refused(arrivals, refusal)
+                arrivals = ()
+                continue
+            except PASSING_TYPES as fault:
+                copy_faults += is_of_node_in_copy(fault)
+                if copy_faults >= COPY_FAULTS_MAX:
+                    self._quarantine_refused(arrivals, fault)
+                    arrivals, copy_faults = (), 0
+                    continue
+                self._wait_for_database(fault)
+                if time.monotonic() - self._began_seconds > self._away_seconds:
+                    return False
+            else:
+                self.waiting = None
+                self._began_seconds = time.monotonic()
+                self._database.succeeded()
+                self._outage.end()
+                self._not_stored = self._named = ()
+                self._reports.stored(arrivals, bad_records, stored)
+                return True
+            await self._database.pause(self._stopping)
+        return False
+
+    async def _pause_until_stop(self, too_many: TooManyBadRecords, bad_records: Sequence[BadRecord]) -> None:
+        self.waiting = f"pauses: {too_many}"
+        self._reports.paused()
+        first = bad_records[0] if bad_records else None
+        logger.error(
+            "pauses: %s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to "
+            "quarantine them, and restart ingest",
+            too_many,
+            (first.rule or first.reason) if first else "its organization does not accept it",
+        )
+        await self._stopping.wait()
+
+    async def _store(
+        self,
+        connection: Connection,
+        arrivals: Sequence[Arrival],
+        bad_records: Sequence[BadRecord],
+        trace: BatchTrace,
+        shard_of: ShardOf | None,
+    ) -> Changes:
+        now = datetime.now(UTC)
+        with trace.step("read"):
+            organizations, touched = await read_known(
+                connection, group(event for _, event in arrivals), shard_of=shard_of
+            )
+        with trace.step("fold"):
+            batch = changes(
+                touched,
+                organizations,
+                now=now,
+                create_organizations=self._settings.unknown_organizations == "create",
+                replace=self._replaced_by is not None,
+            )
+        # An event that is too old, or beyond the limit of its call, does not indicate a faulty producer.
+        self._reports.check(batch.of_unknown_organizations)
+        with trace.step("write"):
+            bad_records = [*bad_records, *refused_records(arrivals, batch.refused, self._origins)]
+            await write(
+                connection,
+                batch,
+                bad_records,
+                now=now,
+                named=self._named,
+                actor=self._replaced_by or "ingest",
+                compact_payloads=self._settings.compact_payloads,
+                shard_of=shard_of,
+            )
+        return of_differing_calls(batch, touched) if self._replaced_by is not None else batch
+
+    def _quarantine_refused(self, arrivals: Sequence[Arrival], refusal: Exception) -> None:
+        """Quarantines the record that PostgreSQL refuses. Raises _Refused while it is one of several, and the
+        refusal itself if the records are not the cause. No event is known to reach this code, except through
+        a constraint that an operator added to a table."""
+        self.waiting = None
+        self._reports.retried("refused")
+        self._database.succeeded()
+        self.close()
+        if len(arrivals) > 1:
+            raise _Refused from refusal
+        self._refusals += 1
+        if not arrivals or self._refusals > REFUSALS_MAX:
+            raise refusal
+        record, event = arrivals[0]
+        logger.error(
+            "quarantines a record that PostgreSQL refuses: %s",
+            loggable(refusal),
+            extra={**place(record), "organization_id": event.organization_id, "call_id": event.call_id},
+        )
+        refused = bad_record(
+            record, event, f"PostgreSQL refuses it: {refusal}", "PostgreSQL refuses it", self._origins
+        )
+        self._not_stored = [*self._not_stored, refused]
+
+
+def place(record: Record) -> dict[str, object]:
+    """The position of a record, for a log line."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
