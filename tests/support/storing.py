@@ -10,6 +10,7 @@ from services.ingest.arrivals import Arrival, refused_records
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.store.batch import STORED_BYTES_MAX, read_known, write
+from shared.store.by_shard import ShardOf
 from shared.store.changes import Changes, changes, group
 from shared.store.quarantine import BadRecord
 from tests.support.events import NOON
@@ -39,13 +40,16 @@ async def store(
     now: datetime,
     create_organizations: bool = True,
     stored_bytes_max: int = STORED_BYTES_MAX,
+    shard_of: ShardOf | None = None,
 ) -> Changes:
-    """Reads, folds and writes a batch, as ingest's writer does."""
+    """Reads, folds and writes a batch, as ingest's lane does."""
     arrived = group(event for _, event in arrivals)
-    organizations, touched = await read_known(connection, arrived, stored_bytes_max=stored_bytes_max)
+    organizations, touched = await read_known(
+        connection, arrived, stored_bytes_max=stored_bytes_max, shard_of=shard_of
+    )
     batch = changes(touched, organizations, now=now, create_organizations=create_organizations)
     bad = [*bad_records, *refused_records(arrivals, batch.refused)]
-    await write(connection, batch, bad, now=now, compact_payloads=True)
+    await write(connection, batch, bad, now=now, compact_payloads=True, shard_of=shard_of)
     return batch
 
 
