@@ -161,10 +161,11 @@ async def drain(running: Servers, url: str, group: str, ingest_processes: int, l
 def cpu_seconds(running: Servers, services: Sequence[subprocess.Popen[bytes]]) -> dict[str, float]:
     """The processor time so far of each part, over all its processes."""
     parts = {"python": services, "postgres": [running.postgres.process], "kafka": [running.kafka.process]}
-    return {name: sum(_spent(part.pid) for part in each if part) for name, each in parts.items()}
+    return {name: sum(spent_seconds(part.pid) for part in each if part) for name, each in parts.items()}
 
 
-def _spent(pid: int) -> float:
+def spent_seconds(pid: int) -> float:
+    """The processor time so far of a process, with its children and those that have ended."""
     process = psutil.Process(pid)
     spent = 0.0
     for each in (process, *process.children(recursive=True)):
@@ -200,7 +201,9 @@ async def wait_until_done(
                 raise RuntimeError("a service exited during the run")
             committed = await admin.list_consumer_group_offsets(group)
             if all(committed.get(p) and committed[p].offset == ends[p] for p in partitions) and not (
-                await database.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)")
+                await database.fetchval(
+                    "SELECT count(*) FROM (SELECT 1 FROM daily_call_deltas LIMIT 1) AS one"
+                )
             ):
                 return
             await asyncio.sleep(0.05)

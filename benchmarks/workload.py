@@ -15,11 +15,13 @@ REORDERED_WITHIN: Final = 2_000
 DUPLICATES: Final = 0.02
 
 
-def records(calls: int, seed: int = 1, days: float = DAYS) -> list[tuple[bytes, bytes]]:
+def records(
+    calls: int, seed: int = 1, days: float = DAYS, organizations: int = ORGANIZATIONS
+) -> list[tuple[bytes, bytes]]:
     """Returns (key, value) of each record, in publishing order: about 4.05 records per call."""
     chance = random.Random(seed)
     made: list[tuple[float, tuple[bytes, bytes]]] = []
-    for call in _calls(calls, chance, days):
+    for call in _calls(calls, chance, days, organizations):
         for record in call:
             made.append((len(made) + chance.random() * REORDERED_WITHIN, record))
             if chance.random() < DUPLICATES:
@@ -28,13 +30,13 @@ def records(calls: int, seed: int = 1, days: float = DAYS) -> list[tuple[bytes, 
     return [record for _, record in made]
 
 
-def _calls(calls: int, chance: random.Random, days: float) -> Iterator[list[tuple[bytes, bytes]]]:
-    organizations = [_uuid(chance) for _ in range(ORGANIZATIONS)]
-    phone_numbers = {
-        organization: [_uuid(chance) for _ in range(PHONE_NUMBERS)] for organization in organizations
-    }
+def _calls(
+    calls: int, chance: random.Random, days: float, organizations: int
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    owners = [_uuid(chance) for _ in range(organizations)]
+    phone_numbers = {owner: [_uuid(chance) for _ in range(PHONE_NUMBERS)] for owner in owners}
     for n in range(calls):
-        organization = chance.choice(organizations)
+        organization = chance.choice(owners)
         yield _call(
             chance,
             organization,
