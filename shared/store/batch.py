@@ -28,7 +28,7 @@ from shared.database.connection import Connection
 from shared.database.faults import is_of_node_in_copy
 from shared.database.locks import DAYS_LOCK
 from shared.store.audit import write_audit
-from shared.store.by_shard import KEYS, ByShard, ShardOf, by_shard, found_by_key
+from shared.store.by_shard import KEYS, ByShard, ShardOf, by_shard, found_by_key, in_organizations
 from shared.store.changes import CallKey, Changes, KnownCall, Organization, TouchedCall, Written, group
 from shared.store.deltas_channel import notify_deltas
 from shared.store.quarantine import BadRecord, hold_calls, write_quarantine
@@ -333,7 +333,7 @@ SELECT id, time_zone, retention_days FROM organizations WHERE id = ANY($1::uuid[
 
 _READ_DELETED: Final = ByShard(
     f"SELECT n FROM {KEYS} JOIN deleted_calls USING (organization_id, call_id)",
-    f"SELECT n FROM {found_by_key('1', 'deleted_calls', 'call_id', '$3')}",
+    f"SELECT n FROM {found_by_key('1', 'deleted_calls', 'call_id', 3)}",
 )
 
 # Payloads beyond the limit of bytes are not sent.
@@ -345,7 +345,7 @@ SELECT n, id,
 """
 _READ_EVENTS: Final = ByShard(
     f"{_PAYLOADS} FROM {KEYS} JOIN call_events USING (organization_id, call_id)",
-    f"{_PAYLOADS} FROM {found_by_key('id, payload, type', 'call_events', 'call_id', '$4')}",
+    f"{_PAYLOADS} FROM {found_by_key('id, payload, type', 'call_events', 'call_id', 4)}",
 )
 
 _DELETE_EVENTS: Final = """
@@ -371,7 +371,7 @@ FROM {KEYS} JOIN calls ON calls.organization_id = key.organization_id AND calls.
 """,
     f"""
 SELECT n, version, revision, {", ".join(f"found.{name}" for name in COUNTED_COLUMNS)}
-FROM {found_by_key(f"version, revision, {_COUNTED}", "calls", "id", "$3")}
+FROM {found_by_key(f"version, revision, {_COUNTED}", "calls", "id", 3)}
 """,
 )
 
@@ -385,5 +385,5 @@ WHERE calls.organization_id = now.organization_id AND calls.id = now.id
   AND calls.version = now.replaced_version AND calls.revision = now.replaced_revision
 """
 _UPDATE_CALLS: Final = ByShard(
-    _UPDATE, f"{_UPDATE} AND calls.organization_id = ANY(${len(CALL_COLUMNS) + 3}::uuid[])"
+    _UPDATE, f"{_UPDATE} AND {in_organizations('calls.organization_id', len(CALL_COLUMNS) + 3)}"
 )

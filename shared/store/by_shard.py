@@ -38,7 +38,7 @@ def by_shard(
 
 
 class ByShard(NamedTuple):
-    """A statement in two forms. The last parameter of `in_shard` are the organizations of one shard."""
+    """A statement in two forms. The last two parameters of `in_shard` are those of `in_organizations`."""
 
     everywhere: str
     in_shard: str
@@ -47,15 +47,24 @@ class ByShard(NamedTuple):
         """The form for a part, and its arguments."""
         if organizations is None:
             return (self.everywhere, *arguments)
-        return (self.in_shard, *arguments, organizations)
+        return (self.in_shard, *arguments, organizations, organizations[0])
 
 
-def found_by_key(columns: str, table: str, call_id: str, organizations: str) -> str:
-    """The rows of a table for each of `KEYS`, as `found`, in the shard of these organizations. OFFSET makes
+def in_organizations(column: str, n: int) -> str:
+    """The condition by which Citus finds the shard. Parameter `n` are organizations of one shard, the next
+    one is any of them.
+
+    The second half says nothing new. It keeps all organizations out of the index condition. PostgreSQL would
+    try each of them for each key."""
+    return f"({column} = ANY(${n}::uuid[]) OR {column} = ${n + 1}::uuid)"
+
+
+def found_by_key(columns: str, table: str, call_id: str, n: int) -> str:
+    """The rows of a table for each of `KEYS`, as `found`, `in_organizations` of parameter `n`. OFFSET makes
     PostgreSQL look up each key, even in a table that was never analyzed."""
     return f"""{KEYS}, LATERAL (
     SELECT {columns} FROM {table} AS stored
     WHERE stored.organization_id = key.organization_id AND stored.{call_id} = key.call_id
-        AND stored.organization_id = ANY({organizations}::uuid[])
+        AND {in_organizations("stored.organization_id", n)}
     OFFSET 0
 ) AS found"""
