@@ -1,6 +1,6 @@
 """Records per second from a preloaded backlog to exact counts, and the floor, in one run.
 
-    .venv/bin/python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2]
+    .venv/bin/python -m benchmarks.pipeline [--calls 100000] [--ingest 1,2] [--organizations 20]
 
 The floor is a COPY of the same event rows into an empty table with the same key, in the same batches. The
 pipeline's clock runs from the first assignment of partitions (the first poll) until every offset is committed
@@ -31,7 +31,7 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from benchmarks.workload import records
+from benchmarks.workload import ORGANIZATIONS, records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
 from shared.calls.event import read
@@ -220,9 +220,10 @@ def _peak_memory_mb(pid: int) -> float:
     return int(found[1]) / 1024 if found else float("nan")
 
 
-async def measure(running: Servers, calls: int, ingest: Sequence[int], directory: Path) -> None:
+async def measure(
+    running: Servers, backlog: Sequence[tuple[bytes, bytes]], ingest: Sequence[int], directory: Path
+) -> None:
     """Measures floor and pipeline in turn, and prints both."""
-    backlog = records(calls)
     rows = event_rows(backlog)
     await ensure_topic(running.bootstrap, TOPIC, PARTITIONS)
     began = time.perf_counter()
@@ -262,13 +263,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--ingest", default="1,2", help="numbers of ingest processes, one run each")
+    parser.add_argument("--organizations", type=int, default=ORGANIZATIONS)
     arguments = parser.parse_args()
     ingest = [int(number) for number in arguments.ingest.split(",")]
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         directory.chmod(0o755)
         with servers(directory, durable=True, kafka_properties=KAFKA_PROPERTIES) as running:
-            asyncio.run(measure(running, arguments.calls, ingest, directory))
+            backlog = records(arguments.calls, organizations=arguments.organizations)
+            asyncio.run(measure(running, backlog, ingest, directory))
 
 
 if __name__ == "__main__":

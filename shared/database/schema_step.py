@@ -10,7 +10,7 @@ from shared.database.faults import TablesOutdated
 if TYPE_CHECKING:
     from shared.database.connection import AnyConnection
 
-NEEDED_STEP: Final = "0022"
+NEEDED_STEP: Final = "0023"
 """The newest step. Steps are numbered with four digits, so that any two can be compared. While services are
 upgraded one by one, older ones find steps that they do not know."""
 
