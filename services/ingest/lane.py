@@ -50,6 +50,8 @@ SESSION: Final = {
     # Batches vary in size. A generic plan, which looks up each call by its key, suits all of them.
     "plan_cache_mode": GENERIC_PLANS,
     "jit": "off",
+    # The stored events of a batch are read through a window, which would be a file.
+    "work_mem": "64MB",
     "lock_timeout": OWN_LOCK_TIMEOUT,
     "idle_in_transaction_session_timeout": "60s",
     # The batch's offset is committed next, and then Kafka does not redeliver it: no crash may lose the batch.
