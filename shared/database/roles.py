@@ -126,13 +126,17 @@ _ASKED: Final = (
 a transaction. As a subquery it is evaluated once per statement; as a plain expression, for each row of a
 UNION's parts."""
 
+_ASKED_PER_ROW: Final = "(NULLIF(current_setting('callfold.organization'::text, true), ''::text))::uuid"
+"""The same for a distributed database: Citus allows no subquery in a policy."""
 
-def policies() -> tuple[Policy, ...]:
+
+def policies(*, distributed: bool = False) -> tuple[Policy, ...]:
     """Two policies for each table with rows of organizations."""
     found = []
+    asked = _ASKED_PER_ROW if distributed else _ASKED
     for table, owner in tenant_tables().items():
         found += [
-            Policy("callfold_own_rows", table, (API,), f"({owner} = {_ASKED})"),
+            Policy("callfold_own_rows", table, (API,), f"({owner} = {asked})"),
             Policy("callfold_all_rows", table, (INGEST, AGGREGATOR, PUBLISHER, WEBHOOKS, OPERATOR), "(true)"),
         ]
     return tuple(found)
@@ -170,6 +174,11 @@ def create_policy(policy: Policy) -> str:
     """The statement that makes it."""
     roles = ", ".join(policy.roles)
     return f"CREATE POLICY {policy.name} ON {policy.table} TO {roles}\n    USING {policy.condition}"
+
+
+def alter_policy(policy: Policy) -> str:
+    """The statement that gives it this condition."""
+    return f"ALTER POLICY {policy.name} ON {policy.table} USING {policy.condition}"
 
 
 def by_hand() -> str:

@@ -12,6 +12,7 @@ import asyncpg
 
 from shared.database import roles
 from shared.database.connection import Connection, connect
+from shared.database.distributed import is_distributed
 from shared.migrations.alone import LOCK_TIMEOUT, alone
 from shared.migrations.upgrade import PAUSES_SECONDS, TablesBusy
 from shared.settings.database import Pooler
@@ -127,7 +128,7 @@ async def missing(connection: Connection) -> dict[str, list[str]]:
                 found[function].append(f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
     enabled = {row[0] for row in await connection.fetch(_WALLED, list(roles.tenant_tables()))}
     policies = {row[:2]: row for row in map(tuple, await connection.fetch(_POLICIES))}
-    for policy in roles.policies():
+    for policy in roles.policies(distributed=await is_distributed(connection)):
         as_is = policies.get((policy.table, policy.name))
         if as_is != (policy.table, policy.name, "ALL", sorted(policy.roles), policy.condition, None):
             if as_is is not None:

@@ -1,0 +1,43 @@
+"""Places of the tables in a distributed database."""
+
+import pytest
+
+from shared.database.roles import all_tables, policies
+from shared.database.tables import metadata
+from shared.migrations.distribute import (
+    BY_ORGANIZATION,
+    ON_EACH_SERVER,
+    ON_ONE_SERVER,
+    UNDISTRIBUTED,
+    CannotDistribute,
+    distribute,
+)
+
+
+def test_each_table_has_one_place() -> None:
+    places = [
+        *BY_ORGANIZATION,
+        *ON_EACH_SERVER,
+        *UNDISTRIBUTED,
+        *(name for group in ON_ONE_SERVER for name in group),
+    ]
+    assert sorted(places) == sorted(all_tables())
+
+
+def test_the_key_of_a_distributed_table_begins_with_the_organization() -> None:
+    """A unique key without it could not be checked on one server."""
+    for name in BY_ORGANIZATION:
+        assert next(iter(metadata.tables[name].primary_key)).name == "organization_id"
+        assert not metadata.tables[name].foreign_keys
+
+
+def test_policies_of_a_distributed_database_have_no_subquery() -> None:
+    plain, distributed = policies(), policies(distributed=True)
+    assert [policy[:3] for policy in plain] == [policy[:3] for policy in distributed]
+    assert any("SELECT" in policy.condition for policy in plain)
+    assert not any("SELECT" in policy.condition for policy in distributed)
+
+
+async def test_a_database_without_the_extension_stays_as_it_is(database_url: str) -> None:
+    with pytest.raises(CannotDistribute, match="does not have the extension citus"):
+        await distribute(database_url)
