@@ -11,11 +11,12 @@ from functools import partial
 from typing import Final
 
 from services.aggregator.apply_deltas import apply_deltas, waiting_deltas
-from services.aggregator.apply_on_node import apply_on_node
+from services.aggregator.apply_on_node import apply_on_node, waiting_on_node
 from services.aggregator.chores import do_chores
-from services.aggregator.metrics import Metrics
+from services.aggregator.metrics import Metrics, OfServer
 from shared.database.connection import Connection
 from shared.database.distributed import is_distributed
+from shared.database.each_server import on_each_server
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
@@ -33,24 +34,33 @@ WAITING_SECONDS: Final = 15
 
 
 async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
-    """Applies deltas as they arrive and runs the chores concurrently, until `stop` is set. Waits for an
-    unreachable database. Raises the first permanent fault."""
+    """Applies deltas as they arrive, on each server of a distributed database, and runs the chores
+    concurrently, until `stop` is set. Waits for an unreachable database. Raises the first permanent fault."""
+
+    async def apply(of_server: AggregatorSettings) -> None:
+        url = of_server.database_url
+        with metrics.server(url) as its_metrics:
+            await _apply(of_server, its_metrics, stop, warns=url == settings.database_url)
+
     chores = asyncio.create_task(do_chores(settings, stop))
     chores.add_done_callback(lambda _: stop.set())  # they end with a fault or with the stop
     try:
-        await _apply(settings, metrics, stop)
+        await on_each_server(settings, apply, stop)
     finally:
         chores.cancel()  # a cancelled statement has changed nothing
         with suppress(asyncio.CancelledError):
             await chores
 
 
-async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Event) -> None:
+async def _apply(
+    settings: AggregatorSettings, metrics: OfServer, stop: asyncio.Event, *, warns: bool
+) -> None:
+    """Applies the deltas of one server. With `warns`, it warns of other time-zone rules."""
     database = PatientConnection(
         settings,
         application_name="callfold-aggregator",
         session=SESSION,
-        once=partial(warn_of_other_rules, logger=logger),
+        once=partial(warn_of_other_rules, logger=logger) if warns else None,
     )
     outage = Outage(logger, "waits for the database", "the database answers again")
 
@@ -76,7 +86,7 @@ async def _apply(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.E
 async def _follow(
     connection: Connection,
     settings: AggregatorSettings,
-    metrics: Metrics,
+    metrics: OfServer,
     stop: asyncio.Event,
     on_applied: Callable[[int, float], None],
 ) -> None:
@@ -86,7 +96,8 @@ async def _follow(
     news = asyncio.Event()
     if settings.database_pooler == "none":
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
-    apply = apply_on_node if await is_distributed(connection) else apply_deltas
+    is_node = await is_distributed(connection)
+    apply, count_waiting = (apply_on_node, waiting_on_node) if is_node else (apply_deltas, waiting_deltas)
     logger.info("follows the deltas")
     counted_at = -math.inf
     while not stop.is_set():
@@ -96,7 +107,7 @@ async def _follow(
         on_applied(applied, time.monotonic() - began)
         if began - counted_at >= WAITING_SECONDS:
             counted_at = began
-            metrics.wait(*await waiting_deltas(connection))
+            metrics.wait(*await count_waiting(connection))
         if applied == settings.aggregate_deltas:
             continue
         if applied:

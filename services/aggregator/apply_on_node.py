@@ -4,9 +4,10 @@ A server sees its shards as ordinary tables. So the statement of `apply_deltas` 
 transaction spans servers. Each server needs an aggregator of its own."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
-from services.aggregator.apply_deltas import APPLY
+from services.aggregator.apply_deltas import APPLY, WAITING, WAITING_MAX
 from shared.database.connection import Connection
 
 
@@ -14,22 +15,33 @@ async def apply_on_node(connection: Connection, most: int) -> int:
     """Applies up to `most` waiting deltas of the shards on the connected server, and returns their number.
     Raises asyncpg's errors."""
     applied = 0
-    for statement in await _statements(connection):
+    for shards in await _shards(connection):
         if applied < most:
-            applied += await connection.fetchval(statement, most - applied)
+            applied += await connection.fetchval(_of_shards(APPLY, shards), most - applied)
     return applied
 
 
-async def _statements(connection: Connection) -> list[str]:
-    """The statement of each group of shards. They are read each time, because shards are moved."""
+async def waiting_on_node(connection: Connection) -> tuple[int, float]:
+    """The waiting deltas of the shards on the connected server, as `waiting_deltas` returns them. Raises
+    asyncpg's errors."""
+    deltas, oldest_seconds = 0, 0.0
+    for shards in await _shards(connection):
+        some, seconds = await connection.fetchrow(_of_shards(WAITING, shards), WAITING_MAX) or (0, 0.0)
+        deltas, oldest_seconds = deltas + some, max(oldest_seconds, seconds)
+    return deltas, oldest_seconds
+
+
+async def _shards(connection: Connection) -> list[Mapping[str, str]]:
+    """The names of the shards that belong together, by table. They are read each time, because shards are
+    moved."""
     groups: dict[str, dict[str, str]] = {}
     for table, first_hash, shard in await connection.fetch(_SHARDS):
         groups.setdefault(first_hash, {})[table] = shard
-    return [_of_shards(names) for names in groups.values()]
+    return list(groups.values())
 
 
-def _of_shards(names: dict[str, str]) -> str:
-    return _TABLES.sub(lambda table: names[table[0]], APPLY)
+def _of_shards(statement: str, shards: Mapping[str, str]) -> str:
+    return _TABLES.sub(lambda table: shards[table[0]], statement)
 
 
 _TABLES: Final = re.compile("daily_call_(deltas|counts|totals)")

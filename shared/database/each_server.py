@@ -27,10 +27,10 @@ async def on_each_server(settings: S, work: Work[S], stop: asyncio.Event) -> Non
     database = PatientConnection(settings, application_name="callfold-servers", session={})
     try:
         while not stop.is_set():
-            seconds = RETRY_SECONDS
+            seconds: float | None = RETRY_SECONDS
             if (urls := await _other_servers(database, settings)) is not None:
                 await _adjust(running, {settings.database_url, *urls}, settings, work)
-                seconds = LEARN_SECONDS
+                seconds = LEARN_SECONDS if urls else None  # a database is not distributed meanwhile
             tasks = {stopped, *running.values()}
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             for task in running.values():
