@@ -1,5 +1,7 @@
 """The keys of PostgreSQL's advisory locks that callfold takes. All end with their transaction.
 
+`held_locks` takes them, because an advisory lock of a distributed database belongs to one server.
+
 A transaction that takes several of these locks takes `CALL_LOCKS` first, before it locks any row, and
 `DAYS_LOCK` last. It takes no other two together.
 """

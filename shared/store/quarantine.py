@@ -17,7 +17,8 @@ from shared.calls.named_call import NamedCall, named_call
 from shared.calls.retention import kept_since
 from shared.calls.zones import time_zone
 from shared.database.connection import AnyConnection, Connection
-from shared.database.locks import CALL_LOCKS, LOCK_BUCKETS
+from shared.database.held_locks import hold_lock_of_calls, share_locks_of_calls
+from shared.database.locks import LOCK_BUCKETS
 
 if TYPE_CHECKING:
     # The API deletes quarantined records, and speaks to no broker.
@@ -84,12 +85,12 @@ async def hold_calls(connection: Connection, keys: Iterable[tuple[UUID, UUID]]) 
 
     Call it before the transaction locks any row."""
     if buckets := sorted({_bucket(*key) for key in keys}):
-        await connection.execute(_HOLD, CALL_LOCKS, buckets)
+        await share_locks_of_calls(connection, buckets)
 
 
 async def hold_call_alone(connection: AnyConnection, organization_id: UUID, call_id: UUID) -> None:
     """The same lock for the delete, held exclusively until the caller's transaction ends."""
-    await connection.execute(_HOLD_ALONE, CALL_LOCKS, _bucket(organization_id, call_id))
+    await hold_lock_of_calls(connection, _bucket(organization_id, call_id))
 
 
 def _bucket(organization_id: UUID, call_id: UUID) -> int:
@@ -201,10 +202,6 @@ def produced_at(timestamp_ms: int) -> datetime | None:
     except (OverflowError, ValueError, OSError):
         return None
 
-
-_HOLD: Final = "SELECT pg_advisory_xact_lock_shared($1, bucket) FROM unnest($2::integer[]) AS bucket"
-
-_HOLD_ALONE: Final = "SELECT pg_advisory_xact_lock($1, $2)"
 
 _INSERT: Final = """
 INSERT INTO quarantined_records

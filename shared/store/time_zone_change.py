@@ -10,6 +10,8 @@ from shared.calls.local_time import LocalHour, local_hour
 from shared.counts.cell import COUNTED_COLUMNS, Measures
 from shared.counts.counted_sql import CELL, COUNTED, INTO_DELTAS
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed
+from shared.database.held_locks import AT_SERVER, hold_on_each_server, keep_in_place
 from shared.database.locks import DAYS_LOCK
 from shared.store.deltas_channel import notify_deltas
 
@@ -25,15 +27,18 @@ async def move_days(connection: Connection, organization_id: UUID, time_zone: st
     moved call is retried until the end. Calls that ingest wrote meanwhile are moved under the lock that
     ingest tries to take, without waiting, at the end of each write. While it is held, all batches are
     retried; the first one afterwards reads the new zone. In a deadlock, PostgreSQL may cancel this
-    transaction: the caller must retry it. Raises `LookupError` if there is no such organization, and
-    asyncpg's errors.
+    transaction: the caller must retry it. Raises `LookupError` if there is no such organization,
+    NotEverywhere, and asyncpg's errors.
     """
     zone = zones.time_zone(time_zone)
     # No reader of a call sees its day: the outbox does not get these calls.
     await connection.execute("SET LOCAL callfold.moves_days = 'on'")
-    since = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text")
+    if await is_distributed(connection):
+        # Rows that were moved to another server have its transaction ids.
+        await keep_in_place(connection, organization_id)
+    since = await connection.fetchval(_SINCE, organization_id)
     moved = await _move(connection, organization_id, zone, None)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=STATEMENT_SECONDS)
+    await hold_on_each_server(connection, DAYS_LOCK, organization_id, seconds=STATEMENT_SECONDS)
     rules = zones.zone_rules(time_zone)
     if await connection.fetchval(_SET_TIME_ZONE, organization_id, time_zone, rules) is None:
         raise LookupError(f"there is no organization {organization_id}")
@@ -65,6 +70,11 @@ async def _move_some(connection: Connection, organization_id: UUID, moving: Sequ
     )
     return moved
 
+
+# Transaction ids belong to one server: that of the organization's rows.
+_SINCE: Final = f"""
+SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text FROM {AT_SERVER.format("$1")}
+"""
 
 _SET_TIME_ZONE: Final = "UPDATE organizations SET time_zone = $2, zone_rules = $3 WHERE id = $1 RETURNING id"
 

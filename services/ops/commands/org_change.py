@@ -19,6 +19,7 @@ from services.ops.terminal.printing import counted, print_json
 from shared.backoff import Backoff
 from shared.calls.retention import RETENTION_DAYS_MAX
 from shared.database.connection import Connection
+from shared.database.held_locks import NotEverywhere
 from shared.plans import is_plan_name
 from shared.settings.api import LimitSettings
 from shared.store.time_zone_change import move_days
@@ -149,6 +150,8 @@ async def _set_time_zone(state: Path | None, organization_id: UUID, time_zone: s
         for _ in range(TRIES):
             try:
                 return await _move(connection, organization_id, time_zone)
+            except NotEverywhere as reason:
+                raise Failure(f"{reason}. Nothing was changed.") from None
             except (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError):
                 await backoff.wait(asyncio.Event())
     raise Failure(

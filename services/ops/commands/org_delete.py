@@ -28,6 +28,7 @@ from shared.backoff import Backoff
 from shared.calls.organization_tombstone import organization_tombstone
 from shared.counts.counted_sql import TAKE_AWAY
 from shared.database.connection import Connection
+from shared.database.held_locks import NotEverywhere, hold_on_each_server
 from shared.database.locks import DAYS_LOCK
 from shared.store.deltas_channel import notify_deltas
 from shared.store.quarantine import hold_call_alone
@@ -169,9 +170,10 @@ async def _close(connection: Connection, done: Deleted, actor: str) -> None:
     async with connection.transaction(isolation="read_committed"):
         # This lock comes first, in the order of the writers of bad records.
         await hold_call_alone(connection, organization_id, organization_tombstone(organization_id))
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock($1)", DAYS_LOCK, timeout=LONG_STATEMENT_SECONDS
-        )
+        try:
+            await hold_on_each_server(connection, DAYS_LOCK, organization_id, seconds=LONG_STATEMENT_SECONDS)
+        except NotEverywhere as reason:
+            raise Failure(f"{reason}. Nothing was deleted.") from None
         await connection.execute(_TOMBSTONE, organization_id, organization_tombstone(organization_id))
         removed = await _remove_credentials(connection, organization_id)
         await connection.execute(_DISABLE_WEBHOOKS, organization_id)

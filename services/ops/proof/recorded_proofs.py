@@ -15,6 +15,7 @@ from services.ops.proof.difference import Difference
 from services.ops.proof.proof import Progress, Proof
 from services.ops.terminal.failure import Failure
 from shared.database.connection import Connection
+from shared.database.held_locks import hold_alone
 from shared.database.locks import PROOF_LOCK
 from shared.database.loggable import loggable
 from shared.database.statement import Statement
@@ -34,7 +35,7 @@ async def begin_proof(connection: Connection) -> UUID:
     """Stores a new proof, removes the oldest beyond `PROOFS_KEPT`, and returns its id. Raises ProofRuns while
     another one runs, and asyncpg's errors."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", PROOF_LOCK)
+        await hold_alone(connection, PROOF_LOCK)
         if await _RUNS.fetchval(connection, lost=LOST_SECONDS):
             raise ProofRuns
         await _REMOVE.fetch(connection, kept=PROOFS_KEPT - 1)

@@ -11,6 +11,7 @@ from services.ops.terminal.printing import counted
 from shared.counts.cell import Measures
 from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
 from shared.database.connection import Connection
+from shared.database.held_locks import hold_alone
 from shared.database.locks import REPAIR_LOCK
 from shared.store.deltas_channel import notify_deltas
 
@@ -43,7 +44,7 @@ async def rebuild_organization(
         return found
     async with connection.transaction(isolation="read_committed"):
         # A separate statement, so that the next one's snapshot includes the changes of another rebuild.
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", REPAIR_LOCK, timeout=STATEMENT_SECONDS)
+        await hold_alone(connection, REPAIR_LOCK, seconds=STATEMENT_SECONDS)
         cells: int = await connection.fetchval(_CORRECT, *arguments, timeout=STATEMENT_SECONDS)
         if since is None and until is None:
             await connection.execute(_HAS_TOTALS, organization_id)
