@@ -19,7 +19,7 @@ import pytest
 from services.aggregator.apply_deltas import apply_deltas
 from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import Proof, prove, prove_connection
-from services.ops.proof.statements import CELLS
+from services.ops.proof.statements import OF_ONE_OR_ALL
 from services.ops.repair.refold import refold_calls
 from shared.calls.fold import LAWS
 from shared.database.connection import Connection
@@ -65,7 +65,9 @@ async def older(older_url: str) -> AsyncIterator[Connection]:
 
 async def assert_counted(connection: Connection) -> None:
     """Asserts that counts and totals, with their deltas, are a recount of the calls."""
-    assert [tuple(row) for row in await connection.fetch(CELLS, None) if row[1] is not None] == []
+    assert [
+        tuple(row) for row in await connection.fetch(OF_ONE_OR_ALL.cells, None) if row[1] is not None
+    ] == []
 
 
 async def proved(connection: Connection, older_calls: int) -> Proof:

@@ -13,7 +13,7 @@ from uuid import UUID
 from services.aggregator.reap import EVENT_ID
 from services.api.database.counts_state import CountsState, counts_state
 from services.ops.proof.proof import prove_connection
-from services.ops.proof.statements import CELLS
+from services.ops.proof.statements import OF_ONE_OR_ALL
 from shared.calls.event import InvalidEvent, read, read_stored
 from shared.calls.fold import FINAL, fold
 from shared.calls.local_time import local_hour
@@ -65,7 +65,11 @@ class Watcher:
         if snapshot == self._snapshot:
             return  # no writing transaction has ended
         self._snapshot = snapshot
-        off = [tuple(row) for row in await self._connection.fetch(CELLS, None) if row[1] is not None]
+        off = [
+            tuple(row)
+            for row in await self._connection.fetch(OF_ONE_OR_ALL.cells, None)
+            if row[1] is not None
+        ]
         assert not off, f"cells are off: {off}"
         await self._look_at_states()
         rows = await self._connection.fetch(_CALLS)

@@ -77,6 +77,9 @@ def verify(
     its stored events, field by field. A deleted call must have left no data. Each difference is listed.
     Nothing is locked and nothing is changed.
 
+    On a database that Citus distributes, each organization is proved in one snapshot, and different
+    organizations in several. --topic needs one PostgreSQL.
+
     Calls that an older version folded are counted separately: they are not wrong, and not proved until
     `callfold refold` has folded them again.
 
@@ -123,6 +126,7 @@ def as_wire(proof: Proof) -> dict[str, object]:
         "exact": proof.exact,
         "sampled": proof.sampled,
         "snapshot": proof.snapshot,
+        "snapshots": proof.snapshots,
         "cells": proof.cells,
         "calls": proof.calls,
         "events": proof.events,
@@ -140,7 +144,8 @@ def as_wire(proof: Proof) -> dict[str, object]:
 def print_proof(proof: Proof, scope: str = "") -> None:
     """Prints the proof for people: the numbers compared, the differences and the verdict."""
     to = console()
-    to.print(f"Snapshot of {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
+    snapshot = "Snapshot of" if proof.snapshots == 1 else f"{proof.snapshots:,} snapshots from"
+    to.print(f"{snapshot} {proof.snapshot:%Y-%m-%d %H:%M:%S} UTC{scope}:")
     deltas = counted(proof.deltas, "waiting delta")
     kinds = {difference.kind for difference in proof.differences}
     # Differences of cells come last: of more than are kept, those of cells may be the ones left out.
@@ -153,7 +158,8 @@ def print_proof(proof: Proof, scope: str = "") -> None:
     to.print(f"  {_right(proof.tombstones, 'deleted call')}: no data left")
     if proof.exact:
         of_calls = "each call of the sample" if proof.sampled else "every call"
-        to.print(f"EXACT: every count and {of_calls} is proved.", style="bold green")
+        how = "" if proof.snapshots == 1 else ", of each organization in one snapshot"
+        to.print(f"EXACT: every count and {of_calls} is proved{how}.", style="bold green")
         return
     if proof.folded_by_older_laws:
         calls = counted(proof.folded_by_older_laws, "call")

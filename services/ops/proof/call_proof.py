@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from services.ops.proof import statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
 from services.ops.proof.organization_zones import NO_ORGANIZATION, Zone
+from services.ops.proof.part import Part
+from services.ops.proof.statements import Statements
 from shared.calls.event import Event, InvalidEvent, read_stored
 from shared.calls.fold import LAWS, fold
 from shared.calls.local_time import LocalHour, local_hour
@@ -17,27 +18,31 @@ from shared.database.connection import Connection
 
 _EVENT_FIELDS: Final = ("organization_id", "call_id", "id", "type", "timestamp")
 _Key = tuple[UUID, UUID]
-Sample = tuple[float, float] | None
-"""The percentage of calls to sample, and the seed; None for all calls."""
+
+
+class Sample(NamedTuple):
+    """The percentage of calls to sample, and the seed."""
+
+    percent: float
+    seed: float
 
 
 async def prove_calls(
     connection: Connection,
-    organization_id: UUID | None,
-    sample: Sample,
+    part: Part,
+    sample: Sample | None,
     zones: Mapping[UUID, Zone],
     found: Findings,
     proved: Callable[[int], None],
 ) -> tuple[int, int]:
     """Compares the calls, or a sample of them, with their events. Both are read in the order of their keys
     and merged. Returns the numbers of calls and events."""
-    arguments = organization_id, *(sample or ())
-    calls_statement = statements.CALLS if sample is None else statements.SAMPLED_CALLS
+    calls_statement, events_statement = _statements(part.statements, sample)
     calls = events = 0
     strangers: set[UUID] = set()
-    groups = _events_by_call(connection, sample is not None, arguments)
+    groups = _events_by_call(connection, events_statement, part.argument)
     group = await anext(groups, None)
-    async for rows in chunks(connection, calls_statement, *arguments, length_of=_transcript_length):
+    async for rows in chunks(connection, calls_statement, part.argument, length_of=_transcript_length):
         for row in rows:
             key = row[0], row[1]
             while group is not None and group[0] < key:
@@ -61,6 +66,14 @@ async def prove_calls(
         events += _report_events_without_call(*group, found)
         group = await anext(groups, None)
     return calls, events
+
+
+def _statements(of_part: Statements, sample: Sample | None) -> tuple[str, str]:
+    """The statements that read the calls and their events."""
+    if sample is None:
+        return of_part.calls, of_part.events
+    numbers = sample._asdict()
+    return of_part.sampled_calls.format(**numbers), of_part.sampled_events.format(**numbers)
 
 
 def _prove_call(row: Any, event_rows: Sequence[Any], zone: Zone, found: Findings) -> None:
@@ -135,13 +148,12 @@ def _report_events_without_call(key: _Key, rows: Sequence[Any], found: Findings)
 
 
 async def _events_by_call(
-    connection: Connection, sampled: bool, arguments: Sequence[object]
+    connection: Connection, statement: str, argument: object
 ) -> AsyncIterator[tuple[_Key, list[Any]]]:
     """The rows of each call's events, in the order of the calls' keys."""
     key: _Key | None = None
     group: list[Any] = []
-    statement = statements.SAMPLED_EVENTS if sampled else statements.EVENTS
-    async for rows in chunks(connection, statement, *arguments, length_of=_payload_length):
+    async for rows in chunks(connection, statement, argument, length_of=_payload_length):
         for row in rows:
             its_key = row[0], row[1]
             if its_key != key:

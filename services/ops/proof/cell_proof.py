@@ -3,22 +3,21 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
-from services.ops.proof import statements
 from services.ops.proof.chunks import chunks
 from services.ops.proof.difference import Difference, Findings
+from services.ops.proof.part import Part
 from shared.counts.cell import PACKED_DIGITS, Cell, Measures
 from shared.counts.packed import unpack
 from shared.database.connection import Connection
 
 
-async def prove_cells(connection: Connection, organization_id: UUID | None, found: Findings) -> int:
+async def prove_cells(connection: Connection, part: Part, found: Findings) -> int:
     """Compares counts plus deltas, and totals plus deltas, with a recount of the calls, in one statement.
     Returns the number of cells. In a finding, the cell of a total has no phone number id."""
     cells = 0
     width, measures = len(Cell._fields), len(Measures._fields)
-    async for rows in chunks(connection, statements.CELLS, organization_id):
+    async for rows in chunks(connection, part.statements.cells, part.argument):
         for row in rows:
             cells, off = row[0], tuple(row[1:])
             if off[0] is None:

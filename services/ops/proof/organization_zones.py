@@ -4,9 +4,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from services.ops.proof import statements
 from services.ops.proof.chunks import STATEMENT_SECONDS
 from services.ops.proof.difference import Difference, Findings
+from services.ops.proof.part import Part
 from shared.calls.zones import UTC, find_time_zone, has_other_rules
 from shared.database.connection import Connection
 
@@ -21,12 +21,10 @@ class Zone(NamedTuple):
 NO_ORGANIZATION: Final = Zone(UTC, placed_by_others=False)
 
 
-async def read_zones(
-    connection: Connection, organization_id: UUID | None, found: Findings
-) -> dict[UUID, Zone]:
+async def read_zones(connection: Connection, part: Part, found: Findings) -> dict[UUID, Zone]:
     """The time zone of each organization. An unknown name is a difference, and counts as UTC."""
     zones: dict[UUID, Zone] = {}
-    rows = await connection.fetch(statements.ZONES, organization_id, timeout=STATEMENT_SECONDS)
+    rows = await connection.fetch(part.statements.zones, part.argument, timeout=STATEMENT_SECONDS)
     for some_id, name, recorded in rows:
         zone = find_time_zone(name)
         if zone is None:

@@ -4,22 +4,26 @@ fold of its events.
 One REPEATABLE READ, READ ONLY transaction sees one state of the database while ingest, aggregator and
 deletes continue; it takes no lock that they wait for. Calls and events are streamed side by side in the
 order of their keys, so memory does not depend on their number.
+
+A distributed database has no snapshot of all its servers. There each organization is proved in one snapshot,
+together with others of its shard.
 """
 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.ops.proof import statements
-from services.ops.proof.call_proof import prove_calls
+from services.ops.proof.call_proof import Sample, prove_calls
 from services.ops.proof.cell_proof import prove_cells
 from services.ops.proof.chunks import STATEMENT_SECONDS
 from services.ops.proof.deletion_proof import prove_tombstones
 from services.ops.proof.difference import Difference, Findings, some_of_both
 from services.ops.proof.organization_zones import read_zones
+from services.ops.proof.part import Part, parts
 from shared.database.connection import Connection, connect
 
 Progress = Callable[[int, int | None], None]
@@ -28,8 +32,8 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Proof:
-    """The result of a proof, and its snapshot. Of many differences only the first are kept: those of calls
-    and events come first, then those of cells, which most often follow from them."""
+    """The result of a proof, and the time of its first snapshot. Of many differences only the first are kept:
+    those of calls and events come first, then those of cells, which most often follow from them."""
 
     snapshot: datetime
     cells: int
@@ -47,6 +51,8 @@ class Proof:
     placed_by_other_rules: Mapping[UUID, int] = field(default_factory=dict)
     """By organization: the number of correct calls whose day or hour comes from other time-zone rules. They
     are not among the differences."""
+    snapshots: int = 1
+    """The number of snapshots. Each organization was proved in one of them."""
 
     @property
     def exact(self) -> bool:
@@ -81,38 +87,71 @@ async def prove_connection(
 ) -> Proof:
     """Proves every cell and every call, or about `sample_calls` calls chosen at random. The connection must
     not be in a transaction."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute(statements.PLAN_FOR_THE_WHOLE)
-        found = Findings()
-        about: Any = await connection.fetchrow(
-            statements.SNAPSHOT, organization_id, timeout=STATEMENT_SECONDS
-        )
-        snapshot, deltas, tombstones, calls_expected = about
-        zones = await read_zones(connection, organization_id, found)
-        cells = await prove_cells(connection, organization_id, found)
-        await prove_tombstones(connection, organization_id, found)
-        report = progress or (lambda _proved, _expected: None)
-        expected = calls_expected if organization_id is None and calls_expected > 0 else None
-        sample = None
-        if sample_calls is not None:
-            there = await connection.fetchval(
-                statements.CALLS_COUNT, organization_id, timeout=STATEMENT_SECONDS
-            )
-            expected = min(sample_calls, there)
-            sample = min(100.0, 100 * sample_calls / max(there, 1)), random.random()  # noqa: S311
-        calls, events = await prove_calls(
-            connection, organization_id, sample, zones, found, lambda proved: report(proved, expected)
-        )
+    found = Findings()
+    proved: list[_Proved] = []
+    expected, sample = None, None
+    if sample_calls is not None:
+        there = await _count_calls(connection, organization_id)
+        expected = min(sample_calls, there)
+        sample = Sample(min(100.0, 100 * sample_calls / max(there, 1)), random.random())  # noqa: S311
+    for part in await parts(connection, organization_id):
+        before = sum(one.calls for one in proved)
+
+        def report(calls: int, approximately: int | None, before: int = before) -> None:
+            if progress is not None:
+                progress(before + calls, approximately if expected is None else expected)
+
+        proved.append(await _prove_part(connection, part, sample, found, report))
     return Proof(
-        snapshot,
-        cells,
-        calls,
-        events,
-        deltas,
-        tombstones,
+        proved[0].snapshot,
+        sum(one.cells for one in proved),
+        sum(one.calls for one in proved),
+        sum(one.events for one in proved),
+        sum(one.deltas for one in proved),
+        sum(one.tombstones for one in proved),
         found.kept(),
         found.count,
         sample is not None,
         folded_by_older_laws=found.older_laws,
         placed_by_other_rules=found.placed_by_other_rules,
+        snapshots=len(proved),
     )
+
+
+class _Proved(NamedTuple):
+    """The snapshot of a part, and its numbers of rows."""
+
+    snapshot: datetime
+    cells: int
+    calls: int
+    events: int
+    deltas: int
+    tombstones: int
+
+
+async def _prove_part(
+    connection: Connection, part: Part, sample: Sample | None, found: Findings, report: Progress
+) -> _Proved:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(statements.PLAN_FOR_THE_WHOLE)
+        about: Any = await connection.fetchrow(
+            part.statements.snapshot, part.argument, timeout=STATEMENT_SECONDS
+        )
+        snapshot, deltas, tombstones, calls_expected = about
+        zones = await read_zones(connection, part, found)
+        cells = await prove_cells(connection, part, found)
+        await prove_tombstones(connection, part, found)
+        expected = calls_expected if part.organizations is None and calls_expected > 0 else None
+        calls, events = await prove_calls(
+            connection, part, sample, zones, found, lambda calls: report(calls, expected)
+        )
+    return _Proved(snapshot, cells, calls, events, deltas, tombstones)
+
+
+async def _count_calls(connection: Connection, organization_id: UUID | None) -> int:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(statements.PLAN_FOR_THE_WHOLE)
+        there: int = await connection.fetchval(
+            statements.CALLS_COUNT, organization_id, timeout=STATEMENT_SECONDS
+        )
+    return there

@@ -129,20 +129,20 @@ DELETE FROM proofs WHERE id IN (SELECT id FROM proofs ORDER BY started_at DESC, 
 _BEGIN: Final = Statement("INSERT INTO proofs (id) VALUES (:id::uuid)")
 
 _PROGRESS: Final = Statement("""
-UPDATE proofs SET heartbeat_at = clock_timestamp(), calls_done = :done::bigint,
+UPDATE proofs SET heartbeat_at = statement_timestamp(), calls_done = :done::bigint,
     calls_expected = :expected::bigint
 WHERE id = :id::uuid
 """)
 
 _FINISH: Final = Statement("""
-UPDATE proofs SET finished_at = clock_timestamp(), exact = :exact::boolean, cells = :cells::bigint,
+UPDATE proofs SET finished_at = statement_timestamp(), exact = :exact::boolean, cells = :cells::bigint,
     calls = :calls::bigint, events = :events::bigint, deltas = :deltas::bigint,
     differences_found = :differences_found::bigint, differences = :differences::text[]
 WHERE id = :id::uuid
 """)
 
 _FAIL: Final = Statement("""
-UPDATE proofs SET finished_at = clock_timestamp(), error = :error::text WHERE id = :id::uuid
+UPDATE proofs SET finished_at = statement_timestamp(), error = :error::text WHERE id = :id::uuid
 """)
 
 _LIST: Final = Statement(f"""

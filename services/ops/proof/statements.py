@@ -1,10 +1,12 @@
-"""The statements of the proof. The first parameter of each is an organization, or null for all."""
+"""The statements of the proof. The first parameter of each says which organizations are proved."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from shared.calls.named_call import SEVERAL_CALLS
 from shared.counts.cell import CALL_COLUMNS, PACKED_DIGITS, Measures
 from shared.counts.counted_sql import CELL, COUNTED, MEASURES, TOTAL
+from shared.database.held_locks import AT_SERVER
 from shared.store.quarantine import HAS_CONTENT
 
 _SUMS: Final = ", ".join(
@@ -25,15 +27,6 @@ SET LOCAL jit = off;
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0
 """
-
-SNAPSHOT: Final = """
-SELECT statement_timestamp(),
-       (SELECT count(*) FROM daily_call_deltas WHERE $1::uuid IS NULL OR organization_id = $1),
-       (SELECT count(*) FROM deleted_calls WHERE $1::uuid IS NULL OR organization_id = $1),
-       (SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass)
-"""
-
-ZONES: Final = "SELECT id, time_zone, zone_rules FROM organizations WHERE $1::uuid IS NULL OR id = $1"
 
 
 def compared(where: str) -> str:
@@ -71,8 +64,46 @@ WITH kept AS (
 """
 
 
-CELLS: Final = f"""
-{compared("$1::uuid IS NULL OR organization_id = $1")}
+@dataclass(frozen=True)
+class Statements:
+    """The statements for some organizations. Those of a sample still need its `percent` and its `seed`
+    (`str.format`)."""
+
+    snapshot: str
+    zones: str
+    cells: str
+    tombstones_with_calls: str
+    quarantined_of_unknown_calls: str
+    calls: str
+    events: str
+    sampled_calls: str
+    sampled_events: str
+
+
+# Both statements get the same sample, because one seed gives one sample in one snapshot. Citus does not pass
+# parameters of this clause on.
+_SAMPLE: Final = "TABLESAMPLE BERNOULLI ({percent}) REPEATABLE ({seed})"
+
+_CALL: Final = ", ".join(CALL_COLUMNS)
+_EVENT: Final = (
+    "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, "
+    "callfold_payload(payload, stored.type, stored.organization_id, stored.call_id) AS payload"
+)
+
+
+def _statements(asked: str, asked_of_organization: str, expected_calls: str, there: str) -> Statements:
+    """The statements for a condition over `organization_id`, and the same over the id of an organization.
+    `expected_calls` is an approximate number. `there` is added to FROM clauses of small tables."""
+    return Statements(
+        snapshot=f"""
+SELECT statement_timestamp(),
+       (SELECT count(*) FROM daily_call_deltas WHERE {asked}),
+       (SELECT count(*) FROM deleted_calls WHERE {asked}),
+       {expected_calls}
+""",
+        zones=f"SELECT id, time_zone, zone_rules FROM organizations{there} WHERE {asked_of_organization}",
+        cells=f"""
+{compared(asked)}
 SELECT whole.cells, off.*
 FROM (SELECT count(*) AS cells FROM compared) AS whole
 LEFT JOIN (
@@ -82,10 +113,10 @@ LEFT JOIN (
     WHERE {OFF}
 ) AS off ON true
 ORDER BY {CELL}
-"""
-
-# Citus refuses a LATERAL subquery without a FROM of its own. EXISTS would let PostgreSQL hash all calls.
-TOMBSTONES_WITH_CALLS: Final = f"""
+""",
+        # Citus refuses a LATERAL subquery without a FROM of its own. EXISTS would let PostgreSQL hash all
+        # calls.
+        tombstones_with_calls=f"""
 SELECT organization_id, call_id, calls, events, records
 FROM (
     SELECT organization_id, call_id,
@@ -99,43 +130,48 @@ FROM (
            AND record.call_id = deleted.call_id AND {HAS_CONTENT}) AS records
     FROM deleted_calls AS deleted
 ) AS found
-WHERE ($1::uuid IS NULL OR organization_id = $1) AND (calls > 0 OR events > 0 OR records > 0)
+WHERE ({asked}) AND (calls > 0 OR events > 0 OR records > 0)
 ORDER BY organization_id, call_id
-"""
-
-# The columns of these records do not identify their calls: records of several calls, or of older versions.
-QUARANTINED_OF_UNKNOWN_CALLS: Final = f"""
-SELECT id, key, value FROM quarantined_records
+""",
+        # The columns of these records do not identify their calls: records of several calls, or of older
+        # versions.
+        quarantined_of_unknown_calls=f"""
+SELECT id, key, value FROM quarantined_records{there}
 WHERE (organization_id IS NULL AND retained_from IS NULL
-       OR call_id = '{SEVERAL_CALLS}' AND ($1::uuid IS NULL OR organization_id = $1)) AND {HAS_CONTENT}
-"""
-
-# Both statements get the same sample, because one seed gives one sample in one snapshot.
-_SAMPLE: Final = "TABLESAMPLE BERNOULLI ($2) REPEATABLE ($3)"
-
-_CALL: Final = ", ".join(CALL_COLUMNS)
-_EVENT: Final = (
-    "stored.organization_id, stored.call_id, stored.id, stored.type, occurred_at, "
-    "callfold_payload(payload, stored.type, stored.organization_id, stored.call_id) AS payload"
-)
-_ASKED: Final = "$1::uuid IS NULL OR organization_id = $1"
-
-CALLS: Final = f"SELECT {_CALL} FROM calls WHERE {_ASKED} ORDER BY organization_id, id"
-
-EVENTS: Final = f"""
-SELECT {_EVENT} FROM call_events AS stored WHERE {_ASKED} ORDER BY organization_id, call_id
-"""
-
-SAMPLED_CALLS: Final = f"""
-SELECT {_CALL} FROM calls {_SAMPLE} WHERE {_ASKED} ORDER BY organization_id, id
-"""
-
-SAMPLED_EVENTS: Final = f"""
+       OR call_id = '{SEVERAL_CALLS}' AND ({asked})) AND {HAS_CONTENT}
+""",
+        calls=f"SELECT {_CALL} FROM calls WHERE {asked} ORDER BY organization_id, id",
+        events=f"""
+SELECT {_EVENT} FROM call_events AS stored WHERE {asked} ORDER BY organization_id, call_id
+""",
+        sampled_calls=f"""
+SELECT {_CALL} FROM calls {_SAMPLE} WHERE {asked} ORDER BY organization_id, id
+""",
+        sampled_events=f"""
 SELECT {_EVENT}
-FROM (SELECT organization_id, id FROM calls {_SAMPLE} WHERE {_ASKED}) AS sampled
+FROM (SELECT organization_id, id FROM calls {_SAMPLE} WHERE {asked}) AS sampled
 JOIN call_events AS stored
     ON stored.organization_id = sampled.organization_id AND stored.call_id = sampled.id
 ORDER BY stored.organization_id, stored.call_id
-"""
+""",
+    )
 
-CALLS_COUNT: Final = f"SELECT count(*) FROM calls WHERE {_ASKED}"
+
+OF_ONE_OR_ALL: Final = _statements(
+    "$1::uuid IS NULL OR organization_id = $1",
+    "$1::uuid IS NULL OR id = $1",
+    "(SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass)",
+    there="",
+)
+"""For one organization, or for all if the parameter is null."""
+
+OF_SHARD: Final = _statements(
+    "organization_id = ANY($1::uuid[])",
+    "id = ANY($1::uuid[])",
+    "-1",
+    there=f", {AT_SERVER.format('ANY($1::uuid[])')}",
+)
+"""For organizations of one shard of a distributed database. Its server evaluates all of them, so that they
+see one snapshot."""
+
+CALLS_COUNT: Final = "SELECT count(*) FROM calls WHERE $1::uuid IS NULL OR organization_id = $1"

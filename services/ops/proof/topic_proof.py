@@ -40,6 +40,7 @@ from services.publisher.topic_writer import record as published_record
 from shared.backoff import Backoff
 from shared.calls.shown_call import SHOWN_FIELDS, shown_call
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed
 from shared.kafka.client import Broker
 
 SUSPECTS_AT_ONCE: Final = 10_000
@@ -96,6 +97,11 @@ async def prove_topic(
         raise Failure(
             "A replica can be older than the topic, so it proves nothing about it. Set CALLFOLD_DATABASE_URL "
             "to the primary."
+        )
+    if await is_distributed(connection):
+        raise Failure(
+            "Cannot tell: Citus distributes the calls over several servers, and no snapshot has the calls of "
+            "all of them."
         )
     await _published_at(connection)
     async with topic_reader(broker, question.topic, faults) as reader:
