@@ -138,14 +138,17 @@ _OLD_OF_NONE: Final = "organization_id IS NULL AND retained_from < $1"
 _COUNT_OLD: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD}"
 _COUNT_OLD_OF_NONE: Final = f"SELECT count(*) FROM quarantined_records WHERE {_OLD_OF_NONE}"
 
+# The order makes each server of Citus choose the same records.
 _PRUNE: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
-    SELECT id FROM quarantined_records WHERE {_OLD} LIMIT $3 FOR UPDATE SKIP LOCKED)
+    SELECT id FROM quarantined_records WHERE {_OLD}
+    ORDER BY retained_from, id LIMIT $3 FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
 
 _PRUNE_OF_NONE: Final = f"""
 DELETE FROM quarantined_records WHERE id IN (
-    SELECT id FROM quarantined_records WHERE {_OLD_OF_NONE} LIMIT $2 FOR UPDATE SKIP LOCKED)
+    SELECT id FROM quarantined_records WHERE {_OLD_OF_NONE}
+    ORDER BY retained_from, id LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING id
 """
