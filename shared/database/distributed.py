@@ -6,9 +6,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from shared.database.connection import AnyConnection
 
+COORDINATOR: Final = 0
+"""The group of the coordinator."""
+
 
 class Server(NamedTuple):
-    """A server that has shards. `group` is its number in Citus."""
+    """A server that has shards, or may have had some. `group` is its number in Citus."""
 
     group: int
     url: str
@@ -22,9 +25,18 @@ async def is_distributed(connection: AnyConnection) -> bool:
     return found
 
 
+async def local_group(connection: AnyConnection) -> int | None:
+    """The connected server's group in Citus; None if the database is not distributed. Raises asyncpg's
+    errors."""
+    if not await is_distributed(connection):
+        return None
+    group: int = await connection.fetchval(_LOCAL_GROUP)
+    return group
+
+
 async def servers(connection: AnyConnection, url: str) -> Sequence[Server]:
-    """The servers of a distributed database that have shards, in the order of their groups. Each is reached
-    with the user and the parameters of `url`, which is the connection's. Raises asyncpg's errors."""
+    """The workers, and the coordinator if it has shards, in the order of their groups. Each is reached with
+    the user and the parameters of `url`, which is the connection's. Raises asyncpg's errors."""
     return [
         Server(group, url if is_here else url_of(url, host, port))
         for group, host, port, is_here in await connection.fetch(_SERVERS)
@@ -48,8 +60,12 @@ _HAS_CALLS: Final = (
     "SELECT EXISTS (SELECT 1 FROM pg_dist_partition WHERE logicalrelid = to_regclass('calls'))"
 )
 
+_LOCAL_GROUP: Final = "SELECT groupid FROM pg_dist_local_group"
+
+# A worker that is emptied still has the outbox of shards that were moved away.
 # The address of a server in Citus may be one that only the servers themselves can use, such as localhost.
 _SERVERS: Final = """
 SELECT groupid, nodename, nodeport, groupid = (SELECT groupid FROM pg_dist_local_group)
-FROM pg_dist_node WHERE shouldhaveshards AND isactive AND noderole = 'primary' ORDER BY groupid
+FROM pg_dist_node WHERE (shouldhaveshards OR groupid <> 0) AND isactive AND noderole = 'primary'
+ORDER BY groupid
 """

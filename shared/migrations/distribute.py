@@ -1,48 +1,25 @@
 """Distributes the tables over the servers of Citus, by organization."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
+
+import asyncpg
 
 from shared.database import roles
 from shared.database.connection import Connection, connect
-from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.database.distributed import is_distributed, servers
 from shared.migrations.alone import alone
+from shared.migrations.functions_on_shards import FUNCTIONS
+from shared.migrations.outbox_on_servers import (
+    complete_outbox,
+    shards_without_triggers,
+    statements_of_outbox,
+)
+from shared.migrations.places import BY_ORGANIZATION, ON_EACH_SERVER, ON_ONE_SERVER
+from shared.migrations.rights_on_servers import give_rights_on_servers
+from shared.migrations.upgrade import TablesBusy
 from shared.settings.database import Pooler
-
-BY_ORGANIZATION: Final = (
-    "calls",
-    "call_events",
-    "deleted_calls",
-    "daily_call_deltas",
-    "daily_call_counts",
-    "daily_call_totals",
-    "count_versions",
-    "count_days",
-    "pruned_call_counts",
-    "silent_calls",
-    "audit_log",
-)
-"""The tables whose rows are on the server of their organization. The first one is distributed
-first, and the others like it."""
-ON_EACH_SERVER: Final = (
-    "alembic_version",
-    "organizations",
-    "api_keys",
-    "members",
-    "sources",
-    "phone_numbers",
-    "quarantined_records",
-)
-"""The tables that each server has whole: small, or without an organization in their key."""
-ON_ONE_SERVER: Final = (
-    ("webhooks", "webhook_messages", "webhook_deliveries"),
-    ("source_calls",),
-    ("partitions_read",),
-    ("proofs",),
-)
-"""The tables that one server has whole, each group together. All servers can use them."""
-UNDISTRIBUTED: Final = ("publisher", "call_changes")
-"""The tables of the outbox. No trigger on a shard can write to them."""
 
 SETTINGS: Final[Mapping[str, str]] = {
     # SET LOCAL reaches the servers: without it, row-level security hides every row.
@@ -55,6 +32,10 @@ SETTINGS: Final[Mapping[str, str]] = {
 """Settings of the database, for all sessions on all servers."""
 SHARDS_PER_SERVER: Final = 2
 """Each statement over several organizations pays per shard. Shards can be split later."""
+COPY_SECONDS: Final = 7 * 24 * 3600
+"""The limit of a statement that copies a table."""
+LOCK_TIMEOUT: Final = "10s"
+"""How long the distribution waits for sessions that it has disconnected."""
 
 
 class CannotDistribute(Exception):
@@ -62,76 +43,157 @@ class CannotDistribute(Exception):
 
 
 async def distribute(database_url: str, pooler: Pooler = "none") -> None:
-    """Distributes each table that is not yet distributed, with its rows. Services must not run meanwhile.
+    """Distributes the tables with their rows, in one transaction. Disconnects all other sessions: until it
+    commits, they cannot read or write, and then they find distributed tables.
 
-    A table is one transaction; completed tables stay done. Running it again is harmless. Raises
-    `CannotDistribute` and asyncpg's errors."""
+    Running it again is harmless. Raises `CannotDistribute`, `TablesBusy` and asyncpg's errors."""
+    async with _migrating(database_url, pooler) as connection:
+        if not await is_distributed(connection):
+            await _distribute(connection, database_url)
+        await _place(connection, database_url)
+        for table in _statements():
+            await connection.execute(_REMOVE_COPIES, table)
+
+
+async def place_tables(database_url: str, pooler: Pooler = "none") -> bool:
+    """Completes a distributed database: tables, functions and rights of later steps, and the outbox on
+    servers added since. Does nothing to others. Returns whether the database is distributed.
+
+    Raises `CannotDistribute` and asyncpg's errors."""
+    async with _migrating(database_url, pooler) as connection:
+        if not await is_distributed(connection):
+            return False
+        await _place(connection, database_url)
+        return True
+
+
+@asynccontextmanager
+async def _migrating(database_url: str, pooler: Pooler) -> AsyncIterator[Connection]:
     async with alone(database_url, pooler):
-        connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
+        connection = await connect(
+            database_url,
+            application_name="callfold-migrate",
+            pooler=pooler,
+            command_timeout_seconds=COPY_SECONDS,
+        )
         try:
-            await _distribute(connection)
+            yield connection
         finally:
             await connection.close(timeout=5)
 
 
-async def _distribute(connection: Connection) -> None:
+async def _distribute(connection: Connection, database_url: str) -> None:
+    """Distributes the tables of a database on one PostgreSQL."""
     if not await connection.fetchval(_HAS_CITUS):
         raise CannotDistribute("The database does not have the extension citus")
-    servers = await connection.fetchval(_SERVERS)
-    if not servers:
+    found = await servers(connection, database_url)
+    if not found:
         raise CannotDistribute("Citus has no server for shards; add one with citus_add_node")
-    there = {row[0] for row in await connection.fetch(_DISTRIBUTED)}
-    if "calls" not in there and await connection.fetchval("SELECT count(*) FROM publisher"):
-        raise CannotDistribute("A publisher follows the calls; end it first with `callfold publish --end`")
-    for name, value in SETTINGS.items():
-        await connection.execute(_set_of_database(name, value))
-    for table, statement in _statements().items():
-        if table not in there:
-            await _distribute_table(connection, table, statement, servers * SHARDS_PER_SERVER)
-    for statement in await _grants(connection):
-        await connection.execute(statement)
+    await _set_settings(connection)
+    await _complete_servers(connection, database_url)
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(_LIMITS)
+            # A service that connects now waits here, where it reads the step of the tables.
+            await connection.execute("LOCK TABLE alembic_version")
+            await _disconnect_others(connection)
+            for table in roles.all_tables():
+                await connection.execute(f"LOCK TABLE {table}")
+            for function in FUNCTIONS.values():
+                await connection.execute(function)
+            await _place_tables(connection, len(found) * SHARDS_PER_SERVER)
+            # These waited for the locks, with the settings of one PostgreSQL.
+            await _disconnect_others(connection)
+        await _disconnect_others(connection)
+    except asyncpg.LockNotAvailableError:
+        raise TablesBusy(
+            "The tables are in use, and a lock for their distribution was not available"
+        ) from None
 
 
-def _statements() -> dict[str, tuple[str, ...]]:
-    """The statement that distributes each table and its parameters, in an order that foreign keys allow."""
-    first, *others = BY_ORGANIZATION
-    statements: dict[str, tuple[str, ...]] = {table: (_ON_EACH_SERVER, table) for table in ON_EACH_SERVER}
-    statements[first] = (_BY_ORGANIZATION, first, "none")
-    statements |= {table: (_BY_ORGANIZATION, table, first) for table in others}
-    for first, *others in ON_ONE_SERVER:
-        statements[first] = (_ON_ONE_SERVER, first, "none")
-        statements |= {table: (_ON_ONE_SERVER, table, first) for table in others}
-    return statements
+async def _disconnect_others(connection: Connection) -> None:
+    try:
+        await connection.fetch(_DISCONNECT)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotDistribute(
+            f"The connected user cannot disconnect the services ({error.message})"
+        ) from None
 
 
-async def _distribute_table(
-    connection: Connection, table: str, statement: tuple[str, ...], shards: int
-) -> None:
+async def _place(connection: Connection, database_url: str) -> None:
+    """Completes a distributed database."""
+    await _set_settings(connection)
+    await _complete_servers(connection, database_url)
+    for name, statement in FUNCTIONS.items():
+        body = await connection.fetchval(_BODY, name)
+        if body is None or body not in statement:
+            await connection.execute(statement)
+    shards = await connection.fetchval(_SHARDS, BY_ORGANIZATION[0])
     async with connection.transaction(isolation="read_committed"):
-        await connection.execute(f"SET LOCAL citus.shard_count = {shards}")
-        await connection.execute("SET LOCAL citus.enable_unsafe_triggers = on")
-        for change in _BEFORE.get(table, ()):
-            await connection.execute(change)
+        await _place_tables(connection, shards)
+    await give_rights_on_servers(connection, database_url)
+    for server in await servers(connection, database_url):
+        async with _on_server(server.url) as there:
+            if without := await shards_without_triggers(there):
+                raise CannotDistribute(
+                    f"On the server of group {server.group}, the triggers of {', '.join(without)} are "
+                    "missing, so changes are lost; stop the services, and restore the triggers"
+                )
+
+
+async def _place_tables(connection: Connection, shards: int) -> None:
+    """Gives each table that has no place yet its place, within the caller's transaction."""
+    placed = {row[0] for row in await connection.fetch(_PLACED)}
+    await connection.execute(_MODE)
+    await connection.execute(_SHARD_COUNT, str(shards))
+    for table, statement in _statements().items():
+        if table in placed:
+            continue
         for policy in roles.policies(distributed=True):
             if policy.table == table and await connection.fetchval(_HAS_POLICY, table, policy.name):
                 await connection.execute(roles.alter_policy(policy))
         await connection.execute(*statement)
 
 
-async def _grants(connection: Connection) -> list[str]:
-    """The statements that let the services' roles, if they exist, use the sequences of identity columns, and
-    that limit their waits for locks on each server."""
-    there = {row[0] for row in await connection.fetch(_ROLES, list(roles.ROLES))}
-    sequences = ", ".join(row[0] for row in await connection.fetch(_SEQUENCES))
-    return [
-        statement
-        for role in roles.ROLES
-        if role in there
-        for statement in (
-            f"GRANT USAGE ON SEQUENCE {sequences} TO {role}",
-            f"ALTER ROLE {role} SET lock_timeout = '{OWN_LOCK_TIMEOUT}'",
-        )
-    ]
+def _statements() -> dict[str, tuple[str, str] | tuple[str, str, str]]:
+    """The statement that places each table and its parameters, in an order that foreign keys allow."""
+    first, *others = BY_ORGANIZATION
+    statements: dict[str, tuple[str, str] | tuple[str, str, str]] = {
+        table: (_ON_EACH_SERVER, table) for table in ON_EACH_SERVER
+    }
+    statements[first] = (_BY_ORGANIZATION, first, "none")
+    statements |= {table: (_BY_ORGANIZATION, table, first) for table in others}
+    for leader, *followers in ON_ONE_SERVER:
+        statements[leader] = (_ON_ONE_SERVER, leader, "none")
+        statements |= {table: (_ON_ONE_SERVER, table, leader) for table in followers}
+    return statements
+
+
+async def _set_settings(connection: Connection) -> None:
+    there = {row[0] for row in await connection.fetch(_DATABASE_SETTINGS)}
+    for setting, statement in _SET_SETTINGS.items():
+        if setting not in there:
+            await connection.execute(statement)
+
+
+async def _complete_servers(connection: Connection, database_url: str) -> None:
+    """Gives each server the outbox."""
+    wanted = await statements_of_outbox(connection)
+    publishes = await connection.fetchval(_PUBLISHES)
+    for server in await servers(connection, database_url):
+        if server.url != database_url:
+            async with _on_server(server.url) as there:
+                await complete_outbox(there, wanted, publishes)
+
+
+@asynccontextmanager
+async def _on_server(url: str) -> AsyncIterator[Connection]:
+    """A connection for the block. Raises `CannotDistribute` if the server cannot be reached."""
+    connection = await connect(url, application_name="callfold-migrate")
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
 
 
 def _set_of_database(name: str, value: str) -> str:
@@ -140,100 +202,26 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {name} = {value}', current_dat
 """
 
 
-# The tables of versions are written by the name of their shards: a trigger on a shard may use no distributed
-# table beside its transition table.
-_DELTAS_APPLIED: Final = """
-CREATE OR REPLACE FUNCTION callfold_deltas_applied() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    versions text;
-    days text;
-BEGIN
-    SELECT
-        'public.' || max(shard_name(there.logicalrelid, there.shardid))
-            FILTER (WHERE there.logicalrelid = 'public.count_versions'::regclass),
-        'public.' || max(shard_name(there.logicalrelid, there.shardid))
-            FILTER (WHERE there.logicalrelid = 'public.count_days'::regclass)
-    INTO STRICT versions, days
-    FROM pg_dist_shard AS here JOIN pg_dist_shard AS there USING (shardminvalue)
-    WHERE here.shardid = substring(TG_TABLE_NAME FROM '[0-9]+$')::bigint;
-    EXECUTE format($statement$
-        WITH versions AS (
-            INSERT INTO %s AS kept (organization_id, version)
-            SELECT organization_id, extract(epoch FROM clock_timestamp()) * 1000000
-            FROM (SELECT DISTINCT organization_id FROM applied ORDER BY organization_id) AS organization
-            ON CONFLICT (organization_id)
-                DO UPDATE SET version = greatest(excluded.version, kept.version + 1)
-            RETURNING organization_id, version
-        )
-        INSERT INTO %s (organization_id, livemode, day, version)
-        SELECT organization_id, livemode, day, versions.version
-        FROM (SELECT DISTINCT organization_id, livemode, day FROM applied) AS days
-        JOIN versions USING (organization_id)
-        ORDER BY organization_id, livemode, day
-        ON CONFLICT (organization_id, livemode, day) DO UPDATE SET version = excluded.version
-    $statement$, versions, days);
-    RETURN NULL;
-END
-$$
+_SET_SETTINGS: Final = {f"{name}={value}": _set_of_database(name, value) for name, value in SETTINGS.items()}
+
+_DATABASE_SETTINGS: Final = """
+SELECT unnest(setconfig) FROM pg_db_role_setting
+WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
-# The organization's server evaluates it all. An organization without a version has no state.
-_COUNTS_STATE: Final = """
-CREATE OR REPLACE FUNCTION callfold_counts_state(organization uuid)
-RETURNS TABLE (server text, version bigint, waiting bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN QUERY
-    SELECT CASE WHEN NOT pg_is_in_recovery() THEN
-            concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time(),
-                      pg_stat_get_bgwriter_stat_reset_time()) END,
-        kept.version,
-        (SELECT count(*)
-         FROM (SELECT 1 FROM public.daily_call_deltas AS delta
-               WHERE delta.organization_id = organization LIMIT 1001) AS deltas)
-    FROM public.count_versions AS kept WHERE kept.organization_id = organization;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT NULL::text, 0::bigint, 0::bigint;
-    END IF;
-END
-$$
+_LIMITS: Final = f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0"
+
+_MODE: Final = """
+SET LOCAL citus.multi_shard_modify_mode = sequential; SET LOCAL citus.enable_unsafe_triggers = on
 """
 
-_COUNTS_REPAIRED: Final = """
-CREATE OR REPLACE FUNCTION callfold_counts_repaired(organization uuid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    repaired bigint := extract(epoch FROM clock_timestamp()) * 1000000;
-BEGIN
-    INSERT INTO public.count_versions AS kept (organization_id, version) VALUES (organization, repaired)
-    ON CONFLICT (organization_id) DO UPDATE SET version = greatest(excluded.version, kept.version + 1)
-    RETURNING version INTO repaired;
-    INSERT INTO public.count_days (organization_id, livemode, day, version)
-    SELECT organization, livemode, day, repaired
-    FROM (SELECT livemode, day FROM public.daily_call_totals WHERE organization_id = organization
-          UNION
-          SELECT livemode, day FROM public.daily_call_counts WHERE organization_id = organization) AS days
-    ORDER BY livemode, day
-    ON CONFLICT (organization_id, livemode, day) DO UPDATE SET version = excluded.version;
-END
-$$
-"""
+_SHARD_COUNT: Final = "SELECT set_config('citus.shard_count', $1, true)"
 
-# The trigger of the outbox cannot write to a table that is not distributed.
-_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
-    "calls": tuple(
-        f"DROP TRIGGER IF EXISTS callfold_calls_{name} ON calls"
-        for name in ("inserted", "updated", "deleted")
-    ),
-    "daily_call_deltas": (_DELTAS_APPLIED, _COUNTS_STATE, _COUNTS_REPAIRED),
-}
+_DISCONNECT: Final = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    AND application_name NOT LIKE 'callfold-migrate%' AND application_name NOT LIKE 'citus%'
+"""
 
 _ON_EACH_SERVER: Final = "SELECT create_reference_table($1::text::regclass)"
 
@@ -243,21 +231,20 @@ _BY_ORGANIZATION: Final = (
 
 _ON_ONE_SERVER: Final = "SELECT create_distributed_table($1::text::regclass, NULL, colocate_with => $2)"
 
+# Citus hides the rows as they were before, and keeps them on the disk.
+_REMOVE_COPIES: Final = "SELECT truncate_local_data_after_distributing_table($1::text::regclass)"
+
 _HAS_CITUS: Final = "SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')"
 
-_SERVERS: Final = "SELECT count(*) FROM pg_dist_node WHERE shouldhaveshards AND noderole = 'primary'"
+_PLACED: Final = "SELECT logicalrelid::text FROM pg_dist_partition"
 
-_DISTRIBUTED: Final = "SELECT logicalrelid::text FROM pg_dist_partition"
+_SHARDS: Final = "SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = $1::text::regclass"
+
+_PUBLISHES: Final = "SELECT EXISTS (SELECT 1 FROM publisher)"
+
+_BODY: Final = "SELECT prosrc FROM pg_proc WHERE oid = to_regproc($1)"
 
 _HAS_POLICY: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_policies
                WHERE schemaname = current_schema() AND tablename = $1 AND policyname = $2)
-"""
-
-_ROLES: Final = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1::text[])"
-
-_SEQUENCES: Final = """
-SELECT DISTINCT pg_get_serial_sequence(logicalrelid::text, attname)
-FROM pg_dist_partition JOIN pg_attribute ON attrelid = logicalrelid
-WHERE attidentity <> '' ORDER BY 1
 """

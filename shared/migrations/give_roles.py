@@ -14,6 +14,7 @@ from shared.database import roles
 from shared.database.connection import Connection, connect
 from shared.database.distributed import is_distributed
 from shared.migrations.alone import LOCK_TIMEOUT, alone
+from shared.migrations.rights_on_servers import corrections, give_rights_on_servers
 from shared.migrations.upgrade import PAUSES_SECONDS, TablesBusy
 from shared.settings.database import Pooler
 
@@ -45,6 +46,8 @@ async def give_roles(database_url: str, pooler: Pooler = "none", *, password: st
             for pause in (*PAUSES_SECONDS, None):
                 try:
                     await _give(connection)
+                    if await is_distributed(connection):
+                        await give_rights_on_servers(connection, database_url)
                     return
                 except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
                     if pause is None:
@@ -116,11 +119,8 @@ async def _give(connection: Connection) -> None:
 async def missing(connection: Connection) -> dict[str, list[str]]:
     """The statements that correct privileges and policies, by the table or function that they change."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    there = {tuple(row) for row in await connection.fetch(_RIGHTS, roles.ROLES, roles.all_tables())}
-    for role, table, right in sorted(roles.rights() - there):
-        found[table].append(f"GRANT {right} ON {table} TO {role}")
-    for role, table, right in sorted(there - roles.rights()):
-        found[table].append(f"REVOKE {right} ON {table} FROM {role}")
+    for table, correction in await corrections(connection, roles.ROLES, roles.all_tables()):
+        found[table].append(correction)
     callable_ = {tuple(row) for row in await connection.fetch(_CALLABLE, roles.ROLES)}
     for role, functions in roles.FUNCTION_RIGHTS.items():
         for function in functions:
@@ -143,17 +143,6 @@ async def missing(connection: Connection) -> dict[str, list[str]]:
 _ROLES: Final = "SELECT rolname, rolbypassrls FROM pg_roles WHERE rolname = ANY ($1::text[])"
 
 _MAY_GIVE_BYPASS: Final = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-
-_RIGHTS: Final = """
-WITH role AS (SELECT oid, rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1::text[])),
-of_us AS (SELECT oid, relname::text AS name, relacl FROM pg_class WHERE oid = ANY ($2::text[]::regclass[]))
-SELECT role.name, of_us.name, privilege_type
-FROM of_us, aclexplode(relacl) AS acl JOIN role ON role.oid = acl.grantee
-UNION ALL
-SELECT role.name, of_us.name, privilege_type || ' (' || attname || ')'
-FROM of_us JOIN pg_attribute ON attrelid = of_us.oid, aclexplode(attacl) AS acl
-    JOIN role ON role.oid = acl.grantee
-"""
 
 _CALLABLE: Final = """
 SELECT rolname::text, pg_proc.oid::regprocedure::text

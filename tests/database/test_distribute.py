@@ -4,21 +4,15 @@ import pytest
 
 from shared.database.roles import all_tables, policies
 from shared.database.tables import metadata
-from shared.migrations.distribute import (
-    BY_ORGANIZATION,
-    ON_EACH_SERVER,
-    ON_ONE_SERVER,
-    UNDISTRIBUTED,
-    CannotDistribute,
-    distribute,
-)
+from shared.migrations.distribute import CannotDistribute, distribute, place_tables
+from shared.migrations.places import BY_ORGANIZATION, OF_EACH_SERVER, ON_EACH_SERVER, ON_ONE_SERVER
 
 
 def test_each_table_has_one_place() -> None:
     places = [
         *BY_ORGANIZATION,
         *ON_EACH_SERVER,
-        *UNDISTRIBUTED,
+        *OF_EACH_SERVER,
         *(name for group in ON_ONE_SERVER for name in group),
     ]
     assert sorted(places) == sorted(all_tables())
@@ -41,3 +35,4 @@ def test_policies_of_a_distributed_database_have_no_subquery() -> None:
 async def test_a_database_without_the_extension_stays_as_it_is(database_url: str) -> None:
     with pytest.raises(CannotDistribute, match="does not have the extension citus"):
         await distribute(database_url)
+    assert not await place_tables(database_url)

@@ -22,17 +22,35 @@ RolesOption = Annotated[
     ),
 ]
 
+DistributeOption = Annotated[
+    bool,
+    typer.Option(
+        "--distribute",
+        help="Also distribute the tables over the servers of Citus, with their rows. All other sessions are "
+        "disconnected; services wait until it is done.",
+    ),
+]
 
-def migrate(roles: RolesOption = False, state: StateOption = None, as_json: JsonOption = False) -> None:
+
+def migrate(
+    roles: RolesOption = False,
+    distribute: DistributeOption = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Create the tables in a new database, or migrate those of an older callfold.
 
     Running it again is harmless, so it can run at each start. Of two runs at once, the second waits. Tables
     of a newer callfold stay unchanged, because this version runs on them.
+
+    In a database that Citus distributes, it also places new tables, and prepares servers that were added.
     """
     secret = settings_from_environment(RolesSettings).roles_password
     # Here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
+    from shared.migrations.distribute import CannotDistribute, place_tables
+    from shared.migrations.distribute import distribute as distribute_tables
     from shared.migrations.give_roles import MayNotMakeRoles, give_roles
     from shared.migrations.upgrade import TablesBusy
     from shared.migrations.upgrade import upgrade as to_newest
@@ -45,12 +63,17 @@ def migrate(roles: RolesOption = False, state: StateOption = None, as_json: Json
                 newer = to_newest(place.address, place.pooler)
             except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
+            distributed = False
+            if newer is None:  # a newer callfold knows more tables
+                if distribute:
+                    asyncio.run(distribute_tables(place.address, place.pooler))
+                distributed = distribute or asyncio.run(place_tables(place.address, place.pooler))
             if roles and newer is None:  # a newer callfold decides on its own roles
                 password = None if secret is None else secret.get_secret_value()
                 asyncio.run(give_roles(place.address, place.pooler, password=password))
     except TablesBusy as busy:
         raise Failure(f"{busy}{asyncio.run(_oldest_transaction(place))}.") from None
-    except MayNotMakeRoles as refused:
+    except (CannotDistribute, MayNotMakeRoles) as refused:
         raise Failure(f"{refused}.") from None
     if as_json:
         print_json(
@@ -58,6 +81,10 @@ def migrate(roles: RolesOption = False, state: StateOption = None, as_json: Json
         )
     elif newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")
+        if distributed:
+            typer.echo(
+                "Its tables are distributed over the servers of Citus, and each server has its outbox."
+            )
     else:
         typer.echo(
             f"A newer callfold migrated the database (step {newer}). This version runs on it: nothing to do."
