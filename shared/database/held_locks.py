@@ -14,7 +14,7 @@ from shared.database.distributed import is_distributed
 from shared.database.locks import CALL_LOCKS
 
 AT_SERVER: Final = (
-    "(SELECT count(*) FROM (SELECT FROM calls WHERE organization_id = {} LIMIT 0) AS none) AS there"
+    "(SELECT count(*) FROM (SELECT 1 FROM calls WHERE organization_id = {} LIMIT 0) AS none) AS there"
 )
 """A FROM clause of one row. It makes Citus evaluate the statement at the server of an organization, which
 needs no rows."""

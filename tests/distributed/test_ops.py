@@ -5,8 +5,10 @@ create databases beside it, on all of its servers."""
 
 import asyncio
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -21,6 +23,7 @@ from services.aggregator.quarantine_erasure import place_quarantined, prune_quar
 from services.aggregator.reap import EVERYTHING, reap
 from services.ops.proof.proof import prove, prove_connection
 from services.ops.proof.statements import OF_SHARD
+from services.ops.repair import rebuild
 from shared.calls.event import Event
 from shared.database.connection import Connection
 from shared.database.distributed import servers, url_of
@@ -365,8 +368,19 @@ async def test_an_organization_is_deleted_whole(url: str, citus: Connection) -> 
     assert await citus.fetchval("SELECT count(*) FROM calls") == 6
 
 
-async def test_the_statements_of_a_shard_are_passed_on_whole(citus: Connection) -> None:
+async def test_statements_that_compare_rows_are_passed_on_whole(citus: Connection) -> None:
     """Only then do they see one snapshot."""
-    for statement in (OF_SHARD.zones, OF_SHARD.quarantined_of_unknown_calls, OF_SHARD.calls, OF_SHARD.events):
-        plan = await citus.fetch("EXPLAIN " + statement.replace("$1", f"'{{{ORGANIZATIONS[0]}}}'"))
-        assert "Task Count: 1" in "\n".join(line for (line,) in plan), statement
+    some, numbered = f"'{{{ORGANIZATIONS[0]}}}'", re.compile("{(percent|seed)}")
+    of_shard = {field.name: getattr(OF_SHARD, field.name) for field in fields(OF_SHARD)}
+    for name, statement in of_shard.items():
+        assert await _tasks(citus, numbered.sub("1", statement).replace("$1", some)) == 1, name
+    for statement in (rebuild._DIFFERENCES, rebuild._COUNT):
+        days = statement.replace("$2", "NULL").replace("$3", "NULL")
+        assert await _tasks(citus, days.replace("$1", f"'{ORGANIZATIONS[0]}'")) == 1
+
+
+async def _tasks(citus: Connection, statement: str) -> int:
+    """The number of tasks of a statement that Citus passes on whole; 0 of one that it takes apart."""
+    plan = "\n".join(line for (line,) in await citus.fetch(f"EXPLAIN {statement}"))
+    found = re.findall("Task Count: (\\d+)", plan)
+    return int(found[0]) if len(found) == 1 and "Subplan" not in plan else 0

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -170,6 +171,31 @@ async def test_damage_is_found_and_reported(proved: Connection, damage: str) -> 
         assert str(difference.cell["day"]) in str(difference)
     elif kind != "organization":
         assert str(difference.call_id) in str(difference)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_the_proof_by_shard_finds_the_same(proved: Connection, damage: str) -> None:
+    """On a distributed database, each shard's organizations are proved in a snapshot of their own."""
+    await stored(proved, event("call.initiated", organization_id=UUID(int=2), call_id=UUID(int=5)))
+    await proved.execute(DAMAGE[damage][0])
+    whole = await prove_connection(proved)
+    await seed.distributed(proved)
+    await proved.execute(SHARDS)
+    by_shard = await prove_connection(proved)
+    assert (whole.snapshots, by_shard.snapshots) == (1, 2)
+    assert set(map(str, by_shard.differences)) == set(map(str, whole.differences))
+    assert replace(by_shard, snapshot=whole.snapshot, snapshots=1, differences=()) == replace(
+        whole, differences=()
+    )
+    assert not (await prove_connection(proved, ORGANIZATION)).exact
+    assert (await prove_connection(proved, sample_calls=1)).sampled
+
+
+SHARDS = """
+CREATE FUNCTION get_shard_id_for_distribution_column(text, uuid) RETURNS bigint
+RETURN ascii(right($2::text, 1))
+"""
+"""A shard for each last digit of an organization."""
 
 
 DELTA_DAMAGED: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {

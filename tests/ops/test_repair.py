@@ -17,6 +17,7 @@ from services.ops.terminal.progress_bar import progress
 from shared.counts.packed import unpack
 from shared.database.connection import Connection
 from shared.store.batch import Overtaken, write
+from tests.support import seed
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.processes import until
@@ -67,6 +68,22 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
     again = await callfold("rebuild", database_url=database_url)
     assert again.output == "Every count equals a recount of the calls: nothing to repair.\n"
+
+
+@pytest.mark.parametrize("damage", COUNTS_DAMAGED.values(), ids=COUNTS_DAMAGED)
+async def test_rebuild_repairs_the_same_on_a_distributed_database(
+    database: Connection, database_url: str, damage: str
+) -> None:
+    """There it reads the differences and writes them as constants."""
+    await stored(database, initiated, answered, completed, of_another)
+    await database.execute(damage)
+    off = [one for one in (await prove(database_url)).differences if one.kind == "cell"]
+    await seed.distributed(database)
+    repaired = [await rebuild_organization(database, one, actor="one") for one in (ORGANIZATION, OTHER)]
+    assert sum(repaired) == len(off)
+    assert [await rebuild_organization(database, one, actor="one") for one in (ORGANIZATION, OTHER)] == [0, 0]
+    await database.execute("DROP TABLE pg_dist_partition")
+    assert not [one for one in (await prove(database_url)).differences if one.kind == "cell"]
 
 
 async def test_rebuild_of_some_days_or_one_organization_leaves_the_rest(

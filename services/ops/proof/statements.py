@@ -9,7 +9,7 @@ from shared.counts.counted_sql import CELL, COUNTED, MEASURES, TOTAL
 from shared.database.held_locks import AT_SERVER
 from shared.store.quarantine import HAS_CONTENT
 
-_SUMS: Final = ", ".join(
+TYPED_SUMS: Final = ", ".join(
     f"sum({name}) AS {name}"
     if name == "cost_cents" or name in PACKED_DIGITS
     else f"sum({name})::bigint AS {name}"
@@ -37,21 +37,21 @@ def compared(where: str) -> str:
     that stay counted. `compared_totals` has the same for the totals."""
     return f"""
 WITH kept AS (
-    SELECT {CELL}, {_SUMS}
+    SELECT {CELL}, {TYPED_SUMS}
     FROM (SELECT {CELL}, {MEASURES} FROM daily_call_counts WHERE {where}
           UNION ALL
           SELECT {CELL}, {MEASURES} FROM daily_call_deltas WHERE {where}) AS part
     GROUP BY {CELL}
 ), recount AS (
-    SELECT {CELL}, {_SUMS}
-    FROM (SELECT {CELL}, {_SUMS} FROM (SELECT {COUNTED} FROM calls WHERE {where}) AS call GROUP BY {CELL}
+    SELECT {CELL}, {TYPED_SUMS}
+    FROM (SELECT {CELL}, {TYPED_SUMS} FROM (SELECT {COUNTED} FROM calls WHERE {where}) AS call GROUP BY {CELL}
           UNION ALL
           SELECT {CELL}, {MEASURES} FROM pruned_call_counts WHERE {where}) AS part
     GROUP BY {CELL}
 ), compared AS (
     SELECT {CELL}, {_KEPT}, {_RECOUNTED} FROM kept FULL JOIN recount USING ({CELL})
 ), kept_totals AS (
-    SELECT {TOTAL}, {_SUMS}
+    SELECT {TOTAL}, {TYPED_SUMS}
     FROM (SELECT {TOTAL}, {MEASURES} FROM daily_call_totals WHERE {where}
           UNION ALL
           SELECT {TOTAL}, {MEASURES} FROM daily_call_deltas WHERE {where}) AS part
@@ -59,7 +59,7 @@ WITH kept AS (
 ), compared_totals AS (
     SELECT {TOTAL}, {_KEPT}, {_RECOUNTED}
     FROM kept_totals AS kept
-    FULL JOIN (SELECT {TOTAL}, {_SUMS} FROM recount GROUP BY {TOTAL}) AS recount USING ({TOTAL})
+    FULL JOIN (SELECT {TOTAL}, {TYPED_SUMS} FROM recount GROUP BY {TOTAL}) AS recount USING ({TOTAL})
 )
 """
 
@@ -91,9 +91,12 @@ _EVENT: Final = (
 )
 
 
-def _statements(asked: str, asked_of_organization: str, expected_calls: str, there: str) -> Statements:
+def _statements(
+    asked: str, asked_of_organization: str, expected_calls: str, *, there: str, everywhere: str
+) -> Statements:
     """The statements for a condition over `organization_id`, and the same over the id of an organization.
-    `expected_calls` is an approximate number. `there` is added to FROM clauses of small tables."""
+    `expected_calls` is an approximate number. `there` is added to FROM clauses of small tables, and
+    `everywhere` to the conditions of subqueries."""
     return Statements(
         snapshot=f"""
 SELECT statement_timestamp(),
@@ -121,14 +124,15 @@ SELECT organization_id, call_id, calls, events, records
 FROM (
     SELECT organization_id, call_id,
         (SELECT count(*) FROM calls
-         WHERE calls.organization_id = deleted.organization_id AND calls.id = deleted.call_id) AS calls,
+         WHERE calls.organization_id = deleted.organization_id
+           AND calls.id = deleted.call_id{everywhere}) AS calls,
         (SELECT count(*) FROM call_events AS stored
          WHERE stored.organization_id = deleted.organization_id
-           AND stored.call_id = deleted.call_id) AS events,
+           AND stored.call_id = deleted.call_id{everywhere}) AS events,
         (SELECT count(*) FROM quarantined_records AS record
          WHERE record.organization_id = deleted.organization_id
            AND record.call_id = deleted.call_id AND {HAS_CONTENT}) AS records
-    FROM deleted_calls AS deleted
+    FROM deleted_calls AS deleted WHERE true{everywhere}
 ) AS found
 WHERE ({asked}) AND (calls > 0 OR events > 0 OR records > 0)
 ORDER BY organization_id, call_id
@@ -162,6 +166,7 @@ OF_ONE_OR_ALL: Final = _statements(
     "$1::uuid IS NULL OR id = $1",
     "(SELECT reltuples::bigint FROM pg_class WHERE oid = 'calls'::regclass)",
     there="",
+    everywhere="",
 )
 """For one organization, or for all if the parameter is null."""
 
@@ -170,6 +175,7 @@ OF_SHARD: Final = _statements(
     "id = ANY($1::uuid[])",
     "-1",
     there=f", {AT_SERVER.format('ANY($1::uuid[])')}",
+    everywhere=" AND organization_id = ANY($1::uuid[])",
 )
 """For organizations of one shard of a distributed database. Its server evaluates all of them, so that they
 see one snapshot."""
