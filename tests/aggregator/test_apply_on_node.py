@@ -1,6 +1,6 @@
 """Deltas of a distributed database, with ordinary tables in the place of shards."""
 
-from services.aggregator.apply_on_node import apply_on_node
+from services.aggregator.apply_on_node import apply_on_node, waiting_on_node
 from shared.database.connection import Connection
 from tests.support import seed
 
@@ -41,10 +41,13 @@ async def test_only_the_shards_of_this_server_are_applied(database: Connection) 
         copy = f"INSERT INTO daily_call_deltas_{shard} OVERRIDING SYSTEM VALUE TABLE daily_call_deltas"
         await database.execute(copy)
 
+    deltas, oldest_seconds = await waiting_on_node(database)
+    assert (deltas, oldest_seconds > 0) == (6, True)
     assert await apply_on_node(database, 4) == 4
     assert [await rows(database, shard) for shard in (11, 21, 31)] == [[0, 3, 3], [2, 1, 1], [3, 0, 0]]
     assert await apply_on_node(database, 4) == 2
     assert await apply_on_node(database, 4) == 0
+    assert await waiting_on_node(database) == (0, 0)
     assert [await rows(database, shard) for shard in (11, 21, 31)] == [[0, 3, 3], [0, 3, 3], [3, 0, 0]]
     assert await database.fetchval("SELECT sum(calls) FROM daily_call_counts_12") == 3
     assert await database.fetchval("SELECT count(*) FROM daily_call_deltas") == 3
