@@ -29,6 +29,7 @@ _PASSING_STATES: Final = frozenset(
     }
 )
 _INTERNAL: Final = "XX000"
+_LOST_IN_COPY: Final = "failed to COPY to shard"
 _PROTOCOL_VIOLATION: Final = "08P01"
 _is_misconfigured = re.compile(
     "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"
@@ -40,7 +41,8 @@ def is_passing(error: BaseException) -> bool:
     have closed the connection or cancelled a deadlock. Its tables, role or privileges may not have been
     created yet.
 
-    Citus reports the loss of a node as an internal error, and so every fault of a node in a COPY.
+    Citus reports the loss of a node as an internal error, and so every fault of a node in a COPY. The loss of
+    a node in a COPY can also be an error of input and output.
 
     For connections that run one operation at a time: there, asyncpg reports "another operation is in
     progress" for a connection that broke during an operation.
@@ -50,6 +52,8 @@ def is_passing(error: BaseException) -> bool:
             return _is_passing_fault_of_pooler(error)
         if error.sqlstate == _INTERNAL:
             return is_of_node_in_copy(error) or "connection" in (error.message or "")
+        if isinstance(error, asyncpg.PostgresIOError):
+            return (error.message or "").startswith(_LOST_IN_COPY)
         state = error.sqlstate or ""
         return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
     if isinstance(error, asyncpg.ClientConfigurationError):

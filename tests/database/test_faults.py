@@ -26,6 +26,8 @@ def fault(state: str, message: str, fields: dict[str, str]) -> PostgresError:
             True,
             True,
         ),
+        (fault("58030", "failed to COPY to shard 102018 on 10.0.0.2:5432", {}), False, True),
+        (fault("58030", "could not read block 7 in file", {}), False, False),
         (fault("55P03", "canceling statement due to lock timeout", IN_STATEMENT), False, True),
         (fault("0A000", "could not create distributed plan", {}), False, False),
         (fault("XX000", "unrecognized RTE kind: 7", IN_STATEMENT), False, False),
