@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from services.aggregator.apply_deltas import apply_deltas, waiting_deltas
 from services.aggregator.apply_on_node import apply_on_node, waiting_on_node
@@ -39,8 +40,9 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
 
     async def apply(of_server: AggregatorSettings) -> None:
         url = of_server.database_url
+        other = None if url == settings.database_url else urlsplit(url).netloc.rpartition("@")[2]
         with metrics.server(url) as its_metrics:
-            await _apply(of_server, its_metrics, stop, warns=url == settings.database_url)
+            await _apply(of_server, its_metrics, stop, other)
 
     chores = asyncio.create_task(do_chores(settings, stop))
     chores.add_done_callback(lambda _: stop.set())  # they end with a fault or with the stop
@@ -53,14 +55,14 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
 
 
 async def _apply(
-    settings: AggregatorSettings, metrics: OfServer, stop: asyncio.Event, *, warns: bool
+    settings: AggregatorSettings, metrics: OfServer, stop: asyncio.Event, other: str | None
 ) -> None:
-    """Applies the deltas of one server. With `warns`, it warns of other time-zone rules."""
+    """Applies the deltas of one server; `other` is its address, unless it is the settings' own."""
     database = PatientConnection(
         settings,
         application_name="callfold-aggregator",
         session=SESSION,
-        once=partial(warn_of_other_rules, logger=logger) if warns else None,
+        once=partial(warn_of_other_rules, logger=logger) if other is None else None,
     )
     outage = Outage(logger, "waits for the database", "the database answers again")
 
@@ -75,7 +77,7 @@ async def _apply(
             try:
                 await _follow(await database.opened(), settings, metrics, stop, applied)
             except PASSING_TYPES as fault:
-                reason = database.failed(fault)
+                reason = database.failed(fault) + ("" if other is None else f", at server {other}")
                 outage.begin(reason)
                 metrics.waiting = f"waits for the database: {reason}"
                 await database.pause(stop)

@@ -177,6 +177,10 @@ def database_faults(place: Place) -> Iterator[None]:
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
         raise Failure(f"A statement failed on {name}: {said}.") from None
+    except (asyncpg.InternalServerError, asyncpg.PostgresIOError) as error:
+        if not is_passing(error):
+            raise
+        raise Failure(f"A server of the database {name} failed: {_sentence(error)}.") from None
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         if not isinstance(error, asyncpg.ClientConfigurationError) and not is_passing(error):
             raise

@@ -8,6 +8,7 @@ import asyncpg
 
 from services.ops.terminal.failure import Failure
 from shared.backoff import Backoff
+from shared.database.faults import is_of_node_in_copy
 from shared.store.batch import Overtaken
 
 TRIES: Final = 20
@@ -25,6 +26,10 @@ async def until_not_overtaken(
             return await attempt()
         except (Overtaken, asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError) as faster:
             reason = str(faster).partition("\n")[0]
+        except asyncpg.InternalServerError as fault:
+            if not is_of_node_in_copy(fault):
+                raise
+            reason = str(fault).partition("\n")[0]
         await backoff.wait(asyncio.Event())
     raise Failure(
         f"Other processes changed the same calls first, {TRIES} times in a row ({reason}). "
