@@ -19,6 +19,9 @@ AT_SERVER: Final = (
 """A FROM clause of one row. It makes Citus evaluate the statement at the server of an organization, which
 needs no rows."""
 
+COORDINATOR: Final = 0
+"""The coordinator's group in Citus."""
+
 
 class NotEverywhere(Exception):
     """A lock cannot be taken on every server. The text is a sentence without its period."""
@@ -55,8 +58,10 @@ async def hold_on_each_server(
     if not is_on_several:
         return
     await keep_in_place(connection, organization_id)
-    await connection.execute(_ALONE_OF, key, organization_id, timeout=seconds)
-    held = {await connection.fetchval(_GROUP, organization_id)}
+    own = await connection.fetchval(_GROUP, organization_id)
+    if own != COORDINATOR:
+        await connection.execute(_ALONE_OF, key, organization_id, timeout=seconds)
+    held = {COORDINATOR, own}
     while waiting := [one for one in await connection.fetch(_OTHERS, _DRAWN) if one["groupid"] not in held]:
         for group, host, port, placed in waiting:
             if placed is None:
@@ -90,7 +95,7 @@ _ALONE_HERE: Final = "SELECT pg_advisory_xact_lock($1)"
 
 _ALONE_OF: Final = f"SELECT pg_advisory_xact_lock($1) FROM {AT_SERVER.format('$2')}"
 
-_IS_COORDINATOR: Final = "SELECT groupid = 0 FROM pg_dist_local_group"
+_IS_COORDINATOR: Final = f"SELECT groupid = {COORDINATOR} FROM pg_dist_local_group"
 
 _GROUP: Final = """
 SELECT groupid FROM pg_dist_placement
@@ -109,7 +114,6 @@ LEFT JOIN (
     JOIN pg_dist_placement ON shardid = get_shard_id_for_distribution_column('calls', id)
 ) AS placed USING (groupid)
 WHERE node.isactive AND node.noderole = 'primary'
-    AND node.groupid <> (SELECT groupid FROM pg_dist_local_group)
 ORDER BY node.groupid
 """
 
