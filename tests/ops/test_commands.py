@@ -278,6 +278,7 @@ async def test_verify_reports_exact_tables_and_each_difference(
     assert exact.json == {
         "exact": True,
         "sampled": False,
+        "snapshots": 1,
         "snapshot": exact.json["snapshot"],
         "cells": 1,
         "calls": 1,
