@@ -1,7 +1,7 @@
 """Applies the deltas of a distributed database on one of its servers, in the shards that this server has.
 
 A server sees its shards as ordinary tables. So the statement of `apply_deltas` runs there as it is, and no
-transaction spans servers. Each server needs an aggregator of its own."""
+transaction spans servers. The process has a connection to each server."""
 
 import re
 from collections.abc import Mapping

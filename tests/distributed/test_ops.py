@@ -37,6 +37,7 @@ from shared.store.delete import delete
 from shared.store.quarantine import BadRecord, hold_call_alone, hold_calls
 from shared.store.sources import forget_source_calls
 from shared.store.time_zone_change import move_days
+from tests.support import seed
 from tests.support.command_line import callfold
 from tests.support.events import NOON, event
 from tests.support.processes import until
@@ -360,12 +361,41 @@ async def test_calls_of_no_organization_are_found(url: str, citus: Connection) -
 
 
 async def test_an_organization_is_deleted_whole(url: str, citus: Connection) -> None:
+    own = ORGANIZATIONS[0]
     await stored(citus, *calls_of(ORGANIZATIONS[:3]))
-    told = await callfold("org", "delete", ORGANIZATIONS[0], "--yes", "--json", database_url=url)
-    assert (told.status, told.json["left"], told.json["removed"]["calls"]) == (0, {}, 3)
+    await citus.execute("UPDATE organizations SET retention_days = 10 WHERE id = $1", own)
+    assert await prune(citus, NOW + timedelta(days=20), counts="keep") == 3
+    await stored(citus, *calls_of([own]), now=NOW)
+    assert await reap(citus, NOW + timedelta(days=1), timedelta(hours=4), read_until=None) == (0, 9)
+    bad = BadRecord(record(f'{{"organization_id":"{own}"}}'.encode()), "type: is missing")
+    await store(citus, [], [bad], now=NOW)
+    await seed.webhook(citus, own)
+    await citus.execute("INSERT INTO source_calls VALUES ($1, $1, 'call')", own)
+    await citus.execute(
+        "INSERT INTO phone_numbers (organization_id, number, phone_number_id) VALUES ($1, '+49', $1)", own
+    )
+    await seed.key(citus, own)
+    told = await callfold("org", "delete", own, "--yes", "--json", database_url=url)
+    assert (told.status, told.json["left"]) == (0, {})
+    assert {table: rows for table, rows in told.json["removed"].items() if table in REMOVED} == REMOVED
     assert await is_exact(url)
-    assert await stored(citus, *calls_of(ORGANIZATIONS[:1], calls=4))
+    await stored(citus, *calls_of([own], calls=4))
     assert await citus.fetchval("SELECT count(*) FROM calls") == 6
+
+
+REMOVED = {
+    "calls": 3,
+    "pruned_call_counts": 1,
+    "silent_calls": 3,
+    "quarantined_records": 1,
+    "webhooks": 1,
+    "webhook_messages": 1,
+    "webhook_deliveries": 1,
+    "source_calls": 1,
+    "phone_numbers": 1,
+    "api_keys": 1,
+    "organizations": 1,
+}
 
 
 async def test_statements_that_compare_rows_are_passed_on_whole(citus: Connection) -> None:
