@@ -61,7 +61,8 @@ SESSION: Final = {
 
 @dataclass(frozen=True)
 class Share:
-    """What one lane stores of a batch. `origins` are those of deliveries, by the identity of their events."""
+    """The part of a batch that one lane stores. `origins` are those of deliveries, by the identity of their
+    events."""
 
     arrivals: Sequence[Arrival]
     bad_records: Sequence[BadRecord] = ()
@@ -71,8 +72,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Reports:
-    """What the lanes of a writer tell it. `check` takes the number of records of unknown organizations and
-    raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of `RETRY_REASONS`, and
+    """The calls by which lanes report to their writer. `check` takes the number of records of unknown
+    organizations and raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of `RETRY_REASONS`, and
     `paused` when the breaker opens."""
 
     check: Callable[[int], None]
@@ -111,9 +112,10 @@ class Lane:
             session=SESSION,
             once=partial(warn_of_other_rules, logger=logger),
         )
-        address = urlsplit(settings.database_url).netloc.rpartition("@")[2]
-        name = f"the server {address}" if is_one_of_several else "the database"
-        self._outage = Outage(logger, f"waits for {name}", f"{name} answers again")
+        self._outage = Outage(logger, "waits for the database", "the database answers again")
+        if is_one_of_several:
+            address = urlsplit(settings.database_url).netloc.rpartition("@")[2]
+            self._outage = Outage(logger, f"waits for server {address}", f"server {address} answers again")
         self._not_stored: Sequence[BadRecord] = ()
         self._named: Collection[NamedCallOfSource] = ()
         self._origins: Mapping[int, Origin] = {}
@@ -127,7 +129,7 @@ class Lane:
 
     async def write(self, share: Share, trace: BatchTrace, shard_of: ShardOf | None) -> bool:
         """Stores a share, however long the database is unreachable. Returns false when a stop comes first, or
-        when the server of one of several lanes is away. Raises permanent faults."""
+        when the server of one of several lanes is unreachable. Raises permanent faults."""
         self._refusals = 0
         self._began_seconds = time.monotonic()
         self._not_stored, self._named, self._origins = share.bad_records, share.named, share.origins

@@ -1,7 +1,7 @@
 """The servers and shards of organizations in a distributed database, as ingest knows them.
 
-What it knows is a hint. Citus passes on what is sent to the wrong server, and the result is the same. So
-shards may be moved and split at any time.
+These places are hints. Citus passes on a statement that is sent to the wrong server, and the result is the
+same. So shards may be moved and split at any time.
 """
 
 import math

@@ -88,8 +88,8 @@ class Writer:
         return await self._home.write(batch, self._trace, None)
 
     async def _write_by_lanes(self, batch: Share) -> bool:
-        """Stores what each server has of the batch, at the same time. The share of a server that is away for
-        long is placed again."""
+        """Stores what each server has of the batch, at the same time. The share of a server that is
+        unreachable for long is placed again."""
         left = batch
         while not self._stopping.is_set():
             if not await self._learn(left):

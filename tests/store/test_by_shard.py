@@ -1,4 +1,4 @@
-"""Statements by shard: whatever is taken for the shard of an organization, the stored rows are the same."""
+"""Statements by shard: with every function of the organization as its shard, the stored rows are the same."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,7 +32,7 @@ batches = st.lists(
 
 
 async def rows(database: Connection, owners: list[UUID]) -> list[Any]:
-    """What is stored of each of these organizations."""
+    """The stored rows of each of these organizations."""
     statements = (
         "SELECT id, status, version, revision FROM calls WHERE organization_id = $1 ORDER BY id",
         "SELECT call_id, id, type FROM call_events WHERE organization_id = $1 ORDER BY call_id, id",
