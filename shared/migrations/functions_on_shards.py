@@ -1,4 +1,4 @@
-"""The functions of the tables of counts, in the form for a distributed database."""
+"""The functions that have another form in a distributed database."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -89,7 +89,40 @@ END
 $$
 """
 
+# It does not NOTIFY: PostgreSQL prepares no transaction that does, and one over several servers is prepared.
+CALLS_CHANGED: Final = """
+CREATE OR REPLACE FUNCTION callfold_calls_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM public.publisher) AND EXISTS (SELECT FROM changed) THEN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO public.call_changes (organization_ids, call_ids)
+            SELECT array_agg(organization_id), array_agg(id) FROM changed;
+        ELSE
+            INSERT INTO public.call_changes (organization_ids, call_ids, revisions_before, marks_before)
+            SELECT array_agg(organization_id), array_agg(id), array_agg(revision), array_agg((
+                CASE status
+                    WHEN 'initiated' THEN 1 WHEN 'ringing' THEN 2 WHEN 'in_progress' THEN 3
+                    WHEN 'completed' THEN 4 WHEN 'failed' THEN 5 WHEN 'busy' THEN 6
+                    WHEN 'no_answer' THEN 7 WHEN 'canceled' THEN 8 ELSE 0
+                END
+                + CASE WHEN livemode THEN 16 ELSE 0 END
+                + CASE WHEN answered_at IS NOT NULL THEN 32 ELSE 0 END
+                + CASE WHEN recording_url <> '' THEN 64 ELSE 0 END
+                + CASE WHEN transcript <> '' THEN 128 ELSE 0 END
+            )::smallint)
+            FROM changed;
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+
 FUNCTIONS: Final[Mapping[str, str]] = {
+    "callfold_calls_changed": CALLS_CHANGED,
     "callfold_deltas_applied": DELTAS_APPLIED,
     "callfold_counts_state": COUNTS_STATE,
     "callfold_counts_repaired": COUNTS_REPAIRED,
