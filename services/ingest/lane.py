@@ -73,8 +73,8 @@ class Share:
 @dataclass(frozen=True)
 class Reports:
     """The calls by which lanes report to their writer. `check` takes the number of records of unknown
-    organizations and raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of `RETRY_REASONS`, and
-    `paused` when the breaker opens."""
+    organizations and raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of
+    `RETRY_REASONS`, and `paused` when the breaker opens."""
 
     check: Callable[[int], None]
     stored: Callable[[Sequence[Arrival], Sequence[BadRecord], Changes], None]
