@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from services.publisher.calls_on_shards import outboxes_are_complete, overtaken, states_on_shards
 from services.publisher.changed_calls import (
     CALLS_MAX,
     CallKey,
@@ -31,11 +32,13 @@ from services.publisher.changed_calls import (
     waiting,
 )
 from services.publisher.leadership import Lease, lease, note_place, release, start_outbox
-from services.publisher.metrics import Metrics
+from services.publisher.metrics import Metrics, OfServer
 from services.publisher.topic_writer import TopicWriter, record, topic_writer
 from services.publisher.webhook_outbox import MessageOutbox, Reported, subscriptions
 from shared.backoff import Backoff
 from shared.database.connection import Connection
+from shared.database.distributed import COORDINATOR, local_group
+from shared.database.each_server import on_each_server
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
@@ -58,20 +61,32 @@ async def run(settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event
     permanent fault."""
     metrics.waiting = f"waits for the topic {settings.calls_topic}"
     await wait_for_topic(settings, settings.calls_topic, stop)
-    await _Publisher(settings, metrics, stop).run()
+
+    async def on_server(of_server: PublisherSettings) -> None:
+        with metrics.of_server() as server:
+            await _Publisher(of_server, metrics, server, stop).run()
+
+    await on_each_server(settings, on_server, stop)
 
 
 async def _outbox_started(connection: Connection) -> bool:
-    await start_outbox(connection)
+    group = await local_group(connection)
+    await start_outbox(connection, publishes_all=group in (None, COORDINATOR))
     return True
 
 
 class _Publisher:
-    """One process of the publisher."""
+    """The publisher of one server."""
 
-    def __init__(self, settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: PublisherSettings, metrics: Metrics, server: OfServer, stop: asyncio.Event
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._server = server
+        self._group: int | None = None
+        """Of a distributed database."""
+        self._all_may_follow = False
         self._stop = stop
         self._process = uuid4()
         self._counted_at = -math.inf
@@ -99,7 +114,7 @@ class _Publisher:
                 except PASSING_TYPES as error:
                     reason = self._database.failed(error)
                     self._database_outage.begin(reason)
-                    self._metrics.waiting = f"waits for the database: {reason}"
+                    self._server.waiting = f"waits for the database: {reason}"
                     await self._database.pause(self._stop)
         finally:
             self._database.close()
@@ -108,7 +123,7 @@ class _Publisher:
         """Pauses before the next attempt. Raises KafkaRefusal if waiting cannot help."""
         if refused := refusal(error):
             raise KafkaRefusal(f"Cannot use Kafka at {address(self._settings)}: {refused}.") from None
-        self._metrics.waiting = f"waits for Kafka: {fault(error)}"
+        self._server.waiting = f"waits for Kafka: {fault(error)}"
         self._kafka_outage.begin(fault(error))
         await self._kafka_backoff.wait(self._stop)
 
@@ -120,17 +135,19 @@ class _Publisher:
             await first_of(self._stop, seconds=self._settings.publisher_lease_seconds / 5)
             return
         try:
-            async with topic_writer(self._settings) as writer:
+            self._group = await local_group(connection)
+            async with topic_writer(self._settings, self._group) as writer:
                 logger.info("publishes the changes")
                 await self._lead(connection, writer)
         finally:
-            self._metrics.leads = False
+            self._server.leads = False
             if not connection.is_closed():
                 await release(connection, self._process)
 
     def _worked(self, *, leads: bool) -> None:
         """Notes that the process did its part: it published what waited, or stood by."""
-        self._metrics.worked(leads=leads)
+        self._metrics.worked()
+        self._server.worked(leads=leads)
         self._database.succeeded()
         self._database_outage.end()
         if leads:
@@ -156,7 +173,7 @@ class _Publisher:
                 if changed.row_ids:
                     await self._publish_changes(connection, writer, changed)
                 self._worked(leads=True)
-                if held.all_after is not None and held.outbox_is_complete:
+                if held.all_after is not None and await self._all_may_be_published(connection, held):
                     held = await self._publish_some_of_all(connection, writer, held, held.all_after)
                 elif not changed.row_ids:
                     seconds = min(self._settings.publisher_interval_seconds, extends_seconds)
@@ -194,12 +211,46 @@ class _Publisher:
     ) -> AsyncIterator[Sequence[State]]:
         """The present states of these calls, in parts, each once Kafka has it."""
         while calls:
-            some = await states(connection, calls, changes)
-            await writer.write([record(state) for state in some])
-            deleted = sum(state.call is None for state in some)
-            self._metrics.published(len(some) - deleted, deleted)
+            some = await self._states(connection, calls, changes)
+            await self._write(writer, some)
             yield some
             calls = calls[len(some) :]
+            if self._group is not None:
+                await self._publish_overtaken(connection, writer, some, changes)
+
+    async def _publish_overtaken(
+        self,
+        connection: Connection,
+        writer: TopicWriter,
+        published: Sequence[State],
+        changes: Mapping[CallKey, Change],
+    ) -> None:
+        """Publishes calls of other servers' shards again, until their published state is the present one."""
+        while again := await overtaken(connection, published):
+            newer: list[State] = []
+            while len(newer) < len(again):
+                some = await states_on_shards(connection, again[len(newer) :], changes)
+                await self._write(writer, some)
+                newer += some
+            published = newer
+
+    async def _states(
+        self, connection: Connection, calls: Sequence[CallKey], changes: Mapping[CallKey, Change]
+    ) -> Sequence[State]:
+        if self._group is None:
+            return await states(connection, calls, changes)
+        return await states_on_shards(connection, calls, changes)
+
+    async def _write(self, writer: TopicWriter, some: Sequence[State]) -> None:
+        await writer.write([record(state) for state in some])
+        deleted = sum(state.call is None for state in some)
+        self._metrics.published(len(some) - deleted, deleted)
+
+    async def _all_may_be_published(self, connection: Connection, held: Lease) -> bool:
+        """Whether the outbox of each server has every later change."""
+        if held.outbox_is_complete and self._group is not None and not self._all_may_follow:
+            self._all_may_follow = await outboxes_are_complete(connection)
+        return held.outbox_is_complete and (self._group is None or self._all_may_follow)
 
     async def _publish_some_of_all(
         self, connection: Connection, writer: TopicWriter, held: Lease, place: CallKey
@@ -222,4 +273,4 @@ class _Publisher:
     async def _count_waiting(self, connection: Connection) -> None:
         if time.monotonic() - self._counted_at >= WAITING_SECONDS:
             self._counted_at = time.monotonic()
-            self._metrics.wait(*await waiting(connection))
+            self._server.wait(*await waiting(connection))

@@ -114,11 +114,18 @@ async def waiting(connection: Connection) -> tuple[int, float]:
 
 
 def _state(row: Any, changes: Mapping[CallKey, Change]) -> State:
-    key = row["organization_id"], row["id"]
-    if row["revision"] is None:
-        change = changes.get(key)
-        return State(key, None, None, change.last.livemode if change and change.last else None)
-    return State(key, shown_call(row), row["revision"], row["livemode"])
+    return gone((row["organization_id"], row["id"]), changes) if row["revision"] is None else present(row)
+
+
+def present(row: Any) -> State:
+    """The state of the call in a row of `calls`."""
+    return State((row["organization_id"], row["id"]), shown_call(row), row["revision"], row["livemode"])
+
+
+def gone(key: CallKey, changes: Mapping[CallKey, Change]) -> State:
+    """The state of a call that is not stored."""
+    change = changes.get(key)
+    return State(key, None, None, change.last.livemode if change and change.last else None)
 
 
 _CHANGED: Final = """

@@ -20,10 +20,10 @@ class Lease(NamedTuple):
     outbox_is_complete: bool
 
 
-async def start_outbox(connection: Connection) -> None:
+async def start_outbox(connection: Connection, *, publishes_all: bool = True) -> None:
     """Makes every later transaction write the outbox, unless a publisher has done so before. All calls will
-    be published once. Raises asyncpg's errors."""
-    await connection.execute(_START, UUID(int=0))
+    be published once, unless another server does it. Raises asyncpg's errors."""
+    await connection.execute(_START, UUID(int=0) if publishes_all else None)
     await connection.execute(_STARTED)
 
 

@@ -50,16 +50,17 @@ class TopicWriter:
 
 
 @asynccontextmanager
-async def topic_writer(settings: PublisherSettings) -> AsyncIterator[TopicWriter]:
-    """A writer for the duration of the block. When the block begins, all earlier producers are fenced. Raises
-    aiokafka's `KafkaError`."""
+async def topic_writer(settings: PublisherSettings, group: int | None = None) -> AsyncIterator[TopicWriter]:
+    """A writer for the duration of the block. When the block begins, all earlier producers are fenced, in a
+    distributed database those of the same group. Raises aiokafka's `KafkaError`."""
+    of_worker = f"-{group}" if group else ""
     heard: list[Exception] = []
     sender = producer(
         settings,
         request_bytes_max=RECORD_BYTES_MAX,
         compression="zstd",
         linger_ms=0,
-        transactional_id=f"callfold-publisher-{settings.calls_topic}",
+        transactional_id=f"callfold-publisher-{settings.calls_topic}{of_worker}",
     )
     writer = TopicWriter(sender, settings.calls_topic)
     try:

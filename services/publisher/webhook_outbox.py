@@ -127,6 +127,8 @@ class MessageOutbox:
             owners, messages = zip(*self._messages, strict=True)
             ids, types, call_ids, bodies = zip(*messages, strict=True)
             await connection.execute(_STORE_MESSAGES, owners, ids, types, call_ids, bodies)
+            webhooks = {webhook_id for each in self._webhooks for webhook_id in each}
+            await connection.execute(_HOLD_WEBHOOKS, set(owners), webhooks)
             await connection.execute(_STORE_DELIVERIES, *zip(*self._each_delivery(), strict=True))
             await connection.execute(_NOTIFY)
         self._messages, self._webhooks, self._deleted, self._bytes = [], [], [], 0
@@ -163,7 +165,11 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bytea[]
 ON CONFLICT DO NOTHING
 """
 
-# The lock keeps a webhook that is being deleted from making the statement fail.
+# The lock keeps a webhook that is being deleted from making the next statement fail.
+_HOLD_WEBHOOKS: Final = """
+SELECT id FROM webhooks WHERE organization_id = ANY($1::uuid[]) AND id = ANY($2::uuid[]) FOR KEY SHARE
+"""
+
 _STORE_DELIVERIES: Final = """
 INSERT INTO webhook_deliveries (organization_id, webhook_id, message_id)
 SELECT organization_id, webhooks.id, told.message_id
@@ -171,7 +177,6 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY
     AS told(organization_id, id, message_id, n)
 JOIN webhooks USING (organization_id, id)
 ORDER BY n
-FOR KEY SHARE OF webhooks
 ON CONFLICT DO NOTHING
 """
 

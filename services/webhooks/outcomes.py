@@ -70,7 +70,7 @@ async def _note_failures(connection: Connection, outcomes: Sequence[Outcome]) ->
         [any(one.delivered for one in each) for each in of_endpoint.values()],
         [min(one.attempted_at for one in each) for each in of_endpoint.values()],
         [any(one.is_gone for one in each) for each in of_endpoint.values()],
-        DISABLED_AFTER,
+        [min(one.attempted_at for one in each) - DISABLED_AFTER for each in of_endpoint.values()],
         f"It has failed at each attempt for {DISABLED_AFTER.days} days.",
     )
     return [
@@ -114,19 +114,19 @@ _NOTE_FAILURES: Final = """
 UPDATE webhooks SET
     failing_since = CASE WHEN NOT succeeded THEN coalesce(failing_since, attempted_at) END,
     enabled = NOT is_gone
-        AND (succeeded OR coalesce(failing_since, attempted_at) >= attempted_at - $6::interval),
+        AND (succeeded OR coalesce(failing_since, attempted_at) >= long_ago),
     disabled_reason = CASE
         WHEN is_gone THEN 'It has answered 410: it wants no further messages.'
-        WHEN NOT succeeded AND failing_since < attempted_at - $6::interval THEN $7
+        WHEN NOT succeeded AND failing_since < long_ago THEN $7
         ELSE disabled_reason
     END
-FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::timestamptz[], $5::boolean[])
-    AS seen(organization_id, id, succeeded, attempted_at, is_gone)
+FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::timestamptz[], $5::boolean[], $6::timestamptz[])
+    AS seen(organization_id, id, succeeded, attempted_at, is_gone, long_ago)
 WHERE webhooks.organization_id = seen.organization_id AND webhooks.id = seen.id AND enabled
     AND (
         is_gone
         OR succeeded AND failing_since IS NOT NULL
-        OR NOT succeeded AND (failing_since IS NULL OR failing_since < attempted_at - $6::interval)
+        OR NOT succeeded AND (failing_since IS NULL OR failing_since < long_ago)
     )
 RETURNING webhooks.organization_id, webhooks.id, enabled, disabled_reason
 """

@@ -119,16 +119,23 @@ async def write_organizations_of_calls(
 ) -> None:
     """Stores organizations that records name for calls: organization, source and the call's id in it. Deleted
     calls and organizations are left out."""
-    rows = sorted(set(named))
-    if rows:
-        organizations, sources, calls = zip(*rows, strict=True)
+    rows = {
+        (organization, source, call): {
+            (organization, call_uuid(organization, call)),
+            (organization, organization_tombstone(organization)),
+        }
+        for organization, source, call in named
+    }
+    if not rows:
+        return
+    organizations, calls = zip(*set().union(*rows.values()), strict=True)
+    found = await _DELETED.fetch(connection, organizations=list(organizations), calls=list(calls))
+    deleted = {(row["organization_id"], row["call_id"]) for row in found}
+    stored = sorted(row for row, keys in rows.items() if keys.isdisjoint(deleted))
+    if stored:
+        organizations, sources, names = zip(*stored, strict=True)
         await _WRITE_CALLS.fetch(
-            connection,
-            organizations=list(organizations),
-            sources=list(sources),
-            calls=list(calls),
-            call_uuids=[call_uuid(organization, call) for organization, _, call in rows],
-            tombstones=[organization_tombstone(organization) for organization in organizations],
+            connection, organizations=list(organizations), sources=list(sources), calls=list(names)
         )
 
 
@@ -157,16 +164,16 @@ FROM unnest(:source_ids::uuid[], :call_ids::text[]) AS key(source_id, call_id)
     JOIN source_calls USING (source_id, call_id)
 """)
 
+# Citus refuses this as a part of the next statement.
+_DELETED: Final = Statement("""
+SELECT organization_id, call_id
+FROM unnest(:organizations::uuid[], :calls::uuid[]) AS key(organization_id, call_id)
+    JOIN deleted_calls USING (organization_id, call_id)
+""")
+
 _WRITE_CALLS: Final = Statement("""
 INSERT INTO source_calls (organization_id, source_id, call_id)
-SELECT organization_id, source_id, call_id
-FROM unnest(:organizations::uuid[], :sources::uuid[], :calls::text[], :call_uuids::uuid[],
-            :tombstones::uuid[])
-    AS named(organization_id, source_id, call_id, call_uuid, tombstone)
-WHERE NOT EXISTS (
-    SELECT FROM deleted_calls AS deleted
-    WHERE deleted.organization_id = named.organization_id
-        AND deleted.call_id IN (named.call_uuid, named.tombstone))
+SELECT * FROM unnest(:organizations::uuid[], :sources::uuid[], :calls::text[])
 ON CONFLICT DO NOTHING
 """)
 

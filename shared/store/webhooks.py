@@ -5,7 +5,7 @@ Each function works within the caller's transaction. A change and its audit line
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -168,7 +168,12 @@ async def remove_webhook(connection: AnyConnection, webhook: Webhook, actor: str
 
 
 def _webhook(row: Record) -> Webhook:
-    return Webhook(**{field.name: row[field.name] for field in fields(Webhook)})
+    values = {field.name: row[field.name] for field in fields(Webhook)}
+    until = values["previous_secret_until"]
+    # In a distributed database, PostgreSQL's clock cannot be part of RETURNING.
+    if until is not None and until <= datetime.now(UTC):
+        values["previous_secret_until"] = None
+    return Webhook(**values)
 
 
 async def _audit(
@@ -181,7 +186,7 @@ async def _audit(
 
 _SHOWN: Final = """
 id, organization_id, livemode, url, description, types, enabled, disabled_reason, failing_since,
-CASE WHEN previous_secret_until > now() THEN previous_secret_until END AS previous_secret_until, created_at
+previous_secret_until, created_at
 """
 _WEBHOOK: Final = "organization_id = :organization_id::uuid AND id = :id::uuid"
 
