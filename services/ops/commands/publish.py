@@ -1,12 +1,15 @@
 """`callfold publish`: shows and steers the publisher of changed calls."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
 
 import typer
 
+from services.ops.addresses import Place, database, find_database
 from services.ops.commands.command_connection import operating
 from services.ops.terminal.failure import Failure
 from services.ops.terminal.operator import audit
@@ -14,6 +17,7 @@ from services.ops.terminal.options import JsonOption, StateOption
 from services.ops.terminal.printing import counted, print_json
 from services.publisher.changed_calls import WAITING_MAX, waiting
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed, servers
 
 
 class Publishing(NamedTuple):
@@ -69,37 +73,62 @@ def _print(found: Publishing) -> None:
 
 
 async def _publish(state: Path | None, *, all_calls: bool, stop: bool) -> Publishing:
-    async with operating(state, None) as connection:
-        async with connection.transaction():
-            row = await connection.fetchrow(_READ)
-            if row is None:
-                raise Failure(
-                    "No publisher has started, so changes are not recorded. The first one that starts "
-                    "publishes all calls."
-                )
-            if stop:
-                await _stop(connection, row["leader"])
-                await audit(connection, "publishing ended", None)
-                return Publishing(None, False, 0, 0)
-            if all_calls:
+    async with operating(state, None) as connection, AsyncExitStack() as others:
+        row = await connection.fetchrow(_READ)
+        if row is None:
+            raise Failure(
+                "No publisher has started, so changes are not recorded. The first one that starts "
+                "publishes all calls."
+            )
+        urls = await _other_servers(connection, find_database(state).address)
+        outboxes = [
+            connection,
+            *[await others.enter_async_context(database(Place(url, None))) for url in urls],
+        ]
+        if stop:
+            await _stop(outboxes)
+            return Publishing(None, False, 0, 0)
+        if all_calls:
+            async with connection.transaction():
                 await connection.execute(_ALL, UUID(int=0))
                 await audit(connection, "all calls published again", None)
-        rows, oldest_seconds = await waiting(connection)
-        return Publishing(row["leader"], all_calls or row["publishes_all"], rows, int(oldest_seconds))
+        leaders = [found["leader"] for one in outboxes if (found := await one.fetchrow(_READ)) is not None]
+        rows, oldest_seconds = zip(*[await waiting(one) for one in outboxes], strict=True)
+        return Publishing(
+            None if None in leaders else leaders[0],
+            all_calls or row["publishes_all"],
+            min(sum(rows), WAITING_MAX),
+            int(max(oldest_seconds)),
+        )
 
 
-async def _stop(connection: Connection, leader: UUID | None) -> None:
-    """Raises Failure while a process leads."""
-    if leader is not None:
-        raise Failure("A publisher runs. Stop every publisher first.")
-    await connection.execute("DELETE FROM publisher")
-    await connection.execute("DELETE FROM call_changes")
+async def _other_servers(connection: Connection, address: str) -> Sequence[str]:
+    """The URLs of the other servers of a distributed database."""
+    if not await is_distributed(connection):
+        return ()
+    return [server.url for server in await servers(connection, address) if server.url != address]
+
+
+async def _stop(outboxes: Sequence[Connection]) -> None:
+    """Empties the outbox of each server. Raises Failure while a process leads on one of them."""
+    async with AsyncExitStack() as transactions:
+        for connection in outboxes:
+            await transactions.enter_async_context(connection.transaction())
+            row = await connection.fetchrow(_READ_AND_HOLD)
+            if row is not None and row["leader"] is not None:
+                raise Failure("A publisher runs. Stop every publisher first.")
+        for connection in outboxes:
+            await connection.execute("DELETE FROM publisher")
+            await connection.execute("DELETE FROM call_changes")
+        await audit(outboxes[0], "publishing ended", None)
 
 
 _READ: Final = """
 SELECT CASE WHEN leads_until >= clock_timestamp() THEN leader END AS leader,
     all_after_organization IS NOT NULL AS publishes_all
-FROM publisher FOR UPDATE
+FROM publisher
 """
+
+_READ_AND_HOLD: Final = f"{_READ} FOR UPDATE"
 
 _ALL: Final = "UPDATE publisher SET all_after_organization = $1, all_after_call = $1"
