@@ -37,7 +37,7 @@ from services.publisher.topic_writer import TopicWriter, record, topic_writer
 from services.publisher.webhook_outbox import MessageOutbox, Reported, subscriptions
 from shared.backoff import Backoff
 from shared.database.connection import Connection
-from shared.database.distributed import COORDINATOR, local_group
+from shared.database.distributed import COORDINATOR, local_group, with_custom_plans
 from shared.database.each_server import on_each_server
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
@@ -136,6 +136,8 @@ class _Publisher:
             return
         try:
             self._group = await local_group(connection)
+            if self._group is not None:
+                await with_custom_plans(connection)
             async with topic_writer(self._settings, self._group) as writer:
                 logger.info("publishes the changes")
                 await self._lead(connection, writer)

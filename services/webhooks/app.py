@@ -31,6 +31,7 @@ from services.webhooks.metrics import Metrics
 from services.webhooks.outcomes import Disabled, Outcome, store_outcomes
 from services.webhooks.upkeep import disable_overdue, remove_old_messages
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed, with_custom_plans
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
@@ -114,6 +115,8 @@ class _Sender:
             self._news.set()
 
         logger.info("sends the messages for webhooks")
+        if await is_distributed(connection):
+            await with_custom_plans(connection)
         if self._settings.database_pooler == "none":
             await connection.add_listener(CHANNEL, hear)
         while not self._stop.is_set():

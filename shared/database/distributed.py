@@ -34,6 +34,12 @@ async def local_group(connection: AnyConnection) -> int | None:
     return group
 
 
+async def with_custom_plans(connection: AnyConnection) -> None:
+    """Makes a session of a distributed database plan each statement with its values: Citus cannot plan all
+    of them without. Raises asyncpg's errors."""
+    await connection.execute("SET plan_cache_mode = force_custom_plan")
+
+
 async def servers(connection: AnyConnection, url: str) -> Sequence[Server]:
     """The workers, and the coordinator if it has shards, in the order of their groups. Each is reached with
     the user and the parameters of `url`, which is the connection's. Raises asyncpg's errors."""
