@@ -5,7 +5,6 @@ import gc
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -15,10 +14,9 @@ import pytest
 from services.ops.embedded.servers import Servers, servers
 from shared.database.connection import Connection
 from shared.kafka.topic import ensure_topic
-from shared.migrations.give_roles import give_roles
-from shared.migrations.upgrade import upgrade
 from tests.support.collector import Collector, collecting
 from tests.support.containers import missing_engine, servers_in_containers
+from tests.support.databases import Databases, Given, databases_at
 from tests.support.ingesting import GROUP, StartIngest
 from tests.support.left_open import forget_what_is_left_open
 from tests.support.monitoring import Monitor
@@ -26,10 +24,11 @@ from tests.support.pipeline import Pipeline
 from tests.support.processes import starting
 from tests.support.pure import is_pure, no_process, watch_starts
 
-TEMPLATE = "callfold_template"
 PARTITIONS = 4
 PURE_EXAMPLES = 30
 """The number of examples per law under --pure, which must finish in seconds (100 otherwise)."""
+GIVEN = pytest.StashKey[Given | None]()
+"""The server of `--postgres`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--containers",
         action="store_true",
         help="run PostgreSQL and Kafka from their official images, and also test callfold's image",
+    )
+    parser.addoption(
+        "--postgres",
+        metavar="URL",
+        help="create the tests' databases on this server (postgresql://postgres@host:5432), distributed if "
+        "it has Citus",
     )
     parser.addoption(
         "--pure", action="store_true", help="run only the tests that need no server and start no process"
@@ -65,6 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     watch_starts()
+    config.stash[GIVEN] = _given(config.getoption("--postgres"))
     # No law is about time: on a busy machine an example may take long, and generating one as well.
     hypothesis.settings.register_profile(
         "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -73,6 +79,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "pure", hypothesis.settings.get_profile("untimed"), max_examples=PURE_EXAMPLES
     )
     hypothesis.settings.load_profile("pure" if config.getoption("--pure") else "untimed")
+
+
+def _given(url: str | None) -> Given | None:
+    if url is None:
+        return None
+    try:
+        return asyncio.run(Given.at(url))
+    except (ValueError, OSError, asyncpg.PostgresError) as error:
+        raise pytest.UsageError(f"--postgres: {error}") from None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,6 +107,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
+    if given := config.stash[GIVEN]:
+        return f"--postgres: {given}"
     if config.getoption("--containers") and (missing := missing_engine()):
         return f"--containers: {missing}. The embedded servers run instead."
     return None
@@ -118,7 +135,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keeps the tests that the options select, long ones first, so that none is left running alone at the
     end."""
     reason = missing_engine() if config.getoption("--containers") else "needs --containers"
+    given = config.stash[GIVEN]
     for item in items:
+        if given and given.has_citus and (mark := item.get_closest_marker("one_postgres")):
+            item.add_marker(pytest.mark.skip(reason=f"not on Citus: {mark.args[0]}"))
         if reason and item.get_closest_marker("containers"):
             item.add_marker(pytest.mark.skip(reason=reason))
     storms, pure, pictures = (config.getoption(name) for name in ("--storm", "--pure", "--screenshots"))
@@ -155,43 +175,31 @@ def running(pytestconfig: pytest.Config) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-async def template(running: Servers) -> str:
-    """A migrated database with the services' roles. Tests only copy it."""
-    async with _administration(running) as server:
-        await server.execute(f"CREATE DATABASE {TEMPLATE}")
-    await asyncio.to_thread(upgrade, running.database_url(TEMPLATE))
-    await give_roles(running.database_url(TEMPLATE))
-    return TEMPLATE
+def embedded_databases(running: Servers) -> Databases:
+    """The tests' databases on the embedded PostgreSQL, which a test may kill or put something in front of."""
+    return Databases(running.database_url(""))
+
+
+@pytest.fixture(scope="session")
+async def databases(pytestconfig: pytest.Config, embedded_databases: Databases) -> AsyncIterator[Databases]:
+    """The tests' databases: on the server of `--postgres`, or on the embedded one."""
+    given = pytestconfig.stash[GIVEN]
+    if given is None:
+        yield embedded_databases
+        return
+    async with databases_at(given.url, distributed=given.has_citus) as databases:
+        yield databases
 
 
 @pytest.fixture
-async def database_url(running: Servers, template: str) -> AsyncIterator[str]:
+async def database_url(
+    request: pytest.FixtureRequest, databases: Databases, embedded_databases: Databases
+) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database for this test, as its owner. `tests.support.roles.as_role` names
     another role."""
-    async with fresh_database(running, template) as url:
+    embedded = request.node.get_closest_marker("embedded_postgres")
+    async with (embedded_databases if embedded else databases).migrated() as url:
         yield url
-
-
-@asynccontextmanager
-async def fresh_database(running: Servers, template: str) -> AsyncIterator[str]:
-    """The URL of a migrated database that exists during the block."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with _administration(running) as server:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-    yield running.database_url(name)
-    async with _administration(running) as server:
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@asynccontextmanager
-async def _administration(running: Servers) -> AsyncIterator[Connection]:
-    """A connection to the database `postgres`, to create databases. Each use opens a new one: a test may have
-    killed the server in between."""
-    connection = await asyncpg.connect(running.database_url("postgres"))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from tests.support.pipeline import Pipeline
 from tests.support.processes import until
 from tests.support.replica import Replica, replica_of
 
+pytestmark = pytest.mark.embedded_postgres
+
 
 @pytest.fixture(scope="module")
 async def replica(running: Servers) -> AsyncIterator[Replica]:

@@ -8,10 +8,10 @@ import pytest
 from playwright.async_api import Browser
 
 from services.ops.embedded.servers import Servers
-from tests.conftest import fresh_database
 from tests.support.browser import Visit, chromium, missing_chromium, visiting
 from tests.support.built_console import ensure_built
 from tests.support.console import Console, console_of
+from tests.support.databases import Databases
 
 Visiting = Callable[..., AbstractAsyncContextManager[Visit]]
 
@@ -32,11 +32,11 @@ async def browser(running: Servers) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-async def console(running: Servers, template: str, built: None) -> AsyncIterator[Console]:
+async def console(databases: Databases, bootstrap: str, built: None) -> AsyncIterator[Console]:
     """A console with calls, which no test changes."""
     async with (
-        fresh_database(running, template) as database_url,
-        console_of(database_url, running.bootstrap) as console,
+        databases.migrated() as database_url,
+        console_of(database_url, bootstrap) as console,
     ):
         yield console
 

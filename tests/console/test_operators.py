@@ -7,11 +7,10 @@ from uuid import UUID
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from services.ops.embedded.servers import Servers
-from tests.conftest import fresh_database
 from tests.support.browser import Scheme, Visit, visiting
 from tests.support.built_console import axe
 from tests.support.console import ACME
+from tests.support.databases import Databases
 from tests.support.operators import (
     CALLS,
     GONE,
@@ -43,11 +42,13 @@ PROOF_MILLISECONDS: Final = 60_000
 
 
 @pytest.fixture(scope="session")
-async def shared_operators(running: Servers, template: str, built: None) -> AsyncIterator[OperatorsConsole]:
+async def shared_operators(
+    databases: Databases, bootstrap: str, built: None
+) -> AsyncIterator[OperatorsConsole]:
     """A console of operators, which no test changes."""
     async with (
-        fresh_database(running, template) as database_url,
-        operators_of(database_url, running.bootstrap) as console,
+        databases.migrated() as database_url,
+        operators_of(database_url, bootstrap) as console,
     ):
         yield console
 

@@ -2,21 +2,19 @@
 
 import asyncio
 import sys
-import uuid
 from typing import Any
 
-import asyncpg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
-from services.ops.embedded.servers import Servers
 from shared.database.engine import engine
 from shared.database.schema_step import NEEDED_STEP, new_enough
 from shared.database.tables import metadata
 from shared.migrations.upgrade import HERE, upgrade
+from tests.support.databases import Databases
 
 MIGRATE = "import sys; from shared.migrations.upgrade import upgrade; upgrade(sys.argv[1])"
 
@@ -39,27 +37,25 @@ ORDER BY 1, 2, 3
 """
 
 
-async def test_migrated_tables_are_the_ones_described(database_url: str, running: Servers) -> None:
-    described = f"described_{uuid.uuid4().hex}"
-    server = await asyncpg.connect(running.database_url("postgres"))
-    await server.execute(f"CREATE DATABASE {described}")
-    by_metadata = engine(running.database_url(described), application_name="test")
+async def test_migrated_tables_are_the_ones_described(database_url: str, databases: Databases) -> None:
     by_migrations = engine(database_url, application_name="test")
 
     def compare(connection: SyncConnection) -> Any:
         options = {"compare_type": True, "compare_server_default": True}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
-    async with by_metadata.begin() as one, by_migrations.connect() as other:
-        assert await other.run_sync(compare) == []
-        await one.run_sync(metadata.create_all)
-        seen = [tuple(row) for row in await one.execute(text(CATALOG))]
-        expected = [tuple(row) for row in await other.execute(text(CATALOG)) if row[1] != "alembic_version"]
-    assert seen == expected
-    for each in (by_metadata, by_migrations):
-        await each.dispose()
-    await server.execute(f"DROP DATABASE {described}")
-    await server.close()
+    async with databases.empty() as described:
+        by_metadata = engine(described, application_name="test")
+        async with by_metadata.begin() as one, by_migrations.connect() as other:
+            assert await other.run_sync(compare) == []
+            await one.run_sync(metadata.create_all)
+            seen = [tuple(row) for row in await one.execute(text(CATALOG))]
+            expected = [
+                tuple(row) for row in await other.execute(text(CATALOG)) if row[1] != "alembic_version"
+            ]
+        assert seen == expected
+        for each in (by_metadata, by_migrations):
+            await each.dispose()
 
 
 def test_steps_are_numbered_and_the_newest_is_the_one_that_is_needed() -> None:
@@ -73,13 +69,8 @@ def test_steps_are_numbered_and_the_newest_is_the_one_that_is_needed() -> None:
     assert new_enough(f"{len(steps) + 1:04}")
 
 
-async def test_migrations_run_again_and_side_by_side(running: Servers) -> None:
-    name = f"migrated_{uuid.uuid4().hex}"
-    server = await asyncpg.connect(running.database_url("postgres"))
-    await server.execute(f"CREATE DATABASE {name}")
-    url = running.database_url(name)
-    at_once = [await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, url) for _ in range(3)]
-    assert [await process.wait() for process in at_once] == [0, 0, 0]
-    await asyncio.to_thread(upgrade, url)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
+async def test_migrations_run_again_and_side_by_side(databases: Databases) -> None:
+    async with databases.empty() as url:
+        at_once = [await asyncio.create_subprocess_exec(sys.executable, "-c", MIGRATE, url) for _ in range(3)]
+        assert [await process.wait() for process in at_once] == [0, 0, 0]
+        await asyncio.to_thread(upgrade, url)

@@ -24,7 +24,7 @@ from tests.support.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
 from tests.support.pipeline import Pipeline, calls
 from tests.support.processes import Service, until
 
-pytestmark = [needs_pgbouncer, pytest.mark.long]
+pytestmark = [needs_pgbouncer, pytest.mark.embedded_postgres, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,13 @@ sufficient for each service."""
 import asyncio
 import re
 import tempfile
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from services.ops.embedded.servers import Servers, postgres_server
+from services.ops.embedded.servers import postgres_server
 from services.ops.embedded.state import free_ports
 from shared.database import roles
 from shared.database.connection import Connection
@@ -20,6 +19,7 @@ from shared.migrations.upgrade import upgrade
 from tests.support import seed
 from tests.support.api import bearing, get, serving
 from tests.support.command_line import callfold
+from tests.support.databases import Databases
 from tests.support.ingesting import call
 from tests.support.pipeline import Pipeline
 from tests.support.processes import Service, until
@@ -114,19 +114,16 @@ async def test_what_is_not_as_it_must_be_is_repaired_and_nothing_else(
     assert await database.fetchval("SELECT count(*) FROM pg_policies WHERE policyname = 'of_reports'") == 1
 
 
-async def test_the_page_has_the_statements_that_do_the_same_by_hand(
-    running: Servers, database_url: str, database: Connection
-) -> None:
+@pytest.mark.usefixtures("database_url")  # the template's migration has created the roles
+async def test_the_page_has_the_statements_that_do_the_same_by_hand(databases: Databases) -> None:
     (page,) = re.findall("```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert page.strip() == roles.by_hand()
-    name = f"by_hand_{uuid.uuid4().hex}"
-    await database.execute(f"CREATE DATABASE {name}")
-    await asyncio.to_thread(upgrade, running.database_url(name))
-    other = await asyncpg.connect(running.database_url(name))
-    await other.execute(re.sub("CREATE ROLE .*", "", page))  # the roles exist
-    assert await missing(other) == {}
-    await other.close()
-    await database.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with databases.empty() as url:
+        await asyncio.to_thread(upgrade, url)
+        connection = await asyncpg.connect(url)
+        await connection.execute(re.sub("CREATE ROLE .*", "", page))
+        assert await missing(connection) == {}
+        await connection.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,7 +13,6 @@ import asyncpg
 import httpx
 import pytest
 
-from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import prove
 from shared.database.connection import Connection
 from shared.database.schema_step import NEEDED_STEP
@@ -22,6 +20,7 @@ from shared.migrations.upgrade import HERE, TablesBusy, upgrade
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.command_line import callfold
+from tests.support.databases import Databases
 from tests.support.events import value
 from tests.support.ingesting import StartIngest, call, caught_up, keyed
 from tests.support.processes import Service, publish, until
@@ -228,13 +227,9 @@ async def test_a_version_that_is_rolled_back_to_leaves_the_newer_tables_as_they_
 
 
 @pytest.fixture
-async def empty_database_url(running: Servers) -> AsyncIterator[str]:
-    name = f"empty_{uuid.uuid4().hex}"
-    server = await asyncpg.connect(running.database_url("postgres"))
-    await server.execute(f"CREATE DATABASE {name}")
-    yield running.database_url(name)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
+async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
+    async with databases.empty() as url:
+        yield url
 
 
 @pytest.fixture

@@ -67,7 +67,9 @@ async def tenants(database: Connection) -> tuple[Tenant, Tenant]:
     return both
 
 
-@pytest.fixture(params=["direct", pytest.param("pooled", marks=needs_pgbouncer)])
+@pytest.fixture(
+    params=["direct", pytest.param("pooled", marks=[needs_pgbouncer, pytest.mark.embedded_postgres])]
+)
 async def api_database(
     request: pytest.FixtureRequest, running: Servers, database_url: str
 ) -> AsyncIterator[Database]:

@@ -119,6 +119,7 @@ async def test_a_zombie_owner_that_wakes_does_no_harm(pipeline: Pipeline, databa
     assert zombie.running
 
 
+@pytest.mark.embedded_postgres
 async def test_the_database_and_the_broker_go_away_and_come_back(
     pipeline: Pipeline, running: Servers
 ) -> None:

@@ -56,6 +56,7 @@ def probe(monitor: Monitor) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.embedded_postgres
 async def test_ingest_waits_for_its_topic_and_the_database_and_goes_on(
     pipeline: Pipeline, running: Servers, monitor: Monitor
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_member_without_a_partition_is_ready(
     await until(both_are_ready_with_one_partition_between_them, "two members to share a partition")
 
 
+@pytest.mark.embedded_postgres
 @pytest.mark.parametrize("name", ["aggregator", "api"])
 async def test_a_service_is_ready_when_the_database_is(
     start: Start, name: str, running: Servers, monitor: Monitor, free_tcp_port_factory: Callable[[], int]

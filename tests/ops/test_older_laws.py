@@ -6,7 +6,6 @@ call that callfold ended and that later got events, a deleted call, and unapplie
 
 import asyncio
 import shutil
-import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,6 @@ import asyncpg
 import pytest
 
 from services.aggregator.apply_deltas import apply_deltas
-from services.ops.embedded.servers import Servers
 from services.ops.proof.proof import Proof, prove, prove_connection
 from services.ops.proof.statements import OF_ONE_OR_ALL
 from services.ops.repair.refold import refold_calls
@@ -26,6 +24,7 @@ from shared.database.connection import Connection
 from shared.migrations.upgrade import HERE, upgrade
 from shared.store.delete import delete
 from tests.support.command_line import callfold
+from tests.support.databases import Databases
 from tests.support.events import NOON, ORGANIZATION, event
 from tests.support.repository import ROOT
 from tests.support.storing import stored
@@ -35,25 +34,20 @@ CALLS, DELETED = 51, 1
 
 
 @pytest.fixture
-async def older_url(running: Servers, tmp_path: Path) -> AsyncIterator[str]:
+async def older_url(databases: Databases, tmp_path: Path) -> AsyncIterator[str]:
     """A database of step 0010, with the older version's data, migrated to the newest step."""
     scripts = tmp_path / "migrations"
     shutil.copytree(HERE, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     for newer in sorted((scripts / "versions").glob("00*.py")):
         if newer.name >= "0011":
             newer.unlink()
-    name = f"older_{uuid.uuid4().hex}"
-    server = await asyncpg.connect(running.database_url("postgres"))
-    await server.execute(f"CREATE DATABASE {name}")
-    url = running.database_url(name)
-    await asyncio.to_thread(upgrade, url, scripts=scripts)
-    connection = await asyncpg.connect(url)
-    await connection.execute(WRITTEN_BY_THE_OLDER_VERSION.read_text())
-    await connection.close()
-    await asyncio.to_thread(upgrade, url)
-    yield url
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
+    async with databases.empty() as url:
+        await asyncio.to_thread(upgrade, url, scripts=scripts)
+        connection = await asyncpg.connect(url)
+        await connection.execute(WRITTEN_BY_THE_OLDER_VERSION.read_text())
+        await connection.close()
+        await asyncio.to_thread(upgrade, url)
+        yield url
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def test_a_seed_tells_the_schedule() -> None:
     assert all(sum(one.kind == name for one in planned) <= kind.most for name, kind in KINDS.items())
 
 
+@pytest.mark.embedded_postgres
 @pytest.mark.long
 async def test_a_short_storm(running: Servers, database_url: str, tmp_path: Path) -> None:
     """One of each of the most revealing faults, in a fixed order, on the servers that all tests share."""

@@ -18,6 +18,7 @@ from tests.publisher.conftest import StartPublisher
 from tests.stream.conftest import Running, StartApi, Told
 from tests.support import seed
 from tests.support.api import bearing
+from tests.support.databases import Databases
 from tests.support.event_streams import Heard, Reader, reading
 from tests.support.events import event
 from tests.support.processes import until
@@ -206,13 +207,13 @@ async def test_streams_end_while_kafka_is_unreachable_and_resume(
 
 
 async def test_streams_continue_while_the_database_is_unreachable(
-    start_api: StartApi, told: Told, database: Connection, database_url: str, running: Servers
+    start_api: StartApi, told: Told, database: Connection, database_url: str, databases: Databases
 ) -> None:
     acme = await seed.tenant(database)
     api = await start_api()
     async with reading(api.client, acme.key) as stream:
         name = database_url.rpartition("/")[2]
-        administration = await asyncpg.connect(running.database_url("postgres"))
+        administration = await asyncpg.connect(databases.url("postgres"))
         try:
             await administration.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             await administration.execute(
