@@ -109,10 +109,10 @@ class Databases:
         async with self._administration() as server:
             await server.execute(f"CREATE DATABASE {name}")
         await asyncio.to_thread(upgrade, self.url(name))
-        await give_roles(self.url(name))
         if self._distributed:
             await self._make_servers(name)
             await distribute(self.url(name))
+        await give_roles(self.url(name))
         async with self._administration() as server:
             # Citus connects to each database that it knows, and a copy needs a database without sessions.
             await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
@@ -148,7 +148,7 @@ class Databases:
 async def databases_at(server_url: str, *, distributed: bool = False) -> AsyncIterator[Databases]:
     """Databases on a server that other runs also use, now or later.
 
-    A session holds a lock during the block. What a run without this lock has left behind is dropped first."""
+    A session holds a lock during the block. It first drops what runs without their lock left behind."""
     databases = Databases(server_url, distributed=distributed)
     keeper = await asyncpg.connect(databases.url("postgres"))
     try:
