@@ -41,8 +41,8 @@ COPY_FAULTS_MAX: Final = 5
 whether it is temporary."""
 
 AWAY_SECONDS: Final = 15
-"""How long a lane waits for one of several servers before its share is placed again: another server may have
-taken over the shards."""
+"""How long a lane waits for one of several servers. Then another server, which may have its shards now, gets
+its share."""
 
 RETRY_REASONS: Final = ("overtaken", "too_large", "refused", "database")
 
@@ -64,7 +64,7 @@ class Share:
     """The part of a batch that one lane stores. `origins` are those of deliveries, by the identity of their
     events."""
 
-    arrivals: Sequence[Arrival]
+    arrivals: Sequence[Arrival] = ()
     bad_records: Sequence[BadRecord] = ()
     named: Collection[NamedCallOfSource] = ()
     origins: Mapping[int, Origin] = field(default_factory=dict)
@@ -72,14 +72,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Reports:
-    """The calls by which lanes report to their writer. `check` takes the number of records of unknown
-    organizations and raises TooManyBadRecords. `stored` is called after each commit, `retried` with one of
-    `RETRY_REASONS`, and `paused` when the breaker opens."""
+    """The calls by which a lane reports to its writer. `check` takes the number of records of unknown
+    organizations that it is about to store, and raises TooManyBadRecords. `stored` is called after each
+    commit, `retried` with one of `RETRY_REASONS`, and `paused` when the breaker opens."""
 
     check: Callable[[int], None]
     stored: Callable[[Sequence[Arrival], Sequence[BadRecord], Changes], None]
     retried: Callable[[str], None]
-    paused: Callable[[], None]
+    paused: Callable[[TooManyBadRecords, Sequence[BadRecord]], None]
 
 
 class _Refused(Exception):
@@ -99,7 +99,7 @@ class Lane:
         is_one_of_several: bool = False,
     ) -> None:
         """With `replaced_by`, the name of an operator, an event replaces the stored one of the same id. One
-        of several lanes waits `AWAY_SECONDS` for its server, and any other lane until the stop."""
+        of several lanes waits `AWAY_SECONDS` for its server, and the only one waits until the stop."""
         self.waiting: str | None = None
         self._settings = settings
         self._reports = reports
@@ -110,31 +110,37 @@ class Lane:
             settings,
             application_name="callfold-ingest",
             session=SESSION,
-            once=partial(warn_of_other_rules, logger=logger),
+            once=None if is_one_of_several else partial(warn_of_other_rules, logger=logger),
         )
-        self._outage = Outage(logger, "waits for the database", "the database answers again")
+        self._waits = "waits for the database"
+        self._outage = Outage(logger, self._waits, "the database answers again")
         if is_one_of_several:
             address = urlsplit(settings.database_url).netloc.rpartition("@")[2]
+            self._waits = f"waits for server {address}"
             self._outage = Outage(logger, f"waits for server {address}", f"server {address} answers again")
         self._not_stored: Sequence[BadRecord] = ()
         self._named: Collection[NamedCallOfSource] = ()
         self._origins: Mapping[int, Origin] = {}
         self._refusals = 0
-        self._began_seconds = 0.0
+        self._unreachable_since_seconds: float | None = None
 
     @property
-    def is_distributed(self) -> bool:
-        """Whether the database of the last connection was distributed."""
+    def is_distributed(self) -> bool | None:
+        """Whether the database of the last connection was distributed; None before the first one."""
         return self._database.is_distributed
 
-    async def write(self, share: Share, trace: BatchTrace, shard_of: ShardOf | None) -> bool:
-        """Stores a share, however long the database is unreachable. Returns false when a stop comes first, or
-        when the server of one of several lanes is unreachable. Raises permanent faults."""
+    async def write(self, share: Share, trace: BatchTrace, shard_of: ShardOf | None) -> Share | None:
+        """Stores a share. Returns the part that is not stored when a stop comes first, or when the server of
+        one of several lanes is unreachable; otherwise None. Raises permanent faults."""
         self._refusals = 0
-        self._began_seconds = time.monotonic()
         self._not_stored, self._named, self._origins = share.bad_records, share.named, share.origins
         attempt = partial(self._write, trace=trace, shard_of=shard_of)
-        return all(await in_halves(share.arrivals, attempt, (TooLarge, _Refused)))
+        parts = await in_halves(share.arrivals, attempt, (TooLarge, _Refused))
+        missing = [part for part in parts if part is not None]
+        if not missing:
+            return None
+        arrivals = [arrival for part in missing for arrival in part]
+        return Share(arrivals, self._not_stored, self._named, share.origins)
 
     async def patiently(self, work: Callable[[Connection], Awaitable[None]]) -> bool:
         """Does `work` on the connection, however long the database is unreachable. Returns false when a stop
@@ -145,6 +151,7 @@ class Lane:
             except PASSING_TYPES as fault:
                 self._wait_for_database(fault)
             else:
+                self._continue()
                 return True
             await self._database.pause(self._stopping)
         return False
@@ -156,16 +163,31 @@ class Lane:
     def _wait_for_database(self, fault: Exception) -> None:
         reason = self._database.failed(fault)
         self._reports.retried("database")
-        self.waiting = f"waits for the database: {reason}"
+        self.waiting = f"{self._waits}: {reason}"
         self._outage.begin(reason)
+        if self._unreachable_since_seconds is None:
+            self._unreachable_since_seconds = time.monotonic()
+
+    def _continue(self) -> None:
+        """Notes that the database did its part."""
+        self.waiting = None
+        self._unreachable_since_seconds = None
+        self._database.succeeded()
+        self._outage.end()
+
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether the server of one of several lanes has been unreachable for long."""
+        since = self._unreachable_since_seconds
+        return since is not None and time.monotonic() - since > self._away_seconds
 
     async def _write(
         self, arrivals: Sequence[Arrival], *, trace: BatchTrace, shard_of: ShardOf | None
-    ) -> bool:
-        """Stores a part of the share, with the bad records that no earlier part has stored. Returns false
-        when a stop comes first. Raises TooLarge and _Refused for a part that must be halved, and permanent
-        faults."""
-        copy_faults = 0
+    ) -> Sequence[Arrival] | None:
+        """Stores a part of the share, with the bad records that no earlier part has stored. Returns None; the
+        part itself when a stop comes first, or when its server is given up. Raises TooLarge and _Refused for
+        a part that must be halved, and permanent faults."""
+        all_arrivals, copy_faults = arrivals, 0
         while not self._stopping.is_set():
             bad_records = self._not_stored
             try:
@@ -177,7 +199,9 @@ class Lane:
                 self._reports.retried("overtaken")
                 logger.info("retries the batch: %s", overtaken)
             except TooManyBadRecords as too_many:
-                await self._pause_until_stop(too_many, bad_records)
+                self.waiting = f"pauses: {too_many}"
+                self._reports.paused(too_many, bad_records)
+                await self._stopping.wait()
             except TooLarge as too_large:
                 self.waiting = None
                 self._reports.retried("too_large")
@@ -197,30 +221,16 @@ class Lane:
                     arrivals, copy_faults = (), 0
                     continue
                 self._wait_for_database(fault)
-                if time.monotonic() - self._began_seconds > self._away_seconds:
-                    return False
+                if self._is_given_up:
+                    self.waiting = None
+                    break
             else:
-                self.waiting = None
-                self._began_seconds = time.monotonic()
-                self._database.succeeded()
-                self._outage.end()
+                self._continue()
                 self._not_stored = self._named = ()
                 self._reports.stored(arrivals, bad_records, stored)
-                return True
+                return None
             await self._database.pause(self._stopping)
-        return False
-
-    async def _pause_until_stop(self, too_many: TooManyBadRecords, bad_records: Sequence[BadRecord]) -> None:
-        self.waiting = f"pauses: {too_many}"
-        self._reports.paused()
-        first = bad_records[0] if bad_records else None
-        logger.error(
-            "pauses: %s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to "
-            "quarantine them, and restart ingest",
-            too_many,
-            (first.rule or first.reason) if first else "its organization does not accept it",
-        )
-        await self._stopping.wait()
+        return all_arrivals
 
     async def _store(
         self,

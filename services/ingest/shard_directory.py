@@ -1,11 +1,12 @@
 """The servers and shards of organizations in a distributed database, as ingest knows them.
 
-These places are hints. Citus passes on a statement that is sent to the wrong server, and the result is the
-same. So shards may be moved and split at any time.
+These places are hints. A server of Citus passes on a statement that it gets by mistake, and the result is the
+same. So shards may be moved and split at any time. A server that has left Citus still answers, by its old
+places: a batch counts as stored once `confirm` has found its servers.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from shared.database.distributed import servers
 
 LEARN_SECONDS: Final = 60
 """The interval at which the places of shards are read again."""
-ORGANIZATIONS_MAX: Final = 1_000_000
+ORGANIZATIONS_MAX: Final = 100_000
 """The most organizations that are remembered."""
 
 
@@ -27,15 +28,20 @@ class ShardDirectory:
         self._read_at_seconds = -math.inf
         self._shards: dict[UUID, int] = {}
         self._urls: Mapping[int, str] = {}
+        self._there: Set[str] = frozenset()
 
     def forget(self) -> None:
         """Makes the next `learn` read the places of the shards again."""
         self._read_at_seconds = -math.inf
 
-    def knows(self, organizations: Collection[UUID], now_seconds: float) -> bool:
+    def avoid(self, url: str) -> None:
+        """Sends what is of a server to that of the directory, until the places are read again."""
+        self._urls = {shard: self._url if one == url else one for shard, one in self._urls.items()}
+
+    def knows(self, organizations: Set[UUID], now_seconds: float) -> bool:
         """Whether `learn` would read nothing."""
         is_fresh = now_seconds - self._read_at_seconds < LEARN_SECONDS
-        return is_fresh and self._shards.keys() >= set(organizations)
+        return is_fresh and self._shards.keys() >= organizations
 
     async def learn(
         self, connection: Connection, organizations: Collection[UUID], now_seconds: float
@@ -54,6 +60,19 @@ class ShardDirectory:
         if unknown := [one for one in organizations if one not in self._shards]:
             for organization_id, shard in await connection.fetch(_SHARDS, unknown):
                 self._shards[organization_id] = shard
+
+    async def confirm(self, connection: Connection) -> None:
+        """Reads which servers are in Citus now. Raises asyncpg's errors."""
+        self._there = {self._url, *(one.url for one in await servers(connection, self._url))}
+
+    def is_there(self, url: str) -> bool:
+        """Whether `confirm` has found a server. What was stored there before, is stored."""
+        return url in self._there
+
+    @property
+    def urls(self) -> Set[str]:
+        """The URLs of the servers with shards."""
+        return set(self._urls.values())
 
     def shard_of(self, organization_id: UUID) -> int | None:
         """The shard of an organization; None if it is unknown."""

@@ -4,18 +4,19 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 from services.ingest.arrivals import Arrival, Sorted
 from services.ingest.batch_trace import UNTRACED, BatchTrace
-from services.ingest.breaker import Breaker
+from services.ingest.breaker import Breaker, TooManyBadRecords
 from services.ingest.deliveries import place_all
 from services.ingest.lane import Lane, Reports, Share, place
 from services.ingest.shard_directory import ShardDirectory
 from shared.calls.event import Event
+from shared.database.connection import Connection
 from shared.settings.ingest import IngestSettings
 from shared.store.changes import Changes
 from shared.store.quarantine import BadRecord
@@ -41,13 +42,15 @@ class Writer:
         the same id."""
         self._settings = settings
         self._replaced_by = replaced_by
-        self._stored = stored
+        self._stored, self._retried, self._paused = stored, retried, paused
         self._stopping = asyncio.Event()
         self._breaker = Breaker(settings.breaker_records, settings.breaker_share)
         self._records = self._bad_records = 0
+        self._of_unknown: dict[str, int] = {}
+        """Records of unknown organizations that each lane is about to store."""
+        self._is_paused = False
         self._trace = UNTRACED
-        self._reports = Reports(self._check, self._tell, retried, paused)
-        self._home = Lane(settings, self._reports, self._stopping, replaced_by=replaced_by)
+        self._home = self._new_lane(settings.database_url)
         self._lanes = {settings.database_url: self._home}
         self._directory = ShardDirectory(settings.database_url)
 
@@ -60,6 +63,8 @@ class Writer:
         """Stores a batch, however long the database is unreachable. Returns false when a stop comes first.
         Raises permanent faults."""
         self._trace = trace
+        if self._home.is_distributed is None and not await self._home.patiently(_nothing):
+            return False
         if found.unplaced and not await self._home.patiently(
             lambda connection: place_all(connection, found, datetime.now(UTC))
         ):
@@ -67,13 +72,16 @@ class Writer:
         # A delivery that waits for another one is no fault of its producer.
         self._bad_records = sum(bad.waits_for is None for bad in found.bad_records)
         self._records = len(found.arrivals) + self._bad_records
+        self._of_unknown.clear()
         batch = Share(found.arrivals, found.bad_records, found.named, found.origins)
-        # The lane learns that with its first batch, which is stored all the same.
-        write = self._write_by_lanes if self._home.is_distributed else self._write_whole
-        stored = await write(batch)
-        if stored:
-            self._breaker.stored(self._records, self._bad_records)
-        return stored
+        if self._home.is_distributed:
+            missing = await self._write_by_lanes(batch)
+        else:
+            missing = await self._home.write(batch, trace, None)
+        if missing is not None:
+            return False
+        self._breaker.stored(self._records, self._bad_records)
+        return True
 
     def stop(self) -> None:
         """Ends the waits. A batch that the current attempt does not store stays unstored."""
@@ -84,31 +92,33 @@ class Writer:
         for lane in self._lanes.values():
             lane.close()
 
-    async def _write_whole(self, batch: Share) -> bool:
-        return await self._home.write(batch, self._trace, None)
-
-    async def _write_by_lanes(self, batch: Share) -> bool:
-        """Stores what each server has of the batch, at the same time. The share of a server that is
-        unreachable for long is placed again."""
-        left = batch
-        while not self._stopping.is_set():
-            if not await self._learn(left):
-                return False
-            shares = self._by_lane(left)
-            stored = await _together(
-                [lane.write(share, self._trace, self._directory.shard_of) for lane, share in shares]
-            )
-            missing = [share for (_, share), is_stored in zip(shares, stored, strict=True) if not is_stored]
-            if not missing:
-                return True
-            left = replace(
-                batch,
-                arrivals=[arrival for share in missing for arrival in share.arrivals],
-                bad_records=[bad for share in missing for bad in share.bad_records],
-                named=[named for share in missing for named in share.named],
-            )
-            self._directory.forget()
-        return False
+    async def _write_by_lanes(self, batch: Share) -> Share | None:
+        """Stores the shares of the servers at the same time. The first connection stores the shares of
+        servers that are unreachable or have left Citus: Citus passes them on to where their shards are now.
+        Returns the part that a stop leaves unstored; otherwise None."""
+        if not await self._learn(batch):
+            return batch
+        shares = self._shares(batch)
+        missing = await self._together(shares)
+        if not await self._home.patiently(self._directory.confirm):
+            return batch
+        left: list[Share] = []
+        for (url, share), unstored in zip(shares.items(), missing, strict=True):
+            if unstored is not None:
+                self._directory.avoid(url)
+                left.append(unstored)
+            elif not self._directory.is_there(url):
+                self._directory.forget()
+                left.append(share)
+        if not left:
+            return None
+        rest = replace(
+            batch,
+            arrivals=[arrival for share in left for arrival in share.arrivals],
+            bad_records=[bad for share in left for bad in share.bad_records],
+            named=[named for share in left for named in share.named],
+        )
+        return await self._home.write(rest, self._trace, self._directory.shard_of)
 
     async def _learn(self, batch: Share) -> bool:
         """Asks for the places of the batch's organizations. Returns false when a stop comes first."""
@@ -116,40 +126,76 @@ class Writer:
         now_seconds = time.monotonic()
         if self._directory.knows(organizations, now_seconds):
             return True
-        return await self._home.patiently(
+        if not await self._home.patiently(
             lambda connection: self._directory.learn(connection, organizations, now_seconds)
-        )
+        ):
+            return False
+        for url in self._lanes.keys() - self._directory.urls - {self._settings.database_url}:
+            self._lanes.pop(url).close()
+        return True
 
-    def _by_lane(self, batch: Share) -> list[tuple[Lane, Share]]:
-        """The share of each lane. The first one also has all that belongs to no call."""
+    def _shares(self, batch: Share) -> dict[str, Share]:
+        """The share of each server, by its URL. The first one also has all that belongs to no call."""
         arrivals: defaultdict[str, list[Arrival]] = defaultdict(list)
         for arrival in batch.arrivals:
             arrivals[self._directory.url_of(arrival[1].organization_id)].append(arrival)
-        shares = [Share(some, origins=batch.origins) for some in arrivals.values()] or [
-            Share((), origins=batch.origins)
-        ]
-        shares[0] = replace(shares[0], bad_records=batch.bad_records, named=batch.named)
-        lanes = [self._lane(url) for url in arrivals] or [self._home]
-        return list(zip(lanes, shares, strict=True))
+        first = next(iter(arrivals), self._settings.database_url)
+        shares = {url: Share(some, origins=batch.origins) for url, some in arrivals.items()}
+        return shares | {first: replace(batch, arrivals=arrivals[first])}
 
-    def _lane(self, url: str) -> Lane:
+    async def _together(self, shares: Mapping[str, Share]) -> Sequence[Share | None]:
+        """Stores each share by the lane of its server, and returns the unstored parts. Raises the first
+        permanent fault."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._write_share(url, share)) for url, share in shares.items()]
+        except ExceptionGroup as faults:
+            raise faults.exceptions[0] from faults
+        return [task.result() for task in tasks]
+
+    async def _write_share(self, url: str, share: Share) -> Share | None:
         if url not in self._lanes:
-            self._lanes[url] = Lane(
-                self._settings.model_copy(update={"database_url": url}),
-                self._reports,
-                self._stopping,
-                replaced_by=self._replaced_by,
-                is_one_of_several=True,
-            )
-        return self._lanes[url]
+            self._lanes[url] = self._new_lane(url, is_one_of_several=True)
+        try:
+            return await self._lanes[url].write(share, self._trace, self._directory.shard_of)
+        except Exception:
+            self.close()  # the end of another lane would wait for a server that does not answer
+            raise
 
-    def _check(self, of_unknown_organizations: int) -> None:
+    def _new_lane(self, url: str, *, is_one_of_several: bool = False) -> Lane:
+        return Lane(
+            self._settings.model_copy(update={"database_url": url}),
+            Reports(partial(self._check, url), partial(self._tell, url), self._retried, self._pause),
+            self._stopping,
+            replaced_by=self._replaced_by,
+            is_one_of_several=is_one_of_several,
+        )
+
+    def _check(self, url: str, of_unknown_organizations: int) -> None:
         """Raises TooManyBadRecords if a part of the batch may not be stored. The breaker counts the whole
-        batch."""
-        self._breaker.check(self._records, self._bad_records + of_unknown_organizations)
+        batch, as far as its lanes have read it."""
+        self._of_unknown[url] = of_unknown_organizations
+        self._breaker.check(self._records, self._bad_records + sum(self._of_unknown.values()))
 
-    def _tell(self, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes) -> None:
-        """Reports the changes of a committed transaction."""
+    def _pause(self, too_many: TooManyBadRecords, bad_records: Sequence[BadRecord]) -> None:
+        """Reports that the breaker is open. Several lanes may find that."""
+        if self._is_paused:
+            return
+        self._is_paused = True
+        self._paused()
+        first = bad_records[0] if bad_records else None
+        logger.error(
+            "pauses: %s; the first: %s; fix the producer, or set CALLFOLD_BREAKER_SHARE=1 to "
+            "quarantine them, and restart ingest",
+            too_many,
+            (first.rule or first.reason) if first else "its organization does not accept it",
+        )
+
+    def _tell(
+        self, url: str, arrivals: Sequence[Arrival], bad_records: Sequence[BadRecord], stored: Changes
+    ) -> None:
+        """Reports the changes of a committed transaction of a lane."""
+        self._of_unknown.pop(url, None)
         quarantined = len(bad_records) + len(stored.refused)
         self._bad_records += stored.of_unknown_organizations
         self._stored(stored, len(bad_records))
@@ -194,14 +240,8 @@ class Writer:
         )
 
 
-async def _together(shares: Sequence[Coroutine[Any, Any, bool]]) -> Sequence[bool]:
-    """The results of all. The first exception cancels the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(share) for share in shares]
-    except ExceptionGroup as faults:
-        raise faults.exceptions[0] from None
-    return [task.result() for task in tasks]
+async def _nothing(_connection: Connection) -> None:
+    """Connects."""
 
 
 def _call_of(event: Event) -> dict[str, object]:

@@ -29,7 +29,7 @@ _PASSING_STATES: Final = frozenset(
     }
 )
 _INTERNAL: Final = "XX000"
-_LOST_IN_COPY: Final = "failed to COPY to shard"
+_LOST_IN_COPY: Final = ("failed to COPY to shard", "failed to complete COPY on")
 _PROTOCOL_VIOLATION: Final = "08P01"
 _is_misconfigured = re.compile(
     "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"

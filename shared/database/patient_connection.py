@@ -44,8 +44,9 @@ class PatientConnection:
         self._backoff = Backoff(longest_seconds=longest_pause_seconds)
         self._once = once
         self._connection: Connection | None = None
-        self.is_distributed = False
-        """Whether the database of the last connection was distributed."""
+        self.is_distributed: bool | None = None
+        """Whether the database of the last connection was distributed; None before the first one."""
+        self._has_generic_plans = session.get("plan_cache_mode") == GENERIC_PLANS
 
     @property
     def is_open(self) -> bool:
@@ -58,20 +59,22 @@ class PatientConnection:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self.close()
+        session = self._session
+        if self.is_distributed and self._has_generic_plans:
+            # Without the values, Citus cannot plan a statement over several organizations.
+            session = {**session, "plan_cache_mode": "auto"}
         connection = await connect(
             self._settings.database_url,
             application_name=self._application_name,
             pooler=self._settings.database_pooler,
             timeout_seconds=self._connect_timeout_seconds,
             command_timeout_seconds=self._command_timeout_seconds,
-            settings=self._session,
+            settings=session,
         )
         try:
             await check_step(connection)
-            self.is_distributed = await is_distributed(connection)
-            if self.is_distributed and self._session.get("plan_cache_mode") == GENERIC_PLANS:
-                # Without the values, Citus cannot plan a statement over several organizations.
-                self._session = {**self._session, "plan_cache_mode": "auto"}
+            was_distributed, self.is_distributed = self.is_distributed, await is_distributed(connection)
+            if self._has_generic_plans and self.is_distributed != bool(was_distributed):
                 connection.terminate()
                 return await self.opened()
             if self._once is not None and await self._once(connection):

@@ -70,7 +70,10 @@ async def read_known(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         organizations = await connection.fetch(_READ_ORGANIZATIONS, owners)
         for part in by_shard(list(arrived.items()), _owner_of_arrived, shard_of):
-            known = await _read_calls(connection, [key for key, _ in part.items], part.organizations, left)
+            keys = [key for key, _ in part.items]
+            known = await _read_calls(connection, keys, part.organizations, left)
+            if known is None:
+                raise TooLarge(f"{len(arrived):,} calls have more than {stored_bytes_max:,} bytes of events")
             touched += [TouchedCall(*one, call) for one, call in zip(part.items, known, strict=True)]
             if left is not None and shard_of is not None:
                 left -= sum(len(payload) for call in known for payload in call.events.values())
@@ -93,9 +96,9 @@ async def _read_calls(
     keys: Sequence[CallKey],
     organizations: Sequence[UUID] | None,
     bytes_max: int | None,
-) -> list[KnownCall]:
-    """The stored state of each of these calls, in their order; `organizations` are those of `Part`. Raises
-    `TooLarge`."""
+) -> list[KnownCall] | None:
+    """The stored state of each of these calls, in their order; None if their events have more bytes.
+    `organizations` are those of `Part`."""
     owners = [organization_id for organization_id, _ in keys]
     calls = [call_id for _, call_id in keys]
     distinct_owners = list(set(owners))
@@ -109,7 +112,7 @@ async def _read_calls(
     events: defaultdict[int, dict[str, str]] = defaultdict(dict)
     for n, event_id, payload in stored:
         if payload is None:
-            raise TooLarge(f"{len(calls):,} calls have more than {bytes_max:,} bytes of events")
+            return None
         events[n][event_id] = payload
     known = [_UNKNOWN] * len(calls)
     for row in counts:
