@@ -1,7 +1,7 @@
 """The present state of calls in a distributed database.
 
 The outbox of a server may name calls of a shard that was moved away since. Then two servers publish one call,
-and no fence orders their records. So whoever published such a call looks at it again afterwards.
+and no fence orders their records. So the publisher reads such a call again after it was published.
 """
 
 from collections.abc import Mapping, Sequence

@@ -34,7 +34,7 @@ async def shards_without_triggers(connection: Connection) -> Sequence[str]:
     return [row[0] for row in await connection.fetch(_WITHOUT_TRIGGERS)]
 
 
-# Later steps change these tables on one server only. Its catalog says how to make them on the others.
+# Later steps change these tables on one server only. Its catalog describes what the others get.
 _STATEMENTS: Final = """
 WITH kept AS (
     SELECT n, to_regclass('public.' || name) AS oid
@@ -78,7 +78,7 @@ WITH kept AS (
     UNION ALL
     SELECT n, 8, 0, pg_get_indexdef(indexrelid)
     FROM kept JOIN pg_index ON indrelid = kept.oid
-    WHERE NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 )
 SELECT statement FROM statements ORDER BY n, part, place, statement
 """
