@@ -11,7 +11,7 @@ from shared.monitoring.metrics import new_registry
 
 @dataclass
 class OfServer:
-    """The state of one process on one server. `waiting` is the reason why it can neither publish nor stand by,
+    """One process on one server. `waiting` is the reason why it can neither publish nor stand by,
     or None. `leads` tells whether it publishes."""
 
     waiting: str | None = "connects to the database"
