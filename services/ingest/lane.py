@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+import asyncpg
 from aiokafka import ConsumerRecord as Record
 
 from services.ingest.arrivals import Arrival, NamedCallOfSource, Origin, bad_record, refused_records
@@ -130,8 +131,9 @@ class Lane:
         return self._database.is_distributed
 
     async def write(self, share: Share, trace: BatchTrace, shard_of: ShardOf | None) -> Share | None:
-        """Stores a share. Returns the part that is not stored when a stop comes first, or when the server of
-        one of several lanes is unreachable; otherwise None. Raises permanent faults."""
+        """Stores a share. Returns the part that is not stored: when a stop comes first, when the server of
+        one of several lanes is unreachable, or when `shard_of` is outdated. Otherwise None. Raises permanent
+        faults."""
         self._refusals = 0
         self._not_stored, self._named, self._origins = share.bad_records, share.named, share.origins
         attempt = partial(self._write, trace=trace, shard_of=shard_of)
@@ -168,15 +170,19 @@ class Lane:
         if self._unreachable_since_seconds is None:
             self._unreachable_since_seconds = time.monotonic()
 
-    def _continue(self) -> None:
-        """Notes that the database did its part."""
+    def _answered(self) -> None:
+        """Notes that the database is reachable."""
         self.waiting = None
         self._unreachable_since_seconds = None
+
+    def _continue(self) -> None:
+        """Notes that the database has done its part."""
+        self._answered()
         self._database.succeeded()
         self._outage.end()
 
     @property
-    def _is_given_up(self) -> bool:
+    def is_given_up(self) -> bool:
         """Whether the server of one of several lanes has been unreachable for long."""
         since = self._unreachable_since_seconds
         return since is not None and time.monotonic() - since > self._away_seconds
@@ -185,9 +191,9 @@ class Lane:
         self, arrivals: Sequence[Arrival], *, trace: BatchTrace, shard_of: ShardOf | None
     ) -> Sequence[Arrival] | None:
         """Stores a part of the share, with the bad records that no earlier part has stored. Returns None; the
-        part itself when a stop comes first, or when its server is given up. Raises TooLarge and _Refused for
-        a part that must be halved, and permanent faults."""
-        all_arrivals, copy_faults = arrivals, 0
+        part itself when it is not stored. Raises TooLarge and _Refused for a part that must be halved, and
+        permanent faults."""
+        copy_faults = 0
         while not self._stopping.is_set():
             bad_records = self._not_stored
             try:
@@ -195,7 +201,7 @@ class Lane:
                     connection = await self._database.opened()
                     stored = await self._store(connection, arrivals, bad_records, trace, shard_of)
             except Overtaken as overtaken:
-                self.waiting = None
+                self._answered()
                 self._reports.retried("overtaken")
                 logger.info("retries the batch: %s", overtaken)
             except TooManyBadRecords as too_many:
@@ -203,11 +209,20 @@ class Lane:
                 self._reports.paused(too_many, bad_records)
                 await self._stopping.wait()
             except TooLarge as too_large:
-                self.waiting = None
+                self._answered()
                 self._reports.retried("too_large")
                 self._database.succeeded()
                 logger.info("splits a batch in half: %s", too_large)
                 raise
+            except asyncpg.FeatureNotSupportedError as refusal:
+                if shard_of is None:
+                    raise
+                # Citus finds organizations of several shards in a statement for one.
+                self._answered()
+                self._reports.retried("refused")
+                self.close()
+                logger.info("places the batch again: %s", loggable(refusal))
+                break
             except REFUSAL_TYPES as refusal:
                 if not self._database.is_open:  # the connection is refused, not a record
                     raise
@@ -221,7 +236,7 @@ class Lane:
                     arrivals, copy_faults = (), 0
                     continue
                 self._wait_for_database(fault)
-                if self._is_given_up:
+                if self.is_given_up:
                     self.waiting = None
                     break
             else:
@@ -230,7 +245,7 @@ class Lane:
                 self._reports.stored(arrivals, bad_records, stored)
                 return None
             await self._database.pause(self._stopping)
-        return all_arrivals
+        return arrivals
 
     async def _store(
         self,
@@ -273,7 +288,7 @@ class Lane:
         """Quarantines the record that PostgreSQL refuses. Raises _Refused while it is one of several, and the
         refusal itself if the records are not the cause. No event is known to reach this code, except through
         a constraint that an operator added to a table."""
-        self.waiting = None
+        self._answered()
         self._reports.retried("refused")
         self._database.succeeded()
         self.close()

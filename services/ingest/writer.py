@@ -93,9 +93,9 @@ class Writer:
             lane.close()
 
     async def _write_by_lanes(self, batch: Share) -> Share | None:
-        """Stores the shares of the servers at the same time. The first connection stores the shares of
-        servers that are unreachable or have left Citus: Citus passes them on to where their shards are now.
-        Returns the part that a stop leaves unstored; otherwise None."""
+        """Stores the shares of the servers at the same time. The first connection stores the share of a
+        server that is unreachable or has left Citus, or whose shards were split: Citus passes it on to where
+        they are now. Returns the part that a stop leaves unstored; otherwise None."""
         if not await self._learn(batch):
             return batch
         shares = self._shares(batch)
@@ -104,12 +104,13 @@ class Writer:
             return batch
         left: list[Share] = []
         for (url, share), unstored in zip(shares.items(), missing, strict=True):
-            if unstored is not None:
+            if unstored is not None and self._lanes[url].is_given_up:
                 self._directory.avoid(url)
-                left.append(unstored)
-            elif not self._directory.is_there(url):
+            elif unstored is not None or not self._directory.is_there(url):
                 self._directory.forget()
-                left.append(share)
+            else:
+                continue
+            left.append(share if unstored is None else unstored)
         if not left:
             return None
         rest = replace(
@@ -118,7 +119,7 @@ class Writer:
             bad_records=[bad for share in left for bad in share.bad_records],
             named=[named for share in left for named in share.named],
         )
-        return await self._home.write(rest, self._trace, self._directory.shard_of)
+        return await self._home.write(rest, self._trace, None)
 
     async def _learn(self, batch: Share) -> bool:
         """Asks for the places of the batch's organizations. Returns false when a stop comes first."""

@@ -78,7 +78,7 @@ WITH kept AS (
     UNION ALL
     SELECT n, 8, 0, pg_get_indexdef(indexrelid)
     FROM kept JOIN pg_index ON indrelid = kept.oid
-    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+    WHERE NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
 )
 SELECT statement FROM statements ORDER BY n, part, place, statement
 """

@@ -185,6 +185,7 @@ async def test_shards_of_a_dead_server_may_come_back_elsewhere(
     await two.here.execute("UPDATE pg_dist_placement SET groupid = 1")
     assert await writing
     assert await two.here.fetchval("SELECT count(*) FROM calls") == 2
+    assert writer.waiting is None
     assert (await prove(two.urls[0])).exact
     await two.other.start()
 
@@ -216,6 +217,42 @@ async def test_a_lane_that_is_overtaken_reads_again_alone(two: Two) -> None:
         assert await writing
     assert retries == ["overtaken"]
     assert await two.are_exact()
+
+
+async def test_a_server_that_has_left_stores_for_nobody(two: Two, writer: Writer) -> None:
+    """It still answers, and stores by its old places. Its share is stored once more where it belongs."""
+    assert await writer.write(batch(1))
+    await two.here.execute("DELETE FROM pg_dist_node WHERE groupid = 2")
+    assert await writer.write(batch(2))
+    assert await two.calls() == (3, 2)
+    assert await writer.write(batch(3))
+    assert await two.calls() == (5, 2)
+
+
+async def test_the_breaker_counts_all_lanes(two: Two) -> None:
+    paused: list[None] = []
+    settings = IngestSettings(
+        database_url=two.urls[0], unknown_organizations="quarantine", breaker_records=100, breaker_share=0.6
+    )
+    writer = Writer(settings, stored=lambda _changes, _bad_records: None, paused=lambda: paused.append(None))
+    with closing(writer):
+        assert await writer.write(Sorted())
+        writing = asyncio.create_task(writer.write(batch(*range(1, 101))))
+        await until(lambda: paused, "the breaker to open")
+        assert "of the last 200 records are not valid events" in (writer.waiting or "")
+        writer.stop()
+        assert not await writing
+    assert len(paused) == 1
+
+
+async def test_a_home_that_was_unreachable_waits_no_longer(two: Two, writer: Writer) -> None:
+    """It stores no share itself, and still learns the places."""
+    await two.here.execute("UPDATE pg_dist_placement SET groupid = 2")
+    await two.here.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'callfold-ingest'"
+    )
+    assert await writer.write(Sorted(list(arrivals(*events(THERE, 1)))))
+    assert writer.waiting is None
 
 
 async def test_a_permanent_fault_of_one_lane_ends_the_batch(two: Two, writer: Writer) -> None:
