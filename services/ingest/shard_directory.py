@@ -66,7 +66,7 @@ class ShardDirectory:
         self._there = {self._url, *(one.url for one in await servers(connection, self._url))}
 
     def is_there(self, url: str) -> bool:
-        """Whether `confirm` has found a server. What was stored there before, is stored."""
+        """Whether `confirm` has found a server. Then all that was sent to it before is stored."""
         return url in self._there
 
     @property

@@ -220,7 +220,7 @@ async def test_a_lane_that_is_overtaken_reads_again_alone(two: Two) -> None:
 
 
 async def test_a_server_that_has_left_stores_for_nobody(two: Two, writer: Writer) -> None:
-    """It still answers, and stores by its old places. Its share is stored once more where it belongs."""
+    """It still answers, and stores by its old places. Its share is stored again where it belongs."""
     assert await writer.write(batch(1))
     await two.here.execute("DELETE FROM pg_dist_node WHERE groupid = 2")
     assert await writer.write(batch(2))
