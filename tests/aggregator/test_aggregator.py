@@ -8,10 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from shared.counts.cell import Cell, Measures
 from shared.database.connection import Connection
 from shared.store.deltas_channel import DELTAS_CHANNEL
+from tests.support.applying import apply_deltas
 from tests.support.processes import Service, until
 
 COLUMNS = (*Cell._fields, *Measures._fields)

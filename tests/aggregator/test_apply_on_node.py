@@ -1,5 +1,7 @@
 """Deltas of a distributed database, with ordinary tables in the place of shards."""
 
+import pytest
+
 from services.aggregator.apply_on_node import apply_on_node, waiting_on_node
 from shared.database.connection import Connection
 from tests.support import seed
@@ -31,6 +33,7 @@ async def rows(database: Connection, shard: int) -> list[int]:
     return [await database.fetchval(f"SELECT count(*) FROM {name}") for name in names]  # noqa: S608
 
 
+@pytest.mark.one_postgres("its own tables stand for those of Citus")
 async def test_only_the_shards_of_this_server_are_applied(database: Connection) -> None:
     acme = await seed.tenant(database)
     for day in (24, 25, 26):

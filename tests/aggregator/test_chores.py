@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.chores import do_chores
 from services.aggregator.prune import Counts, prune
 from services.aggregator.reap import EVENT_ID, EVERYTHING, MARGIN, Reaped, reap
@@ -21,6 +20,7 @@ from shared.store.batch import write
 from shared.store.changes import CALL_EVENTS_MAX
 from shared.store.delete import delete
 from shared.store.read_progress import read_until
+from tests.support.applying import apply_deltas
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.ingesting import counted_calls
@@ -388,7 +388,7 @@ async def test_a_chore_that_can_not_be_done_is_told_once_and_keeps_the_other_fro
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'callfold-chores' AND wait_event_type = 'Lock'"
         )
-        gone = "SELECT NOT EXISTS (SELECT FROM calls)"
+        gone = "SELECT NOT EXISTS (SELECT 1 FROM calls)"
         await until(lambda: database.fetchval(gone), "the old call to go")
 
     def done_again() -> bool:

@@ -39,6 +39,8 @@ from tests.support import seed
 from tests.support.api import bearing, get, serving, until_somebody_waits_for_a_lock
 from tests.support.processes import until
 
+no_state_on_citus = pytest.mark.one_postgres("counts that were never applied have no state there")
+
 
 @asynccontextmanager
 async def counts_locked(database: Connection) -> AsyncIterator[None]:
@@ -73,6 +75,7 @@ async def total(api: httpx.AsyncClient, tenant: seed.Tenant, **query: object) ->
     return int(stats["total"])
 
 
+@no_state_on_citus
 async def test_while_nothing_changes_no_count_is_read_again(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
@@ -87,6 +90,7 @@ async def test_while_nothing_changes_no_count_is_read_again(
     assert await other == 0, "another question is another answer"
 
 
+@no_state_on_citus
 async def test_other_organizations_do_not_disturb_it(api: httpx.AsyncClient, database: Connection) -> None:
     acme, other = [await seed.tenant(database) for _ in range(2)]
     await seed.call(database, acme)
@@ -98,7 +102,10 @@ async def test_other_organizations_do_not_disturb_it(api: httpx.AsyncClient, dat
             assert await total(api, acme) == 1
 
 
-@pytest.mark.parametrize("distributed", [False, True])
+@pytest.mark.parametrize(
+    "distributed",
+    [False, pytest.param(True, marks=pytest.mark.one_postgres("its own tables stand for those of Citus"))],
+)
 async def test_only_the_days_that_changed_are_read_again(
     api: httpx.AsyncClient, database: Connection, distributed: bool
 ) -> None:
@@ -141,6 +148,7 @@ async def test_a_repair_makes_every_part_be_read_again(api: httpx.AsyncClient, d
     assert await total(api, acme, **dates) == 1
 
 
+@no_state_on_citus
 async def test_with_too_many_waiting_deltas_no_answer_is_kept(database: Connection) -> None:
     acme = await seed.tenant(database)
     await seed.call(database, acme)
@@ -194,6 +202,7 @@ async def test_what_was_in_progress_when_an_answer_was_computed_is_seen_once_it_
             assert await total(api, acme) == committed - (committed >= 4)
 
 
+@no_state_on_citus
 async def test_a_large_answer_that_is_asked_for_again_is_compressed_once(
     api: httpx.AsyncClient, database: Connection
 ) -> None:
@@ -239,6 +248,7 @@ async def test_organizations_modes_and_time_zones_have_answers_of_their_own(
     assert (await get(api, acme, "/calls", action="stats"))["time_zone"] == "Europe/Berlin"
 
 
+@no_state_on_citus
 async def test_of_many_who_ask_the_same_at_once_one_computes(database: Connection, database_url: str) -> None:
     acme = await seed.tenant(database)
     answers, computations, go_on = Answers(2**20), 0, asyncio.Event()

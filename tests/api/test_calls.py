@@ -431,11 +431,12 @@ async def test_a_delete_that_was_a_deadlocks_victim_is_tried_again(
         "current_database()); END $$"
     )
     await database.execute("SET deadlock_timeout = '1min'")
+    locked = f"SELECT FROM {{}} WHERE organization_id = '{acme.id}' FOR UPDATE"
     async with database.transaction():
-        await database.execute("SELECT FROM call_events FOR UPDATE")
+        await database.execute(locked.format("call_events"))
         delete = asyncio.create_task(api.delete(f"/calls/{call_id}", headers=bearing(acme.key)))
         await until_somebody_waits_for_a_lock(database)
-        await database.execute("SELECT FROM calls FOR UPDATE")  # granted once the delete is rolled back
+        await database.execute(locked.format("calls"))  # granted once the delete is rolled back
 
     assert (await delete).status_code == 204
     assert await seed.recount(database) == {}
@@ -447,7 +448,7 @@ async def test_a_call_that_cannot_be_locked_in_time_is_answered_503(
     acme = await seed.tenant(database)
     call_id = await seed.call(database, acme)
     async with serving(database_url, api_statement_timeout_seconds=0.1) as api, database.transaction():
-        await database.execute("SELECT FROM calls FOR UPDATE")
+        await database.execute("SELECT FROM calls WHERE organization_id = $1 FOR UPDATE", acme.id)
 
         answer = await api.delete(f"/calls/{call_id}", headers=bearing(acme.key))
 

@@ -16,7 +16,6 @@ from uuid import UUID
 
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.ops.proof.proof import prove
 from shared.calls import zones
 from shared.calls.local_time import LocalHour, local_hour
@@ -31,6 +30,7 @@ from shared.calls.zones import (
 from shared.database.connection import Connection
 from tests.support import seed
 from tests.support.api import bearing, serving
+from tests.support.applying import apply_deltas
 from tests.support.command_line import callfold
 from tests.support.events import ORGANIZATION, event, value
 from tests.support.pipeline import Pipeline

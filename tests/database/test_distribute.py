@@ -32,6 +32,7 @@ def test_policies_of_a_distributed_database_have_no_subquery() -> None:
     assert not any("SELECT" in policy.condition for policy in distributed)
 
 
+@pytest.mark.one_postgres("its database has the extension")
 async def test_a_database_without_the_extension_stays_as_it_is(database_url: str) -> None:
     with pytest.raises(CannotDistribute, match="does not have the extension citus"):
         await distribute(database_url)

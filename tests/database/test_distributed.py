@@ -24,5 +24,6 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
     assert url_of("postgresql://a@one/db", "::1", 5433) == "postgresql://a@[::1]:5433/db"
 
 
+@pytest.mark.one_postgres("it asserts that the tables are not distributed")
 async def test_one_postgresql_is_not_distributed(database: Connection) -> None:
     assert not await is_distributed(database)

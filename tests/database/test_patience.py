@@ -86,6 +86,7 @@ async def test_what_is_done_once_is_done_with_each_connection_until_it_succeeds(
     assert len(seen) == 2
 
 
+@pytest.mark.one_postgres("its own tables stand for those of Citus")
 @pytest.mark.parametrize(
     ("distributed", "mode"),
     [(None, "force_generic_plan"), ("audit_log", "force_generic_plan"), ("calls", "auto")],

@@ -187,13 +187,22 @@ async def test_what_is_another_s_can_not_be_changed(
             "INSERT INTO daily_call_deltas (organization_id, livemode, day, direction, phone_number_id, "
             "status, calls, answered, duration_seconds, cost_cents, latency_ms, latency_calls) "
             "VALUES ($1, true, now(), 'inbound', $1, 'busy', 1, 0, 0, 0, 0, 0)",
-            # A row of one's own cannot be given to another organization either.
-            "UPDATE calls SET organization_id = $1",
         ):
             with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
                 async with changing(connection, acme.id):
                     await connection.execute(statement, neighbour.id)
     assert [tuple(row) for row in await database.fetch("SELECT * FROM calls ORDER BY id")] == before
+
+
+@pytest.mark.one_postgres("Citus refuses each change of the organization of a row")
+async def test_a_row_cannot_be_given_to_another_organization(
+    api_database: Database, tenants: tuple[Tenant, Tenant]
+) -> None:
+    acme, neighbour = tenants
+    async with api_database.connection() as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            async with changing(connection, acme.id):
+                await connection.execute("UPDATE calls SET organization_id = $1", neighbour.id)
 
 
 async def test_the_api_without_its_where_answers_only_for_who_asks(

@@ -333,7 +333,8 @@ async def test_verify_prints_some_calls_and_then_some_cells(database_url: str, d
     ]
     await store(database, [(None, one) for one in many], [], now=NOON)
     await database.execute(
-        "UPDATE calls SET day = day + extract(minute FROM created_at)::integer, version = 2"
+        "UPDATE calls SET day = day + extract(minute FROM created_at AT TIME ZONE 'UTC')::integer, "
+        "version = 2"
     )
     told = await callfold("verify", database_url=database_url)
     lines = told.output.splitlines()

@@ -15,7 +15,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.ops.proof.proof import Proof, prove, prove_connection
 from services.ops.proof.statements import OF_ONE_OR_ALL
 from services.ops.repair.refold import refold_calls
@@ -23,6 +22,7 @@ from shared.calls.fold import LAWS
 from shared.database.connection import Connection
 from shared.migrations.upgrade import HERE, upgrade
 from shared.store.delete import delete
+from tests.support.applying import apply_deltas
 from tests.support.command_line import callfold
 from tests.support.databases import Databases
 from tests.support.events import NOON, ORGANIZATION, event

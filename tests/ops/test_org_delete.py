@@ -7,7 +7,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import prune
 from services.ops.commands import org_delete
 from services.ops.commands.org_delete import Deleted, delete_organization, rows_left
@@ -20,6 +19,7 @@ from shared.store.delete import delete
 from shared.store.quarantine import BadRecord, write_quarantine
 from tests.support import seed
 from tests.support.api import bearing, serving
+from tests.support.applying import apply_deltas
 from tests.support.command_line import callfold
 from tests.support.events import NOON, event, value
 from tests.support.ingesting import call, keyed

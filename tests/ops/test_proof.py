@@ -173,6 +173,7 @@ async def test_damage_is_found_and_reported(proved: Connection, damage: str) -> 
         assert str(difference.call_id) in str(difference)
 
 
+@pytest.mark.one_postgres("its own tables stand for those of Citus")
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_the_proof_by_shard_finds_the_same(proved: Connection, damage: str) -> None:
     """On a distributed database, each shard's organizations are proved in a snapshot of their own."""

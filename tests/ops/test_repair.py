@@ -7,7 +7,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.ops.proof.proof import prove
 from services.ops.repair.rebuild import rebuild_organization
 from services.ops.repair.refold import refold_calls
@@ -18,6 +17,7 @@ from shared.counts.packed import unpack
 from shared.database.connection import Connection
 from shared.store.batch import Overtaken, write
 from tests.support import seed
+from tests.support.applying import apply_deltas
 from tests.support.command_line import callfold
 from tests.support.events import CALL, NOON, ORGANIZATION, event
 from tests.support.processes import until
@@ -70,6 +70,7 @@ async def test_rebuild_makes_the_counts_a_recount_of_the_calls(
     assert again.output == "Every count equals a recount of the calls: nothing to repair.\n"
 
 
+@pytest.mark.one_postgres("its own tables stand for those of Citus")
 @pytest.mark.parametrize("damage", COUNTS_DAMAGED.values(), ids=COUNTS_DAMAGED)
 async def test_rebuild_repairs_the_same_on_a_distributed_database(
     database: Connection, database_url: str, damage: str

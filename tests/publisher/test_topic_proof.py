@@ -31,6 +31,8 @@ from tests.support.processes import publish, until
 from tests.support.roles import as_role
 from tests.support.storing import stored
 
+pytestmark = pytest.mark.one_postgres("no snapshot has the calls of all servers, so `verify --topic` refuses")
+
 OTHER = UUID("6f1c1f0e-93a5-4f4f-9a53-0d2f0a0a8b01")
 FIRST, SECOND, LIVE_TEST = UUID(int=1), UUID(int=2), UUID(int=3)
 

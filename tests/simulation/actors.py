@@ -12,7 +12,6 @@ from uuid import UUID
 import asyncpg
 from aiokafka import ConsumerRecord as Record
 
-from services.aggregator.apply_deltas import apply_deltas
 from services.aggregator.prune import Counts, prune
 from services.aggregator.quarantine_erasure import prune_quarantined
 from services.aggregator.reap import EVERYTHING, reap
@@ -29,6 +28,7 @@ from shared.store.time_zone_change import move_days
 from tests.simulation.schedule import Actor, Body, Role
 from tests.simulation.topic import NOW, Member
 from tests.simulation.watcher import Watcher
+from tests.support.applying import apply_deltas
 from tests.support.events import value
 from tests.support.storing import store
 

@@ -286,6 +286,7 @@ async def test_the_longest_event_is_stored(database: Connection, database_url: s
     assert (await prove(database_url)).exact
 
 
+@pytest.mark.one_postgres("its organizations stand for those of a shard, and are of several")
 @pytest.mark.parametrize(
     ("in_shard", "analyzed"),
     [(False, True), (True, True), (True, False)],
