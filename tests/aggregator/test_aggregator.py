@@ -100,7 +100,7 @@ async def test_the_process_applies_what_comes_and_survives_a_lost_connection(
     aggregator = Service("aggregator", tmp_path / "aggregator.log", database_url=database_url)
 
     async def none_left() -> bool:
-        return not await database.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)")
+        return not await database.fetchval("SELECT EXISTS (SELECT 1 FROM daily_call_deltas)")
 
     try:
         for seed in range(3):
@@ -127,7 +127,7 @@ async def test_it_takes_deltas_without_being_told_within_its_interval(
     aggregator = Service("aggregator", tmp_path / "aggregator.log", database_url=database_url)
 
     async def follows_and_none_left() -> bool:
-        return not await database.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)")
+        return not await database.fetchval("SELECT EXISTS (SELECT 1 FROM daily_call_deltas)")
 
     try:
         await until(follows_and_none_left, "the first deltas to be applied")

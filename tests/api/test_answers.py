@@ -283,6 +283,7 @@ async def test_when_it_fails_all_who_wait_are_told_at_once(database: Connection,
         assert await total(api, acme) == 0, "and no fault is kept"
 
 
+@no_state_on_citus
 async def test_a_process_keeps_what_was_asked_for_last_in_so_many_bytes(
     database: Connection, database_url: str
 ) -> None:

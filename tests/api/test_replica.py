@@ -118,7 +118,7 @@ async def test_a_delete_waits_for_a_replica_that_comes_up_in_time(
     async with replica.held_back():
         call_id = await seed.call(database, acme)
         deleting = asyncio.create_task(delete(api, acme, call_id))
-        deleted = "SELECT EXISTS (SELECT FROM deleted_calls)"
+        deleted = "SELECT EXISTS (SELECT 1 FROM deleted_calls)"
         await until(lambda: database.fetchval(deleted), "the call to be deleted")
         assert not deleting.done()
     assert await deleting == (204, "")

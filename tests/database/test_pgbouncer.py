@@ -173,7 +173,7 @@ async def test_kills_of_everything_end_exact(
     await publishing
     await pipeline.consumed()
     await pipeline.assert_exact(400)
-    applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
+    applied = "SELECT NOT EXISTS (SELECT 1 FROM daily_call_deltas)"
     await until(lambda: database.fetchval(applied), "the aggregator to have applied all deltas")
     await pipeline.assert_exact(400)
     await database.close()

@@ -256,7 +256,7 @@ async def test_each_role_can_do_its_work(
     await pipeline.consumed()
     await pipeline.assert_exact(1)
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 1
-    applied = "SELECT NOT EXISTS (SELECT FROM daily_call_deltas)"
+    applied = "SELECT NOT EXISTS (SELECT 1 FROM daily_call_deltas)"
     await until(lambda: database.fetchval(applied), "the aggregator to apply the deltas")
     call_id = await seed.call(database, acme)
     async with serving(database_url) as api:

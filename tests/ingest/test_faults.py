@@ -60,7 +60,7 @@ async def test_killed_between_the_database_commit_and_the_offset_commit(
         await until(lambda: _waits_for_lock(database), "ingest to be in the middle of its transaction")
         running.kafka.kill()
     try:
-        await until(lambda: database.fetchval("SELECT EXISTS (SELECT FROM calls)"), "the database commit")
+        await until(lambda: database.fetchval("SELECT EXISTS (SELECT 1 FROM calls)"), "the database commit")
         ingest.kill()
     finally:
         await running.kafka.start()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from shared.database.connection import Connection
@@ -200,6 +201,7 @@ async def test_what_postgresql_refuses_is_found_and_quarantined(
     assert kept["value"] == refused
 
 
+@pytest.mark.one_postgres("a unique index needs the organization there")
 async def test_an_index_of_the_operators_own_is_no_rival(pipeline: Pipeline, database: Connection) -> None:
     """A violation of another unique key does not disappear by reading again."""
     await database.execute("CREATE UNIQUE INDEX one_caller ON calls (from_number)")
@@ -226,7 +228,7 @@ async def test_a_transaction_that_was_aborted_is_not_counted(
         await producer.send_and_wait(topic, value("call.initiated", call_id=UUID(int=2)), key=b"k")
     await producer.stop()
     pipeline.start()
-    await until(lambda: database.fetchval("SELECT EXISTS (SELECT FROM calls)"), "the committed call")
+    await until(lambda: database.fetchval("SELECT EXISTS (SELECT 1 FROM calls)"), "the committed call")
     assert await database.fetchval("SELECT array_agg(id) FROM calls") == [UUID(int=2)]
 
 

@@ -288,7 +288,7 @@ async def test_the_deletion_waits_for_an_aggregator_that_holds_its_deltas(
     database: Connection, rival: Connection, database_url: str, acme: seed.Tenant
 ) -> None:
     async def calls_are_gone() -> bool:
-        of_acme = "SELECT EXISTS (SELECT FROM calls WHERE organization_id = $1)"
+        of_acme = "SELECT EXISTS (SELECT 1 FROM calls WHERE organization_id = $1)"
         return not await database.fetchval(of_acme, acme.id)
 
     held = rival.transaction()

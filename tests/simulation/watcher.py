@@ -125,7 +125,7 @@ class Watcher:
 
     async def sees_deltas(self) -> bool:
         """Whether deltas wait for an aggregator."""
-        return bool(await self._connection.fetchval("SELECT EXISTS (SELECT FROM daily_call_deltas)"))
+        return bool(await self._connection.fetchval("SELECT EXISTS (SELECT 1 FROM daily_call_deltas)"))
 
     async def look_back(self) -> None:
         """At the end, when every record has been read, runs the full proof and looks for every record."""

@@ -91,7 +91,8 @@ async def store_source(
     except SecretsLocked as locked:
         raise Failure(f"{locked} `callfold source new-key` generates a key.") from None
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name != "sources_topic_key":
+        # The key of a shard ends with the shard's number.
+        if not (error.constraint_name or "").startswith("sources_topic_key"):
             raise Failure(f"Another source has the name {source.name}.") from None
         owner = await connection.fetchval("SELECT name FROM sources WHERE topic = $1", source.topic)
         raise Failure(f"The source {owner} has the topic {source.topic} already.") from None
