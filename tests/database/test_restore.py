@@ -203,6 +203,7 @@ async def test_back_to_a_moment_and_forward_again(
         await database.close()
 
 
+@pytest.mark.embedded_postgres
 async def test_a_dump_of_a_live_database_is_exact(
     pipeline: Pipeline, places: Places, database_url: str, database: Connection
 ) -> None:

@@ -61,11 +61,11 @@ class Given:
 class Databases:
     """The databases that one process of the tests creates on a server. No other process uses their names."""
 
-    def __init__(self, server_url: str, *, distributed: bool = False) -> None:
+    def __init__(self, server_url: str, *, prefix: str = "test", distributed: bool = False) -> None:
         """The URL ends where the name of a database follows. `distributed` needs Citus on this server."""
         self._server_url = server_url
         self._distributed = distributed
-        self.run: Final = f"{PREFIX}_{secrets.token_hex(4)}"
+        self.run: Final = f"{prefix}_{secrets.token_hex(4)}"
         self._template: str | None = None
 
     def url(self, name: str) -> str:
@@ -149,7 +149,7 @@ async def databases_at(server_url: str, *, distributed: bool = False) -> AsyncIt
     """Databases on a server that other runs also use, now or later.
 
     A session holds a lock during the block. It first drops what runs without their lock left behind."""
-    databases = Databases(server_url, distributed=distributed)
+    databases = Databases(server_url, prefix=PREFIX, distributed=distributed)
     keeper = await asyncpg.connect(databases.url("postgres"))
     try:
         await keeper.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", databases.run)
