@@ -30,16 +30,16 @@ EXCEPTIONS: Mapping[str, str] = {
     "services.ops.admin.source_routes._SOURCES": REFERENCE,
     "services.ops.admin.webhook_routes._WEBHOOKS": ONE_SERVER,
     "services.ops.commands.key._FIND": REFERENCE,
-    "services.ops.commands.publish._READ": NOT_DISTRIBUTED,
+    "services.ops.commands.publish._READ_AND_HOLD": NOT_DISTRIBUTED,
     "services.ops.pipeline_lag._TOPICS": REFERENCE,
     "services.ops.proof.recorded_proofs._RUNS": ONE_SERVER,
     "services.ops.sources.stored._FIND_TO_CHANGE": REFERENCE,
     "services.publisher.changed_calls._HOLD": NOT_DISTRIBUTED,
     "services.webhooks.upkeep._DISABLE_OVERDUE": ONE_SERVER,
     "services.webhooks.upkeep._REMOVE_OLD": ONE_SERVER,
+    "shared.migrations.distribute.FUNCTIONS": "the trigger reads the outbox of its own server",
     "shared.store.read_progress._TOPICS_OF_SOURCES": REFERENCE,
     "shared.store.sources._FORGET_CALLS": ONE_SERVER,
-    "shared.store.sources._WRITE_CALLS": "not for a distributed database",
     "shared.store.webhooks._NEXT_SECRETS": ONE_SERVER,
 }
 """The statements that need not name one organization, each with the reason why Citus takes them."""
