@@ -1,7 +1,10 @@
 """Applies the deltas of a distributed database on one of its servers, in the shards that this server has.
 
 A server sees its shards as ordinary tables. So the statement of `apply_deltas` runs there as it is, and no
-transaction spans servers. The process has a connection to each server."""
+transaction spans servers. The process has a connection to each server.
+
+Citus does not know of that statement, and would move a shard meanwhile. So a write through Citus comes first.
+It changes nothing, and keeps the shards in place until the transaction ends."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +12,7 @@ from typing import Final
 
 from services.aggregator.apply_deltas import APPLY, WAITING, WAITING_MAX
 from shared.database.connection import Connection
+from shared.database.held_locks import keep_in_place
 
 
 async def apply_on_node(connection: Connection, most: int) -> int:
@@ -17,8 +21,21 @@ async def apply_on_node(connection: Connection, most: int) -> int:
     applied = 0
     for shards in await _shards(connection):
         if applied < most:
-            applied += await connection.fetchval(_of_shards(APPLY, shards), most - applied)
+            applied += await _apply(connection, shards, most - applied)
     return applied
+
+
+async def _apply(connection: Connection, shards: Mapping[str, str], most: int) -> int:
+    """Applies up to `most` waiting deltas of these shards, which stay in place meanwhile."""
+    organization_id = await connection.fetchval(_of_shards(_ANY_ORGANIZATION, shards))
+    if organization_id is None:
+        return 0
+    async with connection.transaction(isolation="read_committed"):
+        await keep_in_place(connection, organization_id)
+        if shards not in await _shards(connection):  # they were moved away meanwhile
+            return 0
+        applied: int = await connection.fetchval(_of_shards(APPLY, shards), most)
+        return applied
 
 
 async def waiting_on_node(connection: Connection) -> tuple[int, float]:
@@ -45,6 +62,8 @@ def _of_shards(statement: str, shards: Mapping[str, str]) -> str:
 
 
 _TABLES: Final = re.compile("daily_call_(deltas|counts|totals)")
+
+_ANY_ORGANIZATION: Final = "SELECT organization_id FROM daily_call_deltas LIMIT 1"
 
 _SHARDS: Final = """
 SELECT logicalrelid::text, shardminvalue, shard_name(logicalrelid, shardid)

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from services.aggregator.app import run as run_aggregator
+from services.aggregator.apply_on_node import apply_on_node
 from services.aggregator.metrics import Metrics
 from services.aggregator.prune import prune
 from services.aggregator.quarantine_erasure import place_quarantined, prune_quarantined, remove_deleted
@@ -170,6 +171,37 @@ async def test_each_server_applies_its_deltas_in_one_process(url: str, citus: Co
     await aggregator
     assert await is_exact(url)
     assert await citus.fetchval("SELECT sum(calls) FROM daily_call_counts") == 36
+
+
+@pytest.mark.parametrize("mode", ["force_logical", "block_writes"])
+async def test_a_shard_is_not_moved_while_its_deltas_are_applied(
+    url: str, citus: Connection, everywhere: list[Connection], mode: str
+) -> None:
+    if len(everywhere) < 3:
+        pytest.skip("one server has nowhere to move a shard to")
+    await stored(citus, *calls_of(ORGANIZATIONS))
+    _, worker, other = everywhere
+    shard = await worker.fetchval(
+        "SELECT min(shardid) FROM pg_dist_shard JOIN pg_dist_placement USING (shardid) "
+        "JOIN pg_dist_local_group USING (groupid) WHERE logicalrelid = 'calls'::regclass"
+    )
+    there = "SELECT nodename, nodeport FROM pg_dist_node JOIN pg_dist_local_group USING (groupid)"
+    places = [*(await worker.fetchrow(there) or ()), *(await other.fetchrow(there) or ())]
+    move = "SELECT citus_move_shard_placement($1, $2, $3, $4, $5, $6::text::citus.shard_transfer_mode)"
+    async with worker.transaction():
+        assert await apply_on_node(worker, 1_000) > 0
+        moving = asyncio.create_task(citus.execute(move, shard, *places, mode))
+        await until(lambda: one_waits(everywhere), "the move to wait")
+        assert not moving.done()
+    await moving
+    assert await apply_on_node(worker, 1_000) + await apply_on_node(other, 1_000) > 0
+    assert await is_exact(url)
+    await citus.execute(move, shard, *places[2:], *places[:2], mode)
+
+
+async def one_waits(everywhere: list[Connection]) -> bool:
+    """Whether a session waits for a lock on any server."""
+    return any([await waits_for_a_lock(connection) for connection in everywhere])
 
 
 async def test_a_delete_and_a_bad_record_exclude_each_other_at_any_two_servers(
