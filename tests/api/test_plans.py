@@ -30,6 +30,8 @@ from shared.database.statement import Statement
 from shared.settings.api import ApiSettings
 from tests.support.roles import as_role
 
+pytestmark = pytest.mark.one_postgres("Citus refuses its way to fill the tables in one transaction")
+
 ACME = UUID(int=1)
 PHONE = UUID(int=3)
 

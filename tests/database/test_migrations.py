@@ -4,6 +4,7 @@ import asyncio
 import sys
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -37,6 +38,7 @@ ORDER BY 1, 2, 3
 """
 
 
+@pytest.mark.one_postgres("shards are tables, too")
 async def test_migrated_tables_are_the_ones_described(database_url: str, databases: Databases) -> None:
     by_migrations = engine(database_url, application_name="test")
 

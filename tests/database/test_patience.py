@@ -32,7 +32,7 @@ async def test_one_connection_serves_until_it_is_cut_and_then_another(
     assert await patient.opened() is first
 
     pid = first.get_server_pid()
-    await database.execute("SELECT pg_terminate_backend($1)", pid)
+    await database.execute("SELECT pg_terminate_backend($1::integer)", pid)
     with pytest.raises(PASSING_TYPES) as cut:
         await first.execute("SELECT 1")
     assert isinstance(cut.value, Exception)

@@ -29,7 +29,10 @@ from tests.support.events import event
 from tests.support.processes import until
 from tests.support.storing import arrivals, record
 
-pytestmark = pytest.mark.processes
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.one_postgres("its own tables stand for those of Citus"),
+]
 
 HERE, THERE = UUID(int=1), UUID(int=2)
 """An organization of the first server, and one of the second."""

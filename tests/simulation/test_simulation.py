@@ -44,7 +44,10 @@ from tests.simulation.schedule import Actor, Schedule
 from tests.simulation.topic import PARTITIONS, Group, Member, Topic
 from tests.simulation.watcher import Watcher
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.one_postgres("its actors ask for generic plans, as ingest does on one PostgreSQL"),
+]
 
 INGESTS: Final = ("ingest 1", "ingest 2")
 AGGREGATORS: Final = ("aggregator 1", "aggregator 2")

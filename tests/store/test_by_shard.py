@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,7 @@ async def rows(database: Connection, owners: list[UUID]) -> list[Any]:
     ]
 
 
+@pytest.mark.one_postgres("its shards are drawn, so a part has organizations of several")
 @settings(
     max_examples=40,
     deadline=None,
