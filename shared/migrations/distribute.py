@@ -48,6 +48,7 @@ async def distribute(database_url: str, pooler: Pooler = "none") -> None:
 
     Running it again is harmless. Raises `CannotDistribute`, `TablesBusy` and asyncpg's errors."""
     async with _migrating(database_url, pooler) as connection:
+        await _check_coordinator(connection)
         if not await is_distributed(connection):
             await _distribute(connection, database_url)
         await _place(connection, database_url)
@@ -63,6 +64,7 @@ async def place_tables(database_url: str, pooler: Pooler = "none") -> bool:
     async with _migrating(database_url, pooler) as connection:
         if not await is_distributed(connection):
             return False
+        await _check_coordinator(connection)
         await _place(connection, database_url)
         return True
 
@@ -82,10 +84,15 @@ async def _migrating(database_url: str, pooler: Pooler) -> AsyncIterator[Connect
             await connection.close(timeout=5)
 
 
-async def _distribute(connection: Connection, database_url: str) -> None:
-    """Distributes the tables of a database on one PostgreSQL."""
+async def _check_coordinator(connection: Connection) -> None:
     if not await connection.fetchval(_HAS_CITUS):
         raise CannotDistribute("The database does not have the extension citus")
+    if not await connection.fetchval(_IS_COORDINATOR):
+        raise CannotDistribute("This server is a worker of Citus; connect to the coordinator")
+
+
+async def _distribute(connection: Connection, database_url: str) -> None:
+    """Distributes the tables of a database on one PostgreSQL."""
     found = await servers(connection, database_url)
     if not found:
         raise CannotDistribute("Citus has no server for shards; add one with citus_add_node")
@@ -235,6 +242,8 @@ _ON_ONE_SERVER: Final = "SELECT create_distributed_table($1::text::regclass, NUL
 _REMOVE_COPIES: Final = "SELECT truncate_local_data_after_distributing_table($1::text::regclass)"
 
 _HAS_CITUS: Final = "SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')"
+
+_IS_COORDINATOR: Final = "SELECT groupid = 0 FROM pg_dist_local_group"
 
 _PLACED: Final = "SELECT logicalrelid::text FROM pg_dist_partition"
 
