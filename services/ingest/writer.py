@@ -151,7 +151,7 @@ class Writer:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._write_share(url, share)) for url, share in shares.items()]
         except ExceptionGroup as faults:
-            raise faults.exceptions[0] from faults
+            raise faults.exceptions[0] from None  # the group contains it: a log would follow both for ever
         return [task.result() for task in tasks]
 
     async def _write_share(self, url: str, share: Share) -> Share | None:
