@@ -161,6 +161,8 @@ def database_faults(place: Place) -> Iterator[None]:
     except asyncpg.InvalidCatalogNameError:
         raise Failure(f"There is no database {name}. Create it, then run {migrate}.") from None
     except (asyncpg.PostgresConnectionError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        if _of_other_server(error):
+            raise Failure(f"A server of the database {name} failed: {_sentence(error)}.") from None
         whose = whose_timeout(error)
         said = _sentence(error) + (f" ({whose})" if whose else "")
         raise Failure(f"PostgreSQL refuses the connection to {name}: {said}.") from None
@@ -244,6 +246,11 @@ def _check_running(place: Place | KafkaPlace) -> None:
             f"The stack in {place.state} is not running. "
             f"{suggestion('up', '--detach', state=place.state)} starts it."
         ) from None
+
+
+def _of_other_server(error: asyncpg.PostgresError) -> bool:
+    """Whether the connected server of Citus cannot reach another one."""
+    return "connection to the remote node" in (error.message or "")
 
 
 def _sentence(error: asyncpg.PostgresError) -> str:

@@ -11,7 +11,7 @@ COORDINATOR: Final = 0
 
 
 class Server(NamedTuple):
-    """A server that has shards, or may have had some. `group` is its number in Citus."""
+    """A server. `group` is its number in Citus."""
 
     group: int
     url: str
@@ -41,8 +41,8 @@ async def with_custom_plans(connection: AnyConnection) -> None:
 
 
 async def servers(connection: AnyConnection, url: str) -> Sequence[Server]:
-    """The workers, and the coordinator if it has shards, in the order of their groups. Each is reached with
-    the user and the parameters of `url`, which is the connection's. Raises asyncpg's errors."""
+    """The coordinator and the workers, in the order of their groups. Each is reached with the user and the
+    parameters of `url`, which is the connection's. Raises asyncpg's errors."""
     return [
         Server(group, url if is_here else url_of(url, host, port))
         for group, host, port, is_here in await connection.fetch(_SERVERS)
@@ -68,10 +68,9 @@ _HAS_CALLS: Final = (
 
 _LOCAL_GROUP: Final = "SELECT groupid FROM pg_dist_local_group"
 
-# A worker that is emptied still has the outbox of shards that were moved away.
+# A server without shards may still have the outbox of shards that were moved away.
 # The address of a server in Citus may be one that only the servers themselves can use, such as localhost.
 _SERVERS: Final = """
 SELECT groupid, nodename, nodeport, groupid = (SELECT groupid FROM pg_dist_local_group)
-FROM pg_dist_node WHERE (shouldhaveshards OR groupid <> 0) AND isactive AND noderole = 'primary'
-ORDER BY groupid
+FROM pg_dist_node WHERE isactive AND noderole = 'primary' ORDER BY groupid
 """

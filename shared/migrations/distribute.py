@@ -11,6 +11,7 @@ from shared.database.connection import Connection, connect
 from shared.database.distributed import is_distributed, servers
 from shared.migrations.alone import alone
 from shared.migrations.functions_on_shards import FUNCTIONS
+from shared.migrations.on_server import CannotDistribute, on_server
 from shared.migrations.outbox_on_servers import (
     complete_outbox,
     shards_without_triggers,
@@ -38,8 +39,29 @@ LOCK_TIMEOUT: Final = "10s"
 """How long the distribution waits for sessions that it has disconnected."""
 
 
-class CannotDistribute(Exception):
-    """The database cannot be distributed. The text is a sentence without its period."""
+async def check_server(database_url: str, pooler: Pooler = "none", *, distributes: bool) -> None:
+    """Raises `CannotDistribute` if tables must not be made on this server, or if it `distributes` and cannot.
+    Call it before the steps. Raises asyncpg's errors."""
+    connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
+    try:
+        has_citus = await connection.fetchval(_HAS_CITUS)
+        if has_citus and not await connection.fetchval(_IS_COORDINATOR):
+            raise CannotDistribute("This server is a worker of Citus; connect to the coordinator")
+        if not distributes:
+            return
+        if not has_citus:
+            raise CannotDistribute(
+                "The database does not have the extension citus; create it in this database of each server"
+            )
+        if not await connection.fetchval(_SERVERS_FOR_SHARDS):
+            raise CannotDistribute("Citus has no server for shards; add one with citus_add_node")
+        if not await is_distributed(connection) and not await connection.fetchval(_MAY_DISCONNECT):
+            raise CannotDistribute(
+                "The connected user cannot disconnect the services; grant it pg_read_all_stats and "
+                "pg_signal_backend, or connect as a superuser"
+            )
+    finally:
+        await connection.close(timeout=5)
 
 
 async def distribute(database_url: str, pooler: Pooler = "none") -> None:
@@ -47,8 +69,8 @@ async def distribute(database_url: str, pooler: Pooler = "none") -> None:
     commits, they cannot read or write, and then they find distributed tables.
 
     Running it again is harmless. Raises `CannotDistribute`, `TablesBusy` and asyncpg's errors."""
+    await check_server(database_url, pooler, distributes=True)
     async with _migrating(database_url, pooler) as connection:
-        await _check_coordinator(connection)
         if not await is_distributed(connection):
             await _distribute(connection, database_url)
         await _place(connection, database_url)
@@ -64,7 +86,6 @@ async def place_tables(database_url: str, pooler: Pooler = "none") -> bool:
     async with _migrating(database_url, pooler) as connection:
         if not await is_distributed(connection):
             return False
-        await _check_coordinator(connection)
         await _place(connection, database_url)
         return True
 
@@ -84,18 +105,9 @@ async def _migrating(database_url: str, pooler: Pooler) -> AsyncIterator[Connect
             await connection.close(timeout=5)
 
 
-async def _check_coordinator(connection: Connection) -> None:
-    if not await connection.fetchval(_HAS_CITUS):
-        raise CannotDistribute("The database does not have the extension citus")
-    if not await connection.fetchval(_IS_COORDINATOR):
-        raise CannotDistribute("This server is a worker of Citus; connect to the coordinator")
-
-
 async def _distribute(connection: Connection, database_url: str) -> None:
     """Distributes the tables of a database on one PostgreSQL."""
-    found = await servers(connection, database_url)
-    if not found:
-        raise CannotDistribute("Citus has no server for shards; add one with citus_add_node")
+    shards = SHARDS_PER_SERVER * await connection.fetchval(_SERVERS_FOR_SHARDS)
     await _set_settings(connection)
     await _complete_servers(connection, database_url)
     try:
@@ -108,13 +120,17 @@ async def _distribute(connection: Connection, database_url: str) -> None:
                 await connection.execute(f"LOCK TABLE {table}")
             for function in FUNCTIONS.values():
                 await connection.execute(function)
-            await _place_tables(connection, len(found) * SHARDS_PER_SERVER)
+            await _place_tables(connection, shards)
             # These waited for the locks, with the settings of one PostgreSQL.
             await _disconnect_others(connection)
         await _disconnect_others(connection)
     except asyncpg.LockNotAvailableError:
         raise TablesBusy(
             "The tables are in use, and a lock for their distribution was not available"
+        ) from None
+    except asyncpg.DuplicateTableError as error:
+        raise CannotDistribute(
+            f"A worker already has a table of callfold ({error.message}); drop such tables there"
         ) from None
 
 
@@ -140,7 +156,7 @@ async def _place(connection: Connection, database_url: str) -> None:
         await _place_tables(connection, shards)
     await give_rights_on_servers(connection, database_url)
     for server in await servers(connection, database_url):
-        async with _on_server(server.url) as there:
+        async with on_server(server.url) as there:
             if without := await shards_without_triggers(there):
                 raise CannotDistribute(
                     f"On the server of group {server.group}, the triggers of {', '.join(without)} are "
@@ -149,7 +165,8 @@ async def _place(connection: Connection, database_url: str) -> None:
 
 
 async def _place_tables(connection: Connection, shards: int) -> None:
-    """Gives each table that has no place yet its place, within the caller's transaction."""
+    """Gives each table that has no place yet its place, and each server all functions, within the caller's
+    transaction."""
     placed = {row[0] for row in await connection.fetch(_PLACED)}
     await connection.execute(_MODE)
     await connection.execute(_SHARD_COUNT, str(shards))
@@ -160,6 +177,8 @@ async def _place_tables(connection: Connection, shards: int) -> None:
             if policy.table == table and await connection.fetchval(_HAS_POLICY, table, policy.name):
                 await connection.execute(roles.alter_policy(policy))
         await connection.execute(*statement)
+    for (function,) in await connection.fetch(_FUNCTIONS_HERE_ALONE):
+        await connection.execute(_ON_ALL_SERVERS, function)
 
 
 def _statements() -> dict[str, tuple[str, str] | tuple[str, str, str]]:
@@ -189,18 +208,8 @@ async def _complete_servers(connection: Connection, database_url: str) -> None:
     publishes = await connection.fetchval(_PUBLISHES)
     for server in await servers(connection, database_url):
         if server.url != database_url:
-            async with _on_server(server.url) as there:
+            async with on_server(server.url) as there:
                 await complete_outbox(there, wanted, publishes)
-
-
-@asynccontextmanager
-async def _on_server(url: str) -> AsyncIterator[Connection]:
-    """A connection for the block. Raises `CannotDistribute` if the server cannot be reached."""
-    connection = await connect(url, application_name="callfold-migrate")
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=5)
 
 
 def _set_of_database(name: str, value: str) -> str:
@@ -228,6 +237,24 @@ _DISCONNECT: Final = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
     AND application_name NOT LIKE 'callfold-migrate%' AND application_name NOT LIKE 'citus%'
+"""
+
+# Citus distributes what is made after its extension. Functions that are older are only here.
+_FUNCTIONS_HERE_ALONE: Final = """
+SELECT oid::regprocedure::text FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'callfold_') AND NOT EXISTS (
+    SELECT 1 FROM pg_dist_object WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid)
+ORDER BY 1
+"""
+
+_ON_ALL_SERVERS: Final = "SELECT create_distributed_function($1::text::regprocedure)"
+
+_SERVERS_FOR_SHARDS: Final = """
+SELECT count(*) FROM pg_dist_node WHERE shouldhaveshards AND isactive AND noderole = 'primary'
+"""
+
+_MAY_DISCONNECT: Final = """
+SELECT pg_has_role('pg_read_all_stats', 'USAGE') AND pg_has_role('pg_signal_backend', 'USAGE')
 """
 
 _ON_EACH_SERVER: Final = "SELECT create_reference_table($1::text::regclass)"

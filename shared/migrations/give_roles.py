@@ -40,11 +40,16 @@ async def give_roles(database_url: str, pooler: Pooler = "none", *, password: st
     `TablesBusy` and asyncpg's errors; completed tables stay done.
     """
     async with alone(database_url, pooler):
-        connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
+        connection = await connect(
+            database_url,
+            application_name="callfold-migrate",
+            pooler=pooler,
+            settings={"lock_timeout": LOCK_TIMEOUT},
+        )
         try:
-            await _make_roles(connection, password)
             for pause in (*PAUSES_SECONDS, None):
                 try:
+                    await _make_roles(connection, password)
                     await _give(connection)
                     if await is_distributed(connection):
                         await give_rights_on_servers(connection, database_url)
@@ -111,7 +116,6 @@ def scram_verifier(password: str) -> str:
 async def _give(connection: Connection) -> None:
     for statements in (await missing(connection)).values():
         async with connection.transaction(isolation="read_committed"):
-            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             for statement in statements:
                 await connection.execute(statement)
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from shared.database import roles
-from shared.database.connection import Connection, connect
+from shared.database.connection import Connection
 from shared.database.distributed import servers
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
+from shared.migrations.on_server import on_server
 from shared.migrations.places import OF_EACH_SERVER
 
 
@@ -54,12 +55,9 @@ async def give_rights_on_servers(connection: Connection, database_url: str) -> N
 
 async def _give_outbox(url: str, there: Sequence[str]) -> None:
     """Gives the roles their rights on the outbox of a server."""
-    connection = await connect(url, application_name="callfold-migrate")
-    try:
+    async with on_server(url) as connection:
         for correction in await corrections(connection, there, OF_EACH_SERVER):
             await connection.execute(correction.statement)
-    finally:
-        await connection.close(timeout=5)
 
 
 _LIMIT: Final = {role: f"ALTER ROLE {role} SET lock_timeout = '{OWN_LOCK_TIMEOUT}'" for role in roles.ROLES}

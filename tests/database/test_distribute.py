@@ -4,7 +4,8 @@ import pytest
 
 from shared.database.roles import all_tables, policies
 from shared.database.tables import metadata
-from shared.migrations.distribute import CannotDistribute, distribute, place_tables
+from shared.migrations.distribute import distribute, place_tables
+from shared.migrations.on_server import CannotDistribute
 from shared.migrations.places import BY_ORGANIZATION, OF_EACH_SERVER, ON_EACH_SERVER, ON_ONE_SERVER
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,46 +19,60 @@ from shared.migrations.upgrade import upgrade
 VARIABLE: Final = "CALLFOLD_TEST_CITUS_URL"
 
 
+@dataclass
+class Cluster:
+    """A fresh database on each server of a cluster, not yet joined. `urls` begins with the coordinator's."""
+
+    urls: Sequence[str]
+    nodes: Sequence[tuple[str, int]]
+
+    async def join(self) -> str:
+        """Makes the extension on each server and adds the workers. Returns the coordinator's URL."""
+        for url in self.urls:
+            server = await asyncpg.connect(url)
+            await server.execute("CREATE EXTENSION citus")
+            await server.close()
+        coordinator = await asyncpg.connect(self.urls[0])
+        place, *workers = self.nodes
+        await coordinator.execute("SELECT citus_set_coordinator_host($1, $2)", *place)
+        for worker in workers:
+            await coordinator.execute("SELECT citus_add_node($1, $2)", *worker)
+        await coordinator.close()
+        return self.urls[0]
+
+
 @pytest.fixture
-async def citus_url() -> AsyncIterator[str]:
-    """The URL of a fresh, empty database on the coordinator, with the workers of the one that
-    `CALLFOLD_TEST_CITUS_URL` names."""
+async def cluster() -> AsyncIterator[Cluster]:
+    """Databases on the servers of the cluster that `CALLFOLD_TEST_CITUS_URL` names."""
     url = os.environ.get(VARIABLE)
     if url is None:
         pytest.skip(f"{VARIABLE} names no database with the extension citus")
     name = f"test_{uuid.uuid4().hex}"
     coordinator = await asyncpg.connect(url)
-    try:
-        nodes = await coordinator.fetch("SELECT nodename, nodeport FROM pg_dist_node ORDER BY groupid")
-        urls = [url_of(url, host, port) for host, port in nodes]
-        await _create(urls, name)
-        created = await asyncpg.connect(_of_database(urls[0], name))
-        (host, port), *workers = nodes
-        await created.execute("SELECT citus_set_coordinator_host($1, $2)", host, port)
-        for host, port in workers:
-            await created.execute("SELECT citus_add_node($1, $2)", host, port)
-        await created.close()
-        yield _of_database(urls[0], name)
-    finally:
-        await coordinator.close()
-    for each in urls:
-        server = await asyncpg.connect(each)
-        await server.execute("SET citus.enable_ddl_propagation = off")
-        await server.execute("SET citus.enable_create_database_propagation = off")
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await server.close()
+    found = await coordinator.fetch("SELECT nodename, nodeport FROM pg_dist_node ORDER BY groupid")
+    await coordinator.close()
+    nodes = [(host, port) for host, port in found]
+    servers = [url_of(url, *node) for node in nodes]
+    for each in servers:
+        await _of_all_databases(each, f"CREATE DATABASE {name}")
+    yield Cluster([_of_database(each, name) for each in servers], nodes)
+    for each in servers:
+        await _of_all_databases(each, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _create(urls: Sequence[str], name: str) -> None:
-    for each in urls:
-        server = await asyncpg.connect(each)
-        await server.execute("SET citus.enable_ddl_propagation = off")
-        await server.execute("SET citus.enable_create_database_propagation = off")
-        await server.execute(f"CREATE DATABASE {name}")
-        await server.close()
-        created = await asyncpg.connect(_of_database(each, name))
-        await created.execute("CREATE EXTENSION citus")
-        await created.close()
+@pytest.fixture
+async def citus_url(cluster: Cluster) -> str:
+    """The URL of an empty database on the coordinator, with its workers."""
+    return await cluster.join()
+
+
+async def _of_all_databases(url: str, statement: str) -> None:
+    """Executes a statement about a database on one server alone."""
+    server = await asyncpg.connect(url)
+    await server.execute("SET citus.enable_ddl_propagation = off")
+    await server.execute("SET citus.enable_create_database_propagation = off")
+    await server.execute(statement)
+    await server.close()
 
 
 def _of_database(url: str, name: str) -> str:

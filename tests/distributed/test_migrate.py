@@ -9,10 +9,12 @@ import pytest
 from services.ops.proof.proof import prove
 from shared.database.connection import Connection
 from shared.database.distributed import is_distributed, servers
-from shared.migrations.distribute import distribute, place_tables
+from shared.migrations.distribute import check_server, distribute, place_tables
 from shared.migrations.give_roles import give_roles, missing
+from shared.migrations.on_server import CannotDistribute
 from shared.migrations.places import OF_EACH_SERVER
 from shared.migrations.upgrade import upgrade
+from tests.distributed.conftest import Cluster
 from tests.support import seed
 
 
@@ -47,9 +49,57 @@ async def test_rows_move_along_and_sessions_end(citus_url: str) -> None:
     await connection.close()
 
 
+async def test_tables_may_be_older_than_the_extension(cluster: Cluster) -> None:
+    """So an existing database is moved. Each server gets its functions."""
+    url = cluster.urls[0]
+    await asyncio.to_thread(upgrade, url)
+    await give_roles(url)
+    database = await asyncpg.connect(url)
+    tenant = await seed.tenant(database)
+    await seed.call(database, tenant)
+    await cluster.join()
+    await distribute(url)
+    for one in cluster.urls:
+        server = await asyncpg.connect(one)
+        assert await server.fetchval(_FUNCTIONS) == 9
+        assert await server.fetchval("SELECT has_function_privilege('callfold_api', $1, 'EXECUTE')", KEY)
+        await server.close()
+    assert (await prove(url)).exact
+    assert {row[0] for row in await _organizations(url)} == {tenant.id}
+    database.terminate()
+
+
+async def test_a_worker_is_refused_before_any_table_is_made(citus_url: str, cluster: Cluster) -> None:
+    for distributes in (False, True):
+        with pytest.raises(CannotDistribute, match="is a worker of Citus; connect to the coordinator"):
+            await check_server(cluster.urls[1], distributes=distributes)
+
+
+async def test_a_user_who_cannot_disconnect_services_is_refused(citus_url: str) -> None:
+    database = await asyncpg.connect(citus_url)
+    await database.execute("DROP ROLE IF EXISTS callfold_test_owner")
+    await database.execute("CREATE ROLE callfold_test_owner LOGIN")
+    url = citus_url.replace("postgres@", "callfold_test_owner@")
+    try:
+        with pytest.raises(CannotDistribute, match="grant it pg_read_all_stats and pg_signal_backend"):
+            await check_server(url, distributes=True)
+        await check_server(url, distributes=False)
+    finally:
+        await database.execute("DROP ROLE callfold_test_owner")
+        await database.close()
+
+
+async def test_a_worker_that_cannot_be_reached_is_named(database_url: str, database: Connection) -> None:
+    await database.execute(
+        "SELECT citus_update_node(nodeid, nodename, 1) FROM pg_dist_node WHERE groupid = 1"
+    )
+    with pytest.raises(CannotDistribute, match=r"Server 127.0.0.1:1 of Citus cannot be reached"):
+        await place_tables(database_url)
+
+
 async def test_a_server_without_the_outbox_refuses_calls(database_url: str, database: Connection) -> None:
     """The next run completes it, and gives the roles their rights on it."""
-    urls = [server.url for server in await servers(database, database_url)]
+    urls = [one.url for one in await servers(database, database_url) if one.url != database_url]
     for url in urls:
         worker = await asyncpg.connect(url)
         await worker.execute("DROP TABLE publisher")
@@ -69,6 +119,17 @@ async def test_a_server_without_the_outbox_refuses_calls(database_url: str, data
     assert changes == 1
     assert rights == [2] * len(urls)
 
+
+async def _organizations(url: str) -> list[asyncpg.Record]:
+    database = await asyncpg.connect(url)
+    found = await database.fetch("SELECT id FROM organizations")
+    await database.close()
+    return found
+
+
+KEY = "callfold_key(bytea)"
+
+_FUNCTIONS = "SELECT count(*) FROM pg_proc WHERE proname LIKE 'callfold%'"
 
 _CALL = """
 INSERT INTO calls (organization_id, id, livemode, status, created_at, day, version, revision, laws)

@@ -132,7 +132,7 @@ async def test_it_can_be_repeated_and_the_id_is_not_reused(
     again = await callfold("org", "delete", acme.id, "--yes", **where)
     assert (again.status, again.output.splitlines()[-1]) == (
         0,
-        f"DELETED: one snapshot has no row of organization {acme.id}.",
+        f"DELETED: no table has a row of organization {acme.id}.",
     )
     created = await callfold("org", "create", "Acme", "--id", acme.id, **where)
     assert created.failure == f"Organization {acme.id} was deleted. Its id cannot be used again."

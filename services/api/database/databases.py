@@ -317,7 +317,6 @@ class _Connector:
         self._url = url
         self._settings = settings
         self._has_warned = False
-        self._has_asked = False
         self.is_distributed = False
 
     async def pool(self, connections: int, seconds: float) -> Pool:
@@ -337,9 +336,8 @@ class _Connector:
             + 1,  # the server's timeout fires first, unless the server is gone
             settings={**SESSION, "statement_timeout": str(max(1, int(seconds * 1000)))},
         )
-        if not self._has_asked:
-            self.is_distributed = await is_distributed(connection)
-            self._has_asked = True
+        # Asked of each: the tables may be distributed while this process runs.
+        self.is_distributed = await is_distributed(connection)
         if not self._has_warned and await connection.fetchval(_IS_WALLED) is False:
             self._has_warned = True
             log.warning(

@@ -49,21 +49,23 @@ def migrate(
     # Here, because Alembic would slow the start of every other command.
     from sqlalchemy.exc import DBAPIError
 
-    from shared.migrations.distribute import CannotDistribute, place_tables
+    from shared.migrations.distribute import check_server, place_tables
     from shared.migrations.distribute import distribute as distribute_tables
     from shared.migrations.give_roles import MayNotMakeRoles, give_roles
+    from shared.migrations.on_server import CannotDistribute
     from shared.migrations.upgrade import TablesBusy
     from shared.migrations.upgrade import upgrade as to_newest
 
+    distributed = False
     place = find_database(state)
     asyncio.run(_connects(place))
     try:
         with database_faults(place):
+            asyncio.run(check_server(place.address, place.pooler, distributes=distribute))
             try:
                 newer = to_newest(place.address, place.pooler)
             except DBAPIError as error:  # SQLAlchemy's wrapping of asyncpg's own
                 raise (error.orig and error.orig.__cause__) or error from None
-            distributed = False
             if newer is None:  # a newer callfold knows more tables
                 if distribute:
                     asyncio.run(distribute_tables(place.address, place.pooler))
@@ -77,7 +79,12 @@ def migrate(
         raise Failure(f"{refused}.") from None
     if as_json:
         print_json(
-            {"step": newer or NEEDED_STEP, "newer": newer is not None, "roles": roles and newer is None}
+            {
+                "step": newer or NEEDED_STEP,
+                "newer": newer is not None,
+                "roles": roles and newer is None,
+                "distributed": distributed,
+            }
         )
     elif newer is None:
         typer.echo(f"The database is up to date{', and so are the roles' if roles else ''}.")

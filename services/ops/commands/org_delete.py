@@ -83,7 +83,7 @@ def delete(
             left = ", ".join(f"{counted(rows, 'row')} in {table}" for table, rows in done.left.items())
             typer.echo(f"NOT DELETED: organization {organization_id} still has {left}. Run it again.")
         else:
-            typer.echo(f"DELETED: one snapshot has no row of organization {organization_id}.")
+            typer.echo(f"DELETED: no table has a row of organization {organization_id}.")
     if done.left:
         raise typer.Exit(1)
 
