@@ -8,13 +8,10 @@ of distribution, and not its gain. A run is as in `benchmarks.pipeline`."""
 
 import argparse
 import asyncio
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -27,6 +24,7 @@ from benchmarks.pipeline import (
     KAFKA_PROPERTIES,
     PARTITIONS,
     TOPIC,
+    counting_services,
     publish,
     spent_seconds,
     wait_for_first_poll,
@@ -35,21 +33,12 @@ from benchmarks.pipeline import (
 from benchmarks.workload import records
 from services.ops.embedded.servers import Servers, servers
 from services.ops.proof.proof import prove
-from shared.database.distributed import is_distributed, url_of
+from shared.database.distributed import is_distributed
+from shared.database.distributed import servers as servers_of_database
 from shared.kafka.topic import ensure_topic
+from shared.migrations.places import BY_ORGANIZATION
 
-EMPTIED: Final = (
-    "calls",
-    "call_events",
-    "deleted_calls",
-    "daily_call_deltas",
-    "daily_call_counts",
-    "daily_call_totals",
-    "count_versions",
-    "count_days",
-    "silent_calls",
-    "quarantined_records",
-)
+EMPTIED: Final = (*BY_ORGANIZATION, "quarantined_records")
 
 
 async def empty(url: str) -> None:
@@ -74,11 +63,8 @@ async def postmasters(url: str) -> Mapping[str, int]:
     connection = await asyncpg.connect(url)
     try:
         if await is_distributed(connection):
-            nodes = await connection.fetch("SELECT groupid, nodename, nodeport FROM pg_dist_node")
-            addresses = {
-                f"worker {group}" if group else "coordinator": url_of(url, host, port)
-                for group, host, port in nodes
-            }
+            found = await servers_of_database(connection, url)
+            addresses = {f"worker {one.group}" if one.group else "coordinator": one.url for one in found}
     finally:
         await connection.close()
     return {role: await _postmaster(address) for role, address in addresses.items()}
@@ -99,21 +85,7 @@ async def run(running: Servers, url: str, group: str, ingest: int, log: Path) ->
     """Stores the whole topic. Returns the seconds, and the processor time of each part."""
     await empty(url)
     pids = {**await postmasters(url), "kafka": running.kafka.process.pid if running.kafka.process else 0}
-    environment = {
-        **os.environ,
-        "CALLFOLD_DATABASE_URL": url,
-        "CALLFOLD_KAFKA_BOOTSTRAP": running.bootstrap,
-        "CALLFOLD_CONSUMER_GROUP": group,
-    }
-    with log.open("wb") as output, ExitStack() as stack:
-        processes = []
-        for name in ("aggregator", *["ingest"] * ingest):
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"services.{name}"], env=environment, stderr=output, stdout=output
-            )
-            stack.callback(process.wait, 30)
-            stack.callback(process.terminate)
-            processes.append(process)
+    with counting_services(url, running.bootstrap, group, ingest, log) as processes:
         began = await wait_for_first_poll(log)
         before = _spent(pids, processes)
         await wait_until_done(url, running.bootstrap, group, processes)

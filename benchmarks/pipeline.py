@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,24 +128,37 @@ async def pipeline(
     return run, "exact" if proof.exact else "NOT EXACT"
 
 
-async def drain(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
-    """Stores the whole topic with a new consumer group in a database that has the tables."""
+@contextmanager
+def counting_services(
+    url: str, bootstrap: str, group: str, ingest_processes: int, log: Path
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """One aggregator and some ingest processes, which write this log, for the duration of the block."""
     environment = {
         **os.environ,
         "CALLFOLD_DATABASE_URL": url,
-        "CALLFOLD_KAFKA_BOOTSTRAP": running.bootstrap,
+        "CALLFOLD_KAFKA_BOOTSTRAP": bootstrap,
         "CALLFOLD_CONSUMER_GROUP": group,
     }
-    names = ["aggregator", *["ingest"] * ingest_processes]
     with log.open("wb") as output, ExitStack() as stack:
         processes = []
-        for name in names:
+        for name in service_names(ingest_processes):
             process = subprocess.Popen(
                 [sys.executable, "-m", f"services.{name}"], env=environment, stderr=output, stdout=output
             )
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
             processes.append(process)
+        yield processes
+
+
+def service_names(ingest_processes: int) -> list[str]:
+    """The services of `counting_services`, in their order."""
+    return ["aggregator", *["ingest"] * ingest_processes]
+
+
+async def drain(running: Servers, url: str, group: str, ingest_processes: int, log: Path) -> Run:
+    """Stores the whole topic with a new consumer group in a database that has the tables."""
+    with counting_services(url, running.bootstrap, group, ingest_processes, log) as processes:
         began = await wait_for_first_poll(log)
         before = cpu_seconds(running, processes)
         await wait_until_done(url, running.bootstrap, group, processes)
@@ -153,7 +166,7 @@ async def drain(running: Servers, url: str, group: str, ingest_processes: int, l
         after = cpu_seconds(running, processes)
         memory = {
             f"{name} {n}": _peak_memory_mb(process.pid)
-            for n, (name, process) in enumerate(zip(names, processes, strict=True))
+            for n, (name, process) in enumerate(zip(service_names(ingest_processes), processes, strict=True))
         }
     return Run(seconds, {name: spent - before[name] for name, spent in after.items()}, memory)
 

@@ -20,7 +20,7 @@ Work = Callable[[S], Coroutine[Any, Any, None]]
 
 async def on_each_server(settings: S, work: Work[S], stop: asyncio.Event) -> None:
     """Runs `work` with these settings and, if their database is distributed, also with those of each other
-    server that has shards. Servers may come and go. `work` ends soon after `stop` is set. Raises the first
+    server. Servers may come and go. `work` ends soon after `stop` is set. Raises the first
     fault of any of them."""
     running = {settings.database_url: asyncio.create_task(work(settings))}
     stopped = asyncio.create_task(stop.wait())
@@ -46,7 +46,7 @@ async def on_each_server(settings: S, work: Work[S], stop: asyncio.Event) -> Non
 
 
 async def _other_servers(database: PatientConnection, settings: DatabaseSettings) -> Collection[str] | None:
-    """The URLs of the servers with shards; None while the database does not answer."""
+    """The URLs of the servers of a distributed database; None while it does not answer."""
     try:
         connection = await database.opened()
         if not await is_distributed(connection):

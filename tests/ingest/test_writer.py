@@ -24,15 +24,13 @@ CHECK = {
 
 
 @pytest.fixture
-def settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> IngestSettings:
-    async def at_once(*_: object) -> None: ...
-
-    monkeypatch.setattr("shared.database.patient_connection.PatientConnection.pause", at_once)
+def settings(database_url: str) -> IngestSettings:
     return IngestSettings(database_url=database_url)
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], *, times: int, of: str | None) -> None:
-    """The next COPYs fail, or only those that contain the event with this id."""
+    """The next COPYs fail with the words of Citus, or only those that contain the event with this id. No
+    PostgreSQL without Citus raises such an error."""
     copy, left = asyncpg.Connection.copy_records_to_table, [times]
 
     async def copied(self: Connection, table: str, **options: object) -> str:

@@ -10,7 +10,7 @@ from services.ops.terminal.operator import audit
 from services.ops.terminal.printing import counted
 from shared.counts.cell import TOTAL as TOTAL_FIELDS
 from shared.counts.cell import Cell, Measures
-from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, SUMS, TOTAL
+from shared.counts.counted_sql import CELL, INTO_DELTAS, MEASURES, NEGATED, TOTAL
 from shared.database.connection import Connection
 from shared.database.distributed import is_distributed
 from shared.database.held_locks import hold_alone
@@ -96,23 +96,27 @@ _DIFFERENCE: Final = ", ".join(f"true_{name} - kept_{name} AS {name}" for name i
 
 _ADDED: Final = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in Measures._fields)
 
-# The aggregator also adds the correcting deltas to the totals. The rest of a total's difference is added to
-# it here. Both are additions, so their order does not matter.
+_IS_NOT_ZERO: Final = " OR ".join(f"{name} <> 0" for name in Measures._fields)
+
+# The aggregator also adds the correcting deltas, `repaired`, to the totals. The rest of a total's difference
+# is added to it here. Both are additions, so their order does not matter.
+_REST: Final = f"""rest AS (
+    SELECT {TOTAL}, {TYPED_SUMS}
+    FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
+          UNION ALL
+          SELECT {TOTAL}, {NEGATED} FROM repaired) AS part
+    GROUP BY {TOTAL}
+)"""
+
 _CORRECT: Final = f"""
 {compared(_ASKED)}, repaired AS (
     {INTO_DELTAS}
     SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
     RETURNING {TOTAL}, {MEASURES}
-), rest AS (
-    SELECT {TOTAL}, {SUMS}
-    FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
-          UNION ALL
-          SELECT {TOTAL}, {NEGATED} FROM repaired) AS part
-    GROUP BY {TOTAL}
-), repaired_totals AS (
+), {_REST}, repaired_totals AS (
     INSERT INTO daily_call_totals AS kept ({TOTAL}, {MEASURES})
     SELECT {TOTAL}, {MEASURES} FROM rest
-    WHERE {" OR ".join(f"{name} <> 0" for name in Measures._fields)}
+    WHERE {_IS_NOT_ZERO}
     ORDER BY {TOTAL}
     ON CONFLICT ({TOTAL}) DO UPDATE
     SET {_ADDED}
@@ -127,17 +131,11 @@ _PARAMETERS_OF_TOTAL: Final = _PARAMETERS.rpartition(", ")[0]
 _DIFFERENCES: Final = f"""
 {compared(_ASKED)}, repaired AS (
     SELECT {CELL}, {_DIFFERENCE} FROM compared WHERE {OFF}
-), rest AS (
-    SELECT {TOTAL}, {TYPED_SUMS}
-    FROM (SELECT {TOTAL}, {_DIFFERENCE} FROM compared_totals WHERE {OFF}
-          UNION ALL
-          SELECT {TOTAL}, {NEGATED} FROM repaired) AS part
-    GROUP BY {TOTAL}
-), written AS (
+), {_REST}, written AS (
     SELECT true AS is_cell, {CELL}, {MEASURES} FROM repaired
     UNION ALL
     SELECT false, {CELL}, {MEASURES} FROM (SELECT *, NULL::uuid AS phone_number_id FROM rest) AS rest
-    WHERE {" OR ".join(f"{name} <> 0" for name in Measures._fields)}
+    WHERE {_IS_NOT_ZERO}
 )
 SELECT (SELECT count(*) FROM repaired) + (SELECT count(*) FROM compared_totals WHERE {OFF}) AS wrong_cells,
     written.*
