@@ -4,9 +4,12 @@ import uuid
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from services.ops.proof.proof import prove
 from shared.database import roles
 from shared.database.connection import Connection
+from shared.database.distributed import servers
 from shared.kafka.topic import ensure_topic
 from tests.support.ingesting import call
 from tests.support.pipeline import Pipeline
@@ -18,10 +21,12 @@ ORGANIZATIONS = [UUID(int=n + 1, version=4) for n in range(8)]
 CALLS = 25
 
 
+@pytest.mark.parametrize("at", ["coordinator", "worker"])
 async def test_each_change_reaches_the_topic_and_the_webhook(
-    pipeline: Pipeline, database: Connection, database_url: str, tmp_path: Path
+    pipeline: Pipeline, database: Connection, database_url: str, tmp_path: Path, at: str
 ) -> None:
     """Also of shards that were moved, in both ways, while a publisher runs."""
+    url = (await servers(database, database_url))[at == "worker"].url
     calls_topic = f"calls-{uuid.uuid4().hex[:12]}"
     await ensure_topic(pipeline.bootstrap, calls_topic, 2, compacted=True)
     owner = ORGANIZATIONS[0]
@@ -49,18 +54,18 @@ async def test_each_change_reaches_the_topic_and_the_webhook(
         starting(
             "publisher",
             tmp_path,
-            database_url=as_role(database_url, roles.PUBLISHER),
+            database_url=as_role(url, roles.PUBLISHER),
             kafka_bootstrap=pipeline.bootstrap,
             calls_topic=calls_topic,
         ) as start_publisher,
         starting(
             "aggregator",
             tmp_path,
-            database_url=as_role(database_url, roles.AGGREGATOR),
+            database_url=as_role(url, roles.AGGREGATOR),
             kafka_bootstrap=pipeline.bootstrap,
         ) as start_aggregator,
     ):
-        pipeline.start(database_url=as_role(database_url, roles.INGEST))
+        pipeline.start(database_url=as_role(url, roles.INGEST))
         start_publisher()
         start_aggregator()
         await publish(0)
