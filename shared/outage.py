@@ -31,14 +31,17 @@ class Outage:
         """Whether the last attempt failed."""
         return self._reason is not None
 
-    def begin(self, reason: str) -> None:
-        """Records a failed attempt. `reason` is logged verbatim: it must not contain content of events."""
+    def begin(self, reason: str) -> str:
+        """Records a failed attempt. Returns the message with its reason. `reason` is logged verbatim: it must
+        not contain content of events."""
+        message = f"{self._begins}: {reason}"
         if self._reason is None:
             self._began_at_seconds = time.monotonic()
         elif not self._each_reason or reason == self._reason:
-            return
+            return message
         self._reason = reason
-        self._logger.log(self._level, "%s: %s", self._begins, reason)
+        self._logger.log(self._level, "%s", message)
+        return message
 
     def end(self) -> None:
         """Records a successful attempt."""

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 from services.aggregator.apply_deltas import apply_deltas, waiting_deltas
 from services.aggregator.apply_on_node import apply_on_node, waiting_on_node
@@ -19,10 +18,9 @@ from shared.database.connection import Connection
 from shared.database.distributed import is_distributed
 from shared.database.each_server import on_each_server
 from shared.database.faults import PASSING_TYPES
-from shared.database.patient_connection import PatientConnection
+from shared.database.patient_connection import PatientConnection, database_outage
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.first_of import first_of
-from shared.outage import Outage
 from shared.settings.aggregator import AggregatorSettings
 from shared.store.deltas_channel import DELTAS_CHANNEL
 from shared.store.zone_rules import warn_of_other_rules
@@ -38,11 +36,9 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
     """Applies deltas as they arrive, on each server of a distributed database, and runs the chores
     concurrently, until `stop` is set. Waits for an unreachable database. Raises the first permanent fault."""
 
-    async def apply(of_server: AggregatorSettings) -> None:
-        url = of_server.database_url
-        other = None if url == settings.database_url else urlsplit(url).netloc.rpartition("@")[2]
-        with metrics.server(url) as its_metrics:
-            await _apply(of_server, its_metrics, stop, other)
+    async def apply(of_server: AggregatorSettings, server: str | None) -> None:
+        with metrics.server(of_server.database_url) as its_metrics:
+            await _apply(of_server, its_metrics, stop, server)
 
     chores = asyncio.create_task(do_chores(settings, stop))
     chores.add_done_callback(lambda _: stop.set())  # they end with a fault or with the stop
@@ -55,16 +51,16 @@ async def run(settings: AggregatorSettings, metrics: Metrics, stop: asyncio.Even
 
 
 async def _apply(
-    settings: AggregatorSettings, metrics: OfServer, stop: asyncio.Event, other: str | None
+    settings: AggregatorSettings, metrics: OfServer, stop: asyncio.Event, server: str | None
 ) -> None:
-    """Applies the deltas of one server; `other` is its address, unless it is the settings' own."""
+    """Applies the deltas of one server: `server` is its address, or None for the one in the URL."""
     database = PatientConnection(
         settings,
         application_name="callfold-aggregator",
         session=SESSION,
-        once=partial(warn_of_other_rules, logger=logger) if other is None else None,
+        once=partial(warn_of_other_rules, logger=logger) if server is None else None,
     )
-    outage = Outage(logger, "waits for the database", "the database answers again")
+    outage = database_outage(logger, server)
 
     def applied(deltas: int, seconds: float) -> None:
         metrics.applied(deltas, seconds)
@@ -75,11 +71,11 @@ async def _apply(
     try:
         while not stop.is_set():
             try:
-                await _follow(await database.opened(), settings, metrics, stop, applied)
+                connection = await database.opened()
+                logger.info("follows the deltas%s", "" if server is None else f" at server {server}")
+                await _follow(connection, settings, metrics, stop, applied)
             except PASSING_TYPES as fault:
-                reason = database.failed(fault) + ("" if other is None else f", at server {other}")
-                outage.begin(reason)
-                metrics.waiting = f"waits for the database: {reason}"
+                metrics.waiting = outage.begin(database.failed(fault))
                 await database.pause(stop)
     finally:
         database.close()
@@ -100,7 +96,6 @@ async def _follow(
         await connection.add_listener(DELTAS_CHANNEL, lambda *_: news.set())
     is_node = await is_distributed(connection)
     apply, count_waiting = (apply_on_node, waiting_on_node) if is_node else (apply_deltas, waiting_deltas)
-    logger.info("follows the deltas")
     counted_at = -math.inf
     while not stop.is_set():
         news.clear()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 import asyncpg
 from aiokafka import ConsumerRecord as Record
@@ -18,12 +17,12 @@ from services.ingest.batch_trace import BatchTrace
 from services.ingest.breaker import TooManyBadRecords
 from services.ingest.replacement import of_differing_calls
 from shared.database.connection import REFUSAL_TYPES, Connection
+from shared.database.distributed import address_of
 from shared.database.faults import PASSING_TYPES, is_of_node_in_copy
 from shared.database.loggable import loggable
-from shared.database.patient_connection import GENERIC_PLANS, PatientConnection
+from shared.database.patient_connection import GENERIC_PLANS, PatientConnection, database_outage
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.in_halves import in_halves
-from shared.outage import Outage
 from shared.settings.ingest import IngestSettings
 from shared.store.batch import Overtaken, TooLarge, read_known, write
 from shared.store.by_shard import ShardOf
@@ -113,12 +112,8 @@ class Lane:
             session=SESSION,
             once=None if is_one_of_several else partial(warn_of_other_rules, logger=logger),
         )
-        self._waits = "waits for the database"
-        self._outage = Outage(logger, self._waits, "the database answers again")
-        if is_one_of_several:
-            address = urlsplit(settings.database_url).netloc.rpartition("@")[2]
-            self._waits = f"waits for server {address}"
-            self._outage = Outage(logger, f"waits for server {address}", f"server {address} answers again")
+        server = address_of(settings.database_url) if is_one_of_several else None
+        self._outage = database_outage(logger, server)
         self._not_stored: Sequence[BadRecord] = ()
         self._named: Collection[NamedCallOfSource] = ()
         self._origins: Mapping[int, Origin] = {}
@@ -165,8 +160,7 @@ class Lane:
     def _wait_for_database(self, fault: Exception) -> None:
         reason = self._database.failed(fault)
         self._reports.retried("database")
-        self.waiting = f"{self._waits}: {reason}"
-        self._outage.begin(reason)
+        self.waiting = self._outage.begin(reason)
         if self._unreachable_since_seconds is None:
             self._unreachable_since_seconds = time.monotonic()
 

@@ -40,7 +40,7 @@ from shared.database.connection import Connection
 from shared.database.distributed import COORDINATOR, local_group, with_custom_plans
 from shared.database.each_server import on_each_server
 from shared.database.faults import PASSING_TYPES
-from shared.database.patient_connection import PatientConnection
+from shared.database.patient_connection import PatientConnection, database_outage
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.first_of import first_of
 from shared.kafka.client import KafkaRefusal, address, fault, refusal
@@ -62,9 +62,9 @@ async def run(settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event
     metrics.waiting = f"waits for the topic {settings.calls_topic}"
     await wait_for_topic(settings, settings.calls_topic, stop)
 
-    async def on_server(of_server: PublisherSettings) -> None:
-        with metrics.of_server() as server:
-            await _Publisher(of_server, metrics, server, stop).run()
+    async def on_server(of_server: PublisherSettings, server: str | None) -> None:
+        with metrics.of_server() as its_metrics:
+            await _Publisher(of_server, metrics, its_metrics, stop, server).run()
 
     await on_each_server(settings, on_server, stop)
 
@@ -79,11 +79,18 @@ class _Publisher:
     """The publisher of one server."""
 
     def __init__(
-        self, settings: PublisherSettings, metrics: Metrics, server: OfServer, stop: asyncio.Event
+        self,
+        settings: PublisherSettings,
+        metrics: Metrics,
+        its_metrics: OfServer,
+        stop: asyncio.Event,
+        server: str | None,
     ) -> None:
+        """`server` is the address of the server, or None for the one in the URL."""
         self._settings = settings
         self._metrics = metrics
-        self._server = server
+        self._its_metrics = its_metrics
+        self._at_server = "" if server is None else f" at server {server}"
         self._group: int | None = None
         """Of a distributed database."""
         self._all_may_follow = False
@@ -94,7 +101,7 @@ class _Publisher:
         self._database = PatientConnection(
             settings, application_name="callfold-publisher", session=SESSION, once=_outbox_started
         )
-        self._database_outage = Outage(logger, "waits for the database", "the database answers again")
+        self._database_outage = database_outage(logger, server)
         self._kafka_outage = Outage(
             logger, "cannot publish to Kafka", "publishes to Kafka again", each_reason=True
         )
@@ -107,14 +114,12 @@ class _Publisher:
                 try:
                     await self._lead_or_stand_by(await self._database.opened())
                 except (ProducerFenced, Overtaken):
-                    logger.info("another publisher leads")
+                    logger.info("another publisher leads%s", self._at_server)
                     await self._kafka_backoff.wait(self._stop)
                 except KafkaError as error:
                     await self._wait_for_kafka(error)
                 except PASSING_TYPES as error:
-                    reason = self._database.failed(error)
-                    self._database_outage.begin(reason)
-                    self._server.waiting = f"waits for the database: {reason}"
+                    self._its_metrics.waiting = self._database_outage.begin(self._database.failed(error))
                     await self._database.pause(self._stop)
         finally:
             self._database.close()
@@ -123,7 +128,7 @@ class _Publisher:
         """Pauses before the next attempt. Raises KafkaRefusal if waiting cannot help."""
         if refused := refusal(error):
             raise KafkaRefusal(f"Cannot use Kafka at {address(self._settings)}: {refused}.") from None
-        self._server.waiting = f"waits for Kafka: {fault(error)}"
+        self._its_metrics.waiting = f"waits for Kafka: {fault(error)}"
         self._kafka_outage.begin(fault(error))
         await self._kafka_backoff.wait(self._stop)
 
@@ -139,17 +144,17 @@ class _Publisher:
             if self._group is not None:
                 await with_custom_plans(connection)
             async with topic_writer(self._settings, self._group) as writer:
-                logger.info("publishes the changes")
+                logger.info("publishes the changes%s", self._at_server)
                 await self._lead(connection, writer)
         finally:
-            self._server.leads = False
+            self._its_metrics.leads = False
             if not connection.is_closed():
                 await release(connection, self._process)
 
     def _worked(self, *, leads: bool) -> None:
         """Notes that the process did its part: it published what waited, or stood by."""
         self._metrics.worked()
-        self._server.worked(leads=leads)
+        self._its_metrics.worked(leads=leads)
         self._database.succeeded()
         self._database_outage.end()
         if leads:
@@ -275,4 +280,4 @@ class _Publisher:
     async def _count_waiting(self, connection: Connection) -> None:
         if time.monotonic() - self._counted_at >= WAITING_SECONDS:
             self._counted_at = time.monotonic()
-            self._server.wait(*await waiting(connection))
+            self._its_metrics.wait(*await waiting(connection))

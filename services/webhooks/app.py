@@ -33,10 +33,9 @@ from services.webhooks.upkeep import disable_overdue, remove_old_messages
 from shared.database.connection import Connection
 from shared.database.distributed import is_distributed, with_custom_plans
 from shared.database.faults import PASSING_TYPES
-from shared.database.patient_connection import PatientConnection
+from shared.database.patient_connection import PatientConnection, database_outage
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.first_of import first_of
-from shared.outage import Outage
 from shared.secret_box import SecretsLocked
 from shared.settings.webhooks import WebhooksSettings
 from shared.webhooks.retry_schedule import next_attempt
@@ -89,7 +88,7 @@ class _Sender:
         self._locked: set[bytes] = set()
         """Encrypted secrets that no key of this process decrypts."""
         self._database = PatientConnection(settings, application_name="callfold-webhooks", session=SESSION)
-        self._outage = Outage(logger, "waits for the database", "the database answers again")
+        self._outage = database_outage(logger)
 
     async def run(self) -> None:
         """Sends until the stop. Raises permanent faults."""
@@ -98,9 +97,7 @@ class _Sender:
                 try:
                     await self._send_due(await self._database.opened())
                 except PASSING_TYPES as error:
-                    reason = self._database.failed(error)
-                    self._outage.begin(reason)
-                    self._metrics.waiting = f"waits for the database: {reason}"
+                    self._metrics.waiting = self._outage.begin(self._database.failed(error))
                     await self._database.pause(self._stop)
         finally:
             for attempt in self._attempts:

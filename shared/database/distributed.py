@@ -58,6 +58,11 @@ def url_of(url: str, host: str, port: int) -> str:
     return parts._replace(netloc=f"{user}@{address}" if user else address, query=urlencode(query)).geturl()
 
 
+def address_of(url: str) -> str:
+    """The host and the port of a URL, without the user and the password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 _ADDRESS: Final = ("host", "port", "target_session_attrs")
 
 _HAS_CITUS: Final = "SELECT to_regclass('pg_dist_partition') IS NOT NULL"

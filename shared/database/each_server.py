@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final, TypeVar
 
-from shared.database.distributed import is_distributed, servers
+from shared.database.distributed import address_of, is_distributed, servers
 from shared.database.faults import PASSING_TYPES
 from shared.database.patient_connection import PatientConnection
 from shared.settings.database import DatabaseSettings
@@ -15,14 +15,14 @@ RETRY_SECONDS: Final = 5
 """The interval while they cannot be read."""
 
 S = TypeVar("S", bound=DatabaseSettings)
-Work = Callable[[S], Coroutine[Any, Any, None]]
+Work = Callable[[S, str | None], Coroutine[Any, Any, None]]
 
 
 async def on_each_server(settings: S, work: Work[S], stop: asyncio.Event) -> None:
-    """Runs `work` with these settings and, if their database is distributed, also with those of each other
-    server. Servers may come and go. `work` ends soon after `stop` is set. Raises the first
-    fault of any of them."""
-    running = {settings.database_url: asyncio.create_task(work(settings))}
+    """Runs `work` with these settings and None. If their database is distributed, also runs it with the
+    settings and the address of each other server. Servers may come and go. `work` ends soon after `stop` is
+    set. Raises the first fault of any of them."""
+    running = {settings.database_url: asyncio.create_task(work(settings, None))}
     stopped = asyncio.create_task(stop.wait())
     database = PatientConnection(settings, application_name="callfold-servers", session={})
     try:
@@ -68,4 +68,5 @@ async def _adjust(
         gone.cancel()
         await asyncio.wait({gone})
     for url in urls - running.keys():
-        running[url] = asyncio.create_task(work(settings.model_copy(update={"database_url": url})))
+        of_server = settings.model_copy(update={"database_url": url})
+        running[url] = asyncio.create_task(work(of_server, address_of(url)))

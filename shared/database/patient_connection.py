@@ -1,6 +1,7 @@
 """A worker's connection to the database, which survives outages of the database."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -10,10 +11,18 @@ from shared.database.distributed import is_distributed
 from shared.database.faults import is_passing
 from shared.database.loggable import loggable
 from shared.database.schema_step import check_step
+from shared.outage import Outage
 from shared.settings.database import DatabaseSettings
 
 GENERIC_PLANS: Final = "force_generic_plan"
 """The `plan_cache_mode` that a distributed database cannot use."""
+
+
+def database_outage(logger: logging.Logger, server: str | None = None) -> Outage:
+    """An outage of the database or, with its address, of one server of a distributed database."""
+    if server is None:
+        return Outage(logger, "waits for the database", "the database answers again")
+    return Outage(logger, f"waits for server {server}", f"server {server} answers again")
 
 
 class PatientConnection:

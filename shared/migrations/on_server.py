@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from shared.database.connection import Connection, connect
+from shared.database.distributed import address_of
 from shared.database.faults import PASSING_TYPES, is_passing
 from shared.database.loggable import loggable
 
@@ -21,8 +21,9 @@ async def on_server(url: str) -> AsyncIterator[Connection]:
     except PASSING_TYPES as fault:
         if not is_passing(fault):
             raise
-        address = urlsplit(url).netloc.rpartition("@")[2]
-        raise CannotDistribute(f"Server {address} of Citus cannot be reached: {loggable(fault)}") from None
+        raise CannotDistribute(
+            f"Server {address_of(url)} of Citus cannot be reached: {loggable(fault)}"
+        ) from None
     try:
         yield connection
     finally:

@@ -71,11 +71,11 @@ def verify(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove in one snapshot that counts and calls are exact, on a live system.
+    """Prove that counts and calls are exact, on a live system.
 
-    Every count, with its waiting deltas, must equal a recount of the calls. Every call must equal the fold of
-    its stored events, field by field. A deleted call must have left no data. Each difference is listed.
-    Nothing is locked and nothing is changed.
+    One snapshot proves everything. Every count, with its waiting deltas, must equal a recount of the calls.
+    Every call must equal the fold of its stored events, field by field. A deleted call must have left no
+    data. Each difference is listed. Nothing is locked and nothing is changed.
 
     On a database that Citus distributes, each organization is proved in one snapshot, and different
     organizations in several. --topic needs one PostgreSQL.
