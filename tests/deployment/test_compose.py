@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,22 +139,30 @@ def test_kafka_is_set_up_as_the_embedded_one(services: dict[str, Any]) -> None:
 
 
 ALONE = {*OURS, *SERVERS, *ONE_SHOT}
+WITH = {"kafka-port": set[str](), "citus": {"citus", "postgres-1", "postgres-2"}}
+"""The overlays, and the services that each adds."""
 
 
-@pytest.mark.parametrize("files", [("docker-compose.yml",), FILES])
+def test_every_overlay_is_checked() -> None:
+    assert {file.name for file in FILES} == {"docker-compose.yml", *map("docker-compose.{}.yml".format, WITH)}
+
+
+@pytest.mark.parametrize("overlays", [(), ("kafka-port",), ("citus",), tuple(WITH)])
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "more"),
     [
-        (("--env-file", os.devnull), ALONE),
-        (("--env-file", os.devnull, "--profile", "observability"), {*ALONE, "prometheus", "grafana"}),
-        (("--env-file", ".env.cluster"), {*ALONE, "kafka-2", "kafka-3"}),
+        (("--env-file", os.devnull), set[str]()),
+        (("--env-file", os.devnull, "--profile", "observability"), {"prometheus", "grafana"}),
+        (("--env-file", ".env.cluster"), {"kafka-2", "kafka-3"}),
     ],
 )
 @pytest.mark.processes
 def test_compose_understands_files_and_profiles(
-    files: tuple[str | Path, ...], options: tuple[str, ...], expected: set[str]
+    overlays: tuple[str, ...], options: tuple[str, ...], more: set[str]
 ) -> None:
     if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"]).returncode:
         pytest.skip("docker compose is not installed")
-    named = [part for file in files for part in ("-f", str(file))]
-    assert set(docker("compose", *named, *options, "config", "--services").split()) == expected
+    files = ("docker-compose.yml", *map("docker-compose.{}.yml".format, overlays))
+    named = [part for file in files for part in ("-f", file)]
+    printed = docker("compose", *named, *options, "config", "--services")
+    assert set(printed.split()) == ALONE.union(more, *(WITH[overlay] for overlay in overlays))

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from shared.database.connection import Connection
+from shared.database.distributed import is_distributed
 from tests.support import seed
 from tests.support.api import bearing
 from tests.support.events import ORGANIZATION, value
@@ -162,20 +163,40 @@ SECRET_RECORDS: list[bytes | tuple[bytes | None, bytes | None, tuple[tuple[str, 
     value("call.ringing", id="5", call_id="MARK-twice-again", to_number="twice MARK-twice"),
 ]
 
-RULES = """
-ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number NOT LIKE 'anonymous%');
-CREATE UNIQUE INDEX one_callee ON calls (to_number);
-CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
-    $$BEGIN RAISE EXCEPTION 'told: %', to_jsonb(coalesce(OLD, NEW)) || '{"x": "MARK-raised"}'; END$$;
-"""
+RULES = (
+    "ALTER TABLE calls ADD CONSTRAINT no_anonymous CHECK (from_number NOT LIKE 'anonymous%')",
+    "CREATE UNIQUE INDEX one_callee ON calls (organization_id, to_number)",
+    """
+    CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'told: %', to_jsonb(coalesce(OLD, NEW)) || '{"x": "MARK-raised"}'; END$$
+    """,
+)
 """Changes by operators to tables, so that PostgreSQL's error messages quote rows."""
+
+
+async def add_rules(database: Connection) -> None:
+    for rule in RULES:  # Citus takes one change of tables in a statement
+        await database.execute(rule)
+
+
+async def tell(database: Connection, change: str, table: str) -> None:
+    """Makes such changes of the table fail with a message that quotes the row."""
+    shards = await database.fetch(SHARDS, table) if await is_distributed(database) else ()
+    for (name,) in shards or ((table,),):
+        await database.execute(
+            f"CREATE TRIGGER tell BEFORE {change} ON {name} FOR EACH ROW EXECUTE FUNCTION tell()"
+        )
+
+
+SHARDS = "SELECT shard_name(logicalrelid, shardid) FROM pg_dist_shard WHERE logicalrelid = $1::text::regclass"
+"""A trigger of a distributed table must be on its shards. All are on the server of the tests."""
 
 
 async def test_no_content_of_a_record_comes_into_ingests_log(
     pipeline: Pipeline, topic: str, database: Connection, database_url: str
 ) -> None:
     """No content of good, bad or refused records, nor of the fault that ends the process."""
-    await database.execute(RULES)
+    await add_rules(database)
     secretly = database_url.replace("postgres@", "postgres:MARK-password@")
     ingest = pipeline.start(log_level="DEBUG", database_url=secretly)
     await pipeline.publish(SECRET_RECORDS)
@@ -183,9 +204,7 @@ async def test_no_content_of_a_record_comes_into_ingests_log(
     kept = {row["reason"] for row in await database.fetch("SELECT reason FROM quarantined_records")}
     assert any("MARK" in reason for reason in kept), "the table may keep what no log may"
 
-    await database.execute(
-        "CREATE TRIGGER tell BEFORE INSERT ON call_events FOR EACH ROW EXECUTE FUNCTION tell()"
-    )
+    await tell(database, "INSERT", "call_events")
     await pipeline.publish(call(1))
     await until(lambda: not ingest.running, "ingest to end on a fault that does not pass")
 
@@ -207,10 +226,8 @@ async def test_no_content_of_a_record_comes_into_ingests_log(
 async def test_no_content_of_a_row_comes_into_the_aggregators_log(
     database: Connection, database_url: str, tmp_path: Path
 ) -> None:
-    await database.execute(RULES)
-    await database.execute(
-        "CREATE TRIGGER tell BEFORE INSERT ON daily_call_counts FOR EACH ROW EXECUTE FUNCTION tell()"
-    )
+    await add_rules(database)
+    await tell(database, "INSERT", "daily_call_counts")
     await seed.call(database, await seed.tenant(database))
     aggregator = Service(
         "aggregator",
@@ -273,10 +290,8 @@ async def test_the_apis_log_has_ids_and_no_content(
                 b"GET / HTTP/1.1\r\nMARK: \0\r\n\r\n",
             ):
                 await ask(port, no_http + b"\r\n\r\n")
-            await database.execute(RULES)
-            await database.execute(
-                "CREATE TRIGGER tell BEFORE DELETE ON calls FOR EACH ROW EXECUTE FUNCTION tell()"
-            )
+            await add_rules(database)
+            await tell(database, "DELETE", "calls")
             assert (await client.delete(f"/calls/{other}", headers=bearing(acme.key))).status_code == 500
             counted = {"route": "/calls/{id}", "method": "DELETE", "status": "500"}
             assert await monitor.value("callfold_api_requests_total", **counted) == 1

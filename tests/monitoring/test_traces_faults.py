@@ -33,7 +33,7 @@ pytestmark = pytest.mark.long
 async def test_a_batch_that_is_not_stored_says_so(
     pipeline: Pipeline, topic: str, database: Connection, collector: Collector
 ) -> None:
-    await database.execute("ALTER TABLE calls RENAME TO elsewhere")
+    await database.execute("ALTER TABLE call_events RENAME TO elsewhere")
     await pipeline.publish([traced(1, value("call.initiated"))])
     ingest = pipeline.start(traces_url=collector.url)
     await until(lambda: not ingest.running, "the process to end")

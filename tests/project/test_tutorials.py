@@ -44,6 +44,7 @@ async def test_one_event_of_the_readme(clone: Path) -> None:
     await follow(ROOT / "README.md", clone, instead={"8000": str(api)}, environment=_environment())
 
 
+@pytest.mark.one_postgres("the tutorial shows what one PostgreSQL prints")
 async def test_your_own_kafka_and_postgresql(clone: Path, bootstrap: str, database_url: str) -> None:
     (api,) = free_ports(1)
     await follow(
