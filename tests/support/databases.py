@@ -102,6 +102,8 @@ class Databases:
             yield self.url(name)
         finally:
             async with self._administration() as server:
+                if self._distributed:
+                    await _end_sessions(server, name)
                 await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _make_template(self) -> str:
@@ -114,9 +116,7 @@ class Databases:
             await distribute(self.url(name))
         await give_roles(self.url(name))
         async with self._administration() as server:
-            # Citus connects to each database that it knows, and a copy needs a database without sessions.
-            await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            await server.execute(_END_SESSIONS, name)
+            await _end_sessions(server, name)  # a copy needs a database without sessions
         return name
 
     async def _make_servers(self, name: str) -> None:
@@ -179,5 +179,13 @@ SELECT unnest(setconfig) FROM pg_db_role_setting
 JOIN pg_database ON pg_database.oid = setdatabase
 WHERE datname = $1 AND setrole = 0
 """
+
+
+async def _end_sessions(server: Connection, name: str) -> None:
+    """Ends the sessions of a database, and lets none begin. Citus connects to each database that it knows, at
+    any moment: PostgreSQL waits five seconds for such a session and then does not drop the database."""
+    await server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    await server.execute(_END_SESSIONS, name)
+
 
 _END_SESSIONS: Final = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1"
