@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, get_args
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
@@ -66,12 +67,22 @@ def _rule(field: FieldInfo) -> str:
     least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
     above = next((bound.gt for bound in field.metadata if isinstance(bound, Gt)), None)
-    if field.annotation is int:
+    kind = _given(field.annotation)
+    if kind is bool:
+        return "be true or false"
+    if kind is int:
         span = "" if least is None else f", {least} or more" if most is None else f" from {least} to {most}"
         return f"be a whole number{span}"
-    if field.annotation is float:
+    if kind is float:
         if above is not None:
             return f"be a number greater than {above}"
         return "be a number" if most is None else f"be a number from {least} to {most}"
-    choices = get_args(field.annotation)
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
     return f"be {', '.join(choices[:-1])} or {choices[-1]}" if choices else "not be empty"
+
+
+def _given(annotation: Any) -> Any:
+    """The type of a value that is given: of `X | None`, it is X."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    return next(one for one in get_args(annotation) if one is not NoneType)

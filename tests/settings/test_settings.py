@@ -10,6 +10,7 @@ import pytest
 from shared.settings.aggregator import AggregatorSettings
 from shared.settings.api import ApiSettings
 from shared.settings.base import PREFIX, RENAMED, InvalidSetting
+from shared.settings.base import Settings as BaseSettings
 from shared.settings.database import DatabaseSettings
 from shared.settings.ingest import IngestSettings
 from shared.settings.kafka import KafkaSettings
@@ -108,6 +109,8 @@ WRONG: list[tuple[Settings, str, str, str]] = [
     (ApiSettings, "JWT_JWKS_FILE", "/nowhere", "name a readable file (No such file or directory)"),
     (ApiSettings, "JWT_AUDIENCE", "", "not be empty"),
     (ApiSettings, "TRACES_RATIO", "many", "be a number from 0 to 1"),
+    (ApiSettings, "MONITOR_PORT", "0", "be a whole number from 1 to 65535"),
+    (ApiSettings, "FASTSTREAM_METRICS", "maybe", "be true or false"),
 ]
 
 
@@ -119,6 +122,26 @@ def test_a_wrong_setting_is_named_with_its_rule(
     with pytest.raises(InvalidSetting) as caught:
         settings()
     assert str(caught.value) == f"CALLFOLD_{name} must {rule}."
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "maybe", "nan", "x" * 1000])
+def test_every_setting_takes_a_value_or_refuses_it_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for settings in ALL_SETTINGS:
+        for field in settings.model_fields:
+            with monkeypatch.context() as one:
+                one.setenv(f"{PREFIX}{field.upper()}", value)
+                assert value == "" or "not be empty" not in _refusal(settings), field
+
+
+def _refusal(settings: type[BaseSettings]) -> str:
+    """The sentence that refuses the settings of the environment; nothing if they are taken."""
+    try:
+        settings()
+    except InvalidSetting as refused:
+        return str(refused)
+    return ""
 
 
 @pytest.mark.parametrize(
