@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from services.ops.demo.simulated_call import Organization
 from services.ops.demo.simulator import backlog, organizations, publish
 from services.ops.embedded.state import free_ports
 from tests.deployment.test_observability import dashboard_expressions
-from tests.support.compose import OURS, SERVERS, Compose, docker
+from tests.support.compose import OURS, Compose, docker
 from tests.support.processes import until
 
 pytestmark = pytest.mark.containers
@@ -27,15 +28,19 @@ pytestmark = pytest.mark.containers
 BASE = "python:3.13-slim"
 SIZE_OVER_BASE_MAX = 120_000_000
 STOP_SECONDS_MAX = 10
+ORGANIZATIONS = organizations(random.Random(1))
+"""The first is a customer. Ingest creates the others with their first calls."""
 
 
-@pytest.fixture(scope="module")
-def compose() -> Iterator[Compose]:
-    """The stack, started by the first commands of docs/how-to/run-with-compose.md, with a port of Kafka and
-    Prometheus. It is removed with its volumes."""
-    stack = Compose(f"callfold-test-{uuid.uuid4().hex[:8]}", *free_ports(4))
+@pytest.fixture(scope="module", params=[False, True], ids=["one PostgreSQL", "Citus"])
+def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
+    """The stack, started by the first commands of docs/how-to/run-with-compose.md or run-on-citus.md, with a
+    port of Kafka and Prometheus. It is removed with its volumes."""
+    name = f"callfold-test-{uuid.uuid4().hex[:8]}"
+    stack = Compose(name, request.param, *free_ports(4))
     try:
-        stack("up", "--build", "--detach", "--wait", *SERVERS, *OURS, "migrate", "topic", "prometheus")
+        started = (*stack.servers, *OURS, "migrate", "topic", "prometheus")
+        stack("up", "--build", "--detach", "--wait", *started)
         yield stack
     finally:
         stack.remove()
@@ -44,7 +49,7 @@ def compose() -> Iterator[Compose]:
 @pytest.fixture(scope="module")
 def customer(compose: Compose) -> tuple[Organization, str, str]:
     """An organization created by the command line, with a live and a test key."""
-    one = organizations(random.Random(1))[0]
+    one = ORGANIZATIONS[0]
     made = ("org", "create", one.name, "--id", str(one.id), "--time-zone", one.time_zone)
     compose.callfold(*made)
     create = ("key", "create", "--organization", str(one.id), "--json")
@@ -88,7 +93,7 @@ async def test_calls_from_outside_are_counted_exactly_whatever_is_killed(
     account = Account()
 
     async def publish_calls(calls: int, seed: int) -> None:
-        records = backlog(seed, [organization], calls, datetime.now(UTC), days=20)
+        records = backlog(seed, ORGANIZATIONS, calls, datetime.now(UTC), days=20)
         await publish(f"127.0.0.1:{compose.kafka_port}", "call-events", records, account.delivered)
 
     async def assert_counted() -> None:
@@ -101,7 +106,7 @@ async def test_calls_from_outside_are_counted_exactly_whatever_is_killed(
 
     await publish_calls(5_000, seed=1)
     await assert_counted()
-    for service in (*OURS, *SERVERS):
+    for service in (*OURS, *compose.servers):
         before = await asyncio.to_thread(compose.inspect, service)
         await asyncio.to_thread(compose.kill, service)
 
@@ -157,18 +162,19 @@ async def test_prometheus_scrapes_all_and_answers_what_the_dashboard_asks(
 ) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{compose.prometheus_port}") as prometheus:
 
-        async def ask(expression: str) -> list[dict[str, object]]:
+        async def ask(expression: str) -> list[dict[str, Any]]:
             answer = (await prometheus.get("/api/v1/query", params={"query": expression})).json()
             assert answer["status"] == "success", (expression, answer)
             return list(answer["data"]["result"])
 
         async def all_are_up() -> bool:
-            return len(await ask('up{job=~"ingest|aggregator|api"} == 1')) == len(OURS)
+            up = {series["metric"]["job"] for series in await ask("up == 1")}
+            return up == set(OURS)
 
         await until(all_are_up, "every service to be scraped")
         answered = {expression: bool(await ask(expression)) for expression in dashboard_expressions()}
         assert answered
-        assert answered['sum by (job) (up{job=~"ingest|aggregator|api"})']
+        assert answered['sum by (job) (up{job=~"receiver|ingest|aggregator|publisher|webhooks|api"})']
         assert answered["sum(callfold_ingest_lag_records)"]
         (rules,) = (await prometheus.get("/api/v1/rules")).json()["data"]["groups"]
         assert {rule["health"] for rule in rules["rules"]} <= {"ok", "unknown"}

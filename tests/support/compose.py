@@ -8,7 +8,6 @@ from typing import Any
 
 from tests.support.repository import ROOT
 
-FILES = ("docker-compose.yml", "docker-compose.kafka-port.yml")
 OURS = ("receiver", "ingest", "aggregator", "publisher", "webhooks", "api")
 SERVERS = ("postgres", "kafka")
 START_SECONDS = 300
@@ -31,6 +30,7 @@ def docker(*arguments: str, environment: dict[str, str] | None = None) -> str:
 @dataclass(frozen=True)
 class Compose:
     project: str
+    on_citus: bool
     api_port: int
     receiver_port: int
     kafka_port: int
@@ -40,9 +40,15 @@ class Compose:
     def image(self) -> str:
         return f"{self.project}:test"
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The services that are not callfold's."""
+        return (*SERVERS, "postgres-1", "postgres-2") if self.on_citus else SERVERS
+
     def __call__(self, *arguments: str) -> str:
         """`docker compose` for this stack, as it is without a .env; what it prints."""
-        files = [part for file in FILES for part in ("-f", file)]
+        overlays = ("kafka-port", "citus") if self.on_citus else ("kafka-port",)
+        files = [part for overlay in overlays for part in ("-f", f"docker-compose.{overlay}.yml")]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLFOLD_")}
         environment |= {
             "DOCKER_BUILDKIT": "1",
@@ -55,7 +61,7 @@ class Compose:
             "CALLFOLD_SILENCE_HOURS": "10000",
         }
         return docker(
-            *("compose", "--env-file", os.devnull, "-p", self.project, *files),
+            *("compose", "--env-file", os.devnull, "-p", self.project, "-f", "docker-compose.yml", *files),
             *("--profile", "observability", *arguments),  # else `down` would leave it running
             environment=environment,
         )
