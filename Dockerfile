@@ -1,4 +1,4 @@
-# One image for the four services and the `callfold` command: docker build -t callfold .
+# One image for the services and the `callfold` command: docker build -t callfold .
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build

@@ -60,7 +60,7 @@ def scripts(tmp_path: Path) -> Path:
 
 
 class Stack(NamedTuple):
-    """All three services, running."""
+    """Ingest, the aggregator and the API, running."""
 
     services: tuple[Service, ...]
     api: httpx.AsyncClient

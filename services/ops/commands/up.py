@@ -39,7 +39,7 @@ def up(
     postgres_port: PostgresPort = None,
     receiver_port: ReceiverPort = None,
 ) -> None:
-    """Start PostgreSQL, Kafka and callfold's four services on this machine.
+    """Start PostgreSQL, Kafka and callfold's services on this machine.
 
     The first start creates the state directory and downloads Kafka. Later starts use the same data, ports
     and logs, even after a crash. A process that dies is restarted. Ctrl-C stops the stack; with --detach,
