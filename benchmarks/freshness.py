@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.freshness [--rate 1000] [--seconds 60]
 
-Ingest, the aggregator and the API run on separate servers with durability on. Beside the load, one probe at a time is
-published: a call with its own phone number. The trends of that number are requested every 2 ms until they
-count the call. The clock of a probe starts when its record is passed to the producer."""
+Ingest, the aggregator and the API run on separate servers with durability on. Beside the load, one probe at a
+time is published: a call with its own phone number. The trends of that number are requested every 2 ms until
+they count the call. The clock of a probe starts when its record is passed to the producer."""
 
 import argparse
 import asyncio

@@ -22,6 +22,8 @@ from shared.migrations.rights_on_servers import give_rights_on_servers
 from shared.migrations.upgrade import TablesBusy
 from shared.settings.database import Pooler
 
+OLDEST_CITUS: Final = (13, 2)
+"""The oldest version that was tested. Before 13.1, Citus refuses rights on single columns."""
 SETTINGS: Final[Mapping[str, str]] = {
     # SET LOCAL reaches the servers: without it, row-level security hides every row.
     "citus.propagate_set_commands": "local",
@@ -44,15 +46,16 @@ async def check_server(database_url: str, pooler: Pooler = "none", *, distribute
     Call it before the steps. Raises asyncpg's errors."""
     connection = await connect(database_url, application_name="callfold-migrate", pooler=pooler)
     try:
-        has_citus = await connection.fetchval(_HAS_CITUS)
-        if has_citus and not await connection.fetchval(_IS_COORDINATOR):
+        version = await connection.fetchval(_CITUS_VERSION)
+        if version and not await connection.fetchval(_IS_COORDINATOR):
             raise CannotDistribute("This server is a worker of Citus; connect to the coordinator")
         if not distributes:
             return
-        if not has_citus:
+        if not version:
             raise CannotDistribute(
                 "The database does not have the extension citus; create it in this database of each server"
             )
+        check_version(version)
         if not await connection.fetchval(_SERVERS_FOR_SHARDS):
             raise CannotDistribute("Citus has no server for shards; add one with citus_add_node")
         if not await is_distributed(connection) and not await connection.fetchval(_MAY_DISCONNECT):
@@ -62,6 +65,14 @@ async def check_server(database_url: str, pooler: Pooler = "none", *, distribute
             )
     finally:
         await connection.close(timeout=5)
+
+
+def check_version(version: str) -> None:
+    """Raises `CannotDistribute` for a version of the extension, such as 13.0-1, that is too old."""
+    major, minor = (int(part) for part in version.partition("-")[0].split("."))
+    if (major, minor) < OLDEST_CITUS:
+        oldest = ".".join(map(str, OLDEST_CITUS))
+        raise CannotDistribute(f"The extension citus has version {version}; callfold needs {oldest} or newer")
 
 
 async def distribute(database_url: str, pooler: Pooler = "none") -> None:
@@ -268,7 +279,7 @@ _ON_ONE_SERVER: Final = "SELECT create_distributed_table($1::text::regclass, NUL
 # Citus hides the rows as they were before, and keeps them on the disk.
 _REMOVE_COPIES: Final = "SELECT truncate_local_data_after_distributing_table($1::text::regclass)"
 
-_HAS_CITUS: Final = "SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'citus')"
+_CITUS_VERSION: Final = "SELECT extversion FROM pg_extension WHERE extname = 'citus'"
 
 _IS_COORDINATOR: Final = "SELECT groupid = 0 FROM pg_dist_local_group"
 

@@ -4,7 +4,7 @@ import pytest
 
 from shared.database.roles import all_tables, policies
 from shared.database.tables import metadata
-from shared.migrations.distribute import distribute, place_tables
+from shared.migrations.distribute import check_version, distribute, place_tables
 from shared.migrations.on_server import CannotDistribute
 from shared.migrations.places import BY_ORGANIZATION, OF_EACH_SERVER, ON_EACH_SERVER, ON_ONE_SERVER
 
@@ -31,6 +31,17 @@ def test_policies_of_a_distributed_database_have_no_subquery() -> None:
     assert [policy[:3] for policy in plain] == [policy[:3] for policy in distributed]
     assert any("SELECT" in policy.condition for policy in plain)
     assert not any("SELECT" in policy.condition for policy in distributed)
+
+
+@pytest.mark.parametrize("version", ["13.2-1", "14.0-1", "14.10-2", "15.0"])
+def test_versions_of_citus_that_were_tested_and_newer_ones_are_taken(version: str) -> None:
+    check_version(version)
+
+
+@pytest.mark.parametrize("version", ["12.1-1", "13.0-1", "13.1-1"])
+def test_an_older_version_of_citus_is_refused(version: str) -> None:
+    with pytest.raises(CannotDistribute, match=f"has version {version}; callfold needs 13.2 or newer"):
+        check_version(version)
 
 
 @pytest.mark.one_postgres("its database has the extension")
