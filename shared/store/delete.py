@@ -29,9 +29,10 @@ async def delete(
         row = await connection.fetchrow(_LOCK, organization_id, livemode, call_id)
         if row is None:
             return False
-        cell, measures = counted_as(*row)
+        *counted, external_id = row
+        cell, measures = counted_as(*counted)
         await connection.execute(_DELETE_EVENTS, organization_id, call_id)
-        await connection.execute(_FORGET_SOURCE, organization_id, call_id, str(call_id))
+        await connection.execute(_FORGET_SOURCE, organization_id, [str(call_id), external_id])
         await connection.execute(_DELETE_CALL, *cell, *(-measure for measure in measures), call_id)
         await connection.execute(_DELETE_QUARANTINED, organization_id, [call_id, SEVERAL_CALLS])
         await connection.execute(DELETE_MESSAGES, organization_id, [call_id])
@@ -47,17 +48,13 @@ async def delete(
 
 
 _LOCK: Final = f"""
-SELECT {", ".join(COUNTED_COLUMNS)} FROM calls
+SELECT {", ".join(COUNTED_COLUMNS)}, external_id FROM calls
 WHERE organization_id = $1 AND livemode = $2 AND id = $3 FOR UPDATE
 """
 
 _DELETE_EVENTS: Final = "DELETE FROM call_events WHERE organization_id = $1 AND call_id = $2"
 
-_FORGET_SOURCE: Final = """
-DELETE FROM source_calls
-WHERE organization_id = $1
-    AND call_id IN ($3, (SELECT external_id FROM calls WHERE organization_id = $1 AND id = $2))
-"""
+_FORGET_SOURCE: Final = "DELETE FROM source_calls WHERE organization_id = $1 AND call_id = ANY($2::text[])"
 
 # The publisher does it again: it may have stored a message meanwhile.
 DELETE_MESSAGES: Final = """

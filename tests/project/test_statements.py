@@ -10,6 +10,7 @@ from types import ModuleType
 import services
 import shared
 from shared.database.statement import Statement
+from shared.migrations.places import BY_ORGANIZATION, OF_EACH_SERVER, ON_ONE_SERVER
 from tests.support.repository import ROOT
 
 OF_ONE_ORGANIZATION = re.compile(r"\borganization_id = (\$\d|:\w)")
@@ -20,6 +21,12 @@ REFERENCE = "a table that each server has whole"
 ONE_SERVER = "a table of one server"
 NOT_DISTRIBUTED = "a table that is not distributed"
 ON_SHARDS = "a distributed database gets it by the names of shards (`apply_on_node`)"
+
+PLACES = [
+    re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|USING)\s+({'|'.join(tables)})\b")
+    for tables in (BY_ORGANIZATION, *ON_ONE_SERVER, OF_EACH_SERVER)
+]
+"""The uses of tables that are together. Those on each server are together with all."""
 
 EXCEPTIONS: Mapping[str, str] = {
     "services.aggregator.apply_deltas.APPLY": ON_SHARDS,
@@ -66,6 +73,12 @@ def test_a_statement_that_locks_rows_names_one_organization() -> None:
 def test_a_subquery_that_selects_nothing_names_one_organization() -> None:
     """Citus adds a list of columns to a subquery that it cannot pass on, and there is none."""
     assert _breaches(SELECTS_NOTHING) == []
+
+
+def test_a_statement_uses_tables_of_one_place() -> None:
+    """Citus passes some others on, and refuses them in other versions."""
+    used = {name: [place for place in PLACES if place.search(sql)] for name, sql in _statements()}
+    assert [name for name, places in used.items() if len(places) > 1] == []
 
 
 def test_every_exception_is_needed() -> None:
