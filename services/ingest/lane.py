@@ -37,8 +37,8 @@ REFUSALS_MAX: Final = 10
 records."""
 
 COPY_FAULTS_MAX: Final = 5
-"""The attempts after which a COPY that fails on a node of Citus counts as refused. Such a fault does not tell
-whether it is temporary."""
+"""The attempts after which rows are stored one by one, because a COPY fails on a node of Citus. Only the fault
+of a row tells whether it is temporary, of the record, or of the tables."""
 
 AWAY_SECONDS: Final = 15
 """How long a lane waits for one of several servers. Then another server, which may have its shards now, gets
@@ -118,6 +118,7 @@ class Lane:
         self._named: Collection[NamedCallOfSource] = ()
         self._origins: Mapping[int, Origin] = {}
         self._refusals = 0
+        self._copy_faults = 0
         self._unreachable_since_seconds: float | None = None
 
     @property
@@ -129,7 +130,7 @@ class Lane:
         """Stores a share. Returns the part that is not stored: when a stop comes first, when the server of
         one of several lanes is unreachable, or when `shard_of` is outdated. Otherwise None. Raises permanent
         faults."""
-        self._refusals = 0
+        self._refusals, self._copy_faults = 0, 0
         self._not_stored, self._named, self._origins = share.bad_records, share.named, share.origins
         attempt = partial(self._write, trace=trace, shard_of=shard_of)
         parts = await in_halves(share.arrivals, attempt, (TooLarge, _Refused))
@@ -187,7 +188,6 @@ class Lane:
         """Stores a part of the share, with the bad records that no earlier part has stored. Returns None; the
         part itself when it is not stored. Raises TooLarge and _Refused for a part that must be halved, and
         permanent faults."""
-        copy_faults = 0
         while not self._stopping.is_set():
             bad_records = self._not_stored
             try:
@@ -224,11 +224,7 @@ class Lane:
                 arrivals = ()
                 continue
             except PASSING_TYPES as fault:
-                copy_faults += is_of_node_in_copy(fault)
-                if copy_faults >= COPY_FAULTS_MAX:
-                    self._quarantine_refused(arrivals, fault)
-                    arrivals, copy_faults = (), 0
-                    continue
+                self._copy_faults += is_of_node_in_copy(fault)
                 self._wait_for_database(fault)
                 if self.is_given_up:
                     self.waiting = None
@@ -275,6 +271,7 @@ class Lane:
                 actor=self._replaced_by or "ingest",
                 compact_payloads=self._settings.compact_payloads,
                 shard_of=shard_of,
+                row_by_row=self._copy_faults >= COPY_FAULTS_MAX,
             )
         return of_differing_calls(batch, touched) if self._replaced_by is not None else batch
 

@@ -10,7 +10,7 @@ from shared.database.patient_connection import PatientConnection
 from shared.settings.database import DatabaseSettings
 
 LEARN_SECONDS: Final = 60
-"""The interval at which the servers are read."""
+"""The interval at which the servers are read, also of one PostgreSQL: it may be distributed meanwhile."""
 RETRY_SECONDS: Final = 5
 """The interval while they cannot be read."""
 
@@ -27,10 +27,10 @@ async def on_each_server(settings: S, work: Work[S], stop: asyncio.Event) -> Non
     database = PatientConnection(settings, application_name="callfold-servers", session={})
     try:
         while not stop.is_set():
-            seconds: float | None = RETRY_SECONDS
+            seconds = RETRY_SECONDS
             if (urls := await _other_servers(database, settings)) is not None:
                 await _adjust(running, {settings.database_url, *urls}, settings, work)
-                seconds = LEARN_SECONDS if urls else None  # a database is not distributed meanwhile
+                seconds = LEARN_SECONDS
             tasks = {stopped, *running.values()}
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             for task in running.values():

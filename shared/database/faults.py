@@ -30,6 +30,7 @@ _PASSING_STATES: Final = frozenset(
 )
 _INTERNAL: Final = "XX000"
 _LOST_IN_COPY: Final = ("failed to COPY to shard", "failed to complete COPY on")
+_SPLIT: Final = "could not find valid entry for shard"
 _PROTOCOL_VIOLATION: Final = "08P01"
 _is_misconfigured = re.compile(
     "unsupported startup parameter|no such (database|user)|does not exist|authentication failed"
@@ -41,8 +42,8 @@ def is_passing(error: BaseException) -> bool:
     have closed the connection or cancelled a deadlock. Its tables, role or privileges may not have been
     created yet.
 
-    Citus reports the loss of a node as an internal error, and so every fault of a node in a COPY. The loss of
-    a node in a COPY can also be an error of input and output.
+    Citus reports the loss of a node as an internal error, and so every fault of a node in a COPY, and a shard
+    that was split meanwhile. The loss of a node in a COPY can also be an error of input and output.
 
     For connections that run one operation at a time: there, asyncpg reports "another operation is in
     progress" for a connection that broke during an operation.
@@ -51,7 +52,8 @@ def is_passing(error: BaseException) -> bool:
         if error.sqlstate == _PROTOCOL_VIOLATION:
             return _is_passing_fault_of_pooler(error)
         if error.sqlstate == _INTERNAL:
-            return is_of_node_in_copy(error) or "connection" in (error.message or "")
+            message = error.message or ""
+            return is_of_node_in_copy(error) or "connection" in message or message.startswith(_SPLIT)
         if isinstance(error, asyncpg.PostgresIOError):
             return (error.message or "").startswith(_LOST_IN_COPY)
         state = error.sqlstate or ""

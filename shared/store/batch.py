@@ -10,7 +10,7 @@ The caller calls the three in this order; this module calls neither `changes` no
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 from typing import Any, Final
@@ -150,20 +150,22 @@ async def write(
     actor: str = "ingest",
     compact_payloads: bool = False,
     shard_of: ShardOf | None = None,
+    row_by_row: bool = False,
 ) -> None:
     """Writes the changes and the bad records in one transaction.
 
     Bad records need `now` (aware), the time at which their retention is judged. `named` are organizations
     that sources name for calls: organization, source and the call's id in it. The audit log names `actor` for
     replaced events. With `compact_payloads`, the stored payloads leave out what their row says otherwise.
-    With `shard_of`, each frequent statement over calls goes to one shard.
+    With `shard_of`, each frequent statement over calls goes to one shard. With `row_by_row`, each new row has
+    a statement of its own, which is slow. The fault of a COPY on a node of Citus has no SQLSTATE.
     Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then nothing is written.
     """
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
             await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
-            await _write(connection, batch, compact_payloads, shard_of)
+            await _write(connection, batch, compact_payloads, shard_of, _insert if row_by_row else _copy)
             for (organization_id, call_id), those in group(batch.rewritten).items():
                 await write_audit(
                     connection,
@@ -191,24 +193,34 @@ def _is_overtaken(error: asyncpg.PostgresError) -> bool:
     return _KEYS_OF_CALLS.fullmatch(error.constraint_name or "") is not None
 
 
+Add = Callable[[Connection, str, Sequence[str], Sequence[Sequence[object]]], Awaitable[None]]
+
+
+async def _copy(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    await connection.copy_records_to_table(table, columns=columns, records=rows)
+
+
+async def _insert(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    await connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
+
+
 async def _write(
-    connection: Connection, batch: Changes, compact_payloads: bool, shard_of: ShardOf | None
+    connection: Connection, batch: Changes, compact_payloads: bool, shard_of: ShardOf | None, add: Add
 ) -> None:
     if batch.organizations:
         made = await connection.fetch(_MAKE_ORGANIZATIONS, batch.organizations, zone_rules("UTC"))
         if len(made) != len(batch.organizations):
             raise Overtaken("an organization was created meanwhile")
-    await connection.copy_records_to_table(
-        "call_events",
-        columns=_EVENT_COLUMNS,
-        records=[_event_row(event, compact_payloads) for event in batch.events],
-    )
+    rows = [_event_row(event, compact_payloads) for event in batch.events]
+    await add(connection, "call_events", _EVENT_COLUMNS, rows)
     if batch.new_calls:
-        await connection.copy_records_to_table(
-            "calls",
-            columns=CALL_COLUMNS,
-            records=[call_row(call, when) for call, when in batch.new_calls],
-        )
+        rows = [call_row(call, when) for call, when in batch.new_calls]
+        await add(connection, "calls", CALL_COLUMNS, rows)
         # After the COPY, which waits for a delete of the same call: only now is its tombstone visible.
         keys = [(call.organization_id, call.id) for call, _ in batch.new_calls]
         if await _any_deleted(connection, keys, shard_of):
@@ -233,7 +245,11 @@ async def _write(
         await _check_days(connection, batch.time_zones)
         await _check_organizations(connection, batch, shard_of)
     if batch.deltas:
-        await _write_deltas(connection, batch.deltas)
+        if add is _copy:
+            await _copy_deltas(connection, batch.deltas)
+        else:
+            rows = [(*cell, *measures) for cell, measures in batch.deltas.items()]
+            await add(connection, "daily_call_deltas", _DELTA_COLUMNS, rows)
         await notify_deltas(connection)
 
 
@@ -268,12 +284,10 @@ def _event_row(event: Event, compact: bool) -> tuple[object, ...]:
     )
 
 
-async def _write_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:
+async def _copy_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:
     # As text: the driver would encode packed numbers digit by digit, and no value here needs an escape.
     rows = "".join("\t".join(map(str, (*cell, *measures))) + "\n" for cell, measures in deltas.items())
-    await connection.copy_to_table(
-        "daily_call_deltas", source=BytesIO(rows.encode()), columns=(*Cell._fields, *Measures._fields)
-    )
+    await connection.copy_to_table("daily_call_deltas", source=BytesIO(rows.encode()), columns=_DELTA_COLUMNS)
 
 
 async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) -> None:
@@ -296,6 +310,8 @@ async def _check_organizations(connection: Connection, batch: Changes, shard_of:
     if await _any_deleted(connection, [(one, organization_tombstone(one)) for one in owners], shard_of):
         raise Overtaken("an organization was deleted meanwhile")
 
+
+_DELTA_COLUMNS: Final = (*Cell._fields, *Measures._fields)
 
 _EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload", "notes")
 _CALL_TYPES: Final = {

@@ -26,6 +26,7 @@ def fault(state: str, message: str, fields: dict[str, str]) -> PostgresError:
             True,
             True,
         ),
+        (fault("XX000", "could not find valid entry for shard 102020", {}), False, True),
         (fault("58030", "failed to COPY to shard 102018 on 10.0.0.2:5432", {}), False, True),
         (fault("58030", "could not read block 7 in file", {}), False, False),
         (fault("55P03", "canceling statement due to lock timeout", IN_STATEMENT), False, True),

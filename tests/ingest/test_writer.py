@@ -21,6 +21,7 @@ CHECK = {
     "M": 'new row for relation "call_events_102041" violates check constraint "call_events_id_check"',
     "R": "ReportCopyError",
 }
+MISSING_TABLE = {"C": "XX000", "M": 'relation "public.publisher" does not exist', "R": "ReportCopyError"}
 
 
 @pytest.fixture
@@ -56,14 +57,30 @@ async def test_a_fault_that_passes_is_waited_for(
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
 
 
-async def test_one_that_does_not_pass_is_that_of_a_record(
+async def test_a_row_that_postgresql_refuses_is_that_of_a_record(
     settings: IngestSettings, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """After some COPYs, single rows tell which one it is."""
+    await database.execute("ALTER TABLE call_events ADD CONSTRAINT not_never CHECK (id <> 'never')")
     fails(monkeypatch, CHECK, times=1_000, of="never")
     with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
         good = [event("call.updated", call_id=UUID(int=n + 1)) for n in range(5)]
         batch = arrivals(*good, event("call.updated", id="never"))
         assert await asyncio.wait_for(writer.write(Sorted(list(batch), [])), 20)
     assert await database.fetchval("SELECT count(*) FROM call_events") == 5
+    assert await database.fetchval("SELECT sum(calls) FROM daily_call_deltas") == 5
     reason = await database.fetchval("SELECT reason FROM quarantined_records")
     assert reason.startswith("PostgreSQL refuses it: ")
+    assert "not_never" in reason
+
+
+async def test_a_missing_table_is_not_the_fault_of_a_record(
+    settings: IngestSettings, database: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.execute("DROP TABLE publisher")
+    fails(monkeypatch, MISSING_TABLE, times=1_000, of="only")
+    with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
+        batch = arrivals(event("call.updated", id="only"))
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await asyncio.wait_for(writer.write(Sorted(list(batch), [])), 20)
+    assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0
