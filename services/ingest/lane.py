@@ -37,8 +37,8 @@ REFUSALS_MAX: Final = 10
 records."""
 
 COPY_FAULTS_MAX: Final = 5
-"""The attempts after which rows are stored one by one, because a COPY fails on a node of Citus. Only the fault
-of a row tells whether it is temporary, of the record, or of the tables."""
+"""The attempts after which rows are stored one by one, because a COPY fails on a node of Citus. Only the
+fault of a row tells whether it is temporary, of the record, or of the tables."""
 
 AWAY_SECONDS: Final = 15
 """How long a lane waits for one of several servers. Then another server, which may have its shards now, gets

@@ -39,7 +39,7 @@ from shared.backoff import Backoff
 from shared.database.connection import Connection
 from shared.database.distributed import COORDINATOR, local_group, with_custom_plans
 from shared.database.each_server import on_each_server
-from shared.database.faults import PASSING_TYPES
+from shared.database.faults import PASSING_TYPES, outbox_needed
 from shared.database.patient_connection import PatientConnection, database_outage
 from shared.database.timeouts import OWN_LOCK_TIMEOUT
 from shared.first_of import first_of
@@ -71,7 +71,8 @@ async def run(settings: PublisherSettings, metrics: Metrics, stop: asyncio.Event
 
 async def _outbox_started(connection: Connection) -> bool:
     group = await local_group(connection)
-    await start_outbox(connection, publishes_all=group in (None, COORDINATOR))
+    with outbox_needed():
+        await start_outbox(connection, publishes_all=group in (None, COORDINATOR))
     return True
 
 

@@ -1,6 +1,8 @@
 """Faults of PostgreSQL, and which of them are temporary."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import asyncpg
@@ -9,6 +11,20 @@ import asyncpg
 class TablesOutdated(Exception):
     """The database's tables are older than this code. Waiting helps, because a migration updates them."""
 
+
+@contextmanager
+def outbox_needed() -> Iterator[None]:
+    """Raises `TablesOutdated` if the block does not find the outbox: a server was added to Citus since the
+    last migration."""
+    try:
+        yield
+    except asyncpg.UndefinedTableError as error:
+        if _OUTBOX.search(error.message or "") is None:
+            raise
+        raise TablesOutdated("this server has no outbox yet: run `callfold migrate`") from error
+
+
+_OUTBOX: Final = re.compile(r'"(public\.)?(publisher|call_changes)"')
 
 PASSING_TYPES = (
     OSError,

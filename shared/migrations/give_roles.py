@@ -12,8 +12,9 @@ import asyncpg
 
 from shared.database import roles
 from shared.database.connection import Connection, connect
-from shared.database.distributed import is_distributed
+from shared.database.distributed import is_distributed, servers
 from shared.migrations.alone import LOCK_TIMEOUT, alone
+from shared.migrations.on_server import on_server
 from shared.migrations.rights_on_servers import corrections, give_rights_on_servers
 from shared.migrations.upgrade import PAUSES_SECONDS, TablesBusy
 from shared.settings.database import Pooler
@@ -50,8 +51,11 @@ async def give_roles(database_url: str, pooler: Pooler = "none", *, password: st
             for pause in (*PAUSES_SECONDS, None):
                 try:
                     await _make_roles(connection, password)
+                    distributed = await is_distributed(connection)
+                    if distributed:
+                        await _make_roles_on_servers(connection, database_url)
                     await _give(connection)
-                    if await is_distributed(connection):
+                    if distributed:
                         await give_rights_on_servers(connection, database_url)
                     return
                 except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
@@ -82,6 +86,16 @@ async def _make_roles(connection: Connection, password: str | None) -> None:
                 "CREATEROLE, or let such a user create them first"
             ) from None
     raise TablesBusy("Other processes keep changing the roles. Try again")
+
+
+async def _make_roles_on_servers(connection: Connection, database_url: str) -> None:
+    """Makes the roles on each other server that lacks them. Citus passes on only roles that it has seen
+    made."""
+    for server in await servers(connection, database_url):
+        if server.url != database_url:
+            async with on_server(server.url) as there:
+                await there.execute("SET citus.enable_ddl_propagation = off")
+                await _make_roles(there, None)
 
 
 async def _missing_of_roles(connection: Connection) -> list[str]:

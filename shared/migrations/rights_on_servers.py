@@ -50,12 +50,14 @@ async def give_rights_on_servers(connection: Connection, database_url: str) -> N
             await connection.execute(_LIMIT[role])
     for server in await servers(connection, database_url):
         if server.url != database_url:
-            await _give_outbox(server.url, there)
+            await _give_outbox(server.url)
 
 
-async def _give_outbox(url: str, there: Sequence[str]) -> None:
-    """Gives the roles their rights on the outbox of a server."""
+async def _give_outbox(url: str) -> None:
+    """Gives the roles that a server has their rights on its outbox. Citus creates a role there with the first
+    right on a distributed table."""
     async with on_server(url) as connection:
+        there = [row[0] for row in await connection.fetch(_ROLES, roles.ROLES)]
         for correction in await corrections(connection, there, OF_EACH_SERVER):
             await connection.execute(correction.statement)
 

@@ -25,7 +25,7 @@ from shared.calls.stored_payload import ENVELOPE_BYTES, stored_payload
 from shared.calls.zones import time_zone, zone_rules
 from shared.counts.cell import CALL_COLUMNS, COUNTED_COLUMNS, Cell, Measures, call_row, counted_as
 from shared.database.connection import Connection
-from shared.database.faults import is_of_node_in_copy
+from shared.database.faults import is_of_node_in_copy, outbox_needed
 from shared.database.locks import DAYS_LOCK
 from shared.store.audit import write_audit
 from shared.store.by_shard import KEYS, ByShard, ShardOf, by_shard, found_by_key, in_organizations
@@ -159,13 +159,15 @@ async def write(
     replaced events. With `compact_payloads`, the stored payloads leave out what their row says otherwise.
     With `shard_of`, each frequent statement over calls goes to one shard. With `row_by_row`, each new row has
     a statement of its own, which is slow. The fault of a COPY on a node of Citus has no SQLSTATE.
-    Raises `Overtaken` if the data that was read has changed, and asyncpg's errors. Then nothing is written.
+    Raises `Overtaken` if the data that was read has changed, `TablesOutdated` on a server that was added
+    without its outbox, and asyncpg's errors. Then nothing is written.
     """
     try:
         async with connection.transaction(isolation="read_committed"):
             # Before any row is locked: a delete takes the same lock first, and the call's row after it.
             await hold_calls(connection, [key for bad in bad_records for key in bad.named.tombstones])
-            await _write(connection, batch, compact_payloads, shard_of, _insert if row_by_row else _copy)
+            with outbox_needed():
+                await _write(connection, batch, compact_payloads, shard_of, _insert if row_by_row else _copy)
             for (organization_id, call_id), those in group(batch.rewritten).items():
                 await write_audit(
                     connection,

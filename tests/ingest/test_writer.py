@@ -13,6 +13,7 @@ from services.ingest.writer import Writer
 from shared.database.connection import Connection
 from shared.settings.ingest import IngestSettings
 from tests.support.events import event
+from tests.support.processes import until
 from tests.support.storing import arrivals
 
 LOCK_TIMEOUT = {"C": "XX000", "M": "canceling statement due to lock timeout", "R": "ReportCopyError"}
@@ -21,7 +22,7 @@ CHECK = {
     "M": 'new row for relation "call_events_102041" violates check constraint "call_events_id_check"',
     "R": "ReportCopyError",
 }
-MISSING_TABLE = {"C": "XX000", "M": 'relation "public.publisher" does not exist', "R": "ReportCopyError"}
+NO_OUTBOX = {"C": "XX000", "M": 'relation "public.publisher" does not exist', "R": "ReportCopyError"}
 
 
 @pytest.fixture
@@ -74,13 +75,17 @@ async def test_a_row_that_postgresql_refuses_is_that_of_a_record(
     assert "not_never" in reason
 
 
-async def test_a_missing_table_is_not_the_fault_of_a_record(
+async def test_a_server_that_was_added_without_its_outbox_is_waited_for(
     settings: IngestSettings, database: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await database.execute("DROP TABLE publisher")
-    fails(monkeypatch, MISSING_TABLE, times=1_000, of="only")
+    """Its words are those of a table, and not of a record."""
+    await database.execute("ALTER TABLE publisher RENAME TO elsewhere")
+    fails(monkeypatch, NO_OUTBOX, times=COPY_FAULTS_MAX, of="only")
     with closing(Writer(settings, stored=lambda _changes, _bad_records: None)) as writer:
         batch = arrivals(event("call.updated", id="only"))
-        with pytest.raises(asyncpg.UndefinedTableError):
-            await asyncio.wait_for(writer.write(Sorted(list(batch), [])), 20)
+        writing = asyncio.create_task(writer.write(Sorted(list(batch), [])))
+        await until(lambda: "no outbox yet: run `callfold migrate`" in (writer.waiting or ""), "a wait")
+        await database.execute("ALTER TABLE elsewhere RENAME TO publisher")
+        assert await asyncio.wait_for(writing, 20)
+    assert await database.fetchval("SELECT id FROM call_events") == "only"
     assert await database.fetchval("SELECT count(*) FROM quarantined_records") == 0

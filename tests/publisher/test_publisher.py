@@ -100,6 +100,16 @@ async def test_a_transaction_that_began_before_the_outbox_is_published_all_the_s
     assert await database.fetchval("SELECT count(*) FROM publisher WHERE complete_from IS NOT NULL") == 1
 
 
+async def test_a_server_that_was_added_without_its_outbox_is_waited_for(
+    start_publisher: StartPublisher, database: Connection
+) -> None:
+    await database.execute("ALTER TABLE publisher RENAME TO elsewhere")
+    publisher = start_publisher()
+    await until(lambda: publisher.said("this server has no outbox yet"), "a publisher to wait")
+    await database.execute("ALTER TABLE elsewhere RENAME TO publisher")
+    await until(lambda: publisher.said("publishes the changes"), "a publisher to lead")
+
+
 async def test_every_path_that_changes_calls_reaches_the_topic(
     start_publisher: StartPublisher,
     database: Connection,
