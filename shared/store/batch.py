@@ -195,20 +195,15 @@ def _is_overtaken(error: asyncpg.PostgresError) -> bool:
     return _KEYS_OF_CALLS.fullmatch(error.constraint_name or "") is not None
 
 
-Add = Callable[[Connection, str, Sequence[str], Sequence[Sequence[object]]], Awaitable[None]]
+Add = Callable[[Connection, str, Sequence[Sequence[object]]], Awaitable[None]]
 
 
-async def _copy(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> None:
-    await connection.copy_records_to_table(table, columns=columns, records=rows)
+async def _copy(connection: Connection, table: str, rows: Sequence[Sequence[object]]) -> None:
+    await connection.copy_records_to_table(table, columns=_COLUMNS[table], records=rows)
 
 
-async def _insert(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
-) -> None:
-    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
-    await connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
+async def _insert(connection: Connection, table: str, rows: Sequence[Sequence[object]]) -> None:
+    await connection.executemany(_INSERTS[table], rows)
 
 
 async def _write(
@@ -219,10 +214,10 @@ async def _write(
         if len(made) != len(batch.organizations):
             raise Overtaken("an organization was created meanwhile")
     rows = [_event_row(event, compact_payloads) for event in batch.events]
-    await add(connection, "call_events", _EVENT_COLUMNS, rows)
+    await add(connection, "call_events", rows)
     if batch.new_calls:
         rows = [call_row(call, when) for call, when in batch.new_calls]
-        await add(connection, "calls", CALL_COLUMNS, rows)
+        await add(connection, "calls", rows)
         # After the COPY, which waits for a delete of the same call: only now is its tombstone visible.
         keys = [(call.organization_id, call.id) for call, _ in batch.new_calls]
         if await _any_deleted(connection, keys, shard_of):
@@ -251,7 +246,7 @@ async def _write(
             await _copy_deltas(connection, batch.deltas)
         else:
             rows = [(*cell, *measures) for cell, measures in batch.deltas.items()]
-            await add(connection, "daily_call_deltas", _DELTA_COLUMNS, rows)
+            await add(connection, "daily_call_deltas", rows)
         await notify_deltas(connection)
 
 
@@ -273,7 +268,7 @@ def _owner_of_row(row: Sequence[Any]) -> UUID:
 
 
 def _event_row(event: Event, compact: bool) -> tuple[object, ...]:
-    """The values of `_EVENT_COLUMNS`."""
+    """The values of a row of `call_events`."""
     notes = [*map(str, event.notes)] if event.notes else None
     return (
         event.organization_id,
@@ -289,7 +284,9 @@ def _event_row(event: Event, compact: bool) -> tuple[object, ...]:
 async def _copy_deltas(connection: Connection, deltas: Mapping[Cell, Measures]) -> None:
     # As text: the driver would encode packed numbers digit by digit, and no value here needs an escape.
     rows = "".join("\t".join(map(str, (*cell, *measures))) + "\n" for cell, measures in deltas.items())
-    await connection.copy_to_table("daily_call_deltas", source=BytesIO(rows.encode()), columns=_DELTA_COLUMNS)
+    await connection.copy_to_table(
+        "daily_call_deltas", source=BytesIO(rows.encode()), columns=_COLUMNS["daily_call_deltas"]
+    )
 
 
 async def _check_days(connection: Connection, time_zones: Mapping[UUID, str]) -> None:
@@ -313,9 +310,19 @@ async def _check_organizations(connection: Connection, batch: Changes, shard_of:
         raise Overtaken("an organization was deleted meanwhile")
 
 
-_DELTA_COLUMNS: Final = (*Cell._fields, *Measures._fields)
+_COLUMNS: Final[Mapping[str, Sequence[str]]] = {
+    "call_events": ("organization_id", "call_id", "id", "type", "occurred_at", "payload", "notes"),
+    "calls": CALL_COLUMNS,
+    "daily_call_deltas": (*Cell._fields, *Measures._fields),
+}
 
-_EVENT_COLUMNS: Final = ("organization_id", "call_id", "id", "type", "occurred_at", "payload", "notes")
+
+def _insert_into(table: str, columns: Sequence[str]) -> str:
+    values = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"
+
+
+_INSERTS: Final = {table: _insert_into(table, columns) for table, columns in _COLUMNS.items()}
 _CALL_TYPES: Final = {
     "organization_id": "uuid",
     "id": "uuid",
